@@ -1,0 +1,47 @@
+# Works with GNU make 3.81 (macOS) and newer.
+
+PYTHON ?= python3
+VENV ?= .venv
+VENV_BENCH ?= .venv-bench
+# Further arguments for the program a target runs: make test ARGS="-k filters"
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test check bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
+
+venv: $(VENV)/.installed ## set up the virtual environment, if anything changed
+
+demo: $(VENV)/.installed ## run the quick-start example
+	$(VENV)/bin/python examples/quickstart.py $(ARGS)
+
+test: $(VENV)/.installed ## run the tests
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+check: $(VENV)/.installed ## lint, format, types, who may import whom
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-logo
+
+bench: $(VENV_BENCH)/.installed ## run the benchmarks beside their peers
+	$(VENV_BENCH)/bin/python benchmarks/flat.py
+	$(VENV_BENCH)/bin/python benchmarks/ingest.py
+
+clean: ## remove build output and caches; virtual environments stay
+	rm -rf build dist .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find retriever adapters tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The file `.installed` is written last, so an interrupted installation is done again.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install -c constraints.txt -e '.[all,dev]'
+	touch $@
+
+# The peers stay out of the development environment: nothing but a benchmark may import them.
+$(VENV_BENCH)/.installed: pyproject.toml constraints.txt benchmarks/requirements.txt
+	test -x $(VENV_BENCH)/bin/python || $(PYTHON) -m venv $(VENV_BENCH)
+	$(VENV_BENCH)/bin/python -m pip install -c constraints.txt -r benchmarks/requirements.txt -e '.[all]'
+	touch $@

@@ -1,0 +1,1 @@
+"""LangChain adapter for theodolite: planned, not written yet."""

@@ -1,0 +1,1 @@
+"""LlamaIndex adapter for theodolite: planned, not written yet."""

@@ -1,0 +1,56 @@
+"""theodolite: an embedded retriever for RAG. Documents and vectors in, ranked passages out.
+
+>>> from theodolite import Document, Retriever
+>>> with Retriever.open("kb", embedder="all-MiniLM-L6-v2") as kb:
+...     kb.add([Document("Refunds take five working days.", {"lang": "en"}, id="refunds")])
+...     hits = kb.search("how long do refunds take?", k=5, where={"lang": "en"})
+"""
+
+from theodolite.errors import (
+    ConfigError,
+    CorruptionError,
+    DocumentError,
+    EmbedderDriftError,
+    EngineError,
+    FilterError,
+    InputError,
+    IntegrityError,
+    LockedError,
+    ManifestError,
+    MetricMismatchError,
+    MissingExtraError,
+    TheodoliteError,
+    UnsupportedError,
+    VectorError,
+)
+from theodolite.protocols import Boost, Candidates, Embedder, Engine, Reranker
+from theodolite.retriever import Retriever
+from theodolite.types import Document, Hit, Hits, Trace
+
+__all__ = [
+    "Boost",
+    "Candidates",
+    "ConfigError",
+    "CorruptionError",
+    "Document",
+    "DocumentError",
+    "Embedder",
+    "EmbedderDriftError",
+    "Engine",
+    "EngineError",
+    "FilterError",
+    "Hit",
+    "Hits",
+    "InputError",
+    "IntegrityError",
+    "LockedError",
+    "ManifestError",
+    "MetricMismatchError",
+    "MissingExtraError",
+    "Reranker",
+    "Retriever",
+    "Trace",
+    "TheodoliteError",
+    "UnsupportedError",
+    "VectorError",
+]

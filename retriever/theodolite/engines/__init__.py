@@ -1,0 +1,1 @@
+"""Engines: documents, vectors and requests. `local` is the embedded one."""

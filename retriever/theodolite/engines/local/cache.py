@@ -1,0 +1,66 @@
+"""The verified cache of int8 codes: a file for each full block, so that opening does not quantise anew."""
+
+import logging
+import os
+import shutil
+from pathlib import Path
+
+from theodolite.engines.local.files import codes_folder
+from theodolite.engines.local.points import reach
+from theodolite.errors import CorruptionError
+from theodolite.indexes.blocks import BLOCK, Codes, load_codes, quantise, save_codes
+from theodolite.indexes.flat import VectorSource
+
+_log = logging.getLogger(__name__)
+
+
+class CodeCache:
+    """Codes of full blocks of one generation, from their files where these are sound."""
+
+    def __init__(self, folder: Path, generation: int, uid: str, dimension: int, *, writable: bool) -> None:
+        self._folder = codes_folder(folder, generation)
+        self._owner = bytes.fromhex(uid)
+        self._dimension = dimension
+        self._writable = writable
+
+    def codes(self, source: VectorSource, start: int, stop: int) -> Codes:
+        """The codes of a full block; made, and saved, where no sound file holds them."""
+        path = self._path(start)
+        try:
+            return load_codes(path, start, stop - start, self._dimension, self._owner)
+        except FileNotFoundError:
+            pass
+        except (CorruptionError, OSError) as error:
+            _log.warning("%s: %s. It is made anew from the vectors", path, error)
+        codes = quantise(source.span(start, stop))
+        if self._writable:
+            self._save(path, codes, start)
+        return codes
+
+    def fill(self, source: VectorSource, rows: int) -> None:
+        """Save the codes of every full block below `rows` that has no file yet."""
+        if self._writable:
+            for start in range(0, rows - rows % BLOCK, BLOCK):
+                if not self._path(start).exists():
+                    self._save(self._path(start), quantise(source.span(start, start + BLOCK)), start)
+
+    def _path(self, start: int) -> Path:
+        return self._folder / f"{start // BLOCK:06d}.i8"
+
+    def _save(self, path: Path, codes: Codes, start: int) -> None:
+        # Written aside and renamed: whoever reads it meanwhile, in whatever process, sees all of it or none.
+        aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        try:
+            self._folder.mkdir(exist_ok=True)
+            save_codes(aside, codes, start, self._owner)
+            reach("cache.written")
+            os.replace(aside, path)
+            reach("cache.renamed")
+        except OSError as error:
+            aside.unlink(missing_ok=True)
+            _log.warning("%s cannot be written (%s); codes will be made anew at the next opening", path, error)
+
+
+def remove_codes(folder: Path, generation: int) -> None:
+    """Delete the files of a generation that is over."""
+    shutil.rmtree(codes_folder(folder, generation), ignore_errors=True)

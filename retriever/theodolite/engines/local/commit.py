@@ -1,0 +1,109 @@
+"""The commit protocol: a durable frame of vectors, then one transaction that names it.
+
+Killed at any point, either the transaction is there, and with it the frame, or neither is: a frame beyond the
+committed end is moved aside by the next writer.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from theodolite.engines.local.files import vectors_path
+from theodolite.engines.local.frames import append, has_orphan, move_orphan_aside
+from theodolite.engines.local.records import Record
+from theodolite.engines.local.store import State, read_manifest
+from theodolite.errors import VectorError
+from theodolite.types import Space, Vectors
+
+_MANY = 500  # parameters of one statement; old SQLites take 999
+
+
+def commit(
+    connection: sqlite3.Connection,
+    folder: Path,
+    state: State,
+    *,
+    ended: Sequence[tuple[Any, ...]] = (),
+    records: Sequence[Record] = (),
+    hashes: Sequence[bytes] = (),
+    vectors: Vectors,
+) -> None:
+    """Append rows and end others, within a write transaction that the caller commits.
+
+    Args:
+        ended: row and text of documents that cease to be.
+        records, hashes: the documents of the new rows,
+        vectors: and their vectors, (n, d).
+    """
+    dimension = vectors.shape[1]
+    path = vectors_path(folder, state.generation)
+    if has_orphan(path, state.slots, state.sequence, dimension):
+        move_orphan_aside(path, folder, state.generation, state.slots, state.sequence, dimension)
+    sequence = state.sequence + 1
+    frame, slots = append(path, state.slots, sequence, state.rows, vectors)
+    if ended:
+        connection.executemany("INSERT INTO lexical (lexical, rowid, text) VALUES ('delete', ?, ?)", list(ended))
+        connection.executemany("DELETE FROM documents WHERE row = ?", [(row,) for row, _ in ended])
+        connection.executemany("INSERT INTO tombstones VALUES (?, ?)", [(sequence, row) for row, _ in ended])
+    connection.executemany(
+        "INSERT INTO documents VALUES (?, ?, ?, ?, ?)",
+        ((row, *record, digest) for row, (record, digest) in enumerate(zip(records, hashes, strict=True), state.rows)),
+    )
+    connection.execute(
+        "INSERT INTO lexical (rowid, text) SELECT row, text FROM documents WHERE row >= ?", (state.rows,)
+    )
+    connection.execute("INSERT INTO frames VALUES (?, ?, ?, ?, ?)", frame)
+    connection.execute(
+        "UPDATE state SET sequence = ?, rows = ?, slots = ?, live = ?",
+        (sequence, state.rows + len(records), slots, state.live + len(records) - len(ended)),
+    )
+
+
+def pin(connection: sqlite3.Connection, space: Space) -> None:
+    """Settle the manifest's space with the first batch, or see that the batch fits it.
+
+    Raises:
+        VectorError: the vectors were prepared for another space, because another writer was quicker.
+    """
+    manifest = read_manifest(connection)
+    if manifest.space == space:
+        return
+    if manifest.space.dimension is not None:
+        raise VectorError(
+            f"the vectors are prepared for {space}, but the collection is pinned to {manifest.space}: "
+            "another writer has settled it first",
+            expected=manifest.space.dimension,
+            got=space.dimension,
+        )
+    connection.execute("UPDATE manifest SET value = ?", (manifest.settled(space).to_json(),))
+
+
+def select(
+    connection: sqlite3.Connection, columns: str, key: str, values: Sequence[object]
+) -> Iterator[Any]:
+    """Rows of `documents` whose `key` is one of `values`, in any order."""
+    for start in range(0, len(values), _MANY):
+        part = values[start : start + _MANY]
+        marks = ",".join("?" * len(part))
+        yield from connection.execute(
+            f"SELECT {columns} FROM documents WHERE {key} IN ({marks})",  # noqa: S608 - names are ours
+            part,
+        )
+
+
+def begin_generation(connection: sqlite3.Connection, folder: Path, state: State, dimension: int) -> None:
+    """End all documents and start an empty vector file, within a write transaction that the caller commits."""
+    fresh = State(state.generation + 1, state.sequence, 0, 0, 0)
+    connection.execute("INSERT INTO lexical (lexical) VALUES ('delete-all')")
+    for table in ("documents", "frames", "tombstones"):
+        connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names are ours
+    connection.execute("UPDATE state SET generation = ?", (fresh.generation,))
+    commit(connection, folder, fresh, vectors=none(dimension))
+
+
+def none(dimension: int) -> Vectors:
+    """No vectors, of this dimension."""
+    return Vectors(np.empty((0, dimension), np.float32))

@@ -1,0 +1,288 @@
+"""LocalEngine: documents in SQLite, vectors in a file beside it, searched through snapshots."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from sqlite3 import Connection
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.engines.local.cache import remove_codes
+from theodolite.engines.local.commit import begin_generation, commit, none, pin, select
+from theodolite.engines.local.files import vectors_path
+from theodolite.engines.local.opening import open_store, temporary_folder
+from theodolite.engines.local.points import reach
+from theodolite.engines.local.records import Record, records
+from theodolite.engines.local.snapshot import Snapshot, Stale, View
+from theodolite.engines.local.store import Store
+from theodolite.engines.local.verify import verify
+from theodolite.errors import CorruptionError, DocumentError
+from theodolite.filters import Filter, matches
+from theodolite.indexes.blocks import BLOCK
+from theodolite.indexes.flat import Found
+from theodolite.manifest import Manifest
+from theodolite.metadata import decode, encode
+from theodolite.protocols import Answer, Request
+from theodolite.types import Document, Metric, Norms, Space, Trace, Vectors
+
+T = TypeVar("T")
+
+_PAGE = 256  # documents listed in one transaction
+_RESTARTS = 1000
+
+
+class LocalEngine:
+    """The embedded engine (see `protocols.Engine`). Made by `open`."""
+
+    def __init__(self, store: Store, manifest: Manifest, temporary: Any = None) -> None:
+        self._store = store
+        self._manifest = manifest
+        self._temporary = temporary
+        self._view = View(store, cache=temporary is None)
+
+    @classmethod
+    def open(
+        cls,
+        location: str | Path | None = None,
+        *,
+        metric: Metric | None = None,
+        norms: Norms = "auto",
+        embedder: str | None = None,
+        read_only: bool = False,
+        lock_timeout: float = 5.0,
+    ) -> "LocalEngine":
+        """Open the collection in a folder, or make one; None makes one in a temporary folder.
+
+        Raises:
+            ManifestError, MetricMismatchError, ConfigError, CorruptionError, EngineError: see `open_store`.
+        """
+        temporary = temporary_folder() if location is None else None
+        store, manifest = open_store(
+            Path(temporary.name if temporary else location or "."),
+            metric=metric,
+            norms=norms,
+            embedder=embedder,
+            read_only=read_only,
+            lock_timeout=lock_timeout,
+            durable=temporary is None,
+        )
+        engine = cls(store, manifest, temporary)
+        if store.mode == "rw":
+            engine._remove_old_generations()
+        return engine
+
+    @property
+    def space(self) -> Space:
+        if self._manifest.space.dimension is None:
+            self._manifest = self._read(lambda connection, snapshot: snapshot.manifest)
+        return self._manifest.space
+
+    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
+        rows, kept = records(documents)
+        if not rows:
+            return
+        chosen = vectors if len(kept) == len(vectors) else Vectors(vectors[kept])
+        hashes = [record.hash(vector) for record, vector in zip(rows, chosen, strict=True)]
+        with self._store.write() as (connection, state):
+            pin(connection, space)
+            ended: list[tuple[Any, ...]] = []
+            if state.live:
+                ended = list(select(connection, "row, text", "id", [record.id for record in rows]))
+            commit(
+                connection,
+                self._store.folder,
+                state,
+                ended=ended,
+                records=rows,
+                hashes=hashes,
+                vectors=chosen,
+            )
+        if (state.rows + len(rows)) // BLOCK > state.rows // BLOCK:
+            self._read(self._fill_cache)
+
+    def update(self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False) -> None:
+        if not changes:
+            return
+        with self._store.write() as (connection, state):
+            found = {row[1]: row for row in select(connection, "row, id, text, metadata", "id", list(changes))}
+            missing = [name for name in changes if name not in found]
+            if missing:
+                raise DocumentError(
+                    f"{len(missing)} of {len(changes)} documents to update are not in the collection, first "
+                    f"{missing[0]!r}. Nothing was updated; add them instead",
+                    ids=missing,
+                )
+            snapshot = self._view.current(connection, state)
+            vectors = Vectors(snapshot.vectors.take(np.array([found[name][0] for name in changes], np.int64)))
+            rows = []
+            for name, change in changes.items():
+                _, _, text, old = found[name]
+                rows.append(Record(name, text, encode(change if replace else {**decode(old), **change})))
+            commit(
+                connection,
+                self._store.folder,
+                state,
+                ended=[(found[name][0], found[name][2]) for name in changes],
+                records=rows,
+                hashes=[record.hash(vector) for record, vector in zip(rows, vectors, strict=True)],
+                vectors=vectors,
+            )
+
+    def delete(self, ids: Sequence[str]) -> int:
+        with self._store.write() as (connection, state):
+            ended = list(select(connection, "row, text", "id", list(dict.fromkeys(ids))))
+            if ended:
+                dimension = self._view.current(connection, state).flat.dimension
+                commit(connection, self._store.folder, state, ended=ended, vectors=none(dimension))
+        return len(ended)
+
+    def clear(self) -> None:
+        with self._store.write() as (connection, state):
+            if not state.rows:
+                return
+            dimension = self._view.current(connection, state).flat.dimension
+            begin_generation(connection, self._store.folder, state, dimension)
+        reach("generation.committed")
+        self._remove_old_generations()
+
+    def get(self, ids: Sequence[str]) -> list[Document]:
+        with self._store.read() as (connection, _):
+            rows = select(connection, "id, text, metadata", "id", list(dict.fromkeys(ids)))
+            found = {row[0]: row for row in rows}
+        return [Record(*found[name]).document() for name in ids if name in found]
+
+    def documents(
+        self, where: Filter | None = None, *, after: str = "", limit: int | None = None
+    ) -> Iterator[tuple[Document, NDArray[np.float32]]]:
+        left = limit
+        while left is None or left > 0:
+            page = self._read(partial(_page, after=after))
+            for document, vector in page:
+                if matches(where, document.metadata):
+                    yield document, vector
+                    if left is not None:
+                        left -= 1
+                        if not left:
+                            return
+            if len(page) < _PAGE:
+                return
+            after = page[-1][0].id
+
+    def count(self, where: Filter | None = None) -> int:
+        if where is None:
+            with self._store.read() as (_, state):
+                return state.live
+
+        def counted(connection: Connection, snapshot: Snapshot) -> int:
+            mask = self._view.mask(snapshot, where, connection)
+            return snapshot.state.live if mask is None else int(np.count_nonzero(mask))
+
+        return self._read(counted)
+
+    def search(self, request: Request) -> list[Answer]:
+        return self._read(lambda connection, snapshot: self._answers(connection, snapshot, request))
+
+    def verify(self) -> None:
+        self._read(lambda connection, snapshot: verify(connection, snapshot, self._store.folder))
+
+    def info(self) -> dict[str, Any]:
+        folder = self._store.folder
+
+        def described(connection: Connection, snapshot: Snapshot) -> dict[str, Any]:
+            state, manifest = snapshot.state, snapshot.manifest
+            files = [path for path in folder.rglob("*") if path.is_file()]
+            return {
+                "location": None if self._temporary else str(folder),
+                "documents": state.live,
+                "metric": manifest.space.metric,
+                "dimension": manifest.space.dimension,
+                "norms": manifest.space.norms,
+                "index": "flat",
+                "embedder": manifest.embedder,
+                "created": manifest.created,
+                "commits": state.sequence,
+                "rows": state.rows,
+                "deleted_rows": state.rows - state.live,
+                "bytes": sum(path.stat().st_size for path in files),
+            }
+
+        return self._read(described)
+
+    def close(self) -> None:
+        self._store.close()
+        self._view.drop()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def _read(self, work: Callable[[Connection, Snapshot], T]) -> T:
+        """`work` within one transaction, on the snapshot of the commit that transaction sees."""
+        for _ in range(_RESTARTS):
+            with self._store.read() as (connection, state):
+                try:
+                    return work(connection, self._view.current(connection, state))
+                except Stale:
+                    pass
+        raise CorruptionError(f"{self._store.folder}: the vector file of the current generation is missing")
+
+    def _answers(self, connection: Connection, snapshot: Snapshot, request: Request) -> list[Answer]:
+        started = time.perf_counter()
+        if not snapshot.state.live:
+            trace = Trace("empty", 0, 0, 0)
+            return [Answer([], [], trace) for _ in request.vectors]
+        snapshot = self._view.searchable(snapshot)
+        mask = self._view.mask(snapshot, request.where, connection)
+        found = snapshot.flat.search(request.vectors, request.k, snapshot.vectors, mask)
+        searched = time.perf_counter()
+        eligible = snapshot.state.live if mask is None else int(np.count_nonzero(mask))
+        answers = []
+        for one in found:
+            documents, similarities = _fetch(connection, one, request.k)
+            timings = {"search": (searched - started) / len(found), "fetch": time.perf_counter() - searched}
+            trace = Trace(one.path, snapshot.state.live, eligible, one.scored, timings=timings)
+            answers.append(Answer(documents, similarities, trace))
+            searched = time.perf_counter()
+        return answers
+
+    def _fill_cache(self, connection: Connection, snapshot: Snapshot) -> None:
+        cache = self._view.code_cache(snapshot)
+        if cache is not None:
+            cache.fill(snapshot.vectors, snapshot.state.rows)
+
+    def _remove_old_generations(self) -> None:
+        """Delete what is left of generations that are over. Readers that map the file keep it until they are done."""
+        with self._store.read() as (_, state):
+            current = state.generation
+        for generation in range(1, current):
+            path = vectors_path(self._store.folder, generation)
+            if path.exists():
+                try:
+                    path.unlink()
+                except PermissionError:  # Windows: a reader has it open; the next opening tries again
+                    continue
+            remove_codes(self._store.folder, generation)
+
+
+def _page(connection: Connection, snapshot: Snapshot, after: str) -> list[tuple[Document, NDArray[np.float32]]]:
+    rows = connection.execute(
+        "SELECT row, id, text, metadata FROM documents WHERE id > ? ORDER BY id LIMIT ?", (after, _PAGE)
+    ).fetchall()
+    vectors = snapshot.vectors.take(np.array([row[0] for row in rows], np.int64))
+    return [(Record(*row[1:]).document(), vector) for row, vector in zip(rows, vectors, strict=True)]
+
+
+def _fetch(connection: Connection, found: Found, k: int) -> tuple[list[Document], list[float]]:
+    """The k best documents, those of equal score in the order of their ids."""
+    rows: list[int] = found.rows.tolist()
+    scores: list[float] = found.scores.tolist()
+    if len(set(scores)) < len(scores):
+        names: dict[int, str] = dict(select(connection, "row, id", "row", rows))
+        order = sorted(range(len(rows)), key=lambda i: (-scores[i], names[rows[i]]))[:k]
+        rows, scores = [rows[i] for i in order], [scores[i] for i in order]
+    stored = {row[0]: row[1:] for row in select(connection, "row, id, text, metadata", "row", rows)}
+    if len(stored) < len(rows):
+        lost = next(row for row in rows if row not in stored)
+        raise CorruptionError(f"row {lost} is live but has no document: the database is damaged. Run verify()")
+    return [Record(*stored[row]).document() for row in rows], scores

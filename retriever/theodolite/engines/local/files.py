@@ -1,0 +1,44 @@
+"""The names of a collection's files, and durable writes to them."""
+
+import os
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+STORE = "store.sqlite"
+WRITER = "writer.pid"
+
+
+def vectors_path(folder: Path, generation: int) -> Path:
+    return folder / f"vectors-{generation}.f32"
+
+
+def codes_folder(folder: Path, generation: int) -> Path:
+    return folder / f"codes-{generation}"
+
+
+def orphan_path(folder: Path, generation: int, sequence: int) -> Path:
+    """Where a frame that no commit names is kept, for people to look at; nothing reads it."""
+    return folder / f"orphan-{generation}-{sequence}.f32"
+
+
+def sync_file(file: BinaryIO) -> None:
+    """Return when the file's contents would survive a power cut."""
+    file.flush()
+    if sys.platform == "darwin":
+        import fcntl
+
+        # fsync on macOS leaves the data in the drive's cache.
+        fcntl.fcntl(file.fileno(), fcntl.F_FULLFSYNC)
+    else:
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Return when files created in the folder would survive a power cut. Windows has no such call."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

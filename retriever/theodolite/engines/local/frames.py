@@ -1,0 +1,188 @@
+"""The vector file: rows of float32 in frames, one frame a commit.
+
+The file is an array of slots of one row's size. A frame is a header, which takes as many slots as 64 bytes need, and
+the vectors of its rows, in order. Every commit writes a frame, be it an empty one, so that a database which has
+lost commits is found out by the frames it does not know.
+"""
+
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.engines.local.files import orphan_path, sync_file, sync_folder
+from theodolite.engines.local.points import reach
+from theodolite.errors import CorruptionError
+from theodolite.types import Rows, Vectors
+
+_MAGIC = b"theofrm\x01"
+_HEADER = struct.Struct("<8sqqqqI")  # magic, sequence, first row, rows, dimension, CRC of the vectors
+_CRC = struct.Struct("<I")
+_HEADER_SIZE = 64
+
+
+class Frame(NamedTuple):
+    """A frame as a commit names it: `slot` is where its vectors start, `crc` their checksum."""
+
+    sequence: int
+    first_row: int
+    rows: int
+    slot: int
+    crc: int
+
+
+def header_slots(dimension: int) -> int:
+    return -(-_HEADER_SIZE // (4 * dimension))
+
+
+def append(path: Path, end: int, sequence: int, first_row: int, vectors: Vectors) -> tuple[Frame, int]:
+    """Write a frame at slot `end`, durably. Returns it and the new end. Raises OSError."""
+    rows, dimension = vectors.shape
+    size = 4 * dimension
+    start = end + header_slots(dimension)
+    payload = vectors.data.cast("B") if rows else memoryview(b"")
+    crc = zlib.crc32(payload)
+    header = _HEADER.pack(_MAGIC, sequence, first_row, rows, dimension, crc)
+    header = (header + _CRC.pack(zlib.crc32(header))).ljust((start - end) * size, b"\0")
+    created = not path.exists()
+    with path.open("wb" if created else "r+b", buffering=0) as file:
+        if created:
+            reach("vectors.created")
+            sync_folder(path.parent)
+        file.seek(end * size)
+        half = len(payload) // 2
+        for part in (memoryview(header), payload[:half]):
+            _write_all(file.fileno(), part)
+        reach("frame.torn")
+        _write_all(file.fileno(), payload[half:])
+        reach("frame.written")
+        sync_file(file)
+    reach("frame.synced")
+    return Frame(sequence, first_row, rows, start, crc), start + rows
+
+
+def _write_all(handle: int, data: memoryview) -> None:
+    while data:
+        data = data[os.write(handle, data) :]
+
+
+def surplus(path: Path, end: int, dimension: int) -> int:
+    """How many bytes lie beyond the committed slots.
+
+    Raises:
+        CorruptionError: the file is shorter than what is committed.
+    """
+    size = path.stat().st_size if path.exists() else 0
+    committed = end * 4 * dimension
+    if size < committed:
+        raise CorruptionError(
+            f"{path.name} has {size} bytes where {committed} are committed: vectors are missing. "
+            "Restore the folder from a copy",
+            path=str(path),
+            expected=committed,
+            got=size,
+        )
+    return size - committed
+
+
+def has_orphan(path: Path, end: int, sequence: int, dimension: int) -> bool:
+    """Whether a frame, or part of one, lies beyond the committed slots: what a crash leaves behind.
+
+    Raises:
+        CorruptionError: the file is too short, or more than one whole frame follows: then the database has lost
+            commits. Nothing is changed.
+    """
+    if not surplus(path, end, dimension):
+        return False
+    first = _read_header(path, end, dimension)
+    if first is not None and first.sequence == sequence + 1:
+        second = _read_header(path, first.slot + first.rows, dimension)
+        if second is not None and second.sequence == sequence + 2:
+            raise CorruptionError(
+                f"{path.name} holds frames {first.sequence} and {second.sequence}, but the database ends at commit "
+                f"{sequence}: it has lost commits. Nothing was changed; restore store.sqlite and store.sqlite-wal",
+                path=str(path),
+                committed=sequence,
+            )
+    return True
+
+
+def move_orphan_aside(path: Path, folder: Path, generation: int, end: int, sequence: int, dimension: int) -> None:
+    """Copy what lies beyond the committed slots to a file of its own, durably; then free its place."""
+    committed = end * 4 * dimension
+    aside = orphan_path(folder, generation, sequence + 1)
+    with path.open("r+b") as file:
+        file.seek(committed)
+        with aside.open("wb") as copy:
+            while part := file.read(1 << 20):
+                copy.write(part)
+            sync_file(copy)
+        sync_folder(folder)
+        reach("orphan.copied")
+        try:
+            file.truncate(committed)
+        except OSError:
+            # Windows keeps the size while a reader maps the file. The next frame then overwrites what is there.
+            if os.name == "posix":
+                raise
+
+
+def _read_header(path: Path, slot: int, dimension: int) -> Frame | None:
+    """The frame whose header is at `slot`, if one is."""
+    with path.open("rb") as file:
+        file.seek(slot * 4 * dimension)
+        raw = file.read(_HEADER.size + _CRC.size)
+    if len(raw) < _HEADER.size + _CRC.size:
+        return None
+    head = raw[: _HEADER.size]
+    magic, sequence, first_row, rows, dims, crc = _HEADER.unpack(head)
+    if magic != _MAGIC or dims != dimension or zlib.crc32(head) != _CRC.unpack(raw[_HEADER.size :])[0]:
+        return None
+    return Frame(sequence, first_row, rows, slot + header_slots(dimension), crc)
+
+
+def check_frame(path: Path, frame: Frame, dimension: int) -> None:
+    """Raises CorruptionError where the file's frame is not the one the commit named."""
+    found = _read_header(path, frame.slot - header_slots(dimension), dimension)
+    if found != frame:
+        raise CorruptionError(
+            f"{path.name}: the frame of commit {frame.sequence} is not the one that was committed",
+            path=str(path),
+            sequence=frame.sequence,
+        )
+
+
+class MappedVectors:
+    """The committed vectors of a file, mapped: a `VectorSource`.
+
+    Pages come from the file as they are used and belong to the page cache, not to the process.
+    """
+
+    def __init__(self, path: Path, dimension: int, frames: NDArray[np.int64], end: int) -> None:
+        """`frames` is (n, 3): first row, rows and slot of each frame with rows, in order.
+
+        Raises:
+            CorruptionError: the file is shorter than `end` slots (mapped, that would end the process).
+        """
+        self._first = frames[:, 0]
+        self._offset = frames[:, 2] - frames[:, 0]
+        self._dimension = dimension
+        self._slots = np.empty((0, dimension), np.float32)
+        if not len(frames):
+            return
+        surplus(path, end, dimension)
+        self._slots = np.memmap(path, np.float32, "r", shape=(end, dimension))
+
+    def take(self, rows: Rows) -> NDArray[np.float32]:
+        if len(self._first) == 1:
+            slots = rows + self._offset[0]
+        else:
+            slots = rows + self._offset[np.searchsorted(self._first, rows, side="right") - 1]
+        return np.asarray(self._slots.take(slots, axis=0))
+
+    def span(self, start: int, stop: int) -> NDArray[np.float32]:
+        return self.take(np.arange(start, stop))

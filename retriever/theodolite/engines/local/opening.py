@@ -1,0 +1,153 @@
+"""Opening a folder: what is in it is looked at before anything is touched."""
+
+import os
+import struct
+import tempfile
+from pathlib import Path
+
+from theodolite.engines.local.files import STORE, vectors_path
+from theodolite.engines.local.frames import Frame, check_frame, has_orphan
+from theodolite.engines.local.schema import APPLICATION_ID
+from theodolite.engines.local.store import (
+    Store,
+    connect,
+    create,
+    read_manifest,
+    read_state,
+    translated,
+    use_wal,
+)
+from theodolite.errors import EngineError, ManifestError
+from theodolite.manifest import FORMAT, Manifest, check_pinned, new_manifest
+from theodolite.types import Metric, Norms
+
+_SQLITE = b"SQLite format 3\0"
+_VERSION_AT, _ID_AT = 60, 68  # offsets of user_version and application_id in the header
+
+
+def open_store(
+    folder: Path,
+    *,
+    metric: Metric | None,
+    norms: Norms,
+    embedder: str | None,
+    read_only: bool,
+    lock_timeout: float,
+    durable: bool,
+) -> tuple[Store, Manifest]:
+    """The store in a folder, made if there is none.
+
+    Raises:
+        ManifestError: the folder is not ours, half ours, or of a newer version; it is left untouched.
+        MetricMismatchError, ConfigError: an argument contradicts what is pinned.
+        CorruptionError: what is stored is damaged; it is left untouched.
+        EngineError: the folder cannot be read or written.
+    """
+    folder = folder.expanduser()
+    with translated(folder):
+        if not is_collection(folder):
+            if read_only:
+                raise ManifestError(f"{folder}: there is no collection to open read-only", folder=str(folder))
+            manifest = new_manifest(metric, norms, embedder)
+            folder.mkdir(parents=True, exist_ok=True)
+            create(folder, manifest, lock_timeout)
+        mode = _mode(folder, read_only)
+        manifest = _inspect(folder, mode, lock_timeout)
+        check_pinned(manifest.space, metric, norms)
+        if mode == "rw":
+            use_wal(folder, lock_timeout)
+    return Store(folder, mode=mode, lock_timeout=lock_timeout, durable=durable), manifest
+
+
+def temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """A private folder for a collection in memory; it goes with the object."""
+    return tempfile.TemporaryDirectory(prefix="theodolite-", ignore_cleanup_errors=True)
+
+
+def is_collection(folder: Path) -> bool:
+    """Whether the folder holds a collection; False where one can be made.
+
+    Raises:
+        ManifestError: it holds something else.
+    """
+    if not folder.exists():
+        return False
+    if not folder.is_dir():
+        raise ManifestError(f"{folder} is a file; a collection is a folder", folder=str(folder))
+    store = folder / STORE
+    header = store.read_bytes()[:100] if store.exists() and store.stat().st_size < 100 else b""
+    if store.exists() and not header:
+        with store.open("rb") as file:
+            header = file.read(100)
+    if not header:
+        # A database of no bytes is one whose creation was cut off. Whatever else lies there is not ours.
+        others = sorted(path.name for path in folder.iterdir() if not path.name.startswith(STORE))
+        if others:
+            half = any(name.startswith("vectors-") for name in others)
+            what = f"half a collection: {STORE} is missing" if half else "not a theodolite collection"
+            raise ManifestError(
+                f"{folder} is {what}; it holds {', '.join(others[:3])}{' …' if len(others) > 3 else ''}. "
+                "Nothing was changed; name another folder" + (", or restore the file" if half else ""),
+                folder=str(folder),
+            )
+        return False
+    _check_header(folder, header)
+    # With a journal, creation was cut off: SQLite rolls it back, and the store is made again.
+    return not (folder / f"{STORE}-journal").exists()
+
+
+def _check_header(folder: Path, header: bytes) -> None:
+    ours = len(header) == 100 and header.startswith(_SQLITE)
+    if not ours or struct.unpack_from(">I", header, _ID_AT)[0] != APPLICATION_ID:
+        raise ManifestError(
+            f"{folder / STORE} is not a theodolite store; nothing was changed. Name another folder",
+            folder=str(folder),
+        )
+    version = struct.unpack_from(">I", header, _VERSION_AT)[0]
+    if version > FORMAT:
+        raise ManifestError(
+            f"{folder} is of format {version}; this theodolite reads up to {FORMAT}. Upgrade theodolite",
+            folder=str(folder),
+            format=version,
+        )
+
+
+def _mode(folder: Path, read_only: bool) -> str:
+    writable = os.access(folder, os.W_OK) and os.access(folder / STORE, os.W_OK)
+    if not read_only:
+        if writable:
+            return "rw"
+        raise EngineError(f"{folder} cannot be written to. Open it with read_only=True", folder=str(folder))
+    if writable:
+        return "ro"
+    log = folder / f"{STORE}-wal"
+    if not log.exists() or not log.stat().st_size:
+        return "immutable"
+    if (folder / f"{STORE}-shm").exists():
+        return "ro"  # somebody who may write has it open
+    raise EngineError(
+        f"{folder} cannot be written to and was not closed cleanly, so its last commits cannot be read. "
+        "Open and close it once where it is writable",
+        folder=str(folder),
+    )
+
+
+def _inspect(folder: Path, mode: str, timeout: float) -> Manifest:
+    """Hold the database against the vector file, through a connection that changes nothing.
+
+    A connection that may write would, on closing, fold a damaged log into the database and delete it.
+    """
+    connection = connect(folder / STORE, "immutable" if mode == "immutable" else "ro", timeout)
+    try:
+        connection.execute("BEGIN")
+        manifest, state = read_manifest(connection), read_state(connection)
+        dimension = manifest.space.dimension
+        if dimension is not None and state.sequence:
+            path = vectors_path(folder, state.generation)
+            has_orphan(path, state.slots, state.sequence, dimension)
+            last = connection.execute("SELECT * FROM frames WHERE sequence = ?", (state.sequence,)).fetchone()
+            check_frame(path, Frame(*last), dimension)
+        connection.execute("ROLLBACK")
+        return manifest
+    finally:
+        connection.close()

@@ -1,0 +1,28 @@
+"""The points at which a process may die in the middle of a write. Tests kill one at each."""
+
+from collections.abc import Callable
+
+POINTS = {
+    "create.begun": "the database file exists, without tables",
+    "create.committed": "the tables are there, the journal is not yet a write-ahead log",
+    "vectors.created": "a new vector file exists, its folder entry is not yet durable",
+    "orphan.copied": "a frame without a commit has been copied aside, and is still in place",
+    "frame.torn": "half of a frame has been written",
+    "frame.written": "a frame is written, not yet durable",
+    "frame.synced": "a frame is durable, no transaction names it",
+    "transaction.filled": "the transaction is complete, not yet committed",
+    "transaction.committed": "the commit is durable, the caller has not been told",
+    "generation.committed": "a new generation is committed, the old one's files are still there",
+    "cache.written": "a cache file is written under another name",
+    "cache.renamed": "a cache file is in place",
+}
+"""Name and meaning of each point, in the order a commit passes them."""
+
+observer: Callable[[str], None] | None = None
+"""Called with the name of each point that is reached. Set by tests only."""
+
+
+def reach(point: str) -> None:
+    """Pass a point."""
+    if observer is not None:
+        observer(point)

@@ -1,0 +1,70 @@
+"""Documents as rows of the database: checked, encoded and hashed."""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.errors import DocumentError
+from theodolite.metadata import decode, encode
+from theodolite.types import Document
+
+
+class Record(NamedTuple):
+    """A document as it is stored."""
+
+    id: str
+    text: str
+    metadata: str
+
+    def hash(self, vector: NDArray[np.float32]) -> bytes:
+        """16 bytes that bind id, text, metadata and vector (d,) together."""
+        parts = self.id.encode(), self.text.encode(), self.metadata.encode()
+        lengths = b"%d %d %d " % (len(parts[0]), len(parts[1]), len(parts[2]))
+        # Vectors are stored, and hashed, as little-endian: the byte order of every platform numpy has wheels for.
+        return blake2b(b"".join((lengths, *parts, vector.tobytes())), digest_size=16).digest()
+
+    def document(self) -> Document:
+        return Document(self.text, decode(self.metadata), self.id)
+
+
+def records(documents: Sequence[Document]) -> tuple[list[Record], list[int]]:
+    """The records to store, and which document each is made of; of equal ids the last one counts.
+
+    Raises:
+        DocumentError: naming the first document that cannot be stored.
+    """
+    last = {document.id: index for index, document in enumerate(documents)}
+    kept = sorted(last.values())
+    return [_record(documents[index], index) for index in kept], kept
+
+
+def _record(document: Document, index: int) -> Record:
+    for name, value in (("id", document.id), ("text", document.text)):
+        if not isinstance(value, str):
+            raise _refusal(document, index, f"the {name} is a {type(value).__name__}, not a string")
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise _refusal(
+                    document,
+                    index,
+                    f"the {name} holds a lone surrogate, which is not text; decode the source with errors='replace'",
+                ) from None
+    if not document.id:
+        raise _refusal(document, index, "it has no id")
+    try:
+        return Record(document.id, document.text, encode(document.metadata))
+    except DocumentError as error:
+        raise _refusal(document, index, str(error)) from error
+
+
+def _refusal(document: Document, index: int, why: str) -> DocumentError:
+    return DocumentError(
+        f"document {document.id!r} (number {index} of the batch) cannot be stored: {why}. Nothing of the batch was",
+        ids=[document.id],
+        index=index,
+    )

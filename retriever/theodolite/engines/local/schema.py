@@ -1,0 +1,51 @@
+"""The tables of store.sqlite."""
+
+APPLICATION_ID = 0x7E0D0117
+"""Marks the file as ours, in its header."""
+
+TOKENIZER = "porter unicode61 remove_diacritics 2"
+
+TABLES = f"""
+-- What is pinned, as JSON: one row.
+CREATE TABLE manifest (value TEXT NOT NULL);
+
+-- Where the collection stands: one row, changed by every commit.
+CREATE TABLE state (
+    generation INTEGER NOT NULL,  -- of the vector file; a new one starts its rows at 0
+    sequence INTEGER NOT NULL,    -- commits so far, never reset
+    rows INTEGER NOT NULL,        -- row numbers given out in this generation
+    slots INTEGER NOT NULL,       -- committed length of the vector file
+    live INTEGER NOT NULL         -- documents
+);
+
+-- The living documents. A row never changes: an update makes a new row.
+CREATE TABLE documents (
+    row INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    text TEXT NOT NULL,
+    metadata TEXT NOT NULL,
+    hash BLOB NOT NULL            -- of id, text, metadata and vector
+);
+
+-- The change log: what each commit appended, and which rows it ended.
+CREATE TABLE frames (
+    sequence INTEGER PRIMARY KEY,
+    first_row INTEGER NOT NULL,
+    rows INTEGER NOT NULL,
+    slot INTEGER NOT NULL,
+    crc INTEGER NOT NULL
+);
+CREATE TABLE tombstones (
+    sequence INTEGER NOT NULL,
+    row INTEGER NOT NULL,
+    PRIMARY KEY (sequence, row)
+) WITHOUT ROWID;
+
+-- Lexical search over documents.text.
+CREATE VIRTUAL TABLE lexical USING fts5(
+    text, content='documents', content_rowid='row', tokenize='{TOKENIZER}'
+);
+"""
+
+STATE = "SELECT generation, sequence, rows, slots, live FROM state"
+"""The first statement of every transaction: it fixes what the transaction sees."""

@@ -1,0 +1,153 @@
+"""Snapshots: what one commit looks like, for searching. Immutable, and swapped as a whole."""
+
+import sqlite3
+import threading
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.engines.local.cache import CodeCache
+from theodolite.engines.local.columns import Column, evaluate, fields
+from theodolite.engines.local.files import vectors_path
+from theodolite.engines.local.frames import MappedVectors
+from theodolite.engines.local.store import State, Store, read_manifest
+from theodolite.filters import Filter
+from theodolite.indexes.flat import CodesFor, FlatIndex
+from theodolite.manifest import Manifest
+from theodolite.types import Mask
+
+
+class Stale(Exception):
+    """The transaction is older than what is shared: begin it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The collection as of one commit.
+
+    Attributes:
+        state: the commit.
+        manifest: what is pinned by then.
+        live: (rows,) True where a row is a living document.
+        frames: (n, 3) first row, rows and slot of the frames that have rows.
+        vectors: the mapped vectors.
+        flat: the flat index, over `flat.rows` rows: all of them once `View.searchable` has been called.
+        columns: by field; shared by the snapshots of a generation.
+    """
+
+    state: State
+    manifest: Manifest
+    live: Mask
+    frames: NDArray[np.int64]
+    vectors: MappedVectors
+    flat: FlatIndex
+    columns: dict[str, Column] = field(default_factory=dict)
+
+
+class View:
+    """The current snapshot, brought up to date from the change log."""
+
+    def __init__(self, store: Store, *, cache: bool) -> None:
+        self._store = store
+        self._cache = cache
+        self._held: Snapshot | None = None
+        self._columns_at = -1  # the newest commit that has extended a column
+        self._lock = threading.RLock()
+
+    def current(self, connection: sqlite3.Connection, state: State) -> Snapshot:
+        """The snapshot of a transaction's state. Raises Stale if a newer one is shared already."""
+        held = self._held
+        if held is not None and held.state == state:
+            return held
+        with self._lock:
+            held = self._held
+            if held is None or held.state.generation < state.generation or held.state.sequence == 0:
+                held = self._empty(connection, state)
+            if held.state.sequence > state.sequence:
+                raise Stale
+            if held.state.sequence < state.sequence:
+                held = self._advanced(held, connection, state)
+            self._held = held
+            return held
+
+    def searchable(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot with all rows in its flat index."""
+        if snapshot.flat.rows == snapshot.state.rows:
+            return snapshot
+        with self._lock:
+            held = self._held
+            if held is None or held.state != snapshot.state:
+                raise Stale
+            if held.flat.rows != held.state.rows:
+                flat = held.flat.grown(held.vectors, held.state.rows, self._codes(held))
+                self._held = held = replace(held, flat=flat)
+            return held
+
+    def mask(self, snapshot: Snapshot, tree: Filter | None, connection: sqlite3.Connection) -> Mask | None:
+        """The eligible rows, or None for all. Called within the snapshot's transaction."""
+        if tree is None:
+            return None if snapshot.state.live == snapshot.state.rows else snapshot.live
+        with self._lock:
+            for name in fields(tree):
+                column = snapshot.columns.setdefault(name, Column(name))
+                if column.rows < snapshot.state.rows:
+                    column.extend(connection, snapshot.state.rows)
+                    self._columns_at = max(self._columns_at, snapshot.state.sequence)
+            # A column read in a later transaction lacks rows that have died since; do not mix the two.
+            if self._columns_at > snapshot.state.sequence:
+                raise Stale
+            return evaluate(tree, snapshot.columns, snapshot.state.rows) & snapshot.live
+
+    def code_cache(self, snapshot: Snapshot) -> CodeCache | None:
+        """The cache of the snapshot's generation, if the collection has one."""
+        if not self._cache:
+            return None
+        return CodeCache(
+            self._store.folder,
+            snapshot.state.generation,
+            snapshot.manifest.uid,
+            snapshot.flat.dimension,
+            writable=self._store.mode == "rw",
+        )
+
+    def drop(self) -> None:
+        """Let go of the mapped file and the index."""
+        self._held = None
+
+    def _codes(self, snapshot: Snapshot) -> CodesFor | None:
+        cache = self.code_cache(snapshot)
+        return None if cache is None else lambda start, stop: cache.codes(snapshot.vectors, start, stop)
+
+    def _empty(self, connection: sqlite3.Connection, state: State) -> Snapshot:
+        """The generation before its first commit. The manifest is read now: the first batch has settled it."""
+        manifest = read_manifest(connection)
+        frames = np.empty((0, 3), np.int64)
+        dimension = manifest.space.dimension or 1
+        return Snapshot(
+            State(state.generation, 0, 0, 0, 0),
+            manifest,
+            np.empty(0, np.bool_),
+            frames,
+            MappedVectors(vectors_path(self._store.folder, state.generation), dimension, frames, 0),
+            FlatIndex(manifest.space.metric, dimension),
+        )
+
+    def _advanced(self, held: Snapshot, connection: sqlite3.Connection, state: State) -> Snapshot:
+        since = held.state.sequence
+        new = connection.execute(
+            "SELECT first_row, rows, slot FROM frames WHERE sequence > ? AND rows > 0 ORDER BY sequence",
+            (since,),
+        ).fetchall()
+        dead = connection.execute("SELECT row FROM tombstones WHERE sequence > ?", (since,)).fetchall()
+        live = np.concatenate([held.live, np.ones(state.rows - held.state.rows, np.bool_)])
+        if dead:
+            live[np.array(dead, np.int64)[:, 0]] = False
+        frames, vectors = held.frames, held.vectors
+        if new:
+            frames = np.concatenate([frames, np.array(new, np.int64)])
+            path = vectors_path(self._store.folder, state.generation)
+            if not path.exists():  # another process has begun a new generation since
+                raise Stale
+            vectors = MappedVectors(path, held.flat.dimension, frames, state.slots)
+        return replace(held, state=state, live=live, frames=frames, vectors=vectors)

@@ -1,0 +1,257 @@
+"""store.sqlite: connections, transactions, the write lock."""
+
+import os
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+from theodolite.engines.local.files import STORE, WRITER, sync_folder
+from theodolite.engines.local.points import reach
+from theodolite.engines.local.schema import APPLICATION_ID, STATE, TABLES
+from theodolite.errors import CorruptionError, EngineError, LockedError, ManifestError
+from theodolite.manifest import FORMAT, Manifest
+
+
+class State(NamedTuple):
+    """The row of the table `state`."""
+
+    generation: int
+    sequence: int
+    rows: int
+    slots: int
+    live: int
+
+
+class Store:
+    """Connections to one store.sqlite, each used by one thread at a time and kept for the next."""
+
+    def __init__(self, folder: Path, *, mode: str, lock_timeout: float, durable: bool = True) -> None:
+        """`mode` is `rw`, `ro`, or `immutable` for folders nothing can write to."""
+        self.folder = folder
+        self.mode = mode
+        self._timeout = lock_timeout
+        self._durable = durable
+        self._idle: list[sqlite3.Connection] = []
+        self._pid = os.getpid()
+        self._writing = threading.Lock()
+        self._closed = False
+
+    @contextmanager
+    def read(self) -> Iterator[tuple[sqlite3.Connection, State]]:
+        """A read transaction, and the state it sees."""
+        with self._connection() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield connection, read_state(connection)
+            finally:
+                connection.execute("ROLLBACK")
+
+    @contextmanager
+    def write(self) -> Iterator[tuple[sqlite3.Connection, State]]:
+        """A write transaction: committed on leaving, rolled back if an exception leaves it.
+
+        Raises:
+            LockedError: another writer held the lock for `lock_timeout` seconds.
+        """
+        started = time.monotonic()
+        if not self._writing.acquire(timeout=self._timeout):
+            raise self._locked()
+        try:
+            with self._connection() as connection:
+                self._begin(connection, started)
+                try:
+                    self._announce()
+                    yield connection, read_state(connection)
+                    reach("transaction.filled")
+                    connection.execute("COMMIT")
+                except BaseException:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                    raise
+                reach("transaction.committed")
+        finally:
+            self._writing.release()
+
+    def close(self) -> None:
+        self._closed = True
+        with translated(self.folder):
+            while self._idle:
+                connection = self._idle.pop()
+                if self.mode == "rw" and not self._idle:
+                    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                connection.close()
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        if self._closed:
+            raise EngineError("the collection is closed; open it again")
+        self._check_fork()
+        with translated(self.folder):
+            connection = self._idle.pop() if self._idle else self._connect()
+            try:
+                yield connection
+            except BaseException:
+                connection.close()
+                raise
+            self._keep(connection)
+
+    def _keep(self, connection: sqlite3.Connection) -> None:
+        if self._closed:  # by another thread, meanwhile
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+    def _check_fork(self) -> None:
+        """SQLite's locks do not survive a fork: leave the parent's connections alone, without even closing them."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._inherited = self._idle
+            self._idle = []
+            self._writing = threading.Lock()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = connect(self.folder / STORE, self.mode, self._timeout)
+        if self.mode == "rw":
+            connection.execute(f"PRAGMA synchronous={'FULL' if self._durable else 'OFF'}")
+            connection.execute("PRAGMA cache_size=-32768")
+            if sys.platform == "darwin":
+                connection.execute("PRAGMA fullfsync=1")
+                connection.execute("PRAGMA checkpoint_fullfsync=1")
+        return connection
+
+    def _begin(self, connection: sqlite3.Connection, started: float) -> None:
+        # Short tries instead of SQLite's own waiting, so that Ctrl-C is heard.
+        connection.execute("PRAGMA busy_timeout=0")
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute(f"PRAGMA busy_timeout={int(1000 * self._timeout)}")
+                return
+            except sqlite3.OperationalError as error:
+                if not _is_busy(error):
+                    raise
+                if time.monotonic() - started > self._timeout:
+                    raise self._locked() from error
+            time.sleep(0.005)
+
+    def _announce(self) -> None:
+        """Leave our pid for the message of whoever waits."""
+        ours = str(os.getpid())
+        path = self.folder / WRITER
+        if not path.exists() or path.read_text() != ours:
+            path.write_text(ours)
+
+    def _locked(self) -> LockedError:
+        try:
+            pid = int((self.folder / WRITER).read_text())
+        except (OSError, ValueError):
+            pid = None
+        holder = "this process" if pid == os.getpid() else f"process {pid}" if pid else "another process"
+        return LockedError(
+            f"{self.folder}: {holder} has held the write lock for {self._timeout:g} s. "
+            "Let it finish, or raise lock_timeout",
+            pid=pid,
+            folder=str(self.folder),
+        )
+
+
+def connect(path: Path, mode: str, timeout: float) -> sqlite3.Connection:
+    """A connection in autocommit mode; transactions are begun by hand."""
+    query = "mode=ro&immutable=1" if mode == "immutable" else f"mode={mode}"
+    connection = sqlite3.connect(
+        f"file:{quote(str(path.resolve()))}?{query}",
+        uri=True,
+        timeout=timeout,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    connection.execute("PRAGMA trusted_schema=OFF")
+    connection.execute("PRAGMA temp_store=MEMORY")
+    return connection
+
+
+def read_state(connection: sqlite3.Connection) -> State:
+    row = connection.execute(STATE).fetchone()
+    if row is None:
+        raise CorruptionError("the database has lost its state row; restore the folder from a copy")
+    return State(*row)
+
+
+def read_manifest(connection: sqlite3.Connection) -> Manifest:
+    row = connection.execute("SELECT value FROM manifest").fetchone()
+    if row is None:
+        raise ManifestError("the database has lost its manifest; restore the folder from a copy")
+    return Manifest.from_json(row[0])
+
+
+def create(folder: Path, manifest: Manifest, timeout: float) -> None:
+    """Make store.sqlite, unless another process is quicker. Killed half-way, the next call makes it again."""
+    with translated(folder):
+        connection = connect(folder / STORE, "rwc", timeout)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            reach("create.begun")
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'manifest'").fetchone():
+                connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version={FORMAT}")
+                for statement in TABLES.split(";\n"):
+                    connection.execute(statement)
+                connection.execute("INSERT INTO manifest VALUES (?)", (manifest.to_json(),))
+                connection.execute("INSERT INTO state VALUES (1, 0, 0, 0, 0)")
+            connection.execute("COMMIT")
+            sync_folder(folder)
+            reach("create.committed")
+        finally:
+            connection.close()
+
+
+def use_wal(folder: Path, timeout: float) -> None:
+    """Make the journal a write-ahead log, which readers need to go on during writes."""
+    deadline = time.monotonic() + timeout
+    with translated(folder):
+        connection = connect(folder / STORE, "rw", timeout)
+        try:
+            while True:
+                try:
+                    if connection.execute("PRAGMA journal_mode=WAL").fetchone()[0] == "wal":
+                        return
+                except sqlite3.OperationalError as error:
+                    if not _is_busy(error):
+                        raise
+                if time.monotonic() > deadline:
+                    raise LockedError(f"{folder}: the database is in use and cannot be set up; try again")
+                time.sleep(0.005)
+        finally:
+            connection.close()
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+@contextmanager
+def translated(folder: Path) -> Iterator[None]:
+    """SQLite's and the system's errors as ours, with the cause."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise CorruptionError(
+                f"{folder / STORE} is damaged ({error}). Restore the folder from a copy", folder=str(folder)
+            ) from error
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise LockedError(f"{folder}: the database is locked by another process; try again") from error
+        raise EngineError(
+            f"{folder}: the database says: {error}. What was committed before is intact", folder=str(folder)
+        ) from error
+    except OSError as error:
+        raise EngineError(
+            f"{folder}: {error.strerror or error}. What was committed before is intact", folder=str(folder)
+        ) from error

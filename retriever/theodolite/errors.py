@@ -1,0 +1,98 @@
+"""Every error theodolite raises on purpose.
+
+    TheodoliteError
+      InputError (ValueError)           the caller passed something that does not fit
+        VectorError                       shape, dtype, NaN, zero length, norm
+        FilterError                       unknown operator, value of a wrong type
+        DocumentError                     id, text or metadata that cannot be stored
+      ConfigError                       parts that do not fit together
+        MissingExtraError (ImportError)   an optional package is not installed
+        MetricMismatchError               the data is pinned to another metric
+        UnsupportedError                  this engine or index cannot do it
+      IntegrityError                    what is stored is not what it claims to be
+        ManifestError                     not a collection, or not one this version reads
+        EmbedderDriftError                the embedder no longer gives the vectors it gave
+        CorruptionError                   damaged or missing data
+      EngineError                       a store or server failed; its own error is __cause__
+        LockedError                       another writer holds the lock
+
+A message says what, how many, the first place, and what to do. The same values are attributes: whatever
+keywords an error was raised with can be read back from it.
+"""
+
+from typing import Any
+
+
+class TheodoliteError(Exception):
+    """The root of the tree: `except TheodoliteError` catches all of them.
+
+    Attributes:
+        details: the values the message speaks of, also readable as attributes of the error.
+    """
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.details = details
+
+    def __getattr__(self, name: str) -> Any:
+        # Only called when normal lookup fails. `details` may be missing while unpickling.
+        try:
+            return self.__dict__["details"][name]
+        except KeyError:
+            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}") from None
+
+
+class InputError(TheodoliteError, ValueError):
+    """The caller passed something that does not fit."""
+
+
+class VectorError(InputError):
+    """Vectors of a wrong shape, dtype, dimension, norm, or with values that are not finite."""
+
+
+class FilterError(InputError):
+    """A filter that cannot be understood."""
+
+
+class DocumentError(InputError):
+    """A document whose id, text or metadata cannot be stored."""
+
+
+class ConfigError(TheodoliteError):
+    """Parts that do not fit together: settings, embedders, calls that need what is absent."""
+
+
+class MissingExtraError(ConfigError, ImportError):
+    """An optional package is not installed; the message names the extra that brings it."""
+
+
+class MetricMismatchError(ConfigError):
+    """The collection is pinned to another metric than the one asked for."""
+
+
+class UnsupportedError(ConfigError):
+    """This engine or index cannot do what was asked."""
+
+
+class IntegrityError(TheodoliteError):
+    """What is stored is not what it claims to be."""
+
+
+class ManifestError(IntegrityError):
+    """Not a theodolite collection, half of one, or one written by a newer version."""
+
+
+class EmbedderDriftError(IntegrityError):
+    """The embedder no longer gives the vectors the collection was built with."""
+
+
+class CorruptionError(IntegrityError):
+    """Stored data is damaged or missing."""
+
+
+class EngineError(TheodoliteError):
+    """A store or server failed; the driver's own error is `__cause__`."""
+
+
+class LockedError(EngineError):
+    """Another writer holds the write lock."""

@@ -1,0 +1,33 @@
+"""The exact similarity of a query to rows: the one place where a score is computed."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.types import Metric, Scores
+
+_CHUNK = 1 << 19  # float64 values held at a time
+
+
+def similarities(query: NDArray[np.float32], vectors: NDArray[np.float32], metric: Metric) -> Scores:
+    """Similarities of `query` (d,) to `vectors` (n, d), shape (n,), higher is better.
+
+    Computed in float64 and rounded once. Products are summed row by row in an order that depends on d alone (BLAS
+    would choose one by the number of rows), so equal rows score equally on every path. L2 is taken from the
+    difference, which does not cancel as ‖x‖² + ‖q‖² − 2q·x does.
+    """
+    wide = query.astype(np.float64)
+    out = np.empty(len(vectors), np.float32)
+    step = max(1, _CHUNK // max(1, len(wide)))
+    for start in range(0, len(vectors), step):
+        part = vectors[start : start + step].astype(np.float64)
+        if metric == "l2":
+            part -= wide
+            np.square(part, out=part)
+            out[start : start + step] = -np.sqrt(np.add.reduce(part, axis=1))
+        else:
+            part *= wide
+            out[start : start + step] = np.add.reduce(part, axis=1)
+    if metric == "cosine":
+        # Unit vectors are unit to float32's rounding; their cosine must not exceed 1 for it.
+        np.clip(out, -1.0, 1.0, out=out)
+    return out

@@ -1,0 +1,195 @@
+"""The flat index: the true top k, from one pass over int8 codes.
+
+The codes give each row an approximate similarity and a bound on its error (see `blocks`). The k-th largest lower
+bound is a threshold no row of the top k can stay below, so only rows whose upper bound reaches it are scored exactly,
+from the vectors themselves. Nothing is approximate about the answer.
+
+For L2 the scan works on −‖x − q‖² = 2w·v − ‖v‖² − ‖w‖² with w = q − μ, which has the same order.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.errors import CorruptionError
+from theodolite.indexes.blocks import BLOCK, Block, Codes, quantise
+from theodolite.indexes.exact import similarities
+from theodolite.indexes.scan import QueryCodes, Scan
+from theodolite.indexes.workers import Workers, workers
+from theodolite.types import Mask, Metric, Rows, Scores, Vectors
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+
+class VectorSource(Protocol):
+    """Where the rows' float32 vectors are."""
+
+    def take(self, rows: Rows) -> Floats:
+        """(n, d) vectors of these rows."""
+        ...
+
+    def span(self, start: int, stop: int) -> Floats:
+        """(stop − start, d) vectors of a run of rows."""
+        ...
+
+
+class ArraySource:
+    """Vectors in memory."""
+
+    def __init__(self, vectors: Floats) -> None:
+        self._vectors = vectors
+
+    def take(self, rows: Rows) -> Floats:
+        return self._vectors[rows]
+
+    def span(self, start: int, stop: int) -> Floats:
+        return self._vectors[start:stop]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Rows found for one query, by falling score and then rising row.
+
+    At least min(k, eligible) of them, and with a row all others of the same score: the caller breaks ties.
+    """
+
+    rows: Rows
+    scores: Scores
+    scored: int
+    path: str
+
+
+CodesFor = Callable[[int, int], Codes]
+
+
+class FlatIndex:
+    """Exact search over rows 0 … n−1. Immutable; `grown` makes the next one and shares what stays the same."""
+
+    def __init__(self, metric: Metric, dimension: int, blocks: Sequence[Block] = (), pool: Workers = workers):
+        self.metric: Metric = metric
+        self.dimension = dimension
+        self.blocks = tuple(blocks)
+        self.rows = blocks[-1].stop if blocks else 0
+        self._pool = pool
+        self._scan = Scan(metric, self.blocks, pool)
+
+    def grown(self, source: VectorSource, rows: int, codes: CodesFor | None = None) -> "FlatIndex":
+        """The index over `rows` rows, of which this one's come first.
+
+        Args:
+            codes: gives the codes of a full block's rows from `start` to `stop`, for instance from a cache.
+        """
+        if rows == self.rows:
+            return self
+        make = codes or (lambda start, stop: quantise(source.span(start, stop)))
+        kept = list(self.blocks)
+        spans = []
+        start = self.rows
+        while start < rows:
+            stop = min(rows, start - start % BLOCK + BLOCK)
+            # A short tail block is worth repacking with what follows, so their number stays logarithmic.
+            while kept and kept[-1].stop == start and start % BLOCK and kept[-1].size <= stop - start:
+                start = kept.pop().start
+            spans.append((start, stop))
+            start = stop
+        made: dict[int, Block] = {}
+
+        def fill(span: tuple[int, int]) -> None:
+            first, last = span
+            full = last - first == BLOCK
+            made[first] = Block(first, make(first, last) if full else quantise(source.span(first, last)))
+
+        self._pool.run(fill, spans)
+        return FlatIndex(self.metric, self.dimension, kept + [made[first] for first, _ in spans], self._pool)
+
+    def search(self, queries: Vectors, k: int, source: VectorSource, mask: Mask | None = None) -> list[Found]:
+        """The k most similar rows for each of `queries`, (m, d), among those where `mask` (rows,) is True.
+
+        Raises:
+            CorruptionError: a vector is not the one its code was made of.
+        """
+        eligible = self.rows if mask is None else int(np.count_nonzero(mask))
+        if not eligible or not len(queries):
+            nothing = Found(np.empty(0, np.int64), np.empty(0, np.float32), 0, "empty")
+            return [nothing] * len(queries)
+        if mask is not None and eligible <= self._few(len(queries)):
+            rows = np.flatnonzero(mask)
+            return [self._pick(rows, self._exact(query, rows, source), k, "rows") for query in queries]
+        return self._scanned(queries, min(k, eligible), source, mask)
+
+    def score(self, query: NDArray[np.float32], rows: Rows, source: VectorSource) -> Scores:
+        """The exact similarities of `query`, (d,), to these rows, (n,)."""
+        return self._exact(query, rows, source)
+
+    def _few(self, queries: int) -> int:
+        # Scoring a row exactly costs about as much as scanning 30 codes; a batch shares the scan's reading.
+        return max(256, self.rows // 32)
+
+    def _scanned(self, queries: Vectors, k: int, source: VectorSource, mask: Mask | None) -> list[Found]:
+        found = []
+        for part in self._scan.parts(len(queries)):
+            chunk = queries[part]
+            scan = self._scan.run(QueryCodes(chunk, self.metric, self.blocks), mask)
+            for number, query in enumerate(chunk):
+                rows, low, high = scan.candidates(number, k)
+                found.append(self._settle(query, rows, low, high, k, source))
+        return found
+
+    def _settle(
+        self, query: NDArray[np.float32], rows: Rows, low: Doubles, high: Doubles, k: int, source: VectorSource
+    ) -> Found:
+        """Score the candidates, the promising ones first: their exact scores rule out most of the rest."""
+        if len(rows) > 2 * k + 64:
+            first = np.argpartition(-high, 2 * k + 32)[: 2 * k + 32]
+            exact = self._checked(query, rows[first], low[first], high[first], source)
+            kth = -np.partition(-exact, k - 1)[k - 1]
+            rest = high >= self._ordered(kth)
+            rest[first] = False
+            more = np.flatnonzero(rest)
+            scores = np.concatenate([exact, self._checked(query, rows[more], low[more], high[more], source)])
+            rows = np.concatenate([rows[first], rows[more]])
+        else:
+            scores = self._checked(query, rows, low, high, source)
+        return self._pick(rows, scores, k, "scan")
+
+    def _checked(
+        self, query: NDArray[np.float32], rows: Rows, low: Doubles, high: Doubles, source: VectorSource
+    ) -> Scores:
+        scores = self._exact(query, rows, source)
+        value = self._ordered(scores)
+        wrong = ~((value >= low) & (value <= high))
+        if wrong.any():
+            row = int(rows[np.argmax(wrong)])
+            raise CorruptionError(
+                f"{np.count_nonzero(wrong)} of {len(rows)} scored vectors are not those that were indexed, first "
+                f"row {row}: stored vectors or codes are damaged. Run verify()",
+                rows=rows[wrong].tolist(),
+            )
+        return scores
+
+    def _exact(self, query: NDArray[np.float32], rows: Rows, source: VectorSource) -> Scores:
+        # In the order of the file, and not all in memory at once.
+        step = max(1024, (1 << 22) // max(1, self.dimension))
+        parts = [
+            similarities(query, source.take(rows[start : start + step]), self.metric)
+            for start in range(0, len(rows), step)
+        ]
+        return np.concatenate(parts) if parts else np.empty(0, np.float32)
+
+    def _ordered(self, scores: Scores) -> Scores:
+        """Scores on the scan's scale: −d² for L2."""
+        return -np.square(scores) if self.metric == "l2" else scores
+
+    @staticmethod
+    def _pick(rows: Rows, scores: Scores, k: int, path: str) -> Found:
+        scored = len(rows)
+        if k < scored:
+            kth = np.partition(scores, scored - k)[scored - k]
+            keep = scores >= kth
+            rows, scores = rows[keep], scores[keep]
+        order = np.lexsort((rows, -scores))
+        return Found(rows[order].astype(np.int64), scores[order], scored, path)

@@ -1,0 +1,89 @@
+"""What is pinned with a collection at its creation."""
+
+import json
+import uuid
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from theodolite.errors import ConfigError, ManifestError, MetricMismatchError
+from theodolite.types import Metric, Norms, Space
+
+FORMAT = 1
+"""The version of the stored format. A reader refuses a newer one."""
+
+METRICS: tuple[Metric, ...] = ("cosine", "dot", "l2")
+NORMS: tuple[Norms, ...] = ("auto", "unit", "any")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Settings of a collection.
+
+    Attributes:
+        space: metric, dimension and norms; the first batch settles what is open.
+        uid: 32 hexadecimal digits that name this collection.
+        created: when, ISO-8601 in UTC.
+        embedder: the name of the embedder given first, for people to read; it is not compared.
+    """
+
+    space: Space
+    uid: str
+    created: str
+    embedder: str | None = None
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Manifest":
+        """Raises ManifestError where the text is not a manifest."""
+        try:
+            values: dict[str, Any] = json.loads(text)
+            return cls(**{**values, "space": Space(**values["space"])})
+        except (ValueError, TypeError, KeyError) as error:
+            raise ManifestError(f"the collection's manifest cannot be read: {error}") from error
+
+    def settled(self, space: Space) -> "Manifest":
+        return replace(self, space=space)
+
+
+def new_manifest(metric: Metric | None, norms: Norms, embedder: str | None) -> Manifest:
+    """A manifest for a new collection; the metric is cosine unless given."""
+    check_settings(metric, norms)
+    return Manifest(
+        Space(metric or "cosine", None, norms),
+        uuid.uuid4().hex,
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        embedder,
+    )
+
+
+def check_settings(metric: Metric | None, norms: Norms) -> None:
+    """Raises ConfigError for a metric or norm policy that does not exist."""
+    if metric is not None and metric not in METRICS:
+        raise ConfigError(f"metric is {metric!r}; expected one of {', '.join(METRICS)}", metric=metric)
+    if norms not in NORMS:
+        raise ConfigError(f"norms is {norms!r}; expected one of {', '.join(NORMS)}", norms=norms)
+
+
+def check_pinned(space: Space, metric: Metric | None, norms: Norms) -> None:
+    """Raise where an argument contradicts what is pinned; None and `auto` adopt it.
+
+    Raises:
+        MetricMismatchError, ConfigError.
+    """
+    check_settings(metric, norms)
+    if metric is not None and metric != space.metric:
+        raise MetricMismatchError(
+            f"the collection is pinned to metric {space.metric!r}, not {metric!r}. "
+            f"Open it without metric=, or build another collection with metric={metric!r}",
+            pinned=space.metric,
+            asked=metric,
+        )
+    if norms not in ("auto", space.norms) and space.norms != "auto":
+        raise ConfigError(
+            f"the collection is pinned to norms={space.norms!r}, not {norms!r}",
+            pinned=space.norms,
+            asked=norms,
+        )

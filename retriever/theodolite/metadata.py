@@ -1,0 +1,144 @@
+"""Metadata as it is stored: JSON, plus dates and datetimes.
+
+Dates travel as `{"$date": "2025-03-01"}` and datetimes as `{"$datetime": "2025-03-01T09:00:00+02:00"}`; a key of the
+caller's own that starts with `$` is stored with one more `$`, so that nothing a caller writes can be taken for a tag.
+
+What happens to values JSON does not have:
+
+- tuples are stored, and come back, as lists; subclasses of str, int, float and dict, and numpy
+  scalars, as plain values;
+- a datetime keeps its instant and its offset from UTC, not the name of its zone; a naive one stays naive;
+- NaN and infinities, keys that are not strings, lone surrogates (which are not text), other types (sets, bytes,
+  Decimal, ...) and more than 64 levels (or a cycle) are refused with DocumentError: nothing is changed in silence.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import date, datetime, timezone
+from typing import Any
+
+import numpy as np
+
+from theodolite.errors import DocumentError
+
+MAX_DEPTH = 64
+
+_PLAIN = frozenset({str, int, bool, type(None)})
+_dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_canonical = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True).encode
+
+
+def encode(metadata: Mapping[str, Any], *, canonical: bool = False) -> str:
+    """The JSON text of `metadata`, keys in their order, or sorted with `canonical`.
+
+    Raises:
+        DocumentError: for a value or key that cannot be stored (the message names the path to it).
+    """
+    if not isinstance(metadata, Mapping):
+        raise DocumentError(f"metadata is a {type(metadata).__name__}, not a mapping of names to values")
+    try:
+        text = (_canonical if canonical else _dumps)(_packed_mapping(metadata, "metadata", 1))
+        text.encode()
+    except UnicodeEncodeError:
+        raise DocumentError(
+            "metadata holds a lone surrogate, which is not text and cannot be stored; "
+            "decode the source with errors='replace'"
+        ) from None
+    except ValueError as error:
+        if isinstance(error, DocumentError):
+            raise
+        # The only one left: an int too long for Python to print (sys.set_int_max_str_digits).
+        raise DocumentError(f"metadata cannot be written as JSON: {error}") from None
+    return text
+
+
+def decode(text: str) -> Any:
+    """What `encode` was given, in new objects; also reads one value cut out of its text."""
+    return json.loads(text, object_pairs_hook=_unpacked_pairs if "$" in text else None)
+
+
+def stored_key(key: str) -> str:
+    """The name `key` has in the stored JSON."""
+    return "$" + key if key.startswith("$") else key
+
+
+def _packed(value: Any, path: str, depth: int) -> Any:
+    if type(value) in _PLAIN:
+        return value
+    if isinstance(value, np.generic):
+        value = value.item()
+    match value:
+        case bool() | None:
+            return value
+        case str():
+            return str.__str__(value)
+        case int():
+            return int(value)
+        case float():
+            if math.isfinite(value):
+                return float(value)
+            raise DocumentError(f"{path} is {value}, which JSON does not have; use None for a missing value", path=path)
+        case datetime():
+            return {"$datetime": _plain_datetime(value, path).isoformat()}
+        case date():
+            return {"$date": date(value.year, value.month, value.day).isoformat()}
+        case list() | tuple():
+            _check_depth(path, depth + 1)
+            return [_packed(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
+        case Mapping():
+            return _packed_mapping(value, path, depth + 1)
+    raise DocumentError(
+        f"{path} is a {type(value).__name__}; metadata takes strings, numbers, booleans, None, dates, "
+        "datetimes, and lists and mappings of these",
+        path=path,
+    )
+
+
+def _packed_mapping(value: Mapping[Any, Any], path: str, depth: int) -> dict[str, Any]:
+    _check_depth(path, depth)
+    packed = {}
+    for key, item in value.items():
+        if not isinstance(key, str):
+            raise DocumentError(
+                f"{path} has the key {key!r} ({type(key).__name__}); keys are strings, use {str(key)!r}",
+                path=path,
+            )
+        packed[stored_key(key)] = item if type(item) in _PLAIN else _packed(item, f"{path}[{key!r}]", depth)
+    return packed
+
+
+def _check_depth(path: str, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise DocumentError(f"metadata is nested deeper than {MAX_DEPTH} levels, or holds itself", path=path[:80])
+
+
+def _plain_datetime(value: datetime, path: str) -> datetime:
+    try:
+        offset = value.utcoffset()
+        zone = None if offset is None else timezone(offset)
+        plain = datetime(
+            value.year,
+            value.month,
+            value.day,
+            value.hour,
+            value.minute,
+            value.second,
+            value.microsecond,
+            zone,
+        )
+        if getattr(value, "nanosecond", 0):  # a pandas Timestamp
+            raise ValueError("nanoseconds")
+    except (TypeError, ValueError):
+        raise DocumentError(f"{path} is {value!r}, which is no datetime to the microsecond", path=path) from None
+    return plain
+
+
+def _unpacked_pairs(pairs: list[tuple[str, Any]]) -> Any:
+    if len(pairs) == 1:
+        key, value = pairs[0]
+        if key == "$date":
+            return date.fromisoformat(value)
+        if key == "$datetime":
+            return datetime.fromisoformat(value)
+    return {key[1:] if key.startswith("$") else key: value for key, value in pairs}

@@ -1,0 +1,215 @@
+"""What the parts promise one another. Read this first.
+
+Any object that fits a protocol can be passed: there is nothing to inherit and nothing to register.
+`theodolite.testing` ships the contract each implementation must pass.
+
+Everywhere: a higher score is better; arrays are numpy arrays unless said otherwise.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.filters import Filter
+from theodolite.types import Document, Rows, Space, Trace, Vectors
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Turns texts into vectors.
+
+    Both methods take n texts and return n vectors of `dimension` floats in the same order: an array of shape
+    (n, dimension) of any float dtype, a torch tensor, or nested lists. They need not be normalised. The same
+    text gives the same vector, but for rounding, whatever else is in the batch. No texts give shape (0, dimension).
+    They may be called from several threads at once.
+    """
+
+    @property
+    def dimension(self) -> int: ...
+
+    def encode_query(self, texts: Sequence[str], /) -> Any:
+        """Vectors of questions, shape (n, dimension)."""
+        ...
+
+    def encode_document(self, texts: Sequence[str], /) -> Any:
+        """Vectors of passages, shape (n, dimension)."""
+        ...
+
+
+@runtime_checkable
+class Candidates(Protocol):
+    """An approximate index: proposes rows, and never scores them; the flat index does.
+
+    Built once for a set of vectors and then only read, from any number of threads.
+    """
+
+    def build(self, vectors: Vectors, space: Space) -> None:
+        """Index `vectors`, shape (n, d); row i of the proposals is vectors[i].
+
+        Raises:
+            UnsupportedError: for a metric this index does not know.
+        """
+        ...
+
+    def propose(self, query: Vectors, n: int) -> Rows:
+        """Up to n distinct rows likely to be near `query`, shape (1, d), in any order. Fewer are no error."""
+        ...
+
+    def save(self, path: Path) -> None:
+        """Write the index to `path`; raise OSError where that fails, also on a full disk."""
+        ...
+
+    def load(self, path: Path, space: Space) -> None:
+        """Read what `save` wrote. The caller has verified the file by its hash."""
+        ...
+
+
+@runtime_checkable
+class Reranker(Protocol):
+    """Reads a query and passages together."""
+
+    def score(self, query: str, texts: Sequence[str], /) -> NDArray[np.floating[Any]]:
+        """Raw scores, shape (n,), finite, higher is better. They order one list and mean nothing beyond it."""
+        ...
+
+    def calibrate(self, scores: NDArray[np.floating[Any]], /) -> NDArray[np.floating[Any]]:
+        """Raw scores mapped monotonically into [0, 1], shape (n,)."""
+        ...
+
+
+@runtime_checkable
+class Boost(Protocol):
+    """A bounded preference: multiplies the relevance of a row by a factor in (0, 1]."""
+
+    @property
+    def name(self) -> str:
+        """What its part is called in `Hit.scores`."""
+        ...
+
+    @property
+    def field(self) -> str:
+        """The metadata field it reads."""
+        ...
+
+    def factors(self, values: Sequence[Any], now: float, /) -> NDArray[np.float64]:
+        """One factor in (0, 1] for each value of the field (None where missing), shape (n,).
+
+        `now` is in seconds since 1970, UTC.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A search as plain data, for one or several queries.
+
+    Attributes:
+        vectors: (queries, d), prepared for the engine's space.
+        k: how many documents to return for each, at least 1.
+        where: the filter, or None.
+    """
+
+    vectors: Vectors
+    k: int
+    where: Filter | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The documents found for one query: best first, ties in the order of their ids.
+
+    Attributes:
+        documents: min(k, eligible) documents.
+        similarities: the metric's own values, as float32 rounded from the exact ones.
+        trace: how the answer came about.
+    """
+
+    documents: list[Document]
+    similarities: list[float]
+    trace: Trace
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Stores documents with their vectors and answers requests: the one seam for a distributed store.
+
+    Writes are atomic and, once the method has returned, durable. An answer never mixes two commits. Ids are not
+    empty. All methods may be called from several threads. Failures of the store or server beneath are EngineError.
+    """
+
+    @property
+    def space(self) -> Space:
+        """What is pinned about the vectors: dimension None and norms `auto` until the first batch."""
+        ...
+
+    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
+        """Store documents in one commit; the same id replaces, and of equal ids in the batch the last wins.
+
+        Args:
+            documents: n documents.
+            vectors: (n, d), prepared for `space`.
+            space: settled; pins the collection's space if this is its first batch.
+
+        Raises:
+            DocumentError: an id, text or metadata that cannot be stored; nothing of the batch is.
+            VectorError: another writer has pinned the collection to another space meanwhile.
+            LockedError: another writer held the lock for longer than `lock_timeout`.
+        """
+        ...
+
+    def update(self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False) -> None:
+        """Merge metadata into documents, by id (or replace it), in one commit; vectors and texts stay.
+
+        Raises:
+            DocumentError: ids that are not there; nothing is updated.
+        """
+        ...
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Delete documents in one commit; missing ids are fine. Returns how many there were."""
+        ...
+
+    def clear(self) -> None:
+        """Delete all documents. What is pinned stays pinned."""
+        ...
+
+    def get(self, ids: Sequence[str]) -> list[Document]:
+        """Documents in the order asked, the missing ones skipped."""
+        ...
+
+    def documents(
+        self, where: Filter | None = None, *, after: str = "", limit: int | None = None
+    ) -> Iterator[tuple[Document, NDArray[np.float32]]]:
+        """Documents with their vectors, shape (d,), in the order of their ids, from the first id above `after`.
+
+        Lazily, page by page: what is written meanwhile may or may not be seen; nothing is listed twice.
+        """
+        ...
+
+    def count(self, where: Filter | None = None) -> int:
+        """How many documents there are, or pass the filter."""
+        ...
+
+    def search(self, request: Request) -> list[Answer]:
+        """One answer for each query vector."""
+        ...
+
+    def verify(self) -> None:
+        """Check every stored document and vector against its hash and the counts.
+
+        Raises:
+            CorruptionError: naming what does not agree.
+        """
+        ...
+
+    def info(self) -> dict[str, Any]:
+        """Sizes, settings and versions, as JSON values."""
+        ...
+
+    def close(self) -> None:
+        """Release everything. Closing twice is fine; any other call afterwards raises EngineError."""
+        ...

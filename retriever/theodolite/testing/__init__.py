@@ -1,0 +1,32 @@
+"""What you test your own parts with: contracts to subclass, an exact oracle, and an embedder that needs no model.
+
+    from theodolite.testing import EmbedderContract
+
+    class TestMyEmbedder(EmbedderContract):
+        def embedder(self):
+            return MyEmbedder()
+
+pytest collects the class and runs every promise of the protocol against what the factory returns. Nothing here
+imports pytest: the checks raise AssertionError themselves, also under `python -O`.
+"""
+
+from theodolite.testing.contracts import (
+    BoostContract,
+    CandidatesContract,
+    EmbedderContract,
+    RerankerContract,
+)
+from theodolite.testing.engines import EngineContract
+from theodolite.testing.hashing import HashingEmbedder
+from theodolite.testing.oracle import brute_force, top_k
+
+__all__ = [
+    "BoostContract",
+    "CandidatesContract",
+    "EmbedderContract",
+    "EngineContract",
+    "HashingEmbedder",
+    "RerankerContract",
+    "brute_force",
+    "top_k",
+]

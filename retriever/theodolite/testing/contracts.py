@@ -1,0 +1,361 @@
+"""The contracts of embedders, candidate indexes, rerankers and boosts."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.errors import TheodoliteError, UnsupportedError
+from theodolite.protocols import Boost, Candidates, Embedder, Reranker
+from theodolite.testing.checks import check, raising, together
+from theodolite.testing.oracle import top_k
+from theodolite.types import Metric, Rows, Space, Vectors
+from theodolite.vectors import prepare
+
+TEXTS = (
+    "How long do refunds take?",
+    "The parcel arrives within five working days.",
+    "Théodolites measure angles; they are checked before every use.",
+    "7 × 6 = 42",
+    "退款需要多长时间",
+    " spaces  around, and\na line break\t",
+    "one word after another " * 400,
+)
+"""Short, long, of several scripts: none of them empty, all of them different."""
+
+_SAME = 1e-4  # how far the cosine of one text's two vectors may be from 1
+_THREADS = 4
+
+
+class EmbedderContract:
+    """What every embedder must keep.
+
+    class TestMyEmbedder(EmbedderContract):
+        def embedder(self):
+            return MyEmbedder()
+    """
+
+    def embedder(self) -> Embedder:
+        """The embedder under test."""
+        raise NotImplementedError
+
+    def test_fits_the_protocol(self) -> None:
+        embedder = self.embedder()
+        check(isinstance(embedder, Embedder), f"{type(embedder).__name__} lacks a method of Embedder")
+        dimension = embedder.dimension
+        check(isinstance(dimension, int) and dimension > 0, f"dimension is {dimension!r}, not a positive int")
+
+    def test_one_vector_for_each_text(self) -> None:
+        for name, encode, dimension in self._sides():
+            for texts in (TEXTS, list(TEXTS), TEXTS[:1]):
+                given = list(texts)
+                vectors = _vectors(encode(texts), name)
+                expected = (len(texts), dimension)
+                check(vectors.shape == expected, f"{name} gives shape {vectors.shape}, not {expected}")
+                check(list(texts) == given, f"{name} changes the texts it is given")
+
+    def test_no_texts_give_no_vectors(self) -> None:
+        for name, encode, dimension in self._sides():
+            vectors = encode([])
+            shape = tuple(getattr(vectors, "shape", (len(vectors), dimension)))
+            check(shape == (0, dimension), f"{name}([]) has shape {shape}, not {(0, dimension)}")
+
+    def test_vectors_come_in_the_order_of_the_texts(self) -> None:
+        for name, encode, _ in self._sides():
+            forward = _vectors(encode(TEXTS), name)
+            backward = _vectors(encode(TEXTS[::-1]), name)
+            _same(forward, backward[::-1], f"{name} of the texts in reverse order")
+            apart = 1 - (_unit(forward) @ _unit(forward).T)[~np.eye(len(TEXTS), dtype=np.bool_)]
+            check((apart > _SAME).all(), f"{name} gives different texts the same vector")
+
+    def test_a_text_has_the_same_vector_in_and_out_of_a_batch(self) -> None:
+        for name, encode, _ in self._sides():
+            batch = _vectors(encode(TEXTS), name)
+            alone = np.concatenate([_vectors(encode([text]), name) for text in TEXTS])
+            _same(batch, alone, f"{name} of each text alone")
+            _same(batch, _vectors(encode(TEXTS), name), f"{name} a second time")
+
+    def test_threads_get_what_one_alone_gets(self) -> None:
+        for name, encode, _ in self._sides():
+            expected = _vectors(encode(TEXTS), name)
+
+            def work(number: int) -> None:
+                for _ in range(5):
+                    order = np.roll(np.arange(len(TEXTS)), number)
+                    found = _vectors(encode([TEXTS[i] for i in order]), name)  # noqa: B023 - used up in this round
+                    _same(expected[order], found, f"{name} in several threads")  # noqa: B023
+
+            together(_THREADS, work)
+
+    def _sides(self) -> Iterator[tuple[str, Callable[[Sequence[str]], Any], int]]:
+        embedder = self.embedder()
+        yield "encode_query", embedder.encode_query, embedder.dimension
+        yield "encode_document", embedder.encode_document, embedder.dimension
+
+
+def _vectors(given: Any, name: str) -> NDArray[np.float32]:
+    try:
+        return prepare(given, Space("dot", norms="any"), name=name)[0]
+    except TheodoliteError as error:
+        raise AssertionError(f"{name} gives no vectors: {error}") from error
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    wide = vectors.astype(np.float64)
+    norms = np.sqrt(np.square(wide).sum(axis=1, keepdims=True))
+    check((norms > 0).all(), "a text with words has a vector of zero length")
+    return np.divide(wide, norms)
+
+
+def _same(expected: NDArray[np.float32], got: NDArray[np.float32], what: str) -> None:
+    check(expected.shape == got.shape, f"{what} has shape {got.shape}, not {expected.shape}")
+    cosines = (_unit(expected) * _unit(got)).sum(axis=1)
+    check((cosines >= 1 - _SAME).all(), f"{what} differs: cosine {cosines.min():.6f} to the vector in a batch")
+
+
+class CandidatesContract:
+    """What every approximate index must keep, for the metrics it supports.
+
+    class TestMyIndex(CandidatesContract):
+        def candidates(self):
+            return MyIndex()
+    """
+
+    def candidates(self) -> Candidates:
+        """A new index, not built."""
+        raise NotImplementedError
+
+    def test_fits_the_protocol(self) -> None:
+        index = self.candidates()
+        check(isinstance(index, Candidates), f"{type(index).__name__} lacks a method of Candidates")
+
+    def test_proposes_distinct_rows_of_its_own(self) -> None:
+        for space, vectors, index in self._built():
+            for n in (1, 7, 100):
+                for query in _queries(vectors, space):
+                    _valid(index.propose(query, n), n, len(vectors))
+
+    def test_more_may_be_asked_than_there_are(self) -> None:
+        for size in (1, 10):
+            for space, vectors, index in self._built(size):
+                for query in _queries(vectors, space)[:5]:
+                    rows = index.propose(query, size + 10)
+                    _valid(rows, size, size)
+                    check(len(rows) > 0, f"nothing is proposed out of {size} rows")
+
+    def test_proposes_what_is_near(self) -> None:
+        for space, vectors, index in self._built():
+            found = []
+            for query in _queries(vectors, space):
+                best, _ = top_k(query[0], vectors, space.metric, 10)
+                found.append(np.isin(best, index.propose(query, 100)).mean())
+            recall = float(np.mean(found))
+            check(
+                recall >= 0.5,
+                f"100 of {len(vectors)} rows hold {recall:.2f} of the 10 nearest ({space.metric}); at least 0.5",
+            )
+
+    def test_build_leaves_the_vectors_alone(self) -> None:
+        for space in _spaces():
+            vectors, _ = _clustered(200, space)
+            before = vectors.tobytes()
+            if _build(self.candidates(), vectors, space):
+                check(vectors.tobytes() == before, "build changes the vectors it is given")
+
+    def test_what_was_saved_proposes_the_same(self) -> None:
+        for space, vectors, index in self._built():
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "index"
+                index.save(path)
+                loaded = self.candidates()
+                loaded.load(path, space)
+            # Compared after the folder has gone: what is loaded must not need the file.
+            for query in _queries(vectors, space):
+                before, after = (
+                    set(index.propose(query, 20).tolist()),
+                    set(loaded.propose(query, 20).tolist()),
+                )
+                check(before == after, f"after save and load the proposals are others ({space.metric})")
+
+    def test_saving_where_nothing_can_be_saved_raises(self) -> None:
+        for _, _, index in self._built(200):
+            with tempfile.TemporaryDirectory() as folder:
+                with raising(OSError, "saving into a folder that does not exist"):
+                    index.save(Path(folder) / "nowhere" / "index")
+                (Path(folder) / "taken").mkdir()
+                with raising(OSError, "saving to a path that is a folder"):
+                    index.save(Path(folder) / "taken")
+
+    def test_threads_get_what_one_alone_gets(self) -> None:
+        for space, vectors, index in self._built():
+            queries = _queries(vectors, space)
+            expected = [set(index.propose(query, 20).tolist()) for query in queries]
+
+            def work(number: int) -> None:
+                for i in np.roll(np.arange(len(queries)), 5 * number):  # noqa: B023 - used up in this round
+                    rows = index.propose(queries[i], 20)  # noqa: B023
+                    check(set(rows.tolist()) == expected[i], "a thread gets other proposals")  # noqa: B023
+
+            together(_THREADS, work)
+
+    def _built(self, size: int = 2000) -> list[tuple[Space, Vectors, Candidates]]:
+        """An index for each metric that is supported."""
+        built = []
+        for space in _spaces():
+            vectors, settled = _clustered(size, space)
+            index = self.candidates()
+            if _build(index, vectors, settled):
+                built.append((settled, vectors, index))
+        check(built, "no metric is supported")
+        return built
+
+
+def _spaces() -> list[Space]:
+    metrics: tuple[Metric, ...] = get_args(Metric)
+    return [Space(metric) for metric in metrics]
+
+
+def _clustered(size: int, space: Space) -> tuple[Vectors, Space]:
+    draw = np.random.default_rng(20)
+    centers = draw.standard_normal((40, 32))
+    return prepare(centers[draw.integers(40, size=size)] + 0.3 * draw.standard_normal((size, 32)), space)
+
+
+def _queries(vectors: Vectors, space: Space) -> list[Vectors]:
+    """Twenty, each near some rows, of shape (1, d)."""
+    draw = np.random.default_rng(21)
+    near = vectors[draw.integers(len(vectors), size=20)].astype(np.float64)
+    near += 0.2 * np.abs(near).mean() * draw.standard_normal(near.shape)
+    return [prepare(query[None], space)[0] for query in near]
+
+
+def _build(index: Candidates, vectors: Vectors, space: Space) -> bool:
+    try:
+        index.build(vectors, space)
+    except UnsupportedError:
+        return False
+    return True
+
+
+def _valid(rows: Rows, most: int, size: int) -> None:
+    check(isinstance(rows, np.ndarray) and rows.dtype == np.int64, f"proposals are {rows!r}, not int64 rows")
+    check(rows.ndim == 1, f"proposals have shape {rows.shape}, not (n,)")
+    check(len(rows) <= most, f"{len(rows)} rows are proposed where at most {most} can be")
+    check(len(np.unique(rows)) == len(rows), "a row is proposed twice")
+    check(((rows >= 0) & (rows < size)).all(), f"proposals lie outside the rows 0 to {size - 1}")
+
+
+class RerankerContract:
+    """What every reranker must keep.
+
+    class TestMyReranker(RerankerContract):
+        def reranker(self):
+            return MyReranker()
+    """
+
+    def reranker(self) -> Reranker:
+        """The reranker under test."""
+        raise NotImplementedError
+
+    def test_fits_the_protocol(self) -> None:
+        reranker = self.reranker()
+        check(isinstance(reranker, Reranker), f"{type(reranker).__name__} lacks a method of Reranker")
+
+    def test_one_finite_score_for_each_text(self) -> None:
+        reranker = self.reranker()
+        for texts in (list(TEXTS), TEXTS, TEXTS[:1]):
+            scores = reranker.score("How long do refunds take?", texts)
+            _numbers(scores, len(texts), "score")
+            _numbers(reranker.calibrate(scores), len(texts), "calibrate")
+
+    def test_no_texts_give_no_scores(self) -> None:
+        reranker = self.reranker()
+        scores = reranker.score("How long do refunds take?", [])
+        _numbers(scores, 0, "score")
+        _numbers(reranker.calibrate(scores), 0, "calibrate")
+
+    def test_calibrated_scores_keep_the_order(self) -> None:
+        reranker = self.reranker()
+        given = np.sort(reranker.score("How long do refunds take?", TEXTS))
+        for raw in (given, np.linspace(-20, 20, 401), np.array([-1e4, -1.0, 0.0, 1.0, 1e4])):
+            calibrated = reranker.calibrate(raw)
+            _numbers(calibrated, len(raw), "calibrate")
+            check((np.diff(calibrated) >= 0).all(), "calibrate gives a higher score a lower value")
+
+    def test_calibrated_scores_lie_between_0_and_1(self) -> None:
+        reranker = self.reranker()
+        for raw in (np.linspace(-20, 20, 401), np.array([-1e4, 1e4]), np.array([-1e4, 1e4], np.float32)):
+            calibrated = reranker.calibrate(raw)
+            _numbers(calibrated, len(raw), "calibrate")
+            check(((calibrated >= 0) & (calibrated <= 1)).all(), "calibrate leaves [0, 1]")
+
+
+def _numbers(values: Any, count: int, name: str) -> None:
+    check(
+        isinstance(values, np.ndarray) and values.dtype.kind == "f",
+        f"{name} gives {values!r}, not an array of floats",
+    )
+    check(values.shape == (count,), f"{name} gives shape {values.shape}, not {(count,)}")
+    check(np.isfinite(values).all(), f"{name} gives values that are not finite")
+
+
+class BoostContract:
+    """What every boost must keep.
+
+    class TestMyBoost(BoostContract):
+        def boost(self):
+            return MyBoost("source", {"policy": 1.0, "wiki": 0.5})
+        def values(self):
+            return ["policy", "wiki", "unheard of"]
+    """
+
+    def boost(self) -> Boost:
+        """The boost under test."""
+        raise NotImplementedError
+
+    def values(self) -> Sequence[Any]:
+        """Some values its field can have, usual and unusual ones. None is tried in any case."""
+        raise NotImplementedError
+
+    def test_fits_the_protocol(self) -> None:
+        boost = self.boost()
+        check(isinstance(boost, Boost), f"{type(boost).__name__} lacks a method of Boost")
+        for what, name in (("name", boost.name), ("field", boost.field)):
+            check(isinstance(name, str) and name, f"{what} is {name!r}; it must be a string that is not empty")
+
+    def test_one_factor_for_each_value(self) -> None:
+        boost = self.boost()
+        for values in ([], [None], list(self.values()), [*self.values(), None], [*self.values()] * 100):
+            _factors(boost, values, 1.7e9)
+
+    def test_factors_lie_above_0_and_up_to_1(self) -> None:
+        boost = self.boost()
+        for now in (0.0, 1.7e9, 4e9):
+            factors = _factors(boost, [*self.values(), None], now)
+            check(((factors > 0) & (factors <= 1)).all(), f"factors {factors} leave (0, 1]")
+
+    def test_a_factor_depends_on_its_own_value_only(self) -> None:
+        boost = self.boost()
+        values = [*self.values(), None]
+        factors = _factors(boost, values, 1.7e9)
+        check((_factors(boost, values[::-1], 1.7e9)[::-1] == factors).all(), "factors depend on the order")
+        alone = [_factors(boost, [value], 1.7e9)[0] for value in values]
+        check((np.array(alone) == factors).all(), "a value alone has another factor than among others")
+
+
+def _factors(boost: Boost, values: Sequence[Any], now: float) -> NDArray[np.float64]:
+    given = list(values)
+    try:
+        factors = boost.factors(values, now)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise AssertionError(f"factors raises {error!r} for {given[-1:]} at the end") from error
+    check(
+        isinstance(factors, np.ndarray) and factors.dtype == np.float64,
+        f"factors are {factors!r}, not float64",
+    )
+    check(factors.shape == (len(given),), f"factors have shape {factors.shape}, not {(len(given),)}")
+    check(list(values) == given, "factors changes the values it is given")
+    return factors

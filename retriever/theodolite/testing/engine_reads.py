@@ -1,0 +1,265 @@
+"""The contract of an engine: what is found and listed."""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta, timezone
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from theodolite.filters import parse
+from theodolite.protocols import Answer, Request
+from theodolite.testing.checks import check
+from theodolite.testing.reference import (
+    DIMENSION,
+    METRICS,
+    EngineUnderTest,
+    Pair,
+    drawn,
+    numbered,
+    passages,
+    prepared,
+)
+from theodolite.types import Document
+
+VALUES: tuple[Any, ...] = (
+    None,
+    True,
+    False,
+    0,
+    1,
+    1.0,
+    -0.0,
+    2,
+    2.5,
+    2**53 + 1,
+    float(2**53),
+    2**70,
+    "",
+    "en",
+    "EN",
+    "1",
+    "true",
+    "null",
+    "2025-03-01",
+    "2025-03-01T00:00:00Z",
+    "2025-03-01 01:00+01:00",
+    date(2025, 3, 1),
+    datetime(2025, 3, 1),  # noqa: DTZ001 - naive on purpose
+    datetime(2025, 3, 1, tzinfo=UTC),
+    datetime(2025, 3, 1, 1, tzinfo=timezone(timedelta(hours=1))),
+    datetime(2025, 3, 1, 0, 0, 0, 1, tzinfo=UTC),
+    [],
+    [1, "en"],
+    [None],
+    [True],
+    [date(2025, 3, 1)],
+    [[1, 2]],
+    {"a": 1},
+)
+"""What a field may hold: every kind, and pairs that are nearly or unexpectedly equal."""
+
+
+class ReadsContract(EngineUnderTest):
+    """get, documents, count, search."""
+
+    def test_get_keeps_the_order_asked(self) -> None:
+        with self.opened() as pair:
+            names = numbered(30)
+            pair.add(passages(names), drawn(1, 30))
+            pair.delete(names[:3])
+            asked = [names[9], "nobody", names[4], names[1], names[20], names[5]]
+            got = [document.id for document in pair.engine.get(asked)]
+            expected = [names[9], names[4], names[20], names[5]]
+            check(got == expected, f"get gives {got}, not {expected}")
+            check(pair.engine.get([]) == [], "get of nothing gives documents")
+            many = names[3:][::-1] * 40  # more than fit one statement of some stores
+            check(len(pair.engine.get(list(dict.fromkeys(many)))) == 27, "get loses documents")
+
+    def test_documents_are_paged(self) -> None:
+        with self.opened() as pair:
+            names = numbered(60)
+            pair.add(passages(names), drawn(1, 60))
+            pair.update({name: {"odd": True} for name in names[1::2]})
+            for where in (None, {"odd": True}):
+                tree, expected = parse(where), pair.eligible(where)
+                for limit in (1, 7, 60, 100):
+                    listed: list[str] = []
+                    while True:
+                        after = listed[-1] if listed else ""
+                        page = [d.id for d, _ in pair.engine.documents(tree, after=after, limit=limit)]
+                        check(len(page) <= limit, f"a page of {len(page)} documents where the limit is {limit}")
+                        listed += page
+                        if not page or len(listed) > len(expected):
+                            break
+                    check(listed == expected, f"pages of {limit} list {listed}, not {expected} ({where})")
+            # `after` need not be there itself.
+            pair.delete([sorted(names)[10]])
+            rest = [document.id for document, _ in pair.engine.documents(after=sorted(names)[10])]
+            check(rest == sorted(names)[11:], "documents does not go on after an id that was deleted")
+
+    def test_documents_may_be_written_while_they_are_listed(self) -> None:
+        with self.opened() as pair:
+            names = numbered(300)
+            pair.add(passages(names), drawn(1, 300))
+            ordered = sorted(names)
+            seen = []
+            listing = pair.engine.documents()
+            for document, _ in islice(listing, 400):
+                seen.append(document.id)
+                if len(seen) in (1, 100):
+                    pair.delete(ordered[150:160])
+                    pair.add(passages(ordered[:20] + ordered[200:220], new=True), drawn(2, 40))
+                    pair.add(passages([f"{name}+" for name in ordered[::10]]), drawn(3, 30))
+            check(seen == sorted(set(seen)), "documents lists an id twice, or out of order, while others write")
+            missed = set(ordered) - set(ordered[150:160]) - set(seen)
+            check(not missed, f"documents misses {missed}, which nobody deleted, while others write")
+            pair.check_contents()
+
+    def test_filters_agree_with_the_reference(self) -> None:
+        with self.opened() as pair:
+            pair.add([Document(f"{i}", {"f": v}, f"v{i:02}") for i, v in enumerate(VALUES)], drawn(1, len(VALUES)))
+            pair.add(passages(["none"]), drawn(2, 1))
+            nested: list[dict[str, Any]] = [{"a": {"b": 1}}, {"a.b": 1}, {"a.b": 2, "a": {"b": 1}}, {"a": {"b": [1]}}]
+            pair.add([Document("", m, f"n{i}") for i, m in enumerate(nested)], drawn(3, 4))
+            operands = [value for value in VALUES if not isinstance(value, dict)]
+            wheres: list[dict[str, Any]] = [{"f": {"$eq": value}} for value in operands]
+            wheres += [{"f": operands[i : i + 3]} for i in range(0, len(operands), 2)]
+            wheres += [
+                {"f": []},
+                {"a.b": 1},
+                {"a.b": 2},
+                {"a.b": None},
+                {"a": None},
+                {"f": 1, "a.b": 1},
+                {"f": {"$in": []}},
+            ]
+            wheres += [{"unheard of": 1}, {"unheard of": None, "f": "en"}, {"": None}, {"f.a": 1}]
+            for where in wheres:
+                pair.check_contents(where)
+                pair.check_search(drawn(4, 1), 3, where)
+            # The same after the values have moved: nothing remembered may be stale.
+            pair.update({f"v{i:02}": {"f": VALUES[i - 1]} for i in range(0, len(VALUES), 2)})
+            pair.delete(["v01", "v05"])
+            for where in wheres[::3]:
+                pair.check_contents(where)
+
+    def test_search_agrees_with_brute_force(self) -> None:
+        for metric in METRICS:
+            with self.opened(metric) as pair:
+                raw = drawn(1, 1500)
+                raw[700:720] = raw[3] * (1 + 1e-6 * drawn(2, 20))  # as near as they get
+                if metric != "cosine":
+                    raw[5] = 0
+                for start, stop in ((0, 1000), (1000, 1001), (1001, 1500)):
+                    pair.add(passages(numbered(stop - start, start)), raw[start:stop])
+                queries = np.concatenate([drawn(3, 4), -drawn(4, 1), raw[[3, 1200]]])
+                for k in (1, 10, 200):
+                    pair.check_search(queries, k)
+
+    def test_ties_come_in_the_order_of_their_ids(self) -> None:
+        for metric in METRICS:
+            with self.opened(metric) as pair:
+                corners = np.eye(DIMENSION)[:4] + 0.1
+                kind = np.arange(90) % 4
+                names = numbered(90)
+                for part in (slice(0, 50), slice(50, 90)):
+                    pair.add(passages(names[part]), corners[kind[part]])
+                query = np.array([4.0, 3, 2, 1] + [0.0] * (DIMENSION - 4))
+                expected = [name for _, name in sorted(zip(kind, names, strict=True))]
+                for k in (1, 5, 22, 23, 24, 60, 90):
+                    (answer,) = pair.check_search(query[None], k)
+                    found = [document.id for document in answer.documents]
+                    check(found == expected[:k], f"k={k}, {metric}: {found} where ids give {expected[:k]}")
+
+    def test_more_may_be_asked_than_there_are(self) -> None:
+        for metric in METRICS:
+            with self.opened(metric) as pair:
+                pair.add(passages(numbered(9)), drawn(1, 9))
+                for k in (9, 10, 1000):
+                    pair.check_search(drawn(2, 3), k)
+
+    def test_a_filtered_search_is_never_short(self) -> None:
+        for metric in METRICS:
+            with self.opened(metric) as pair:
+                raw = drawn(1, 800)
+                # The filter admits what lies farthest from the queries.
+                worst = np.argsort(-np.linalg.norm(raw + raw[0], axis=1) + np.linalg.norm(raw - raw[0], axis=1))
+                rare = set(worst[-12:].tolist())
+                documents = [
+                    Document("", {"rare": i in rare, "tenth": i % 10 == 0}, name)
+                    for i, name in enumerate(numbered(800))
+                ]
+                pair.add(documents, raw)
+                for where in (
+                    {"rare": True},
+                    {"tenth": True},
+                    {"rare": False},
+                    {"rare": True, "tenth": True},
+                    {"rare": 7},
+                ):
+                    for k in (1, 10, 50):
+                        pair.check_search(raw[:2], k, where)
+
+    def test_a_batch_gives_what_single_queries_give(self) -> None:
+        for metric in METRICS:
+            with self.opened(metric) as pair:
+                pair.add(passages(numbered(700)), drawn(1, 700))
+                pair.update({name: {"some": True} for name in numbered(100)})
+                queries = prepared(drawn(2, 21), pair.engine)
+                for where in (None, {"some": True}):
+                    batch = pair.engine.search(Request(queries, 10, parse(where)))
+                    for i, answer in enumerate(batch):
+                        (alone,) = pair.engine.search(Request(_one(queries, i), 10, parse(where)))
+                        check(_plain(alone) == _plain(answer), f"query {i} of a batch is answered otherwise than alone")
+
+    def test_filters_do_not_change_scores(self) -> None:
+        for metric in METRICS:
+            with self.opened(metric) as pair:
+                pair.add(passages(numbered(600), all=True), drawn(1, 600))
+                pair.update({name: {"few": True} for name in numbered(20)})
+                queries = prepared(drawn(2, 3), pair.engine)
+                every = pair.engine.search(Request(queries, 600))
+                for where in ({"all": True}, {"few": True}):
+                    some = pair.engine.search(Request(queries, 600, parse(where)))
+                    for answer, full in zip(some, every, strict=True):
+                        scores = dict(_plain(full))
+                        check(
+                            all(scores[name] == score for name, score in _plain(answer)),
+                            f"a document has another similarity under the filter {where}",
+                        )
+
+    def test_random_histories_agree_with_a_dictionary(self) -> None:
+        for seed, metric in enumerate(METRICS):
+            draw = np.random.default_rng(seed)
+            names = numbered(80)
+            with self.opened(metric) as pair:
+                for step in range(60):
+                    _any_write(pair, draw, names, step)
+                    where = [None, {"tag": int(draw.integers(3))}, {"tag": [0, 2], "step": {"$in": [step, step - 1]}}]
+                    chosen = where[int(draw.integers(3))]
+                    pair.check_contents(chosen)
+                    pair.check_search(drawn(step, 2), int(draw.integers(1, 12)), chosen)
+                pair.engine.verify()
+
+
+def _any_write(pair: Pair, draw: np.random.Generator, names: list[str], step: int) -> None:
+    some = [names[i] for i in draw.integers(len(names), size=int(draw.integers(1, 15)))]
+    here = [name for name in dict.fromkeys(some) if name in pair.stored]
+    writes: tuple[Callable[[], None], ...] = (
+        lambda: pair.add(passages(some, tag=int(draw.integers(3)), step=step), drawn(1000 + step, len(some))),
+        lambda: pair.add(passages(some[:1], tag=None), drawn(2000 + step, 1)),
+        lambda: pair.update({name: {"tag": int(draw.integers(3))} for name in here}),
+        lambda: pair.update({name: {"step": step} for name in here}, replace=True),
+        lambda: pair.delete(some),
+        pair.clear,
+    )
+    writes[int(draw.choice(len(writes), p=(0.4, 0.15, 0.15, 0.05, 0.23, 0.02)))]()
+
+
+def _one(queries: Any, i: int) -> Any:
+    return queries[i : i + 1]
+
+
+def _plain(answer: Answer) -> list[tuple[str, float]]:
+    return [(d.id, s) for d, s in zip(answer.documents, answer.similarities, strict=True)]

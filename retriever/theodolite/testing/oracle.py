@@ -1,0 +1,50 @@
+"""The exact answer, the slow and obvious way: what every index and engine is held against.
+
+Written without a look at `theodolite.indexes`, so that a mistake there is not repeated here.
+"""
+
+from typing import Any, assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.types import Mask, Metric, Rows
+
+
+def brute_force(query: Any, vectors: Any, metric: Metric) -> NDArray[np.float64]:
+    """The similarity of `query`, (d,), to each of `vectors`, (n, d), in float64, shape (n,).
+
+    Higher is better: the cosine (0 where a vector has no length), the dot product, or minus the Euclidean distance.
+    Vectors need not be prepared. Equal vectors have equal scores.
+    """
+    q = np.asarray(query, np.float64)
+    x = np.ascontiguousarray(vectors, np.float64)
+    match metric:
+        case "l2":
+            distances: NDArray[np.float64] = np.sqrt(np.square(x - q).sum(axis=1))
+            return -distances
+        case "dot":
+            return _products(x, q)
+        case "cosine":
+            lengths = np.sqrt(_products(x, x) * np.square(q).sum())
+            products = _products(x, q)
+            cosines = np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)
+            return np.clip(cosines, -1.0, 1.0)
+        case _:
+            assert_never(metric)
+
+
+def top_k(
+    query: Any, vectors: Any, metric: Metric, k: int, mask: Mask | None = None
+) -> tuple[Rows, NDArray[np.float64]]:
+    """The k best rows among those where `mask` is True, and their scores: by falling score, then rising row."""
+    scores = brute_force(query, vectors, metric)
+    rows: Rows = np.arange(len(scores)) if mask is None else np.flatnonzero(mask)
+    best = rows[np.lexsort((rows, -scores[rows]))[:k]]
+    return best, scores[best]
+
+
+def _products(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    # Not `@`: BLAS sums equal rows in different orders, and ties would not be ties.
+    products: NDArray[np.float64] = (x * y).sum(axis=1)
+    return products

@@ -1,0 +1,121 @@
+"""The values that cross module borders. They carry data and no behaviour."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NewType, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+Metric = Literal["cosine", "dot", "l2"]
+"""How two vectors are compared; higher is better for each: cosine, dot product, minus the Euclidean distance."""
+
+Norms = Literal["auto", "unit", "any"]
+"""What norms vectors may have: `unit` refuses a batch with norms outside [0.98, 1.02]."""
+
+Vectors = NewType("Vectors", NDArray[np.float32])
+"""Shape (n, d), float32, C-contiguous, finite, and of unit length where the metric is cosine.
+
+Only `theodolite.vectors.prepare` makes one.
+"""
+
+Rows = NDArray[np.int64]
+"""Shape (n,): row numbers. A row number is never reused within a collection's generation."""
+
+Scores = NDArray[np.float32]
+"""Shape (n,), higher is better: cosine in [-1, 1], the dot product, or minus the Euclidean distance."""
+
+Mask = NDArray[np.bool_]
+"""Shape (rows,): True where a row is eligible."""
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What is pinned about the vectors of a collection.
+
+    Attributes:
+        metric: how they are compared.
+        dimension: None until the first batch settles it.
+        norms: `auto` until the first batch settles it.
+    """
+
+    metric: Metric = "cosine"
+    dimension: int | None = None
+    norms: Norms = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A passage of text with a name.
+
+    Attributes:
+        text: what is embedded and found. It may be empty where the caller brings the vector.
+        metadata: JSON values, dates and datetimes under string keys (see `theodolite.metadata`).
+        id: unique in a collection. Empty means: not given; `add` then derives it from text and metadata.
+    """
+
+    text: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    id: str = ""
+
+    __hash__ = None  # type: ignore[assignment]  # metadata is a mapping: documents compare, but do not hash
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One ranked passage.
+
+    Attributes:
+        document: the passage.
+        score: what the list is ordered by, higher is better. The similarity, until a later stage acts.
+        rank: the place in the list, from 1.
+        scores: every part under its own name: `similarity` (the metric's own value) and, but for dot,
+            `relevance` in [0, 1].
+    """
+
+    document: Document
+    score: float
+    rank: int
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """How an answer came about.
+
+    Attributes:
+        path: `scan` (codes of all blocks), `rows` (exact on the eligible rows), or `empty`.
+        rows: live documents in the collection.
+        eligible: documents the filter admits.
+        scored: rows whose exact similarity was computed.
+        complete: whether the list is proven to be the true top k. It is, for everything the flat index answers.
+        timings: seconds per stage: `embed`, `search`, `fetch`.
+    """
+
+    path: str
+    rows: int
+    eligible: int
+    scored: int
+    complete: bool = True
+    timings: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Hits(Sequence[Hit]):
+    """The answer to one search: a sequence of `Hit`, best first, with a `trace`."""
+
+    items: tuple[Hit, ...]
+    trace: Trace
+
+    @overload
+    def __getitem__(self, index: int) -> Hit: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Hit, ...]: ...
+    def __getitem__(self, index: int | slice) -> Hit | tuple[Hit, ...]:
+        return self.items[index]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.items)

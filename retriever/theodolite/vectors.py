@@ -1,0 +1,211 @@
+"""prepare(): the one door for vectors. Nothing else checks, converts or normalises them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.errors import VectorError
+from theodolite.types import Space, Vectors
+
+UNIT_RANGE = (0.98, 1.02)
+"""Norms that `norms="unit"` admits."""
+
+MAX_NORM = 1e18
+"""The largest norm for dot and l2: the product of two such norms still fits a float32 score."""
+
+_CHUNK = 4096  # rows whose float64 copy is held at a time
+
+
+def prepare(
+    vectors: Any, space: Space, *, ids: Sequence[str] | None = None, name: str = "vectors"
+) -> tuple[Vectors, Space]:
+    """Check and convert vectors; normalise them where the metric is cosine.
+
+    Args:
+        vectors: (n, d): lists, a numpy array of a float dtype (or integers beyond 8 bits), or a torch tensor.
+        space: what is pinned. A dimension of None and norms of `auto` are settled by this batch.
+        ids: the documents' ids, row by row, for messages.
+        name: what messages call the rows.
+
+    Returns:
+        (n, d) float32, C-contiguous, finite, of unit length where the metric is cosine (norms taken in
+        float64); and the space with dimension and norms settled (by an empty batch they are not).
+
+    Raises:
+        VectorError: ragged, not two-dimensional, of another dimension, NaN or infinite, of zero length where
+            the metric is cosine, or of a norm that does not fit. It says how many, the first row, its
+            document id and what to do; `rows` are all the offending rows.
+    """
+    raw = _as_array(vectors, name)
+    if raw.ndim != 2:
+        raise VectorError(
+            f"{name} have shape {raw.shape}; expected (n, dimension)"
+            + (", so wrap a single vector in a list" if raw.ndim == 1 else ""),
+            shape=raw.shape,
+        )
+    count, dimension = raw.shape
+    if not count:
+        empty = np.zeros((0, space.dimension or 0), np.float32)
+        return Vectors(empty), space
+    if dimension != (space.dimension or dimension) or not dimension:
+        raise VectorError(
+            f"{name} have dimension {dimension}; the collection has {space.dimension or 'none yet'}. "
+            "Was another embedding model used?",
+            expected=space.dimension,
+            got=dimension,
+        )
+    out = np.empty((count, dimension), np.float32)
+    norms = np.empty(count)
+    for start in range(0, count, _CHUNK):
+        part = slice(start, start + _CHUNK)
+        norms[part] = _convert(raw[part], out[part], space)
+    _check(raw, out, norms, space, ids, name)
+    settled = replace(space, dimension=dimension, norms=_settled_norms(space, norms))
+    if settled.norms == "unit":
+        low, high = UNIT_RANGE
+        _refuse(
+            ~((norms >= low) & (norms <= high)),
+            f"have norms outside [{low}, {high}], in a collection of unit vectors",
+            "Was a normalisation step skipped? Normalise them, or create the collection with norms='any'",
+            ids,
+            name,
+            norms,
+        )
+    return Vectors(out), settled
+
+
+def _convert(raw: NDArray[Any], out: NDArray[np.float32], space: Space) -> NDArray[np.float64]:
+    """Write `raw`, normalised for cosine, into `out`; return the raw norms (NaN or inf where not finite)."""
+    with np.errstate(all="ignore"):  # what is not finite is found by its norm and refused by name
+        wide = raw.astype(np.float64)
+        norms: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+        extreme = (norms < 1e-100) | (norms > 1e100) | ~np.isfinite(norms)
+        if extreme.any():
+            # Squares under- or overflow: divide by the largest component first.
+            largest = np.abs(wide[extreme]).max(axis=1)
+            safe = np.where(largest > 0, largest, 1.0)
+            scaled = wide[extreme] / safe[:, None]
+            lengths = np.sqrt(np.einsum("ij,ij->i", scaled, scaled))
+            norms[extreme] = lengths * safe
+            if space.metric == "cosine":
+                wide[extreme] = scaled
+                scale = norms.copy()
+                scale[extreme] = lengths
+                np.divide(wide, scale[:, None], out=out, casting="unsafe")
+                return norms
+        if space.metric == "cosine":
+            np.divide(wide, norms[:, None], out=out, casting="unsafe")
+        else:
+            out[...] = wide
+    return norms
+
+
+def _check(
+    raw: NDArray[Any],
+    out: NDArray[np.float32],
+    norms: NDArray[np.float64],
+    space: Space,
+    ids: Sequence[str] | None,
+    name: str,
+) -> None:
+    # A norm in float64 is finite exactly when all components are (but for the largest doubles of all).
+    broken = ~np.isfinite(norms)
+    if broken.any():
+        _refuse(broken, "hold NaN or infinity", "Drop these documents or check the embedder", ids, name)
+    if space.metric == "cosine":
+        _refuse(
+            norms == 0,
+            "have zero length, which cosine cannot compare",
+            "Empty text? Drop these documents or pass another embedder",
+            ids,
+            name,
+        )
+    else:
+        _refuse(
+            (norms > MAX_NORM),
+            f"are longer than {MAX_NORM:g}, so their scores would overflow",
+            "Scale them down",
+            ids,
+            name,
+            norms,
+        )
+
+
+def _refuse(
+    bad: NDArray[np.bool_],
+    what: str,
+    advice: str,
+    ids: Sequence[str] | None,
+    name: str,
+    norms: NDArray[np.float64] | None = None,
+) -> None:
+    if not bad.any():
+        return
+    rows = np.flatnonzero(bad)
+    first = int(rows[0])
+    where = f"first at row {first}"
+    if ids is not None:
+        where += f" (document {ids[first]!r})"
+    if norms is not None:
+        where += f" with norm {norms[first]:.4g}"
+    raise VectorError(
+        f"{len(rows)} of {len(bad)} {name} {what}, {where}. {advice}.",
+        rows=rows.tolist(),
+        ids=None if ids is None else [ids[int(row)] for row in rows],
+        total=len(bad),
+    )
+
+
+def _settled_norms(space: Space, norms: NDArray[np.float64]) -> Any:
+    if space.norms != "auto":
+        return space.norms
+    low, high = UNIT_RANGE
+    unit = space.metric == "dot" and bool(((norms >= low) & (norms <= high)).all())
+    return "unit" if unit else "any"
+
+
+def _as_array(vectors: Any, name: str) -> NDArray[Any]:
+    if hasattr(vectors, "detach"):
+        array = _from_torch(vectors)
+    elif isinstance(vectors, np.ndarray):
+        array = vectors
+    elif isinstance(vectors, Iterable) and not isinstance(vectors, (str, bytes)):
+        rows = [_from_torch(row) if hasattr(row, "detach") else row for row in vectors]
+        array = _stacked(rows, name)
+    else:
+        raise VectorError(f"{name} are a {type(vectors).__name__}; expected an array of shape (n, dimension)")
+    return _numeric(array, name)
+
+
+def _from_torch(tensor: Any) -> NDArray[Any]:
+    # float() first: numpy has no bfloat16. Torch itself is never imported here.
+    tensor = tensor.detach().cpu()
+    converted: NDArray[Any] = (tensor.float() if tensor.dtype.is_floating_point else tensor).numpy()
+    return converted
+
+
+def _stacked(rows: list[Any], name: str) -> NDArray[Any]:
+    try:
+        return np.asarray(rows) if rows else np.zeros((0, 0))
+    except (ValueError, TypeError) as error:
+        lengths = [len(row) if hasattr(row, "__len__") else -1 for row in rows]
+        odd = next((i for i, length in enumerate(lengths) if length != lengths[0]), 0)
+        raise VectorError(
+            f"{name} are ragged: row 0 has {lengths[0]} values, row {odd} has {lengths[odd]}. "
+            "Was another embedding model used for some of them?",
+            rows=[odd],
+        ) from error
+
+
+def _numeric(array: NDArray[Any], name: str) -> NDArray[Any]:
+    kind, size = array.dtype.kind, array.dtype.itemsize
+    if kind == "f" or array.dtype.name == "bfloat16" or (kind in "iu" and size > 1):
+        return array
+    if kind in "iu":
+        advice = "8-bit integers are codes of quantised or binary embeddings, not vectors; pass the floats"
+    else:
+        advice = "expected floating point numbers"
+    raise VectorError(f"{name} have dtype {array.dtype}: {advice}", dtype=str(array.dtype))

@@ -1,0 +1,46 @@
+"""`import theodolite` is light, and `__all__` is what it says."""
+
+import json
+import subprocess
+import sys
+
+import theodolite
+
+HEAVY = {
+    "hypothesis",
+    "langchain_core",
+    "llama_index",
+    "pytest",
+    "sentence_transformers",
+    "torch",
+    "transformers",
+}
+
+MAX_SECONDS = 0.2
+RUNS = 5
+
+
+def run(code: str) -> str:
+    """What `code` prints in a new interpreter that sees neither this folder nor the user's settings."""
+    done = subprocess.run([sys.executable, "-I", "-c", code], check=True, capture_output=True, text=True)
+    return done.stdout
+
+
+def test_import_loads_nothing_heavy() -> None:
+    loaded = json.loads(run("import json, sys, theodolite; print(json.dumps(list(sys.modules)))"))
+    assert HEAVY & {name.partition(".")[0] for name in loaded} == set()
+
+
+def test_import_is_quick() -> None:
+    """The one test that measures time. The best of several runs: the others measure what else runs here."""
+    code = "import time; start = time.perf_counter(); import theodolite; print(time.perf_counter() - start)"
+    assert min(float(run(code)) for _ in range(RUNS)) < MAX_SECONDS
+
+
+def test_all_is_sorted_without_repetition() -> None:
+    assert list(theodolite.__all__) == sorted(set(theodolite.__all__))
+
+
+def test_all_names_can_be_imported() -> None:
+    missing = [name for name in theodolite.__all__ if not hasattr(theodolite, name)]
+    assert missing == []
