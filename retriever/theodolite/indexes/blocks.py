@@ -1,6 +1,7 @@
 """Blocks of int8 codes, with what bounds their error.
 
-A row x of a block with mean μ is v = x − μ, stored as a code c of small integers and a scale s, so that v ≈ s·Rᵀc.
+A row x of a block with mean μ is v = x − μ, stored as a code c of small integers and a scale s, so that v ≈ s·Rᵀc;
+64 rows share a scale, which makes the largest product of codes theirs the largest similarity, too.
 R is the identity, or a fixed rotation where a few outlier components would waste the code's range. For a query q
 
     |q·v − s·(q̂·c)| ≤ ‖q‖·r + ‖Rq − q̂‖·‖s·c‖,    r = ‖v − s·Rᵀc‖
@@ -39,49 +40,54 @@ _HEADER = struct.Struct("<8s16sqqq?7xI")
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """Int8 codes of n vectors of dimension d.
+    """Int8 codes of n vectors of dimension d, in G groups that share a scale.
 
     Attributes:
         center: (d,) the mean that was taken off.
         rotated: whether the codes are of R·v.
         codes: (n, d) int8.
-        scale: (n,).
-        residual: (n,) upper bounds of ‖v − s·Rᵀc‖.
-        length: (n,) upper bounds of ‖s·c‖.
-        norm: (n,) upper bounds of ‖v‖.
+        scale: (G,).
+        bounds: (3, G) upper bounds of ‖v − s·Rᵀc‖, ‖s·c‖ and ‖v‖ over the rows of each group.
+        square: (n,) ‖v‖².
     """
 
     center: Floats
     rotated: bool
     codes: NDArray[np.int8]
     scale: Floats
-    residual: Floats
-    length: Floats
-    norm: Floats
+    bounds: Floats
+    square: Floats
 
 
-def quantise(vectors: Floats, *, center: bool = True) -> Codes:
-    """The codes of `vectors`, (n, d) with n ≥ 1. Queries are not centred."""
-    d = vectors.shape[1]
-    mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32) if center else np.zeros(d, np.float32)
-    v = vectors - mean
+def group_count(rows: int) -> int:
+    """How many groups `rows` rows make."""
+    return -(-rows // GROUP)
+
+
+def quantise(vectors: Floats) -> Codes:
+    """The codes of `vectors`, (n, d) with n ≥ 1."""
+    n, d = vectors.shape
+    center = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+    v = vectors - center
+    square = _squares(v)
     largest = np.maximum(v.max(axis=1), -v.min(axis=1))
-    norm = _norms(v)
-    rotated = center and _has_outliers(largest, norm, d)
+    rotated = _has_outliers(largest, square, d)
     turned = v
     if rotated:
         turned = v @ rotation(d).T
         largest = np.maximum(turned.max(axis=1), -turned.min(axis=1))
-    scale = largest / _LEVELS
+    scale = _group_maxima(largest[None])[0] / _LEVELS
     scale[scale < _TINY] = 1.0
-    levels = turned / scale[:, None]
+    row_scale = np.tile(scale, GROUP)[:n, None]
+    levels = turned / row_scale
     np.rint(levels, out=levels)
     codes = levels.astype(np.int8)
-    length = _norms(levels) * scale
-    levels *= scale[:, None]
-    residual = _norms(v - (levels @ rotation(d) if rotated else levels))
-    up = np.float32(1 + (d + 8) * 2.0**-22)  # what float32 sums over d terms may have lost
-    return Codes(mean, rotated, codes, scale, residual * up, length * up, norm * up)
+    levels *= row_scale
+    length = _squares(levels)
+    residual = _squares(v - (levels @ rotation(d) if rotated else levels))
+    up = 1 + (d + 8) * 2.0**-22  # what the float32 products above may have lost
+    bounds = _group_maxima(np.sqrt([residual, length, square]) * up)
+    return Codes(center, rotated, codes, scale, bounds, square.astype(np.float32))
 
 
 @lru_cache(maxsize=4)
@@ -92,17 +98,26 @@ def rotation(d: int) -> Floats:
     return turned
 
 
-def _norms(rows: Floats) -> Floats:
-    # float64 sums: float32 squares of small components would underflow.
+def _squares(rows: Floats) -> NDArray[np.float64]:
+    # float64: float32 squares of small components would underflow.
     squares: NDArray[np.float64] = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
-    return np.sqrt(squares).astype(np.float32)
+    return squares
 
 
-def _has_outliers(largest: Floats, norm: Floats, d: int) -> bool:
-    alive = norm > _TINY
+def _group_maxima(values: NDArray[Any]) -> Floats:
+    """(m, n) values not below 0 -> (m, G), rounded up to float32."""
+    m, n = values.shape
+    padded = np.zeros((m, group_count(n) * GROUP), values.dtype)
+    padded[:, :n] = values
+    maxima: NDArray[Any] = padded.reshape(m, GROUP, -1).max(axis=1)
+    return maxima if maxima.dtype == np.float32 else np.nextafter(maxima.astype(np.float32), np.float32(np.inf))
+
+
+def _has_outliers(largest: Floats, square: NDArray[np.float64], d: int) -> bool:
+    alive = square > 0
     if d < 32 or not alive.any():
         return False
-    return bool(np.mean(largest[alive] / norm[alive]) * np.sqrt(d) > _OUTLIER)
+    return bool(np.mean(largest[alive] / np.sqrt(square[alive])) * np.sqrt(d) > _OUTLIER)
 
 
 class Block:
@@ -111,32 +126,22 @@ class Block:
     Attributes:
         start, stop: the rows it covers.
         packed: the codes, in the kernel's own layout.
-        groups: the number of groups of GROUP rows.
-        bounds: (3, groups) the largest residual, length and norm in each group.
+        center, rotated, scale, bounds, square: as in `Codes`.
     """
 
-    __slots__ = ("bounds", "codes", "groups", "packed", "size", "start", "stop")
+    __slots__ = ("bounds", "center", "groups", "packed", "rotated", "scale", "size", "square", "start", "stop")
 
     def __init__(self, start: int, codes: Codes) -> None:
-        size = len(codes.scale)
+        self.size = len(codes.codes)
         self.start = start
-        self.stop = start + size
-        self.size = size
+        self.stop = start + self.size
         self.packed: Any = numkong.dots_pack(codes.codes, "int8")
-        # The packed copy is all the scan needs; keep the rest of `codes` without its array.
-        self.codes = Codes(
-            codes.center,
-            codes.rotated,
-            codes.codes[:0],
-            codes.scale,
-            codes.residual,
-            codes.length,
-            codes.norm,
-        )
-        self.groups = -(-size // GROUP)
-        padded = np.zeros((3, self.groups * GROUP), np.float32)
-        padded[:, :size] = codes.residual, codes.length, codes.norm
-        self.bounds: Floats = padded.reshape(3, GROUP, self.groups).max(axis=1)
+        self.center = codes.center
+        self.rotated = codes.rotated
+        self.groups = group_count(self.size)
+        self.scale = codes.scale
+        self.bounds = codes.bounds
+        self.square = codes.square
 
 
 def save_codes(path: Path, codes: Codes, start: int, owner: bytes) -> None:
@@ -148,7 +153,7 @@ def save_codes(path: Path, codes: Codes, start: int, owner: bytes) -> None:
     """
     payload = [
         np.ascontiguousarray(part).data.cast("B")
-        for part in (codes.center, codes.scale, codes.residual, codes.length, codes.norm, codes.codes)
+        for part in (codes.center, codes.scale, codes.bounds, codes.square, codes.codes)
     ]
     n, d = codes.codes.shape
     crc = zlib.crc32(_fields(owner, start, n, d, codes.rotated))
@@ -168,8 +173,8 @@ def load_codes(path: Path, start: int, size: int, dimension: int, owner: bytes) 
         CorruptionError: the file is not what it should be; quantise anew.
     """
     raw = np.fromfile(path, np.uint8)
-    n, d = size, dimension
-    floats = d + 4 * n
+    n, d, g = size, dimension, group_count(size)
+    floats = d + 4 * g + n
     if len(raw) != _HEADER.size + 4 * floats + n * d:
         raise CorruptionError(f"{path.name} has {len(raw)} bytes, not those of {n} rows", path=str(path))
     magic, whose, first, rows, dims, rotated, crc = _HEADER.unpack_from(raw.data)
@@ -180,9 +185,9 @@ def load_codes(path: Path, start: int, size: int, dimension: int, owner: bytes) 
         raise CorruptionError(f"{path.name} does not match its checksum", path=str(path))
     # Copies: views would keep the whole file in memory beside its packed form.
     values = body[: 4 * floats].view(np.float32).copy()
-    scale, residual, length, norm = values[d:].reshape(4, n)
+    center, scale, bounds, square = np.split(values, [d, d + g, d + 4 * g])
     codes = body[4 * floats :].view(np.int8).reshape(n, d)
-    return Codes(values[:d], rotated, codes, scale, residual, length, norm)
+    return Codes(center, rotated, codes, scale, bounds.reshape(3, g), square)
 
 
 def _fields(owner: bytes, start: int, n: int, d: int, rotated: bool) -> bytes:

@@ -13,7 +13,7 @@ def similarities(query: NDArray[np.float32], vectors: NDArray[np.float32], metri
 
     Computed in float64 and rounded once. Products are summed row by row in an order that depends on d alone (BLAS
     would choose one by the number of rows), so equal rows score equally on every path. L2 is taken from the
-    difference, which does not cancel as ‖x‖² + ‖q‖² − 2q·x does.
+    difference, which does not cancel as ‖x‖² + ‖q‖² − 2q·x does. A cosine may exceed 1 by the rounding of unit vectors.
     """
     wide = query.astype(np.float64)
     out = np.empty(len(vectors), np.float32)
@@ -27,7 +27,5 @@ def similarities(query: NDArray[np.float32], vectors: NDArray[np.float32], metri
         else:
             part *= wide
             out[start : start + step] = np.add.reduce(part, axis=1)
-    if metric == "cosine":
-        # Unit vectors are unit to float32's rounding; their cosine must not exceed 1 for it.
-        np.clip(out, -1.0, 1.0, out=out)
+    out += 0.0  # -0.0 equals 0.0 but does not look it
     return out

@@ -9,7 +9,7 @@ For L2 the scan works on −‖x − q‖² = 2w·v − ‖v‖² − ‖w‖² 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from theodolite.errors import CorruptionError
 from theodolite.indexes.blocks import BLOCK, Block, Codes, quantise
 from theodolite.indexes.exact import similarities
-from theodolite.indexes.scan import QueryCodes, Scan
+from theodolite.indexes.scan import Scan
 from theodolite.indexes.workers import Workers, workers
 from theodolite.types import Mask, Metric, Rows, Scores, Vectors
 
@@ -75,7 +75,7 @@ class FlatIndex:
         self.blocks = tuple(blocks)
         self.rows = blocks[-1].stop if blocks else 0
         self._pool = pool
-        self._scan = Scan(metric, self.blocks, pool)
+        self._scan = Scan(metric, dimension, self.blocks, pool)
 
     def grown(self, source: VectorSource, rows: int, codes: CodesFor | None = None) -> "FlatIndex":
         """The index over `rows` rows, of which this one's come first.
@@ -123,7 +123,7 @@ class FlatIndex:
 
     def score(self, query: NDArray[np.float32], rows: Rows, source: VectorSource) -> Scores:
         """The exact similarities of `query`, (d,), to these rows, (n,)."""
-        return self._exact(query, rows, source)
+        return self._bounded(self._exact(query, rows, source), rows)
 
     def _few(self, queries: int) -> int:
         # Scoring a row exactly costs about as much as scanning 30 codes; a batch shares the scan's reading.
@@ -133,7 +133,7 @@ class FlatIndex:
         found = []
         for part in self._scan.parts(len(queries)):
             chunk = queries[part]
-            scan = self._scan.run(QueryCodes(chunk, self.metric, self.blocks), mask)
+            scan = self._scan.run(chunk, mask)
             for number, query in enumerate(chunk):
                 rows, low, high = scan.candidates(number, k)
                 found.append(self._settle(query, rows, low, high, k, source))
@@ -163,13 +163,17 @@ class FlatIndex:
         value = self._ordered(scores)
         wrong = ~((value >= low) & (value <= high))
         if wrong.any():
-            row = int(rows[np.argmax(wrong)])
-            raise CorruptionError(
-                f"{np.count_nonzero(wrong)} of {len(rows)} scored vectors are not those that were indexed, first "
-                f"row {row}: stored vectors or codes are damaged. Run verify()",
-                rows=rows[wrong].tolist(),
-            )
+            raise _damaged(rows, wrong)
         return scores
+
+    def _bounded(self, scores: Scores, rows: Rows) -> Scores:
+        """Scores in the metric's range. Cosines leave it by the rounding of unit vectors, or for damaged ones."""
+        if self.metric != "cosine":
+            return scores
+        wrong = ~(np.abs(scores) < 1 + 1e-5)
+        if wrong.any():
+            raise _damaged(rows, wrong)
+        return np.clip(scores, -1.0, 1.0)
 
     def _exact(self, query: NDArray[np.float32], rows: Rows, source: VectorSource) -> Scores:
         # In the order of the file, and not all in memory at once.
@@ -180,16 +184,25 @@ class FlatIndex:
         ]
         return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
-    def _ordered(self, scores: Scores) -> Scores:
+    def _ordered(self, scores: NDArray[np.floating[Any]]) -> Doubles:
         """Scores on the scan's scale: −d² for L2."""
-        return -np.square(scores) if self.metric == "l2" else scores
+        wide = scores.astype(np.float64)
+        return -np.square(wide) if self.metric == "l2" else wide
 
-    @staticmethod
-    def _pick(rows: Rows, scores: Scores, k: int, path: str) -> Found:
+    def _pick(self, rows: Rows, scores: Scores, k: int, path: str) -> Found:
         scored = len(rows)
+        scores = self._bounded(scores, rows)
         if k < scored:
             kth = np.partition(scores, scored - k)[scored - k]
             keep = scores >= kth
             rows, scores = rows[keep], scores[keep]
         order = np.lexsort((rows, -scores))
         return Found(rows[order].astype(np.int64), scores[order], scored, path)
+
+
+def _damaged(rows: Rows, wrong: Mask) -> CorruptionError:
+    return CorruptionError(
+        f"{np.count_nonzero(wrong)} of {len(rows)} scored vectors are not those that were indexed, first row "
+        f"{rows[np.argmax(wrong)]}: stored vectors or codes are damaged. Run verify()",
+        rows=rows[wrong].tolist(),
+    )

@@ -1,5 +1,6 @@
 """One pass over the codes of all blocks, and the bounds that follow from it."""
 
+import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -8,7 +9,7 @@ import numkong
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.indexes.blocks import BLOCK, GROUP, Block, rotation
+from theodolite.indexes.blocks import GROUP, Block, rotation
 from theodolite.indexes.workers import Workers
 from theodolite.types import Mask, Metric, Rows
 
@@ -18,79 +19,39 @@ Doubles = NDArray[np.float64]
 _EPS = 16 * 2.0**-24
 """Slack for float rounding, relative to the largest value that can occur: a dozen roundings of float32's half ulp."""
 
+_SMALLEST = 2.0**-149  # scores below it are 0 in float32, and tie
+_LOWEST = float(np.finfo(np.float64).min)
 _BATCH = 16  # queries scanned together: enough to share the reading of a block
 _BUFFER = 1 << 24  # approximate similarities held at a time
 
 
-class QueryCodes:
-    """Queries in int8, for each of the blocks.
-
-    For L2 a block sees w = q − μ, for dot and cosine q itself.
-
-    Attributes:
-        codes: (blocks or 1, m, d) int8.
-        gain: (blocks, m) what a code product must be multiplied by, beside the row's scale.
-        length: (blocks, m) the norm of w or q.
-        error: (blocks, m) the norm of what the code leaves of it.
-        constant: (blocks, m) what is added to the product: q·μ, or −‖w‖² for L2.
-        slack: (blocks, m) what float rounding may add whatever the row is, and
-        slope: (blocks, m) per unit of the row's norm.
-    """
-
-    def __init__(self, queries: Floats, metric: Metric, blocks: Sequence[Block]) -> None:
-        m, d = queries.shape
-        wide = queries.astype(np.float64)
-        centers = np.array([block.codes.center for block in blocks], np.float64).reshape(len(blocks), d)
-        turned = np.array([block.codes.rotated for block in blocks], np.bool_)
-        # (blocks, m, d)
-        seen = wide[None] - centers[:, None] if metric == "l2" else np.broadcast_to(wide, (len(blocks), m, d))
-        square = np.einsum("bmd,bmd->bm", seen, seen)
-        self.length: Doubles = np.sqrt(square)
-        # One variant serves all blocks unless they differ in what they see of the query.
-        if metric == "l2" or turned.any():
-            base = seen.copy()
-            if turned.any():
-                base[turned] = base[turned] @ rotation(d).T.astype(np.float64)
-        else:
-            base = wide[None]
-        largest = np.abs(base).max(axis=2)
-        scale = np.where(largest > 0, largest / 127, 1.0)
-        levels = np.rint(base / scale[:, :, None])
-        self.codes: NDArray[np.int8] = levels.astype(np.int8)
-        levels *= scale[:, :, None]
-        levels -= base
-        shape = (len(blocks), m)
-        error = np.sqrt(np.einsum("bmd,bmd->bm", levels, levels))
-        self.error: Doubles = np.broadcast_to(error, shape)
-        self.gain: Doubles = np.broadcast_to(scale, shape)
-        if metric == "l2":
-            self.gain = 2 * self.gain
-            self.constant: Doubles = -square
-            self.slack: Doubles = _EPS * square
-            self.slope: Doubles = 2 * _EPS * self.length
-        else:
-            self.constant = centers @ wide.T
-            self.slack = _EPS * self.length * np.sqrt(np.einsum("bd,bd->b", centers, centers))[:, None]
-            self.slope = _EPS * self.length
-
-
 class Scan:
-    """Approximate similarities of every row of some blocks.
+    """Approximate similarities of every row of some blocks, and bounds on their error.
 
-    The buffer for m queries is laid out block by block: block b holds (m, padded size) floats from m × its offset.
+    What is kept of a row is for dot and cosine the product of its code with the query's, int32, and for L2 minus the
+    squared distance but for a constant, float32.
     """
 
-    def __init__(self, metric: Metric, blocks: Sequence[Block], pool: Workers) -> None:
+    def __init__(self, metric: Metric, dimension: int, blocks: Sequence[Block], pool: Workers) -> None:
         self.metric: Metric = metric
         self.blocks = blocks
+        self.dtype: Any = np.float32 if metric == "l2" else np.int32
+        self.least: Any = -np.inf if metric == "l2" else np.iinfo(np.int32).min
         self._pool = pool
+        self.starts = np.array([block.start for block in blocks], np.int64)
         groups = np.array([block.groups for block in blocks], np.int64)
         self.group_start = np.concatenate([[0], np.cumsum(groups)]).astype(np.int64)
         self.groups = int(self.group_start[-1])
         self.group_block = np.repeat(np.arange(len(blocks)), groups)
-        self.bounds: Floats = (
-            np.concatenate([block.bounds for block in blocks], axis=1) if blocks else np.zeros((3, 0), np.float32)
-        )
+        self.scale: Floats = np.concatenate([np.empty(0, np.float32), *(block.scale for block in blocks)])
+        # (4, groups): the largest residual, code length, norm and squared norm of each group's rows.
+        norms = np.concatenate([np.zeros((3, 0)), *(block.bounds for block in blocks)], axis=1, dtype=np.float64)
+        self.bounds: Doubles = np.vstack([norms, np.square(norms[2:])])
+        self.centers: Doubles = np.zeros((len(blocks), dimension))
+        for center, block in zip(self.centers, blocks, strict=True):
+            center[:] = block.center
+        self.center_norms: Doubles = np.sqrt(np.einsum("bd,bd->b", self.centers, self.centers))
+        self.turned = np.array([block.rotated for block in blocks], np.bool_)
         self._scratch = threading.local()
 
     def parts(self, queries: int) -> Iterator[slice]:
@@ -98,64 +59,133 @@ class Scan:
         step = max(1, min(_BATCH, _BUFFER // max(1, self.groups * GROUP)))
         return (slice(start, start + step) for start in range(0, queries, step))
 
-    def run(self, queries: QueryCodes, mask: Mask | None) -> "Scanned":
-        """Scan all blocks with an eligible row."""
-        m = queries.codes.shape[1]
-        values = self._buffer(m * self.groups * GROUP)
-        tops = np.full((m, self.groups), -np.inf, np.float32)
+    def run(self, queries: Floats, mask: Mask | None) -> "Scanned":
+        """Scan all blocks with an eligible row for `queries`, (m, d)."""
+        coded = QueryCodes(self, queries)
+        m = len(queries)
+        room = self._room(m)
+        tops = np.full((m, self.groups), self.least, self.dtype)
 
         def one(number: int) -> None:
             block = self.blocks[number]
-            allowed = None if mask is None else mask[block.start : block.stop]
-            if allowed is not None:
-                if not allowed.any():
+            hidden = None
+            if mask is not None:
+                allowed = mask[block.start : block.stop]
+                eligible = np.count_nonzero(allowed)
+                if not eligible:
                     return
-                if allowed.all():
-                    allowed = None
-            first = int(self.group_start[number])
-            room = values[m * first * GROUP : m * (first + block.groups) * GROUP]
-            tile = room.reshape(m, block.groups * GROUP)
-            self._approximate(block, queries, number, tile, allowed)
-            tile.reshape(m, GROUP, block.groups).max(axis=1, out=tops[:, first : first + block.groups])
+                hidden = ~allowed if eligible < block.size else None
+            tile = room.tiles[number]
+            codes = coded.codes[number % len(coded.codes)]
+            if room.outs[number] is not None:
+                numkong.dots_packed(codes, block.packed, out=room.outs[number])
+            else:
+                products = np.asarray(numkong.dots_packed(codes, block.packed))
+                tile[:, block.size :] = self.least
+                if self.metric == "l2":
+                    # In numpy int32 × float32 would be float64; int32 above 2^24 rounds, which the slack covers.
+                    live = np.multiply(products, coded.inner[number], dtype=np.float32, casting="unsafe")
+                    live *= np.tile(block.scale, GROUP)[: block.size]
+                    np.subtract(live, block.square, out=tile[:, : block.size])
+                else:
+                    tile[:, : block.size] = products
+            if hidden is not None:
+                np.copyto(tile[:, : block.size], self.least, where=hidden)
+            top = tops[:, self.group_start[number] : self.group_start[number + 1]]
+            np.maximum.reduce(tile.reshape(m, GROUP, block.groups), axis=1, out=top)
 
         self._pool.run(one, range(len(self.blocks)))
-        return Scanned(self, queries, values, tops)
+        return Scanned(self, coded, room.values, tops)
 
-    def _approximate(self, block: Block, queries: QueryCodes, number: int, tile: Floats, allowed: Mask | None) -> None:
-        codes = queries.codes[min(number, len(queries.codes) - 1)]
-        products = np.asarray(self._products(codes, block))
-        live = tile[:, : block.size]
-        # In numpy int32 × float32 would be float64; int32 above 2^24 rounds, which the slack covers.
-        np.multiply(products, block.codes.scale, out=live, dtype=np.float32, casting="unsafe")
-        if self.metric == "l2":
-            live *= queries.gain[number].astype(np.float32)[:, None]
-            live -= np.square(block.codes.norm)
-        if allowed is not None:
-            np.copyto(live, -np.inf, where=~allowed)
-        tile[:, block.size :] = -np.inf
+    def _room(self, m: int) -> "Room":
+        """Room for m queries, kept by the thread: fresh memory would cost a page fault every 4 KB."""
+        held: Room | None = getattr(self._scratch, "room", None)
+        if held is None or held.m != m:
+            held = self._scratch.room = Room(self, m)
+        return held
 
-    def _products(self, codes: NDArray[np.int8], block: Block) -> Any:
-        if block.size != BLOCK:
-            return numkong.dots_packed(codes, block.packed)
-        key = len(codes)
-        outs: dict[int, Any] = self._scratch.__dict__.setdefault("products", {})
-        if key not in outs:
-            outs.clear()
-            outs[key] = numkong.zeros((key, BLOCK), dtype="int32")
-        return numkong.dots_packed(codes, block.packed, out=outs[key])
 
-    def _buffer(self, size: int) -> Floats:
-        """Room for `size` floats, kept by the thread: fresh memory would cost a page fault every 4 KB."""
-        held: Floats | None = getattr(self._scratch, "values", None)
-        if held is None or len(held) < size:
-            held = self._scratch.values = np.empty(size, np.float32)
-        return held[:size]
+class Room:
+    """Where a thread's scans of m queries put what they find.
+
+    Attributes:
+        values: all tiles, one after the other.
+        tiles: for each block (m, groups × GROUP).
+        outs: the same tile for the kernel to write to, where it can: full blocks of int32.
+    """
+
+    def __init__(self, scan: Scan, m: int) -> None:
+        self.m = m
+        self.values: NDArray[Any] = np.empty(m * scan.groups * GROUP, scan.dtype)
+        edges = (m * scan.group_start * GROUP).tolist()
+        self.tiles = [self.values[a:b].reshape(m, -1) for a, b in itertools.pairwise(edges)]
+        self.outs = [
+            numkong.from_dlpack(tile) if scan.dtype is np.int32 and tile.shape[1] == block.size else None
+            for tile, block in zip(self.tiles, scan.blocks, strict=True)
+        ]
+
+
+class QueryCodes:
+    """Queries in int8, as the blocks see them.
+
+    For L2 a block sees w = q − μ, for dot and cosine q itself. Where all blocks see the same there is one variant,
+    else one for each block.
+
+    Attributes:
+        codes: (variants, m, d) int8.
+        inner: (blocks, m, 1) for L2, what a product is multiplied by, beside the row's scale, before ‖v‖² is taken off.
+        outer: (variants, m) for dot and cosine, what a product is multiplied by beside the row's scale.
+        weights: (variants, m, 4) the error per unit of each of the groups' bounds.
+        constant: (blocks, m) what is added: q·μ, or −‖w‖² for L2.
+        slack: (blocks, m) what float rounding may add whatever the row is.
+    """
+
+    def __init__(self, scan: Scan, queries: Floats) -> None:
+        wide = queries.astype(np.float64)
+        l2 = scan.metric == "l2"
+        # (variants, m, d)
+        seen = wide - scan.centers[:, None] if l2 else wide[None]
+        square: Doubles = np.einsum("bmd,bmd->bm", seen, seen)
+        length = np.sqrt(square)
+        base = self._turned(scan, seen)
+        largest = np.abs(base).max(axis=2)
+        scale: Doubles = np.where(largest > 0, largest / 127, 1.0)
+        levels = np.rint(base / scale[:, :, None])
+        self.codes: NDArray[np.int8] = levels.astype(np.int8)
+        levels *= scale[:, :, None]
+        levels -= base
+        error = np.sqrt(np.einsum("bmd,bmd->bm", levels, levels))
+        length = np.broadcast_to(length, error.shape)
+        self.weights: Doubles = np.stack([length, error, _EPS * length, np.zeros_like(length)], axis=2)
+        if l2:
+            self.inner: Floats = (2 * scale)[:, :, None].astype(np.float32)
+            self.weights *= 2
+            self.weights[:, :, 3] = _EPS
+            self.constant: Doubles = -square
+            self.slack: Doubles = _EPS * square
+        else:
+            self.outer: Doubles = scale
+            self.constant = scan.centers @ wide.T
+            self.slack = _EPS * scan.center_norms[:, None] * length[:1]
+        self.slack += _SMALLEST
+
+    @staticmethod
+    def _turned(scan: Scan, seen: Doubles) -> Doubles:
+        """R applied where blocks are rotated; a variant for each block if they differ in that."""
+        if not scan.turned.any():
+            return seen
+        turn = rotation(seen.shape[2]).T.astype(np.float64)
+        if scan.turned.all():
+            return seen @ turn
+        base = np.repeat(seen, len(scan.turned) // len(seen), axis=0)
+        base[scan.turned] = base[scan.turned] @ turn
+        return base
 
 
 class Scanned:
     """What a scan found, until the thread scans again."""
 
-    def __init__(self, scan: Scan, queries: QueryCodes, values: Floats, tops: Floats) -> None:
+    def __init__(self, scan: Scan, queries: QueryCodes, values: NDArray[Any], tops: NDArray[Any]) -> None:
         self._scan = scan
         self._queries = queries
         self._values = values
@@ -168,65 +198,54 @@ class Scanned:
         """
         scan, q = self._scan, self._queries
         of = scan.group_block
-        centre = self._tops[number] * self._gain(number)[of] + q.constant[:, number][of]
-        error = self._error(number, of, *scan.bounds)
-        low = centre - error
-        threshold = -np.inf
-        if scan.groups > k:
-            threshold = np.partition(low, scan.groups - k)[scan.groups - k]
-        groups = np.flatnonzero((centre + error >= threshold) & (self._tops[number] > -np.inf))
-        rows, values, blocks = self._members(groups, number, threshold, error)
-        return self._bounded(rows, values, blocks, number, k)
+        constant = q.constant[:, number][of]
+        error = q.slack[:, number][of]
+        error += self._weighted(number)
+        gain = self._gain(number)
+        high = self._tops[number] * gain
+        high += constant
+        low = high - error
+        high += error
+        # Groups without an eligible row have nothing to say.
+        least = self._tops[number] == scan.least
+        low[least] = high[least] = -np.inf
+        # The best rows of k groups are k rows, so the k-th largest of their lower bounds is a threshold.
+        threshold = np.partition(low, scan.groups - k)[scan.groups - k] if scan.groups > k else -np.inf
+        groups = np.flatnonzero(high >= max(threshold, _LOWEST))
+        return self._rows(groups, number, k, gain[groups], constant[groups], error[groups])
 
     def _gain(self, number: int) -> Doubles:
-        # For L2 the gain is in the values already.
-        gain = self._queries.gain[:, number]
-        return np.ones_like(gain) if self._scan.metric == "l2" else gain
+        """(groups,) what the kept values are multiplied by."""
+        scan = self._scan
+        if scan.metric == "l2":
+            return np.ones(scan.groups)
+        outer = self._queries.outer[:, number]
+        return np.multiply(scan.scale, outer if len(outer) == 1 else outer[scan.group_block], dtype=np.float64)
 
-    def _error(self, number: int, of: NDArray[np.int64], residual: Floats, length: Floats, norm: Floats) -> Doubles:
-        """How far values of block `of` may be from the truth, given the row's or the group's norms."""
-        q = self._queries
-        error = q.length[:, number][of] * residual
-        error += q.error[:, number][of] * length
-        if self._scan.metric == "l2":
-            error *= 2
-            error += _EPS * np.square(norm, dtype=np.float64)
-        error += q.slope[:, number][of] * norm
-        error += q.slack[:, number][of]
+    def _weighted(self, number: int) -> Doubles:
+        weights = self._queries.weights[:, number]
+        if len(weights) > 1:
+            weights = weights[self._scan.group_block]
+        error: Doubles = (weights.T * self._scan.bounds).sum(axis=0)
         return error
 
-    def _members(
-        self, groups: NDArray[np.int64], number: int, threshold: float, error: Doubles
-    ) -> tuple[Rows, Doubles, NDArray[np.int64]]:
-        """Rows of these groups that reach the threshold: row numbers, approximate similarities, blocks."""
-        scan, q = self._scan, self._queries
+    def _rows(
+        self, groups: NDArray[np.int64], number: int, k: int, gain: Doubles, constant: Doubles, error: Doubles
+    ) -> tuple[Rows, Doubles, Doubles]:
+        """The rows of these groups that pass the same test again, row by row."""
+        scan = self._scan
         of = scan.group_block[groups]
         first = scan.group_start[of]
         count = scan.group_start[of + 1] - first
-        m = len(self._tops)
-        # Query `number`'s tile of a block starts at (m·first + number·count) groups; its row i·count + g is in group g.
-        base = (m * first + number * count) * GROUP
+        # Query `number`'s tile of a block starts at m·first + number·count groups; row i·count + g is in group g.
+        base = (len(self._tops) * first + number * count) * GROUP
         local = np.arange(GROUP)[:, None] * count + (groups - first)
-        values = self._values[base + local] * self._gain(number)[of] + q.constant[:, number][of]
-        reach = values + error[groups] >= threshold
-        reach &= values > -np.inf
-        starts = np.array([block.start for block in scan.blocks], np.int64)
-        rows = (starts[of] + local)[reach]
+        kept = self._values[base + local]
+        values = kept * gain + constant
+        low = np.where(kept == scan.least, -np.inf, values - error)
+        high = values + error
+        threshold = np.partition(low, low.size - k, axis=None)[low.size - k] if low.size > k else -np.inf
+        reach = (high >= max(threshold, _LOWEST)) & (low > -np.inf)
+        rows = (scan.starts[of] + local)[reach]
         order = np.argsort(rows)
-        return rows[order], values[reach][order], np.broadcast_to(of, reach.shape)[reach][order]
-
-    def _bounded(
-        self, rows: Rows, values: Doubles, blocks: NDArray[np.int64], number: int, k: int
-    ) -> tuple[Rows, Doubles, Doubles]:
-        norms = np.empty((3, len(rows)), np.float32)
-        edges = np.searchsorted(blocks, np.arange(len(self._scan.blocks) + 1))
-        for i in np.unique(blocks):
-            block, part = self._scan.blocks[i], slice(edges[i], edges[i + 1])
-            local = rows[part] - block.start
-            norms[:, part] = block.codes.residual[local], block.codes.length[local], block.codes.norm[local]
-        error = self._error(number, blocks, *norms)
-        low, high = values - error, values + error
-        if len(rows) > k:
-            keep = high >= np.partition(low, len(low) - k)[len(low) - k]
-            rows, low, high = rows[keep], low[keep], high[keep]
-        return rows, low, high
+        return rows[order], low[reach][order], high[reach][order]

@@ -107,7 +107,8 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     wide = vectors.astype(np.float64)
     norms = np.sqrt(np.square(wide).sum(axis=1, keepdims=True))
     check((norms > 0).all(), "a text with words has a vector of zero length")
-    return np.divide(wide, norms)
+    units: NDArray[np.float64] = wide / norms
+    return units
 
 
 def _same(expected: NDArray[np.float32], got: NDArray[np.float32], what: str) -> None:

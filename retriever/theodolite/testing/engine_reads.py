@@ -68,13 +68,15 @@ class ReadsContract(EngineUnderTest):
             names = numbered(30)
             pair.add(passages(names), drawn(1, 30))
             pair.delete(names[:3])
-            asked = [names[9], "nobody", names[4], names[1], names[20], names[5]]
-            got = [document.id for document in pair.engine.get(asked)]
-            expected = [names[9], names[4], names[20], names[5]]
-            check(got == expected, f"get gives {got}, not {expected}")
-            check(pair.engine.get([]) == [], "get of nothing gives documents")
-            many = names[3:][::-1] * 40  # more than fit one statement of some stores
-            check(len(pair.engine.get(list(dict.fromkeys(many)))) == 27, "get loses documents")
+            last = sorted(names[3:])[::-1]
+            for expected in ([], last, [*last[1::2], *last[::2]], last[7:8]):
+                asked = [*expected[:2], "nobody", *expected[2:], names[1]]
+                got = [document.id for document in pair.engine.get(asked)]
+                check(got == expected, f"get gives {got}, not {expected}")
+            # More than fit one statement of some stores.
+            many = [f"nobody {number}" for number in range(40_000)]
+            got = [document.id for document in pair.engine.get([*many, last[0], *many, last[1]])]
+            check(got == last[:2], f"get of many ids gives {got}, not {last[:2]}")
 
     def test_documents_are_paged(self) -> None:
         with self.opened() as pair:
@@ -186,10 +188,8 @@ class ReadsContract(EngineUnderTest):
                 # The filter admits what lies farthest from the queries.
                 worst = np.argsort(-np.linalg.norm(raw + raw[0], axis=1) + np.linalg.norm(raw - raw[0], axis=1))
                 rare = set(worst[-12:].tolist())
-                documents = [
-                    Document("", {"rare": i in rare, "tenth": i % 10 == 0}, name)
-                    for i, name in enumerate(numbered(800))
-                ]
+                kinds = [{"rare": i in rare, "tenth": i % 10 == 0} for i in range(800)]
+                documents = [Document("", kind, name) for kind, name in zip(kinds, numbered(800), strict=True)]
                 pair.add(documents, raw)
                 for where in (
                     {"rare": True},

@@ -15,7 +15,8 @@ from theodolite.vectors import prepare
 
 _DOCUMENTS = 60
 _COMMITS = 25
-_READERS = 3
+_MOST_COMMITS = 500
+_LOOKS = 10
 
 
 class ThreadsContract(EngineUnderTest):
@@ -26,20 +27,31 @@ class ThreadsContract(EngineUnderTest):
             names = numbered(_DOCUMENTS)
             _commit(pair.engine, names, 0)
             done = threading.Event()
-            looks: tuple[Callable[[Pair, list[str]], None], ...] = (_search, _filtered, _get)
+            ways: tuple[Callable[[Pair, list[str]], None], ...] = (_search, _filtered, _get)
+            looks = [0] * len(ways)
+
+            def read(number: int) -> None:
+                while not done.is_set():
+                    ways[number](pair, names)
+                    looks[number] += 1
+
+            def write() -> None:
+                for version in range(1, _MOST_COMMITS):
+                    _commit(pair.engine, names, version)
+                    # Until every reader has had its chances, or one of them has failed.
+                    if done.is_set() or (version >= _COMMITS and min(looks) >= _LOOKS):
+                        return
 
             def work(number: int) -> None:
-                if number < _READERS:
-                    while not done.is_set():
-                        looks[number](pair, names)
-                    return
                 try:
-                    for version in range(1, _COMMITS):
-                        _commit(pair.engine, names, version)
+                    if number < len(ways):
+                        read(number)
+                    else:
+                        write()
                 finally:
                     done.set()
 
-            together(_READERS + 1, work)
+            together(len(ways) + 1, work)
             pair.engine.verify()
 
     def test_several_threads_may_write(self) -> None:
@@ -51,6 +63,7 @@ class ThreadsContract(EngineUnderTest):
                 for i, name in enumerate(mine):
                     vectors, settled = prepare(drawn(100 * number + i, 1), pair.engine.space)
                     pair.engine.add(passages([name], i=i), vectors, settled)
+                check(len(pair.engine.get(mine)) == len(mine), "what one thread adds is lost when others write")
                 pair.engine.update({name: {"done": True} for name in mine})
                 check(pair.engine.delete(mine[:3]) == 3, "a thread cannot delete what it added")
 

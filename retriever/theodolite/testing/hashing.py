@@ -41,10 +41,13 @@ class HashingEmbedder:
 
     def encode_query(self, texts: Sequence[str], /) -> NDArray[np.float32]:
         """Vectors of questions, shape (n, dimension)."""
-        return self.encode_document([self._query_prefix + text for text in texts])
+        return self._encode([self._query_prefix + text for text in texts])
 
     def encode_document(self, texts: Sequence[str], /) -> NDArray[np.float32]:
         """Vectors of passages, shape (n, dimension)."""
+        return self._encode(texts)
+
+    def _encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         vectors = np.zeros((len(texts), self._dimension), np.float32)
         for row, text in enumerate(texts):
             vectors[row] = self._vector(text)

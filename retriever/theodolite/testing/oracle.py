@@ -29,7 +29,8 @@ def brute_force(query: Any, vectors: Any, metric: Metric) -> NDArray[np.float64]
             lengths = np.sqrt(_products(x, x) * np.square(q).sum())
             products = _products(x, q)
             cosines = np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)
-            return np.clip(cosines, -1.0, 1.0)
+            bounded: NDArray[np.float64] = np.clip(cosines, -1.0, 1.0)
+            return bounded
         case _:
             assert_never(metric)
 

@@ -129,8 +129,7 @@ class Pair:
         scores = brute_force(query, vectors, self.metric)
         if self.metric == "l2":
             return scores, np.abs(scores)
-        lengths = brute_force(np.zeros_like(query), vectors, "l2") * brute_force(query, query[None] * 0, "l2")
-        return scores, np.abs(lengths)
+        return scores, np.linalg.norm(vectors.astype(np.float64), axis=1) * np.linalg.norm(query.astype(np.float64))
 
     def _check_answer(self, query: NDArray[np.float32], answer: Answer, names: list[str], k: int, where: Where) -> None:
         found = [document.id for document in answer.documents]

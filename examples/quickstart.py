@@ -1,0 +1,182 @@
+"""Index the documentation inside Python's standard library, then ask it questions.
+
+The texts are the docstrings of the Python that runs this script, so every machine has them. They are read from the
+source files, which are not imported. The first run embeds them; later runs find them in the folder.
+"""
+
+import argparse
+import ast
+import importlib
+import inspect
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from theodolite import Document, Hits, Retriever, TheodoliteError
+
+MODEL = "all-MiniLM-L6-v2"
+
+QUESTIONS = (
+    "how do I read a csv file with a header row?",
+    "run a function later in another thread",
+    "compare two sequences and show the differences",
+    "a temporary directory that is deleted afterwards",
+    "the largest items of a list",
+)
+JSON_QUESTION = "write an object as text"
+
+# Tests, jokes, programs with windows, and what few people call.
+SKIPPED = {"antigravity", "distutils", "encodings", "ensurepip", "idlelib", "lib2to3", "nturl2path", "pydoc_data"}
+SKIPPED |= {"test", "this", "tkinter", "turtle", "turtledemo"}
+SKIPPED_FOLDERS = {"_bundled", "_vendor", "test", "tests"}
+
+# Where the source of a public module is a private one.
+PUBLIC = {"_collections_abc": "collections.abc", "_pydatetime": "datetime", "_pydecimal": "decimal", "_pyio": "io"}
+
+# Compiled modules have no source; these can be imported without any effect.
+COMPILED = {"builtins": "builtins", "_csv": "csv", "itertools": "itertools", "math": "math", "time": "time"}
+
+SHORTEST = 60  # characters: "Return self." says nothing
+LONGEST = 700  # characters of a passage: the model reads 256 tokens
+BATCH = 256  # passages a commit
+PAUSE = 3.0  # seconds between two lines of progress
+
+Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Index the docstrings of Python's standard library and ask questions.")
+    parser.add_argument("--to", default="kb-stdlib", metavar="FOLDER", help="where the index is (default: %(default)s)")
+    parser.add_argument("--limit", type=int, metavar="N", help="index only N passages")
+    options = parser.parse_args()
+    try:
+        run(Path(options.to), options.limit)
+    except KeyboardInterrupt:
+        print(f"Interrupted. What was committed is kept in {options.to}.", file=sys.stderr)
+        return 130
+    except TheodoliteError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(folder: Path, limit: int | None) -> None:
+    documents = passages()[:limit]
+    with Retriever.open(folder, embedder=MODEL) as kb:
+        known = {document.id for document in kb.documents()}
+        new = [document for document in documents if document.id not in known]
+        if new:
+            started = time.perf_counter()
+            kb.add(with_progress(new), batch_size=BATCH)
+            print(f"Indexed {len(new):,} passages into {folder} in {time.perf_counter() - started:.0f} s.")
+        else:
+            print(f"{folder} has {len(known):,} passages already; nothing to index.")
+        for question, hits in zip(QUESTIONS, kb.search_many(QUESTIONS, k=3), strict=True):
+            show(question, hits)
+        where = {"module": "json"}
+        show(f"{JSON_QUESTION}, where={where}", kb.search(JSON_QUESTION, k=3, where=where))
+
+
+def with_progress(documents: list[Document]) -> Iterator[Document]:
+    """The documents; says on stderr how many are done whenever some time has passed."""
+    said = time.perf_counter()
+    for number, document in enumerate(documents):
+        if time.perf_counter() - said > PAUSE:
+            said = time.perf_counter()
+            print(f"{number:,} of {len(documents):,} passages", file=sys.stderr)
+        yield document
+
+
+def show(question: str, hits: Hits) -> None:
+    print(f"\n{question}")
+    for hit in hits:
+        text = " ".join(hit.document.text.partition(": ")[2].split())
+        sentence = text.partition(". ")[0].rstrip(".")
+        print(f"  {hit.score:.2f}  {hit.document.id:<45} {sentence[:70]}")
+
+
+def passages() -> list[Document]:
+    """All docstrings as passages. The modules take turns, so that a small `--limit` covers them all."""
+    turns: dict[str, int] = {}
+    documents: dict[str, tuple[int, Document]] = {}
+    for name, kind, docstring in docstrings():
+        module = name.partition(".")[0]
+        for number, text in enumerate(pieces(docstring), start=1):
+            id = name if number == 1 else f"{name}#{number}"
+            if id not in documents:
+                turns[module] = turns.get(module, 0) + 1
+                metadata = {"module": module, "kind": kind, "name": name}
+                documents[id] = turns[module], Document(f"{name}: {text}", metadata, id)
+    return [document for _, document in sorted(documents.values(), key=lambda pair: (pair[0], pair[1].id))]
+
+
+def docstrings() -> Iterator[tuple[str, str, str]]:
+    """Name, kind and docstring of every module, class, function and method with a public name."""
+    library = Path(sysconfig.get_path("stdlib"))
+    for module in sorted(sys.stdlib_module_names - SKIPPED):
+        public = PUBLIC.get(module, module)
+        if not public.startswith("_"):
+            for path, name in sources(library, module, public):
+                yield from read_source(ast.parse(path.read_bytes()), name, "module")
+    for module, public in COMPILED.items():
+        yield from read_objects(importlib.import_module(module), public, "module")
+
+
+def sources(library: Path, module: str, public: str) -> Iterator[tuple[Path, str]]:
+    """The files of a module or package, each with the name people import it by."""
+    if (library / f"{module}.py").is_file():
+        yield library / f"{module}.py", public
+    for path in sorted((library / module).rglob("*.py")):
+        parts = path.relative_to(library).with_suffix("").parts
+        if not SKIPPED_FOLDERS.intersection(parts):
+            yield path, ".".join(part for part in parts if not part.startswith("_"))
+
+
+def read_source(node: ast.Module | Definition, name: str, kind: str) -> Iterator[tuple[str, str, str]]:
+    yield name, kind, ast.get_docstring(node) or ""
+    if kind in ("module", "class"):
+        for child in definitions(node):
+            if not child.name.startswith("_"):
+                function = "method" if kind == "class" else "function"
+                inner = "class" if isinstance(child, ast.ClassDef) else function
+                yield from read_source(child, f"{name}.{child.name}", inner)
+
+
+def definitions(node: ast.AST) -> Iterator[Definition]:
+    """The classes and functions of a body, those within `if` and `try` too."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, Definition):
+            yield child
+        elif isinstance(child, ast.If | ast.Try | ast.ExceptHandler):
+            yield from definitions(child)
+
+
+def read_objects(item: object, name: str, kind: str) -> Iterator[tuple[str, str, str]]:
+    yield name, kind, inspect.getdoc(item) or ""
+    for key, child in sorted(vars(item).items()):
+        if key.startswith("_"):
+            continue
+        if inspect.isclass(child) and kind == "module":
+            yield from read_objects(child, f"{name}.{key}", "class")
+        elif inspect.isroutine(child):
+            yield f"{name}.{key}", "method" if kind == "class" else "function", inspect.getdoc(child) or ""
+
+
+def pieces(docstring: str) -> Iterator[str]:
+    """Runs of whole paragraphs; where a paragraph is too long, of whole lines."""
+    piece = ""
+    for paragraph in docstring.split("\n\n"):
+        for part in paragraph.splitlines() if len(paragraph) > LONGEST else [paragraph]:
+            if piece and len(piece) + len(part) > LONGEST:
+                yield piece.strip()
+                piece = ""
+            piece += f"{part}\n"
+        piece += "\n"
+    if len(piece.strip()) >= SHORTEST:
+        yield piece.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

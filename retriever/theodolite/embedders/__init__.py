@@ -1,0 +1,7 @@
+"""Embedders (stub until the real module lands)."""
+
+from typing import Any
+
+
+def resolve(embedder: Any) -> Any:
+    return embedder

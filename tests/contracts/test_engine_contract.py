@@ -1,0 +1,671 @@
+"""The contract of engines: a dictionary with a lock passes, and each of its tests can fail."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace as changed
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from theodolite.errors import DocumentError, EngineError, VectorError
+from theodolite.filters import Filter, matches
+from theodolite.metadata import decode, encode
+from theodolite.protocols import Answer, Engine, Request
+from theodolite.testing import EngineContract
+from theodolite.types import Document, Space, Trace, Vectors
+
+Stored = tuple[str, str, NDArray[np.float32]]
+
+
+class DictEngine:
+    """A toy, and a right one: a new dictionary for each commit, swapped in at its end."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._stored: dict[str, Stored] = {}
+        self._lock = threading.RLock()
+        self._closed = False
+
+    @property
+    def space(self) -> Space:
+        return self._space
+
+    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
+        new = {}
+        for document, vector in zip(documents, vectors, strict=True):
+            self._check_document(document)
+            new[document.id] = (document.text, encode(document.metadata), vector.copy())
+        with self._lock:
+            self._check_open()
+            if not new:
+                return
+            if self._space.dimension is not None and space != self._space:
+                raise VectorError(f"the collection is pinned to {self._space}, not {space}")
+            self._stored = {**self._stored, **new}
+            self._space = space
+
+    def update(self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False) -> None:
+        with self._lock:
+            self._check_open()
+            missing = changes.keys() - self._stored.keys()
+            if missing:
+                raise DocumentError(f"{len(missing)} ids are not there")
+            stored = dict(self._stored)
+            for name, change in changes.items():
+                text, metadata, vector = stored[name]
+                stored[name] = (text, encode(change if replace else {**decode(metadata), **change}), vector)
+            self._stored = stored
+
+    def delete(self, ids: Sequence[str]) -> int:
+        with self._lock:
+            self._check_open()
+            before, gone = self._stored, set(ids)
+            self._stored = {name: stored for name, stored in before.items() if name not in gone}
+            return len(before) - len(self._stored)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._check_open()
+            self._stored = {}
+
+    def get(self, ids: Sequence[str]) -> list[Document]:
+        stored = self._check_open()
+        return [self._document(stored, name) for name in ids if name in stored]
+
+    def documents(
+        self, where: Filter | None = None, *, after: str = "", limit: int | None = None
+    ) -> Iterator[tuple[Document, NDArray[np.float32]]]:
+        stored = self._check_open()
+        names = [name for name in self._eligible(stored, where) if name > after]
+        for name in names[:limit]:
+            yield self._document(stored, name), stored[name][2].copy()
+
+    def count(self, where: Filter | None = None) -> int:
+        return len(self._eligible(self._check_open(), where))
+
+    def search(self, request: Request) -> list[Answer]:
+        stored = self._check_open()
+        names = self._eligible(stored, request.where)
+        return [self._answer(stored, names, query, request.k) for query in request.vectors]
+
+    def verify(self) -> None:
+        self._check_open()
+
+    def info(self) -> dict[str, Any]:
+        return {"documents": len(self._check_open())}
+
+    def close(self) -> None:
+        self._closed = True
+
+    def _check_open(self) -> dict[str, Stored]:
+        if self._closed:
+            raise EngineError("the engine is closed")
+        return self._stored
+
+    def _check_document(self, document: Document) -> None:
+        try:
+            (document.id + document.text).encode()
+        except UnicodeEncodeError:
+            raise DocumentError("a lone surrogate") from None
+        if not document.id:
+            raise DocumentError("an empty id")
+
+    def _document(self, stored: dict[str, Stored], name: str) -> Document:
+        text, metadata, _ = stored[name]
+        return Document(text, decode(metadata), name)
+
+    def _eligible(self, stored: dict[str, Stored], where: Filter | None) -> list[str]:
+        return sorted(name for name in stored if matches(where, decode(stored[name][1])))
+
+    def _scores(self, query: NDArray[np.float32], vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self._space.metric == "l2":
+            distances: NDArray[np.float64] = np.sqrt(np.square(vectors - query).sum(axis=1))
+            return -distances
+        products: NDArray[np.float64] = (vectors * query).sum(axis=1)
+        return products
+
+    def _ranked(self, scores: NDArray[np.float32], names: list[str], k: int) -> list[int]:
+        # `names` are sorted, and the sort is stable.
+        best: list[int] = np.argsort(-scores, kind="stable")[:k].tolist()
+        return best
+
+    def _answer(self, stored: dict[str, Stored], names: list[str], query: NDArray[np.float32], k: int) -> Answer:
+        vectors = np.array([stored[name][2] for name in names], np.float64).reshape(len(names), len(query))
+        scores = self._scores(query, vectors).astype(np.float32)
+        best = self._ranked(scores, names, k)
+        documents = [self._document(stored, names[i]) for i in best]
+        return Answer(documents, scores[best].tolist(), Trace("scan", len(stored), len(names), len(names)))
+
+
+class TestDictEngine(EngineContract):
+    def engine(self, space: Space) -> Engine:
+        return DictEngine(space)
+
+
+class LeftOver(DictEngine):
+    """Something is there from the start."""
+
+    def __init__(self, space: Space) -> None:
+        super().__init__(space)
+        self._stored = {"old": ("", "{}", np.ones(12, np.float32))}
+
+
+class NeverPins(DictEngine):
+    @property
+    def space(self) -> Space:
+        return Space(self._space.metric)
+
+
+class NoDates(DictEngine):
+    """Dates come back as strings."""
+
+    def _document(self, stored: dict[str, Stored], name: str) -> Document:
+        document = super()._document(stored, name)
+        return changed(document, metadata={k: str(v) if "date" in k else v for k, v in document.metadata.items()})
+
+
+class TruthIsOne(DictEngine):
+    """True comes back as 1, which Python calls equal."""
+
+    def _document(self, stored: dict[str, Stored], name: str) -> Document:
+        document = super()._document(stored, name)
+        return changed(document, metadata={k: 1 if v is True else v for k, v in document.metadata.items()})
+
+
+class HalfPrecision(DictEngine):
+    def documents(self, *args: Any, **options: Any) -> Any:
+        for document, vector in super().documents(*args, **options):
+            yield document, vector.astype(np.float16).astype(np.float32)
+
+
+class ClearsOnNothing(DictEngine):
+    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
+        if not documents:
+            self._space = Space(space.metric, 0, "any")
+        super().add(documents, vectors, space)
+
+
+class KeepsTheFirst(DictEngine):
+    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
+        new = [i for i, document in enumerate(documents) if document.id not in self._stored]
+        super().add([documents[i] for i in new], Vectors(vectors[new]), space)
+
+
+class KeepsOldVectors(DictEngine):
+    """Replaces the text, and forgets the vector."""
+
+    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
+        with self._lock:
+            old = {document.id: self._stored[document.id][2] for document in documents if document.id in self._stored}
+            super().add(documents, vectors, space)
+            self._stored = {
+                name: (text, metadata, old.get(name, vector)) for name, (text, metadata, vector) in self._stored.items()
+            }
+
+
+class FirstOfTheBatch(DictEngine):
+    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
+        super().add(documents[::-1], Vectors(vectors[::-1]), space)
+
+
+class TakesAnyId(DictEngine):
+    def _check_document(self, document: Document) -> None:
+        if document.id:
+            super()._check_document(document)
+
+
+class OneByOne(DictEngine):
+    """Documents before a bad one stay."""
+
+    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
+        for i, document in enumerate(documents):
+            super().add([document], Vectors(vectors[i : i + 1]), space)
+
+
+class AnySpace(DictEngine):
+    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
+        if len(vectors) and space.dimension == self._space.dimension:
+            space = self._space
+        super().add(documents, vectors, space)
+
+
+class RaisesValueError(DictEngine):
+    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
+        if self._space.dimension not in (None, space.dimension):
+            raise ValueError("shapes do not fit")
+        super().add(documents, vectors, space)
+
+
+class AlwaysReplaces(DictEngine):
+    def update(self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False) -> None:
+        super().update(changes, replace=True)
+
+
+class NeverReplaces(DictEngine):
+    def update(self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False) -> None:
+        super().update(changes)
+
+
+class UpdatesOneByOne(DictEngine):
+    def update(self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False) -> None:
+        for name, change in changes.items():
+            super().update({name: change}, replace=replace)
+
+
+class IgnoresUnknown(DictEngine):
+    def update(self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False) -> None:
+        super().update({name: change for name, change in changes.items() if name in self._stored}, replace=replace)
+
+
+class CountsWhatWasAsked(DictEngine):
+    def delete(self, ids: Sequence[str]) -> int:
+        super().delete(ids)
+        return len(ids)
+
+
+class DeletesByPrefix(DictEngine):
+    def delete(self, ids: Sequence[str]) -> int:
+        return super().delete([name for name in self._stored for prefix in ids if name.startswith(prefix)])
+
+
+class ClearForgets(DictEngine):
+    def clear(self) -> None:
+        super().clear()
+        self._space = Space(self._space.metric)
+
+
+class ClearKeepsOne(DictEngine):
+    def clear(self) -> None:
+        super().delete(list(self._stored)[1:])
+
+
+class FoldsCase(DictEngine):
+    """Names are equal that are not the same, as in many databases."""
+
+    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
+        super().add([changed(document, id=document.id.lower()) for document in documents], vectors, space)
+
+
+class CutsAtNul(DictEngine):
+    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
+        super().add([changed(d, text=d.text.partition("\0")[0]) for d in documents], vectors, space)
+
+
+class Utf16Order(DictEngine):
+    """Sorts by UTF-16 units, as Java and JavaScript do."""
+
+    def documents(self, *args: Any, **options: Any) -> Any:
+        yield from sorted(super().documents(*args, **options), key=lambda pair: pair[0].id.encode("utf-16-be"))
+
+
+class SharesVectors(DictEngine):
+    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
+        super().add(documents, vectors, space)
+        self._stored |= {d.id: (*self._stored[d.id][:2], v) for d, v in zip(documents, vectors, strict=True)}
+
+
+class SharesMetadata(DictEngine):
+    def __init__(self, space: Space) -> None:
+        super().__init__(space)
+        self._decoded: dict[str, Any] = {}
+
+    def _document(self, stored: dict[str, Stored], name: str) -> Document:
+        text, metadata, _ = stored[name]
+        return Document(text, self._decoded.setdefault(metadata, decode(metadata)), name)
+
+
+class GivesItsOwnVectors(DictEngine):
+    def documents(self, *args: Any, **options: Any) -> Any:
+        for document, _ in super().documents(*args, **options):
+            yield document, self._stored[document.id][2]
+
+
+class InfoWithArrays(DictEngine):
+    def info(self) -> dict[str, Any]:
+        return {"rows": np.int64(len(self._stored))}
+
+
+class OpenForever(DictEngine):
+    def close(self) -> None: ...
+
+
+class AttributeErrors(DictEngine):
+    """What closing leaves behind breaks anyhow."""
+
+    def close(self) -> None:
+        self.__dict__.pop("_stored", None)
+
+
+class StillCounts(DictEngine):
+    def count(self, where: Filter | None = None) -> int:
+        return len(self._eligible(self._stored, where))
+
+
+class SortsGet(DictEngine):
+    def get(self, ids: Sequence[str]) -> list[Document]:
+        return super().get(sorted(ids))
+
+
+class AfterIncluded(DictEngine):
+    def documents(self, where: Filter | None = None, *, after: str = "", limit: int | None = None) -> Any:
+        stored = self._check_open()
+        for name in [name for name in self._eligible(stored, where) if name >= after][:limit]:
+            yield self._document(stored, name), stored[name][2].copy()
+
+
+class LimitBeforeFilter(DictEngine):
+    def documents(self, where: Filter | None = None, *, after: str = "", limit: int | None = None) -> Any:
+        for document, vector in super().documents(None, after=after, limit=limit):
+            if matches(where, document.metadata):
+                yield document, vector
+
+
+class PagesByOffset(DictEngine):
+    """What is added or deleted meanwhile shifts the next page."""
+
+    def documents(self, where: Filter | None = None, *, after: str = "", limit: int | None = None) -> Any:
+        done = 0
+        while limit is None or done < limit:
+            page = list(super().documents(where, after=after))[done:limit][:50]
+            if not page:
+                return
+            done += len(page)
+            yield from page
+
+
+class LooseEquality(DictEngine):
+    """Python's own: True is 1, and a list is equal to nothing but a list."""
+
+    def _eligible(self, stored: dict[str, Stored], where: Filter | None) -> list[str]:
+        values = getattr(where, "values", None)
+        if where is None or values is None:
+            return super()._eligible(stored, where)
+        field = where.field  # type: ignore[union-attr]  # it has values
+        return sorted(name for name in stored if decode(stored[name][1]).get(field) in values)
+
+
+class StaleColumn(DictEngine):
+    """Remembers what a filter admitted."""
+
+    def __init__(self, space: Space) -> None:
+        super().__init__(space)
+        self._seen: dict[str, list[str]] = {}
+
+    def _eligible(self, stored: dict[str, Stored], where: Filter | None) -> list[str]:
+        names = self._seen.setdefault(repr(where), super()._eligible(stored, where)) if where else list(stored)
+        return sorted(name for name in names if name in stored)
+
+
+class SinglePrecision(DictEngine):
+    """L2 by expansion, in float32."""
+
+    def _scores(self, query: NDArray[np.float32], vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+        x = vectors.astype(np.float32)
+        products = x @ query
+        if self._space.metric == "l2":
+            squares = np.square(x).sum(axis=1) + np.square(query).sum() - 2 * products
+            return np.asarray(-np.sqrt(np.maximum(squares, 0)), np.float64)
+        return products.astype(np.float64)
+
+
+class Distances(DictEngine):
+    def _scores(self, query: NDArray[np.float32], vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.abs(super()._scores(query, vectors))
+
+
+class NotNormalised(DictEngine):
+    """The incident: the scores of dot are taken for cosines of vectors that are not of unit length."""
+
+    def _scores(self, query: NDArray[np.float32], vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+        return super()._scores(query, vectors) * 1.01
+
+
+class Approximate(DictEngine):
+    """Looks at two documents of three, and says the answer is complete."""
+
+    def _ranked(self, scores: NDArray[np.float32], names: list[str], k: int) -> list[int]:
+        seen = [i for i in super()._ranked(scores, names, len(names)) if i % 3 or len(names) - i < k]
+        return seen[:k]
+
+
+class TiesAsTheyCome(DictEngine):
+    def _eligible(self, stored: dict[str, Stored], where: Filter | None) -> list[str]:
+        names = super()._eligible(stored, where)
+        return [name for name in stored if name in set(names)]
+
+    def documents(self, *args: Any, **options: Any) -> Any:
+        yield from sorted(super().documents(*args, **options), key=lambda pair: pair[0].id)
+
+
+class TiesCutAnywhere(DictEngine):
+    """Takes the k best by score, and only then sorts by id."""
+
+    def _ranked(self, scores: NDArray[np.float32], names: list[str], k: int) -> list[int]:
+        best = np.argsort(-scores[::-1], kind="stable")[:k]
+        return sorted((len(scores) - 1 - best).tolist(), key=lambda i: (-scores[i], names[i]))
+
+
+class Greedy(DictEngine):
+    """Gives up when there are fewer than k."""
+
+    def search(self, request: Request) -> list[Answer]:
+        return super().search(changed(request, k=min(request.k, len(self._stored) - 1)))
+
+
+class FiltersAfterwards(DictEngine):
+    """Over-fetches, and filters what it has."""
+
+    def search(self, request: Request) -> list[Answer]:
+        eligible = len(self._eligible(self._stored, request.where))
+        answers = []
+        for answer in super().search(Request(request.vectors, 5 * request.k)):
+            pairs = zip(answer.documents, answer.similarities, strict=True)
+            kept = [pair for pair in pairs if matches(request.where, pair[0].metadata)][: request.k]
+            trace = changed(answer.trace, eligible=eligible)
+            answers.append(Answer([d for d, _ in kept], [s for _, s in kept], trace))
+        return answers
+
+
+class TraceOfTheFilter(DictEngine):
+    def search(self, request: Request) -> list[Answer]:
+        return [changed(a, trace=changed(a.trace, rows=a.trace.eligible)) for a in super().search(request)]
+
+
+class BatchMatters(DictEngine):
+    """As a matrix product does: other sums for other batches."""
+
+    def search(self, request: Request) -> list[Answer]:
+        factor = np.float32(1 + 2.0**-22) if len(request.vectors) > 1 else np.float32(1)
+        return [
+            changed(answer, similarities=[float(np.float32(s) * factor) for s in answer.similarities])
+            for answer in super().search(request)
+        ]
+
+
+class FilterMatters(DictEngine):
+    """Other sums for other paths."""
+
+    def search(self, request: Request) -> list[Answer]:
+        factor = np.float32(1 + 2.0**-22) if request.where else np.float32(1)
+        return [
+            changed(answer, similarities=[float(np.float32(s) * factor) for s in answer.similarities])
+            for answer in super().search(request)
+        ]
+
+
+class Ghosts(DictEngine):
+    """Clears in name only: what is added afterwards brings the old back."""
+
+    def __init__(self, space: Space) -> None:
+        super().__init__(space)
+        self._ghost: dict[str, Stored] = {}
+
+    def delete(self, ids: Sequence[str]) -> int:
+        self._ghost = {name: self._stored[name] for name in ids if name in self._stored}
+        return super().delete(ids)
+
+    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
+        super().add(documents, vectors, space)
+        self._stored = {**self._ghost, **self._stored}
+
+
+class Torn(DictEngine):
+    """Commits document by document while others read."""
+
+    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
+        for i, document in enumerate(documents):
+            super().add([document], Vectors(vectors[i : i + 1]), space)
+            time.sleep(0.0002)
+
+
+class TornScores(DictEngine):
+    """Scores from one commit, texts from the next."""
+
+    def search(self, request: Request) -> list[Answer]:
+        answers = super().search(request)
+        time.sleep(0.002)
+        return [changed(a, documents=self.get([d.id for d in a.documents])) for a in answers]
+
+
+class LostUpdates(DictEngine):
+    """Reads, waits and writes without a lock."""
+
+    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
+        before = dict(self._stored)
+        super().add(documents, vectors, space)
+        new = {document.id: self._stored[document.id] for document in documents}
+        time.sleep(0.001)
+        self._stored = {**before, **new}
+
+
+class ReadersThrown(DictEngine):
+    """Writers and readers get in each other's way."""
+
+    def _eligible(self, stored: dict[str, Stored], where: Filter | None) -> list[str]:
+        if not self._lock.acquire(blocking=False):
+            raise AssertionError("dictionary changed size during iteration")
+        try:
+            time.sleep(0.0001)
+            return super()._eligible(stored, where)
+        finally:
+            self._lock.release()
+
+
+BROKEN: list[tuple[Callable[[Space], Any], str]] = [
+    (LeftOver, "test_starts_empty"),
+    (NeverPins, "test_the_first_batch_pins_the_space"),
+    (NoDates, "test_documents_and_vectors_come_back_as_they_were"),
+    (TruthIsOne, "test_documents_and_vectors_come_back_as_they_were"),
+    (HalfPrecision, "test_documents_and_vectors_come_back_as_they_were"),
+    (ClearsOnNothing, "test_an_empty_batch_changes_nothing"),
+    (KeepsTheFirst, "test_the_same_id_replaces"),
+    (KeepsOldVectors, "test_the_same_id_replaces"),
+    (FirstOfTheBatch, "test_of_equal_ids_in_a_batch_the_last_wins"),
+    (TakesAnyId, "test_a_batch_with_a_bad_document_is_refused_whole"),
+    (OneByOne, "test_a_batch_with_a_bad_document_is_refused_whole"),
+    (AnySpace, "test_vectors_of_another_space_are_refused"),
+    (RaisesValueError, "test_vectors_of_another_space_are_refused"),
+    (AlwaysReplaces, "test_update_merges"),
+    (NeverReplaces, "test_update_replaces_if_asked_to"),
+    (UpdatesOneByOne, "test_update_of_unknown_ids_changes_nothing"),
+    (IgnoresUnknown, "test_update_of_unknown_ids_changes_nothing"),
+    (CountsWhatWasAsked, "test_delete"),
+    (DeletesByPrefix, "test_delete"),
+    (ClearForgets, "test_clear"),
+    (ClearKeepsOne, "test_clear"),
+    (FoldsCase, "test_unusual_names_and_texts"),
+    (CutsAtNul, "test_unusual_names_and_texts"),
+    (Utf16Order, "test_unusual_names_and_texts"),
+    (SharesVectors, "test_nothing_mutable_is_shared"),
+    (SharesMetadata, "test_nothing_mutable_is_shared"),
+    (GivesItsOwnVectors, "test_nothing_mutable_is_shared"),
+    (InfoWithArrays, "test_verify_and_info"),
+    (OpenForever, "test_closed_engines_raise"),
+    (AttributeErrors, "test_closed_engines_raise"),
+    (StillCounts, "test_closed_engines_raise"),
+    (SortsGet, "test_get_keeps_the_order_asked"),
+    (AfterIncluded, "test_documents_are_paged"),
+    (LimitBeforeFilter, "test_documents_are_paged"),
+    (PagesByOffset, "test_documents_may_be_written_while_they_are_listed"),
+    (LooseEquality, "test_filters_agree_with_the_reference"),
+    (StaleColumn, "test_filters_agree_with_the_reference"),
+    (SinglePrecision, "test_search_agrees_with_brute_force"),
+    (Distances, "test_search_agrees_with_brute_force"),
+    (NotNormalised, "test_search_agrees_with_brute_force"),
+    (Approximate, "test_search_agrees_with_brute_force"),
+    (TraceOfTheFilter, "test_a_filtered_search_is_never_short"),
+    (TiesAsTheyCome, "test_ties_come_in_the_order_of_their_ids"),
+    (TiesCutAnywhere, "test_ties_come_in_the_order_of_their_ids"),
+    (Greedy, "test_more_may_be_asked_than_there_are"),
+    (FiltersAfterwards, "test_a_filtered_search_is_never_short"),
+    (BatchMatters, "test_a_batch_gives_what_single_queries_give"),
+    (FilterMatters, "test_filters_do_not_change_scores"),
+    (Ghosts, "test_random_histories_agree_with_a_dictionary"),
+    (Torn, "test_answers_never_mix_two_commits"),
+    (TornScores, "test_answers_never_mix_two_commits"),
+    (ReadersThrown, "test_answers_never_mix_two_commits"),
+    (LostUpdates, "test_several_threads_may_write"),
+]
+
+
+class Contract(EngineContract):
+    def __init__(self, make: Callable[[Space], Any]) -> None:
+        self.make = make
+
+    def engine(self, space: Space) -> Any:
+        return self.make(space)
+
+
+class Reopening(Contract):
+    """Loses what the dictionary `lost` says when it is opened again."""
+
+    def __init__(self, lose: Callable[[DictEngine], None]) -> None:
+        super().__init__(DictEngine)
+        self.lose = lose
+
+    def reopened(self, engine: Engine) -> Engine:
+        assert isinstance(engine, DictEngine)
+        again = DictEngine(engine.space)
+        again._stored = dict(engine._stored)
+        engine.close()
+        self.lose(again)
+        return again
+
+
+def lose_nothing(engine: DictEngine) -> None: ...
+
+
+def lose_a_document(engine: DictEngine) -> None:
+    engine._stored.popitem()
+
+
+def lose_the_space(engine: DictEngine) -> None:
+    engine._space = Space(engine.space.metric)
+
+
+def lose_the_vectors(engine: DictEngine) -> None:
+    engine._stored = {n: (t, m, np.nextafter(v, np.float32(9))) for n, (t, m, v) in engine._stored.items()}
+
+
+@pytest.mark.parametrize(("broken", "test"), BROKEN)
+def test_a_broken_engine_fails(broken: Callable[[Space], Any], test: str) -> None:
+    with pytest.raises(AssertionError):
+        getattr(Contract(broken), test)()
+
+
+def test_reopening_is_tried_if_it_can_be() -> None:
+    Reopening(lose_nothing).test_a_reopened_engine_holds_the_same()
+
+
+@pytest.mark.parametrize("lose", [lose_a_document, lose_the_space, lose_the_vectors])
+def test_losing_data_while_closed_fails(lose: Callable[[DictEngine], None]) -> None:
+    with pytest.raises(AssertionError):
+        Reopening(lose).test_a_reopened_engine_holds_the_same()
+
+
+def test_every_test_of_the_contract_can_fail() -> None:
+    can_fail = {test for _, test in BROKEN} | {"test_a_reopened_engine_holds_the_same"}
+    assert can_fail == {name for name in dir(EngineContract) if name.startswith("test_")}

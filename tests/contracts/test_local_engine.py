@@ -1,0 +1,36 @@
+"""The embedded engine keeps the contract of engines: in a folder, and in memory."""
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from theodolite.engines.local import LocalEngine
+from theodolite.protocols import Engine
+from theodolite.testing import EngineContract
+from theodolite.types import Space
+
+
+class TestLocalEngine(EngineContract):
+    @pytest.fixture(autouse=True)
+    def folders(self, tmp_path: Path) -> None:
+        self.unused: Iterator[Path] = (tmp_path / str(number) for number in count())
+        self.places: dict[int, Path] = {}
+
+    def engine(self, space: Space) -> Engine:
+        folder = next(self.unused)
+        engine = LocalEngine.open(folder, metric=space.metric, norms=space.norms)
+        self.places[id(engine)] = folder
+        return engine
+
+    def reopened(self, engine: Engine) -> Engine:
+        engine.close()
+        again = LocalEngine.open(self.places[id(engine)])
+        self.places[id(again)] = self.places[id(engine)]
+        return again
+
+
+class TestLocalEngineInMemory(EngineContract):
+    def engine(self, space: Space) -> Engine:
+        return LocalEngine.open(None, metric=space.metric, norms=space.norms)
