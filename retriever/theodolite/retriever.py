@@ -2,8 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from hashlib import blake2b
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -17,13 +16,10 @@ from theodolite.embedders.cache import QueryCache
 from theodolite.engines.local import LocalEngine
 from theodolite.errors import ConfigError, DocumentError, InputError
 from theodolite.filters import parse
-from theodolite.metadata import encode
+from theodolite.intake import DocumentLike, as_document, as_ids, check_lengths, taker
 from theodolite.protocols import Answer, Embedder, Engine, Request
 from theodolite.types import Document, Hit, Hits, Metric, Norms, Trace, Vectors
 from theodolite.vectors import prepare
-
-DocumentLike = Document | str | Mapping[str, Any]
-"""What `add` takes: a document, its text, or a mapping with `text` and, optionally, `id` and `metadata`."""
 
 
 class Retriever:
@@ -124,10 +120,10 @@ class Retriever:
         if vectors is None:
             self._needed()
         else:
-            _check_lengths(documents, vectors)
-        source, take = iter(documents), _taker(vectors)
+            check_lengths(documents, vectors)
+        source, take = iter(documents), taker(vectors)
         ids: list[str] = []
-        while batch := [_document(item, len(ids) + i) for i, item in enumerate(itertools.islice(source, batch_size))]:
+        while batch := [as_document(item, len(ids) + i) for i, item in enumerate(itertools.islice(source, batch_size))]:
             self._add(batch, take(len(batch)), len(ids))
             ids += [document.id for document in batch]
         if vectors is not None and len(take(1)):
@@ -197,7 +193,7 @@ class Retriever:
 
     def get(self, ids: Iterable[str]) -> list[Document]:
         """Documents by id, in the order asked; those that are not there are skipped."""
-        return self._engine.get(_ids(ids))
+        return self._engine.get(as_ids(ids))
 
     @overload
     def documents(
@@ -242,11 +238,11 @@ class Retriever:
         Raises:
             DocumentError: ids that are not there, or metadata that cannot be stored; nothing is updated.
         """
-        self._engine.update(dict.fromkeys(_ids(ids), metadata), replace=replace)
+        self._engine.update(dict.fromkeys(as_ids(ids), metadata), replace=replace)
 
     def delete(self, ids: str | Iterable[str]) -> int:
         """Delete documents by id, in one commit; ids that are not there are fine. Returns how many there were."""
-        return self._engine.delete(_ids(ids))
+        return self._engine.delete(as_ids(ids))
 
     def clear(self) -> None:
         """Delete all documents. Metric, dimension and norms stay pinned."""
@@ -321,85 +317,6 @@ class Retriever:
     def _encode_queries(self, texts: Sequence[str]) -> Vectors:
         """What the cache keeps: prepared vectors."""
         return prepare(self._needed().encode_query(texts), self._engine.space, name="query vectors")[0]
-
-
-def _document(item: DocumentLike, number: int) -> Document:
-    match item:
-        case Document():
-            document = item
-        case str():
-            document = Document(item)
-        case Mapping():
-            unknown = [key for key in item if key not in ("id", "text", "metadata")]
-            if unknown or "text" not in item:
-                what = f"the unknown key {unknown[0]!r}" if unknown else "no 'text'"
-                raise DocumentError(
-                    f"document number {number} has {what}; a mapping has 'text', and may have 'id' and 'metadata'",
-                    index=number,
-                )
-            document = Document(item["text"], item.get("metadata") or {}, item.get("id") or "")
-        case _:
-            raise DocumentError(
-                f"document number {number} is a {type(item).__name__}; expected a Document, a text or a mapping",
-                index=number,
-            )
-    return document if document.id else _named(document, number)
-
-
-def _named(document: Document, number: int) -> Document:
-    """The document with an id made of what it says."""
-    if not isinstance(document.text, str) or not document.text:
-        raise DocumentError(
-            f"document number {number} has neither an id nor a text to make one of; give it an id",
-            index=number,
-        )
-    try:
-        parts = document.text.encode(), encode(document.metadata, canonical=True).encode()
-    except UnicodeEncodeError:
-        raise DocumentError(
-            f"the text of document number {number} holds a lone surrogate, which is not text; decode the source "
-            "with errors='replace'",
-            index=number,
-        ) from None
-    except DocumentError as error:
-        raise DocumentError(f"document number {number} cannot be stored: {error}", index=number) from error
-    digest = blake2b(b"%d " % len(parts[0]) + parts[0] + parts[1], digest_size=16)
-    return Document(document.text, document.metadata, digest.hexdigest())
-
-
-def _ids(ids: str | Iterable[str]) -> list[str]:
-    listed = [ids] if isinstance(ids, str) else list(ids)
-    for name in listed:
-        if not isinstance(name, str):
-            raise DocumentError(f"id {name!r} is a {type(name).__name__}; ids are strings", id=name)
-    return listed
-
-
-def _check_lengths(documents: Any, vectors: Any) -> None:
-    if hasattr(documents, "__len__") and hasattr(vectors, "__len__") and len(documents) != len(vectors):
-        raise DocumentError(
-            f"there are {len(documents)} documents and {len(vectors)} vectors; each document needs one. "
-            "Nothing is stored",
-            documents=len(documents),
-            vectors=len(vectors),
-        )
-
-
-def _taker(vectors: Any) -> Callable[[int], Any]:
-    """A function that gives the next n of the vectors: slices of an array, or what an iterable yields."""
-    if vectors is None:
-        return lambda n: None
-    if not hasattr(vectors, "shape"):
-        rows = iter(vectors)
-        return lambda n: list(itertools.islice(rows, n))
-    given = 0
-
-    def slices(n: int) -> Any:
-        nonlocal given
-        given += n
-        return vectors[given - n : given]
-
-    return slices
 
 
 def _row(vector: Any) -> Any:

@@ -81,9 +81,7 @@ def pin(connection: sqlite3.Connection, space: Space) -> None:
     connection.execute("UPDATE manifest SET value = ?", (manifest.settled(space).to_json(),))
 
 
-def select(
-    connection: sqlite3.Connection, columns: str, key: str, values: Sequence[object]
-) -> Iterator[Any]:
+def select(connection: sqlite3.Connection, columns: str, key: str, values: Sequence[object]) -> Iterator[Any]:
     """Rows of `documents` whose `key` is one of `values`, in any order."""
     for start in range(0, len(values), _MANY):
         part = values[start : start + _MANY]

@@ -1,6 +1,7 @@
 """LocalEngine: documents in SQLite, vectors in a file beside it, searched through snapshots."""
 
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,14 +13,14 @@ from numpy.typing import NDArray
 
 from theodolite.engines.local.cache import remove_codes
 from theodolite.engines.local.commit import begin_generation, commit, none, pin, select
-from theodolite.engines.local.files import vectors_path
+from theodolite.engines.local.files import folder_size, vectors_path
 from theodolite.engines.local.opening import open_store, temporary_folder
 from theodolite.engines.local.points import reach
 from theodolite.engines.local.records import Record, records
 from theodolite.engines.local.snapshot import Snapshot, Stale, View
 from theodolite.engines.local.store import Store
 from theodolite.engines.local.verify import verify
-from theodolite.errors import CorruptionError, DocumentError
+from theodolite.errors import ConfigError, CorruptionError, DocumentError
 from theodolite.filters import Filter, matches
 from theodolite.indexes.blocks import BLOCK
 from theodolite.indexes.flat import Found
@@ -42,6 +43,8 @@ class LocalEngine:
         self._manifest = manifest
         self._temporary = temporary
         self._view = View(store, cache=temporary is None)
+        # An engine that is dropped without close() leaves no connections and no temporary folder behind.
+        self._release = weakref.finalize(self, _release, store, self._view, temporary)
 
     @classmethod
     def open(
@@ -59,9 +62,12 @@ class LocalEngine:
         Raises:
             ManifestError, MetricMismatchError, ConfigError, CorruptionError, EngineError: see `open_store`.
         """
+        if location is None and read_only:
+            raise ConfigError("a collection in memory is new and empty: it cannot be opened read-only")
         temporary = temporary_folder() if location is None else None
+        folder = Path(temporary.name if temporary else location or ".").expanduser().absolute()
         store, manifest = open_store(
-            Path(temporary.name if temporary else location or "."),
+            folder,
             metric=metric,
             norms=norms,
             embedder=embedder,
@@ -193,7 +199,6 @@ class LocalEngine:
 
         def described(connection: Connection, snapshot: Snapshot) -> dict[str, Any]:
             state, manifest = snapshot.state, snapshot.manifest
-            files = [path for path in folder.rglob("*") if path.is_file()]
             return {
                 "location": None if self._temporary else str(folder),
                 "documents": state.live,
@@ -206,16 +211,13 @@ class LocalEngine:
                 "commits": state.sequence,
                 "rows": state.rows,
                 "deleted_rows": state.rows - state.live,
-                "bytes": sum(path.stat().st_size for path in files),
+                "bytes": folder_size(folder),
             }
 
         return self._read(described)
 
     def close(self) -> None:
-        self._store.close()
-        self._view.drop()
-        if self._temporary is not None:
-            self._temporary.cleanup()
+        self._release()
 
     def _read(self, work: Callable[[Connection, Snapshot], T]) -> T:
         """`work` within one transaction, on the snapshot of the commit that transaction sees."""
@@ -263,6 +265,13 @@ class LocalEngine:
                 except PermissionError:  # Windows: a reader has it open; the next opening tries again
                     continue
             remove_codes(self._store.folder, generation)
+
+
+def _release(store: Store, view: View, temporary: Any) -> None:
+    store.close()
+    view.drop()  # before the folder goes: Windows does not delete files that are mapped
+    if temporary is not None:
+        temporary.cleanup()
 
 
 def _page(connection: Connection, snapshot: Snapshot, after: str) -> list[tuple[Document, NDArray[np.float32]]]:

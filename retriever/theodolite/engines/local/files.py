@@ -1,5 +1,6 @@
 """The names of a collection's files, and durable writes to them."""
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -42,3 +43,12 @@ def sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def folder_size(folder: Path) -> int:
+    """Bytes of all files below the folder."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # files come and go while others write
+            total += path.stat().st_size if path.is_file() else 0
+    return total

@@ -43,7 +43,6 @@ def open_store(
         CorruptionError: what is stored is damaged; it is left untouched.
         EngineError: the folder cannot be read or written.
     """
-    folder = folder.expanduser()
     with translated(folder):
         if not is_collection(folder):
             if read_only:

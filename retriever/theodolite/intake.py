@@ -1,0 +1,95 @@
+"""What callers may pass as documents, ids and vectors, made uniform."""
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from hashlib import blake2b
+from typing import Any
+
+from theodolite.errors import DocumentError
+from theodolite.metadata import encode
+from theodolite.types import Document
+
+DocumentLike = Document | str | Mapping[str, Any]
+"""A document, its text, or a mapping with `text` and, optionally, `id` and `metadata`."""
+
+
+def as_document(item: DocumentLike, number: int) -> Document:
+    """The document an item stands for, with an id; `number` is its place, for messages. Raises DocumentError."""
+    match item:
+        case Document():
+            document = item
+        case str():
+            document = Document(item)
+        case Mapping():
+            unknown = [key for key in item if key not in ("id", "text", "metadata")]
+            if unknown or "text" not in item:
+                what = f"the unknown key {unknown[0]!r}" if unknown else "no 'text'"
+                raise DocumentError(
+                    f"document number {number} has {what}; a mapping has 'text', and may have 'id' and 'metadata'",
+                    index=number,
+                )
+            document = Document(item["text"], item.get("metadata") or {}, item.get("id") or "")
+        case _:
+            raise DocumentError(
+                f"document number {number} is a {type(item).__name__}; expected a Document, a text or a mapping",
+                index=number,
+            )
+    return document if document.id else _named(document, number)
+
+
+def _named(document: Document, number: int) -> Document:
+    """The document with an id made of what it says."""
+    if not isinstance(document.text, str) or not document.text:
+        raise DocumentError(
+            f"document number {number} has neither an id nor a text to make one of; give it an id",
+            index=number,
+        )
+    try:
+        parts = document.text.encode(), encode(document.metadata, canonical=True).encode()
+    except UnicodeEncodeError:
+        raise DocumentError(
+            f"the text of document number {number} holds a lone surrogate, which is not text; decode the source "
+            "with errors='replace'",
+            index=number,
+        ) from None
+    except DocumentError as error:
+        raise DocumentError(f"document number {number} cannot be stored: {error}", index=number) from error
+    digest = blake2b(b"%d " % len(parts[0]) + parts[0] + parts[1], digest_size=16)
+    return Document(document.text, document.metadata, digest.hexdigest())
+
+
+def as_ids(ids: str | Iterable[str]) -> list[str]:
+    """One id or several as a list. Raises DocumentError for what is not a string."""
+    listed = [ids] if isinstance(ids, str) else list(ids)
+    for name in listed:
+        if not isinstance(name, str):
+            raise DocumentError(f"id {name!r} is a {type(name).__name__}; ids are strings", id=name)
+    return listed
+
+
+def check_lengths(documents: Any, vectors: Any) -> None:
+    """Raises DocumentError where documents and vectors have lengths that differ."""
+    if hasattr(documents, "__len__") and hasattr(vectors, "__len__") and len(documents) != len(vectors):
+        raise DocumentError(
+            f"there are {len(documents)} documents and {len(vectors)} vectors; each document needs one. "
+            "Nothing is stored",
+            documents=len(documents),
+            vectors=len(vectors),
+        )
+
+
+def taker(vectors: Any) -> Callable[[int], Any]:
+    """A function that gives the next n of the vectors: slices of an array, or what an iterable yields."""
+    if vectors is None:
+        return lambda n: None
+    if not hasattr(vectors, "shape"):
+        rows = iter(vectors)
+        return lambda n: list(itertools.islice(rows, n))
+    given = 0
+
+    def slices(n: int) -> Any:
+        nonlocal given
+        given += n
+        return vectors[given - n : given]
+
+    return slices
