@@ -1,8 +1,84 @@
-"""Query cache (stub until the real module lands)."""
+"""The vectors of recent questions, so that asking again does not embed again."""
 
-from typing import Any
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.errors import ConfigError, VectorError
+
+Floats = NDArray[np.float32]
 
 
 class QueryCache:
-    def __init__(self, encode: Any, size: int = 1024) -> None:
-        self.encode_query = encode
+    """Remembers what one `encode` returned for each text; the least recently used text is forgotten first.
+
+    Threads may share it. Two that miss the same text at the same time may both encode it; none ever waits for
+    another's encoding.
+    """
+
+    def __init__(self, encode: Callable[[Sequence[str]], Floats], size: int = 1024) -> None:
+        """
+        Args:
+            encode: takes n texts and returns their vectors, (n, d) float32, in the same order.
+            size: how many texts to remember; 0 turns the cache off.
+
+        Raises:
+            ConfigError: size is negative.
+        """
+        if size < 0:
+            raise ConfigError(f"the query cache has size {size}; it must be 0 (off) or more", size=size)
+        self._encode = encode
+        self._size = size
+        self._rows: OrderedDict[str, Floats] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def encode_query(self, texts: Sequence[str]) -> Floats:
+        """The vectors of `texts`, (n, d) float32, in their order: an array of the caller's own.
+
+        What is not remembered is encoded in one call, each text once.
+
+        Raises:
+            VectorError: `encode` returned another number of vectors than texts, or of another dimension than before.
+        """
+        if not self._size or not texts:
+            return self._encoded(texts)
+        with self._lock:
+            found = {text: self._rows[text] for text in texts if text in self._rows}
+            for text in found:
+                self._rows.move_to_end(text)
+        missing = list(dict.fromkeys(text for text in texts if text not in found))
+        if missing:
+            # Copies: a row of the batch would keep the whole batch in memory, and be changed with it.
+            fresh = {text: row.copy() for text, row in zip(missing, self._encoded(missing), strict=True)}
+            found |= fresh
+            self._remember(fresh)
+        dimensions = sorted({len(row) for row in found.values()})
+        if len(dimensions) > 1:
+            raise VectorError(
+                f"the embedder gives vectors of {dimensions[0]} and of {dimensions[-1]} dimensions. "
+                "Was its model changed while the collection was open? Open it again",
+                dimensions=dimensions,
+            )
+        return np.stack([found[text] for text in texts])
+
+    def _encoded(self, texts: Sequence[str]) -> Floats:
+        vectors = self._encode(texts)
+        if vectors.ndim != 2 or len(vectors) != len(texts):
+            raise VectorError(
+                f"the embedder returned vectors of shape {vectors.shape} for {len(texts)} queries; "
+                f"expected ({len(texts)}, dimension)",
+                expected=len(texts),
+                shape=vectors.shape,
+            )
+        return vectors
+
+    def _remember(self, fresh: dict[str, Floats]) -> None:
+        with self._lock:
+            for text, row in fresh.items():
+                self._rows[text] = row
+                self._rows.move_to_end(text)
+            while len(self._rows) > self._size:
+                self._rows.popitem(last=False)

@@ -21,8 +21,9 @@ _EPS = 16 * 2.0**-24
 
 _SMALLEST = 2.0**-149  # scores below it are 0 in float32, and tie
 _LOWEST = float(np.finfo(np.float64).min)
-_BATCH = 16  # queries scanned together: enough to share the reading of a block
-_BUFFER = 1 << 24  # approximate similarities held at a time
+_BATCH = 64  # queries scanned together: what the kernel gains from more is little
+_BUFFER = 1 << 25  # values held at a time, 128 MB
+_KEPT = 1 << 23  # values a thread keeps room for between searches
 
 
 class Scan:
@@ -100,9 +101,12 @@ class Scan:
     def _room(self, m: int) -> "Room":
         """Room for m queries, kept by the thread: fresh memory would cost a page fault every 4 KB."""
         held: Room | None = getattr(self._scratch, "room", None)
-        if held is None or held.m != m:
-            held = self._scratch.room = Room(self, m)
-        return held
+        if held is not None and held.m == m:
+            return held
+        room = Room(self, m)
+        if len(room.values) <= _KEPT or m == 1:
+            self._scratch.room = room
+        return room
 
 
 class Room:

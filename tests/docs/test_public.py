@@ -1,0 +1,103 @@
+"""The public names, their docstrings, and the tree of errors."""
+
+import inspect
+import re
+
+import pytest
+
+import theodolite
+from theodolite import errors
+
+PUBLIC = [
+    "Boost",
+    "Candidates",
+    "ConfigError",
+    "CorruptionError",
+    "Document",
+    "DocumentError",
+    "Embedder",
+    "EmbedderDriftError",
+    "Engine",
+    "EngineError",
+    "FilterError",
+    "Hit",
+    "Hits",
+    "InputError",
+    "IntegrityError",
+    "LockedError",
+    "ManifestError",
+    "MetricMismatchError",
+    "MissingExtraError",
+    "Reranker",
+    "Retriever",
+    "TheodoliteError",
+    "Trace",
+    "UnsupportedError",
+    "VectorError",
+]
+
+# A line of the tree: indentation, name, the built-in error it also is, meaning.
+LINE = re.compile(r"^(?P<indent> {4,})(?P<name>[A-Z]\w*Error)(?: \((?P<builtin>\w+)\))?(?: {2,}(?P<meaning>\S.*))?$")
+
+
+def methods() -> list[tuple[str, object]]:
+    """The public methods and properties that the public classes define themselves."""
+    return [
+        (f"{name}.{key}", member)
+        for name in PUBLIC
+        for key, member in vars(getattr(theodolite, name)).items()
+        if not key.startswith("_") and isinstance(member, property | classmethod | staticmethod | type(methods))
+    ]
+
+
+def documented_tree() -> dict[str, tuple[str | None, str | None]]:
+    """Parent and built-in base of each error in the module's docstring."""
+    tree: dict[str, tuple[str | None, str | None]] = {}
+    above: list[tuple[int, str]] = []
+    for line in (errors.__doc__ or "").splitlines():
+        if found := LINE.match(line):
+            indent = len(found["indent"])
+            while above and above[-1][0] >= indent:
+                above.pop()
+            tree[found["name"]] = above[-1][1] if above else None, found["builtin"]
+            above.append((indent, found["name"]))
+    return tree
+
+
+def real_tree() -> dict[str, tuple[str | None, str | None]]:
+    """The same of each error class."""
+    tree: dict[str, tuple[str | None, str | None]] = {}
+    for name, kind in vars(errors).items():
+        if inspect.isclass(kind) and issubclass(kind, errors.TheodoliteError):
+            ours = [parent.__name__ for parent in kind.__bases__ if issubclass(parent, errors.TheodoliteError)]
+            builtins = [parent.__name__ for parent in kind.__bases__ if parent.__module__ == "builtins"]
+            tree[name] = (ours or [None])[0], None if builtins == ["Exception"] else (builtins or [None])[0]
+    return tree
+
+
+def test_all_is_this_list() -> None:
+    assert sorted(theodolite.__all__) == sorted(PUBLIC)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_names_have_a_docstring(name: str) -> None:
+    docstring = vars(getattr(theodolite, name)).get("__doc__") or ""
+    assert docstring.strip()
+    assert not docstring.startswith(f"{name}("), "dataclasses write such a one themselves"
+
+
+@pytest.mark.parametrize(("name", "member"), methods(), ids=lambda value: value if isinstance(value, str) else "")
+def test_public_methods_have_a_docstring(name: str, member: object) -> None:
+    # The protocols' attributes are described in the docstring of their class.
+    owner = getattr(theodolite, name.partition(".")[0])
+    attribute = name.partition(".")[2]
+    described = isinstance(member, property) and f"`{attribute}`" in (owner.__doc__ or "")
+    assert described or inspect.getdoc(member)
+
+
+def test_the_errors_are_those_of_the_tree_drawn_above_them() -> None:
+    assert documented_tree() == real_tree()
+
+
+def test_every_error_is_public() -> None:
+    assert set(real_tree()) <= set(theodolite.__all__)

@@ -1,0 +1,348 @@
+"""The filter language: what parses, what is refused, what equals what."""
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta, timezone
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from theodolite.errors import FilterError
+from theodolite.filters import MISSING, And, In, instant, lookup, matches, parse
+from theodolite.metadata import decode, encode
+
+EAST = timezone(timedelta(hours=2))
+
+
+def passes(where: Mapping[str, Any] | None, metadata: Mapping[str, Any]) -> bool:
+    """On the metadata as it is stored."""
+    return matches(parse(where), decode(encode(metadata)))
+
+
+# Parsing.
+
+
+@pytest.mark.parametrize("nothing", [None, {}, MappingProxyType({})], ids=repr)
+def test_nothing_to_filter(nothing: Any) -> None:
+    assert parse(nothing) is None
+    assert matches(None, {})
+
+
+@pytest.mark.parametrize(
+    ("where", "tree"),
+    [
+        ({"lang": "en"}, In("lang", ("en",))),
+        ({"lang": {"$eq": "en"}}, In("lang", ("en",))),
+        ({"lang": ["en", "de"]}, In("lang", ("en", "de"))),
+        ({"lang": ("en", "de")}, In("lang", ("en", "de"))),
+        ({"lang": {"$in": ["en", "de"]}}, In("lang", ("en", "de"))),
+        ({"lang": {"en"}}, In("lang", ("en",))),
+        ({"lang": frozenset({"en"})}, In("lang", ("en",))),
+        ({"lang": []}, In("lang", ())),
+        ({"lang": None}, In("lang", (None,))),
+        ({"lang": {"$eq": ["en", "de"]}}, In("lang", (["en", "de"],))),
+        ({"lang": {"$eq": ("en", ("de",))}}, In("lang", (["en", ["de"]],))),
+        ({"a": 1, "b": 2}, And((In("a", (1,)), In("b", (2,))))),
+        ({"a": {"$eq": 1, "$in": [1, 2]}}, And((In("a", (1,)), In("a", (1, 2))))),
+        (MappingProxyType({"a": MappingProxyType({"$eq": 1})}), In("a", (1,))),
+        ({"": 1}, In("", (1,))),
+    ],
+    ids=repr,
+)
+def test_parses(where: Any, tree: Any) -> None:
+    assert parse(where) == tree
+
+
+def test_numpy_scalars_are_plain_values() -> None:
+    tree = parse({"a": [np.int64(1), np.float32(0.5), np.bool_(True), np.str_("x")]})
+    assert isinstance(tree, In)
+    assert tree.values == (1, 0.5, True, "x")
+    assert passes({"a": np.bool_(True)}, {"a": True})
+    assert not passes({"a": np.int64(1)}, {"a": True})
+
+
+def test_a_filter_is_not_changed_by_what_happens_to_its_values() -> None:
+    values = [1, [2]]
+    tree = parse({"a": {"$in": values}})
+    values[1].append(3)  # type: ignore[union-attr]  # it is the list
+    values.append(4)
+    assert tree == In("a", (1, [2]))
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ({"a": {"eq": 1}}, r"unknown operator 'eq' on field 'a'; did you mean \$eq\?"),
+        ({"a": {"$eqq": 1}}, r"unknown operator '\$eqq' on field 'a'; did you mean \$eq\?"),
+        ({"a": {"$equals": 1}}, r"unknown operator '\$equals' on field 'a'; did you mean \$eq\?"),
+        ({"a": {"in": [1]}}, r"unknown operator 'in' on field 'a'; did you mean \$in\?"),
+        ({"a": {"$inn": [1]}}, r"unknown operator '\$inn' on field 'a'; did you mean \$in\?"),
+        ({"a": {"$zzz": 1}}, r"unknown operator '\$zzz' on field 'a'; This version knows"),
+        ({"a": {"nested": {"$eq": 1}}}, "unknown operator 'nested' on field 'a'"),
+        ({"a": {"$eq": 1, "b": 2}}, "unknown operator 'b' on field 'a'"),
+        ({"a": {1: 2}}, "unknown operator 1 on field 'a'"),
+        ({"$eqq": 1}, r"unknown operator '\$eqq'; did you mean \$eq\?"),
+        ({"$xor": []}, r"unknown operator '\$xor'"),
+        ({"a": {}}, "field 'a' has an empty condition"),
+        ({1: 2}, "field 1 is a int"),
+        ({None: 2}, "field None is a NoneType"),
+        ({"a": {"$in": "abc"}}, r"\$in on 'a' takes a list of values"),
+        ({"a": {"$in": b"abc"}}, r"\$in on 'a' takes a list of values"),
+        ({"a": {"$in": {"b": 1}}}, r"\$in on 'a' takes a list of values"),
+        ({"a": {"$in": 3}}, r"\$in on 'a' takes a list of values"),
+        ({"a": {"$in": None}}, r"\$in on 'a' takes a list of values"),
+        ({"a": {"$eq": {"b": 1}}}, "field 'a' is compared with a dict"),
+        ({"a": {"$in": [{"b": 1}]}}, "field 'a' is compared with a dict"),
+        ({"a": {"$eq": {1, 2}}}, "field 'a' is compared with a set"),
+        ({"a": b"abc"}, "field 'a' is compared with a bytes"),
+        ({"a": object()}, "field 'a' is compared with a object"),
+        ({"a": np.ones(2)}, "field 'a' is compared with a ndarray"),
+        ({"a": timedelta(1)}, "field 'a' is compared with a timedelta"),
+        ([("a", 1)], "a filter is a mapping of fields to values, not a list"),
+        ("a", "a filter is a mapping of fields to values, not a str"),
+        (7, "a filter is a mapping of fields to values, not a int"),
+    ],
+    ids=repr,
+)
+def test_refuses(where: Any, message: str) -> None:
+    with pytest.raises(FilterError, match=message):
+        parse(where)
+
+
+def test_errors_say_where() -> None:
+    with pytest.raises(FilterError) as error:
+        parse({"a": {"$eqq": 1}})
+    assert (error.value.operator, error.value.field) == ("$eqq", "a")
+
+
+# Equality.
+
+NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
+
+EQUAL: list[tuple[Any, Any]] = [
+    ("en", "en"),
+    ("", ""),
+    (1, 1),
+    (1, 1.0),
+    (1.0, 1),
+    (0.0, -0.0),
+    (2**70, 2**70),
+    (2**53, float(2**53)),
+    (True, True),
+    (False, False),
+    (None, None),
+    # One of a list's elements, or the whole list.
+    (["en", "de"], "de"),
+    ([1, 2], 2.0),
+    ([None, 1], None),
+    ([True], True),
+    ([date(2025, 3, 1)], "2025-03-01"),
+    ([1, 2], [1, 2]),
+    ([1, True], [1.0, True]),
+    ([[1, 2], 3], [1, 2]),
+    ([], []),
+    # Instants.
+    (date(2025, 3, 1), date(2025, 3, 1)),
+    (date(2025, 3, 1), "2025-03-01"),
+    ("2025-03-01", date(2025, 3, 1)),
+    (date(2025, 3, 1), datetime(2025, 3, 1, tzinfo=UTC)),
+    (date(2025, 3, 1), datetime(2025, 3, 1)),  # noqa: DTZ001 - naive is UTC
+    (date(2025, 3, 1), "2025-03-01T00:00:00Z"),
+    (NOON, datetime(2025, 3, 1, 14, tzinfo=EAST)),
+    (NOON, datetime(2025, 3, 1, 12)),  # noqa: DTZ001 - naive is UTC
+    (NOON, "2025-03-01T12:00Z"),
+    (NOON, "2025-03-01 12:00"),
+    (NOON, "2025-03-01T14:00+02:00"),
+    (NOON, "2025-03-01T07:00:00.000-05:00"),
+    (NOON, "2025-03-01T12:00:00,0"),
+    ("2025-03-01T14:00:00+02:00", NOON),
+    (NOON.replace(microsecond=100_000), "2025-03-01T12:00:00.1"),
+    ([[date(2025, 3, 1)]], ["2025-03-01"]),
+]
+
+DIFFERENT: list[tuple[Any, Any]] = [
+    ("en", "EN"),
+    ("en", "en "),
+    ("é", "e\u0301"),
+    ("1", 1),
+    (1, "1"),
+    (1, 2),
+    (2**53 + 1, float(2**53)),
+    # A bool is not a number.
+    (True, 1),
+    (1, True),
+    (False, 0),
+    (0.0, False),
+    (True, "true"),
+    (False, None),
+    ([True], 1),
+    ([1], True),
+    ([1, True], [True, 1]),
+    # None is nothing but None.
+    (None, ""),
+    (None, 0),
+    (None, False),
+    ("", None),
+    ([], None),
+    ([[None]], None),
+    ({}, None),
+    # Lists.
+    ([], ""),
+    ("en", ["en"]),
+    ([1, 2], [2, 1]),
+    ([1, 2], [1]),
+    ([1], [1, 2]),
+    ([[1, 2]], 1),
+    # Mappings equal nothing.
+    ({"a": 1}, "a"),
+    ({"a": 1}, 1),
+    # Two strings are compared exactly, also where both are dates.
+    ("2025-03-01", "2025-03-01T00:00:00Z"),
+    ("2025-03-01T12:00Z", "2025-03-01T12:00+00:00"),
+    # Not an ISO 8601 date in extended form.
+    (date(2025, 3, 1), "20250301"),
+    (date(2025, 3, 1), "2025-3-1"),
+    (date(2025, 3, 1), " 2025-03-01"),
+    (date(2025, 3, 1), "2025-03-01\n"),
+    (date(2025, 3, 1), "2025-03-01T00"),
+    (date(2025, 3, 1), "2025-W09-6"),
+    (date(2025, 3, 1), "2025-03-01T00:00:00+00"),
+    (date(2025, 3, 2), "2025-02-30"),
+    (date(2025, 3, 1), "\u0662\u0660\u0662\u0665-03-01"),
+    (NOON, "2025-03-01T12:00:00.0000000"),
+    (NOON, "2025-03-01T12:00+25:00"),
+    (NOON, "2025-03-01T12:00:60"),
+    (date(2025, 3, 1), 1740787200),
+    (date(1970, 1, 1), 0),
+    (date(1970, 1, 1), False),
+    (date(1970, 1, 1), None),
+    (NOON, date(2025, 3, 1)),
+    (NOON, NOON + timedelta(microseconds=1)),
+    (NOON, datetime(2025, 3, 1, 12, tzinfo=EAST)),
+]
+
+
+@pytest.mark.parametrize(("value", "wanted"), EQUAL, ids=repr)
+def test_equal(value: Any, wanted: Any) -> None:
+    assert passes({"f": {"$eq": wanted}}, {"f": value})
+    assert passes({"f": {"$in": ["other", wanted]}}, {"f": value})
+    if not isinstance(wanted, list):
+        assert passes({"f": wanted}, {"f": value})
+
+
+@pytest.mark.parametrize(("value", "wanted"), DIFFERENT, ids=repr)
+def test_different(value: Any, wanted: Any) -> None:
+    assert not passes({"f": {"$eq": wanted}}, {"f": value})
+    assert not passes({"f": {"$in": [wanted, "other"]}}, {"f": value})
+
+
+def test_missing_fields() -> None:
+    assert passes({"f": None}, {})
+    assert passes({"f": [None, 1]}, {})
+    assert passes({"f": {"$eq": None}}, {"g": 1})
+    for wanted in ("", 0, False, "MISSING", "None", []):
+        assert not passes({"f": {"$eq": wanted}}, {})
+
+
+def test_in_of_nothing_matches_nothing() -> None:
+    for metadata in ({}, {"f": None}, {"f": []}, {"f": 1}):
+        assert not passes({"f": []}, metadata)
+        assert not passes({"f": {"$in": []}}, metadata)
+
+
+def test_all_parts_must_hold() -> None:
+    where = {"a": 1, "b": ["x", "y"], "c": {"$eq": 1, "$in": [1, 2]}}
+    assert passes(where, {"a": 1, "b": "y", "c": 1})
+    assert not passes(where, {"a": 2, "b": "y", "c": 1})
+    assert not passes(where, {"a": 1, "b": "z", "c": 1})
+    assert not passes(where, {"a": 1, "b": "y", "c": 2})
+    # Each part may be met by another element.
+    assert passes({"c": {"$eq": 1, "$in": [2, 3]}}, {"c": [1, 2]})
+
+
+def test_dotted_paths() -> None:
+    nested = {"a": {"b": {"c": 1}, "d.e": 2}, "x": [{"y": 1}]}
+    assert passes({"a.b.c": 1}, nested)
+    assert passes({"a.d.e": 2}, nested)
+    assert passes({"a.b.x": None}, nested)
+    assert passes({"a.b.c.d": None}, nested)
+    assert not passes({"b.c": 1}, nested)
+    assert not passes({"x.y": 1}, nested)
+    assert not passes({"x.0": None}, {"x.0": 1})
+
+
+def test_a_literal_key_with_a_dot_wins() -> None:
+    both = {"a.b": 1, "a": {"b": 2}}
+    assert passes({"a.b": 1}, both)
+    assert not passes({"a.b": 2}, both)
+    # Also if what it holds is None.
+    assert passes({"a.b": None}, {"a.b": None, "a": {"b": 2}})
+    assert not passes({"a.b": 2}, {"a.b": None, "a": {"b": 2}})
+
+
+def test_lookup() -> None:
+    assert lookup({"a": {"b": None}}, "a.b") is None
+    assert lookup({"a": {"b": None}}, "a.c") is MISSING
+    assert lookup({"a": 1}, "a.b") is MISSING
+    assert lookup({"": {"": 1}}, ".") == 1
+    assert lookup({"a": {"": 1}}, "a.") == 1
+    assert lookup([], "a") is MISSING
+    assert repr(MISSING) == "MISSING"
+
+
+@given(
+    st.datetimes(timezones=st.none() | st.builds(timezone, st.timedeltas(timedelta(hours=-23), timedelta(hours=23))))
+)
+def test_instants_are_microseconds_since_1970(value: datetime) -> None:
+    expected = value if value.tzinfo else value.replace(tzinfo=UTC)
+    found = instant(value)
+    assert found is not None
+    assert datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=found) == expected or expected.year in (1, 9999)
+    if value.utcoffset() is None or not (value.utcoffset() or timedelta()).seconds % 60:
+        assert instant(value.isoformat()) == found or (value.utcoffset() or timedelta()).microseconds
+
+
+@given(st.dates())
+def test_instants_of_dates(value: date) -> None:
+    midnight = datetime(value.year, value.month, value.day, tzinfo=UTC)
+    assert instant(value) == instant(value.isoformat()) == instant(midnight) == instant(midnight.isoformat())
+
+
+@pytest.mark.parametrize(
+    "edge",
+    [
+        datetime.min.replace(tzinfo=timezone(timedelta(hours=14))),
+        datetime.max.replace(tzinfo=timezone(timedelta(hours=-12))),
+        "0001-01-01T00:00+14:00",
+        "9999-12-31T23:59:59.999999-12:00",
+    ],
+    ids=repr,
+)
+def test_instants_beyond_the_calendar_in_utc(edge: Any) -> None:
+    assert isinstance(instant(edge), int)
+
+
+@pytest.mark.parametrize("other", [None, 5, 5.0, True, "", "today", "0000-01-01", "2025-13-01", [], {}, b"2025-03-01"])
+def test_what_is_no_instant(other: Any) -> None:
+    assert instant(other) is None
+
+
+@given(st.text(max_size=30))
+def test_no_text_trips_instant(text: str) -> None:
+    assert instant(text) is None or isinstance(instant(text), int)
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.dates()
+
+
+@given(scalars, scalars)
+def test_equality_has_no_sides(one: Any, other: Any) -> None:
+    assert matches(parse({"f": {"$eq": one}}), {"f": other}) == matches(parse({"f": {"$eq": other}}), {"f": one})
+
+
+@given(scalars | st.lists(scalars))
+def test_everything_equals_itself(value: Any) -> None:
+    assert matches(parse({"f": {"$eq": value}}), {"f": value})
