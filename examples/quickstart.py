@@ -8,12 +8,15 @@ import argparse
 import ast
 import importlib
 import inspect
+import os
+import re
 import sys
 import sysconfig
 import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from textwrap import shorten
 
 from theodolite import Document, Hits, Retriever, TheodoliteError
 
@@ -25,8 +28,9 @@ QUESTIONS = (
     "compare two sequences and show the differences",
     "a temporary directory that is deleted afterwards",
     "the largest items of a list",
+    "write an object to a file",
 )
-JSON_QUESTION = "write an object as text"
+JSON_QUESTION = "write an object to a file"
 
 # Tests, jokes, programs with windows, and what few people call.
 SKIPPED = {"antigravity", "distutils", "encodings", "ensurepip", "idlelib", "imaplib", "lib2to3", "msilib", "ntpath"}
@@ -54,6 +58,8 @@ def main() -> int:
     parser.add_argument("--to", default="kb-stdlib", metavar="FOLDER", help="where the index is (default: %(default)s)")
     parser.add_argument("--limit", type=int, metavar="N", help="index only N passages")
     options = parser.parse_args()
+    # Read when torch is loaded. Without it, torch's threads spin when other programs keep them waiting.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         run(Path(options.to), options.limit)
     except KeyboardInterrupt:
@@ -96,8 +102,8 @@ def show(question: str, hits: Hits) -> None:
     print(f"\n{question}")
     for hit in hits:
         text = " ".join(hit.document.text.partition(": ")[2].split())
-        sentence = text.partition(". ")[0].rstrip(".")
-        print(f"  {hit.score:.2f}  {hit.document.id:<45} {sentence[:70]}")
+        sentence = re.split(r"(?<=[.!?]) (?=[A-Z])", text)[0]
+        print(f"  {hit.score:.2f}  {hit.document.id:<42} {shorten(sentence, 70, placeholder=' ...')}")
 
 
 def passages() -> list[Document]:

@@ -49,8 +49,8 @@ __all__ = [
     "MissingExtraError",
     "Reranker",
     "Retriever",
-    "Trace",
     "TheodoliteError",
+    "Trace",
     "UnsupportedError",
     "VectorError",
 ]

@@ -30,7 +30,8 @@ def load(kind: str, name: str) -> Callable[..., Any]:
 
     Raises:
         ConfigError: the name is not known.
-        MissingExtraError: the optional package it needs is not installed. Other failures to import it pass through.
+        MissingExtraError: the optional package it needs is not installed. Other failures to import it pass
+            through.
     """
     if name not in _TABLE.get(kind, {}):
         return _from_entry_point(kind, name)

@@ -70,13 +70,14 @@ def real_tree() -> dict[str, tuple[str | None, str | None]]:
     for name, kind in vars(errors).items():
         if inspect.isclass(kind) and issubclass(kind, errors.TheodoliteError):
             ours = [parent.__name__ for parent in kind.__bases__ if issubclass(parent, errors.TheodoliteError)]
-            builtins = [parent.__name__ for parent in kind.__bases__ if parent.__module__ == "builtins"]
-            tree[name] = (ours or [None])[0], None if builtins == ["Exception"] else (builtins or [None])[0]
+            others = [parent.__name__ for parent in kind.__bases__ if parent.__module__ == "builtins"]
+            builtin = others[0] if others and others != ["Exception"] else None
+            tree[name] = ours[0] if ours else None, builtin
     return tree
 
 
 def test_all_is_this_list() -> None:
-    assert sorted(theodolite.__all__) == sorted(PUBLIC)
+    assert list(theodolite.__all__) == PUBLIC
 
 
 @pytest.mark.parametrize("name", PUBLIC)

@@ -13,6 +13,7 @@ from theodolite.errors import CorruptionError
 from theodolite.indexes.blocks import BLOCK, quantise
 from theodolite.indexes.flat import ArraySource, FlatIndex, Found
 from theodolite.testing import brute_force
+from theodolite.testing.checks import together
 from theodolite.types import Metric, Space, Vectors
 from theodolite.vectors import prepare
 
@@ -21,10 +22,11 @@ Doubles = NDArray[np.float64]
 METRICS: tuple[Metric, ...] = ("cosine", "dot", "l2")
 DIMENSIONS = (1, 2, 3, 5, 8, 31, 32, 33, 64, 127, 200, 384, 768, 1040, 1041, 1536, 2048)
 VALUES = 1_200_000  # at most this many components in one example, for speed
-ROTATED = 400  # the largest dimension hypothesis draws outliers for: large rotations take seconds to make
+ROTATED = 400  # the largest dimension hypothesis draws what is rotated for: large rotations take seconds to make
 CLOSE = 1e-6  # largest error of a score, relative to ‖q‖‖x‖; for L2, of d² relative to itself
 
 # Ways to make data hard; see `draw_rows`.
+TURNED = {"outliers", "sparse"}  # these make the codes rotated
 TRAITS = ("duplicates", "near", "offset", "outliers", "lengths", "zeros", "clusters", "extreme", "sparse")
 MASKS = ("none", "all", "half", "tenth", "hundredth", "one", "nothing", "run")
 
@@ -72,7 +74,7 @@ def cases(draw: st.DrawFn, most: int = 4000, dimensions: tuple[int, ...] = DIMEN
     n = min(draw(st.one_of(st.integers(0, 300), st.integers(0, most))), VALUES // d)
     traits = draw(st.sets(st.sampled_from(TRAITS), max_size=3))
     if d > ROTATED:
-        traits.discard("outliers")
+        traits -= TURNED
     return made(metric, n, d, traits, draw(st.integers(0, 2**32 - 1)))
 
 
@@ -102,7 +104,7 @@ def draw_rows(n: int, d: int, traits: set[str], draw: np.random.Generator) -> Do
         rows *= draw.random((n, d)) < 0.05
     if "extreme" in traits:
         # Every component as large as the largest: codes of ±127 alone, and products beyond 2²⁴ for large d.
-        rows = np.where(rows[:1] < 0, -1.0, 1.0) * np.where(draw.random((n, d)) < 1 / d, -1.0, 1.0)
+        rows = np.sign(rows[:1]) * np.sign(rows[:, :1]) * np.where(draw.random((n, d)) < 1 / d, -1.0, 1.0)
     if "outliers" in traits:
         rows[:, draw.integers(d, size=max(1, d // 100))] *= 40
     if "offset" in traits:
@@ -270,6 +272,8 @@ def test_across_blocks(metric: Metric, n: int, d: int, traits: set[str], seed: i
 @pytest.mark.parametrize("d", [2, 384, 2048])
 def test_each_trait_alone(metric: Metric, trait: str, d: int) -> None:
     """What hypothesis may not draw in its few examples."""
+    if trait in TURNED:
+        d = min(d, ROTATED)
     case = made(metric, 600, d, {trait}, d)
     index = case.index()
     scores = all_scores(case, index)
@@ -291,10 +295,15 @@ def test_products_beyond_float32_integers(metric: Metric, offset: float) -> None
     """For d > 1,040 the products of extreme codes pass 2²⁴ and are rounded on their way to float32."""
     draw = np.random.default_rng(2)
     signs = np.where(draw.random(2048) < 0.5, -1.0, 1.0)
-    raw = np.tile(signs, (700, 1)) + offset
+    raw = np.tile([signs, -signs], (350, 1))
     raw[np.arange(700), draw.integers(2048, size=700)] *= 1 - 1e-3 * draw.random(700)
+    raw += offset
     space = Space(metric, 2048, "any")
     case = Case(metric, prepare(raw, space)[0], prepare(np.stack([signs, -signs, raw[3]]), space)[0], draw)
+    if metric != "cosine" or not offset:
+        codes = quantise(case.vectors)
+        assert not codes.rotated
+        assert (np.square(codes.codes, dtype=np.int64).sum(axis=1) > 1.9 * 2**24).all()
     index = case.index()
     scores = all_scores(case, index)
     check_scores(case, scores)
@@ -367,6 +376,41 @@ def test_no_rows_and_no_queries(metric: Metric) -> None:
     assert [len(found.rows) for found in filled.search(queries, 5, ArraySource(queries), np.zeros(8, np.bool_))] == [
         0
     ] * 8
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_large_batches(metric: Metric) -> None:
+    """More queries than are scanned together, over full blocks and a tail."""
+    case = made(metric, BLOCK + 500, 8, {"clusters"}, 11)
+    index = case.index()
+    queries = Vectors(np.concatenate([case.queries, case.vectors[:: len(case.vectors) // 150]]))
+    for mask in (None, draw_mask("half", len(case.vectors), case.draw)):
+        for i, found in enumerate(index.search(queries, 10, case.source, mask)):
+            (alone,) = index.search(Vectors(queries[i : i + 1]), 10, case.source, mask)
+            assert np.array_equal(found.rows, alone.rows)
+            assert found.scores.tobytes() == alone.scores.tobytes()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_threads_do_not_disturb_one_another(metric: Metric) -> None:
+    """One index, searched by several threads with batches of different sizes."""
+    case = made(metric, BLOCK + 2000, 8, {"duplicates"}, 12)
+    index = case.index(2000)
+    half = draw_mask("half", len(case.vectors), case.draw)
+    expected = [index.search(case.queries, 7, case.source, mask) for mask in (None, half)]
+
+    def work(number: int) -> None:
+        size = number + 1
+        for first in range(6 - number):
+            part = slice(first, first + size)
+            for mask, answers in zip((None, half), expected, strict=True):
+                found = index.search(Vectors(case.queries[part]), 7, case.source, mask)
+                for one, other in zip(found, answers[part], strict=True):
+                    assert np.array_equal(one.rows, other.rows)
+                    assert one.scores.tobytes() == other.scores.tobytes()
+
+    for _ in range(5):
+        together(5, work)
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -58,6 +58,10 @@ INTEGERS: dict[str, Callable[[], Any]] = {
 }
 
 
+def _rows(vectors: Any) -> list[list[float]]:
+    return [row.tolist() if hasattr(row, "tolist") else list(row) for row in vectors]
+
+
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:
     array.flags.writeable = False
     return array
@@ -86,15 +90,15 @@ def test_takes_integers_beyond_8_bits(how: str) -> None:
 @pytest.mark.parametrize("metric", METRICS)
 def test_never_changes_nor_keeps_what_it_is_given(how: str, metric: Metric) -> None:
     given_ = GIVEN[how]()
-    before = [np.array(row.detach().float() if hasattr(row, "detach") else row) for row in given_]
+    before = _rows(given_)
     vectors, _ = prepare(given_, Space(metric))
     vectors[:] = 7
-    after = [np.array(row.detach().float() if hasattr(row, "detach") else row) for row in given_]
-    assert all(np.array_equal(old, new) for old, new in zip(before, after, strict=True))
+    assert _rows(given_) == before
     if isinstance(given_, np.ndarray):
         assert not np.shares_memory(vectors, given_)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 50), st.sampled_from((1, 2, 33, 384)), st.floats(-300, 300))
 def test_cosine_gives_unit_length_whatever_the_magnitude(seed: int, n: int, d: int, exponent: float) -> None:
     draw = np.random.default_rng(seed)
@@ -122,8 +126,8 @@ def test_extreme_doubles_keep_their_direction(size: float, how: str) -> None:
 
 
 def test_smallest_values_keep_their_direction() -> None:
-    tiny = np.array([[5e-324, 0], [3e-323, 4e-323]])
-    assert np.allclose(prepare(tiny, Space("cosine"))[0], [[1, 0], [0.6, 0.8]], atol=1e-6)
+    tiny = np.array([[5e-324, 0], [15e-324, -20e-324]])
+    assert prepare(tiny, Space("cosine"))[0].tolist() == [[1, 0], [np.float32(0.6), np.float32(-0.8)]]
     least = np.array([[1e-45, 0], [0, -1e-45]], np.float32)
     assert prepare(least, Space("cosine"))[0].tolist() == [[1, 0], [0, -1]]
 
@@ -139,8 +143,8 @@ def test_a_tensor_of_doubles_gives_what_the_array_gives() -> None:
 def test_dot_and_l2_keep_the_values() -> None:
     raw = np.random.default_rng(2).standard_normal((30, 5)) * 10.0 ** np.arange(-12, 18)[:, None]
     raw[3] = 0
-    for metric in ("dot", "l2"):
-        vectors, _ = prepare(raw, Space(metric))  # type: ignore[arg-type]  # mypy takes the strings for any
+    for metric in METRICS[1:]:
+        vectors, _ = prepare(raw, Space(metric))
         assert vectors.tobytes() == raw.astype(np.float32).tobytes()
 
 
@@ -285,9 +289,8 @@ def test_rows_are_counted_over_large_batches() -> None:
 @pytest.mark.parametrize("metric", ["dot", "l2"])
 def test_refuses_lengths_whose_scores_overflow(metric: Metric) -> None:
     for size in (1.1 * MAX_NORM, 1e30, 1e100, 1e300):
-        with pytest.raises(
-            VectorError, match="1 of 2 vectors are longer than 1e\\+18.*first at row 1.*Scale them down"
-        ):
+        message = r"1 of 2 vectors are longer than 1e\+18.*first at row 1.*Scale them down"
+        with pytest.raises(VectorError, match=message):
             prepare([[1.0, 0.0], [0.0, size]], Space(metric))
     assert prepare([[MAX_NORM * 0.999, 0.0]], Space(metric))[0].shape == (1, 2)
 

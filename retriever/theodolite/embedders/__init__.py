@@ -16,9 +16,10 @@ _OURS = "sentence-transformers"
 _NAMED = re.compile(r"([A-Za-z][\w-]+):(.*)", re.DOTALL)  # two characters at least: `C:\models` is a path
 
 _FITS = (
-    "Pass the name or the folder of a sentence-transformers model, 'name:argument' for an embedder of another "
-    "package, an object with dimension, encode_query and encode_document, a loaded SentenceTransformer, a function "
-    "from a list of texts to vectors, a pair of them (for queries, for documents), or None"
+    "Pass the name or the folder of a sentence-transformers model, 'name:argument' for an embedder of "
+    "another package, an object with dimension, encode_query and encode_document, a loaded "
+    "SentenceTransformer, a function from a list of texts to vectors, a pair of them (for queries, for "
+    "documents), or None"
 )
 
 
@@ -30,11 +31,12 @@ def resolve(embedder: Any) -> Embedder | None:
 
             - None, which stays None: the caller brings vectors;
             - an object with `dimension`, `encode_query` and `encode_document`: itself;
-            - a string: `"name:argument"` or `"name"`, where the name is known to `theodolite.plugins`, else the name
-              of a sentence-transformers model, on the Hugging Face hub or in a folder;
+            - a string: `"name:argument"` or `"name"`, where the name is known to `theodolite.plugins`, else
+              the name of a sentence-transformers model, on the Hugging Face hub or in a folder;
             - a path: the folder of a sentence-transformers model;
             - a loaded SentenceTransformer;
-            - a function from a list of texts to their vectors, or a pair of functions: for queries, for documents.
+            - a function from a list of texts to their vectors, or a pair of functions: for queries, for
+              documents.
 
     Raises:
         ConfigError: it is none of these, the name is not known, or the model cannot be loaded.
@@ -87,7 +89,7 @@ def _fitting(made: Any, name: str) -> Embedder:
 
 
 def _encodes(value: Any) -> bool:
-    return callable(getattr(value, "encode_query", None)) and callable(getattr(value, "encode_document", None))
+    return all(callable(getattr(value, name, None)) for name in ("encode_query", "encode_document"))
 
 
 def _has(value: Any, name: str) -> bool:

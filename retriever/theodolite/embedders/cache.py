@@ -41,7 +41,8 @@ class QueryCache:
         What is not remembered is encoded in one call, each text once.
 
         Raises:
-            VectorError: `encode` returned another number of vectors than texts, or of another dimension than before.
+            VectorError: `encode` returned another number of vectors than texts, or of another dimension than
+                before.
         """
         if not self._size or not texts:
             return self._encoded(texts)

@@ -25,14 +25,15 @@ class CallableEmbedder:
         Args:
             encode_query: takes n questions, returns n vectors.
             encode_document: takes n passages, returns n vectors.
-            dimension: the vectors' length. If it is not given, one short text is encoded when it is first asked for.
+            dimension: the vectors' length. If it is not given, one short text is encoded when it is first
+                asked for.
 
         Raises:
             ConfigError: a function that cannot be called, or a dimension below 1.
         """
         for side, function in (("encode_query", encode_query), ("encode_document", encode_document)):
             if not callable(function):
-                raise ConfigError(f"{side} is a {type(function).__name__}; pass a function from texts to vectors")
+                raise ConfigError(f"{side} is {function!r}; pass a function from texts to vectors")
         if dimension is not None and dimension < 1:
             raise ConfigError(f"dimension is {dimension}; it must be at least 1", dimension=dimension)
         self._query = encode_query
@@ -47,8 +48,9 @@ class CallableEmbedder:
             VectorError: it had to be found, and what `encode_document` returned is no vector.
         """
         if self._dimension is None:
-            probe, _ = prepare(self.encode_document(["dimension"]), Space("dot", norms="any"), name="the vectors")
-            self._dimension = probe.shape[1]
+            probe = self.encode_document(["dimension"])
+            prepared, _ = prepare(probe, Space("dot", norms="any"), name="the embedder's vectors")
+            self._dimension = prepared.shape[1]
         return self._dimension
 
     def encode_query(self, texts: Sequence[str], /) -> Any:
@@ -73,9 +75,8 @@ class CallableEmbedder:
         if isinstance(vectors, Iterable) and not hasattr(vectors, "__len__"):
             vectors = list(vectors)
         if not hasattr(vectors, "__len__"):
-            raise VectorError(
-                f"{side} returned a {type(vectors).__name__} for {len(given)} texts; it must return one vector for each"
-            )
+            kind = type(vectors).__name__
+            raise VectorError(f"{side} returned a {kind} for {len(given)} texts; expected a vector for each")
         if len(vectors) != len(given):
             raise VectorError(
                 f"{side} returned {len(vectors)} vectors for {len(given)} texts. "

@@ -1,6 +1,7 @@
 """Loading models of the sentence-transformers library."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 Model = Union[str, os.PathLike[str], "SentenceTransformer"]
 """A name on the Hugging Face hub, a folder, or a loaded model."""
+
+_HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
 def loaded(model: Model, device: str | None, revision: str | None) -> tuple[Any, str]:
@@ -53,7 +56,7 @@ def _load(model: str | os.PathLike[str], device: str | None, revision: str | Non
     local = bundled is not None or os.path.isdir(source)
     if local and not known:
         name = Path(source).resolve().name
-    elif not local and isinstance(model, os.PathLike):
+    elif not local and (isinstance(model, os.PathLike) or not _HUB_NAME.fullmatch(source)):
         raise ConfigError(f"there is no folder {source!r} to load a model from", path=source)
     try:
         with _no_progress_bars() if local else nullcontext():
@@ -66,8 +69,9 @@ def _load(model: str | os.PathLike[str], device: str | None, revision: str | Non
             )
     except Exception as error:  # each of the libraries beneath has errors of its own
         raise ConfigError(
-            f"the model {name!r} cannot be loaded: {error}. Is it the name of a sentence-transformers model, or a "
-            "folder with one, with weights in safetensors? Any other model can be loaded first and passed as an object",
+            f"the model {name!r} cannot be loaded. Is it the name of a sentence-transformers model, or a "
+            "folder with one, with weights in safetensors? Any other model can be loaded first and passed as "
+            f"an object. {type(error).__name__}: {error}",
             model=name,
         ) from error
     if known:
@@ -77,8 +81,9 @@ def _load(model: str | os.PathLike[str], device: str | None, revision: str | Non
 
 def stated_dimension(model: Any) -> int | None:
     """What the model says of itself; None if it does not know."""
-    # Its name before sentence-transformers 5.4 is deprecated now.
-    ask = getattr(model, "get_embedding_dimension", None) or getattr(model, "get_sentence_embedding_dimension", None)
+    # The second is the older name, deprecated where the first exists.
+    names = ("get_embedding_dimension", "get_sentence_embedding_dimension")
+    ask = next((getattr(model, name) for name in names if hasattr(model, name)), None)
     found = ask() if ask else None
     return None if found is None else int(found)
 

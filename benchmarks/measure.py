@@ -1,0 +1,138 @@
+"""What the benchmarks share: percentiles, memory, tables, children."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+T = TypeVar("T")
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+"""Variables that libraries read once, when they are imported."""
+
+
+def progress(message: str) -> None:
+    """One line to stderr."""
+    print(f"[{time.strftime('%H:%M:%S')}] {message}", file=sys.stderr, flush=True)
+
+
+def timed(work: Callable[[], T]) -> tuple[float, T]:
+    """Seconds taken, and what came of it."""
+    started = time.perf_counter()
+    outcome = work()
+    return time.perf_counter() - started, outcome
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The `share` (0 to 100) percentile."""
+    return float(np.percentile(np.asarray(values, np.float64), share))
+
+
+def median(values: Sequence[float]) -> float:
+    return percentile(values, 50)
+
+
+def anonymous_bytes() -> int:
+    """Memory of this process that is not backed by files; 0 where the system does not tell."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return 1024 * int(line.split()[1])
+    except OSError:
+        pass
+    return 0
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def sync_folder(folder: Path) -> None:
+    """Return when every file below the folder is on the disk."""
+    for path in [folder, *folder.rglob("*")]:
+        if path.is_file() or os.name == "posix":
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+
+def environment(threads: int) -> dict[str, str]:
+    """The environment of a child in which libraries use so many threads."""
+    return {**os.environ, **dict.fromkeys(THREADS, str(threads))}
+
+
+def child(script: str, task: Mapping[str, Any], threads: int) -> Any:
+    """Run `script --child TASK` in a fresh process; what it prints last on stdout is JSON.
+
+    Raises:
+        subprocess.CalledProcessError: it failed; its message is on stderr.
+    """
+    command = [sys.executable, script, "--child", json.dumps(task)]
+    done = subprocess.run(command, env=environment(threads), stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def machine() -> str:
+    """One line about where this was measured."""
+    model = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
+    except OSError:
+        pass
+    return f"{model}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], markdown: bool) -> str:
+    """A table as text or Markdown; the first column is aligned left, the others right."""
+    cells = [list(map(str, head)), *(list(map(str, row)) for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
+    lines = [
+        [
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        for line in cells
+    ]
+    if not markdown:
+        lines.insert(1, ["-" * width for width in widths])
+        return "\n".join("  ".join(line).rstrip() for line in lines)
+    rule = [("-" * width) if i == 0 else ("-" * max(1, width - 1) + ":") for i, width in enumerate(widths)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [lines[0], rule, *lines[1:]])
+
+
+def verdict(name: str, value: float, limit: float, *, least: bool = False, unit: str = "") -> str:
+    """A line that says whether `value` is at most `limit` (or with `least`, at least)."""
+    passed = value >= limit if least else value <= limit
+    asked = f"{'at least' if least else 'at most'} {limit:g}{unit}"
+    return f"{'PASS' if passed else 'FAIL'}  {name}: {value:.3g}{unit} ({asked})"
+
+
+@contextmanager
+def quiet_gc() -> Any:
+    """No garbage collection inside a timed stretch."""
+    import gc
+
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def write_json(path: str | None, outcome: Any) -> None:
+    """Write the raw figures where a path is given."""
+    if path:
+        Path(path).write_text(json.dumps(outcome, indent=1) + "\n")
