@@ -8,6 +8,7 @@ import argparse
 import ast
 import importlib
 import inspect
+import io
 import os
 import re
 import sys
@@ -58,6 +59,8 @@ def main() -> int:
     parser.add_argument("--to", default="kb-stdlib", metavar="FOLDER", help="where the index is (default: %(default)s)")
     parser.add_argument("--limit", type=int, metavar="N", help="index only N passages")
     options = parser.parse_args()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show all characters is no reason to stop
     # Read when torch is loaded. Without it, torch's threads spin when other programs keep them waiting.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:

@@ -83,6 +83,6 @@ def _from_entry_point(kind: str, name: str) -> Callable[..., Any]:
 
 
 def _entry_points(kind: str) -> Any:
-    from importlib.metadata import entry_points  # takes a tenth of the time that `import theodolite` may take
+    from importlib.metadata import entry_points  # tens of milliseconds, needed for names only
 
     return entry_points(group=f"theodolite.{kind}")

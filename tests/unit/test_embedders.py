@@ -151,6 +151,11 @@ class TestResolve:
         embedder = SimpleNamespace(dimension=8, encode_query=hashed, encode_document=hashed)
         assert resolve(embedder) is embedder
 
+    def test_an_object_without_a_dimension(self) -> None:
+        embedder = resolve(SimpleNamespace(encode_query=hashed, encode_document=hashed))
+        assert embedder is not None
+        assert embedder.dimension == 8
+
     def test_a_function_serves_both_sides(self) -> None:
         embedder = resolve(hashed)
         assert embedder is not None

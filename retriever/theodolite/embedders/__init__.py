@@ -30,7 +30,8 @@ def resolve(embedder: Any) -> Embedder | None:
         embedder: one of
 
             - None, which stays None: the caller brings vectors;
-            - an object with `dimension`, `encode_query` and `encode_document`: itself;
+            - an object with `dimension`, `encode_query` and `encode_document`: itself (without `dimension`,
+              that is found by encoding a short text when it is first needed);
             - a string: `"name:argument"` or `"name"`, where the name is known to `theodolite.plugins`, else
               the name of a sentence-transformers model, on the Hugging Face hub or in a folder;
             - a path: the folder of a sentence-transformers model;
@@ -58,7 +59,9 @@ def resolve(embedder: Any) -> Embedder | None:
         if _has(embedder, "dimension"):
             found: Embedder = embedder
             return found
-        return _fitting(plugins.load("embedders", _OURS)(embedder), _OURS)
+        if _has(embedder, "get_sentence_embedding_dimension") or _has(embedder, "get_embedding_dimension"):
+            return _fitting(plugins.load("embedders", _OURS)(embedder), _OURS)
+        return CallableEmbedder(embedder.encode_query, embedder.encode_document)  # finds the dimension itself
     if callable(embedder):
         return CallableEmbedder(embedder, embedder)
     raise ConfigError(f"embedder is a {type(embedder).__name__}, which does not fit. {_FITS}")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from theodolite.engines.local.files import vectors_path
-from theodolite.engines.local.frames import append, has_orphan, move_orphan_aside
+from theodolite.engines.local.frames import append, has_orphan, move_orphan_aside, surplus
 from theodolite.engines.local.records import Record
 from theodolite.engines.local.store import State, read_manifest
 from theodolite.errors import VectorError
@@ -40,7 +40,8 @@ def commit(
     """
     dimension = vectors.shape[1]
     path = vectors_path(folder, state.generation)
-    if has_orphan(path, state.slots, state.sequence, dimension):
+    size = state.slots * 4 * dimension + surplus(path, state.slots, dimension)
+    if has_orphan(path, state.slots, state.sequence, dimension, size):
         move_orphan_aside(path, folder, state.generation, state.slots, state.sequence, dimension)
     sequence = state.sequence + 1
     frame, slots = append(path, state.slots, sequence, state.rows, vectors)

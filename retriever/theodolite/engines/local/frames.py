@@ -89,18 +89,22 @@ def surplus(path: Path, end: int, dimension: int) -> int:
     return size - committed
 
 
-def has_orphan(path: Path, end: int, sequence: int, dimension: int) -> bool:
+def has_orphan(path: Path, end: int, sequence: int, dimension: int, size: int) -> bool:
     """Whether a frame, or part of one, lies beyond the committed slots: what a crash leaves behind.
 
+    Args:
+        size: how many bytes of the file to look at. A reader takes it before it reads the commit, since a writer may
+            be at work.
+
     Raises:
-        CorruptionError: the file is too short, or more than one whole frame follows: then the database has lost
-            commits. Nothing is changed.
+        CorruptionError: more than one whole frame follows: the database has lost commits. Nothing is changed.
     """
-    if not surplus(path, end, dimension):
+    if size <= end * 4 * dimension:
         return False
     first = _read_header(path, end, dimension)
     if first is not None and first.sequence == sequence + 1:
-        second = _read_header(path, first.slot + first.rows, dimension)
+        behind = first.slot + first.rows
+        second = _read_header(path, behind, dimension) if size > behind * 4 * dimension else None
         if second is not None and second.sequence == sequence + 2:
             raise CorruptionError(
                 f"{path.name} holds frames {first.sequence} and {second.sequence}, but the database ends at commit "

@@ -1,12 +1,13 @@
 """Opening a folder: what is in it is looked at before anything is touched."""
 
 import os
+import sqlite3
 import struct
 import tempfile
 from pathlib import Path
 
 from theodolite.engines.local.files import STORE, vectors_path
-from theodolite.engines.local.frames import Frame, check_frame, has_orphan
+from theodolite.engines.local.frames import Frame, check_frame, has_orphan, surplus
 from theodolite.engines.local.schema import APPLICATION_ID
 from theodolite.engines.local.store import (
     Store,
@@ -17,11 +18,12 @@ from theodolite.engines.local.store import (
     translated,
     use_wal,
 )
-from theodolite.errors import EngineError, ManifestError
+from theodolite.errors import EngineError, LockedError, ManifestError, TheodoliteError
 from theodolite.manifest import FORMAT, Manifest, check_pinned, new_manifest
 from theodolite.types import Metric, Norms
 
 _SQLITE = b"SQLite format 3\0"
+_TRIES = 20
 _VERSION_AT, _ID_AT = 60, 68  # offsets of user_version and application_id in the header
 
 
@@ -134,16 +136,43 @@ def _mode(folder: Path, read_only: bool) -> str:
 def _inspect(folder: Path, mode: str, timeout: float) -> Manifest:
     """Hold the database against the vector file, through a connection that changes nothing.
 
-    A connection that may write would, on closing, fold a damaged log into the database and delete it.
+    A connection that may write would, on closing, fold a damaged log into the database and delete it; one that
+    reads would leave an empty log behind where there is none. So without a log the file is read as it stands, and
+    again if somebody has written meanwhile.
     """
-    connection = connect(folder / STORE, "immutable" if mode == "immutable" else "ro", timeout)
+    for _ in range(_TRIES):
+        before = _signature(folder)
+        quiet = mode == "immutable" or not before[0]
+        try:
+            return _look(folder, "immutable" if quiet else "ro", timeout)
+        except (TheodoliteError, sqlite3.DatabaseError):
+            if _signature(folder) == before:
+                raise
+    raise LockedError(f"{folder}: others write without a pause; try again", folder=str(folder))
+
+
+def _signature(folder: Path) -> tuple[int, ...]:
+    """Changes when another process commits: sizes and times of the log and the database."""
+    found: list[int] = []
+    for name in (f"{STORE}-wal", STORE):
+        path = folder / name
+        stat = path.stat() if path.exists() else None
+        found += (stat.st_size, stat.st_mtime_ns) if stat else (0, 0)
+    return tuple(found)
+
+
+def _look(folder: Path, mode: str, timeout: float) -> Manifest:
+    # Sizes first: what lies in the files now is, but for one frame, committed by the time the state is read.
+    sizes = {path: path.stat().st_size for path in folder.glob("vectors-*.f32")}
+    connection = connect(folder / STORE, mode, timeout)
     try:
         connection.execute("BEGIN")
         manifest, state = read_manifest(connection), read_state(connection)
         dimension = manifest.space.dimension
         if dimension is not None and state.sequence:
             path = vectors_path(folder, state.generation)
-            has_orphan(path, state.slots, state.sequence, dimension)
+            surplus(path, state.slots, dimension)
+            has_orphan(path, state.slots, state.sequence, dimension, sizes.get(path, 0))
             last = connection.execute("SELECT * FROM frames WHERE sequence = ?", (state.sequence,)).fetchone()
             check_frame(path, Frame(*last), dimension)
         connection.execute("ROLLBACK")
