@@ -128,7 +128,7 @@ def test_never_more_helpers_than_the_limit() -> None:
 
 
 def test_helpers_stay_away_while_enough_callers_work() -> None:
-    pool = Workers(2)
+    pool = Workers(3)
     busy, end = threading.Semaphore(0), threading.Event()
 
     def hold(_: int) -> None:
@@ -149,6 +149,31 @@ def test_helpers_stay_away_while_enough_callers_work() -> None:
         for holder in holders:
             holder.join(PATIENCE)
     meet(pool, 2)
+
+
+def test_a_caller_waits_for_a_place() -> None:
+    pool = Workers(1)
+    busy, end, done = threading.Event(), threading.Event(), threading.Event()
+
+    def hold(_: int) -> None:
+        busy.set()
+        end.wait(PATIENCE)
+
+    def second() -> None:
+        pool.run(lambda _: None, [0])
+        done.set()
+
+    threads = [threading.Thread(target=pool.run, args=(hold, [0])), threading.Thread(target=second)]
+    threads[0].start()
+    assert busy.wait(PATIENCE)
+    threads[1].start()
+    try:
+        assert not done.wait(0.2)
+    finally:
+        end.set()
+    assert done.wait(PATIENCE)
+    for thread in threads:
+        thread.join(PATIENCE)
 
 
 class Wrong(Exception):

@@ -34,6 +34,7 @@ Floats = NDArray[np.float32]
 _OUTLIER = 6.0  # largest component over root mean square; about 3 to 4 for rows without outliers
 _TINY = np.float32(1e-36)  # below, a scale has no precision left: such rows get the code 0
 _LEVELS = np.float32(127)
+_SLICE = 256  # rows
 _MAGIC = b"theo-i8\x01"
 _HEADER = struct.Struct("<8s16sqqq?7xI")
 
@@ -67,27 +68,34 @@ def group_count(rows: int) -> int:
 def quantise(vectors: Floats) -> Codes:
     """The codes of `vectors`, (n, d) with n ≥ 1."""
     n, d = vectors.shape
-    center = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
-    v = vectors - center
-    square = _squares(v)
-    largest = np.maximum(v.max(axis=1), -v.min(axis=1))
-    rotated = _has_outliers(largest, square, d)
-    turned = v
-    if rotated:
-        turned = v @ rotation(d).T
-        largest = np.maximum(turned.max(axis=1), -turned.min(axis=1))
-    scale = _group_maxima(largest[None])[0] / _LEVELS
+    groups = group_count(n)
+    # Rows of zeros fill the last round of groups: they raise no maximum.
+    v = np.zeros((groups * GROUP, d), np.float32)
+    center = vectors.mean(axis=0)
+    np.subtract(vectors, center, out=v[:n])
+    rotated = _has_outliers(v[:n])
+    turned = v @ rotation(d).T if rotated else v
+    rounds = turned.reshape(GROUP, groups, d)
+    scale = np.maximum(rounds.max(axis=0), -rounds.min(axis=0)).max(axis=1) / _LEVELS
     scale[scale < _TINY] = 1.0
-    row_scale = np.tile(scale, GROUP)[:n, None]
-    levels = turned / row_scale
-    np.rint(levels, out=levels)
-    codes = levels.astype(np.int8)
-    levels *= row_scale
-    length = _squares(levels)
-    residual = _squares(v - (levels @ rotation(d) if rotated else levels))
+    codes = np.empty(v.shape, np.int8)
+    squares = np.empty((3, len(v)))
+    # Some rounds at a time, so that what is computed of them stays in the cache.
+    step = groups * max(1, _SLICE // groups)
+    row_scale = np.tile(scale, step // groups)[:, None]
+    for start in range(0, len(v), step):
+        rows = slice(start, start + step)
+        levels = turned[rows] / row_scale[: len(v) - start]
+        np.rint(levels, out=levels)
+        codes[rows] = levels
+        levels *= row_scale[: len(v) - start]
+        squares[1, rows] = _squares(levels)
+        squares[0, rows] = _squares(v[rows] - (levels @ rotation(d) if rotated else levels))
+        squares[2, rows] = _squares(v[rows])
     up = 1 + (d + 8) * 2.0**-22  # what the float32 products above may have lost
-    bounds = _group_maxima(np.sqrt([residual, length, square]) * up)
-    return Codes(center, rotated, codes, scale, bounds, square.astype(np.float32))
+    largest = np.sqrt(squares.reshape(3, GROUP, groups).max(axis=1)) * up
+    bounds = np.nextafter(largest.astype(np.float32), np.float32(np.inf))
+    return Codes(center, rotated, codes[:n], scale, bounds, squares[2, :n].astype(np.float32))
 
 
 @lru_cache(maxsize=4)
@@ -100,24 +108,20 @@ def rotation(d: int) -> Floats:
 
 def _squares(rows: Floats) -> NDArray[np.float64]:
     # float64: float32 squares of small components would underflow.
-    squares: NDArray[np.float64] = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
+    wide = rows.astype(np.float64)
+    squares: NDArray[np.float64] = np.einsum("ij,ij->i", wide, wide)
     return squares
 
 
-def _group_maxima(values: NDArray[Any]) -> Floats:
-    """(m, n) values not below 0 -> (m, G), rounded up to float32."""
-    m, n = values.shape
-    padded = np.zeros((m, group_count(n) * GROUP), values.dtype)
-    padded[:, :n] = values
-    maxima: NDArray[Any] = padded.reshape(m, GROUP, -1).max(axis=1)
-    return maxima if maxima.dtype == np.float32 else np.nextafter(maxima.astype(np.float32), np.float32(np.inf))
-
-
-def _has_outliers(largest: Floats, square: NDArray[np.float64], d: int) -> bool:
-    alive = square > 0
+def _has_outliers(v: Floats) -> bool:
+    """Whether single components dwarf the others, judged by a sample of rows."""
+    n, d = v.shape
+    sample = np.abs(v[:: -(-n // _SLICE)].astype(np.float64))
+    norms = np.sqrt(np.square(sample).sum(axis=1))
+    alive = norms > 0
     if d < 32 or not alive.any():
         return False
-    return bool(np.mean(largest[alive] / np.sqrt(square[alive])) * np.sqrt(d) > _OUTLIER)
+    return bool(np.mean(sample.max(axis=1)[alive] / norms[alive]) * np.sqrt(d) > _OUTLIER)
 
 
 class Block:

@@ -3,8 +3,8 @@
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -13,37 +13,39 @@ T = TypeVar("T")
 class Workers:
     """Runs tasks on the calling thread and on helpers, at most `limit` threads at a time over all callers.
 
-    A caller always works itself, so nobody waits for a helper to be free. Helpers join only while fewer than
-    `limit` threads are at work, and leave after their task as soon as others have come.
+    A caller waits for a place of its own, and takes helpers only for places nobody wants. Helpers leave after their
+    task as soon as a caller waits.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = max(1, limit)
-        self._running = 0
+        self._places = threading.Semaphore(self.limit)
+        self._waiting = 0
         self._lock = threading.Lock()
+        self._here = threading.local()  # whether this thread has a place
         self._pool: ThreadPoolExecutor | None = None
 
     def run(self, task: Callable[[T], None], items: Sequence[T]) -> None:
         """Call `task` once for each item, in any order; the first exception is raised when all have stopped."""
-        with self._lock:
-            self._running += 1
-        try:
+        if getattr(self._here, "placed", False):  # a task that shares out work of its own
+            for item in items:
+                task(item)
+            return
+        self._wait_for_a_place()
+        with self._placed():
             if self.limit == 1 or len(items) < 2:
                 for item in items:
                     task(item)
             else:
                 self._share(task, items)
-        finally:
-            with self._lock:
-                self._running -= 1
 
     def _share(self, task: Callable[[T], None], items: Sequence[T]) -> None:
         left = iter(items)
         lock = threading.Lock()
         failed = threading.Event()
 
-        def work(must_finish: bool) -> None:
-            while not failed.is_set() and (must_finish or self._running <= self.limit):
+        def work(*, helper: bool) -> None:
+            while not failed.is_set() and not (helper and self._waiting):
                 with lock:
                     item = next(left, left)
                 if item is left:
@@ -55,43 +57,55 @@ class Workers:
                     raise
 
         def help_out() -> None:
-            try:
-                work(must_finish=False)
-            finally:
-                with self._lock:
-                    self._running -= 1
+            with self._placed():
+                work(helper=True)
 
         helpers = self._invite(help_out, len(items) - 1)
         try:
-            work(must_finish=True)
+            work(helper=False)
         except BaseException:
             failed.set()
             raise
         finally:
             for helper in helpers:
-                if helper.cancel():  # it never started, so it never counted itself out
-                    with self._lock:
-                        self._running -= 1
-            for helper in helpers:
-                if not helper.cancelled():
-                    helper.exception()
-        for helper in helpers:
-            if not helper.cancelled():
-                helper.result()
+                if helper.cancel():  # it never started, so it never left its place
+                    self._places.release()
+            started = [helper for helper in helpers if not helper.cancelled()]
+            wait(started)
+        for helper in started:
+            helper.result()
+
+    def _wait_for_a_place(self) -> None:
+        if self._places.acquire(blocking=False):
+            return
+        with self._lock:
+            self._waiting += 1
+        try:
+            self._places.acquire()
+        finally:
+            with self._lock:
+                self._waiting -= 1
+
+    @contextlib.contextmanager
+    def _placed(self) -> Iterator[None]:
+        self._here.placed = True
+        try:
+            yield
+        finally:
+            self._here.placed = False
+            self._places.release()
 
     def _invite(self, work: Callable[[], None], most: int) -> list[Future[None]]:
-        with self._lock:
-            count = min(self.limit - self._running, most)
-            if count <= 0:
-                return []
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(self.limit, thread_name_prefix="theodolite")
-            helpers: list[Future[None]] = []
-            # While the interpreter shuts down nothing can be submitted: the caller works alone.
-            with contextlib.suppress(RuntimeError):
-                helpers += [self._pool.submit(work) for _ in range(count)]
-            self._running += len(helpers)
-            return helpers
+        helpers: list[Future[None]] = []
+        while len(helpers) < most and not self._waiting and self._places.acquire(blocking=False):
+            try:
+                with self._lock:
+                    self._pool = self._pool or ThreadPoolExecutor(self.limit, thread_name_prefix="theodolite")
+                helpers.append(self._pool.submit(work))
+            except RuntimeError:  # the interpreter is shutting down: the caller works alone
+                self._places.release()
+                break
+        return helpers
 
 
 def processors() -> int:

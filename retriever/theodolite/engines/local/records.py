@@ -24,7 +24,9 @@ class Record(NamedTuple):
         parts = self.id.encode(), self.text.encode(), self.metadata.encode()
         lengths = b"%d %d %d " % (len(parts[0]), len(parts[1]), len(parts[2]))
         # Vectors are stored, and hashed, as little-endian: the byte order of every platform numpy has wheels for.
-        return blake2b(b"".join((lengths, *parts, vector.tobytes())), digest_size=16).digest()
+        digest = blake2b(b"".join((lengths, *parts)), digest_size=16)
+        digest.update(vector.data)
+        return digest.digest()
 
     def document(self) -> Document:
         return Document(self.text, decode(self.metadata), self.id)
