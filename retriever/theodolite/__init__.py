@@ -2,8 +2,10 @@
 
 >>> from theodolite import Document, Retriever
 >>> with Retriever.open("kb", embedder="all-MiniLM-L6-v2") as kb:
-...     kb.add([Document("Refunds take five working days.", {"lang": "en"}, id="refunds")])
-...     hits = kb.search("how long do refunds take?", k=5, where={"lang": "en"})
+...     ids = kb.add([Document("Refunds take five working days.", {"lang": "en"}, id="refunds")])
+...     for hit in kb.search("how long do refunds take?", k=5, where={"lang": "en"}):
+...         print(hit.document.id)
+refunds
 """
 
 from theodolite.errors import (

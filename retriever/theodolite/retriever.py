@@ -17,6 +17,7 @@ from theodolite.engines.local import LocalEngine
 from theodolite.errors import ConfigError, DocumentError, InputError
 from theodolite.filters import parse
 from theodolite.intake import DocumentLike, as_document, as_ids, check_lengths, taker
+from theodolite.manifest import check_settings
 from theodolite.protocols import Answer, Embedder, Engine, Request
 from theodolite.types import Document, Hit, Hits, Metric, Norms, Trace, Vectors
 from theodolite.vectors import prepare
@@ -77,9 +78,14 @@ class Retriever:
         """
         if isinstance(location, str) and "://" in location:
             raise ConfigError(f"{location!r}: only folders can be opened in this version", location=location)
+        folder = None if location is None else Path(location)
+        check_settings(metric, norms)
+        if folder is not None and embedder is not None:
+            # Before a model is loaded, which takes seconds.
+            LocalEngine.check(folder, metric=metric, norms=norms)
         found = resolve(embedder)
         engine = LocalEngine.open(
-            None if location is None else Path(location),
+            folder,
             metric=metric,
             norms=norms,
             embedder=None if found is None else str(getattr(found, "name", type(found).__name__)),

@@ -23,22 +23,26 @@ class Column:
     """
 
     def __init__(self, field: str) -> None:
-        self.rows = 0
         self._field = field
         self._codes: NDArray[np.int32] = np.empty(0, np.int32)
         self._values: list[Any] = [MISSING]
         self._code_of: dict[str | None, int] = {None: 0}
 
+    @property
+    def rows(self) -> int:
+        return len(self._codes)
+
     def extend(self, connection: sqlite3.Connection, rows: int) -> None:
-        """Read the rows from `self.rows` up to `rows`."""
-        codes = np.zeros(rows - self.rows, np.int32)
-        for row, text in connection.execute(_select(self._field), (self.rows, rows)):
-            if text is not None and text not in self._code_of:
-                self._code_of[text] = len(self._values)
+        """Read the rows from `self.rows` up to `rows`. Interrupted anywhere, it can be called again."""
+        first = self.rows
+        codes = np.zeros(rows - first, np.int32)
+        for row, text in connection.execute(_select(self._field), (first, rows)):
+            code = self._code_of.get(text)
+            if code is None:
                 self._values.append(self._value(text))
-            codes[row - self.rows] = self._code_of[text]
+                code = self._code_of[text] = len(self._values) - 1
+            codes[row - first] = code
         self._codes = np.concatenate([self._codes, codes])
-        self.rows = rows
 
     def mask(self, test: In, rows: int) -> Mask:
         """Which of the first `rows` rows pass."""

@@ -30,6 +30,7 @@ def commit(
     records: Sequence[Record] = (),
     hashes: Sequence[bytes] = (),
     vectors: Vectors,
+    durable: bool,
 ) -> None:
     """Append rows and end others, within a write transaction that the caller commits.
 
@@ -37,6 +38,7 @@ def commit(
         ended: row and text of documents that cease to be.
         records, hashes: the documents of the new rows,
         vectors: and their vectors, (n, d).
+        durable: whether the frame must survive a power cut.
     """
     dimension = vectors.shape[1]
     path = vectors_path(folder, state.generation)
@@ -44,7 +46,7 @@ def commit(
     if has_orphan(path, state.slots, state.sequence, dimension, size):
         move_orphan_aside(path, folder, state.generation, state.slots, state.sequence, dimension)
     sequence = state.sequence + 1
-    frame, slots = append(path, state.slots, sequence, state.rows, vectors)
+    frame, slots = append(path, state.slots, sequence, state.rows, vectors, durable=durable)
     if ended:
         connection.executemany("INSERT INTO lexical (lexical, rowid, text) VALUES ('delete', ?, ?)", list(ended))
         connection.executemany("DELETE FROM documents WHERE row = ?", [(row,) for row, _ in ended])
@@ -93,14 +95,16 @@ def select(connection: sqlite3.Connection, columns: str, key: str, values: Seque
         )
 
 
-def begin_generation(connection: sqlite3.Connection, folder: Path, state: State, dimension: int) -> None:
+def begin_generation(
+    connection: sqlite3.Connection, folder: Path, state: State, dimension: int, *, durable: bool
+) -> None:
     """End all documents and start an empty vector file, within a write transaction that the caller commits."""
     fresh = State(state.generation + 1, state.sequence, 0, 0, 0)
     connection.execute("INSERT INTO lexical (lexical) VALUES ('delete-all')")
     for table in ("documents", "frames", "tombstones"):
         connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names are ours
     connection.execute("UPDATE state SET generation = ?", (fresh.generation,))
-    commit(connection, folder, fresh, vectors=none(dimension))
+    commit(connection, folder, fresh, vectors=none(dimension), durable=durable)
 
 
 def none(dimension: int) -> Vectors:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from theodolite.engines.local.cache import remove_codes
 from theodolite.engines.local.commit import begin_generation, commit, none, pin, select
 from theodolite.engines.local.files import folder_size, vectors_path
-from theodolite.engines.local.opening import open_store, temporary_folder
+from theodolite.engines.local.opening import TemporaryFolder, check_folder, open_store
 from theodolite.engines.local.points import reach
 from theodolite.engines.local.records import Record, records
 from theodolite.engines.local.snapshot import Snapshot, Stale, View
@@ -38,7 +38,7 @@ _RESTARTS = 1000
 class LocalEngine:
     """The embedded engine (see `protocols.Engine`). Made by `open`."""
 
-    def __init__(self, store: Store, manifest: Manifest, temporary: Any = None) -> None:
+    def __init__(self, store: Store, manifest: Manifest, temporary: TemporaryFolder | None = None) -> None:
         self._store = store
         self._manifest = manifest
         self._temporary = temporary
@@ -64,21 +64,31 @@ class LocalEngine:
         """
         if location is None and read_only:
             raise ConfigError("a collection in memory is new and empty: it cannot be opened read-only")
-        temporary = temporary_folder() if location is None else None
-        folder = Path(temporary.name if temporary else location or ".").expanduser().absolute()
-        store, manifest = open_store(
-            folder,
-            metric=metric,
-            norms=norms,
-            embedder=embedder,
-            read_only=read_only,
-            lock_timeout=lock_timeout,
-            durable=temporary is None,
-        )
+        temporary = TemporaryFolder() if location is None else None
+        folder = temporary.path if temporary else Path(location or ".").expanduser().absolute()
+        try:
+            store, manifest = open_store(
+                folder,
+                metric=metric,
+                norms=norms,
+                embedder=embedder,
+                read_only=read_only,
+                lock_timeout=lock_timeout,
+                durable=temporary is None,
+            )
+        except BaseException:
+            if temporary:
+                temporary.remove()
+            raise
         engine = cls(store, manifest, temporary)
         if store.mode == "rw":
             engine._remove_old_generations()
         return engine
+
+    @staticmethod
+    def check(location: Path, *, metric: Metric | None, norms: Norms) -> None:
+        """Raise what `open` would raise of the folder and the settings; change nothing."""
+        check_folder(location.expanduser().absolute(), metric, norms)
 
     @property
     def space(self) -> Space:
@@ -105,6 +115,7 @@ class LocalEngine:
                 records=rows,
                 hashes=hashes,
                 vectors=chosen,
+                durable=self._store.durable,
             )
         if (state.rows + len(rows)) // BLOCK > state.rows // BLOCK:
             self._read(self._fill_cache)
@@ -135,6 +146,7 @@ class LocalEngine:
                 records=rows,
                 hashes=[record.hash(vector) for record, vector in zip(rows, vectors, strict=True)],
                 vectors=vectors,
+                durable=self._store.durable,
             )
 
     def delete(self, ids: Sequence[str]) -> int:
@@ -142,7 +154,14 @@ class LocalEngine:
             ended = list(select(connection, "row, text", "id", list(dict.fromkeys(ids))))
             if ended:
                 dimension = self._view.current(connection, state).flat.dimension
-                commit(connection, self._store.folder, state, ended=ended, vectors=none(dimension))
+                commit(
+                    connection,
+                    self._store.folder,
+                    state,
+                    ended=ended,
+                    vectors=none(dimension),
+                    durable=self._store.durable,
+                )
         return len(ended)
 
     def clear(self) -> None:
@@ -150,7 +169,7 @@ class LocalEngine:
             if not state.rows:
                 return
             dimension = self._view.current(connection, state).flat.dimension
-            begin_generation(connection, self._store.folder, state, dimension)
+            begin_generation(connection, self._store.folder, state, dimension, durable=self._store.durable)
         reach("generation.committed")
         self._remove_old_generations()
 
@@ -267,11 +286,13 @@ class LocalEngine:
             remove_codes(self._store.folder, generation)
 
 
-def _release(store: Store, view: View, temporary: Any) -> None:
-    store.close()
-    view.drop()  # before the folder goes: Windows does not delete files that are mapped
-    if temporary is not None:
-        temporary.cleanup()
+def _release(store: Store, view: View, temporary: TemporaryFolder | None) -> None:
+    try:
+        store.close()
+    finally:
+        view.drop()  # before the folder goes: Windows does not delete files that are mapped
+        if temporary is not None:
+            temporary.remove()
 
 
 def _page(connection: Connection, snapshot: Snapshot, after: str) -> list[tuple[Document, NDArray[np.float32]]]:

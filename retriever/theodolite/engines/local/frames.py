@@ -39,8 +39,10 @@ def header_slots(dimension: int) -> int:
     return -(-_HEADER_SIZE // (4 * dimension))
 
 
-def append(path: Path, end: int, sequence: int, first_row: int, vectors: Vectors) -> tuple[Frame, int]:
-    """Write a frame at slot `end`, durably. Returns it and the new end. Raises OSError."""
+def append(
+    path: Path, end: int, sequence: int, first_row: int, vectors: Vectors, *, durable: bool
+) -> tuple[Frame, int]:
+    """Write a frame at slot `end`, synced if `durable`. Returns it and the new end. Raises OSError."""
     rows, dimension = vectors.shape
     size = 4 * dimension
     start = end + header_slots(dimension)
@@ -60,7 +62,8 @@ def append(path: Path, end: int, sequence: int, first_row: int, vectors: Vectors
         reach("frame.torn")
         _write_all(file.fileno(), payload[half:])
         reach("frame.written")
-        sync_file(file)
+        if durable:
+            sync_file(file)
     reach("frame.synced")
     return Frame(sequence, first_row, rows, start, crc), start + rows
 

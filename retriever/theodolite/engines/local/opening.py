@@ -1,6 +1,7 @@
 """Opening a folder: what is in it is looked at before anything is touched."""
 
 import os
+import shutil
 import sqlite3
 import struct
 import tempfile
@@ -60,9 +61,24 @@ def open_store(
     return Store(folder, mode=mode, lock_timeout=lock_timeout, durable=durable), manifest
 
 
-def temporary_folder() -> tempfile.TemporaryDirectory[str]:
-    """A private folder for a collection in memory; it goes with the object."""
-    return tempfile.TemporaryDirectory(prefix="theodolite-", ignore_cleanup_errors=True)
+def check_folder(folder: Path, metric: Metric | None, norms: Norms) -> None:
+    """Raises ManifestError, MetricMismatchError, ConfigError or CorruptionError, as `open_store` would."""
+    with translated(folder):
+        if is_collection(folder):
+            check_pinned(_inspect(folder, _mode(folder, read_only=True), 0.0).space, metric, norms)
+
+
+class TemporaryFolder:
+    """A private folder for a collection in memory."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="theodolite-"))
+        self._pid = os.getpid()
+
+    def remove(self) -> None:
+        """Delete it, but not in a forked child: it is the parent's."""
+        if self._pid == os.getpid():
+            shutil.rmtree(self.path, ignore_errors=True)
 
 
 def is_collection(folder: Path) -> bool:

@@ -5,6 +5,7 @@ import sqlite3
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,11 +37,11 @@ class Store:
         self.folder = folder
         self.mode = mode
         self._timeout = lock_timeout
-        self._durable = durable
+        self.durable = durable
         self._idle: list[sqlite3.Connection] = []
-        self._pid = os.getpid()
         self._writing = threading.Lock()
         self._closed = False
+        _stores.add(self)
 
     @contextmanager
     def read(self) -> Iterator[tuple[sqlite3.Connection, State]]:
@@ -57,8 +58,16 @@ class Store:
         """A write transaction: committed on leaving, rolled back if an exception leaves it.
 
         Raises:
+            EngineError: opened read-only.
             LockedError: another writer held the lock for `lock_timeout` seconds.
         """
+        self._check_open()
+        if self.mode != "rw":
+            raise EngineError(
+                f"{self.folder} is opened read-only. Open it without read_only=True to write", folder=str(self.folder)
+            )
+        if self.mode != "rw":
+            raise EngineError(f"{self.folder} is open read-only; open it without read_only=True to write")
         started = time.monotonic()
         if not self._writing.acquire(timeout=self._timeout):
             raise self._locked()
@@ -81,44 +90,47 @@ class Store:
     def close(self) -> None:
         self._closed = True
         with translated(self.folder):
-            while self._idle:
-                connection = self._idle.pop()
-                if self.mode == "rw" and not self._idle:
-                    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-                connection.close()
+            while (connection := self._kept()) is not None:
+                try:
+                    if self.mode == "rw" and not self._idle:
+                        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                finally:
+                    connection.close()
+
+    def forked(self) -> None:
+        """Let go of the parent's connections and lock, in a child that has just been forked."""
+        self._writing = threading.Lock()
+        while (connection := self._kept()) is not None:
+            connection.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise EngineError("the collection is closed; open it again")
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        if self._closed:
-            raise EngineError("the collection is closed; open it again")
-        self._check_fork()
+        self._check_open()
         with translated(self.folder):
-            connection = self._idle.pop() if self._idle else self._connect()
+            connection = self._kept() or self._connect()
             try:
                 yield connection
             except BaseException:
                 connection.close()
                 raise
-            self._keep(connection)
-
-    def _keep(self, connection: sqlite3.Connection) -> None:
-        if self._closed:  # by another thread, meanwhile
-            connection.close()
-        else:
             self._idle.append(connection)
+            if self._closed:  # by another thread, meanwhile
+                self.close()
 
-    def _check_fork(self) -> None:
-        """SQLite's locks do not survive a fork: leave the parent's connections alone, without even closing them."""
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
-            self._inherited = self._idle
-            self._idle = []
-            self._writing = threading.Lock()
+    def _kept(self) -> sqlite3.Connection | None:
+        try:
+            return self._idle.pop()
+        except IndexError:  # there is none, or another thread was quicker
+            return None
 
     def _connect(self) -> sqlite3.Connection:
         connection = connect(self.folder / STORE, self.mode, self._timeout)
         if self.mode == "rw":
-            connection.execute(f"PRAGMA synchronous={'FULL' if self._durable else 'OFF'}")
+            connection.execute(f"PRAGMA synchronous={'FULL' if self.durable else 'OFF'}")
             connection.execute("PRAGMA cache_size=-32768")
             if sys.platform == "darwin":
                 connection.execute("PRAGMA fullfsync=1")
@@ -159,6 +171,20 @@ class Store:
             pid=pid,
             folder=str(self.folder),
         )
+
+
+_stores: weakref.WeakSet[Store] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    # SQLite would take the parent's locks for the child's own, for new connections, too: writes could be lost.
+    # Closed here, while the parent still holds its locks, the connections change nothing in the files.
+    for store in list(_stores):
+        store.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def connect(path: Path, mode: str, timeout: float) -> sqlite3.Connection:
