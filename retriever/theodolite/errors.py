@@ -33,6 +33,10 @@ class TheodoliteError(Exception):
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)
         self.details = details
+        if isinstance(self, ImportError):
+            # ImportError has attributes of these names, which would hide the values.
+            for name in details.keys() & {"name", "path", "msg"}:
+                setattr(self, name, details[name])
 
     def __getattr__(self, name: str) -> Any:
         # Only called when normal lookup fails. `details` may be missing while unpickling.

@@ -67,7 +67,7 @@ def _packed(value: Any, path: str, depth: int) -> Any:
     if type(value) in _PLAIN:
         return value
     if isinstance(value, np.generic):
-        value = value.item()
+        value = _plain_scalar(value, path)
     match value:
         case bool() | None:
             return value
@@ -111,6 +111,18 @@ def _packed_mapping(value: Mapping[Any, Any], path: str, depth: int) -> dict[str
 def _check_depth(path: str, depth: int) -> None:
     if depth > MAX_DEPTH:
         raise DocumentError(f"metadata is nested deeper than {MAX_DEPTH} levels, or holds itself", path=path[:80])
+
+
+def _plain_scalar(value: np.generic, path: str) -> Any:
+    plain = value.item()
+    if not isinstance(value, (np.datetime64, np.timedelta64)) or isinstance(plain, date):
+        return plain
+    # item() gives nanoseconds as a bare number.
+    if isinstance(value, np.datetime64) and not np.isnat(value):
+        micro = value.astype("datetime64[us]")
+        if micro == value and isinstance(moment := micro.item(), datetime):
+            return moment
+    raise DocumentError(f"{path} is {value!r}, which is no datetime to the microsecond", path=path)
 
 
 def _plain_datetime(value: datetime, path: str) -> datetime:

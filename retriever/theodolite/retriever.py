@@ -82,7 +82,7 @@ class Retriever:
         check_settings(metric, norms)
         if folder is not None and embedder is not None:
             # Before a model is loaded, which takes seconds.
-            LocalEngine.check(folder, metric=metric, norms=norms)
+            LocalEngine.check(folder, metric=metric, norms=norms, lock_timeout=lock_timeout)
         found = resolve(embedder)
         engine = LocalEngine.open(
             folder,
@@ -305,6 +305,13 @@ class Retriever:
 
     def _embed(self, batch: list[Document]) -> Any:
         embedder = self._needed()
+        for document in batch:
+            if not isinstance(document.text, str):
+                raise DocumentError(
+                    f"the text of document {document.id!r} is a {type(document.text).__name__}, not a string. "
+                    "Nothing of this batch is stored",
+                    ids=[document.id],
+                )
         empty = [document.id for document in batch if not document.text.strip()]
         if empty:
             raise DocumentError(

@@ -169,21 +169,23 @@ def _settled_norms(space: Space, norms: NDArray[np.float64]) -> Any:
 
 def _as_array(vectors: Any, name: str) -> NDArray[Any]:
     if hasattr(vectors, "detach"):
-        array = _from_torch(vectors)
+        array = _from_torch(vectors, name)
     elif isinstance(vectors, np.ndarray):
         array = vectors
     elif isinstance(vectors, Iterable) and not isinstance(vectors, (str, bytes)):
-        rows = [_from_torch(row) if hasattr(row, "detach") else row for row in vectors]
-        array = _stacked(rows, name)
+        array = _stacked([_from_torch(row, name) if hasattr(row, "detach") else row for row in vectors], name)
     else:
         raise VectorError(f"{name} are a {type(vectors).__name__}; expected an array of shape (n, dimension)")
     return _numeric(array, name)
 
 
-def _from_torch(tensor: Any) -> NDArray[Any]:
-    # float() first: numpy has no bfloat16. Torch itself is never imported here.
-    tensor = tensor.detach().cpu()
-    converted: NDArray[Any] = (tensor.float() if tensor.dtype.is_floating_point else tensor).numpy()
+def _from_torch(tensor: Any, name: str) -> NDArray[Any]:
+    # Torch itself is never imported here. numpy has no bfloat16, but float32 holds all its values.
+    try:
+        tensor = tensor.detach().cpu()
+        converted: NDArray[Any] = (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
+    except (TypeError, RuntimeError) as error:  # sparse, quantised or without data
+        raise VectorError(f"{name} cannot be read from a tensor: {error}") from error
     return converted
 
 
@@ -191,13 +193,25 @@ def _stacked(rows: list[Any], name: str) -> NDArray[Any]:
     try:
         return np.asarray(rows) if rows else np.zeros((0, 0))
     except (ValueError, TypeError) as error:
-        lengths = [len(row) if hasattr(row, "__len__") else -1 for row in rows]
-        odd = next((i for i, length in enumerate(lengths) if length != lengths[0]), 0)
+        shapes = [_shape(row) for row in rows]
+        odd = next((i for i, shape in enumerate(shapes) if len(shape) != 1 or shape != shapes[0]), 0)
         raise VectorError(
-            f"{name} are ragged: row 0 has {lengths[0]} values, row {odd} has {lengths[odd]}. "
+            f"{name} are ragged: {_counted(0, shapes)}, {_counted(odd, shapes)}. "
             "Was another embedding model used for some of them?",
             rows=[odd],
         ) from error
+
+
+def _shape(row: Any) -> tuple[int, ...]:
+    try:
+        return np.shape(row)
+    except (ValueError, TypeError):
+        return (-1, -1)
+
+
+def _counted(row: int, shapes: list[tuple[int, ...]]) -> str:
+    shape = shapes[row]
+    return f"row {row} has {shape[0]} values" if len(shape) == 1 else f"row {row} is not a list of numbers"
 
 
 def _numeric(array: NDArray[Any], name: str) -> NDArray[Any]:

@@ -548,7 +548,7 @@ class ReadersThrown(DictEngine):
         if not self._lock.acquire(blocking=False):
             raise AssertionError("dictionary changed size during iteration")
         try:
-            time.sleep(0.0001)
+            time.sleep(0.005)  # long enough to be met
             return super()._eligible(stored, where)
         finally:
             self._lock.release()

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import threading
 from pathlib import Path
 
 from theodolite.engines.local.files import codes_folder
@@ -49,7 +50,7 @@ class CodeCache:
 
     def _save(self, path: Path, codes: Codes, start: int) -> None:
         # Written aside and renamed: whoever reads it meanwhile, in whatever process, sees all of it or none.
-        aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        aside = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
         try:
             self._folder.mkdir(exist_ok=True)
             save_codes(aside, codes, start, self._owner)

@@ -10,8 +10,9 @@ from typing import Any, assert_never
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.engines.local.records import stored
 from theodolite.filters import MISSING, And, Filter, In, holds, lookup
-from theodolite.metadata import decode, stored_key
+from theodolite.metadata import stored_key
 from theodolite.types import Mask
 
 
@@ -50,7 +51,7 @@ class Column:
         return passes[self._codes[:rows]]
 
     def _value(self, text: str) -> Any:
-        return decode(text) if _is_plain(self._field) else lookup(decode(text), self._field)
+        return stored(text) if _is_plain(self._field) else lookup(stored(text), self._field)
 
 
 def evaluate(tree: Filter, columns: dict[str, Column], rows: int) -> Mask:

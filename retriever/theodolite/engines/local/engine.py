@@ -3,6 +3,7 @@
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace as changed
 from functools import partial
 from pathlib import Path
 from sqlite3 import Connection
@@ -16,7 +17,7 @@ from theodolite.engines.local.commit import begin_generation, commit, none, pin,
 from theodolite.engines.local.files import folder_size, vectors_path
 from theodolite.engines.local.opening import TemporaryFolder, check_folder, open_store
 from theodolite.engines.local.points import reach
-from theodolite.engines.local.records import Record, records
+from theodolite.engines.local.records import Record, records, stored
 from theodolite.engines.local.snapshot import Snapshot, Stale, View
 from theodolite.engines.local.store import Store
 from theodolite.engines.local.verify import verify
@@ -24,8 +25,8 @@ from theodolite.errors import ConfigError, CorruptionError, DocumentError
 from theodolite.filters import Filter, matches
 from theodolite.indexes.blocks import BLOCK
 from theodolite.indexes.flat import Found
-from theodolite.manifest import Manifest
-from theodolite.metadata import decode, encode
+from theodolite.manifest import Manifest, check_pinned
+from theodolite.metadata import encode
 from theodolite.protocols import Answer, Request
 from theodolite.types import Document, Metric, Norms, Space, Trace, Vectors
 
@@ -38,9 +39,12 @@ _RESTARTS = 1000
 class LocalEngine:
     """The embedded engine (see `protocols.Engine`). Made by `open`."""
 
-    def __init__(self, store: Store, manifest: Manifest, temporary: TemporaryFolder | None = None) -> None:
+    def __init__(
+        self, store: Store, manifest: Manifest, temporary: TemporaryFolder | None = None, norms: Norms = "auto"
+    ) -> None:
         self._store = store
         self._manifest = manifest
+        self._norms: Norms = norms  # asked for by whoever opened it; counts until the first batch has settled them
         self._temporary = temporary
         self._view = View(store, cache=temporary is None)
         # An engine that is dropped without close() leaves no connections and no temporary folder behind.
@@ -80,21 +84,24 @@ class LocalEngine:
             if temporary:
                 temporary.remove()
             raise
-        engine = cls(store, manifest, temporary)
+        engine = cls(store, manifest, temporary, norms)
         if store.mode == "rw":
             engine._remove_old_generations()
         return engine
 
     @staticmethod
-    def check(location: Path, *, metric: Metric | None, norms: Norms) -> None:
+    def check(location: Path, *, metric: Metric | None, norms: Norms, lock_timeout: float = 5.0) -> None:
         """Raise what `open` would raise of the folder and the settings; change nothing."""
-        check_folder(location.expanduser().absolute(), metric, norms)
+        check_folder(location.expanduser().absolute(), metric, norms, lock_timeout)
 
     @property
     def space(self) -> Space:
         if self._manifest.space.dimension is None:
-            self._manifest = self._read(lambda connection, snapshot: snapshot.manifest)
-        return self._manifest.space
+            manifest = self._read(lambda connection, snapshot: snapshot.manifest)
+            check_pinned(manifest.space, None, self._norms)
+            self._manifest = manifest
+        space = self._manifest.space
+        return changed(space, norms=self._norms) if space.norms == "auto" else space
 
     def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
         rows, kept = records(documents)
@@ -136,8 +143,12 @@ class LocalEngine:
             vectors = Vectors(snapshot.vectors.take(np.array([found[name][0] for name in changes], np.int64)))
             rows = []
             for name, change in changes.items():
+                if not isinstance(change, Mapping):
+                    raise DocumentError(
+                        f"metadata is a {type(change).__name__}, not a mapping of names to values. Nothing was updated"
+                    )
                 _, _, text, old = found[name]
-                rows.append(Record(name, text, encode(change if replace else {**decode(old), **change})))
+                rows.append(Record(name, text, encode(change if replace else {**stored(old), **change})))
             commit(
                 connection,
                 self._store.folder,

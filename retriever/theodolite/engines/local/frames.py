@@ -138,18 +138,31 @@ def move_orphan_aside(path: Path, folder: Path, generation: int, end: int, seque
                 raise
 
 
+def first_dimension(path: Path) -> int | None:
+    """The dimension in the header of a file's first frame, if there is one."""
+    found = _header_at(path, 0) if path.exists() else None
+    return found[3] if found else None
+
+
 def _read_header(path: Path, slot: int, dimension: int) -> Frame | None:
     """The frame whose header is at `slot`, if one is."""
-    with path.open("rb") as file:
-        file.seek(slot * 4 * dimension)
-        raw = file.read(_HEADER.size + _CRC.size)
-    if len(raw) < _HEADER.size + _CRC.size:
+    found = _header_at(path, slot * 4 * dimension)
+    if found is None or found[3] != dimension:
         return None
-    head = raw[: _HEADER.size]
-    magic, sequence, first_row, rows, dims, crc = _HEADER.unpack(head)
-    if magic != _MAGIC or dims != dimension or zlib.crc32(head) != _CRC.unpack(raw[_HEADER.size :])[0]:
-        return None
+    sequence, first_row, rows, _, crc = found
     return Frame(sequence, first_row, rows, slot + header_slots(dimension), crc)
+
+
+def _header_at(path: Path, offset: int) -> tuple[int, int, int, int, int] | None:
+    """Sequence, first row, rows, dimension and the vectors' CRC from a header, if a sound one is there."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        raw = file.read(_HEADER.size + _CRC.size)
+    head = raw[: _HEADER.size]
+    if len(raw) < _HEADER.size + _CRC.size or zlib.crc32(head) != _CRC.unpack(raw[_HEADER.size :])[0]:
+        return None
+    magic, sequence, first_row, rows, dimension, crc = _HEADER.unpack(head)
+    return (sequence, first_row, rows, dimension, crc) if magic == _MAGIC else None
 
 
 def check_frame(path: Path, frame: Frame, dimension: int) -> None:

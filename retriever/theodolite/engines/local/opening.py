@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from theodolite.engines.local.files import STORE, vectors_path
-from theodolite.engines.local.frames import Frame, check_frame, has_orphan, surplus
+from theodolite.engines.local.frames import Frame, check_frame, first_dimension, has_orphan, surplus
 from theodolite.engines.local.schema import APPLICATION_ID
 from theodolite.engines.local.store import (
     Store,
@@ -19,7 +19,7 @@ from theodolite.engines.local.store import (
     translated,
     use_wal,
 )
-from theodolite.errors import EngineError, LockedError, ManifestError, TheodoliteError
+from theodolite.errors import CorruptionError, EngineError, LockedError, ManifestError, TheodoliteError
 from theodolite.manifest import FORMAT, Manifest, check_pinned, new_manifest
 from theodolite.types import Metric, Norms
 
@@ -61,11 +61,11 @@ def open_store(
     return Store(folder, mode=mode, lock_timeout=lock_timeout, durable=durable), manifest
 
 
-def check_folder(folder: Path, metric: Metric | None, norms: Norms) -> None:
+def check_folder(folder: Path, metric: Metric | None, norms: Norms, timeout: float) -> None:
     """Raises ManifestError, MetricMismatchError, ConfigError or CorruptionError, as `open_store` would."""
     with translated(folder):
         if is_collection(folder):
-            check_pinned(_inspect(folder, _mode(folder, read_only=True), 0.0).space, metric, norms)
+            check_pinned(_inspect(folder, _mode(folder, read_only=True), timeout).space, metric, norms)
 
 
 class TemporaryFolder:
@@ -184,12 +184,16 @@ def _look(folder: Path, mode: str, timeout: float) -> Manifest:
     try:
         connection.execute("BEGIN")
         manifest, state = read_manifest(connection), read_state(connection)
-        dimension = manifest.space.dimension
-        if dimension is not None and state.sequence:
-            path = vectors_path(folder, state.generation)
+        path = vectors_path(folder, state.generation)
+        # A database that has lost all its commits knows of no dimension, but the frames do.
+        dimension = manifest.space.dimension or first_dimension(path)
+        if dimension is not None:
             surplus(path, state.slots, dimension)
             has_orphan(path, state.slots, state.sequence, dimension, sizes.get(path, 0))
+        if state.sequence:
             last = connection.execute("SELECT * FROM frames WHERE sequence = ?", (state.sequence,)).fetchone()
+            if last is None or dimension is None:
+                raise CorruptionError(f"{folder}: the change log lacks commit {state.sequence}; restore the folder")
             check_frame(path, Frame(*last), dimension)
         connection.execute("ROLLBACK")
         return manifest

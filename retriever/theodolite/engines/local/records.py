@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.errors import DocumentError
+from theodolite.errors import CorruptionError, DocumentError
 from theodolite.metadata import decode, encode
 from theodolite.types import Document
 
@@ -29,7 +29,17 @@ class Record(NamedTuple):
         return digest.digest()
 
     def document(self) -> Document:
-        return Document(self.text, decode(self.metadata), self.id)
+        return Document(self.text, stored(self.metadata), self.id)
+
+
+def stored(metadata: str) -> Any:
+    """Metadata, or one value of it, as the database holds it. Raises CorruptionError."""
+    try:
+        return decode(metadata)
+    except (ValueError, TypeError) as error:
+        raise CorruptionError(
+            f"stored metadata is damaged ({error}): {metadata!r:.80}. Restore the folder from a copy"
+        ) from error
 
 
 def records(documents: Sequence[Document]) -> tuple[list[Record], list[int]]:
@@ -38,15 +48,18 @@ def records(documents: Sequence[Document]) -> tuple[list[Record], list[int]]:
     Raises:
         DocumentError: naming the first document that cannot be stored.
     """
+    for index, document in enumerate(documents):
+        if not isinstance(document.id, str):
+            raise _refusal(document, index, f"the id is a {type(document.id).__name__}, not a string")
     last = {document.id: index for index, document in enumerate(documents)}
     kept = sorted(last.values())
     return [_record(documents[index], index) for index in kept], kept
 
 
 def _record(document: Document, index: int) -> Record:
+    if not isinstance(document.text, str):
+        raise _refusal(document, index, f"the text is a {type(document.text).__name__}, not a string")
     for name, value in (("id", document.id), ("text", document.text)):
-        if not isinstance(value, str):
-            raise _refusal(document, index, f"the {name} is a {type(value).__name__}, not a string")
         if not value.isascii():
             try:
                 value.encode()

@@ -12,6 +12,7 @@ from theodolite.engines.local.columns import Column, evaluate, fields
 from theodolite.engines.local.files import vectors_path
 from theodolite.engines.local.frames import MappedVectors
 from theodolite.engines.local.store import State, Store, read_manifest
+from theodolite.errors import CorruptionError
 from theodolite.filters import Filter
 from theodolite.indexes.flat import CodesFor, FlatIndex
 from theodolite.manifest import Manifest
@@ -92,8 +93,8 @@ class View:
             for name in fields(tree):
                 column = snapshot.columns.setdefault(name, Column(name))
                 if column.rows < snapshot.state.rows:
-                    column.extend(connection, snapshot.state.rows)
                     self._columns_at = max(self._columns_at, snapshot.state.sequence)
+                    column.extend(connection, snapshot.state.rows)
             # A column read in a later transaction lacks rows that have died since; do not mix the two.
             if self._columns_at > snapshot.state.sequence:
                 raise Stale
@@ -140,14 +141,21 @@ class View:
             (since,),
         ).fetchall()
         dead = connection.execute("SELECT row FROM tombstones WHERE sequence > ?", (since,)).fetchall()
-        live = np.concatenate([held.live, np.ones(state.rows - held.state.rows, np.bool_)])
-        if dead:
-            live[np.array(dead, np.int64)[:, 0]] = False
         frames, vectors = held.frames, held.vectors
+        try:
+            live = np.concatenate([held.live, np.ones(state.rows - held.state.rows, np.bool_)])
+            if dead:
+                live[np.array(dead, np.int64)[:, 0]] = False
+            if new:
+                frames = np.concatenate([frames, np.array(new, np.int64)])
+        except (ValueError, TypeError, IndexError, OverflowError) as error:
+            raise CorruptionError(f"{self._store.folder}: the change log is damaged ({error})") from error
         if new:
-            frames = np.concatenate([frames, np.array(new, np.int64)])
             path = vectors_path(self._store.folder, state.generation)
-            if not path.exists():  # another process has begun a new generation since
-                raise Stale
-            vectors = MappedVectors(path, held.flat.dimension, frames, state.slots)
+            try:
+                vectors = MappedVectors(path, held.flat.dimension, frames, state.slots)
+            except (CorruptionError, OSError):
+                if path.exists():
+                    raise
+                raise Stale from None  # another process has begun a new generation since
         return replace(held, state=state, live=live, frames=frames, vectors=vectors)

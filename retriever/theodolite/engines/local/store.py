@@ -1,6 +1,7 @@
 """store.sqlite: connections, transactions, the write lock."""
 
 import os
+import re
 import sqlite3
 import sys
 import threading
@@ -16,7 +17,7 @@ from theodolite.engines.local.files import STORE, WRITER, sync_folder
 from theodolite.engines.local.points import reach
 from theodolite.engines.local.schema import APPLICATION_ID, STATE, TABLES
 from theodolite.errors import CorruptionError, EngineError, LockedError, ManifestError
-from theodolite.manifest import FORMAT, Manifest
+from theodolite.manifest import FORMAT, METRICS, NORMS, Manifest
 
 
 class State(NamedTuple):
@@ -66,8 +67,6 @@ class Store:
             raise EngineError(
                 f"{self.folder} is opened read-only. Open it without read_only=True to write", folder=str(self.folder)
             )
-        if self.mode != "rw":
-            raise EngineError(f"{self.folder} is open read-only; open it without read_only=True to write")
         started = time.monotonic()
         if not self._writing.acquire(timeout=self._timeout):
             raise self._locked()
@@ -204,8 +203,8 @@ def connect(path: Path, mode: str, timeout: float) -> sqlite3.Connection:
 
 def read_state(connection: sqlite3.Connection) -> State:
     row = connection.execute(STATE).fetchone()
-    if row is None:
-        raise CorruptionError("the database has lost its state row; restore the folder from a copy")
+    if row is None or any(type(value) is not int for value in row):
+        raise CorruptionError(f"the database's state is damaged ({row}); restore the folder from a copy")
     return State(*row)
 
 
@@ -213,7 +212,12 @@ def read_manifest(connection: sqlite3.Connection) -> Manifest:
     row = connection.execute("SELECT value FROM manifest").fetchone()
     if row is None:
         raise ManifestError("the database has lost its manifest; restore the folder from a copy")
-    return Manifest.from_json(row[0])
+    manifest = Manifest.from_json(row[0])
+    space = manifest.space
+    known = space.metric in METRICS and space.norms in NORMS and type(space.dimension) in (int, type(None))
+    if not known or not re.fullmatch("[0-9a-f]{32}", manifest.uid):
+        raise ManifestError(f"the collection's manifest is damaged: {row[0]}; restore the folder from a copy")
+    return manifest
 
 
 def create(folder: Path, manifest: Manifest, timeout: float) -> None:
@@ -257,6 +261,14 @@ def use_wal(folder: Path, timeout: float) -> None:
             connection.close()
 
 
+# What sqlite3 says, without a code of its own, where stored bytes have changed.
+_SIGNS_OF_DAMAGE = ("Could not decode", "malformed JSON", "no such column", "no such table")
+
+
+def _damaged(folder: Path, error: Exception) -> CorruptionError:
+    return CorruptionError(f"{folder / STORE} is damaged ({error}). Restore the folder from a copy", folder=str(folder))
+
+
 def _is_busy(error: sqlite3.Error) -> bool:
     return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
@@ -268,15 +280,15 @@ def translated(folder: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise CorruptionError(
-                f"{folder / STORE} is damaged ({error}). Restore the folder from a copy", folder=str(folder)
-            ) from error
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or str(error).startswith(_SIGNS_OF_DAMAGE):
+            raise _damaged(folder, error) from error
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise LockedError(f"{folder}: the database is locked by another process; try again") from error
         raise EngineError(
             f"{folder}: the database says: {error}. What was committed before is intact", folder=str(folder)
         ) from error
+    except UnicodeDecodeError as error:  # of a value that sqlite3 has read
+        raise _damaged(folder, error) from error
     except OSError as error:
         raise EngineError(
             f"{folder}: {error.strerror or error}. What was committed before is intact", folder=str(folder)

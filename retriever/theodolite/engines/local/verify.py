@@ -9,7 +9,7 @@ import numpy as np
 from theodolite.engines.local.files import vectors_path
 from theodolite.engines.local.frames import Frame, check_frame
 from theodolite.engines.local.records import Record
-from theodolite.engines.local.snapshot import Snapshot
+from theodolite.engines.local.snapshot import Snapshot, Stale
 from theodolite.errors import CorruptionError
 
 _CHUNK = 4096
@@ -20,11 +20,17 @@ def verify(connection: sqlite3.Connection, snapshot: Snapshot, folder: Path) -> 
 
     Raises:
         CorruptionError: naming what does not agree, how many, and the first.
+        Stale: the vector file is gone; another process may have begun a new generation.
     """
+    if snapshot.state.sequence and not vectors_path(folder, snapshot.state.generation).exists():
+        raise Stale
     problems = [text for (text,) in connection.execute("PRAGMA integrity_check(3)") if text != "ok"]
     if problems:
         raise CorruptionError(f"{folder}: the database is damaged: {problems[0]}", problems=problems)
-    _check_frames(connection, snapshot, folder)
+    try:
+        _check_frames(connection, snapshot, folder)
+    except FileNotFoundError:
+        raise Stale from None
     _check_rows(connection, snapshot, folder)
     _check_lexical(connection, folder)
 
