@@ -650,10 +650,18 @@ def lose_the_vectors(engine: DictEngine) -> None:
     engine._stored = {n: (t, m, np.nextafter(v, np.float32(9))) for n, (t, m, v) in engine._stored.items()}
 
 
+THREADED = {"test_answers_never_mix_two_commits", "test_several_threads_may_write"}
+
+
 @pytest.mark.parametrize(("broken", "test"), BROKEN)
 def test_a_broken_engine_fails(broken: Callable[[Space], Any], test: str) -> None:
-    with pytest.raises(AssertionError):
-        getattr(Contract(broken), test)()
+    # A race between threads may be won: what only threads can show is tried again.
+    for _ in range(20 if test in THREADED else 1):
+        try:
+            getattr(Contract(broken), test)()
+        except AssertionError:
+            return
+    pytest.fail(f"{test} passes {broken}")
 
 
 def test_reopening_is_tried_if_it_can_be() -> None:

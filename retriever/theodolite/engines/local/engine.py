@@ -291,7 +291,7 @@ class LocalEngine:
             path = vectors_path(self._store.folder, generation)
             if path.exists():
                 try:
-                    path.unlink()
+                    path.unlink(missing_ok=True)  # another process may do the same
                 except PermissionError:  # Windows: a reader has it open; the next opening tries again
                     continue
             remove_codes(self._store.folder, generation)

@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import struct
 import tempfile
+import time
 from pathlib import Path
 
 from theodolite.engines.local.files import STORE, vectors_path
@@ -156,14 +157,17 @@ def _inspect(folder: Path, mode: str, timeout: float) -> Manifest:
     reads would leave an empty log behind where there is none. So without a log the file is read as it stands, and
     again if somebody has written meanwhile.
     """
+    failed_at = None
     for _ in range(_TRIES):
         before = _signature(folder)
         quiet = mode == "immutable" or not before[0]
         try:
             return _look(folder, "immutable" if quiet else "ro", timeout)
-        except (TheodoliteError, sqlite3.DatabaseError):
-            if _signature(folder) == before:
+        except (TheodoliteError, sqlite3.DatabaseError, FileNotFoundError):
+            time.sleep(0.01)  # file times tick coarsely: what was written just before `before` may have its time
+            if before == failed_at == _signature(folder):
                 raise
+            failed_at = before
     raise LockedError(f"{folder}: others write without a pause; try again", folder=str(folder))
 
 
@@ -171,9 +175,12 @@ def _signature(folder: Path) -> tuple[int, ...]:
     """Changes when another process commits: sizes and times of the log and the database."""
     found: list[int] = []
     for name in (f"{STORE}-wal", STORE):
-        path = folder / name
-        stat = path.stat() if path.exists() else None
-        found += (stat.st_size, stat.st_mtime_ns) if stat else (0, 0)
+        try:
+            stat = (folder / name).stat()
+        except FileNotFoundError:
+            found += (0, 0)
+        else:
+            found += (stat.st_size, stat.st_mtime_ns)
     return tuple(found)
 
 
