@@ -1,5 +1,6 @@
 """The filter language: what parses, what is refused, what equals what."""
 
+import time
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta, timezone
 from types import MappingProxyType
@@ -64,6 +65,23 @@ def test_numpy_scalars_are_plain_values() -> None:
     assert tree.values == (1, 0.5, True, "x")
     assert passes({"a": np.bool_(True)}, {"a": True})
     assert not passes({"a": np.int64(1)}, {"a": True})
+
+
+@pytest.mark.parametrize("moment", ["2025-03-01T12:00:00.000000000", "2025-03-01T12:00:00.000000"])
+def test_times_of_numpy_are_times(moment: str) -> None:
+    """Also in nanoseconds, as pandas has them: `item()` would give a bare number there."""
+    tree = parse({"f": np.datetime64(moment)})
+    assert matches(tree, {"f": "2025-03-01T12:00Z"})
+    assert matches(tree, {"f": NOON})
+    assert not matches(tree, {"f": int(np.datetime64(moment).astype(int))})
+
+
+@pytest.mark.parametrize("value", [np.datetime64("NaT"), np.timedelta64(5, "ns"), np.timedelta64("NaT")], ids=repr)
+def test_missing_times_and_spans_of_numpy_are_refused(value: Any) -> None:
+    """NaT must not become None, which matches every document without the field."""
+    for where in ({"f": value}, {"f": [1, value]}, {"f": {"$eq": value}}):
+        with pytest.raises(FilterError):
+            parse(where)
 
 
 def test_a_filter_is_not_changed_by_what_happens_to_its_values() -> None:
@@ -309,6 +327,21 @@ def test_instants_are_microseconds_since_1970(value: datetime) -> None:
     assert instant(value) == expected
     assert instant(value.isoformat()) == expected
     assert instant(value.isoformat(" ")) == expected
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="needs tzset")
+def test_naive_is_utc_wherever_the_machine_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    naive = datetime(2025, 3, 1, 12)  # noqa: DTZ001 - on purpose
+    try:
+        with monkeypatch.context() as patch:
+            patch.setenv("TZ", "FAR+11")
+            time.tzset()
+            assert naive.astimezone(UTC) != NOON, "the zone has not changed"
+            for value in (naive, naive.isoformat(), NOON, NOON.isoformat()):
+                assert instant(value) == 1_740_830_400_000_000
+            assert instant(naive.date()) == instant("2025-03-01") == 1_740_787_200_000_000
+    finally:
+        time.tzset()
 
 
 @relaxed

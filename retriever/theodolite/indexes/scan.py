@@ -45,10 +45,11 @@ class Scan:
         self.group_start = np.concatenate([[0], np.cumsum(groups)]).astype(np.int64)
         self.groups = int(self.group_start[-1])
         self.group_block = np.repeat(np.arange(len(blocks)), groups)
-        self.scale: Floats = np.concatenate([np.empty(0, np.float32), *(block.scale for block in blocks)])
+        self.scale: Doubles = np.concatenate([np.empty(0), *(block.scale for block in blocks)])
         # (4, groups): the largest residual, code length, norm and squared norm of each group's rows.
         norms = np.concatenate([np.zeros((3, 0)), *(block.bounds for block in blocks)], axis=1, dtype=np.float64)
         self.bounds: Doubles = np.vstack([norms, np.square(norms[2:])])
+        self.largest_bounds: Doubles = self.bounds.max(axis=1, initial=0.0)
         self.centers: Doubles = np.zeros((len(blocks), dimension))
         for center, block in zip(self.centers, blocks, strict=True):
             center[:] = block.center
@@ -64,12 +65,13 @@ class Scan:
     def run(self, queries: Floats, mask: Mask | None) -> "Scanned":
         """Scan all blocks with an eligible row for `queries`, (m, d)."""
         coded = QueryCodes(self, queries)
-        m = len(queries)
-        room = self._room(m)
-        tops = np.full((m, self.groups), self.least, self.dtype)
+        room = self._room(len(queries))
+        if mask is not None:
+            room.tops.fill(self.least)  # for blocks that are passed over
 
         def one(number: int) -> None:
-            block = self.blocks[number]
+            block, codes = self.blocks[number], coded.codes[number % len(coded.codes)]
+            tile, out, rounds, top = room.places[number]
             hidden = None
             if mask is not None:
                 allowed = mask[block.start : block.stop]
@@ -77,27 +79,30 @@ class Scan:
                 if not eligible:
                     return
                 hidden = ~allowed if eligible < block.size else None
-            tile = room.tiles[number]
-            codes = coded.codes[number % len(coded.codes)]
-            if room.outs[number] is not None:
-                numkong.dots_packed(codes, block.packed, out=room.outs[number])
+            if out is not None:
+                numkong.dots_packed(codes, block.packed, out=out)
             else:
                 products = np.asarray(numkong.dots_packed(codes, block.packed))
-                tile[:, block.size :] = self.least
-                if self.metric == "l2":
-                    # In numpy int32 × float32 would be float64; int32 above 2^24 rounds, which the slack covers.
-                    live = np.multiply(products, coded.inner[number], dtype=np.float32, casting="unsafe")
-                    live *= np.tile(block.scale, GROUP)[: block.size]
-                    np.subtract(live, block.square, out=tile[:, : block.size])
-                else:
-                    tile[:, : block.size] = products
+                self._fill(tile, products, block, coded, number)
             if hidden is not None:
                 np.copyto(tile[:, : block.size], self.least, where=hidden)
-            top = tops[:, self.group_start[number] : self.group_start[number + 1]]
-            np.maximum.reduce(tile.reshape(m, GROUP, block.groups), axis=1, out=top)
+            np.maximum.reduce(rounds, axis=1, out=top)
 
         self._pool.run(one, range(len(self.blocks)))
-        return Scanned(self, coded, room.values, tops)
+        return Scanned(self, coded, room)
+
+    def _fill(
+        self, tile: NDArray[Any], products: NDArray[np.int32], block: Block, queries: "QueryCodes", number: int
+    ) -> None:
+        """What the kernel cannot write itself: L2, and blocks that do not fill their groups."""
+        tile[:, block.size :] = self.least
+        if self.metric == "l2":
+            # In numpy int32 × float32 would be float64; int32 above 2^24 rounds, which the slack covers.
+            live = np.multiply(products, queries.inner[number], dtype=np.float32, casting="unsafe")
+            live *= np.tile(block.scale, GROUP)[: block.size]
+            np.subtract(live, block.square, out=tile[:, : block.size])
+        else:
+            tile[:, : block.size] = products
 
     def _room(self, m: int) -> "Room":
         """Room for m queries, kept by the thread: fresh memory would cost a page fault every 4 KB."""
@@ -114,20 +119,22 @@ class Room:
     """Where a thread's scans of m queries put what they find.
 
     Attributes:
-        values: all tiles, one after the other.
-        tiles: for each block (m, groups × GROUP).
-        outs: the same tile for the kernel to write to, where it can: full blocks of int32.
+        values: for each block, one after the other, a tile of (m, groups × GROUP).
+        tops: (m, groups) the maxima of the groups.
+        places: for each block its tile; the tile for the kernel to write to, where it can; the tile as
+            (m, GROUP, groups); and the block's part of `tops`.
     """
 
     def __init__(self, scan: Scan, m: int) -> None:
         self.m = m
         self.values: NDArray[Any] = np.empty(m * scan.groups * GROUP, scan.dtype)
-        edges = (m * scan.group_start * GROUP).tolist()
-        self.tiles = [self.values[a:b].reshape(m, -1) for a, b in itertools.pairwise(edges)]
-        self.outs = [
-            numkong.from_dlpack(tile) if scan.dtype is np.int32 and tile.shape[1] == block.size else None
-            for tile, block in zip(self.tiles, scan.blocks, strict=True)
-        ]
+        self.tops: NDArray[Any] = np.empty((m, scan.groups), scan.dtype)
+        self.places = []
+        for block, (first, last) in zip(scan.blocks, itertools.pairwise(scan.group_start.tolist()), strict=True):
+            tile = self.values[m * first * GROUP : m * last * GROUP].reshape(m, -1)
+            fits = scan.dtype is np.int32 and tile.shape[1] == block.size
+            out: Any = numkong.from_dlpack(tile) if fits else None
+            self.places.append((tile, out, tile.reshape(m, GROUP, -1), self.tops[:, first:last]))
 
 
 class QueryCodes:
@@ -150,18 +157,22 @@ class QueryCodes:
         l2 = scan.metric == "l2"
         # (variants, m, d)
         seen = wide - scan.centers[:, None] if l2 else wide[None]
+        base = self._turned(scan, seen)
+        largest = np.abs(base).max(axis=2, keepdims=True)
+        scales: Doubles = np.where(largest > 0, largest / 127, 1.0)
+        levels = np.rint(base / scales)
+        self.codes: NDArray[np.int8] = levels.astype(np.int8)
+        levels *= scales
+        levels -= base
+        scale = scales[:, :, 0]
+        error = np.sqrt(np.einsum("bmd,bmd->bm", levels, levels))
         square: Doubles = np.einsum("bmd,bmd->bm", seen, seen)
         length = np.sqrt(square)
-        base = self._turned(scan, seen)
-        largest = np.abs(base).max(axis=2)
-        scale: Doubles = np.where(largest > 0, largest / 127, 1.0)
-        levels = np.rint(base / scale[:, :, None])
-        self.codes: NDArray[np.int8] = levels.astype(np.int8)
-        levels *= scale[:, :, None]
-        levels -= base
-        error = np.sqrt(np.einsum("bmd,bmd->bm", levels, levels))
-        length = np.broadcast_to(length, error.shape)
-        self.weights: Doubles = np.stack([length, error, _EPS * length, np.zeros_like(length)], axis=2)
+        self.weights: Doubles = np.empty((*error.shape, 4))
+        self.weights[:, :, 0] = length
+        self.weights[:, :, 1] = error
+        self.weights[:, :, 2] = _EPS * length
+        self.weights[:, :, 3] = 0
         if l2:
             self.inner: Floats = (2 * scale)[:, :, None].astype(np.float32)
             self.weights *= 2
@@ -190,11 +201,10 @@ class QueryCodes:
 class Scanned:
     """What a scan found, until the thread scans again."""
 
-    def __init__(self, scan: Scan, queries: QueryCodes, values: NDArray[Any], tops: NDArray[Any]) -> None:
+    def __init__(self, scan: Scan, queries: QueryCodes, room: Room) -> None:
         self._scan = scan
         self._queries = queries
-        self._values = values
-        self._tops = tops
+        self._room = room
 
     def candidates(self, number: int, k: int) -> tuple[Rows, Doubles, Doubles]:
         """Rows that may be among the k best for one of the queries, with lower and upper bounds.
@@ -203,33 +213,38 @@ class Scanned:
         """
         scan, q = self._scan, self._queries
         of = scan.group_block
-        constant = q.constant[:, number][of]
-        error = q.slack[:, number][of]
-        error += self._weighted(number)
-        gain = self._gain(number)
-        high = self._tops[number] * gain
-        high += constant
-        low = high - error
-        high += error
-        # The best rows of k groups are k rows, so the k-th largest of their lower bounds is a threshold.
-        threshold = np.partition(low, scan.groups - k)[scan.groups - k] if scan.groups > k else -np.inf
-        groups = np.flatnonzero(high >= max(threshold, _LOWEST))
-        return self._rows(groups, number, k, threshold, gain[groups], constant[groups], error[groups])
+        gain: Any = 1.0
+        best = self._room.tops[number].astype(np.float64)
+        if scan.metric != "l2":
+            gain = scan.scale * (q.outer[0, number] if len(q.outer) == 1 else q.outer[:, number][of])
+            best *= gain
+        best += q.constant[:, number][of]
+        # The best rows of k groups are k rows, so the k-th largest of their lower bounds is a threshold. First with
+        # blocks for groups, and the largest error there is for that of each: few passes over all groups are enough.
+        most = self._largest_error(number)
+        heads = np.maximum.reduceat(best, scan.group_start[:-1]) if len(scan.blocks) >= k else best
+        threshold = _kth_largest(heads, k) - most
+        groups = np.flatnonzero(best >= max(threshold - most, _LOWEST))
+        best = best[groups]
+        error = q.slack[of[groups], number] + self._weighted(number, groups)
+        threshold = max(threshold, _kth_largest(best - error, k))
+        keep = np.flatnonzero(best + error >= threshold)
+        groups, error = groups[keep], error[keep]
+        gains = gain[groups] if scan.metric != "l2" else np.ones(len(groups))
+        return self._rows(groups, number, k, threshold, gains, q.constant[of[groups], number], error)
 
-    def _gain(self, number: int) -> Doubles:
-        """(groups,) what the kept values are multiplied by."""
-        scan = self._scan
-        if scan.metric == "l2":
-            return np.ones(scan.groups)
-        outer = self._queries.outer[:, number]
-        return np.multiply(scan.scale, outer if len(outer) == 1 else outer[scan.group_block], dtype=np.float64)
+    def _largest_error(self, number: int) -> float:
+        weighted = self._queries.weights[:, number] @ self._scan.largest_bounds
+        return float(weighted.max() + self._queries.slack[:, number].max())
 
-    def _weighted(self, number: int) -> Doubles:
+    def _weighted(self, number: int, groups: NDArray[np.int64]) -> Doubles:
+        """The part of these groups' errors that depends on their rows."""
         weights = self._queries.weights[:, number]
+        bounds = self._scan.bounds[:, groups]
         if len(weights) == 1:
-            error: Doubles = weights[0] @ self._scan.bounds
+            error: Doubles = weights[0] @ bounds
         else:
-            error = np.einsum("gw,wg->g", weights[self._scan.group_block], self._scan.bounds)
+            error = np.einsum("gw,wg->g", weights[self._scan.group_block[groups]], bounds)
         return error
 
     def _rows(
@@ -249,7 +264,7 @@ class Scanned:
         count = scan.group_start[of + 1] - first
         # Query `number`'s tile of a block starts at m·first + number·count groups; row i·count + g is in group g.
         local = _WITHIN * count + (groups - first)
-        kept = self._values[local + (len(self._tops) * first + number * count) * GROUP]
+        kept = self._room.values.take(local + (self._room.m * first + number * count) * GROUP)
         # In the kept values' own terms, so that only what passes is converted.
         reach = kept >= (threshold - constant - error) / gain
         reach &= kept > scan.least
@@ -258,7 +273,12 @@ class Scanned:
         low, high = values - error[at], values + error[at]
         rows = scan.starts[of[at]] + local[within, at]
         if len(rows) > k:
-            keep = high >= np.partition(low, len(low) - k)[len(low) - k]
+            keep = high >= _kth_largest(low, k)
             rows, low, high = rows[keep], low[keep], high[keep]
         order = np.argsort(rows)
         return rows[order], low[order], high[order]
+
+
+def _kth_largest(values: Doubles, k: int) -> float:
+    """The k-th largest of the values; minus infinity if there are fewer."""
+    return float(np.partition(values, len(values) - k)[len(values) - k]) if len(values) >= k else -np.inf

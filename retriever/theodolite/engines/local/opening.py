@@ -1,9 +1,9 @@
 """Opening a folder: what is in it is looked at before anything is touched."""
 
+import contextlib
 import os
 import shutil
 import sqlite3
-import struct
 import tempfile
 import time
 from pathlib import Path
@@ -24,9 +24,7 @@ from theodolite.errors import CorruptionError, EngineError, LockedError, Manifes
 from theodolite.manifest import FORMAT, Manifest, check_pinned, new_manifest
 from theodolite.types import Metric, Norms
 
-_SQLITE = b"SQLite format 3\0"
 _TRIES = 20
-_VERSION_AT, _ID_AT = 60, 68  # offsets of user_version and application_id in the header
 
 
 def open_store(
@@ -93,11 +91,7 @@ def is_collection(folder: Path) -> bool:
     if not folder.is_dir():
         raise ManifestError(f"{folder} is a file; a collection is a folder", folder=str(folder))
     store = folder / STORE
-    header = store.read_bytes()[:100] if store.exists() and store.stat().st_size < 100 else b""
-    if store.exists() and not header:
-        with store.open("rb") as file:
-            header = file.read(100)
-    if not header:
+    if not store.exists() or not store.stat().st_size:
         # A database of no bytes is one whose creation was cut off. Whatever else lies there is not ours.
         others = sorted(path.name for path in folder.iterdir() if not path.name.startswith(STORE))
         if others:
@@ -109,19 +103,28 @@ def is_collection(folder: Path) -> bool:
                 folder=str(folder),
             )
         return False
-    _check_header(folder, header)
+    _check_header(folder)
     # With a journal, creation was cut off: SQLite rolls it back, and the store is made again.
     return not (folder / f"{STORE}-journal").exists()
 
 
-def _check_header(folder: Path, header: bytes) -> None:
-    ours = len(header) == 100 and header.startswith(_SQLITE)
-    if not ours or struct.unpack_from(">I", header, _ID_AT)[0] != APPLICATION_ID:
+def _check_header(folder: Path) -> None:
+    # Read through SQLite: where any other handle to the file is closed, POSIX drops the locks of the connections this
+    # process has to it, and what it commits afterwards can be lost.
+    owner = version = 0
+    with contextlib.closing(connect(folder / STORE, "immutable", 0)) as connection:
+        try:
+            (owner,) = connection.execute("PRAGMA application_id").fetchone()
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+        except sqlite3.OperationalError:  # it cannot be read
+            raise
+        except sqlite3.DatabaseError:  # it is no database
+            pass
+    if owner != APPLICATION_ID:
         raise ManifestError(
             f"{folder / STORE} is not a theodolite store; nothing was changed. Name another folder",
             folder=str(folder),
         )
-    version = struct.unpack_from(">I", header, _VERSION_AT)[0]
     if version > FORMAT:
         raise ManifestError(
             f"{folder} is of format {version}; this theodolite reads up to {FORMAT}. Upgrade theodolite",
