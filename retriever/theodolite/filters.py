@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, assert_never
 
-from theodolite.errors import FilterError
+import numpy as np
+
+from theodolite.errors import DocumentError, FilterError
+from theodolite.metadata import plain_scalar
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "MISSING"})()
 """The value of a field a document does not have."""
@@ -135,8 +138,11 @@ def _operand(field: str, value: Any) -> Any:
         return value
     if isinstance(value, (list, tuple)):
         return [_operand(field, item) for item in value]
-    if hasattr(value, "item") and getattr(value, "shape", None) == ():  # a numpy scalar
-        return value.item()
+    if isinstance(value, np.generic):
+        try:
+            return _operand(field, plain_scalar(value, f"the value for {field!r}"))
+        except DocumentError as error:
+            raise FilterError(str(error), field=field) from error
     raise FilterError(
         f"field {field!r} is compared with a {type(value).__name__}; use a string, number, boolean, None, "
         "date, datetime or a list of these",

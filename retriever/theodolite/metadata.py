@@ -67,7 +67,7 @@ def _packed(value: Any, path: str, depth: int) -> Any:
     if type(value) in _PLAIN:
         return value
     if isinstance(value, np.generic):
-        value = _plain_scalar(value, path)
+        value = plain_scalar(value, path)
     match value:
         case bool() | None:
             return value
@@ -113,7 +113,8 @@ def _check_depth(path: str, depth: int) -> None:
         raise DocumentError(f"metadata is nested deeper than {MAX_DEPTH} levels, or holds itself", path=path[:80])
 
 
-def _plain_scalar(value: np.generic, path: str) -> Any:
+def plain_scalar(value: np.generic, path: str) -> Any:
+    """A numpy scalar as Python's own value. Raises DocumentError for times that Python cannot hold."""
     plain = value.item()
     if not isinstance(value, (np.datetime64, np.timedelta64)) or isinstance(plain, date):
         return plain

@@ -170,6 +170,8 @@ def _settled_norms(space: Space, norms: NDArray[np.float64]) -> Any:
 def _as_array(vectors: Any, name: str) -> NDArray[Any]:
     if hasattr(vectors, "detach"):
         array = _from_torch(vectors, name)
+    elif isinstance(vectors, np.ma.MaskedArray):
+        raise VectorError(f"{name} are a masked array; fill what is masked, or drop those rows")
     elif isinstance(vectors, np.ndarray):
         array = vectors
     elif isinstance(vectors, Iterable) and not isinstance(vectors, (str, bytes)):

@@ -208,6 +208,15 @@ def test_refuses(what: str, metric: Metric) -> None:
         prepare(vectors, Space(metric))
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_refuses_masked_values(metric: Metric) -> None:
+    """What is hidden is missing: the numbers beneath the mask mean nothing."""
+    masked = np.ma.masked_array(NUMBERS, mask=NUMBERS == 3)
+    for vectors in (masked, list(masked)):
+        with pytest.raises(VectorError):
+            prepare(vectors, Space(metric))
+
+
 RAGGED: dict[str, Callable[[], Any]] = {
     "lists": lambda: [[1.0, 2.0], [1.0, 2.0], [1.0, 2.0, 3.0]],
     "arrays": lambda: [np.ones(2), np.ones(2), np.ones(3)],

@@ -63,7 +63,6 @@ class Found:
     path: str
 
 
-_FEW = 400  # candidates that are scored at once: below, to rule some out costs more than it saves
 CodesFor = Callable[[int, int], Codes]
 
 
@@ -144,7 +143,7 @@ class FlatIndex:
         self, query: NDArray[np.float32], rows: Rows, low: Doubles, high: Doubles, k: int, source: VectorSource
     ) -> Found:
         """Score the candidates, the promising ones first: their exact scores rule out most of the rest."""
-        if len(rows) > 4 * k + _FEW:
+        if len(rows) > 2 * k + 64:
             first = np.argpartition(-high, 2 * k + 32)[: 2 * k + 32]
             exact = self._checked(query, rows[first], low[first], high[first], source)
             kth = -np.partition(-exact, k - 1)[k - 1]

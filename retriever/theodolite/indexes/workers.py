@@ -1,9 +1,8 @@
 """Threads for scans, shared by the whole process, never more running than there are processors."""
 
-import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
@@ -32,12 +31,15 @@ class Workers:
                 task(item)
             return
         self._wait_for_a_place()
-        with self._placed():
+        self._here.placed = True
+        try:
             if self.limit == 1 or len(items) < 2:
                 for item in items:
                     task(item)
             else:
                 self._share(task, items)
+        finally:
+            self._leave()
 
     def _share(self, task: Callable[[T], None], items: Sequence[T]) -> None:
         left = iter(items)
@@ -57,8 +59,11 @@ class Workers:
                     raise
 
         def help_out() -> None:
-            with self._placed():
+            self._here.placed = True
+            try:
                 work(helper=True)
+            finally:
+                self._leave()
 
         helpers = self._invite(help_out, len(items) - 1)
         try:
@@ -86,14 +91,9 @@ class Workers:
             with self._lock:
                 self._waiting -= 1
 
-    @contextlib.contextmanager
-    def _placed(self) -> Iterator[None]:
-        self._here.placed = True
-        try:
-            yield
-        finally:
-            self._here.placed = False
-            self._places.release()
+    def _leave(self) -> None:
+        self._here.placed = False
+        self._places.release()
 
     def _invite(self, work: Callable[[], None], most: int) -> list[Future[None]]:
         helpers: list[Future[None]] = []
@@ -105,6 +105,9 @@ class Workers:
             except RuntimeError:  # the interpreter is shutting down: the caller works alone
                 self._places.release()
                 break
+            except BaseException:  # Ctrl-C
+                self._places.release()
+                raise
         return helpers
 
 
