@@ -39,7 +39,8 @@ def encode(metadata: Mapping[str, Any], *, canonical: bool = False) -> str:
         raise DocumentError(f"metadata is a {type(metadata).__name__}, not a mapping of names to values")
     try:
         text = (_canonical if canonical else _dumps)(_packed_mapping(metadata, "metadata", 1))
-        text.encode()
+        if not text.isascii():
+            text.encode()
     except UnicodeEncodeError:
         raise DocumentError(
             "metadata holds a lone surrogate, which is not text and cannot be stored; "
@@ -99,12 +100,14 @@ def _packed_mapping(value: Mapping[Any, Any], path: str, depth: int) -> dict[str
     _check_depth(path, depth)
     packed = {}
     for key, item in value.items():
-        if not isinstance(key, str):
+        if type(key) is not str and not isinstance(key, str):
             raise DocumentError(
                 f"{path} has the key {key!r} ({type(key).__name__}); keys are strings, use {str(key)!r}",
                 path=path,
             )
-        packed[stored_key(key)] = item if type(item) in _PLAIN else _packed(item, f"{path}[{key!r}]", depth)
+        packed["$" + key if key[:1] == "$" else key] = (
+            item if type(item) in _PLAIN else _packed(item, f"{path}[{key!r}]", depth)
+        )
     return packed
 
 

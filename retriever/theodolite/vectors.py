@@ -170,15 +170,23 @@ def _settled_norms(space: Space, norms: NDArray[np.float64]) -> Any:
 def _as_array(vectors: Any, name: str) -> NDArray[Any]:
     if hasattr(vectors, "detach"):
         array = _from_torch(vectors, name)
-    elif isinstance(vectors, np.ma.MaskedArray):
-        raise VectorError(f"{name} are a masked array; fill what is masked, or drop those rows")
     elif isinstance(vectors, np.ndarray):
-        array = vectors
+        array = _unmasked(vectors, name)
     elif isinstance(vectors, Iterable) and not isinstance(vectors, (str, bytes)):
-        array = _stacked([_from_torch(row, name) if hasattr(row, "detach") else row for row in vectors], name)
+        array = _stacked([_row(row, name) for row in vectors], name)
     else:
         raise VectorError(f"{name} are a {type(vectors).__name__}; expected an array of shape (n, dimension)")
     return _numeric(array, name)
+
+
+def _row(row: Any, name: str) -> Any:
+    return _from_torch(row, name) if hasattr(row, "detach") else _unmasked(row, name)
+
+
+def _unmasked(vectors: Any, name: str) -> Any:
+    if isinstance(vectors, np.ma.MaskedArray):
+        raise VectorError(f"{name} are a masked array: fill what is masked, or drop those rows")
+    return vectors
 
 
 def _from_torch(tensor: Any, name: str) -> NDArray[Any]:

@@ -320,10 +320,12 @@ def _fetch(connection: Connection, found: Found, k: int) -> tuple[list[Document]
     scores: list[float] = found.scores.tolist()
     if len(set(scores)) < len(scores):
         names: dict[int, str] = dict(select(connection, "row, id", "row", rows))
-        order = sorted(range(len(rows)), key=lambda i: (-scores[i], names[rows[i]]))[:k]
+        order = sorted(range(len(rows)), key=lambda i: (-scores[i], names.get(rows[i], "")))[:k]
         rows, scores = [rows[i] for i in order], [scores[i] for i in order]
-    stored = {row[0]: row[1:] for row in select(connection, "row, id, text, metadata", "row", rows)}
-    if len(stored) < len(rows):
-        lost = next(row for row in rows if row not in stored)
+    documents = {
+        row: Record(*record).document() for row, *record in select(connection, "row, id, text, metadata", "row", rows)
+    }
+    if len(documents) < len(rows):
+        lost = next(row for row in rows if row not in documents)
         raise CorruptionError(f"row {lost} is live but has no document: the database is damaged. Run verify()")
-    return [Record(*stored[row]).document() for row in rows], scores
+    return [documents[row] for row in rows], scores

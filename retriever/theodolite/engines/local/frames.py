@@ -167,8 +167,8 @@ def _header_at(path: Path, offset: int) -> tuple[int, int, int, int, int] | None
 
 def check_frame(path: Path, frame: Frame, dimension: int) -> None:
     """Raises CorruptionError where the file's frame is not the one the commit named."""
-    found = _read_header(path, frame.slot - header_slots(dimension), dimension)
-    if found != frame:
+    start = frame.slot - header_slots(dimension) if type(frame.slot) is int else -1
+    if start < 0 or _read_header(path, start, dimension) != frame:
         raise CorruptionError(
             f"{path.name}: the frame of commit {frame.sequence} is not the one that was committed",
             path=str(path),
@@ -202,7 +202,12 @@ class MappedVectors:
             slots = rows + self._offset[0]
         else:
             slots = rows + self._offset[np.searchsorted(self._first, rows, side="right") - 1]
-        return np.asarray(self._slots.take(slots, axis=0))
+        try:
+            return np.asarray(self._slots.take(slots, axis=0))
+        except IndexError as error:
+            raise CorruptionError(
+                f"the change log is damaged: it names vectors beyond the file's end ({error})"
+            ) from error
 
     def span(self, start: int, stop: int) -> NDArray[np.float32]:
         return self.take(np.arange(start, stop))

@@ -131,6 +131,8 @@ class Store:
         if self.mode == "rw":
             connection.execute(f"PRAGMA synchronous={'FULL' if self.durable else 'OFF'}")
             connection.execute("PRAGMA cache_size=-32768")
+            # A batch of some thousand documents fills the default of 1,000 pages, and would be copied at once.
+            connection.execute("PRAGMA wal_autocheckpoint=8000")
             if sys.platform == "darwin":
                 connection.execute("PRAGMA fullfsync=1")
                 connection.execute("PRAGMA checkpoint_fullfsync=1")
