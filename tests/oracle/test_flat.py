@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from theodolite.errors import CorruptionError
 from theodolite.indexes.blocks import BLOCK, quantise
 from theodolite.indexes.flat import ArraySource, FlatIndex, Found
-from theodolite.testing import brute_force
+from theodolite.testing import brute_force, top_k
 from theodolite.testing.checks import together
 from theodolite.types import Metric, Space, Vectors
 from theodolite.vectors import prepare
@@ -515,3 +515,18 @@ def test_small_damage_within_the_bound_changes_that_score_alone() -> None:
     (after,) = index.search(query, 50, ArraySource(Vectors(damaged)))
     assert np.array_equal(before.rows, after.rows)
     assert np.array_equal(before.scores[1:], after.scores[1:])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_blocks_without_an_eligible_row_leave_nothing_of_earlier_scans(metric: Metric) -> None:
+    """Room is reused between scans; with a large k the threshold admits whatever it still holds."""
+    count = BLOCK + 600
+    vectors, _ = prepare(np.random.default_rng(5).standard_normal((count, 8)), Space(metric))
+    source = ArraySource(vectors)
+    index = FlatIndex(metric, 8).grown(source, count)
+    mask = np.arange(count) >= BLOCK
+    index.search(Vectors(vectors[:1]), 10, source)
+    for k in (1, 100, 590, 600, 700):
+        (found,) = index.search(Vectors(vectors[:1]), k, source, mask)
+        expected, _ = top_k(vectors[0], vectors, metric, min(k, 600), mask)
+        assert set(found.rows.tolist()) == set(expected.tolist())

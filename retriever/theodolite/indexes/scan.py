@@ -225,6 +225,8 @@ class Scanned:
         heads = np.maximum.reduceat(best, scan.group_start[:-1]) if len(scan.blocks) >= k else best
         threshold = _kth_largest(heads, k) - most
         groups = np.flatnonzero(best >= max(threshold - most, _LOWEST))
+        # Groups without an eligible row; in blocks that were passed over, the rest is left from earlier scans.
+        groups = groups[self._room.tops[number][groups] > scan.least]
         best = best[groups]
         error = q.slack[of[groups], number] + self._weighted(number, groups)
         threshold = max(threshold, _kth_largest(best - error, k))
