@@ -51,15 +51,18 @@ class Collection(RuleBasedStateMachine):
         return [Retriever.open(self.location), Retriever.open(self.location, read_only=True)]
 
     def teardown(self) -> None:
-        if hasattr(self, "open_ones"):
-            self.check_everything()
-            for kb in self.open_ones:
-                kb.close()
+        if not hasattr(self, "open_ones"):
+            return
+        with self.folder:
+            try:
+                self.check_everything()
+            finally:
+                for kb in self.open_ones:
+                    kb.close()
             if not self.memory:
                 with Retriever.open(self.location) as again:
-                    self.open_ones = [again] * 3
+                    self.open_ones = [again]
                     self.check_everything()
-            self.folder.cleanup()
 
     @rule(batch=batches, size=sizes, who=writers)
     def add(self, batch: list[tuple[str, int, Any]], size: int | None, who: int) -> None:
