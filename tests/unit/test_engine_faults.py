@@ -15,6 +15,7 @@ from theodolite.engines.local import points
 from theodolite.engines.local.files import WRITER
 from theodolite.engines.local.frames import MappedVectors, check_frame
 from theodolite.engines.local.records import stored
+from theodolite.engines.local.snapshot import View
 from theodolite.engines.local.store import Store
 from theodolite.engines.local.verify import verify
 from theodolite.indexes.blocks import BLOCK
@@ -135,6 +136,26 @@ def test_an_interrupted_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
                 kb.count({"n": 3})
         for n in range(10):
             assert [hit.document.id for hit in kb.search(vector=EYE[0], where={"n": n})] == [f"d{n}"]
+
+
+def test_a_column_read_by_a_later_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It lacks what has been deleted since; an earlier search that is still at work must not take that for missing."""
+    real, deleted = View.mask, False
+
+    def mask(view: View, *arguments: Any) -> Any:
+        nonlocal deleted
+        if not deleted:
+            deleted = True
+            kb.delete("a")
+            assert kb.count({"n": 2}) == 1
+        return real(view, *arguments)
+
+    with Retriever.open(tmp_path / "kb") as kb:
+        documents = [Document("t", {"n": 1}, "a"), Document("t", {"n": 2}, "b"), Document("t", {}, "c")]
+        kb.add(documents, vectors=EYE[:3])
+        monkeypatch.setattr(View, "mask", mask)
+        assert [hit.document.id for hit in kb.search(vector=EYE[0], where={"n": None})] == ["c"]
+        assert deleted
 
 
 def test_a_vector_file_that_goes_while_a_reader_opens_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
