@@ -135,54 +135,58 @@ class FlatIndex:
             chunk = queries[part]
             scan = self._scan.run(chunk, mask)
             for number, query in enumerate(chunk):
-                rows, low, high = scan.candidates(number, k)
-                found.append(self._settle(query, rows, low, high, k, source))
+                found.append(self._settle(query, *scan.candidates(number, k), k, source))
         return found
 
     def _settle(
-        self, query: NDArray[np.float32], rows: Rows, low: Doubles, high: Doubles, k: int, source: VectorSource
+        self, query: NDArray[np.float32], rows: Rows, near: Doubles, error: Doubles, k: int, source: VectorSource
     ) -> Found:
         """Score the candidates, the promising ones first: their exact scores rule out most of the rest."""
         if len(rows) > 2 * k + 64:
+            high = near + error
             first = np.argpartition(-high, 2 * k + 32)[: 2 * k + 32]
-            exact = self._checked(query, rows[first], low[first], high[first], source)
+            exact = self._checked(query, rows[first], near[first], error[first], source)
             kth = -np.partition(-exact, k - 1)[k - 1]
             rest = high >= self._ordered(kth)
             rest[first] = False
             more = np.flatnonzero(rest)
-            scores = np.concatenate([exact, self._checked(query, rows[more], low[more], high[more], source)])
+            scores = np.concatenate([exact, self._checked(query, rows[more], near[more], error[more], source)])
             rows = np.concatenate([rows[first], rows[more]])
         else:
-            scores = self._checked(query, rows, low, high, source)
+            scores = self._checked(query, rows, near, error, source)
         return self._pick(rows, scores, k, "scan")
 
     def _checked(
-        self, query: NDArray[np.float32], rows: Rows, low: Doubles, high: Doubles, source: VectorSource
+        self, query: NDArray[np.float32], rows: Rows, near: Doubles, error: Doubles, source: VectorSource
     ) -> Scores:
         scores = self._exact(query, rows, source)
-        value = self._ordered(scores)
-        wrong = ~((value >= low) & (value <= high))
-        if wrong.any():
-            raise _damaged(rows, wrong)
+        right = np.abs(self._ordered(scores) - near) <= error
+        if not right.all():
+            raise _damaged(rows, ~right)
         return scores
 
     def _bounded(self, scores: Scores, rows: Rows) -> Scores:
         """Scores in the metric's range. Cosines leave it by the rounding of unit vectors, or for damaged ones."""
         if self.metric != "cosine":
             return scores
-        wrong = ~(np.abs(scores) < 1 + 1e-5)
-        if wrong.any():
-            raise _damaged(rows, wrong)
-        return np.clip(scores, -1.0, 1.0)
+        size = np.abs(scores)
+        if not np.maximum.reduce(size, initial=0.0) <= 1:
+            wrong = ~(size < 1 + 1e-5)
+            if wrong.any():
+                raise _damaged(rows, wrong)
+            return np.clip(scores, -1.0, 1.0)
+        return scores
 
     def _exact(self, query: NDArray[np.float32], rows: Rows, source: VectorSource) -> Scores:
         # In the order of the file, and not all in memory at once.
         step = max(1024, (1 << 22) // max(1, self.dimension))
+        if len(rows) <= step:
+            return similarities(query, source.take(rows), self.metric)
         parts = [
             similarities(query, source.take(rows[start : start + step]), self.metric)
             for start in range(0, len(rows), step)
         ]
-        return np.concatenate(parts) if parts else np.empty(0, np.float32)
+        return np.concatenate(parts)
 
     def _ordered(self, scores: NDArray[np.floating[Any]]) -> Doubles:
         """Scores on the scan's scale: −d² for L2."""

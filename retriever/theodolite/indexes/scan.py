@@ -21,7 +21,8 @@ _EPS = 16 * 2.0**-24
 
 _SMALLEST = 2.0**-149  # scores below it are 0 in float32, and tie
 _LOWEST = float(np.finfo(np.float64).min)
-_WITHIN = np.arange(GROUP)[:, None]
+_WITHIN = np.arange(GROUP)
+_HEADS = 512
 _BATCH = 64  # queries scanned together: what the kernel gains from more is little
 _BUFFER = 1 << 25  # values held at a time, 128 MB
 _KEPT = 1 << 23  # values a thread keeps room for between searches
@@ -38,24 +39,35 @@ class Scan:
         self.metric: Metric = metric
         self.blocks = blocks
         self.dtype: Any = np.float32 if metric == "l2" else np.int32
+        # What stands for no row, and what is above it and below all others.
         self.least: Any = -np.inf if metric == "l2" else np.iinfo(np.int32).min
+        self.lowest = _LOWEST if metric == "l2" else float(self.least + 1)
         self._pool = pool
-        self.starts = np.array([block.start for block in blocks], np.int64)
         groups = np.array([block.groups for block in blocks], np.int64)
         self.group_start = np.concatenate([[0], np.cumsum(groups)]).astype(np.int64)
         self.groups = int(self.group_start[-1])
-        self.group_block = np.repeat(np.arange(len(blocks)), groups)
+        self.group_counts = groups
+        # (3, blocks): the first group, the number of groups and the first row.
+        self.layout = np.array([self.group_start[:-1], groups, [block.start for block in blocks]], np.int64)
+        self.heads = np.arange(0, self.groups, max(1, self.groups // _HEADS))
         self.scale: Doubles = np.concatenate([np.empty(0), *(block.scale for block in blocks)])
-        # (4, groups): the largest residual, code length, norm and squared norm of each group's rows.
-        norms = np.concatenate([np.zeros((3, 0)), *(block.bounds for block in blocks)], axis=1, dtype=np.float64)
-        self.bounds: Doubles = np.vstack([norms, np.square(norms[2:])])
+        self.bounds = self._bounds()
         self.largest_bounds: Doubles = self.bounds.max(axis=1, initial=0.0)
         self.centers: Doubles = np.zeros((len(blocks), dimension))
         for center, block in zip(self.centers, blocks, strict=True):
             center[:] = block.center
-        self.center_norms: Doubles = np.sqrt(np.einsum("bd,bd->b", self.centers, self.centers))
+        self.center_slack: Doubles = _EPS * np.sqrt(np.vecdot(self.centers, self.centers))[:, None]
         self.turned = np.array([block.rotated for block in blocks], np.bool_)
+        self.turns = bool(self.turned.any())
         self._scratch = threading.local()
+
+    def _bounds(self) -> Doubles:
+        """(2 or 3, groups): what `QueryCodes.weights` multiply; they hold the rounding of floats, too."""
+        residual, code, norm = np.concatenate(
+            [np.zeros((3, 0)), *(block.bounds for block in self.blocks)], axis=1, dtype=np.float64
+        )
+        rounded = [np.square(norm) * _EPS] if self.metric == "l2" else []
+        return np.array([residual + _EPS * norm, code, *rounded])
 
     def parts(self, queries: int) -> Iterator[slice]:
         """How to cut a batch so that the buffer stays small."""
@@ -66,35 +78,34 @@ class Scan:
         """Scan all blocks with an eligible row for `queries`, (m, d)."""
         coded = QueryCodes(self, queries)
         room = self._room(len(queries))
-        if mask is not None:
-            room.tops.fill(self.least)  # for blocks that are passed over
+        variants = len(coded.codes)
 
         def one(number: int) -> None:
-            block, codes = self.blocks[number], coded.codes[number % len(coded.codes)]
-            tile, out, rounds, top = room.places[number]
+            packed, tile, out, rounds, top = room.places[number]
+            codes = coded.codes[number % variants]
             hidden = None
             if mask is not None:
+                block = self.blocks[number]
                 allowed = mask[block.start : block.stop]
                 eligible = np.count_nonzero(allowed)
                 if not eligible:
+                    top.fill(self.least)
                     return
                 hidden = ~allowed if eligible < block.size else None
             if out is not None:
-                numkong.dots_packed(codes, block.packed, out=out)
+                numkong.dots_packed(codes, packed, out=out)
             else:
-                products = np.asarray(numkong.dots_packed(codes, block.packed))
-                self._fill(tile, products, block, coded, number)
+                self._fill(tile, np.asarray(numkong.dots_packed(codes, packed)), coded, number)
             if hidden is not None:
-                np.copyto(tile[:, : block.size], self.least, where=hidden)
+                np.copyto(tile[:, : hidden.size], self.least, where=hidden)
             np.maximum.reduce(rounds, axis=1, out=top)
 
         self._pool.run(one, range(len(self.blocks)))
-        return Scanned(self, coded, room)
+        return Scanned(self, coded, room, masked=mask is not None)
 
-    def _fill(
-        self, tile: NDArray[Any], products: NDArray[np.int32], block: Block, queries: "QueryCodes", number: int
-    ) -> None:
+    def _fill(self, tile: NDArray[Any], products: NDArray[np.int32], queries: "QueryCodes", number: int) -> None:
         """What the kernel cannot write itself: L2, and blocks that do not fill their groups."""
+        block = self.blocks[number]
         tile[:, block.size :] = self.least
         if self.metric == "l2":
             # In numpy int32 × float32 would be float64; int32 above 2^24 rounds, which the slack covers.
@@ -121,7 +132,7 @@ class Room:
     Attributes:
         values: for each block, one after the other, a tile of (m, groups × GROUP).
         tops: (m, groups) the maxima of the groups.
-        places: for each block its tile; the tile for the kernel to write to, where it can; the tile as
+        places: for each block its codes; its tile; the tile for the kernel to write to, where it can; the tile as
             (m, GROUP, groups); and the block's part of `tops`.
     """
 
@@ -134,7 +145,7 @@ class Room:
             tile = self.values[m * first * GROUP : m * last * GROUP].reshape(m, -1)
             fits = scan.dtype is np.int32 and tile.shape[1] == block.size
             out: Any = numkong.from_dlpack(tile) if fits else None
-            self.places.append((tile, out, tile.reshape(m, GROUP, -1), self.tops[:, first:last]))
+            self.places.append((block.packed, tile, out, tile.reshape(m, GROUP, -1), self.tops[:, first:last]))
 
 
 class QueryCodes:
@@ -147,9 +158,10 @@ class QueryCodes:
         codes: (variants, m, d) int8.
         inner: (blocks, m, 1) for L2, what a product is multiplied by, beside the row's scale, before ‖v‖² is taken off.
         outer: (variants, m) for dot and cosine, what a product is multiplied by beside the row's scale.
-        weights: (variants, m, 4) the error per unit of each of the groups' bounds.
+        weights: (variants, m, 2 or 3) the error per unit of each of the groups' bounds.
         constant: (blocks, m) what is added: q·μ, or −‖w‖² for L2.
         slack: (blocks, m) what float rounding may add whatever the row is.
+        most: (m,) the largest error of any row.
     """
 
     def __init__(self, scan: Scan, queries: Floats) -> None:
@@ -157,39 +169,37 @@ class QueryCodes:
         l2 = scan.metric == "l2"
         # (variants, m, d)
         seen = wide - scan.centers[:, None] if l2 else wide[None]
-        base = self._turned(scan, seen)
-        largest = np.abs(base).max(axis=2, keepdims=True)
-        scales: Doubles = np.where(largest > 0, largest / 127, 1.0)
-        levels = np.rint(base / scales)
+        base = self._turned(scan, seen) if scan.turns else seen
+        scale: Doubles = np.maximum.reduce(np.abs(base), axis=2)
+        scale /= 127
+        np.maximum(scale, _SMALLEST, out=scale)  # not 0
+        levels = base / scale[:, :, None]
+        np.rint(levels, out=levels)
         self.codes: NDArray[np.int8] = levels.astype(np.int8)
-        levels *= scales
+        levels *= scale[:, :, None]
         levels -= base
-        scale = scales[:, :, 0]
-        error = np.sqrt(np.einsum("bmd,bmd->bm", levels, levels))
-        square: Doubles = np.einsum("bmd,bmd->bm", seen, seen)
+        square: Doubles = np.vecdot(seen, seen)
         length = np.sqrt(square)
-        self.weights: Doubles = np.empty((*error.shape, 4))
+        self.weights: Doubles = np.empty((*scale.shape, len(scan.bounds)))
         self.weights[:, :, 0] = length
-        self.weights[:, :, 1] = error
-        self.weights[:, :, 2] = _EPS * length
-        self.weights[:, :, 3] = 0
+        self.weights[:, :, 1] = np.sqrt(np.vecdot(levels, levels))
         if l2:
             self.inner: Floats = (2 * scale)[:, :, None].astype(np.float32)
             self.weights *= 2
-            self.weights[:, :, 3] = _EPS
+            self.weights[:, :, 2] = 1
             self.constant: Doubles = -square
             self.slack: Doubles = _EPS * square
         else:
             self.outer: Doubles = scale
             self.constant = scan.centers @ wide.T
-            self.slack = _EPS * scan.center_norms[:, None] * length[:1]
+            self.slack = scan.center_slack * length
         self.slack += _SMALLEST
+        most = np.maximum.reduce(self.weights @ scan.largest_bounds, axis=0)
+        self.most: Doubles = most + np.maximum.reduce(self.slack, axis=0)
 
     @staticmethod
     def _turned(scan: Scan, seen: Doubles) -> Doubles:
         """R applied where blocks are rotated; a variant for each block if they differ in that."""
-        if not scan.turned.any():
-            return seen
         turn = rotation(seen.shape[2]).T.astype(np.float64)
         if scan.turned.all():
             return seen @ turn
@@ -201,84 +211,86 @@ class QueryCodes:
 class Scanned:
     """What a scan found, until the thread scans again."""
 
-    def __init__(self, scan: Scan, queries: QueryCodes, room: Room) -> None:
+    def __init__(self, scan: Scan, queries: QueryCodes, room: Room, *, masked: bool) -> None:
         self._scan = scan
         self._queries = queries
         self._room = room
+        self._masked = masked
 
     def candidates(self, number: int, k: int) -> tuple[Rows, Doubles, Doubles]:
-        """Rows that may be among the k best for one of the queries, with lower and upper bounds.
+        """Rows that may be among the k best for one of the queries, about in the order of the blocks.
 
-        The bounds are of the similarity, for L2 of −d². Rows are in rising order.
+        With approximate similarities, for L2 of −d², and the largest error of each.
         """
         scan, q = self._scan, self._queries
-        of = scan.group_block
-        gain: Any = 1.0
-        best = self._room.tops[number].astype(np.float64)
-        if scan.metric != "l2":
-            gain = scan.scale * (q.outer[0, number] if len(q.outer) == 1 else q.outer[:, number][of])
-            best *= gain
-        best += q.constant[:, number][of]
+        tops = self._room.tops[number]
+        constant, most = q.constant[:, number], q.most[number]
+        gain = None if scan.metric == "l2" else self._gain(number)
+        best = tops.astype(np.float64) if gain is None else tops * gain
+        best += constant.repeat(scan.group_counts)
+        if self._masked:
+            best[tops == scan.least] = -np.inf
         # The best rows of k groups are k rows, so the k-th largest of their lower bounds is a threshold. First with
-        # blocks for groups, and the largest error there is for that of each: few passes over all groups are enough.
-        most = self._largest_error(number)
-        heads = np.maximum.reduceat(best, scan.group_start[:-1]) if len(scan.blocks) >= k else best
+        # runs of groups, and the largest error there is for that of each: few passes over all groups are enough.
+        heads = np.maximum.reduceat(best, scan.heads) if len(scan.heads) >= k else best
         threshold = _kth_largest(heads, k) - most
-        groups = np.flatnonzero(best >= max(threshold - most, _LOWEST))
-        # Groups without an eligible row; in blocks that were passed over, the rest is left from earlier scans.
-        groups = groups[self._room.tops[number][groups] > scan.least]
+        groups = (best >= max(threshold - most, _LOWEST)).nonzero()[0]
         best = best[groups]
-        error = q.slack[of[groups], number] + self._weighted(number, groups)
+        of = scan.group_start.searchsorted(groups, "right") - 1
+        error = self._weighted(number, groups, of)
         threshold = max(threshold, _kth_largest(best - error, k))
-        keep = np.flatnonzero(best + error >= threshold)
-        groups, error = groups[keep], error[keep]
-        gains = gain[groups] if scan.metric != "l2" else np.ones(len(groups))
-        return self._rows(groups, number, k, threshold, gains, q.constant[of[groups], number], error)
+        keep = (best + error >= threshold).nonzero()[0]
+        groups, of, error = groups[keep], of[keep], error[keep]
+        gains = None if gain is None else gain[groups]
+        return self._rows(groups, of, number, k, threshold, gains, constant[of], error)
 
-    def _largest_error(self, number: int) -> float:
-        weighted = self._queries.weights[:, number] @ self._scan.largest_bounds
-        return float(weighted.max() + self._queries.slack[:, number].max())
+    def _gain(self, number: int) -> Doubles:
+        """What a product is multiplied by, for each group."""
+        outer = self._queries.outer[:, number]
+        return self._scan.scale * (outer if len(outer) == 1 else outer.repeat(self._scan.group_counts))
 
-    def _weighted(self, number: int, groups: NDArray[np.int64]) -> Doubles:
-        """The part of these groups' errors that depends on their rows."""
+    def _weighted(self, number: int, groups: NDArray[np.int64], of: NDArray[np.int64]) -> Doubles:
+        """The largest errors of these groups' rows; `of` are their blocks."""
         weights = self._queries.weights[:, number]
         bounds = self._scan.bounds[:, groups]
-        if len(weights) == 1:
-            error: Doubles = weights[0] @ bounds
-        else:
-            error = np.einsum("gw,wg->g", weights[self._scan.group_block[groups]], bounds)
+        error: Doubles = weights[0] @ bounds if len(weights) == 1 else np.vecdot(weights[of], bounds.T)
+        error += self._queries.slack[:, number][of]
         return error
 
     def _rows(
         self,
         groups: NDArray[np.int64],
+        of: NDArray[np.int64],
         number: int,
         k: int,
         threshold: float,
-        gain: Doubles,
+        gain: Doubles | None,
         constant: Doubles,
         error: Doubles,
     ) -> tuple[Rows, Doubles, Doubles]:
         """The rows of these groups whose own upper bound reaches the threshold, and then the one they set."""
-        scan = self._scan
-        of = scan.group_block[groups]
-        first = scan.group_start[of]
-        count = scan.group_start[of + 1] - first
+        scan, room = self._scan, self._room
+        first, count, start = scan.layout[:, of]
+        groups = groups - first  # within their blocks
         # Query `number`'s tile of a block starts at m·first + number·count groups; row i·count + g is in group g.
-        local = _WITHIN * count + (groups - first)
-        kept = self._room.values.take(local + (self._room.m * first + number * count) * GROUP)
+        places = (count[:, None] * _WITHIN) + ((room.m * first + number * count) * GROUP + groups)[:, None]
+        kept = room.values.take(places)
         # In the kept values' own terms, so that only what passes is converted.
-        reach = kept >= (threshold - constant - error) / gain
-        reach &= kept > scan.least
-        within, at = np.nonzero(reach)
-        values = kept[within, at] * gain[at] + constant[at]
-        low, high = values - error[at], values + error[at]
-        rows = scan.starts[of[at]] + local[within, at]
+        reach = threshold - constant - error
+        if gain is not None:
+            reach /= gain
+        passed = (kept >= np.maximum(reach, scan.lowest)[:, None]).ravel().nonzero()[0]
+        at = passed // GROUP
+        values: Doubles = kept.ravel()[passed].astype(np.float64)
+        if gain is not None:
+            values *= gain[at]
+        values += constant[at]
+        error = error[at]
+        rows = (start + groups)[at] + passed % GROUP * count[at]
         if len(rows) > k:
-            keep = high >= _kth_largest(low, k)
-            rows, low, high = rows[keep], low[keep], high[keep]
-        order = np.argsort(rows)
-        return rows[order], low[order], high[order]
+            keep = values + error >= _kth_largest(values - error, k)
+            rows, values, error = rows[keep], values[keep], error[keep]
+        return rows, values, error
 
 
 def _kth_largest(values: Doubles, k: int) -> float:
