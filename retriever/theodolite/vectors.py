@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.errors import VectorError
-from theodolite.types import Space, Vectors
+from theodolite.types import Norms, Space, Vectors
 
 UNIT_RANGE = (0.98, 1.02)
 """Norms that `norms="unit"` admits."""
@@ -62,10 +62,15 @@ def prepare(
     for start in range(0, count, _CHUNK):
         part = slice(start, start + _CHUNK)
         norms[part] = _convert(raw[part], out[part], space)
-    _check(raw, out, norms, space, ids, name)
-    settled = replace(space, dimension=dimension, norms=_settled_norms(space, norms))
-    if settled.norms == "unit":
-        low, high = UNIT_RANGE
+    smallest, largest = norms.min(), norms.max()
+    if not (smallest > 0 and largest <= MAX_NORM):  # NaN included; refused or not, it is rare
+        _check(norms, space, ids, name)
+    low, high = UNIT_RANGE
+    unit = bool(low <= smallest and largest <= high)
+    settled = space
+    if space.dimension is None or space.norms == "auto":
+        settled = replace(space, dimension=dimension, norms=_settled_norms(space, unit=unit))
+    if settled.norms == "unit" and not unit:
         _refuse(
             ~((norms >= low) & (norms <= high)),
             f"have norms outside [{low}, {high}], in a collection of unit vectors",
@@ -82,8 +87,8 @@ def _convert(raw: NDArray[Any], out: NDArray[np.float32], space: Space) -> NDArr
     with np.errstate(all="ignore"):  # what is not finite is found by its norm and refused by name
         wide = raw.astype(np.float64)
         norms: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", wide, wide))
-        extreme = (norms < 1e-100) | (norms > 1e100) | ~np.isfinite(norms)
-        if extreme.any():
+        if not (norms.min() >= 1e-100 and norms.max() <= 1e100):
+            extreme = ~((norms >= 1e-100) & (norms <= 1e100))
             # Squares under- or overflow: divide by the largest component first.
             largest = np.abs(wide[extreme]).max(axis=1)
             safe = np.where(largest > 0, largest, 1.0)
@@ -103,14 +108,7 @@ def _convert(raw: NDArray[Any], out: NDArray[np.float32], space: Space) -> NDArr
     return norms
 
 
-def _check(
-    raw: NDArray[Any],
-    out: NDArray[np.float32],
-    norms: NDArray[np.float64],
-    space: Space,
-    ids: Sequence[str] | None,
-    name: str,
-) -> None:
+def _check(norms: NDArray[np.float64], space: Space, ids: Sequence[str] | None, name: str) -> None:
     # A norm in float64 is finite exactly when all components are (but for the largest doubles of all).
     broken = ~np.isfinite(norms)
     if broken.any():
@@ -159,12 +157,10 @@ def _refuse(
     )
 
 
-def _settled_norms(space: Space, norms: NDArray[np.float64]) -> Any:
+def _settled_norms(space: Space, *, unit: bool) -> Norms:
     if space.norms != "auto":
         return space.norms
-    low, high = UNIT_RANGE
-    unit = space.metric == "dot" and bool(((norms >= low) & (norms <= high)).all())
-    return "unit" if unit else "any"
+    return "unit" if unit and space.metric == "dot" else "any"
 
 
 def _as_array(vectors: Any, name: str) -> NDArray[Any]:

@@ -48,7 +48,11 @@ class Column:
     def mask(self, test: In, rows: int) -> Mask:
         """Which of the first `rows` rows pass."""
         passes = np.fromiter((holds(test, value) for value in self._values), np.bool_, len(self._values))
-        return passes[self._codes[:rows]]
+        codes = self._codes[:rows]
+        if np.count_nonzero(passes) == 1:  # comparing is several times faster than looking up
+            only: Mask = codes == passes.argmax()
+            return only
+        return passes[codes]
 
     def _value(self, text: str) -> Any:
         return stored(text) if _is_plain(self._field) else lookup(stored(text), self._field)

@@ -98,7 +98,8 @@ class View:
             # A column read in a later transaction lacks rows that have died since; do not mix the two.
             if self._columns_at > snapshot.state.sequence:
                 raise Stale
-            return evaluate(tree, snapshot.columns, snapshot.state.rows) & snapshot.live
+            mask = evaluate(tree, snapshot.columns, snapshot.state.rows)
+            return mask if snapshot.state.live == snapshot.state.rows else mask & snapshot.live
 
     def code_cache(self, snapshot: Snapshot) -> CodeCache | None:
         """The cache of the snapshot's generation, if the collection has one."""
