@@ -22,6 +22,7 @@ from theodolite.errors import (
     MetricMismatchError,
     MissingExtraError,
     TheodoliteError,
+    TruncationWarning,
     UnsupportedError,
     VectorError,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "Retriever",
     "TheodoliteError",
     "Trace",
+    "TruncationWarning",
     "UnsupportedError",
     "VectorError",
 ]

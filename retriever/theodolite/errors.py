@@ -46,6 +46,10 @@ class TheodoliteError(Exception):
             raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}") from None
 
 
+class TruncationWarning(UserWarning):
+    """Texts are longer than what the embedder reads: the rest of them cannot be found."""
+
+
 class InputError(TheodoliteError, ValueError):
     """The caller passed something that does not fit."""
 

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 from typing import Any
 
-from theodolite.errors import DocumentError
+import numpy as np
+
+from theodolite.errors import DocumentError, InputError
 from theodolite.metadata import encode
 from theodolite.types import Document
 
@@ -65,6 +67,21 @@ def as_ids(ids: str | Iterable[str]) -> list[str]:
         if not isinstance(name, str):
             raise DocumentError(f"id {name!r} is a {type(name).__name__}; ids are strings", id=name)
     return listed
+
+
+def as_k(k: Any) -> int:
+    """How many hits are wanted. Raises InputError for what is not a whole number of at least 1."""
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
+        raise InputError(f"k is {k!r}; it must be a whole number of at least 1", k=k)
+    return int(k)
+
+
+def as_batch(vector: Any) -> Any:
+    """One vector as a batch of one."""
+    shape = getattr(vector, "shape", None)
+    if shape is not None and len(shape) == 2 and shape[0] == 1:
+        return vector
+    return vector[None] if hasattr(vector, "dtype") else [vector]
 
 
 def check_lengths(documents: Any, vectors: Any) -> None:

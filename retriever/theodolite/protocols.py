@@ -6,7 +6,7 @@ Any object that fits a protocol can be passed: there is nothing to inherit and n
 Everywhere: a higher score is better; arrays are numpy arrays unless said otherwise.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -146,13 +146,16 @@ class Engine(Protocol):
         """What is pinned about the vectors: dimension None and norms `auto` until the first batch."""
         ...
 
-    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
+    def add(
+        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+    ) -> None:
         """Store documents in one commit; the same id replaces, and of equal ids in the batch the last wins.
 
         Args:
             documents: n documents.
             vectors: (n, d), prepared for `space`.
             space: settled; pins the collection's space if this is its first batch.
+            truncated: ids of documents whose text the embedder did not read to its end; `info` counts them.
 
         Raises:
             DocumentError: an id, text or metadata that cannot be stored; nothing of the batch is.
@@ -177,8 +180,8 @@ class Engine(Protocol):
         """Delete all documents. What is pinned stays pinned."""
         ...
 
-    def get(self, ids: Sequence[str]) -> list[Document]:
-        """Documents in the order asked, the missing ones skipped."""
+    def get(self, ids: Sequence[str]) -> list[tuple[Document, NDArray[np.float32]]]:
+        """Documents with their vectors, (d,), in the order asked, the missing ones skipped."""
         ...
 
     def documents(
@@ -207,7 +210,7 @@ class Engine(Protocol):
         ...
 
     def info(self) -> dict[str, Any]:
-        """Sizes, settings and versions, as JSON values."""
+        """Sizes, settings and versions, as JSON values: `documents`, `truncated`, `embedder` and others."""
         ...
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """Retriever: the one class most users touch. Documents and questions in, ranked passages out."""
 
 import itertools
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
@@ -12,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.embedders import resolve
-from theodolite.embedders.cache import QueryCache
+from theodolite.embedders.encoding import Encoder, OnTruncate, Progress
 from theodolite.engines.local import LocalEngine
 from theodolite.errors import ConfigError, DocumentError, InputError
 from theodolite.filters import parse
-from theodolite.intake import DocumentLike, as_document, as_ids, check_lengths, taker
+from theodolite.intake import DocumentLike, as_batch, as_document, as_ids, as_k, check_lengths, taker
 from theodolite.manifest import check_settings
-from theodolite.protocols import Answer, Embedder, Engine, Request
-from theodolite.types import Document, Hit, Hits, Metric, Norms, Trace, Vectors
+from theodolite.protocols import Embedder, Engine, Request
+from theodolite.ranking.hits import ranked, without
+from theodolite.types import Document, Hits, Metric, Norms, Trace
 from theodolite.vectors import prepare
 
 
@@ -30,9 +32,16 @@ class Retriever:
     writes at a time, readers never wait.
     """
 
-    def __init__(self, engine: Engine, embedder: Embedder | None = None, *, query_cache: int = 1024) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        embedder: Embedder | None = None,
+        *,
+        on_truncate: OnTruncate = "warn",
+        query_cache: int = 1024,
+    ) -> None:
         self._engine = engine
-        self._embedder = embedder
+        self._encoding: Encoder | None = None
         if embedder is not None:
             dimension = engine.space.dimension
             if dimension is not None and embedder.dimension != dimension:
@@ -42,7 +51,7 @@ class Retriever:
                     expected=dimension,
                     got=embedder.dimension,
                 )
-            self._queries = QueryCache(self._encode_queries, query_cache)
+            self._encoding = Encoder(embedder, lambda: engine.space, on_truncate=on_truncate, query_cache=query_cache)
 
     @classmethod
     def open(
@@ -52,8 +61,10 @@ class Retriever:
         embedder: Any = None,
         metric: Metric | None = None,
         norms: Norms = "auto",
+        create: bool = True,
         read_only: bool = False,
         lock_timeout: float = 5.0,
+        on_truncate: OnTruncate = "warn",
         query_cache: int = 1024,
     ) -> Self:
         """Open the collection in a folder, or make one where there is none.
@@ -65,12 +76,16 @@ class Retriever:
             metric: `cosine` (the default), `dot` or `l2`. Pinned when the collection is made.
             norms: `unit` refuses batches with norms outside [0.98, 1.02]; `any` does not look; `auto` takes
                 `unit` when the metric is dot and the first batch is of unit length. Pinned by the first batch.
+            create: whether to make the collection where there is none.
             read_only: never write; works on folders that cannot be written to.
             lock_timeout: seconds to wait for another writer.
+            on_truncate: what to do about texts longer than the embedder reads: `warn`, `error` or `ignore`.
+                `info()` counts them, and a search's `trace` tells.
             query_cache: how many queries' vectors to keep.
 
         Raises:
-            ManifestError: the folder holds something else, half a collection, or one of a newer version.
+            ManifestError: the folder holds something else, half a collection, or one of a newer version; or
+                nothing, and none is to be made.
             MetricMismatchError, ConfigError: an argument contradicts what the collection is pinned to.
             MissingExtraError: the embedder's package is not installed.
             CorruptionError: stored data is damaged. Nothing is changed.
@@ -82,24 +97,35 @@ class Retriever:
         check_settings(metric, norms)
         if folder is not None and embedder is not None:
             # Before a model is loaded, which takes seconds.
-            LocalEngine.check(folder, metric=metric, norms=norms, lock_timeout=lock_timeout)
+            LocalEngine.check(folder, metric=metric, norms=norms, create=create, lock_timeout=lock_timeout)
         found = resolve(embedder)
         engine = LocalEngine.open(
             folder,
             metric=metric,
             norms=norms,
-            embedder=None if found is None else str(getattr(found, "name", type(found).__name__)),
+            embedder=None if found is None else _name(embedder, found),
+            create=create,
             read_only=read_only,
             lock_timeout=lock_timeout,
         )
         try:
-            return cls(engine, found, query_cache=query_cache)
+            return cls(engine, found, on_truncate=on_truncate, query_cache=query_cache)
         except BaseException:
             engine.close()
             raise
 
+    @property
+    def embedder(self) -> Embedder | None:
+        """What embeds texts here; None where the caller brings vectors."""
+        return None if self._encoding is None else self._encoding.embedder
+
     def add(
-        self, documents: Iterable[DocumentLike], *, vectors: Any = None, batch_size: int | None = 1024
+        self,
+        documents: Iterable[DocumentLike],
+        *,
+        vectors: Any = None,
+        batch_size: int | None = 1024,
+        progress: Progress | None = None,
     ) -> list[str]:
         """Store documents; the same id replaces. Each batch is one durable, atomic commit.
 
@@ -108,6 +134,8 @@ class Retriever:
                 metadata, so that adding it again replaces it.
             vectors: (n, d) or an iterable of n vectors, one for each document; None to embed the texts.
             batch_size: documents a commit; None makes the whole call one commit.
+            progress: called now and then with the number of documents embedded since the last call (or stored,
+                where vectors are given).
 
         Returns:
             The documents' ids, in their order.
@@ -124,13 +152,13 @@ class Retriever:
         if batch_size is not None and batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; it must be at least 1, or None for one commit")
         if vectors is None:
-            self._needed()
+            self._encoder()
         else:
             check_lengths(documents, vectors)
         source, take = iter(documents), taker(vectors)
         ids: list[str] = []
         while batch := [as_document(item, len(ids) + i) for i, item in enumerate(itertools.islice(source, batch_size))]:
-            self._add(batch, take(len(batch)), len(ids))
+            self._add(batch, take(len(batch)), len(ids), progress)
             ids += [document.id for document in batch]
         if vectors is not None and len(take(1)):
             raise DocumentError(
@@ -144,6 +172,7 @@ class Retriever:
         query: str | None = None,
         *,
         vector: Any = None,
+        like: str | Iterable[str] | None = None,
         k: int = 10,
         where: Mapping[str, Any] | None = None,
     ) -> Hits:
@@ -151,19 +180,25 @@ class Retriever:
 
         Args:
             query: the question, which is embedded.
-            vector: or one vector, (d,), in its place.
+            vector: or one vector, (d,), in its place;
+            like: or ids of stored documents: what is near the mean of their vectors, but not these themselves.
             k: how many hits; fewer come only where fewer are eligible.
             where: a filter on metadata (see `theodolite.filters`).
 
         Raises:
-            InputError: k below 1; neither or both of query and vector; an empty query.
+            InputError: k below 1; none or several of query, vector and like; an empty query; ids in `like` that
+                are not there.
             VectorError, FilterError, ConfigError.
         """
-        if (query is None) == (vector is None):
-            raise InputError("search takes either a query or a vector")
+        if (query is None) + (vector is None) + (like is None) != 2:
+            raise InputError("search takes either a query, a vector, or ids of documents (like)")
+        if like is not None:
+            names = list(dict.fromkeys(as_ids(like)))
+            mean = self._between(names)
+            return without(self.search_many(vectors=mean, k=as_k(k) + len(names), where=where)[0], names, k)
         if vector is None:
             return self.search_many([query or ""], k=k, where=where)[0]
-        return self.search_many(vectors=_row(vector), k=k, where=where)[0]
+        return self.search_many(vectors=as_batch(vector), k=k, where=where)[0]
 
     def search_many(
         self,
@@ -174,8 +209,7 @@ class Retriever:
         where: Mapping[str, Any] | None = None,
     ) -> list[Hits]:
         """One `search` for each of several queries, or of `vectors` (n, d), in one pass over the index."""
-        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-            raise InputError(f"k is {k!r}; it must be a whole number of at least 1", k=k)
+        count = as_k(k)
         if (queries is None) == (vectors is None):
             raise InputError("search_many takes either queries or vectors")
         if isinstance(queries, str):
@@ -184,22 +218,40 @@ class Retriever:
         space = self._engine.space
         started = time.perf_counter()
         if queries is not None:
-            self._check_queries(queries)
+            self._encoder().check(queries)
         if space.dimension is None:  # nothing has ever been added
             return [Hits((), Trace("empty", 0, 0, 0))] * len(vectors if queries is None else queries)
         if queries is not None:
-            prepared = Vectors(self._queries.encode_query(queries))
+            prepared, unread = self._encoder().queries(queries)
         else:
             prepared, _ = prepare(vectors, space, name="query vectors")
+            unread = [0] * len(prepared)
         embedded = time.perf_counter() - started
         if not len(prepared):
             return []
-        answers = self._engine.search(Request(prepared, int(k), tree))
-        return [_hits(answer, space.metric, embedded / len(answers)) for answer in answers]
+        answers = self._engine.search(Request(prepared, count, tree))
+        embed = embedded / len(answers)
+        return [
+            ranked(answer, space.metric, embed=embed, unread=tokens)
+            for answer, tokens in zip(answers, unread, strict=True)
+        ]
 
-    def get(self, ids: Iterable[str]) -> list[Document]:
-        """Documents by id, in the order asked; those that are not there are skipped."""
-        return self._engine.get(as_ids(ids))
+    @overload
+    def get(self, ids: str | Iterable[str], *, vectors: Literal[False] = False) -> list[Document]: ...
+    @overload
+    def get(
+        self, ids: str | Iterable[str], *, vectors: Literal[True]
+    ) -> list[tuple[Document, NDArray[np.float32]]]: ...
+    def get(
+        self, ids: str | Iterable[str], *, vectors: bool = False
+    ) -> list[Document] | list[tuple[Document, NDArray[np.float32]]]:
+        """Documents by id, in the order asked; those that are not there are skipped.
+
+        Args:
+            vectors: give pairs of a document and its vector, (d,) float32, as it is stored.
+        """
+        found = self._engine.get(as_ids(ids))
+        return found if vectors else [document for document, _ in found]
 
     @overload
     def documents(
@@ -246,8 +298,21 @@ class Retriever:
         """
         self._engine.update(dict.fromkeys(as_ids(ids), metadata), replace=replace)
 
-    def delete(self, ids: str | Iterable[str]) -> int:
-        """Delete documents by id, in one commit; ids that are not there are fine. Returns how many there were."""
+    def delete(self, ids: str | Iterable[str] | None = None, *, where: Mapping[str, Any] | None = None) -> int:
+        """Delete documents by id (ids that are not there are fine), or those that pass a filter, in one commit.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            InputError: neither or both are given, or a filter that lets everything pass: use `clear`.
+        """
+        if (ids is None) == (where is None):
+            raise InputError("delete takes either ids or a filter (where)")
+        if ids is None:
+            if parse(where) is None:
+                raise InputError("the filter lets every document pass; use clear() to delete all")
+            ids = [document.id for document in self.documents(where)]
         return self._engine.delete(as_ids(ids))
 
     def clear(self) -> None:
@@ -285,10 +350,12 @@ class Retriever:
         info = self.info()
         return f"<Retriever {info['location'] or 'in memory'}: {info['documents']} documents, {info['metric']}>"
 
-    def _add(self, batch: list[Document], vectors: Any, offset: int) -> None:
+    def _add(self, batch: list[Document], vectors: Any, offset: int, progress: Progress | None) -> None:
         ids = [document.id for document in batch]
-        if vectors is None:
-            vectors = self._embed(batch)
+        truncated: set[str] = set()
+        embed = vectors is None
+        if embed:
+            vectors, truncated = self._encoder().documents(batch, progress)
         elif len(vectors) != len(batch):
             raise DocumentError(
                 f"there are {offset + len(vectors)} vectors for more documents; the first without one is "
@@ -296,66 +363,34 @@ class Retriever:
                 ids=ids[len(vectors) :],
             )
         prepared, space = prepare(vectors, self._engine.space, ids=ids)
-        self._engine.add(batch, prepared, space)
+        self._engine.add(batch, prepared, space, truncated=truncated)
+        if progress is not None and not embed:
+            progress(len(batch))
 
-    def _needed(self) -> Embedder:
-        if self._embedder is None:
+    def _encoder(self) -> Encoder:
+        if self._encoding is None:
             raise ConfigError("there is no embedder: open the collection with embedder=, or pass vectors")
-        return self._embedder
+        return self._encoding
 
-    def _embed(self, batch: list[Document]) -> Any:
-        embedder = self._needed()
-        for document in batch:
-            if not isinstance(document.text, str):
-                raise DocumentError(
-                    f"the text of document {document.id!r} is a {type(document.text).__name__}, not a string. "
-                    "Nothing of this batch is stored",
-                    ids=[document.id],
-                )
-        empty = [document.id for document in batch if not document.text.strip()]
-        if empty:
-            raise DocumentError(
-                f"{len(empty)} of {len(batch)} documents have no text to embed, first {empty[0]!r}. "
-                "Drop them, or pass their vectors. Nothing of this batch is stored",
-                ids=empty,
+    def _between(self, ids: list[str]) -> NDArray[np.float64]:
+        """The mean of some documents' vectors, (1, d)."""
+        found = self._engine.get(ids)
+        missing = sorted(set(ids) - {document.id for document, _ in found})
+        if missing or not found:
+            raise InputError(
+                f"{len(missing)} of the {len(ids)} documents to search by are not in the collection"
+                + (f", first {missing[0]!r}" if missing else "; name at least one"),
+                ids=missing,
             )
-        return embedder.encode_document([document.text for document in batch])
-
-    def _check_queries(self, queries: Sequence[str]) -> None:
-        self._needed()
-        for number, query in enumerate(queries):
-            if not isinstance(query, str) or not query.strip():
-                raise InputError(f"query {number} is {query!r}; it must be a text", index=number)
-
-    def _encode_queries(self, texts: Sequence[str]) -> Vectors:
-        """What the cache keeps: prepared vectors."""
-        return prepare(self._needed().encode_query(texts), self._engine.space, name="query vectors")[0]
+        mean: NDArray[np.float64] = np.mean([vector for _, vector in found], axis=0, dtype=np.float64)
+        if self._engine.space.norms == "unit" and mean.any():
+            mean /= np.linalg.norm(mean)
+        return mean[None]
 
 
-def _row(vector: Any) -> Any:
-    """One vector as a batch of one."""
-    shape = getattr(vector, "shape", None)
-    if shape is not None and len(shape) == 2 and shape[0] == 1:
-        return vector
-    return vector[None] if hasattr(vector, "dtype") else [vector]
-
-
-def _hits(answer: Answer, metric: Metric, embed: float) -> Hits:
-    trace = answer.trace
-    timings = {"embed": embed, **trace.timings}
-    hits = tuple(
-        Hit(document, similarity, rank, _scores(similarity, metric))
-        for rank, (document, similarity) in enumerate(zip(answer.documents, answer.similarities, strict=True), start=1)
-    )
-    return Hits(hits, Trace(trace.path, trace.rows, trace.eligible, trace.scored, trace.complete, timings))
-
-
-def _scores(similarity: float, metric: Metric) -> dict[str, float]:
-    """Relevance: cosine clamped at 0; 1 / (1 + distance) for L2; dot products have none."""
-    match metric:
-        case "cosine":
-            return {"similarity": similarity, "relevance": max(0.0, similarity)}
-        case "l2":
-            return {"similarity": similarity, "relevance": 1.0 / (1.0 - similarity)}
-        case "dot":
-            return {"similarity": similarity}
+def _name(given: Any, embedder: Embedder) -> str:
+    """What leads to the embedder again, where it was given by name or path; else what people call it."""
+    if isinstance(given, (str, PathLike)):
+        text = os.fspath(given)
+        return str(Path(text).resolve()) if os.path.isdir(text) else text
+    return str(getattr(embedder, "name", type(embedder).__name__))

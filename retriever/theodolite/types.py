@@ -89,6 +89,7 @@ class Trace:
         eligible: documents the filter admits.
         scored: rows whose exact similarity was computed.
         complete: whether the list is proven to be the true top k. It is, for everything the flat index answers.
+        unread: tokens at the end of the query that the embedder did not read.
         timings: seconds per stage: `embed`, `search`, `fetch`.
     """
 
@@ -97,6 +98,7 @@ class Trace:
     eligible: int
     scored: int
     complete: bool = True
+    unread: int = 0
     timings: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace as changed
 from typing import Any
 
@@ -26,6 +26,7 @@ class DictEngine:
     def __init__(self, space: Space) -> None:
         self._space = space
         self._stored: dict[str, Stored] = {}
+        self._truncated: set[str] = set()
         self._lock = threading.RLock()
         self._closed = False
 
@@ -33,7 +34,9 @@ class DictEngine:
     def space(self) -> Space:
         return self._space
 
-    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
+    def add(
+        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+    ) -> None:
         new = {}
         for document, vector in zip(documents, vectors, strict=True):
             self._check_document(document)
@@ -45,6 +48,7 @@ class DictEngine:
             if self._space.dimension is not None and space != self._space:
                 raise VectorError(f"the collection is pinned to {self._space}, not {space}")
             self._stored = {**self._stored, **new}
+            self._truncated = {name for name in self._truncated if name not in new} | {n for n in new if n in truncated}
             self._space = space
 
     def update(self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False) -> None:
@@ -71,9 +75,9 @@ class DictEngine:
             self._check_open()
             self._stored = {}
 
-    def get(self, ids: Sequence[str]) -> list[Document]:
+    def get(self, ids: Sequence[str]) -> list[tuple[Document, NDArray[np.float32]]]:
         stored = self._check_open()
-        return [self._document(stored, name) for name in ids if name in stored]
+        return [(self._document(stored, name), stored[name][2].copy()) for name in ids if name in stored]
 
     def documents(
         self, where: Filter | None = None, *, after: str = "", limit: int | None = None
@@ -95,7 +99,8 @@ class DictEngine:
         self._check_open()
 
     def info(self) -> dict[str, Any]:
-        return {"documents": len(self._check_open())}
+        stored = self._check_open()
+        return {"documents": len(stored), "truncated": len(self._truncated & stored.keys())}
 
     def close(self) -> None:
         self._closed = True
@@ -182,14 +187,18 @@ class HalfPrecision(DictEngine):
 
 
 class ClearsOnNothing(DictEngine):
-    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
+    def add(
+        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+    ) -> None:
         if not documents:
             self._space = Space(space.metric, 0, "any")
         super().add(documents, vectors, space)
 
 
 class KeepsTheFirst(DictEngine):
-    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
+    def add(
+        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+    ) -> None:
         new = [i for i, document in enumerate(documents) if document.id not in self._stored]
         super().add([documents[i] for i in new], Vectors(vectors[new]), space)
 
@@ -197,7 +206,9 @@ class KeepsTheFirst(DictEngine):
 class KeepsOldVectors(DictEngine):
     """Replaces the text, and forgets the vector."""
 
-    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
+    def add(
+        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+    ) -> None:
         with self._lock:
             old = {document.id: self._stored[document.id][2] for document in documents if document.id in self._stored}
             super().add(documents, vectors, space)
@@ -207,7 +218,9 @@ class KeepsOldVectors(DictEngine):
 
 
 class FirstOfTheBatch(DictEngine):
-    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
+    def add(
+        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+    ) -> None:
         super().add(documents[::-1], Vectors(vectors[::-1]), space)
 
 
@@ -220,20 +233,26 @@ class TakesAnyId(DictEngine):
 class OneByOne(DictEngine):
     """Documents before a bad one stay."""
 
-    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
+    def add(
+        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+    ) -> None:
         for i, document in enumerate(documents):
             super().add([document], Vectors(vectors[i : i + 1]), space)
 
 
 class AnySpace(DictEngine):
-    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
+    def add(
+        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+    ) -> None:
         if len(vectors) and space.dimension == self._space.dimension:
             space = self._space
         super().add(documents, vectors, space)
 
 
 class RaisesValueError(DictEngine):
-    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
+    def add(
+        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+    ) -> None:
         if self._space.dimension not in (None, space.dimension):
             raise ValueError("shapes do not fit")
         super().add(documents, vectors, space)
@@ -285,12 +304,16 @@ class ClearKeepsOne(DictEngine):
 class FoldsCase(DictEngine):
     """Names are equal that are not the same, as in many databases."""
 
-    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
+    def add(
+        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+    ) -> None:
         super().add([changed(document, id=document.id.lower()) for document in documents], vectors, space)
 
 
 class CutsAtNul(DictEngine):
-    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
+    def add(
+        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+    ) -> None:
         super().add([changed(d, text=d.text.partition("\0")[0]) for d in documents], vectors, space)
 
 
@@ -302,7 +325,9 @@ class Utf16Order(DictEngine):
 
 
 class SharesVectors(DictEngine):
-    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
+    def add(
+        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+    ) -> None:
         super().add(documents, vectors, space)
         self._stored |= {d.id: (*self._stored[d.id][:2], v) for d, v in zip(documents, vectors, strict=True)}
 
@@ -328,6 +353,12 @@ class InfoWithArrays(DictEngine):
         return {"rows": np.int64(len(self._stored))}
 
 
+class ForgetsTruncated(DictEngine):
+    def update(self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False) -> None:
+        super().update(changes, replace=replace)
+        self._truncated -= changes.keys()
+
+
 class OpenForever(DictEngine):
     def close(self) -> None: ...
 
@@ -345,7 +376,7 @@ class StillCounts(DictEngine):
 
 
 class SortsGet(DictEngine):
-    def get(self, ids: Sequence[str]) -> list[Document]:
+    def get(self, ids: Sequence[str]) -> list[tuple[Document, NDArray[np.float32]]]:
         return super().get(sorted(ids))
 
 
@@ -507,7 +538,9 @@ class Ghosts(DictEngine):
         self._ghost = {name: self._stored[name] for name in ids if name in self._stored}
         return super().delete(ids)
 
-    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
+    def add(
+        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+    ) -> None:
         super().add(documents, vectors, space)
         self._stored = {**self._ghost, **self._stored}
 
@@ -515,7 +548,9 @@ class Ghosts(DictEngine):
 class Torn(DictEngine):
     """Commits document by document while others read."""
 
-    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
+    def add(
+        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+    ) -> None:
         for i, document in enumerate(documents):
             super().add([document], Vectors(vectors[i : i + 1]), space)
             time.sleep(0.0002)
@@ -527,13 +562,15 @@ class TornScores(DictEngine):
     def search(self, request: Request) -> list[Answer]:
         answers = super().search(request)
         time.sleep(0.002)
-        return [changed(a, documents=self.get([d.id for d in a.documents])) for a in answers]
+        return [changed(a, documents=[d for d, _ in self.get([d.id for d in a.documents])]) for a in answers]
 
 
 class LostUpdates(DictEngine):
     """Reads, waits and writes without a lock."""
 
-    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
+    def add(
+        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+    ) -> None:
         before = dict(self._stored)
         super().add(documents, vectors, space)
         new = {document.id: self._stored[document.id] for document in documents}
@@ -583,6 +620,7 @@ BROKEN: list[tuple[Callable[[Space], Any], str]] = [
     (SharesMetadata, "test_nothing_mutable_is_shared"),
     (GivesItsOwnVectors, "test_nothing_mutable_is_shared"),
     (InfoWithArrays, "test_verify_and_info"),
+    (ForgetsTruncated, "test_verify_and_info"),
     (OpenForever, "test_closed_engines_raise"),
     (AttributeErrors, "test_closed_engines_raise"),
     (StillCounts, "test_closed_engines_raise"),

@@ -32,6 +32,7 @@ PUBLIC = [
     "Retriever",
     "TheodoliteError",
     "Trace",
+    "TruncationWarning",
     "UnsupportedError",
     "VectorError",
 ]

@@ -16,6 +16,7 @@ from theodolite import (
     EngineError,
     FilterError,
     InputError,
+    ManifestError,
     MetricMismatchError,
     Retriever,
     VectorError,
@@ -313,3 +314,82 @@ def test_relative_folders_stay_where_they_were(tmp_path: Path, monkeypatch: pyte
         kb.add(docs("a"), vectors=EYE[:1])
         assert kb.count() == 1
     assert (tmp_path / "kb" / "store.sqlite").exists()
+
+
+def test_get_gives_vectors(bare: Retriever) -> None:
+    bare.add(docs("a", "b"), vectors=EYE[:2] * 3)
+    pairs = bare.get(["b", "nobody", "a"], vectors=True)
+    assert [document for document, _ in pairs] == docs("b", "a")
+    np.testing.assert_array_equal([vector for _, vector in pairs], EYE[[1, 0]])
+
+
+def test_delete_by_filter(bare: Retriever) -> None:
+    bare.add([Document("t", {"n": n % 3}, f"{n}") for n in range(12)], vectors=np.ones((12, 4)))
+    assert bare.delete(where={"n": [1, 2]}) == 8
+    assert [document.id for document in bare.documents()] == ["0", "3", "6", "9"]
+    wrong: tuple[dict[str, Any], ...] = ({}, {"ids": "0", "where": {"n": 0}}, {"where": {}})
+    for arguments in wrong:
+        with pytest.raises(InputError, match=r"either|clear\(\)"):
+            bare.delete(**arguments)
+    with pytest.raises(FilterError):
+        bare.delete(where={"n": {"$nope": 1}})
+    assert bare.count() == 4
+
+
+def test_listing_with_filters(bare: Retriever) -> None:
+    """Few eligible documents and many take different ways; both go by ids, page by page."""
+    names = [f"{n:05}" for n in range(10_000)]
+    metadata = [{"odd": n % 2, "rare": n % 3000} for n in range(10_000)]
+    both = zip(names[::-1], metadata[::-1], strict=True)
+    bare.add([Document("t", data, name) for name, data in both], vectors=np.ones((10_000, 2)), batch_size=None)
+    bare.delete(names[1:100:2])
+    assert [document.id for document in bare.documents({"odd": 1})] == names[101::2]
+    assert [document.id for document in bare.documents({"odd": 1}, after="09990")] == names[9991::2]
+    assert [document.id for document in bare.documents({"odd": 1}, limit=300)] == names[101:701:2]
+    assert [int(d.id) for d in bare.documents({"rare": [7, 2]})] == [2, 3002, 3007, 6002, 6007, 9002, 9007]
+    assert [document.id for document in bare.documents({"rare": 7}, after="03007", limit=1)] == ["06007"]
+    assert list(bare.documents({"rare": "nothing"})) == []
+
+
+def test_like(bare: Retriever) -> None:
+    vectors = [[4, 0, 0, 0], [0, 4, 0, 0], [3, 3, 0, 0], [3, 2, 1, 0], [0, 0, 0, 1]]
+    bare.add(docs("a", "b", "middle", "near", "far"), vectors=vectors)
+    hits = bare.search(like=["a", "b", "a"], k=2)
+    assert [(hit.document.id, hit.rank) for hit in hits] == [("middle", 1), ("near", 2)]
+    assert [hit.document.id for hit in bare.search(like="far", k=9, where={"name": ["near", "far"]})] == ["near"]
+    with pytest.raises(InputError, match=r"1 of the 2 documents .* first 'nobody'"):
+        bare.search(like=["a", "nobody"])
+    wrong: tuple[dict[str, Any], ...] = ({"like": []}, {"like": "a", "vector": EYE[0]}, {"like": "a", "k": 0})
+    for arguments in wrong:
+        with pytest.raises(InputError):
+            bare.search(**arguments)
+
+
+@pytest.mark.parametrize("metric", ["dot", "l2"])
+def test_like_takes_the_mean_as_it_is(metric: Any) -> None:
+    with Retriever.open(metric=metric) as kb:
+        kb.add(docs("a", "b", "c", "d"), vectors=[[2, 0], [0, 6], [1, 3], [-8, 20]])
+        assert [hit.document.id for hit in kb.search(like=["a", "b"])] == (
+            ["d", "c"] if metric == "dot" else ["c", "d"]
+        )
+    with Retriever.open(metric=metric, norms="unit" if metric == "dot" else "auto") as kb:
+        kb.add(docs("a", "b", "c"), vectors=[[1, 0], [0, 1], [0.6, 0.8]])
+        assert [hit.document.id for hit in kb.search(like=["a", "b"])] == ["c"]
+
+
+def test_nothing_is_made_unless_wanted(tmp_path: Path) -> None:
+    for embedder in (None, HashingEmbedder(8)):
+        with pytest.raises(ManifestError, match="there is no collection"):
+            Retriever.open(tmp_path / "kb", create=False, embedder=embedder)
+        assert not (tmp_path / "kb").exists()
+    Retriever.open(tmp_path / "kb").close()
+    Retriever.open(tmp_path / "kb", create=False).close()
+
+
+def test_the_embedder_can_be_found_again(tmp_path: Path) -> None:
+    mine = HashingEmbedder(8)
+    with Retriever.open(tmp_path / "kb", embedder=mine) as kb:
+        assert kb.embedder is mine
+        assert kb.info()["embedder"] == "HashingEmbedder"
+    with Retriever.open(tmp_path / "kb") as kb:
+        assert kb.embedder is None

@@ -71,11 +71,11 @@ class ReadsContract(EngineUnderTest):
             last = sorted(names[3:])[::-1]
             for expected in ([], last, [*last[1::2], *last[::2]], last[7:8]):
                 asked = [*expected[:2], "nobody", *expected[2:], names[1]]
-                got = [document.id for document in pair.engine.get(asked)]
+                got = [document.id for document, _ in pair.engine.get(asked)]
                 check(got == expected, f"get gives {got}, not {expected}")
             # More than fit one statement of some stores.
             many = [f"nobody {number}" for number in range(40_000)]
-            got = [document.id for document in pair.engine.get([*many, last[0], *many, last[1]])]
+            got = [document.id for document, _ in pair.engine.get([*many, last[0], *many, last[1]])]
             check(got == last[:2], f"get of many ids gives {got}, not {last[:2]}")
 
     def test_documents_are_paged(self) -> None:

@@ -112,7 +112,7 @@ def _look(pair: Pair, names: list[str], k: int, where: dict[str, Any] | None) ->
 
 
 def _get(pair: Pair, names: list[str]) -> None:
-    _of_one_commit(pair.engine.get(names), names)
+    _of_one_commit([document for document, _ in pair.engine.get(names)], names)
 
 
 def _of_one_commit(documents: list[Document], names: list[str]) -> None:

@@ -208,7 +208,7 @@ class WritesContract(EngineUnderTest):
             documents.clear()
             pair.check_contents()
             readers: tuple[Callable[[], Document], ...] = (
-                lambda: pair.engine.get(["c"])[0],
+                lambda: pair.engine.get(["c"])[0][0],
                 lambda: next(iter(pair.engine.documents(after="b")))[0],
                 lambda: pair.engine.search(Request(prepared(drawn(1, 1), pair.engine), 3))[0].documents[-1],
             )
@@ -232,6 +232,14 @@ class WritesContract(EngineUnderTest):
             pair.delete(numbered(3))
             pair.update({numbered(20)[10]: {"x": 1}})
             pair.engine.verify()
+            vectors, settled = prepare(drawn(2, 4), pair.engine.space)
+            pair.engine.add(passages(["p", "q", "r", "s"]), vectors, settled, truncated={"p", "q", "r"})
+            pair.engine.update({"p": {"x": 1}})
+            pair.engine.delete(["q"])
+            pair.engine.add(passages(["r"]), prepared(drawn(3, 1), pair.engine), settled)
+            found = pair.engine.info()
+            got = found.get("documents"), found.get("truncated")
+            check(got == (20, 1), f"info() tells {got} documents and truncated ones, not (20, 1)")
             try:
                 json.dumps(pair.engine.info(), allow_nan=False)
             except (TypeError, ValueError) as error:

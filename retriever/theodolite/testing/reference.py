@@ -99,9 +99,14 @@ class Pair:
                 f"documents() gives {document.id!r} another vector than was added",
             )
         got = self.engine.get(names)
-        check([document.id for document in got] == names, f"get gives {[document.id for document in got]}, not {names}")
-        for document in got:
+        given = [document.id for document, _ in got]
+        check(given == names, f"get gives {given}, not {names}")
+        for document, vector in got:
             self.check_document(document)
+            check(
+                vector.tobytes() == self.stored[document.id][1].tobytes(),
+                f"get gives {document.id!r} another vector than was added",
+            )
 
     def check_document(self, document: Document) -> None:
         expected = self.stored.get(document.id)

@@ -52,7 +52,7 @@ def commit(
         connection.executemany("DELETE FROM documents WHERE row = ?", [(row,) for row, _ in ended])
         connection.executemany("INSERT INTO tombstones VALUES (?, ?)", [(sequence, row) for row, _ in ended])
     connection.executemany(
-        "INSERT INTO documents VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?)",
         ((row, *record, digest) for row, (record, digest) in enumerate(zip(records, hashes, strict=True), state.rows)),
     )
     connection.execute(

@@ -2,7 +2,7 @@
 
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace as changed
 from functools import partial
 from pathlib import Path
@@ -10,11 +10,11 @@ from sqlite3 import Connection
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from theodolite.engines.local.cache import remove_codes
 from theodolite.engines.local.commit import begin_generation, commit, none, pin, select
 from theodolite.engines.local.files import folder_size, vectors_path
+from theodolite.engines.local.listing import Page, Pair, page, pairs
 from theodolite.engines.local.opening import TemporaryFolder, check_folder, open_store
 from theodolite.engines.local.points import reach
 from theodolite.engines.local.records import Record, records, stored
@@ -22,7 +22,7 @@ from theodolite.engines.local.snapshot import Snapshot, Stale, View
 from theodolite.engines.local.store import Store
 from theodolite.engines.local.verify import verify
 from theodolite.errors import ConfigError, CorruptionError, DocumentError
-from theodolite.filters import Filter, matches
+from theodolite.filters import Filter
 from theodolite.indexes.blocks import BLOCK
 from theodolite.indexes.flat import Found
 from theodolite.manifest import Manifest, check_pinned
@@ -32,7 +32,6 @@ from theodolite.types import Document, Metric, Norms, Space, Trace, Vectors
 
 T = TypeVar("T")
 
-_PAGE = 256  # documents listed in one transaction
 _RESTARTS = 1000
 
 
@@ -58,6 +57,7 @@ class LocalEngine:
         metric: Metric | None = None,
         norms: Norms = "auto",
         embedder: str | None = None,
+        create: bool = True,
         read_only: bool = False,
         lock_timeout: float = 5.0,
     ) -> "LocalEngine":
@@ -76,6 +76,7 @@ class LocalEngine:
                 metric=metric,
                 norms=norms,
                 embedder=embedder,
+                create=create or temporary is not None,
                 read_only=read_only,
                 lock_timeout=lock_timeout,
                 durable=temporary is None,
@@ -90,9 +91,11 @@ class LocalEngine:
         return engine
 
     @staticmethod
-    def check(location: Path, *, metric: Metric | None, norms: Norms, lock_timeout: float = 5.0) -> None:
+    def check(
+        location: Path, *, metric: Metric | None, norms: Norms, create: bool = True, lock_timeout: float = 5.0
+    ) -> None:
         """Raise what `open` would raise of the folder and the settings; change nothing."""
-        check_folder(location.expanduser().absolute(), metric, norms, lock_timeout)
+        check_folder(location.expanduser().absolute(), metric, norms, create, lock_timeout)
 
     @property
     def space(self) -> Space:
@@ -103,8 +106,10 @@ class LocalEngine:
         space = self._manifest.space
         return changed(space, norms=self._norms) if space.norms == "auto" else space
 
-    def add(self, documents: Sequence[Document], vectors: Vectors, space: Space) -> None:
-        rows, kept = records(documents)
+    def add(
+        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+    ) -> None:
+        rows, kept = records(documents, truncated)
         if not rows:
             return
         chosen = vectors if len(kept) == len(vectors) else Vectors(vectors[kept])
@@ -131,7 +136,8 @@ class LocalEngine:
         if not changes:
             return
         with self._store.write() as (connection, state):
-            found = {row[1]: row for row in select(connection, "row, id, text, metadata", "id", list(changes))}
+            columns = "row, id, text, metadata, truncated"
+            found = {row[1]: row for row in select(connection, columns, "id", list(changes))}
             missing = [name for name in changes if name not in found]
             if missing:
                 raise DocumentError(
@@ -147,8 +153,8 @@ class LocalEngine:
                     raise DocumentError(
                         f"metadata is a {type(change).__name__}, not a mapping of names to values. Nothing was updated"
                     )
-                _, _, text, old = found[name]
-                rows.append(Record(name, text, encode(change if replace else {**stored(old), **change})))
+                _, _, text, old, truncated = found[name]
+                rows.append(Record(name, text, encode(change if replace else {**stored(old), **change}), truncated))
             commit(
                 connection,
                 self._store.folder,
@@ -184,28 +190,27 @@ class LocalEngine:
         reach("generation.committed")
         self._remove_old_generations()
 
-    def get(self, ids: Sequence[str]) -> list[Document]:
-        with self._store.read() as (connection, _):
-            rows = select(connection, "id, text, metadata", "id", list(dict.fromkeys(ids)))
-            found = {row[0]: row for row in rows}
-        return [Record(*found[name]).document() for name in ids if name in found]
+    def get(self, ids: Sequence[str]) -> list[Pair]:
+        def found(connection: Connection, snapshot: Snapshot) -> list[Pair]:
+            rows = dict(select(connection, "id, row", "id", list(dict.fromkeys(ids))))
+            return pairs(connection, snapshot, [rows[name] for name in ids if name in rows])
 
-    def documents(
-        self, where: Filter | None = None, *, after: str = "", limit: int | None = None
-    ) -> Iterator[tuple[Document, NDArray[np.float32]]]:
-        left = limit
+        return self._read(found)
+
+    def documents(self, where: Filter | None = None, *, after: str = "", limit: int | None = None) -> Iterator[Pair]:
+        def read(connection: Connection, snapshot: Snapshot, after: str) -> Page:
+            return page(connection, snapshot, self._view.mask(snapshot, where, connection), after)
+
+        left, begin = limit, after
         while left is None or left > 0:
-            page = self._read(partial(_page, after=after))
-            for document, vector in page:
-                if matches(where, document.metadata):
-                    yield document, vector
-                    if left is not None:
-                        left -= 1
-                        if not left:
-                            return
-            if len(page) < _PAGE:
+            found = self._read(partial(read, after=begin))
+            listed = found.pairs[:left]
+            yield from listed
+            if found.after is None:
                 return
-            after = page[-1][0].id
+            begin = found.after
+            if left is not None:
+                left -= len(listed)
 
     def count(self, where: Filter | None = None) -> int:
         if where is None:
@@ -237,6 +242,7 @@ class LocalEngine:
                 "norms": manifest.space.norms,
                 "index": "flat",
                 "embedder": manifest.embedder,
+                "truncated": connection.execute("SELECT count(*) FROM documents WHERE truncated").fetchone()[0],
                 "created": manifest.created,
                 "commits": state.sequence,
                 "rows": state.rows,
@@ -304,14 +310,6 @@ def _release(store: Store, view: View, temporary: TemporaryFolder | None) -> Non
         view.drop()  # before the folder goes: Windows does not delete files that are mapped
         if temporary is not None:
             temporary.remove()
-
-
-def _page(connection: Connection, snapshot: Snapshot, after: str) -> list[tuple[Document, NDArray[np.float32]]]:
-    rows = connection.execute(
-        "SELECT row, id, text, metadata FROM documents WHERE id > ? ORDER BY id LIMIT ?", (after, _PAGE)
-    ).fetchall()
-    vectors = snapshot.vectors.take(np.array([row[0] for row in rows], np.int64))
-    return [(Record(*row[1:]).document(), vector) for row, vector in zip(rows, vectors, strict=True)]
 
 
 def _fetch(connection: Connection, found: Found, k: int) -> tuple[list[Document], list[float]]:

@@ -14,7 +14,7 @@ from theodolite.engines.local.schema import APPLICATION_ID
 from theodolite.engines.local.store import (
     Store,
     connect,
-    create,
+    create_store,
     read_manifest,
     read_state,
     translated,
@@ -33,6 +33,7 @@ def open_store(
     metric: Metric | None,
     norms: Norms,
     embedder: str | None,
+    create: bool,
     read_only: bool,
     lock_timeout: float,
     durable: bool,
@@ -47,11 +48,10 @@ def open_store(
     """
     with translated(folder):
         if not is_collection(folder):
-            if read_only:
-                raise ManifestError(f"{folder}: there is no collection to open read-only", folder=str(folder))
+            _check_absent(folder, create=create and not read_only)
             manifest = new_manifest(metric, norms, embedder)
             folder.mkdir(parents=True, exist_ok=True)
-            create(folder, manifest, lock_timeout)
+            create_store(folder, manifest, lock_timeout)
         mode = _mode(folder, read_only)
         manifest = _inspect(folder, mode, lock_timeout)
         check_pinned(manifest.space, metric, norms)
@@ -60,11 +60,18 @@ def open_store(
     return Store(folder, mode=mode, lock_timeout=lock_timeout, durable=durable), manifest
 
 
-def check_folder(folder: Path, metric: Metric | None, norms: Norms, timeout: float) -> None:
+def check_folder(folder: Path, metric: Metric | None, norms: Norms, create: bool, timeout: float) -> None:
     """Raises ManifestError, MetricMismatchError, ConfigError or CorruptionError, as `open_store` would."""
     with translated(folder):
         if is_collection(folder):
             check_pinned(_inspect(folder, _mode(folder, read_only=True), timeout).space, metric, norms)
+        else:
+            _check_absent(folder, create=create)
+
+
+def _check_absent(folder: Path, *, create: bool) -> None:
+    if not create:
+        raise ManifestError(f"{folder}: there is no collection", folder=str(folder))
 
 
 class TemporaryFolder:

@@ -1,6 +1,6 @@
 """Documents as rows of the database: checked, encoded and hashed."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ class Record(NamedTuple):
     id: str
     text: str
     metadata: str
+    truncated: bool = False
 
     def hash(self, vector: NDArray[np.float32]) -> bytes:
         """16 bytes that bind id, text, metadata and vector (d,) together."""
@@ -42,8 +43,11 @@ def stored(metadata: str) -> Any:
         ) from error
 
 
-def records(documents: Sequence[Document]) -> tuple[list[Record], list[int]]:
+def records(documents: Sequence[Document], truncated: Container[str] = ()) -> tuple[list[Record], list[int]]:
     """The records to store, and which document each is made of; of equal ids the last one counts.
+
+    Args:
+        truncated: ids of documents whose text the embedder did not read to its end.
 
     Raises:
         DocumentError: naming the first document that cannot be stored.
@@ -53,10 +57,10 @@ def records(documents: Sequence[Document]) -> tuple[list[Record], list[int]]:
             raise _refusal(document, index, f"the id is a {type(document.id).__name__}, not a string")
     last = {document.id: index for index, document in enumerate(documents)}
     kept = sorted(last.values())
-    return [_record(documents[index], index) for index in kept], kept
+    return [_record(documents[index], index, truncated) for index in kept], kept
 
 
-def _record(document: Document, index: int) -> Record:
+def _record(document: Document, index: int, truncated: Container[str]) -> Record:
     if not isinstance(document.text, str):
         raise _refusal(document, index, f"the text is a {type(document.text).__name__}, not a string")
     for name, value in (("id", document.id), ("text", document.text)):
@@ -72,7 +76,7 @@ def _record(document: Document, index: int) -> Record:
     if not document.id:
         raise _refusal(document, index, "it has no id")
     try:
-        return Record(document.id, document.text, encode(document.metadata))
+        return Record(document.id, document.text, encode(document.metadata), document.id in truncated)
     except DocumentError as error:
         raise _refusal(document, index, str(error)) from error
 

@@ -24,8 +24,10 @@ CREATE TABLE documents (
     id TEXT NOT NULL UNIQUE,
     text TEXT NOT NULL,
     metadata TEXT NOT NULL,
+    truncated INTEGER NOT NULL,   -- 1 where the embedder did not read the whole text
     hash BLOB NOT NULL            -- of id, text, metadata and vector
 );
+CREATE INDEX truncated_documents ON documents (row) WHERE truncated;
 
 -- The change log: what each commit appended, and which rows it ended.
 CREATE TABLE frames (

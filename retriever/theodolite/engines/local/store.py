@@ -222,7 +222,7 @@ def read_manifest(connection: sqlite3.Connection) -> Manifest:
     return manifest
 
 
-def create(folder: Path, manifest: Manifest, timeout: float) -> None:
+def create_store(folder: Path, manifest: Manifest, timeout: float) -> None:
     """Make store.sqlite, unless another process is quicker. Killed half-way, the next call makes it again."""
     with translated(folder):
         connection = connect(folder / STORE, "rwc", timeout)

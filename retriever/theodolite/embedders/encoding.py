@@ -1,0 +1,142 @@
+"""Texts through an embedder: what a retriever does before and after it."""
+
+import inspect
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from theodolite.embedders.cache import QueryCache
+from theodolite.errors import ConfigError, DocumentError, InputError, TruncationWarning
+from theodolite.protocols import Embedder
+from theodolite.types import Document, Space, Vectors
+from theodolite.vectors import prepare
+
+OnTruncate = Literal["warn", "error", "ignore"]
+Progress = Callable[[int], None]
+"""Called with the number of texts that have been embedded since the last call."""
+
+_LEVEL = 4  # of the stack: whoever called the retriever
+
+
+class Encoder:
+    """Refuses texts without content, counts what the embedder does not read, and remembers recent questions."""
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        space: Callable[[], Space],
+        *,
+        on_truncate: OnTruncate = "warn",
+        query_cache: int = 1024,
+    ) -> None:
+        """
+        Args:
+            space: gives the space that questions' vectors are prepared for.
+            on_truncate: what to do about texts longer than the embedder reads. They are counted in any case.
+            query_cache: how many questions' vectors to keep.
+
+        Raises:
+            ConfigError: a setting that does not exist.
+        """
+        if on_truncate not in ("warn", "error", "ignore"):
+            raise ConfigError(f"on_truncate is {on_truncate!r}; expected 'warn', 'error' or 'ignore'")
+        self.embedder = embedder
+        self._space = space
+        self._on_truncate = on_truncate
+        self._cache = QueryCache(self._encode, query_cache)
+        self._overhead: int | None = None  # tokens of a text without any
+        parameters = inspect.signature(embedder.encode_document).parameters
+        self._tells = "progress" in parameters
+
+    def documents(self, batch: Sequence[Document], progress: Progress | None = None) -> tuple[Any, set[str]]:
+        """The embedder's vectors of a batch, and the ids of documents that it has not read to their end.
+
+        Raises:
+            DocumentError: documents without text, or, if so wanted, longer than the embedder reads.
+        """
+        for document in batch:
+            if not isinstance(document.text, str):
+                raise DocumentError(
+                    f"the text of document {document.id!r} is a {type(document.text).__name__}, not a string. "
+                    "Nothing of this batch is stored",
+                    ids=[document.id],
+                )
+        empty = [document.id for document in batch if not document.text.strip()]
+        if empty:
+            raise DocumentError(
+                f"{len(empty)} of {len(batch)} documents have no text to embed, first {empty[0]!r}. "
+                "Drop them, or pass their vectors. Nothing of this batch is stored",
+                ids=empty,
+            )
+        texts = [document.text for document in batch]
+        unread = self._unread(texts)
+        truncated = [document.id for document, tokens in zip(batch, unread, strict=True) if tokens]
+        if truncated and self._on_truncate != "ignore":
+            first = next(i for i, tokens in enumerate(unread) if tokens)
+            limit = self._limit() or 0
+            message = (
+                f"{len(truncated)} of {len(batch)} documents are longer than the {limit} tokens the embedder reads, "
+                f"first {truncated[0]!r} with {limit + unread[first]}. "
+            )
+            if self._on_truncate == "error":
+                raise DocumentError(
+                    message + "Split them into passages. Nothing of this batch is stored", ids=truncated
+                )
+            warnings.warn(
+                message + "What lies beyond cannot be found: split them into passages, or open with "
+                "on_truncate='ignore'",
+                TruncationWarning,
+                stacklevel=_LEVEL,
+            )
+        if progress is not None and self._tells:
+            told: Any = self.embedder.encode_document
+            return told(texts, progress=progress), set(truncated)
+        vectors = self.embedder.encode_document(texts)
+        if progress is not None:
+            progress(len(texts))
+        return vectors, set(truncated)
+
+    def check(self, texts: Sequence[str]) -> None:
+        """Raises InputError for a question without text."""
+        for number, query in enumerate(texts):
+            if not isinstance(query, str) or not query.strip():
+                raise InputError(f"query {number} is {query!r}; it must be a text", index=number)
+
+    def queries(self, texts: Sequence[str]) -> tuple[Vectors, list[int]]:
+        """Prepared vectors of questions, (n, d), and how many tokens of each the embedder has not read.
+
+        Raises:
+            InputError: a question is longer than the embedder reads, where that is to be an error.
+        """
+        unread = self._unread(texts)
+        if any(unread) and self._on_truncate != "ignore":
+            number = next(i for i, tokens in enumerate(unread) if tokens)
+            message = f"the embedder does not read the last {unread[number]} tokens of query {number}. Shorten it"
+            if self._on_truncate == "error":
+                raise InputError(message, index=number)
+            warnings.warn(message + ", or open with on_truncate='ignore'", TruncationWarning, stacklevel=_LEVEL)
+        return Vectors(self._cache.encode_query(texts)), unread
+
+    def _encode(self, texts: Sequence[str]) -> Vectors:
+        """What the cache keeps: prepared vectors."""
+        return prepare(self.embedder.encode_query(texts), self._space(), name="query vectors")[0]
+
+    def _limit(self) -> int | None:
+        limit: int | None = getattr(self.embedder, "max_tokens", None)
+        return limit
+
+    def _unread(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens of each text lie beyond what the embedder reads; 0 where it cannot tell."""
+        unread = [0] * len(texts)
+        limit, count = self._limit(), getattr(self.embedder, "count_tokens", None)
+        if limit is None or count is None:
+            return unread
+        if self._overhead is None:
+            self._overhead = count([""])[0]
+        # A token stands for one ASCII character at least: short texts need not be counted.
+        room = limit - self._overhead - 1
+        long = [i for i, text in enumerate(texts) if len(text) > room or not text.isascii()]
+        if long:
+            for i, tokens in zip(long, count([texts[i] for i in long]), strict=True):
+                unread[i] = max(0, tokens - limit)
+        return unread

@@ -1,0 +1,62 @@
+"""Listing documents: page by page, each page within one transaction."""
+
+import sqlite3
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.engines.local.commit import select
+from theodolite.engines.local.records import Record
+from theodolite.engines.local.snapshot import Snapshot
+from theodolite.types import Document, Mask
+
+_PAGE = 256  # documents
+_STRIDE = 8192  # ids looked at in one step
+_FEW = 4096  # eligible rows whose ids are read straight away
+
+Pair = tuple[Document, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some documents in the order of their ids; `after` is where the next page begins, None behind the last."""
+
+    pairs: list[Pair]
+    after: str | None
+
+
+def page(connection: sqlite3.Connection, snapshot: Snapshot, mask: Mask | None, after: str) -> Page:
+    """The first documents with an id above `after` among the eligible rows (None: all)."""
+    if mask is not None and np.count_nonzero(mask) <= _FEW:
+        listed = select(connection, "id, row", "row", np.flatnonzero(mask).tolist())
+        named = sorted(pair for pair in listed if pair[0] > after)
+        more = len(named) > _PAGE
+    else:
+        named, after, more = _scan(connection, mask, after)
+    named = named[:_PAGE]
+    if more and named:
+        after = named[-1][0]
+    return Page(pairs(connection, snapshot, [row for _, row in named]), after if more else None)
+
+
+def _scan(connection: sqlite3.Connection, mask: Mask | None, after: str) -> tuple[list[tuple[str, int]], str, bool]:
+    """Ids and rows from the index over the ids; where to go on; and whether there is more."""
+    step = _PAGE if mask is None else _STRIDE
+    found: list[tuple[str, int]] = []
+    while len(found) < _PAGE:
+        part = connection.execute(
+            "SELECT id, row FROM documents WHERE id > ? ORDER BY id LIMIT ?", (after, step)
+        ).fetchall()
+        found += part if mask is None else [pair for pair in part if mask[pair[1]]]
+        if len(part) < step:
+            return found, after, len(found) > _PAGE
+        after = part[-1][0]
+    return found, after, True
+
+
+def pairs(connection: sqlite3.Connection, snapshot: Snapshot, rows: list[int]) -> list[Pair]:
+    """Documents and vectors of living rows, in their order."""
+    found = {row: Record(*rest) for row, *rest in select(connection, "row, id, text, metadata", "row", rows)}
+    vectors = snapshot.vectors.take(np.array(rows, np.int64))
+    return [(found[row].document(), vector) for row, vector in zip(rows, vectors, strict=True)]
