@@ -69,33 +69,37 @@ def quantise(vectors: Floats) -> Codes:
     """The codes of `vectors`, (n, d) with n ≥ 1."""
     n, d = vectors.shape
     groups = group_count(n)
-    # Rows of zeros fill the last round of groups: they raise no maximum.
-    v = np.zeros((groups * GROUP, d), np.float32)
     center = vectors.mean(axis=0)
-    np.subtract(vectors, center, out=v[:n])
-    rotated = _has_outliers(v[:n])
-    turned = v @ rotation(d).T if rotated else v
-    rounds = turned.reshape(GROUP, groups, d)
-    scale = np.maximum(rounds.max(axis=0), -rounds.min(axis=0)).max(axis=1) / _LEVELS
-    scale[scale < _TINY] = 1.0
-    codes = np.empty(v.shape, np.int8)
-    squares = np.empty((3, len(v)))
-    # Some rounds at a time, so that what is computed of them stays in the cache.
+    rotated = _has_outliers(vectors, center)
+    turn = rotation(d) if rotated else None
+    # Whole rounds of groups at a time, so that what is computed of them stays in the cache, and the heap small.
     step = groups * max(1, _SLICE // groups)
+    slices = [slice(start, min(start + step, n)) for start in range(0, n, step)]
+    # Rows of zeros fill the last round: they raise no maximum.
+    largest = np.zeros(groups * GROUP, np.float32)
+    for rows in slices:
+        v = vectors[rows] - center
+        turned = v if turn is None else v @ turn.T
+        largest[rows] = np.maximum(turned.max(axis=1), -turned.min(axis=1))
+    scale = largest.reshape(GROUP, groups).max(axis=0) / _LEVELS
+    scale[scale < _TINY] = 1.0
+    codes = np.empty((n, d), np.int8)
+    squares = np.zeros((3, groups * GROUP))
     row_scale = np.tile(scale, step // groups)[:, None]
-    for start in range(0, len(v), step):
-        rows = slice(start, start + step)
-        levels = turned[rows] / row_scale[: len(v) - start]
+    for rows in slices:
+        v = vectors[rows] - center
+        row_scale = row_scale[: len(v)]
+        levels = (v if turn is None else v @ turn.T) / row_scale
         np.rint(levels, out=levels)
         codes[rows] = levels
-        levels *= row_scale[: len(v) - start]
+        levels *= row_scale
+        squares[0, rows] = _squares(v - (levels if turn is None else levels @ turn))
         squares[1, rows] = _squares(levels)
-        squares[0, rows] = _squares(v[rows] - (levels @ rotation(d) if rotated else levels))
-        squares[2, rows] = _squares(v[rows])
+        squares[2, rows] = _squares(v)
     up = 1 + (d + 8) * 2.0**-22  # what the float32 products above may have lost
-    largest = np.sqrt(squares.reshape(3, GROUP, groups).max(axis=1)) * up
-    bounds = np.nextafter(largest.astype(np.float32), np.float32(np.inf))
-    return Codes(center, rotated, codes[:n], scale, bounds, squares[2, :n].astype(np.float32))
+    highest = np.sqrt(squares.reshape(3, GROUP, groups).max(axis=1)) * up
+    bounds = np.nextafter(highest.astype(np.float32), np.float32(np.inf))
+    return Codes(center, rotated, codes, scale, bounds, squares[2, :n].astype(np.float32))
 
 
 @lru_cache(maxsize=4)
@@ -113,10 +117,10 @@ def _squares(rows: Floats) -> NDArray[np.float64]:
     return squares
 
 
-def _has_outliers(v: Floats) -> bool:
+def _has_outliers(vectors: Floats, center: Floats) -> bool:
     """Whether single components dwarf the others, judged by a sample of rows."""
-    n, d = v.shape
-    sample = np.abs(v[:: -(-n // _SLICE)].astype(np.float64))
+    n, d = vectors.shape
+    sample = np.abs((vectors[:: -(-n // _SLICE)] - center).astype(np.float64))
     norms = np.sqrt(np.square(sample).sum(axis=1))
     alive = norms > 0
     if d < 32 or not alive.any():
