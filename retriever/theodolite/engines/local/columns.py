@@ -50,7 +50,7 @@ class Column:
         passes = np.fromiter((holds(test, value) for value in self._values), np.bool_, len(self._values))
         codes = self._codes[:rows]
         if np.count_nonzero(passes) == 1:  # comparing is several times faster than looking up
-            only: Mask = codes == passes.argmax()
+            only: Mask = codes == int(passes.argmax())
             return only
         return passes[codes]
 
