@@ -170,6 +170,8 @@ def test_a_forked_child_searches(tmp_path: Path) -> None:
 def test_ctrl_c_during_an_add(tmp_path: Path) -> None:
     folder = tmp_path / "kb"
     code = """
+    import signal
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in a shell's background
     kb = Retriever.open(folder)
     def source():
         for i in range(10**6):

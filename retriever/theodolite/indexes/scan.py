@@ -180,13 +180,12 @@ class QueryCodes:
         levels -= base
         square: Doubles = np.vecdot(seen, seen)
         length = np.sqrt(square)
-        self.weights: Doubles = np.empty((*scale.shape, len(scan.bounds)))
+        self.weights: Doubles = np.ones((*scale.shape, len(scan.bounds)))
         self.weights[:, :, 0] = length
         self.weights[:, :, 1] = np.sqrt(np.vecdot(levels, levels))
         if l2:
             self.inner: Floats = (2 * scale)[:, :, None].astype(np.float32)
-            self.weights *= 2
-            self.weights[:, :, 2] = 1
+            self.weights[:, :, :2] *= 2
             self.constant: Doubles = -square
             self.slack: Doubles = _EPS * square
         else:
