@@ -18,11 +18,15 @@ _TABLE: dict[str, dict[str, tuple[str, str]]] = {
             "theodolite.embedders.sentence_transformers:SentenceTransformerEmbedder",
             "sentence-transformers",
         ),
+        "onnx": ("theodolite.embedders.onnx:OnnxEmbedder", "onnx"),
     },
 }
 
-# extra -> the import name of the package it brings
-_PACKAGES = {"sentence-transformers": "sentence_transformers"}
+# extra -> the import names of the packages it brings
+_PACKAGES: dict[str, tuple[str, ...]] = {
+    "onnx": ("onnx", "onnxruntime", "sentence_transformers", "tokenizers", "huggingface_hub"),
+    "sentence-transformers": ("sentence_transformers",),
+}
 
 
 def load(kind: str, name: str) -> Callable[..., Any]:
@@ -49,15 +53,15 @@ def names(kind: str) -> list[str]:
 
 @contextmanager
 def optional(extra: str) -> Iterator[None]:
-    """Around the import of the package that `extra` brings: its absence becomes MissingExtraError.
+    """Around the import of a package that `extra` brings: its absence becomes MissingExtraError.
 
-    Only its own: a module missing inside an installed package is another fault, and keeps its own message.
+    Only of those: a module missing inside an installed package is another fault, and keeps its own message.
     """
-    package = _PACKAGES[extra]
     try:
         yield
     except ModuleNotFoundError as error:
-        if error.name != package:
+        package = error.name
+        if package not in _PACKAGES[extra]:
             raise
         hint = f"pip install 'theodolite[{extra}]'"
         message = f"the package {package!r} is not installed. Run: {hint}"

@@ -1,5 +1,6 @@
 """Models of the sentence-transformers library as embedders."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -7,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.embedders.loading import Model, loaded, stated_dimension
+from theodolite.embedders import loading
+from theodolite.embedders.batches import Progress, in_batches
+from theodolite.embedders.loading import Model, Precision
+from theodolite.embedders.prompts import Prompts, chosen, own
 from theodolite.embedders.texts import as_list
 from theodolite.embedders.turns import Turns
-from theodolite.errors import ConfigError, UnsupportedError, VectorError
-
-_UNLIMITED = 10**9  # tokenizers without a limit say 1e30 or infinity
+from theodolite.errors import ConfigError, UnsupportedError
 
 # For the whole process: torch gets many times slower when threads compute at the same time, and tokenizers
 # keep settings that calls change.
@@ -20,7 +22,7 @@ _TURNS = Turns()
 
 
 class SentenceTransformerEmbedder:
-    """A sentence-transformers model, with its own prompts for questions and for passages.
+    """A sentence-transformers model, with prompts for questions and for passages.
 
     Threads may share it; in one process one batch at a time is computed, and threads take turns batch by
     batch. So a question does not wait for the whole of a long `add`.
@@ -37,6 +39,9 @@ class SentenceTransformerEmbedder:
         batch_size: int = 32,
         threads: int | None = None,
         revision: str | None = None,
+        precision: Precision | None = None,
+        query_prompt: str | None = None,
+        document_prompt: str | None = None,
     ) -> None:
         """
         Args:
@@ -47,7 +52,16 @@ class SentenceTransformerEmbedder:
             threads: CPU threads for torch. The number is set for each batch and set back after it, but torch
                 keeps it for the whole process: a thread that first uses torch meanwhile starts with it. None
                 leaves torch's own number. On a machine that is busy otherwise, 1 can be many times faster.
-            revision: a commit, tag or branch of the model on the hub.
+            revision: a commit, tag or branch of the model on the hub; `name@revision` says the same.
+            precision: what to compute in. `bfloat16` takes half the memory and, on processors that know it, a
+                fraction of the time; vectors come as float32 in any case. None leaves it to the library.
+            query_prompt: what to put before each question; `""` for nothing, None for the model's own prompt
+                or, for a model known to need one that its own configuration lacks, that one.
+            document_prompt: the same for passages.
+
+        Warns:
+            UserWarning: the model is known to need a prompt that it does not get: switched off, or missing in
+                a loaded model.
 
         Raises:
             MissingExtraError: sentence-transformers is not installed.
@@ -57,15 +71,54 @@ class SentenceTransformerEmbedder:
         for what, number in (("batch_size", batch_size), ("threads", threads)):
             if number is not None and number < 1:
                 raise ConfigError(f"{what} is {number}; it must be at least 1")
+        by_name = isinstance(model, (str, os.PathLike))
+        if isinstance(model, (str, os.PathLike)):
+            source = loading.locate(model, revision)
+            self._model, self._name = loading.load(source, device, precision), source.name
+        elif (device, revision, precision) != (None, None, None):
+            raise ConfigError("device, revision and precision are for models given by name; this one is loaded already")
+        else:
+            self._model, self._name = model, loading.name_of(model)
+        loading.check_model(self._model)
         self._batch_size = batch_size
         self._threads = threads
-        self._model, self._name = loaded(model, device, revision)
-        self._dimension = stated_dimension(self._model)
+        self._dimension = loading.stated_dimension(self._model)
+        self._prompts = chosen(
+            self._name,
+            (query_prompt, document_prompt),
+            own(getattr(self._model, "prompts", None)),
+            complete=by_name,
+            stacklevel=2,
+        )
 
     @property
     def name(self) -> str:
-        """What the model is called, for people to read: its name on the hub, or that of its folder."""
+        """What the model is called: its name on the hub, which leads to it again, or that of its folder."""
         return self._name
+
+    @property
+    def prompts(self) -> Prompts:
+        """What is put before each question and each passage."""
+        return self._prompts
+
+    @property
+    def precision(self) -> str | None:
+        """What the weights are computed in, such as `float32`; None if the model has none."""
+        parameters = getattr(self._model, "parameters", None)
+        first = next(iter(parameters()), None) if parameters else None
+        return None if first is None else str(first.dtype).removeprefix("torch.")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the vectors depend on, as JSON values: to be written down, and compared."""
+        return {
+            "name": self._name,
+            "query_prompt": self._prompts.query,
+            "document_prompt": self._prompts.document,
+            "precision": self.precision,
+            "dimension": self.dimension,
+            "max_tokens": self.max_tokens,
+        }
 
     @property
     def dimension(self) -> int:
@@ -76,32 +129,37 @@ class SentenceTransformerEmbedder:
 
     @property
     def max_tokens(self) -> int | None:
-        """How many tokens of a text the model reads, special ones included; None if there is no limit."""
-        limit = getattr(self._model, "max_seq_length", None)
-        return None if limit is None or limit > _UNLIMITED else int(limit)
+        """How many tokens of a text the model reads, prompt and special ones included; None without a limit."""
+        return loading.stated_limit(self._model)
 
-    def encode_query(self, texts: Sequence[str], /) -> NDArray[np.float32]:
+    def encode_query(self, texts: Sequence[str], /, *, progress: Progress | None = None) -> NDArray[np.float32]:
         """Vectors of questions, shape (n, dimension), as the model gives them: not always of unit length.
+
+        Args:
+            texts: n questions.
+            progress: called after each batch with the number of texts done in it.
 
         Raises:
             InputError: what is not a list of texts.
             VectorError: the model did not return one vector for each.
         """
-        return self._encode(self._model.encode_query, texts)
+        return self._encode(self._model.encode_query, self._prompts.query, texts, progress)
 
-    def encode_document(self, texts: Sequence[str], /) -> NDArray[np.float32]:
+    def encode_document(self, texts: Sequence[str], /, *, progress: Progress | None = None) -> NDArray[np.float32]:
         """Vectors of passages, as `encode_query`."""
-        return self._encode(self._model.encode_document, texts)
+        return self._encode(self._model.encode_document, self._prompts.document, texts, progress)
 
-    def count_tokens(self, texts: Sequence[str], /) -> list[int]:
-        """How many tokens each passage has, with the model's prompt and special tokens, before truncation.
+    def count_tokens(self, texts: Sequence[str], /, *, query: bool = False) -> list[int]:
+        """How many tokens each passage has, with the prompt and special tokens, before truncation.
+
+        Args:
+            texts: n passages.
+            query: they are questions, and so get the prompt of those.
 
         Raises:
             UnsupportedError: the model has no tokenizer that can be asked.
         """
-        prompts = getattr(self._model, "prompts", None) or {}
-        named = [prompts[name] for name in ("document", "passage", "corpus") if name in prompts]
-        prompt = (named or [None])[0] or ""  # the one that encode_document takes
+        prompt = self._prompts.query if query else self._prompts.document
         given = [prompt + text for text in as_list(texts)]
         tokenizer: Any = getattr(self._model, "tokenizer", None)
         if not given:
@@ -119,33 +177,25 @@ class SentenceTransformerEmbedder:
     def __repr__(self) -> str:
         return f"<SentenceTransformerEmbedder {self.name}>"
 
-    def _encode(self, side: Callable[..., Any], texts: Sequence[str]) -> NDArray[np.float32]:
+    def _encode(
+        self, side: Callable[..., Any], prompt: str, texts: Sequence[str], progress: Progress | None
+    ) -> NDArray[np.float32]:
         given = as_list(texts)
         if not given:
             return np.zeros((0, self.dimension), np.float32)
-        # Texts of like length together, so that little is padded. The library would sort too, but only within
-        # one call, and a call must be no longer than a turn.
-        order = sorted(range(len(given)), key=lambda row: -len(given[row]))
-        out = np.empty((0, 0), np.float32)
-        for start in range(0, len(order), self._batch_size):
-            rows = order[start : start + self._batch_size]
+
+        def compute(batch: list[str]) -> NDArray[np.floating]:
             with _TURNS, _torch_threads(self._threads):
-                part = side(
-                    [given[row] for row in rows],
+                vectors: NDArray[np.floating] = side(
+                    batch,
+                    prompt=prompt,
                     batch_size=self._batch_size,
                     show_progress_bar=False,
                     convert_to_numpy=True,
                 )
-            if not start:
-                out = np.empty((len(order), part.shape[-1]), np.float32)
-            if part.shape != (len(rows), out.shape[1]):
-                raise VectorError(
-                    f"{self.name} returned an array of shape {part.shape} for {len(rows)} texts; "
-                    f"expected {(len(rows), out.shape[1])}",
-                    shape=part.shape,
-                )
-            out[rows] = part
-        return out
+            return vectors
+
+        return in_batches(given, self._batch_size, compute, name=self.name, progress=progress)
 
 
 @contextmanager

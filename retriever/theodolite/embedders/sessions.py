@@ -1,0 +1,53 @@
+"""An exported model at work: tokenizers and onnxruntime, and nothing else."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.embedders import exports
+from theodolite.plugins import optional
+
+_FIELDS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
+INPUTS = tuple(_FIELDS)
+"""What a graph may be fed."""
+
+
+class Session:
+    """The graph and the tokenizer of an export. Any number of threads may use it at once."""
+
+    def __init__(self, folder: Path, inputs: list[str], threads: int | None) -> None:
+        """
+        Args:
+            folder: of an export, verified.
+            inputs: what the graph is fed, of `INPUTS`.
+            threads: for one batch; None for one per core.
+        """
+        with optional("onnx"):
+            import onnxruntime
+            from tokenizers import Tokenizer
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors
+        self._inputs = inputs
+        self._session: Any = onnxruntime.InferenceSession(
+            str(folder / exports.MODEL), options, providers=["CPUExecutionProvider"]
+        )
+        # Two of them: settings of a tokenizer must not change while another thread uses it.
+        self._reading = Tokenizer.from_file(str(folder / exports.TOKENIZER))
+        self._counting = Tokenizer.from_file(str(folder / exports.TOKENIZER))
+        self._counting.no_truncation()
+        self._counting.no_padding()
+
+    def vectors(self, texts: list[str]) -> NDArray[np.float32]:
+        """Shape (n, d), of at least one text, in one batch."""
+        encoded = self._reading.encode_batch(texts)
+        feed = {name: np.array([getattr(one, _FIELDS[name]) for one in encoded], np.int64) for name in self._inputs}
+        vectors: NDArray[np.float32] = self._session.run(None, feed)[0]
+        return vectors
+
+    def count(self, texts: list[str]) -> list[int]:
+        """Tokens of each text, special ones included, before truncation."""
+        return [len(one.ids) for one in self._counting.encode_batch(texts)]
