@@ -172,8 +172,11 @@ class Engine(Protocol):
         """
         ...
 
-    def delete(self, ids: Sequence[str]) -> int:
-        """Delete documents in one commit; missing ids are fine. Returns how many there were."""
+    def delete(self, which: Sequence[str] | Filter) -> int:
+        """Delete documents by id, or those that pass a filter, in one commit. Returns how many there were.
+
+        Ids that are not there are fine.
+        """
         ...
 
     def clear(self) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.embedders import resolve
-from theodolite.embedders.encoding import Encoder, OnTruncate, Progress
+from theodolite.embedders.encoding import Encoder, OnTruncate, Progress, check_policy
 from theodolite.engines.local import LocalEngine
 from theodolite.errors import ConfigError, DocumentError, InputError
 from theodolite.filters import parse
@@ -95,6 +95,7 @@ class Retriever:
             raise ConfigError(f"{location!r}: only folders can be opened in this version", location=location)
         folder = None if location is None else Path(location)
         check_settings(metric, norms)
+        check_policy(on_truncate)
         if folder is not None and embedder is not None:
             # Before a model is loaded, which takes seconds.
             LocalEngine.check(folder, metric=metric, norms=norms, create=create, lock_timeout=lock_timeout)
@@ -309,11 +310,12 @@ class Retriever:
         """
         if (ids is None) == (where is None):
             raise InputError("delete takes either ids or a filter (where)")
-        if ids is None:
-            if parse(where) is None:
-                raise InputError("the filter lets every document pass; use clear() to delete all")
-            ids = [document.id for document in self.documents(where)]
-        return self._engine.delete(as_ids(ids))
+        if ids is not None:
+            return self._engine.delete(as_ids(ids))
+        tree = parse(where)
+        if tree is None:
+            raise InputError("the filter lets every document pass; use clear() to delete all")
+        return self._engine.delete(tree)
 
     def clear(self) -> None:
         """Delete all documents. Metric, dimension and norms stay pinned."""
@@ -383,7 +385,9 @@ class Retriever:
                 ids=missing,
             )
         mean: NDArray[np.float64] = np.mean([vector for _, vector in found], axis=0, dtype=np.float64)
-        if self._engine.space.norms == "unit" and mean.any():
+        if not mean.any() and self._engine.space.metric != "l2":
+            raise InputError(f"the vectors of these {len(ids)} documents cancel out: there is nothing between them")
+        if self._engine.space.norms == "unit":
             mean /= np.linalg.norm(mean)
         return mean[None]
 

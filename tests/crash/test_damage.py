@@ -1,5 +1,6 @@
 """Damaged files are found out, reported, and left as they are."""
 
+import contextlib
 import logging
 import os
 import shutil
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from tests.crash.workloads import WORKLOADS, expected, held, states
 
-from theodolite import CorruptionError, Retriever
+from theodolite import CorruptionError, Document, Retriever
 from theodolite.engines.local.files import STORE
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -160,3 +161,17 @@ def test_damaged_codes_are_made_anew(tmp_path: Path, damage: str, caplog: pytest
             assert kb.search(vector=doc.vector(), k=1)[0].document == doc.document()
     assert path.read_bytes() == sound
     assert bool(caplog.records) == (damage != "gone")
+
+
+@pytest.mark.parametrize("where", [None, {"h": [0, 1]}])
+def test_documents_of_rows_that_do_not_exist(tmp_path: Path, where: dict[str, list[int]] | None) -> None:
+    with Retriever.open(tmp_path / "kb") as kb:
+        texts = [Document("t", {"h": n % 2}, f"{n:04}") for n in range(6000)]
+        kb.add(texts, vectors=np.ones((6000, 2)), batch_size=None)
+    with contextlib.closing(sqlite3.connect(tmp_path / "kb" / "store.sqlite")) as database, database:
+        database.execute("UPDATE documents SET row = 9000 WHERE id = '0003'")
+    with Retriever.open(tmp_path / "kb") as kb:
+        with pytest.raises(CorruptionError):
+            list(kb.documents(where))
+        with pytest.raises(CorruptionError):
+            kb.verify()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from theodolite import ConfigError, Document, DocumentError, InputError, Retriever, TruncationWarning
+from theodolite import ConfigError, Document, DocumentError, InputError, Retriever, TruncationWarning, UnsupportedError
 from theodolite.testing import HashingEmbedder
 
 
@@ -66,8 +66,9 @@ def test_truncation_can_be_refused_or_ignored() -> None:
     with Retriever.open(embedder=Short(), on_truncate="ignore") as kb:
         kb.add([Document(TEN, id="c")])
         assert kb.info()["truncated"] == 1
-    with pytest.raises(ConfigError, match="on_truncate is 'maybe'"):
-        Retriever.open(embedder=Short(), on_truncate="maybe")  # type: ignore[arg-type]  # what is tested
+    for embedder in (None, Short()):
+        with pytest.raises(ConfigError, match="on_truncate is 'maybe'"):
+            Retriever.open(embedder=embedder, on_truncate="maybe")  # type: ignore[arg-type]  # what is tested
 
 
 def test_the_trace_tells_what_of_a_query_was_not_read() -> None:
@@ -115,3 +116,28 @@ def test_an_interrupted_add_keeps_whole_batches() -> None:
         assert kb.count() == 4
         kb.add([Document(f"text {n}", id=f"{n}") for n in range(10)], batch_size=4)
         assert kb.count() == 10
+
+
+def test_models_that_cannot_count() -> None:
+    class Dumb(Short):
+        def count_tokens(self, texts: Sequence[str]) -> list[int]:
+            raise UnsupportedError("no tokenizer")
+
+    with Retriever.open(embedder=Dumb(), on_truncate="error") as kb:
+        kb.add([Document(TEN, id="a")])
+        assert kb.info()["truncated"] == 0
+        assert kb.search(TEN).trace.unread == 0
+
+
+def test_of_equal_ids_the_last_text_counts() -> None:
+    with Retriever.open(embedder=Short(), on_truncate="ignore") as kb:
+        kb.add([Document(TEN, id="a"), Document("short", id="a"), Document("short", id="b"), Document(TEN, id="b")])
+        assert kb.info() | {"truncated": 1, "documents": 2} == kb.info()
+
+
+def test_warnings_name_the_caller() -> None:
+    with Retriever.open(embedder=Short()) as kb:
+        for call in (lambda: kb.add([TEN]), lambda: kb.search(TEN), lambda: kb.search_many([TEN])):
+            with pytest.warns(TruncationWarning) as told:
+                call()
+            assert [each.filename for each in told] == [__file__]

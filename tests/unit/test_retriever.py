@@ -357,6 +357,9 @@ def test_like(bare: Retriever) -> None:
     hits = bare.search(like=["a", "b", "a"], k=2)
     assert [(hit.document.id, hit.rank) for hit in hits] == [("middle", 1), ("near", 2)]
     assert [hit.document.id for hit in bare.search(like="far", k=9, where={"name": ["near", "far"]})] == ["near"]
+    bare.add(docs("p", "n"), vectors=[[0, 0, 1, 0], [0, 0, -1, 0]])
+    with pytest.raises(InputError, match="cancel out"):
+        bare.search(like=["p", "n"])
     with pytest.raises(InputError, match=r"1 of the 2 documents .* first 'nobody'"):
         bare.search(like=["a", "nobody"])
     wrong: tuple[dict[str, Any], ...] = ({"like": []}, {"like": "a", "vector": EYE[0]}, {"like": "a", "k": 0})

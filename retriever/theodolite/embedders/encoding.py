@@ -1,12 +1,14 @@
 """Texts through an embedder: what a retriever does before and after it."""
 
 import inspect
+import sys
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from theodolite.embedders.cache import QueryCache
-from theodolite.errors import ConfigError, DocumentError, InputError, TruncationWarning
+from theodolite.errors import ConfigError, DocumentError, InputError, TruncationWarning, UnsupportedError
 from theodolite.protocols import Embedder
 from theodolite.types import Document, Space, Vectors
 from theodolite.vectors import prepare
@@ -15,7 +17,13 @@ OnTruncate = Literal["warn", "error", "ignore"]
 Progress = Callable[[int], None]
 """Called with the number of texts that have been embedded since the last call."""
 
-_LEVEL = 4  # of the stack: whoever called the retriever
+_HERE = str(Path(__file__).parents[1])
+
+
+def check_policy(on_truncate: str) -> None:
+    """Raises ConfigError for a policy that does not exist."""
+    if on_truncate not in ("warn", "error", "ignore"):
+        raise ConfigError(f"on_truncate is {on_truncate!r}; expected 'warn', 'error' or 'ignore'")
 
 
 class Encoder:
@@ -38,13 +46,12 @@ class Encoder:
         Raises:
             ConfigError: a setting that does not exist.
         """
-        if on_truncate not in ("warn", "error", "ignore"):
-            raise ConfigError(f"on_truncate is {on_truncate!r}; expected 'warn', 'error' or 'ignore'")
+        check_policy(on_truncate)
         self.embedder = embedder
         self._space = space
         self._on_truncate = on_truncate
         self._cache = QueryCache(self._encode, query_cache)
-        self._overhead: int | None = None  # tokens of a text without any
+        self._overhead: int | None = None  # tokens of a text without any; -1 where they cannot be counted
         parameters = inspect.signature(embedder.encode_document).parameters
         self._tells = "progress" in parameters
 
@@ -82,19 +89,17 @@ class Encoder:
                 raise DocumentError(
                     message + "Split them into passages. Nothing of this batch is stored", ids=truncated
                 )
-            warnings.warn(
-                message + "What lies beyond cannot be found: split them into passages, or open with "
-                "on_truncate='ignore'",
-                TruncationWarning,
-                stacklevel=_LEVEL,
-            )
+            _warn(message + "What lies beyond cannot be found: split them into passages, or open with")
+        # Of equal ids in a batch the last one counts.
+        last = dict(zip((document.id for document in batch), unread, strict=True))
+        marked = {name for name, tokens in last.items() if tokens}
         if progress is not None and self._tells:
             told: Any = self.embedder.encode_document
-            return told(texts, progress=progress), set(truncated)
+            return told(texts, progress=progress), marked
         vectors = self.embedder.encode_document(texts)
         if progress is not None:
             progress(len(texts))
-        return vectors, set(truncated)
+        return vectors, marked
 
     def check(self, texts: Sequence[str]) -> None:
         """Raises InputError for a question without text."""
@@ -114,7 +119,7 @@ class Encoder:
             message = f"the embedder does not read the last {unread[number]} tokens of query {number}. Shorten it"
             if self._on_truncate == "error":
                 raise InputError(message, index=number)
-            warnings.warn(message + ", or open with on_truncate='ignore'", TruncationWarning, stacklevel=_LEVEL)
+            _warn(message + ", or open with")
         return Vectors(self._cache.encode_query(texts)), unread
 
     def _encode(self, texts: Sequence[str]) -> Vectors:
@@ -126,13 +131,21 @@ class Encoder:
         return limit
 
     def _unread(self, texts: Sequence[str]) -> list[int]:
-        """How many tokens of each text lie beyond what the embedder reads; 0 where it cannot tell."""
+        """How many tokens of each text lie beyond what the embedder reads; 0 where it cannot tell.
+
+        Questions are counted as passages are, with their prompt.
+        """
         unread = [0] * len(texts)
         limit, count = self._limit(), getattr(self.embedder, "count_tokens", None)
         if limit is None or count is None:
             return unread
         if self._overhead is None:
-            self._overhead = count([""])[0]
+            try:
+                self._overhead = count([""])[0]
+            except UnsupportedError:  # a model without a tokenizer
+                self._overhead = -1
+        if self._overhead < 0:
+            return unread
         # A token stands for one ASCII character at least: short texts need not be counted.
         room = limit - self._overhead - 1
         long = [i for i, text in enumerate(texts) if len(text) > room or not text.isascii()]
@@ -140,3 +153,11 @@ class Encoder:
             for i, tokens in zip(long, count([texts[i] for i in long]), strict=True):
                 unread[i] = max(0, tokens - limit)
         return unread
+
+
+def _warn(message: str) -> None:
+    """Warn whoever called the library, however deep in it we are."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(f"{message} on_truncate='ignore'", TruncationWarning, stacklevel=level)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from theodolite.errors import DocumentError, EngineError, VectorError
+from theodolite.filters import parse
 from theodolite.protocols import Engine, Request
 from theodolite.testing.checks import check, raising
 from theodolite.testing.reference import METRICS, EngineUnderTest, drawn, numbered, passages, prepared
@@ -167,6 +168,20 @@ class WritesContract(EngineUnderTest):
             pair.check_search(drawn(1, 3), 3)
             pair.add(passages(names[:4], again=True), drawn(2, 4))
             pair.check_contents()
+            pair.check_search(drawn(1, 3), 30)
+
+    def test_delete_by_filter(self) -> None:
+        with self.opened() as pair:
+            names = numbered(30)
+            pair.add(passages(names), drawn(1, 30))
+            pair.update({name: {"n": number % 3} for number, name in enumerate(names)})
+            for where in ({"n": 1}, {"n": 7}, {"n": [2, 5]}):
+                tree, gone = parse(where), pair.eligible(where)
+                count = pair.engine.delete(tree) if tree else 0
+                check(count == len(gone), f"delete by {where} returns {count}, not {len(gone)}")
+                for name in gone:
+                    del pair.stored[name]
+                pair.check_contents()
             pair.check_search(drawn(1, 3), 30)
 
     def test_clear(self) -> None:

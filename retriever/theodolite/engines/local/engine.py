@@ -166,9 +166,15 @@ class LocalEngine:
                 durable=self._store.durable,
             )
 
-    def delete(self, ids: Sequence[str]) -> int:
+    def delete(self, which: Sequence[str] | Filter) -> int:
         with self._store.write() as (connection, state):
-            ended = list(select(connection, "row, text", "id", list(dict.fromkeys(ids))))
+            if isinstance(which, Sequence):
+                ended = list(select(connection, "row, text", "id", list(dict.fromkeys(which))))
+            else:
+                mask = self._view.mask(self._view.current(connection, state), which, connection)
+                ended = list(
+                    select(connection, "row, text", "row", [] if mask is None else np.flatnonzero(mask).tolist())
+                )
             if ended:
                 dimension = self._view.current(connection, state).flat.dimension
                 commit(
@@ -199,7 +205,8 @@ class LocalEngine:
 
     def documents(self, where: Filter | None = None, *, after: str = "", limit: int | None = None) -> Iterator[Pair]:
         def read(connection: Connection, snapshot: Snapshot, after: str) -> Page:
-            return page(connection, snapshot, self._view.mask(snapshot, where, connection), after)
+            mask = None if where is None else self._view.mask(snapshot, where, connection)
+            return page(connection, snapshot, mask, after)
 
         left, begin = limit, after
         while left is None or left > 0:

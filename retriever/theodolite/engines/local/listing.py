@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from theodolite.engines.local.commit import select
 from theodolite.engines.local.records import Record
 from theodolite.engines.local.snapshot import Snapshot
+from theodolite.errors import CorruptionError
 from theodolite.types import Document, Mask
 
 _PAGE = 256  # documents
@@ -42,21 +43,25 @@ def page(connection: sqlite3.Connection, snapshot: Snapshot, mask: Mask | None, 
 
 def _scan(connection: sqlite3.Connection, mask: Mask | None, after: str) -> tuple[list[tuple[str, int]], str, bool]:
     """Ids and rows from the index over the ids; where to go on; and whether there is more."""
-    step = _PAGE if mask is None else _STRIDE
+    step = _PAGE
     found: list[tuple[str, int]] = []
     while len(found) < _PAGE:
         part = connection.execute(
             "SELECT id, row FROM documents WHERE id > ? ORDER BY id LIMIT ?", (after, step)
         ).fetchall()
-        found += part if mask is None else [pair for pair in part if mask[pair[1]]]
+        found += part if mask is None else [pair for pair in part if not 0 <= pair[1] < len(mask) or mask[pair[1]]]
         if len(part) < step:
             return found, after, len(found) > _PAGE
         after = part[-1][0]
+        step = min(2 * step, _STRIDE)  # few of them are eligible
     return found, after, True
 
 
 def pairs(connection: sqlite3.Connection, snapshot: Snapshot, rows: list[int]) -> list[Pair]:
-    """Documents and vectors of living rows, in their order."""
+    """Documents and vectors of living rows, in their order. Raises CorruptionError for rows that cannot be."""
+    wrong = [row for row in rows if not 0 <= row < snapshot.state.rows or not snapshot.live[row]]
+    if wrong:
+        raise CorruptionError(f"the database holds documents of rows that are not alive, first row {wrong[0]}")
     found = {row: Record(*rest) for row, *rest in select(connection, "row, id, text, metadata", "row", rows)}
     vectors = snapshot.vectors.take(np.array(rows, np.int64))
     return [(found[row].document(), vector) for row, vector in zip(rows, vectors, strict=True)]

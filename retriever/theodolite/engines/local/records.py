@@ -21,9 +21,9 @@ class Record(NamedTuple):
     truncated: bool = False
 
     def hash(self, vector: NDArray[np.float32]) -> bytes:
-        """16 bytes that bind id, text, metadata and vector (d,) together."""
+        """16 bytes that bind the record and its vector, (d,), together."""
         parts = self.id.encode(), self.text.encode(), self.metadata.encode()
-        lengths = b"%d %d %d " % (len(parts[0]), len(parts[1]), len(parts[2]))
+        lengths = b"%d %d %d %d " % (len(parts[0]), len(parts[1]), len(parts[2]), self.truncated)
         # Vectors are stored, and hashed, as little-endian: the byte order of every platform numpy has wheels for.
         digest = blake2b(b"".join((lengths, *parts)), digest_size=16)
         digest.update(vector.data)

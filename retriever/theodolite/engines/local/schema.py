@@ -25,7 +25,7 @@ CREATE TABLE documents (
     text TEXT NOT NULL,
     metadata TEXT NOT NULL,
     truncated INTEGER NOT NULL,   -- 1 where the embedder did not read the whole text
-    hash BLOB NOT NULL            -- of id, text, metadata and vector
+    hash BLOB NOT NULL            -- of all of these and the vector
 );
 CREATE INDEX truncated_documents ON documents (row) WHERE truncated;
 

@@ -64,16 +64,16 @@ def _check_frames(connection: sqlite3.Connection, snapshot: Snapshot, folder: Pa
 def _check_rows(connection: sqlite3.Connection, snapshot: Snapshot, folder: Path) -> None:
     state = snapshot.state
     seen, bad = 0, []
-    cursor = connection.execute("SELECT row, id, text, metadata, hash FROM documents ORDER BY row")
+    cursor = connection.execute("SELECT row, id, text, metadata, truncated, hash FROM documents ORDER BY row")
     while part := cursor.fetchmany(_CHUNK):
         rows = np.array([row[0] for row in part], np.int64)
         if rows[-1] >= state.rows or not snapshot.live[rows].all():
             raise CorruptionError(f"{folder}: the database holds documents of rows that are not alive")
         vectors = snapshot.vectors.take(rows)
         seen += len(part)
-        for (row, name, text, metadata, digest), vector in zip(part, vectors, strict=True):
-            if Record(name, text, metadata).hash(vector) != digest:
-                bad.append((row, name))
+        for (row, *record, digest), vector in zip(part, vectors, strict=True):
+            if record[3] not in (0, 1) or Record(*record).hash(vector) != digest:
+                bad.append((row, record[0]))
     if bad:
         raise CorruptionError(
             f"{folder}: {len(bad)} of {seen} documents do not match their hash, first {bad[0][1]!r} (row {bad[0][0]})",
