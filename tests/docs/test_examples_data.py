@@ -20,7 +20,8 @@ ROW = re.compile(r"^\| `([\w-]+)`(?: \(\w\w\))? \|(.*)\|$", re.MULTILINE)
 
 
 def records(name: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (DATA / name).read_text(encoding="utf-8").splitlines()]
+    with (DATA / name).open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
 
 
 DOCUMENTS = records("handbook.jsonl")

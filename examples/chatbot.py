@@ -1,0 +1,92 @@
+"""A chatbot for the console: it finds passages of the sample handbook, answers from them and cites them.
+
+Without a language model it quotes what it has found. To use one, give `chat` any function that takes a prompt and
+returns a text in place of `quote`. The handbook contradicts itself on purpose (see data/README.md): look at the dates.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from textwrap import fill
+
+from theodolite import Document, Retriever, TheodoliteError
+
+HANDBOOK = Path(__file__).parent / "data" / "handbook.jsonl"
+
+PROMPT = """Answer the last question from the passages alone and cite them by number, like this: [1]. Where they
+differ, a policy binds, and of its versions the latest that is in force. If the passages do not answer, say so.
+
+Today is {today}.
+
+{passages}
+
+{questions}"""
+
+Model = Callable[[str], str]
+"""Any language model: takes a prompt, returns a text."""
+
+
+def quote(prompt: str) -> str:
+    """Needs no model: the answer is the passages of the prompt."""
+    return "\n".join(fill(line, 100, subsequent_indent="    ") for line in prompt.splitlines() if line.startswith("["))
+
+
+def chat(kb: Retriever, answer: Model, *, sources: list[str]) -> None:
+    """Answer what is typed, from documents of these sources, until the input ends."""
+    previous = ""
+    while True:
+        question = input("> " if sys.stdin.isatty() else "").strip()
+        if not question:
+            continue
+        found = passages(kb, question, previous, sources)
+        shown = "\n".join(f"[{number}] ({origin(document)}) {document.text}" for number, document in found.items())
+        asked = f"{previous}\n{question}".strip()
+        text = answer(PROMPT.format(today=datetime.now(UTC).date(), passages=shown, questions=asked))
+        cited = [f"[{number}] {document.id}" for number, document in found.items() if f"[{number}]" in text]
+        print(f"{text}\n\nSources: {', '.join(cited) or 'none'}\n")
+        previous = question
+
+
+def passages(kb: Retriever, question: str, previous: str, sources: list[str], k: int = 4) -> dict[int, Document]:
+    """The k nearest passages, numbered from 1.
+
+    A follow-up such as "and for opened goods?" says too little alone, and together with the question before it says too
+    much if the subject has changed: so the best of both take turns.
+    """
+    queries = [question, f"{previous} {question}"] if previous else [question]
+    hits = [hit for hits in kb.search_many(queries, k=k, where={"source": sources}) for hit in hits]
+    found = {hit.document.id: hit.document for hit in sorted(hits, key=lambda hit: hit.rank)}
+    return dict(enumerate(list(found.values())[:k], start=1))
+
+
+def origin(document: Document) -> str:
+    """Where a passage comes from, and of what day it is."""
+    meta = document.metadata
+    return f"{meta['source']}, {meta.get('effective_from', meta['published'])}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Ask the handbook of an invented company; Ctrl-C ends it.")
+    parser.add_argument("--to", default="kb-handbook", metavar="FOLDER", help="the index (default: %(default)s)")
+    parser.add_argument("--chat", action="store_true", help="read chat messages too, not only policies and wiki pages")
+    options = parser.parse_args()
+    try:
+        with Retriever.open(options.to, embedder="all-MiniLM-L6-v2") as kb:
+            if not len(kb):
+                with HANDBOOK.open(encoding="utf-8") as lines:
+                    kb.add(map(json.loads, lines), batch_size=None)  # one commit: all of them, or none
+            print("What would you like to know about Quillmoor?\n")
+            chat(kb, quote, sources=["policy", "wiki", *(["chat"] if options.chat else [])])
+    except (EOFError, KeyboardInterrupt):
+        print("Goodbye.")
+    except TheodoliteError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
