@@ -123,6 +123,11 @@ def name_of(model: Any) -> str:
     return Path(source).name if os.path.isdir(source) else source or type(model).__name__
 
 
+def device_of(model: Any) -> str:
+    """Where a loaded model computes: `cpu`, `cuda` or another; `cpu` if it does not say."""
+    return str(getattr(model, "device", "cpu")).partition(":")[0]
+
+
 def stated_dimension(model: Any) -> int | None:
     """What the model says of itself; None if it does not know."""
     # The second is the older name, deprecated where the first exists.

@@ -36,7 +36,7 @@ class OnnxEmbedder:
         model: str | os.PathLike[str] = "all-MiniLM-L6-v2",
         *,
         precision: Precision = "float32",
-        batch_size: int = 32,
+        batch_size: int = 8,
         threads: int | None = None,
         revision: str | None = None,
         query_prompt: str | None = None,
@@ -47,7 +47,7 @@ class OnnxEmbedder:
         Args:
             model: a name on the hub, a folder with a model, or a folder that this class has exported.
             precision: `int8` is smaller and faster, and finds a little less.
-            batch_size: texts computed at once.
+            batch_size: texts computed at once. More of them do not fit into the caches of a CPU.
             threads: for one batch; None for one per core.
             revision: a commit, tag or branch of the model on the hub; `name@revision` says the same.
             query_prompt: what to put before each question; `""` for nothing, None for the model's own prompt

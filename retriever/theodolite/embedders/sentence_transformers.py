@@ -36,7 +36,7 @@ class SentenceTransformerEmbedder:
         model: Model = "all-MiniLM-L6-v2",
         *,
         device: str | None = None,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         threads: int | None = None,
         revision: str | None = None,
         precision: Precision | None = None,
@@ -48,7 +48,8 @@ class SentenceTransformerEmbedder:
             model: a name on the hub, a folder, or a loaded SentenceTransformer. `all-MiniLM-L6-v2` comes from
                 the package of the extra `minilm` where that is installed, without network.
             device: where to compute, such as `cpu` or `cuda`; None lets the library choose.
-            batch_size: texts computed at once.
+            batch_size: texts computed at once. None means 8 on a CPU, where more of them do not fit into its
+                caches, and 32 on other devices.
             threads: CPU threads for torch. The number is set for each batch and set back after it, but torch
                 keeps it for the whole process: a thread that first uses torch meanwhile starts with it. None
                 leaves torch's own number. On a machine that is busy otherwise, 1 can be many times faster.
@@ -80,7 +81,7 @@ class SentenceTransformerEmbedder:
         else:
             self._model, self._name = model, loading.name_of(model)
         loading.check_model(self._model)
-        self._batch_size = batch_size
+        self._batch_size = batch_size or (8 if loading.device_of(self._model) == "cpu" else 32)
         self._threads = threads
         self._dimension = loading.stated_dimension(self._model)
         self._prompts = chosen(
