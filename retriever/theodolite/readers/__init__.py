@@ -1,0 +1,10 @@
+"""Readers: from files to passages.
+
+`find` lists the files under some paths, `read` turns one into documents: passages of a size the embedder reads.
+"""
+
+from theodolite.readers.files import File, Options, Skipped, find
+from theodolite.readers.passages import read
+from theodolite.readers.splitting import Splitter
+
+__all__ = ["File", "Options", "Skipped", "Splitter", "find", "read"]
