@@ -1,0 +1,21 @@
+"""The command line: `theodolite index | add | search | info | delete | export | verify | demo`."""
+
+import sys
+
+from theodolite.errors import MissingExtraError
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command that the arguments name, and exit with its code (see `theodolite.cli.run`)."""
+    try:
+        from theodolite.cli.run import run
+    except ModuleNotFoundError as error:
+        if error.name not in ("typer", "click", "rich"):
+            raise
+        hint = "pip install 'theodolite[cli]'"
+        missing = MissingExtraError(f"the command line needs the package {error.name!r}. Run: {hint}", hint=hint)
+        print(missing, file=sys.stderr)  # noqa: T201 - what a command line does
+        sys.exit(1)
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,81 @@
+"""The command `theodolite`, and the options that its commands share."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from theodolite.cli import output
+from theodolite.cli.opening import DEFAULT
+from theodolite.errors import FilterError
+from theodolite.filters import parse
+from theodolite.metadata import decode
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def as_filter(text: str | None) -> dict[str, Any] | None:
+    """The value of --where. Raises FilterError."""
+    if text is None:
+        return None
+    try:
+        where = decode(text)
+    except ValueError as error:
+        raise FilterError(f'--where is not JSON: {error}. For example: --where \'{{"lang": "en"}}\'') from error
+    if not isinstance(where, dict):
+        raise FilterError(f'--where is {text!r}; it must be a JSON object, such as \'{{"lang": "en"}}\'')
+    parse(where)
+    return where
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        output.say(f"theodolite {version('theodolite')}")
+        raise typer.Exit
+
+
+To = Annotated[Path, typer.Option("--to", metavar="FOLDER", help="The collection; made if it is not there.")]
+In = Annotated[Path, typer.Option("--in", metavar="FOLDER", help="The collection.")]
+Kb = Annotated[Path, typer.Argument(metavar="FOLDER", help="The collection.")]
+Files = Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON; errors, too, on stderr.")]
+Where = Annotated[str | None, typer.Option("--where", metavar="JSON", help="Only documents that pass this filter.")]
+EmbedderName = Annotated[
+    str | None,
+    typer.Option(
+        "--embedder",
+        metavar="NAME",
+        help=f"A model's name or folder, or 'name:argument'; by default the collection's own, else {DEFAULT}.",
+    ),
+]
+Chunk = Annotated[int | None, typer.Option("--chunk-tokens", help="Tokens of a passage, at most.")]
+Overlap = Annotated[int, typer.Option("--overlap", help="Tokens a passage shares with the one before.")]
+MaxMegabytes = Annotated[float, typer.Option("--max-mb", help="Larger files are skipped.")]
+TextField = Annotated[str, typer.Option("--text-field", help="Field or column of the text (JSON Lines, CSV).")]
+IdField = Annotated[str, typer.Option("--id-field", help="Field or column of the id.")]
+MetadataFields = Annotated[
+    list[str] | None, typer.Option("--metadata-field", help="Field or column to keep as metadata; may be repeated.")
+]
+
+
+@app.callback()
+def theodolite(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Keep documents in a folder and find passages by their meaning.
+
+    \b
+    Examples:
+      theodolite demo
+      theodolite index docs/ notes.jsonl --to kb
+      theodolite search "how long do refunds take?" --in kb -k 5
+      theodolite info kb
+    """

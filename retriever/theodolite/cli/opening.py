@@ -1,0 +1,41 @@
+"""Opening a collection from the command line: which embedder, and whether there must be a collection."""
+
+from pathlib import Path
+
+from theodolite.cli.output import working
+from theodolite.errors import ConfigError, MissingExtraError, TheodoliteError
+from theodolite.retriever import Retriever
+
+DEFAULT = "all-MiniLM-L6-v2"
+
+
+def bare(folder: Path, *, read_only: bool = True) -> Retriever:
+    """An existing collection, for what needs no embedder."""
+    return Retriever.open(folder, create=False, read_only=read_only)
+
+
+def with_embedder(folder: Path, embedder: str | None, *, create: bool = False, quiet: bool = False) -> Retriever:
+    """A collection with the embedder that is named, or the one it was made with, or for a new one the default.
+
+    Raises:
+        ConfigError: the collection was made without one, or it cannot be loaded by what is known of it.
+    """
+    known = None
+    if (folder / "store.sqlite").exists() or not create:
+        with bare(folder) as kb:
+            info = kb.info()
+            known = info["embedder"]
+            if known is None and embedder is None and info["dimension"] is not None:
+                raise ConfigError(f"{folder} was filled with vectors alone: name the embedder, --embedder")
+    name = embedder or known or DEFAULT
+    try:
+        with working(f"loading {name}", quiet=quiet):
+            return Retriever.open(folder, embedder=name, create=create, read_only=not create)
+    except MissingExtraError:
+        raise
+    except TheodoliteError as error:
+        if embedder is None and known is not None and isinstance(error, ConfigError):
+            raise ConfigError(
+                f"{folder} was made with the embedder {known!r}; name it with --embedder. {error}"
+            ) from error
+        raise

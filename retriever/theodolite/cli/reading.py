@@ -1,0 +1,134 @@
+"""Commands that change nothing: search, info, export, verify."""
+
+import os
+import platform
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Annotated
+
+import typer
+
+from theodolite.cli import output
+from theodolite.cli.app import EmbedderName, In, Json, Kb, Where, app, as_filter
+from theodolite.cli.opening import bare, with_embedder
+from theodolite.errors import EngineError
+
+
+@app.command()
+def search(
+    query: Annotated[str, typer.Argument(help="The question.")],
+    in_: In,
+    k: Annotated[int, typer.Option("-k", help="How many hits.")] = 5,
+    where: Where = None,
+    embedder: EmbedderName = None,
+    json_: Json = False,
+) -> None:
+    """Find the passages nearest to a question.
+
+    Behind a pipe each hit is a line: rank, score, id and text, separated by tabs.
+
+    \b
+    Examples:
+      theodolite search "how long do refunds take?" --in kb
+      theodolite search "refunds" --in kb -k 3 --where '{"lang": "en", "year": {"$in": [2024, 2025]}}'
+      theodolite search "refunds" --in kb --json | jq '.hits[].id'
+    """
+    tree = as_filter(where)
+    with with_embedder(in_, embedder, quiet=json_) as kb:
+        hits = kb.search(query, k=k, where=tree)
+    if json_:
+        output.say_json(output.hits_as_json(query, hits))
+    else:
+        output.show_hits(hits)
+
+
+@app.command()
+def info(folder: Kb, json_: Json = False) -> None:
+    """Show what a collection holds and how it is set up.
+
+    \b
+    Examples:
+      theodolite info kb
+      theodolite info kb --json
+    """
+    with bare(folder) as kb:
+        found = kb.info()
+    packages = {name: version(name) for name in ("theodolite", "numpy", "numkong")}
+    versions = {**packages, "sqlite": sqlite3.sqlite_version, "python": platform.python_version()}
+    if json_:
+        output.say_json({**found, "versions": versions})
+    else:
+        output.show_mapping({**found, "versions": ", ".join(f"{name} {number}" for name, number in versions.items())})
+
+
+@app.command()
+def export(
+    folder: Kb,
+    to: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file.")] = None,
+    vectors: Annotated[bool, typer.Option("--vectors", help="With each document's vector.")] = False,
+    where: Where = None,
+    json_: Json = False,
+) -> None:
+    """Write documents as JSON Lines, in the order of their ids; `add` and `index` read them again.
+
+    \b
+    Examples:
+      theodolite export kb > kb.jsonl
+      theodolite export kb --vectors -o kb.jsonl
+    """
+    tree = as_filter(where)
+    with bare(folder) as kb, output.counting("exporting", kb.count(tree), quiet=json_ or to is None) as advance:
+        pairs = kb.documents(tree, vectors=True)
+        lines = (output.record(document, vector if vectors else None) for document, vector in pairs)
+        if to is None:
+            for line in lines:
+                sys.stdout.write(line)
+            return
+        count = _write(to, lines, advance)
+    if json_:
+        output.say_json({"documents": count, "file": str(to)})
+    else:
+        output.say(f"{count:,} documents in {to}")
+
+
+@app.command()
+def verify(folder: Kb, json_: Json = False) -> None:
+    """Check every document and vector of a collection against its hash. Exit code 3 where something is damaged.
+
+    \b
+    Examples:
+      theodolite verify kb
+    """
+    with bare(folder) as kb:
+        with output.working(f"checking {kb.count():,} documents", quiet=json_):
+            kb.verify()
+        count = kb.count()
+    if json_:
+        output.say_json({"documents": count, "sound": True})
+    else:
+        output.say(f"{count:,} documents, all as they were stored")
+
+
+def _write(path: Path, lines: Iterator[str], advance: Callable[[int], None]) -> int:
+    """Beside the file first, then in its place: a file is there whole or not at all."""
+    count = 0
+    try:
+        with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            try:
+                for line in lines:
+                    file.write(line)
+                    count += 1
+                    advance(1)
+                file.flush()
+                os.fsync(file.fileno())
+                Path(file.name).replace(path)
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise EngineError(f"{path} cannot be written: {error.strerror or error}", path=str(path)) from error
+    return count

@@ -1,0 +1,217 @@
+"""Commands that change a collection: index, add, delete, demo."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, Annotated, Any
+
+import typer
+
+from theodolite.cli import demo as sample
+from theodolite.cli import output
+from theodolite.cli.app import (
+    Chunk,
+    EmbedderName,
+    Files,
+    IdField,
+    In,
+    Json,
+    MaxMegabytes,
+    MetadataFields,
+    Overlap,
+    TextField,
+    To,
+    Where,
+    app,
+    as_filter,
+)
+from theodolite.cli.opening import bare, with_embedder
+from theodolite.errors import DocumentError, InputError
+from theodolite.metadata import decode
+from theodolite.readers import Options
+from theodolite.retriever import Retriever
+from theodolite.sync import Report, sync
+from theodolite.types import Document
+
+
+@app.command()
+def index(
+    paths: Files,
+    to: To,
+    embedder: EmbedderName = None,
+    chunk_tokens: Chunk = None,
+    overlap: Overlap = 0,
+    max_mb: MaxMegabytes = 50,
+    text_field: TextField = "text",
+    id_field: IdField = "id",
+    metadata_field: MetadataFields = None,
+    json_: Json = False,
+) -> None:
+    """Bring a collection into step with files: text, Markdown, HTML, JSON Lines, CSV, PDF.
+
+    What is stored already is left alone, what has changed is replaced, and what has vanished from these files and
+    folders is removed. Run it again whenever files have changed.
+
+    \b
+    Examples:
+      theodolite index docs/ --to kb
+      theodolite index docs/ notes.jsonl --to kb --chunk-tokens 128
+      theodolite index faq.csv --to kb --text-field answer --metadata-field lang
+    """
+    options = _options(chunk_tokens, overlap, max_mb, text_field, id_field, metadata_field)
+    with with_embedder(to, embedder, create=True, quiet=json_) as kb:
+        _print(_synced(kb, paths, options, remove=True, quiet=json_), json_)
+
+
+@app.command()
+def add(
+    to: To,
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="[PATH...]", help="Files and folders; - is JSON Lines on stdin.")
+    ] = None,
+    text: Annotated[str | None, typer.Option("--text", help="A document's text, in place of files.")] = None,
+    id_: Annotated[str, typer.Option("--id", help="Its id; by default one made of text and metadata.")] = "",
+    metadata: Annotated[str, typer.Option("--metadata", metavar="JSON", help="Its metadata.")] = "{}",
+    embedder: EmbedderName = None,
+    chunk_tokens: Chunk = None,
+    overlap: Overlap = 0,
+    max_mb: MaxMegabytes = 50,
+    text_field: TextField = "text",
+    id_field: IdField = "id",
+    metadata_field: MetadataFields = None,
+    json_: Json = False,
+) -> None:
+    """Add files, records from stdin, or one document. The same id replaces; nothing else is removed.
+
+    \b
+    Examples:
+      theodolite add notes.jsonl --to kb
+      theodolite add --to kb --text "We are open from nine to six." --id hours --metadata '{"lang": "en"}'
+      theodolite export old | theodolite add - --to new
+    """
+    if (text is None) == (not paths):
+        raise InputError("give either files (or -) or --text")
+    with with_embedder(to, embedder, create=True, quiet=json_) as kb:
+        if text is not None:
+            ids = kb.add([Document(text, _metadata(metadata), id_)])
+        elif paths == [Path("-")]:
+            with output.counting("adding", quiet=json_) as advance:
+                ids = kb.add(_records(sys.stdin), progress=advance)
+        else:
+            options = _options(chunk_tokens, overlap, max_mb, text_field, id_field, metadata_field)
+            _print(_synced(kb, paths or [], options, remove=False, quiet=json_), json_)
+            return
+    if json_:
+        output.say_json({"ids": ids})
+    else:
+        output.say(f"{len(ids):,} stored" if len(ids) != 1 else f"stored as {ids[0]}")
+
+
+@app.command()
+def delete(
+    in_: In,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="The documents' ids.")] = None,
+    where: Where = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json_: Json = False,
+) -> None:
+    """Delete documents by id, or all that pass a filter.
+
+    \b
+    Examples:
+      theodolite delete refunds-2023 hours --in kb
+      theodolite delete --where '{"source": "chat"}' --in kb --yes
+    """
+    if (where is None) == (not ids):
+        raise InputError("give either ids or --where")
+    tree = as_filter(where)
+    with bare(in_, read_only=False) as kb:
+        if tree is not None and not yes:
+            count = kb.count(tree)
+            if not sys.stdin.isatty():
+                raise InputError(f"this would delete {count:,} documents: add --yes where nobody can be asked")
+            typer.confirm(f"Delete {count:,} of {kb.count():,} documents?", abort=True, err=True)
+        gone = kb.delete(ids) if ids else kb.delete(where=tree)
+    if json_:
+        output.say_json({"deleted": gone})
+    else:
+        output.say(f"{gone:,} deleted")
+
+
+@app.command()
+def demo(
+    to: Annotated[Path | None, typer.Option("--to", metavar="FOLDER", help="Keep the collection here.")] = None,
+    embedder: EmbedderName = None,
+    json_: Json = False,
+) -> None:
+    """Index the handbook of an invented company and ask it questions. No network is needed with the extra minilm.
+
+    \b
+    Examples:
+      theodolite demo
+      theodolite demo --to kb-demo
+    """
+    documents = sample.handbook()
+    with (
+        TemporaryDirectory() as temporary,
+        with_embedder(to or Path(temporary) / "kb", embedder, create=True, quiet=json_) as kb,
+    ):
+        with output.counting("embedding", len(documents), quiet=json_) as advance:
+            kb.add(documents, progress=advance)
+        if not json_:
+            output.say(f"{len(documents)} documents of an invented company's handbook.")
+        for question in sample.QUESTIONS:
+            hits = kb.search(question.text, k=3, where=question.where)
+            if json_:
+                output.say_json({**output.hits_as_json(question.text, hits), "where": question.where})
+            else:
+                where = f"  where {json.dumps(question.where)}" if question.where else ""
+                output.say(f"\n{question.text}{where}", style="bold")
+                output.say(question.why, style="dim")
+                output.show_hits(hits)
+    if to is not None and not json_:
+        output.note(f'\nAsk it yourself: theodolite search "..." --in {to}')
+
+
+def _options(
+    chunk_tokens: int | None, overlap: int, max_mb: float, text: str, id_: str, metadata: list[str] | None
+) -> Options:
+    kept = tuple(metadata) if metadata else None
+    return Options(chunk_tokens, overlap, text, id_, kept, max_bytes=int(max_mb * 1e6))
+
+
+def _synced(kb: Retriever, paths: list[Path], options: Options, *, remove: bool, quiet: bool) -> Report:
+    with output.indexing(quiet=quiet) as progress:
+        return sync(kb, paths, options=options, remove=remove, progress=progress)
+
+
+def _print(report: Report, as_json: bool) -> None:
+    if as_json:
+        output.say_json(output.report_as_json(report))
+    else:
+        output.show_report(report)
+
+
+def _metadata(text: str) -> dict[str, Any]:
+    try:
+        metadata = decode(text)
+    except ValueError as error:
+        raise DocumentError(f"--metadata is not JSON: {error}") from error
+    if not isinstance(metadata, dict):
+        raise DocumentError(f"--metadata is {text!r}; it must be a JSON object")
+    return metadata
+
+
+def _records(lines: IO[str]) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                record = decode(line)
+            except ValueError as error:
+                raise InputError(f"line {number} of stdin is not JSON: {error}", line=number) from error
+            if not isinstance(record, dict):
+                raise InputError(f"line {number} of stdin is not an object with a text", line=number)
+            record.pop("vector", None)
+            yield record
