@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
             if code == INTERRUPTED:  # newer versions of typer catch it themselves
                 raise KeyboardInterrupt
             sys.stdout.flush()
-        except BrokenPipeError:
+        except (BrokenPipeError, SystemExit):  # typer itself exits where a pipe breaks, and nowhere else
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush at exit
             return BROKEN_PIPE
         except (KeyboardInterrupt, typer.Abort):
