@@ -1,7 +1,6 @@
 """Retriever: the one class most users touch. Documents and questions in, ranked passages out."""
 
 import itertools
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.embedders import resolve
-from theodolite.embedders.encoding import Encoder, OnTruncate, Progress, check_policy
+from theodolite.embedders.encoding import Encoder, OnTruncate, Progress, check_policy, name_of
 from theodolite.engines.local import LocalEngine
 from theodolite.errors import ConfigError, DocumentError, InputError
 from theodolite.filters import parse
@@ -104,7 +103,7 @@ class Retriever:
             folder,
             metric=metric,
             norms=norms,
-            embedder=None if found is None else _name(embedder, found),
+            embedder=None if found is None else name_of(embedder, found),
             create=create,
             read_only=read_only,
             lock_timeout=lock_timeout,
@@ -390,11 +389,3 @@ class Retriever:
         if self._engine.space.norms == "unit":
             mean /= np.linalg.norm(mean)
         return mean[None]
-
-
-def _name(given: Any, embedder: Embedder) -> str:
-    """What leads to the embedder again, where it was given by name or path; else what people call it."""
-    if isinstance(given, (str, PathLike)):
-        text = os.fspath(given)
-        return str(Path(text).resolve()) if os.path.isdir(text) else text
-    return str(getattr(embedder, "name", type(embedder).__name__))

@@ -1,6 +1,7 @@
 """Texts through an embedder: what a retriever does before and after it."""
 
 import inspect
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -153,6 +154,14 @@ class Encoder:
             for i, tokens in zip(long, count([texts[i] for i in long]), strict=True):
                 unread[i] = max(0, tokens - limit)
         return unread
+
+
+def name_of(given: Any, embedder: Embedder) -> str:
+    """What leads to the embedder again, where it was given by name or path; else what people call it."""
+    if isinstance(given, (str, os.PathLike)):
+        text = os.fspath(given)
+        return str(Path(text).resolve()) if os.path.isdir(text) else text
+    return str(getattr(embedder, "name", type(embedder).__name__))
 
 
 def _warn(message: str) -> None:
