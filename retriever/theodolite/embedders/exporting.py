@@ -98,7 +98,8 @@ def _write_graph(model: Any, path: Path) -> list[str]:
     """Write the graph; returns the names of its inputs."""
     import torch
 
-    tokens = model.tokenizer(_SAMPLES[:2], padding=True, return_tensors="pt")  # of different lengths: one is padded
+    tokenize = getattr(model, "preprocess", None) or model.tokenize  # its name before sentence-transformers 6
+    tokens = tokenize(_SAMPLES[:2])  # of different lengths: one is padded
     inputs = [name for name in INPUTS if name in tokens]
 
     class Graph(torch.nn.Module):

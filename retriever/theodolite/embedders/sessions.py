@@ -1,5 +1,8 @@
 """An exported model at work: tokenizers and onnxruntime, and nothing else."""
 
+import ctypes
+import os
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -25,29 +28,58 @@ class Session:
             threads: for one batch; None for one per core.
         """
         with optional("onnx"):
-            import onnxruntime
             from tokenizers import Tokenizer
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or 0
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # errors
+        self._path = str(folder / exports.MODEL)
         self._inputs = inputs
-        self._session: Any = onnxruntime.InferenceSession(
-            str(folder / exports.MODEL), options, providers=["CPUExecutionProvider"]
-        )
+        self._threads = threads
+        self._running: Any = self._start()
         # Two of them: settings of a tokenizer must not change while another thread uses it.
         self._reading = Tokenizer.from_file(str(folder / exports.TOKENIZER))
         self._counting = Tokenizer.from_file(str(folder / exports.TOKENIZER))
         self._counting.no_truncation()
         self._counting.no_padding()
+        _SESSIONS.add(self)
 
     def vectors(self, texts: list[str]) -> NDArray[np.float32]:
         """Shape (n, d), of at least one text, in one batch."""
         encoded = self._reading.encode_batch(texts)
         feed = {name: np.array([getattr(one, _FIELDS[name]) for one in encoded], np.int64) for name in self._inputs}
-        vectors: NDArray[np.float32] = self._session.run(None, feed)[0]
+        if self._running is None:
+            self._running = self._start()
+        vectors: NDArray[np.float32] = self._running.run(None, feed)[0]
         return vectors
 
     def count(self, texts: list[str]) -> list[int]:
         """Tokens of each text, special ones included, before truncation."""
         return [len(one.ids) for one in self._counting.encode_batch(texts)]
+
+    def abandon(self) -> None:
+        """In a forked process: start anew when it is next used.
+
+        The threads of the parent are not here: a batch would wait for them for ever, and so would the end of the
+        session they belong to. It is kept, unused.
+        """
+        if self._running is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._running))
+            self._running = None
+
+    def _start(self) -> Any:
+        with optional("onnx"):
+            import onnxruntime
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads or 0
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors
+        return onnxruntime.InferenceSession(self._path, options, providers=["CPUExecutionProvider"])
+
+
+_SESSIONS: "weakref.WeakSet[Session]" = weakref.WeakSet()
+
+
+def _abandon() -> None:
+    for session in list(_SESSIONS):
+        session.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon)
