@@ -141,3 +141,14 @@ def test_warnings_name_the_caller() -> None:
             with pytest.warns(TruncationWarning) as told:
                 call()
             assert [each.filename for each in told] == [__file__]
+
+
+def test_questions_are_counted_with_their_own_prompt() -> None:
+    class Prompted(Short):
+        def count_tokens(self, texts: Sequence[str], *, query: bool = False) -> list[int]:
+            return [tokens + 3 * query for tokens in super().count_tokens(texts)]
+
+    with Retriever.open(embedder=Prompted()) as kb:
+        kb.add([Document(SIX, id="a")])
+        with pytest.warns(TruncationWarning):
+            assert kb.search(SIX).trace.unread == 3

@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,7 +53,7 @@ class Encoder:
         self._space = space
         self._on_truncate = on_truncate
         self._cache = QueryCache(self._encode, query_cache)
-        self._overhead: int | None = None  # tokens of a text without any; -1 where they cannot be counted
+        self._overhead: dict[bool, int] = {}  # tokens of a text without any, for questions or not; -1: cannot tell
         parameters = inspect.signature(embedder.encode_document).parameters
         self._tells = "progress" in parameters
 
@@ -114,7 +115,7 @@ class Encoder:
         Raises:
             InputError: a question is longer than the embedder reads, where that is to be an error.
         """
-        unread = self._unread(texts)
+        unread = self._unread(texts, query=True)
         if any(unread) and self._on_truncate != "ignore":
             number = next(i for i, tokens in enumerate(unread) if tokens)
             message = f"the embedder does not read the last {unread[number]} tokens of query {number}. Shorten it"
@@ -131,24 +132,26 @@ class Encoder:
         limit: int | None = getattr(self.embedder, "max_tokens", None)
         return limit
 
-    def _unread(self, texts: Sequence[str]) -> list[int]:
+    def _unread(self, texts: Sequence[str], *, query: bool = False) -> list[int]:
         """How many tokens of each text lie beyond what the embedder reads; 0 where it cannot tell.
 
-        Questions are counted as passages are, with their prompt.
+        An embedder that has another prompt for questions can be asked with `query=True`; others count passages.
         """
         unread = [0] * len(texts)
         limit, count = self._limit(), getattr(self.embedder, "count_tokens", None)
         if limit is None or count is None:
             return unread
-        if self._overhead is None:
+        if query and "query" in inspect.signature(count).parameters:
+            count = partial(count, query=True)
+        if query not in self._overhead:
             try:
-                self._overhead = count([""])[0]
+                self._overhead[query] = count([""])[0]
             except UnsupportedError:  # a model without a tokenizer
-                self._overhead = -1
-        if self._overhead < 0:
+                self._overhead[query] = -1
+        if self._overhead[query] < 0:
             return unread
         # A token stands for one ASCII character at least: short texts need not be counted.
-        room = limit - self._overhead - 1
+        room = limit - self._overhead[query] - 1
         long = [i for i, text in enumerate(texts) if len(text) > room or not text.isascii()]
         if long:
             for i, tokens in zip(long, count([texts[i] for i in long]), strict=True):
