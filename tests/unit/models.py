@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from theodolite.embedders.sentence_transformers import SentenceTransformerEmbedder
 from theodolite.testing import HashingEmbedder
@@ -48,31 +48,33 @@ def byte_tokenizer() -> Tokenizer:
 def tiny_bert(
     folder: Path,
     *further: Any,
+    kind: str = "Bert",
     pooling: Any = "mean",
-    limit: int = 48,
     prompts: Mapping[str, str] = MappingProxyType({"query": "find: ", "document": "text: "}),
     **settings: Any,
 ) -> Path:
-    """Make a folder with a BERT of random weights, that reads 48 tokens and has prompts.
+    """Make a folder with a BERT, or its kin, of random weights, that reads 48 tokens and has prompts.
 
     Args:
         further: modules after the pooling.
+        kind: what the classes of transformers begin with.
         settings: further arguments of SentenceTransformer.
     """
     bert = folder.with_name(f"{folder.name}-transformer")
     torch.manual_seed(7)
-    config = BertConfig(
+    config = getattr(transformers, f"{kind}Config")(
         vocab_size=300,
         hidden_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=48,
-        max_position_embeddings=limit,
+        max_position_embeddings=48 if kind == "Bert" else 50,  # the others begin after that of the padding
         initializer_range=0.5,
+        pad_token_id=0,
     )
-    BertModel(config).save_pretrained(bert)
-    special = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    untyped: Any = PreTrainedTokenizerFast
+    getattr(transformers, f"{kind}Model")(config).save_pretrained(bert)
+    special = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "model_max_length": 48}
+    untyped: Any = transformers.PreTrainedTokenizerFast
     untyped(tokenizer_object=byte_tokenizer(), **special).save_pretrained(bert)
     SentenceTransformer(
         modules=[Transformer(str(bert)), Pooling(32, pooling), *further],

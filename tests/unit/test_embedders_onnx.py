@@ -103,6 +103,17 @@ class TestSameAsTorch:
         theirs = SentenceTransformerEmbedder(folder, device="cpu").encode_document(TEXTS)
         np.testing.assert_allclose(vectors, theirs, atol=1e-5)
 
+    @pytest.mark.parametrize("kind", ["MPNet", "XLMRoberta", "DistilBert"])
+    def test_kin_of_bert(self, kind: str, tmp_path: Path) -> None:
+        """What all-mpnet-base-v2, and BGE-M3 and the multilingual E5, are made of."""
+        folder = tiny_bert(tmp_path / "model", kind=kind)
+        own, theirs = (
+            OnnxEmbedder(folder, cache=tmp_path / "cache"),
+            SentenceTransformerEmbedder(folder, device="cpu"),
+        )
+        assert own.max_tokens == theirs.max_tokens == 48
+        np.testing.assert_allclose(own.encode_document(TEXTS), theirs.encode_document(TEXTS), atol=2e-5)
+
     def test_it_does_not_depend_on_the_batch(self, tiny_folder: Path, cache: Path, small: OnnxEmbedder) -> None:
         alone = OnnxEmbedder(tiny_folder, cache=cache, batch_size=1)
         np.testing.assert_allclose(alone.encode_document(TEXTS), small.encode_document(TEXTS), atol=1e-5)
