@@ -26,6 +26,7 @@ _TABLE: dict[str, dict[str, tuple[str, str]]] = {
 _PACKAGES: dict[str, tuple[str, ...]] = {
     "cli": ("bs4", "charset_normalizer", "markdownify", "rich", "semantic_text_splitter", "typer"),
     "pdf": ("pypdf",),
+    "minilm": ("sentence_transformers",),
     "onnx": ("onnx", "onnxruntime", "sentence_transformers", "tokenizers", "huggingface_hub"),
     "sentence-transformers": ("sentence_transformers",),
 }

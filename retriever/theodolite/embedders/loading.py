@@ -79,7 +79,7 @@ def load(source: Source, device: str | None, precision: Precision | None) -> Any
     """
     if precision is not None and precision not in get_args(Precision):
         raise ConfigError(f"precision is {precision!r}; expected one of {', '.join(get_args(Precision))}, or None")
-    with optional("sentence-transformers"):
+    with optional("minilm" if source.minilm else "sentence-transformers"):
         from sentence_transformers import SentenceTransformer
     try:
         with _no_progress_bars() if source.local else nullcontext():
