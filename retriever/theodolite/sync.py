@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
@@ -77,8 +77,8 @@ def sync(
     """Store the passages of files, as they are now, and nothing else of them.
 
     Passages that are stored already are left alone; a text that is stored already is not embedded again. What is new
-    is committed batch by batch; what a file no longer holds goes after what it holds has been stored, so that a search
-    in between misses nothing. Stopped anywhere, the next run completes it.
+    is committed batch by batch; what no file holds any more goes at the end, so that a search in between misses
+    nothing. Stopped anywhere, the next run completes it.
 
     Args:
         kb: a collection with an embedder.
@@ -109,14 +109,6 @@ class _Fresh(NamedTuple):
     like: str | None  # a stored document with the same text
 
 
-@dataclass(slots=True)
-class _Batch:
-    """What is stored next, and what goes after it."""
-
-    passages: list[_Fresh] = field(default_factory=list)
-    gone: list[str] = field(default_factory=list)
-
-
 class _Run:
     def __init__(
         self, kb: Retriever, options: Options, batch_size: int, progress: Callable[[Progress], None] | None
@@ -127,8 +119,10 @@ class _Run:
         self._batch_size = max(1, batch_size)
         self._tell = progress
         self._stored: dict[str, dict[str, _Stored]] = {}  # source -> id -> digests
+        self._ids: dict[str, _Stored] = {}
         self._owner: dict[str, str] = {}  # id -> the source that has it in this run
-        self._batch = _Batch()
+        self._batch: list[_Fresh] = []
+        self._gone: list[str] = []  # no longer in the file they were from
         self._report = Report()
         self._skipped: list[Skipped] = []
         self._at = Progress("", 0, 0, 0, 0, 0)
@@ -140,7 +134,8 @@ class _Run:
         for document in self._kb.documents():
             source = document.metadata.get(PATH)
             if isinstance(source, str):
-                self._stored.setdefault(source, {})[document.id] = _digests(document)
+                digests = self._ids[document.id] = _digests(document)
+                self._stored.setdefault(source, {})[document.id] = digests
         found = list(find(paths, self._options))
         files = [file for file in found if isinstance(file, File)]
         self._skipped += [item for item in found if isinstance(item, Skipped)]
@@ -157,8 +152,12 @@ class _Run:
             for source, passages in self._stored.items():
                 vanished = source not in there and (source in named or source.startswith(below))
                 if vanished and not source.startswith(unread):
-                    self._batch.gone += [name for name in passages if name not in self._owner]
+                    self._gone += passages
         self._flush()
+        # Last of all, and not what another file has now: a search in between misses nothing.
+        gone = [name for name in self._gone if name not in self._owner]
+        if gone:
+            self._count(removed=self._kb.delete(gone))
         self._count(files=len(files), truncated=max(0, self._kb.info().get("truncated", 0) - before))
         return replace(self._report, skipped=tuple(self._skipped), seconds=time.perf_counter() - started)
 
@@ -176,9 +175,9 @@ class _Run:
                 self._skipped.append(Skipped(file.source, f"the id {item.id!r} is used twice, first in {first}"))
                 continue
             self._owner[item.id] = file.source
-            self._passage(item, stored.get(item.id), texts)
+            self._passage(item, self._ids.get(item.id), texts)
         if whole:
-            self._batch.gone += [name for name in stored if name not in self._owner]
+            self._gone += [name for name in stored if name not in self._owner]
 
     def _passage(self, document: Document, known: _Stored | None, texts: dict[bytes, str]) -> None:
         digests = _digests(document)
@@ -187,23 +186,23 @@ class _Run:
             self._at = replace(self._at, passages=self._at.passages + 1)
             return
         like = document.id if known and known.text == digests.text else texts.get(digests.text)
-        self._batch.passages.append(_Fresh(document, like))
+        self._batch.append(_Fresh(document, like))
         if like is None:
             self._count(passages=1, **{"replaced" if known else "added": 1})
         else:
             self._count(passages=1, moved=1)
-        if len(self._batch.passages) >= self._batch_size:
+        if len(self._batch) >= self._batch_size:
             self._flush()
 
     def _flush(self) -> None:
-        """Store the batch, then remove what it makes superfluous."""
-        batch, self._batch = self._batch, _Batch()
-        likes = {name for _, name in batch.passages if name is not None}
+        """Store the batch."""
+        batch, self._batch = self._batch, []
+        likes = {name for _, name in batch if name is not None}
         # Read before anything is written: a batch may overwrite what it takes its vectors from.
         held = {document.id: (document.text, vector) for document, vector in self._kb.get(likes, vectors=True)}
         embed: list[Document] = []
         moved: list[tuple[Document, object]] = []
-        for document, like in batch.passages:
+        for document, like in batch:
             text, vector = held.get(like or "", ("", None))
             if vector is not None and text == document.text:
                 moved.append((document, vector))
@@ -214,8 +213,6 @@ class _Run:
             self._progress(len(moved))
         if embed:
             self._kb.add(embed, batch_size=None, progress=self._progress)
-        if batch.gone:
-            self._count(removed=self._kb.delete(batch.gone))
 
     def _progress(self, passages: int) -> None:
         self._at = replace(self._at, passages=self._at.passages + passages)

@@ -71,6 +71,10 @@ def test_paths_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="both called 'docs'"):
         list(find([tmp_path / "a" / "docs", tmp_path / "b" / "docs"], Options()))
     assert len(list(find([tmp_path / "a" / "docs", tmp_path / "a" / "docs"], Options()))) == 1
+    for inner in ("x.txt", "sub"):
+        (tmp_path / "a" / "docs" / "sub").mkdir(exist_ok=True)
+        with pytest.raises(ConfigError, match="lies in"):
+            list(find([tmp_path / "a" / "docs" / inner, tmp_path / "a" / "docs"], Options()))
     with pytest.raises(InputError, match="one path"):
         list(find(str(tmp_path), Options()))
 

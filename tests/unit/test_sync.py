@@ -151,7 +151,7 @@ def test_an_id_used_twice_belongs_to_the_first(kb: Retriever, docs: Path) -> Non
         )
     assert stored(kb)["x"] == "First."
     (docs / "m.jsonl").unlink()
-    assert counts(sync(kb, [docs])) == {"added": 1, "unchanged": 5}
+    assert counts(sync(kb, [docs])) == {"replaced": 1, "unchanged": 5}
     assert stored(kb)["x"] == "Third."
 
 
@@ -231,3 +231,21 @@ def test_thousands_of_files(kb: Retriever, tmp_path: Path) -> None:
     report = sync(kb, [tmp_path / "docs"])
     assert (report.files, report.added) == (2000, 2000)
     assert kb.info()["commits"] < 20  # files share commits
+
+
+@pytest.mark.parametrize("batch_size", [1, 100])
+@pytest.mark.parametrize(("old", "new"), [("a", "b"), ("b", "a")])
+def test_a_record_that_moves_to_another_file_stays(
+    kb: Retriever, embedder: Embedder, docs: Path, old: str, new: str, batch_size: int
+) -> None:
+    (docs / f"{old}.jsonl").write_text('{"id": "x", "text": "One."}\n{"id": "y", "text": "Two."}')
+    (docs / f"{new}.jsonl").write_text('{"id": "z", "text": "Three."}')
+    sync(kb, [docs])
+    (docs / f"{old}.jsonl").write_text('{"id": "y", "text": "Two."}')
+    (docs / f"{new}.jsonl").write_text('{"id": "z", "text": "Three."}\n{"id": "x", "text": "One."}')
+    embedder.asked = []
+    report = sync(kb, [docs], batch_size=batch_size)
+    assert report.removed == 0
+    assert kb.get("x")[0].metadata["path"] == f"docs/{new}.jsonl"
+    assert embedder.asked == []
+    assert counts(sync(kb, [docs])) == {"unchanged": 7}

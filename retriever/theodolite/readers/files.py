@@ -93,7 +93,7 @@ def roots(paths: Iterable[str | Path]) -> dict[str, Path]:
 
     Raises:
         InputError: a path that does not exist.
-        ConfigError: two of one name: what is stored of them could not be told apart.
+        ConfigError: two of one name (what is stored of them could not be told apart), or one within another.
     """
     if isinstance(paths, (str, Path)):
         raise InputError("paths is one path; pass a list of them")
@@ -106,6 +106,10 @@ def roots(paths: Iterable[str | Path]) -> dict[str, Path]:
         name = path.name or path.anchor
         if named.setdefault(name, path) != path:
             raise ConfigError(f"{named[name]} and {path} are both called {name!r}: index them from a folder above both")
+    for path in named.values():
+        outer = next((other for other in named.values() if other in path.parents), None)
+        if outer is not None:
+            raise ConfigError(f"{path} lies in {outer}, so it would be read twice under two names: leave it out")
     return named
 
 
