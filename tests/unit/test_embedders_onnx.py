@@ -134,10 +134,11 @@ class TestSameAsTorch:
         together(3, work)
 
 
-class TestFork:
+class TestProcesses:
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-    def test_a_child_computes(self, small: OnnxEmbedder) -> None:
-        """The threads of the session stay with the parent: a batch in the child would wait for them for ever."""
+    @pytest.mark.parametrize("used", [True, False])
+    def test_a_forked_one_computes_and_ends(self, used: bool, small: OnnxEmbedder) -> None:
+        """The threads of the session stay with the parent: the child would wait for them for ever."""
         code = (
             "import os, sys\n"
             "from theodolite.embedders.onnx import OnnxEmbedder\n"
@@ -145,11 +146,25 @@ class TestFork:
             "texts = ['x' * 40] * 64\n"
             "expected = embedder.encode_document(texts)\n"
             "child = os.fork()\n"
-            "if child == 0:\n"
-            "    os._exit(0 if (abs(embedder.encode_document(texts) - expected) < 1e-5).all() else 3)\n"
-            "sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+            f"if child == 0 and {used}:\n"
+            "    sys.exit(0 if (abs(embedder.encode_document(texts) - expected) < 1e-5).all() else 3)\n"
+            "if child:\n"
+            "    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
         )
         assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+    def test_onnxruntime_reports_nothing(self, small: OnnxEmbedder, tmp_path: Path) -> None:
+        """Where it may report, it leaves an identifier of the machine in the user's folder."""
+        code = (
+            "import os\n"
+            "from theodolite.embedders.onnx import OnnxEmbedder\n"
+            f"OnnxEmbedder({str(small.folder)!r}).encode_query(['a'])\n"
+            "assert os.environ['ORT_DISABLE_TELEMETRY'] == '1'\n"
+        )
+        kept = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
+        environment = {**kept, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+        subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+        assert list(tmp_path.rglob("*")) == []
 
 
 class TestInt8:

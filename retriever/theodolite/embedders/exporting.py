@@ -14,7 +14,7 @@ from theodolite.embedders import loading
 from theodolite.embedders.exports import MODEL, TOKENIZER, Settings
 from theodolite.embedders.loading import Source
 from theodolite.embedders.prompts import own
-from theodolite.embedders.sessions import INPUTS, Session
+from theodolite.embedders.sessions import INPUTS, Session, runtime
 from theodolite.errors import UnsupportedError
 from theodolite.plugins import optional
 
@@ -42,7 +42,7 @@ def export(source: Source, folder: Path, precision: str) -> Settings:
     """
     with optional("onnx"):
         import onnx  # noqa: F401 - torch would say later, and less clearly, that it is missing
-        import onnxruntime  # noqa: F401
+    runtime()
     model = loading.load(source, "cpu", "float32")
     _check_parts(model, source.name)
     limit = loading.stated_limit(model)

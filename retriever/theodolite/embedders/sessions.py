@@ -17,6 +17,21 @@ INPUTS = tuple(_FIELDS)
 """What a graph may be fed."""
 
 
+def runtime() -> Any:
+    """The package onnxruntime, told to send nothing.
+
+    From 1.29 it reports to its maker by default: names of models, hashes of their graphs, an identifier of the
+    machine. That is switched off before it is first imported, or not at all. A value that is set already stays.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    with optional("onnx"):
+        import onnxruntime
+    return onnxruntime
+
+
 class Session:
     """The graph and the tokenizer of an export. Any number of threads may use it at once."""
 
@@ -64,8 +79,7 @@ class Session:
             self._running = None
 
     def _start(self) -> Any:
-        with optional("onnx"):
-            import onnxruntime
+        onnxruntime = runtime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads or 0
         options.inter_op_num_threads = 1
