@@ -19,6 +19,7 @@ _TABLE: dict[str, dict[str, tuple[str, str]]] = {
             "sentence-transformers",
         ),
         "onnx": ("theodolite.embedders.onnx:OnnxEmbedder", "onnx"),
+        "onnx-int8": ("theodolite.embedders.onnx:int8", "onnx"),
     },
 }
 

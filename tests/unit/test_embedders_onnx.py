@@ -283,6 +283,9 @@ class TestCache:
         embedder = resolve(f"onnx:{tiny_folder}")
         assert isinstance(embedder, OnnxEmbedder)
         assert embedder.folder.parent == tmp_path / "theodolite" / "onnx"
+        small = resolve(f"onnx-int8:{tiny_folder}")
+        assert isinstance(small, OnnxEmbedder)
+        assert small.precision == "int8"
 
 
 class TestUnsupported:

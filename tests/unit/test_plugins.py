@@ -38,7 +38,7 @@ def test_our_own_name() -> None:
 def test_a_name_of_another_package(install: Install) -> None:
     install("acme", "acme_embedder:make", "def make(model): return 'made ' + model\n")
     assert plugins.load("embedders", "acme")("small") == "made small"
-    assert plugins.names("embedders") == ["acme", "onnx", "sentence-transformers"]
+    assert plugins.names("embedders") == ["acme", "onnx", "onnx-int8", "sentence-transformers"]
 
 
 def test_the_kind_is_part_of_the_group(install: Install) -> None:
@@ -59,9 +59,9 @@ def test_an_unknown_name(install: Install) -> None:
         plugins.load("embedders", "sentence-transformer")
     assert str(caught.value) == (
         "there is nothing called 'sentence-transformer' among the embedders. "
-        "Did you mean 'sentence-transformers'? Known: acme, onnx, sentence-transformers"
+        "Did you mean 'sentence-transformers'? Known: acme, onnx, onnx-int8, sentence-transformers"
     )
-    assert caught.value.known == ["acme", "onnx", "sentence-transformers"]
+    assert caught.value.known == ["acme", "onnx", "onnx-int8", "sentence-transformers"]
 
 
 def test_an_unknown_name_unlike_any_other() -> None:

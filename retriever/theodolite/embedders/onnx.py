@@ -167,6 +167,11 @@ class OnnxEmbedder:
         return in_batches(given, self._batch_size, self._session.vectors, name=self.name, progress=progress)
 
 
+def int8(model: str | os.PathLike[str] = "all-MiniLM-L6-v2") -> OnnxEmbedder:
+    """A model in int8: what `embedder="onnx-int8:NAME"` means."""
+    return OnnxEmbedder(model, precision="int8")
+
+
 def _exported(model: str | os.PathLike[str], precision: str, revision: str | None, cache: Path) -> Path:
     """The folder with the export of a model, which is made if it is not there."""
     if exports.is_export(Path(model)):
