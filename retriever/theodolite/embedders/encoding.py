@@ -53,6 +53,8 @@ class Encoder:
         self._space = space
         self._on_truncate = on_truncate
         self._cache = QueryCache(self._encode, query_cache)
+        self._count: Any = getattr(embedder, "count_tokens", None)
+        self._knows_queries = self._count is not None and "query" in inspect.signature(self._count).parameters
         self._overhead: dict[bool, int] = {}  # tokens of a text without any, for questions or not; -1: cannot tell
         parameters = inspect.signature(embedder.encode_document).parameters
         self._tells = "progress" in parameters
@@ -138,11 +140,10 @@ class Encoder:
         An embedder that has another prompt for questions can be asked with `query=True`; others count passages.
         """
         unread = [0] * len(texts)
-        limit, count = self._limit(), getattr(self.embedder, "count_tokens", None)
-        if limit is None or count is None:
+        limit = self._limit()
+        if limit is None or self._count is None:
             return unread
-        if query and "query" in inspect.signature(count).parameters:
-            count = partial(count, query=True)
+        count = partial(self._count, query=True) if query and self._knows_queries else self._count
         if query not in self._overhead:
             try:
                 self._overhead[query] = count([""])[0]

@@ -23,6 +23,7 @@ _SMALLEST = 2.0**-149  # scores below it are 0 in float32, and tie
 _LOWEST = float(np.finfo(np.float64).min)
 _WITHIN = np.arange(GROUP)
 _HEADS = 512
+_SHARED = 4  # scans of a block (0.2 ms) that are worth a second thread
 _BATCH = 64  # queries scanned together: what the kernel gains from more is little
 _BUFFER = 1 << 25  # values held at a time, 128 MB
 _KEPT = 1 << 23  # values a thread keeps room for between searches
@@ -100,7 +101,7 @@ class Scan:
                 np.copyto(tile[:, : hidden.size], self.least, where=hidden)
             np.maximum.reduce(rounds, axis=1, out=top)
 
-        self._pool.run(one, range(len(self.blocks)))
+        self._pool.run(one, range(len(self.blocks)), share=len(self.blocks) * len(queries) >= _SHARED)
         return Scanned(self, coded, room, masked=mask is not None)
 
     def _fill(self, tile: NDArray[Any], products: NDArray[np.int32], queries: "QueryCodes", number: int) -> None:

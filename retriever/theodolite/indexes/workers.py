@@ -24,8 +24,11 @@ class Workers:
         self._here = threading.local()  # whether this thread has a place
         self._pool: ThreadPoolExecutor | None = None
 
-    def run(self, task: Callable[[T], None], items: Sequence[T]) -> None:
-        """Call `task` once for each item, in any order; the first exception is raised when all have stopped."""
+    def run(self, task: Callable[[T], None], items: Sequence[T], *, share: bool = True) -> None:
+        """Call `task` once for each item, in any order; the first exception is raised when all have stopped.
+
+        `share=False` keeps short work on the calling thread: waking another costs about 0.1 ms.
+        """
         if getattr(self._here, "placed", False):  # a task that shares out work of its own
             for item in items:
                 task(item)
@@ -33,7 +36,7 @@ class Workers:
         self._wait_for_a_place()
         self._here.placed = True
         try:
-            if self.limit == 1 or len(items) < 2:
+            if self.limit == 1 or len(items) < 2 or not share:
                 for item in items:
                     task(item)
             else:

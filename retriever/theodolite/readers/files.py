@@ -27,7 +27,8 @@ KINDS = {
 """What a suffix says about a file."""
 
 _LOOKED_AT = 8192  # bytes at the beginning, where a binary file shows itself
-_WIDE = (b"\xff\xfe", b"\xfe\xff")  # UTF-16 and UTF-32, whose letters hold NUL bytes
+WIDE = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
+"""How UTF-16 and UTF-32 begin, whose letters hold NUL bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +36,15 @@ class Options:
     """How files become passages.
 
     Attributes:
-        chunk_tokens: the size of a passage in the embedder's tokens, at most; None takes what the embedder reads,
-            and 256 where that is more (or unknown): a longer passage has one vector for too many subjects.
+        chunk_tokens: the size of a passage in the embedder's tokens, at most, and never more than the embedder reads.
+            None takes what it reads, but 256 where that is more or unknown: one vector for more than a few paragraphs
+            stands for too many subjects.
         overlap: tokens that a passage shares with the one before it.
         text, id: the fields (JSON Lines) or columns (CSV) of a record's text and name.
         metadata: the fields or columns to keep as metadata; None keeps the field `metadata` of JSON Lines where there
             is one, else everything but text and id.
-        max_bytes: larger files are skipped. Text, JSON Lines and CSV are read in pieces; the others as a whole.
+        max_bytes: larger files are skipped. Text, Markdown, JSON Lines and CSV are read in pieces; HTML and PDF as a
+            whole, which takes many times their size in memory.
     """
 
     chunk_tokens: int | None = None
@@ -92,17 +95,19 @@ def roots(paths: Iterable[str | Path]) -> dict[str, Path]:
     """The given files and folders by their names.
 
     Raises:
-        InputError: a path that does not exist.
+        InputError: a path that does not exist, or cannot be looked at.
         ConfigError: two of one name (what is stored of them could not be told apart), or one within another.
     """
     if isinstance(paths, (str, Path)):
         raise InputError("paths is one path; pass a list of them")
     named: dict[str, Path] = {}
     for given in paths:
-        path = Path(given)
-        if not path.exists():
-            raise InputError(f"{path} does not exist", path=str(path))
-        path = path.resolve()
+        try:
+            path = Path(given).resolve(strict=True)
+        except FileNotFoundError:
+            raise InputError(f"{given} does not exist", path=str(given)) from None
+        except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, before Python 3.13
+            raise InputError(f"{given} cannot be read: {_reason(error)}", path=str(given)) from error
         name = path.name or path.anchor
         if named.setdefault(name, path) != path:
             raise ConfigError(f"{named[name]} and {path} are both called {name!r}: index them from a folder above both")
@@ -116,8 +121,8 @@ def roots(paths: Iterable[str | Path]) -> dict[str, Path]:
 def find(paths: Iterable[str | Path], options: Options) -> Iterator[File | Skipped]:
     """The files among and below the paths, in the order of their names.
 
-    Hidden files and folders are left out in silence, and folders that links lead back to; what is too large, empty,
-    binary, unreadable or of an unknown kind is `Skipped` with the reason.
+    Left out in silence are hidden files and folders, and links to folders that are found without them. What is of an
+    unknown kind, binary, empty, too large or unreadable is `Skipped` with the reason.
 
     Raises:
         InputError, ConfigError: see `roots`.
@@ -134,29 +139,35 @@ def find(paths: Iterable[str | Path], options: Options) -> Iterator[File | Skipp
             yield _looked_at(path, name, options, {path.suffix.lower(): "text", **KINDS})
 
 
-def _walk(folder: Path) -> Iterator[Path | Skipped]:
+def _walk(root: Path) -> Iterator[Path | Skipped]:
     failed: list[OSError] = []
-    seen = {folder.resolve()}
-    for place, folders, files in os.walk(folder, followlinks=True, onerror=failed.append):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in list(folders):
-            real = (Path(place) / name).resolve()
-            if real in seen or not real.is_dir():
-                folders.remove(name)
-            seen.add(real)
-        yield from (Path(place) / name for name in sorted(files) if not name.startswith("."))
+    seen = {root}
+    for place, folders, files in os.walk(root, followlinks=True, onerror=failed.append):
         while failed:
-            yield _failed(failed.pop(), folder)
+            yield _failed(failed.pop(), root)
+        kept = []
+        for name in sorted(name for name in folders if not name.startswith(".")):
+            folder = Path(place, name)
+            real = Path(os.path.realpath(folder))
+            # A link to what is found anyway would give every passage below it a second name.
+            found = folder.is_symlink() and (real.is_relative_to(root) or root.is_relative_to(real))
+            if not found and real not in seen:
+                seen.add(real)
+                kept.append(name)
+        folders[:] = kept
+        yield from (Path(place, name) for name in sorted(files) if not name.startswith("."))
     while failed:
-        yield _failed(failed.pop(), folder)
+        yield _failed(failed.pop(), root)
 
 
-def _failed(error: OSError, folder: Path) -> Skipped:
+def _failed(error: OSError, root: Path) -> Skipped:
     path = Path(error.filename)
-    return Skipped(path.relative_to(folder).as_posix(), f"the folder cannot be read: {error.strerror}")
+    return Skipped(_printable(path.relative_to(root).as_posix()), f"the folder cannot be read: {_reason(error)}")
 
 
 def _looked_at(path: Path, source: str, options: Options, kinds: dict[str, str]) -> File | Skipped:
+    if (printable := _printable(source)) != source:
+        return Skipped(printable, "its name is not text: rename it")
     kind = kinds.get(path.suffix.lower())
     if kind is None:
         return Skipped(source, f"unknown kind of file: {path.suffix or 'no suffix'}")
@@ -167,16 +178,29 @@ def _looked_at(path: Path, source: str, options: Options, kinds: dict[str, str])
         if not stat.st_size:
             return Skipped(source, "empty")
         if stat.st_size > options.max_bytes:
-            return Skipped(
-                source, f"{stat.st_size / 1e6:,.1f} MB, above the limit of {options.max_bytes / 1e6:,.1f} MB"
-            )
+            size, limit = stat.st_size / 1e6, options.max_bytes / 1e6
+            return Skipped(source, f"{size:,.1f} MB, above the limit of {limit:,.1f} MB")
         with path.open("rb") as file:
             head = file.read(_LOOKED_AT)
     except OSError as error:
-        return Skipped(source, f"cannot be read: {error.strerror or error}")
+        return Skipped(source, f"cannot be read: {_reason(error)}")
     if kind == "pdf":
         if b"%PDF-" not in head:
             return Skipped(source, "not a PDF file")
-    elif b"\0" in head and not head.startswith(_WIDE):
+    elif b"\0" in head and not head.startswith(WIDE):
         return Skipped(source, "binary")
-    return File(path, source, kind, stat.st_size, datetime.fromtimestamp(int(stat.st_mtime), UTC))
+    return File(path, source, kind, stat.st_size, whole_seconds(stat))
+
+
+def whole_seconds(stat: os.stat_result) -> datetime:
+    """When a file was last modified: UTC, in whole seconds."""
+    return datetime.fromtimestamp(int(stat.st_mtime), UTC)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _printable(name: str) -> str:
+    """A file's name without the surrogates that stand for bytes which are not UTF-8."""
+    return name.encode(errors="backslashreplace").decode()
