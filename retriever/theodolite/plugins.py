@@ -25,7 +25,7 @@ _TABLE: dict[str, dict[str, tuple[str, str]]] = {
 
 # extra -> the import names of the packages it brings
 _PACKAGES: dict[str, tuple[str, ...]] = {
-    "cli": ("bs4", "charset_normalizer", "markdownify", "rich", "semantic_text_splitter", "typer"),
+    "cli": ("bs4", "charset_normalizer", "markdown_it", "markdownify", "rich", "semantic_text_splitter", "typer"),
     "pdf": ("pypdf",),
     "minilm": ("sentence_transformers",),
     "onnx": ("onnx", "onnxruntime", "sentence_transformers", "tokenizers", "huggingface_hub"),
