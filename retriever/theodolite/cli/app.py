@@ -8,7 +8,7 @@ import typer
 
 from theodolite.cli import output
 from theodolite.cli.opening import DEFAULT
-from theodolite.errors import FilterError
+from theodolite.errors import InputError
 from theodolite.filters import parse
 from theodolite.metadata import decode
 
@@ -21,17 +21,23 @@ app = typer.Typer(
 
 
 def as_filter(text: str | None) -> dict[str, Any] | None:
-    """The value of --where. Raises FilterError."""
+    """The value of --where. Raises FilterError, InputError."""
     if text is None:
         return None
-    try:
-        where = decode(text)
-    except ValueError as error:
-        raise FilterError(f'--where is not JSON: {error}. For example: --where \'{{"lang": "en"}}\'') from error
-    if not isinstance(where, dict):
-        raise FilterError(f'--where is {text!r}; it must be a JSON object, such as \'{{"lang": "en"}}\'')
+    where = as_object(text, "--where")
     parse(where)
     return where
+
+
+def as_object(text: str, what: str) -> dict[str, Any]:
+    """A JSON object, in which dates may be tagged as `export` writes them. Raises InputError."""
+    try:
+        value = decode(text)
+    except ValueError as error:
+        raise InputError(f'{what} is not JSON: {error}. For example: \'{{"lang": "en"}}\'') from error
+    if not isinstance(value, dict):
+        raise InputError(f'{what} is {text!r:.80}; it must be a JSON object, such as \'{{"lang": "en"}}\'')
+    return value
 
 
 def _show_version(asked: bool) -> None:

@@ -26,10 +26,10 @@ from theodolite.cli.app import (
     Where,
     app,
     as_filter,
+    as_object,
 )
 from theodolite.cli.opening import bare, with_embedder
-from theodolite.errors import DocumentError, InputError
-from theodolite.metadata import decode
+from theodolite.errors import InputError
 from theodolite.readers import Options
 from theodolite.retriever import Retriever
 from theodolite.sync import Report, sync
@@ -95,7 +95,7 @@ def add(
         raise InputError("give either files (or -) or --text")
     with with_embedder(to, embedder, create=True, quiet=json_) as kb:
         if text is not None:
-            ids = kb.add([Document(text, _metadata(metadata), id_)])
+            ids = kb.add([Document(text, as_object(metadata, "--metadata"), id_)])
         elif paths == [Path("-")]:
             with output.counting("adding", quiet=json_) as advance:
                 ids = kb.add(_records(sys.stdin), progress=advance)
@@ -194,24 +194,9 @@ def _print(report: Report, as_json: bool) -> None:
         output.show_report(report)
 
 
-def _metadata(text: str) -> dict[str, Any]:
-    try:
-        metadata = decode(text)
-    except ValueError as error:
-        raise DocumentError(f"--metadata is not JSON: {error}") from error
-    if not isinstance(metadata, dict):
-        raise DocumentError(f"--metadata is {text!r}; it must be a JSON object")
-    return metadata
-
-
 def _records(lines: IO[str]) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            try:
-                record = decode(line)
-            except ValueError as error:
-                raise InputError(f"line {number} of stdin is not JSON: {error}", line=number) from error
-            if not isinstance(record, dict):
-                raise InputError(f"line {number} of stdin is not an object with a text", line=number)
+            record = as_object(line, f"line {number} of stdin")
             record.pop("vector", None)
             yield record
