@@ -7,6 +7,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
+from theodolite.errors import InputError
 from theodolite.metadata import encode
 from theodolite.readers.files import File, Options, Skipped, find, roots
 from theodolite.readers.passages import PATH, read
@@ -51,6 +52,7 @@ class Report:
         skipped: files and records that were left out; what was stored of them is kept.
         truncated: passages longer than the embedder reads.
         seconds: how long it took.
+        embedding_seconds: how much of it the embedder took, with its count of tokens.
     """
 
     files: int = 0
@@ -63,6 +65,7 @@ class Report:
     skipped: tuple[Skipped, ...] = ()
     truncated: int = 0
     seconds: float = 0.0
+    embedding_seconds: float = 0.0
 
 
 def sync(
@@ -88,11 +91,12 @@ def sync(
         progress: called after each file and each batch of the embedder.
 
     Raises:
-        InputError, ConfigError: paths that do not exist, or that have the same name.
+        InputError, ConfigError: paths that do not exist, or that have the same name; a batch_size below 1.
         TheodoliteError: from the collection.
     """
-    given = list(paths)
-    return _Run(kb, options or Options(), batch_size, progress).run(given, remove)
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}; it must be at least 1")
+    return _Run(kb, options or Options(), batch_size, progress).run(paths, remove)
 
 
 class _Stored(NamedTuple):
@@ -106,6 +110,7 @@ class _Fresh(NamedTuple):
     """A passage to store."""
 
     document: Document
+    known: bool  # whether its id is stored
     like: str | None  # a stored document with the same text
 
 
@@ -116,7 +121,7 @@ class _Run:
         self._kb = kb
         self._options = options
         self._splitter = Splitter(kb.embedder, options.chunk_tokens, options.overlap)
-        self._batch_size = max(1, batch_size)
+        self._batch_size = batch_size
         self._tell = progress
         self._stored: dict[str, dict[str, _Stored]] = {}  # source -> id -> digests
         self._ids: dict[str, _Stored] = {}
@@ -126,8 +131,9 @@ class _Run:
         self._report = Report()
         self._skipped: list[Skipped] = []
         self._at = Progress("", 0, 0, 0, 0, 0)
+        self._embedding = 0.0
 
-    def run(self, paths: list[str | Path], remove: bool) -> Report:
+    def run(self, paths: Iterable[str | Path], remove: bool) -> Report:
         started = time.perf_counter()
         named = roots(paths)
         before = self._kb.info().get("truncated", 0)
@@ -136,7 +142,7 @@ class _Run:
             if isinstance(source, str):
                 digests = self._ids[document.id] = _digests(document)
                 self._stored.setdefault(source, {})[document.id] = digests
-        found = list(find(paths, self._options))
+        found = list(find(named.values(), self._options))
         files = [file for file in found if isinstance(file, File)]
         self._skipped += [item for item in found if isinstance(item, Skipped)]
         self._at = replace(self._at, of_files=len(files), of_bytes=sum(file.size for file in files))
@@ -159,7 +165,12 @@ class _Run:
         if gone:
             self._count(removed=self._kb.delete(gone))
         self._count(files=len(files), truncated=max(0, self._kb.info().get("truncated", 0) - before))
-        return replace(self._report, skipped=tuple(self._skipped), seconds=time.perf_counter() - started)
+        return replace(
+            self._report,
+            skipped=tuple(self._skipped),
+            seconds=time.perf_counter() - started,
+            embedding_seconds=self._embedding,
+        )
 
     def _file(self, file: File) -> None:
         stored = self._stored.get(file.source, {})
@@ -186,33 +197,42 @@ class _Run:
             self._at = replace(self._at, passages=self._at.passages + 1)
             return
         like = document.id if known and known.text == digests.text else texts.get(digests.text)
-        self._batch.append(_Fresh(document, like))
-        if like is None:
-            self._count(passages=1, **{"replaced" if known else "added": 1})
-        else:
-            self._count(passages=1, moved=1)
+        self._batch.append(_Fresh(document, known is not None, like))
         if len(self._batch) >= self._batch_size:
             self._flush()
 
     def _flush(self) -> None:
         """Store the batch."""
         batch, self._batch = self._batch, []
-        likes = {name for _, name in batch if name is not None}
+        likes = {fresh.like for fresh in batch if fresh.like is not None}
         # Read before anything is written: a batch may overwrite what it takes its vectors from.
         held = {document.id: (document.text, vector) for document, vector in self._kb.get(likes, vectors=True)}
-        embed: list[Document] = []
         moved: list[tuple[Document, object]] = []
-        for document, like in batch:
-            text, vector = held.get(like or "", ("", None))
-            if vector is not None and text == document.text:
-                moved.append((document, vector))
-            else:
-                embed.append(document)
+        embed: list[_Fresh] = []
+        for fresh in batch:
+            text, vector = held.get(fresh.like or "", ("", None))
+            if vector is not None and text == fresh.document.text:
+                moved.append((fresh.document, vector))
+            else:  # the batch before may have overwritten it
+                embed.append(fresh)
         if moved:
             self._kb.add([document for document, _ in moved], vectors=[vector for _, vector in moved], batch_size=None)
             self._progress(len(moved))
         if embed:
-            self._kb.add(embed, batch_size=None, progress=self._progress)
+            self._embed([fresh.document for fresh in embed])
+        replaced = sum(fresh.known for fresh in embed)
+        self._count(passages=len(batch), moved=len(moved), replaced=replaced, added=len(embed) - replaced)
+
+    def _embed(self, documents: list[Document]) -> None:
+        started = ended = time.perf_counter()
+
+        def embedded(passages: int) -> None:
+            nonlocal ended
+            ended = time.perf_counter()  # the last call comes before they are stored
+            self._progress(passages)
+
+        self._kb.add(documents, batch_size=None, progress=embedded)
+        self._embedding += ended - started
 
     def _progress(self, passages: int) -> None:
         self._at = replace(self._at, passages=self._at.passages + passages)

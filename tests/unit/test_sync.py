@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from theodolite import Document, Retriever
+from theodolite import Document, InputError, Retriever
 from theodolite.readers import Options, Skipped
 from theodolite.sync import Progress, Report, sync
 from theodolite.testing import HashingEmbedder
@@ -221,6 +222,37 @@ def test_options_reach_the_splitter(kb: Retriever, docs: Path) -> None:
     sync(kb, [docs], options=Options(chunk_tokens=4))
     assert max(len(text.split()) for text in stored(kb).values()) == 4
     assert counts(sync(kb, [docs], options=Options()))["removed"] > 0
+
+
+def test_what_the_report_says_was_embedded_was_embedded(kb: Retriever, embedder: Embedder, docs: Path) -> None:
+    """Also where a batch overwrites what the next one would have taken its vector from."""
+    names = [str(number) for number in range(40)]
+    (docs / "a.txt").write_text(paragraphs(*names))
+    sync(kb, [docs], batch_size=7)
+    (docs / "a.txt").write_text(paragraphs("new", *names))
+    embedder.asked = []
+    report = sync(kb, [docs], batch_size=7)
+    assert len(embedder.asked) == report.added + report.replaced < 10
+    assert list(stored(kb).values()).count(paragraphs("39")) == 1
+    assert kb.search(paragraphs("20"), k=1)[0].document.text == paragraphs("20")
+
+
+def test_the_embedder_share_of_the_time(docs: Path) -> None:
+    class Slow(Embedder):
+        def encode_document(self, texts: Sequence[str], /) -> Any:
+            time.sleep(0.05)
+            return super().encode_document(texts)
+
+    with Retriever.open(embedder=Slow()) as kb:
+        report = sync(kb, [docs])
+        assert 0.05 <= report.embedding_seconds < report.seconds
+        assert sync(kb, [docs]).embedding_seconds == 0
+
+
+def test_paths_may_be_read_once_and_sizes_are_checked(kb: Retriever, docs: Path) -> None:
+    assert sync(kb, iter([docs])).added == 4
+    with pytest.raises(InputError, match="batch_size is 0"):
+        sync(kb, [docs], batch_size=0)
 
 
 def test_thousands_of_files(kb: Retriever, tmp_path: Path) -> None:
