@@ -94,8 +94,9 @@ class Encoder:
                     message + "Split them into passages. Nothing of this batch is stored", ids=truncated
                 )
             _warn(message + "What lies beyond cannot be found: split them into passages, or open with")
-        # Of equal ids in a batch the last one counts.
-        last = dict(zip((document.id for document in batch), unread, strict=True))
+        # Of equal ids in a batch the last one counts; an id that is none is refused later.
+        pairs = zip((document.id for document in batch), unread, strict=True)
+        last = {name: tokens for name, tokens in pairs if isinstance(name, str)}
         marked = {name for name, tokens in last.items() if tokens}
         if progress is not None and self._tells:
             told: Any = self.embedder.encode_document
