@@ -18,4 +18,6 @@ def main() -> None:
         missing = MissingExtraError(f"the command line needs the package {error.name!r}. Run: {hint}", hint=hint)
         print(missing, file=sys.stderr)  # noqa: T201 - what a command line does
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
     sys.exit(run(sys.argv[1:]))

@@ -21,7 +21,7 @@ app = typer.Typer(
 
 
 def as_filter(text: str | None) -> dict[str, Any] | None:
-    """The value of --where. Raises FilterError, InputError."""
+    """The value of --where. Raises InputError, of which FilterError is one."""
     if text is None:
         return None
     where = as_object(text, "--where")
@@ -33,7 +33,7 @@ def as_object(text: str, what: str) -> dict[str, Any]:
     """A JSON object, in which dates may be tagged as `export` writes them. Raises InputError."""
     try:
         value = decode(text)
-    except ValueError as error:
+    except (ValueError, TypeError, RecursionError) as error:  # TypeError: a date that is no text
         raise InputError(f'{what} is not JSON: {error}. For example: \'{{"lang": "en"}}\'') from error
     if not isinstance(value, dict):
         raise InputError(f'{what} is {text!r:.80}; it must be a JSON object, such as \'{{"lang": "en"}}\'')
@@ -60,8 +60,8 @@ EmbedderName = Annotated[
         help=f"A model's name or folder, or 'name:argument'; by default the collection's own, else {DEFAULT}.",
     ),
 ]
-Chunk = Annotated[int | None, typer.Option("--chunk-tokens", help="Tokens of a passage, at most.")]
-Overlap = Annotated[int, typer.Option("--overlap", help="Tokens a passage shares with the one before.")]
+Chunk = Annotated[int | None, typer.Option("--chunk-tokens", min=1, help="Tokens of a passage, at most.")]
+Overlap = Annotated[int, typer.Option("--overlap", min=0, help="Tokens a passage shares with the one before.")]
 MaxMegabytes = Annotated[float, typer.Option("--max-mb", help="Larger files are skipped.")]
 TextField = Annotated[str, typer.Option("--text-field", help="Field or column of the text (JSON Lines, CSV).")]
 IdField = Annotated[str, typer.Option("--id-field", help="Field or column of the id.")]

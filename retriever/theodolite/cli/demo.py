@@ -17,11 +17,13 @@ class Question(NamedTuple):
 
 
 QUESTIONS = (
-    Question("how long do refunds take?", None, "The rule in force, old ones, and what a colleague remembers."),
-    Question("how long do refunds take?", {"source": "policy"}, "Only what binds: no chat, but old versions."),
-    Question("what does standard delivery cost?", {"source": ["policy", "wiki"]}, "Three versions of one rule."),
-    Question("how many days a week may I work from home?", None, "Who is right: the policy, the wiki or the chat?"),
-    Question("Wie lange kann ich Ware zurückgeben?", {"lang": "de"}, "A filter on the language."),
+    Question("can an opened stove be returned?", None, "What sounds most like an answer is a chat message, and wrong."),
+    Question(
+        "can an opened stove be returned?", {"source": "policy"}, "A filter leaves what binds: the rule is first."
+    ),
+    Question("what does standard delivery cost?", None, "Three versions of one rule, the oldest of them first."),
+    Question("what does standard delivery cost?", {"effective_from": "2026-02-01"}, "The version that is in force."),
+    Question("Saturday work", {"lang": "de"}, "Asked in English, of what is written in German."),
 )
 
 

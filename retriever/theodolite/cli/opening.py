@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from theodolite import plugins
 from theodolite.cli.output import working
 from theodolite.errors import ConfigError, MissingExtraError, TheodoliteError
 from theodolite.retriever import Retriever
@@ -27,6 +28,11 @@ def with_embedder(folder: Path, embedder: str | None, *, create: bool = False, q
             known = info["embedder"]
             if known is None and embedder is None and info["dimension"] is not None:
                 raise ConfigError(f"{folder} was filled with vectors alone: name the embedder, --embedder")
+            if known is not None and embedder is None and _of_a_class(known):
+                raise ConfigError(
+                    f"{folder} was made by a program with an embedder of its own, {known!r}, which no name leads to: "
+                    "name the embedder, --embedder"
+                )
     name = embedder or known or DEFAULT
     try:
         with working(f"loading {name}", quiet=quiet):
@@ -39,3 +45,12 @@ def with_embedder(folder: Path, embedder: str | None, *, create: bool = False, q
                 f"{folder} was made with the embedder {known!r}; name it with --embedder. {error}"
             ) from error
         raise
+
+
+def _of_a_class(name: str) -> bool:
+    """Whether an embedder's name looks like that of a Python class.
+
+    A collection that was given an object keeps what the object is called. Taken for a model, that name would be
+    looked for on the Hugging Face hub, and what is found there is not what the collection was made with.
+    """
+    return name.isidentifier() and name not in plugins.names("embedders") and not Path(name).exists()

@@ -4,6 +4,7 @@ Answers go to stdout, everything else to stderr.
 """
 
 import json
+import re
 import sys
 import textwrap
 import time
@@ -13,24 +14,27 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from theodolite.metadata import encode
 from theodolite.sync import Progress as Done
 from theodolite.sync import Report
 from theodolite.types import Document, Hits
 
-console = Console(highlight=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False)
+# Texts and ids are shown as they are: `:key:` is no picture.
+console = Console(highlight=False, soft_wrap=True, emoji=False)
+errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # all but the newline
+_PLACE = ("path", "source", "heading", "title", "page", "published")  # what metadata often says of a passage
 _LINES = 3  # of a passage, at a terminal
 _SHOWN = 20  # skipped files
 _PAUSE = 5.0  # seconds between two lines of progress where there is no terminal
 
 
-def say(text: str, style: str = "") -> None:
+def say(text: str, style: str = "", end: str = "\n") -> None:
     """A line of an answer."""
-    console.print(text, markup=False, style=style)
+    console.print(_shown(text), markup=False, style=style, end=end)
 
 
 def say_json(value: Any) -> None:
@@ -38,9 +42,9 @@ def say_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
 
 
-def note(text: str) -> None:
+def note(text: str, style: str = "") -> None:
     """A line beside the answer."""
-    errors.print(text, markup=False, soft_wrap=True)
+    errors.print(_shown(text), markup=False, style=style)
 
 
 def record(document: Document, vector: Any = None) -> str:
@@ -78,19 +82,16 @@ def show_hits(hits: Hits) -> None:
     """For people: score, id, place, and the first lines. Behind a pipe: tab-separated, a line each."""
     if not console.is_terminal:
         for hit in hits:
-            text = " ".join(hit.document.text.split())
-            sys.stdout.write(f"{hit.rank}\t{hit.score:.4f}\t{_line(hit.document.id)}\t{text}\n")
+            name, text = _line(hit.document.id), _line(hit.document.text)
+            sys.stdout.write(f"{hit.rank}\t{hit.score:.4f}\t{name}\t{text}\n")
         return
     for hit in hits:
-        metadata = hit.document.metadata
-        place = " · ".join(str(metadata[name]) for name in ("heading", "title", "page") if metadata.get(name))
-        console.print(f"{hit.rank:2}. {hit.score:.3f}  ", end="", markup=False, style="bold")
-        console.print(hit.document.id, end="  ", markup=False, style="cyan")
-        console.print(place, markup=False, style="dim")
-        text = " ".join(hit.document.text.split())
+        say(f"{hit.rank:2}. {hit.score:.3f}  ", style="bold", end="")
+        say(_line(hit.document.id), style="cyan", end="  ")
+        say(_place(hit.document), style="dim")
         width = max(40, min(console.width, 120)) - 6
-        for line in textwrap.wrap(text, width, max_lines=_LINES, placeholder=" …"):
-            console.print(f"      {line}", markup=False)
+        for line in textwrap.wrap(_line(hit.document.text), width, max_lines=_LINES, placeholder=" …"):
+            say(f"      {line}")
     if not hits:
         note("Nothing is eligible.")
 
@@ -139,15 +140,17 @@ def counting(what: str, total: int | None = None, *, quiet: bool = False) -> Ite
     """A bar that is told how many more are done."""
     with _bar(quiet) as bar:
         task = bar.add_task(what, total=total)
-        done, said = 0, time.monotonic()
+        started = said = time.monotonic()
+        done = 0
 
         def advance(number: int) -> None:
             nonlocal done, said
             done += number
-            bar.advance(task, number)
+            line = f"{what}: {done:,}{f' of {total:,}' if total else ''}, {_rate(done, started)}"
+            bar.update(task, completed=done, description=line)
             if _due(quiet, said):
                 said = time.monotonic()
-                note(f"{what}: {done:,}{f' of {total:,}' if total else ''}")
+                note(line)
 
         yield advance
 
@@ -161,25 +164,40 @@ def indexing(*, quiet: bool = False) -> Iterator[Callable[[Done], None]]:
 
         def at(done: Done) -> None:
             nonlocal said
-            rate = done.passages / max(1e-9, time.monotonic() - started)
-            text = f"{done.passages:,} passages, {rate:,.0f}/s, {done.source}"
-            bar.update(task, completed=done.files, total=done.of_files, description=text)
+            rate = _rate(done.passages, started)
+            line = f"{done.files:,} of {done.of_files:,} files, {done.passages:,} passages, {rate}"
+            bar.update(task, completed=done.bytes, total=done.of_bytes, description=f"{line}, {_shown(done.source)}")
             if _due(quiet, said):
                 said = time.monotonic()
-                note(f"{done.files:,} of {done.of_files:,} files, {done.passages:,} passages, {rate:,.0f}/s")
+                note(line)
 
         yield at
 
 
 def _bar(quiet: bool) -> Progress:
     said = TextColumn("{task.description}", markup=False)
-    columns = (SpinnerColumn(), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn(), said)
+    columns = (SpinnerColumn(), BarColumn(24), TaskProgressColumn(), TimeRemainingColumn(), said)
     return Progress(*columns, console=errors, transient=True, disable=quiet or not errors.is_terminal)
+
+
+def _rate(done: int, started: float) -> str:
+    return f"{done / max(1e-9, time.monotonic() - started):,.0f}/s"
 
 
 def _due(quiet: bool, said: float) -> bool:
     return not quiet and not errors.is_terminal and time.monotonic() - said > _PAUSE
 
 
+def _place(document: Document) -> str:
+    """Where a passage is from, as far as its id does not tell."""
+    found = [str(document.metadata[name]) for name in _PLACE if document.metadata.get(name)]
+    return " · ".join(_line(value) for value in found if not document.id.startswith(value))
+
+
 def _line(text: str) -> str:
-    return " ".join(text.split())
+    return _shown(" ".join(text.split()))
+
+
+def _shown(text: str) -> str:
+    """Without control characters: a document must not be able to steer a terminal."""
+    return _CONTROL.sub("\ufffd", text)

@@ -2,13 +2,15 @@
 
 import os
 import platform
+import secrets
+import shutil
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import Annotated
+from typing import IO, Annotated
 
 import typer
 
@@ -81,14 +83,16 @@ def export(
       theodolite export kb --vectors -o kb.jsonl
     """
     tree = as_filter(where)
-    with bare(folder) as kb, output.counting("exporting", kb.count(tree), quiet=json_ or to is None) as advance:
-        pairs = kb.documents(tree, vectors=True)
-        lines = (output.record(document, vector if vectors else None) for document, vector in pairs)
-        if to is None:
-            for line in lines:
-                sys.stdout.write(line)
-            return
-        count = _write(to, lines, advance)
+    count = 0
+    # On the terminal where the documents themselves appear, a bar would be in their way.
+    quiet = json_ or (to is None and sys.stdout.isatty())
+    with bare(folder) as kb, output.counting("exporting", kb.count(tree), quiet=quiet) as advance, _opened(to) as file:
+        for document, vector in kb.documents(tree, vectors=True):
+            file.write(output.record(document, vector if vectors else None))
+            count += 1
+            advance(1)
+    if to is None:
+        return
     if json_:
         output.say_json({"documents": count, "file": str(to)})
     else:
@@ -113,22 +117,33 @@ def verify(folder: Kb, json_: Json = False) -> None:
         output.say(f"{count:,} documents, all as they were stored")
 
 
-def _write(path: Path, lines: Iterator[str], advance: Callable[[int], None]) -> int:
-    """Beside the file first, then in its place: a file is there whole or not at all."""
-    count = 0
+@contextmanager
+def _opened(path: Path | None) -> Iterator[IO[str]]:
+    """Where to write: stdout, or a file, which afterwards is there whole or not at all.
+
+    Raises:
+        EngineError: the file cannot be written.
+    """
+    if path is None:
+        yield sys.stdout
+        return
     try:
-        with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            try:
-                for line in lines:
-                    file.write(line)
-                    count += 1
-                    advance(1)
+        if path.exists() and not path.is_file():  # a pipe or a device: something to write to, not to replace
+            with path.open("w", encoding="utf-8", newline="\n") as file:
+                yield file
+            return
+        target = path.resolve()  # what a link leads to, not the link
+        beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+        try:
+            with beside.open("x", encoding="utf-8", newline="\n") as file:
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
-                Path(file.name).replace(path)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
+            if target.exists():
+                shutil.copymode(target, beside)
+            beside.replace(target)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
     except OSError as error:
         raise EngineError(f"{path} cannot be written: {error.strerror or error}", path=str(path)) from error
-    return count

@@ -13,13 +13,14 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import typer
 
 from theodolite.cli import reading, writing
 from theodolite.cli.app import app
-from theodolite.cli.output import errors
+from theodolite.cli.output import note
 from theodolite.errors import InputError, IntegrityError, TheodoliteError
 
 # typer brings a click of its own in newer versions.
@@ -34,20 +35,33 @@ OK, FAILED, USAGE, DAMAGED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
 def run(arguments: Sequence[str]) -> int:
     """Run a command and return its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a terminal that cannot show a letter is no reason to stop
-            stream.reconfigure(errors="backslashreplace")
+        if hasattr(stream, "reconfigure"):
+            # UTF-8 for programs, whatever the locale; a terminal that cannot show a letter is no reason to stop.
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
     as_json = "--json" in arguments
     with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
+        warnings.showwarning = partial(_show_warning, as_json)
         try:
             code = _invoke(arguments)
             if code == INTERRUPTED:  # newer versions of typer catch it themselves
                 raise KeyboardInterrupt
             sys.stdout.flush()
-        except (BrokenPipeError, SystemExit):  # typer itself exits where a pipe breaks, and nowhere else
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush at exit
+        except SystemExit as end:  # typer's own: a pipe is broken, or the shell has its completions
+            if not isinstance(end.__context__, BrokenPipeError):
+                raise
+            _drop_output()
             return BROKEN_PIPE
-        except (KeyboardInterrupt, typer.Abort):
+        except BrokenPipeError:
+            _drop_output()
+            return BROKEN_PIPE
+        except OSError as error:  # the library's own are EngineError: this is the output, on a full disk for example
+            _drop_output()
+            _say(f"the output cannot be written: {error}", as_json, "OSError")
+            return FAILED
+        except typer.Abort:  # end of input, or a question answered with no
+            _say("Nothing was changed.", as_json, "Abort")
+            return FAILED
+        except KeyboardInterrupt:
             _say("Interrupted. What was committed is kept; run it again to go on.", as_json, "KeyboardInterrupt")
             return INTERRUPTED
         except _ClickException as error:
@@ -79,13 +93,22 @@ def _code(error: TheodoliteError) -> int:
             return FAILED
 
 
+def _drop_output() -> None:
+    """Let nothing be left that Python would fail to flush at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _say(message: str, as_json: bool, kind: str, details: dict[str, Any] | None = None) -> None:
     if as_json:
-        said = json.dumps({"error": kind, "message": message, "details": details or {}}, default=str)
-        errors.print(said, markup=False, highlight=False, soft_wrap=True)
+        note(json.dumps({"error": kind, "message": message, "details": details or {}}, default=str))
     else:
-        errors.print(message, markup=False, highlight=False, soft_wrap=True, style="red")
+        note(message, style="red")
 
 
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    errors.print(f"Warning: {message}", markup=False, highlight=False, soft_wrap=True, style="yellow")
+def _show_warning(as_json: bool, message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    # What to do about it in Python is no help here.
+    said = str(message).removesuffix(", or open with on_truncate='ignore'")
+    if as_json:
+        note(json.dumps({"warning": category.__name__, "message": said}))
+    else:
+        note(f"Warning: {said}", style="yellow")

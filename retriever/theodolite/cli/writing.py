@@ -2,10 +2,10 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -31,6 +31,7 @@ from theodolite.cli.app import (
 from theodolite.cli.opening import bare, with_embedder
 from theodolite.errors import InputError
 from theodolite.readers import Options
+from theodolite.readers.files import roots
 from theodolite.retriever import Retriever
 from theodolite.sync import Report, sync
 from theodolite.types import Document
@@ -61,6 +62,7 @@ def index(
       theodolite index faq.csv --to kb --text-field answer --metadata-field lang
     """
     options = _options(chunk_tokens, overlap, max_mb, text_field, id_field, metadata_field)
+    roots(paths)  # before a collection is made and a model loaded
     with with_embedder(to, embedder, create=True, quiet=json_) as kb:
         _print(_synced(kb, paths, options, remove=True, quiet=json_), json_)
 
@@ -73,7 +75,7 @@ def add(
     ] = None,
     text: Annotated[str | None, typer.Option("--text", help="A document's text, in place of files.")] = None,
     id_: Annotated[str, typer.Option("--id", help="Its id; by default one made of text and metadata.")] = "",
-    metadata: Annotated[str, typer.Option("--metadata", metavar="JSON", help="Its metadata.")] = "{}",
+    metadata: Annotated[str | None, typer.Option("--metadata", metavar="JSON", help="Its metadata.")] = None,
     embedder: EmbedderName = None,
     chunk_tokens: Chunk = None,
     overlap: Overlap = 0,
@@ -91,18 +93,27 @@ def add(
       theodolite add --to kb --text "We are open from nine to six." --id hours --metadata '{"lang": "en"}'
       theodolite export old | theodolite add - --to new
     """
+    options = _options(chunk_tokens, overlap, max_mb, text_field, id_field, metadata_field)
+    files = [] if paths is None or paths == [Path("-")] else paths
     if (text is None) == (not paths):
         raise InputError("give either files (or -) or --text")
+    if text is None and (id_ or metadata is not None):
+        raise InputError("--id and --metadata describe the document of --text")
+    if not files and options != Options():
+        raise InputError("only files are split and have fields to name: --text and - are taken as they are")
+    if text is not None and not text.strip():
+        raise InputError("--text is empty: there is nothing to find")
+    document = None if text is None else Document(text, as_object(metadata or "{}", "--metadata"), id_)
+    roots(files)  # all of this before a collection is made and a model loaded
     with with_embedder(to, embedder, create=True, quiet=json_) as kb:
-        if text is not None:
-            ids = kb.add([Document(text, as_object(metadata, "--metadata"), id_)])
-        elif paths == [Path("-")]:
-            with output.counting("adding", quiet=json_) as advance:
-                ids = kb.add(_records(sys.stdin), progress=advance)
-        else:
-            options = _options(chunk_tokens, overlap, max_mb, text_field, id_field, metadata_field)
-            _print(_synced(kb, paths or [], options, remove=False, quiet=json_), json_)
+        if files:
+            _print(_synced(kb, files, options, remove=False, quiet=json_), json_)
             return
+        if document is not None:
+            ids = kb.add([document])
+        else:
+            with output.counting("adding", quiet=json_) as advance:
+                ids = kb.add(_records(sys.stdin.buffer), progress=advance)
     if json_:
         output.say_json({"ids": ids})
     else:
@@ -132,7 +143,9 @@ def delete(
             count = kb.count(tree)
             if not sys.stdin.isatty():
                 raise InputError(f"this would delete {count:,} documents: add --yes where nobody can be asked")
-            typer.confirm(f"Delete {count:,} of {kb.count():,} documents?", abort=True, err=True)
+            if not typer.confirm(f"Delete {count:,} of {kb.count():,} documents?", err=True):
+                output.note("Nothing is deleted.")
+                raise typer.Exit(1)
         gone = kb.delete(ids) if ids else kb.delete(where=tree)
     if json_:
         output.say_json({"deleted": gone})
@@ -178,6 +191,8 @@ def demo(
 def _options(
     chunk_tokens: int | None, overlap: int, max_mb: float, text: str, id_: str, metadata: list[str] | None
 ) -> Options:
+    if not 0 < max_mb < 1e9:  # NaN, too
+        raise InputError(f"--max-mb is {max_mb}; it must be more than 0")
     kept = tuple(metadata) if metadata else None
     return Options(chunk_tokens, overlap, text, id_, kept, max_bytes=int(max_mb * 1e6))
 
@@ -194,8 +209,13 @@ def _print(report: Report, as_json: bool) -> None:
         output.show_report(report)
 
 
-def _records(lines: IO[str]) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(lines, start=1):
+def _records(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """The objects on stdin, without vectors: the texts are embedded anew."""
+    for number, raw in enumerate(lines, start=1):
+        try:
+            line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"line {number} of stdin is not UTF-8: {error.reason}", line=number) from error
         if line.strip():
             record = as_object(line, f"line {number} of stdin")
             record.pop("vector", None)
