@@ -153,12 +153,8 @@ class _Run:
             self._progress(0)
         if remove:
             there = {item.source for item in found}
-            below = tuple(f"{name}/" for name, path in named.items() if path.is_dir())
-            unread = tuple(f"{item.source}/" for item in self._skipped)  # folders among them
-            for source, passages in self._stored.items():
-                vanished = source not in there and (source in named or source.startswith(below))
-                if vanished and not source.startswith(unread):
-                    self._gone += passages
+            for name in named:
+                self._vanished(name, there)
         self._flush()
         # Last of all, and not what another file has now: a search in between misses nothing.
         gone = [name for name in self._gone if name not in self._owner]
@@ -171,6 +167,21 @@ class _Run:
             seconds=time.perf_counter() - started,
             embedding_seconds=self._embedding,
         )
+
+    def _vanished(self, name: str, there: set[str]) -> None:
+        """Passages of files that were stored under a given name, and are not there any more."""
+        unread = tuple(f"{item.source}/" for item in self._skipped)  # folders among them
+        known = [source for source in self._stored if source == name or source.startswith(f"{name}/")]
+        lost = [source for source in known if source not in there and not source.startswith(unread)]
+        if len(lost) == len(known) > 0:
+            reason = (
+                f"none of the {len(known)} files stored under this name is there: another folder, or a disk that is "
+                "not mounted? Nothing of them was removed"
+            )
+            self._skipped.append(Skipped(name, reason))
+            return
+        for source in lost:
+            self._gone += self._stored[source]
 
     def _file(self, file: File) -> None:
         stored = self._stored.get(file.source, {})

@@ -1,72 +1,19 @@
-"""The command line as its users meet it: in a process of its own, with arguments, pipes and Ctrl-C."""
+"""The commands, one by one: what they print for people and for programs, and what they refuse."""
 
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.models import needs_minilm
+from tests.unit.shell import Shell
 
 from theodolite import Retriever
+from theodolite.cli import output
 from theodolite.cli.demo import QUESTIONS, handbook
-
-EMBEDDER = '''
-"""An embedder of another package, slow if its argument says so."""
-import time
 from theodolite.testing import HashingEmbedder
-
-class Plugin(HashingEmbedder):
-    max_tokens = 12
-
-    def __init__(self, pause="0"):
-        super().__init__(64)
-        self.pause = float(pause)
-
-    def count_tokens(self, texts):
-        return [len(text.split()) + 2 for text in texts]
-
-    def encode_document(self, texts, /):
-        time.sleep(self.pause)
-        return super().encode_document(texts)
-'''
-
-PIPE = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, "text": True}
-
-
-class Shell:
-    """Runs `theodolite` in a folder, with an embedder that another package brings."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        plugin = folder / "plugin"
-        (plugin / "words-1.0.dist-info").mkdir(parents=True)
-        (plugin / "words-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: words\nVersion: 1.0\n")
-        points = "[theodolite.embedders]\nwords = words:Plugin\n"
-        (plugin / "words-1.0.dist-info" / "entry_points.txt").write_text(points)
-        (plugin / "words.py").write_text(EMBEDDER)
-        self.environment = {**os.environ, "PYTHONPATH": str(plugin), "PYTHONUTF8": "1", "COLUMNS": "100"}
-
-    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "theodolite", *arguments]
-        process: subprocess.Popen[str] = subprocess.Popen(
-            command, cwd=self.folder, env=self.environment, **{**PIPE, **options}
-        )
-        return process
-
-    def run(self, *arguments: str, code: int = 0, given: str | None = None) -> tuple[str, str]:
-        process = self.start(*arguments, stdin=subprocess.PIPE if given is not None else subprocess.DEVNULL)
-        out, err = process.communicate(given, timeout=120)
-        assert process.returncode == code, f"{process.returncode}: {out}{err}"
-        assert "\x1b" not in out + err  # no colours behind a pipe
-        return out, err
-
-    def json(self, *arguments: str, **options: Any) -> Any:
-        return json.loads(self.run(*arguments, "--json", **options)[0])
 
 
 @pytest.fixture
@@ -76,14 +23,7 @@ def shell(tmp_path: Path) -> Shell:
 
 @pytest.fixture
 def filled(shell: Shell) -> Shell:
-    docs = shell.folder / "docs"
-    docs.mkdir()
-    (docs / "refunds.md").write_text("# Refunds\n\nRefunds take five working days.")
-    (docs / "hours.txt").write_text("The shop is open from nine to six.")
-    (docs / "photo.jpg").write_bytes(b"\xff\xd8")
-    records = [{"id": "de", "text": "Rückgaben dauern fünf Tage.", "metadata": {"lang": "de", "n": 1}}]
-    (shell.folder / "notes.jsonl").write_text("\n".join(map(json.dumps, records)))
-    shell.run("index", "docs", "notes.jsonl", "--to", "kb", "--embedder", "words")
+    shell.fill()
     return shell
 
 
@@ -127,6 +67,8 @@ def test_search(filled: Shell) -> None:
     assert hit["metadata"]["modified"].keys() == {"$datetime"}
     assert answer["trace"]["eligible"] == 1
     assert filled.run("search", "x", "--in", "kb", "--where", '{"lang": "fr"}')[0] == ""
+    for where in ('{"lang": {"$in": ["fr", "de"]}}', '{"n": {"$eq": 1}, "lang": ["de"]}'):
+        assert [hit["id"] for hit in filled.json("search", "x", "--in", "kb", "--where", where)["hits"]] == ["de"]
 
 
 def test_info_and_verify(filled: Shell) -> None:
@@ -185,6 +127,7 @@ def test_export_is_read_again(filled: Shell) -> None:
 
 
 def test_the_demo_shows_the_handbook(shell: Shell) -> None:
+    shell.widen()  # to read texts of any length
     out, _ = shell.run("demo", "--embedder", "words", "--to", "kept")
     assert out.startswith(f"{len(handbook())} documents")
     assert all(question.text in out for question in QUESTIONS)
@@ -237,74 +180,3 @@ def test_a_collection_of_vectors_alone_needs_an_embedder_by_name(shell: Shell) -
     assert len(shell.json("search", "text", "--in", "kb", "--embedder", "words")["hits"]) == 1
 
 
-def test_truncation_is_told(shell: Shell) -> None:
-    long = " ".join(["word"] * 30)
-    _, err = shell.run("add", "--to", "kb", "--text", long, "--embedder", "words")
-    assert "Warning: 1 of 1 documents are longer than the 12 tokens" in err
-    assert shell.json("info", "kb")["truncated"] == 1
-
-
-@pytest.mark.skipif(os.name != "posix", reason="POSIX only")
-def test_ctrl_c_keeps_what_was_committed(shell: Shell) -> None:
-    docs = shell.folder / "docs"
-    docs.mkdir()
-    for number in range(3000):
-        (docs / f"{number:04}.txt").write_text(f"Text number {number}.")
-    # Where the tests run in a shell's background, SIGINT is ignored and children would inherit that.
-    process = shell.start(
-        "index", "docs", "--to", "kb", "--embedder", "words:0.2",
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        time.sleep(0.1)
-        if (shell.folder / "kb" / "vectors-1.f32").exists() and (shell.folder / "kb" / "vectors-1.f32").stat().st_size:
-            break
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert err.splitlines()[-1].startswith("Interrupted. What was committed is kept")
-    assert "Traceback" not in err
-    kept = shell.json("info", "kb")["documents"]
-    assert 0 < kept < 3000
-    report = shell.json("index", "docs", "--to", "kb", "--embedder", "words")
-    assert (report["unchanged"], report["added"]) == (kept, 3000 - kept)
-    shell.run("verify", "kb")
-
-
-@pytest.mark.skipif(os.name != "posix", reason="POSIX only")
-def test_a_reader_that_goes_away(filled: Shell) -> None:
-    lines = "".join(json.dumps({"id": f"{n}", "text": f"Text {n} " + "word " * 5}) + "\n" for n in range(5000))
-    filled.run("add", "-", "--to", "kb", given=lines)
-    with filled.start("export", "kb") as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.readline()
-        process.stdout.close()
-        assert process.stderr.read() == ""
-    assert process.returncode == 141
-
-
-def test_help_and_info_load_no_framework(filled: Shell) -> None:
-    code = (
-        "import sys; from theodolite.cli.run import run; codes = run(['--help']), run(['info', 'kb']); "
-        "heavy = {'torch', 'transformers', 'sentence_transformers', 'onnxruntime', 'semantic_text_splitter'}; "
-        "print(codes, sorted(heavy & set(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=filled.folder,
-        env=filled.environment,
-        text=True,
-        capture_output=True,
-        check=True,
-    )
-    assert done.stdout.splitlines()[-1] == "(0, 0) []"
-
-
-def test_without_its_packages_the_command_line_says_so(shell: Shell) -> None:
-    (shell.folder / "plugin" / "typer.py").write_text(
-        "raise ModuleNotFoundError(\"No module named 'typer'\", name='typer')"
-    )
-    out, err = shell.run("info", "kb", code=1)
-    assert (out, err) == ("", "the command line needs the package 'typer'. Run: pip install 'theodolite[cli]'\n")

@@ -127,6 +127,20 @@ def test_what_has_vanished_goes(kb: Retriever, docs: Path) -> None:
     assert sorted(stored(kb)) == ["a.txt", "docs/a.txt", "mine", "other"]
 
 
+def test_another_folder_of_the_same_name_removes_nothing(kb: Retriever, docs: Path, tmp_path: Path) -> None:
+    sync(kb, [docs])
+    before = stored(kb)
+    (tmp_path / "other" / "docs").mkdir(parents=True)
+    for file in (None, "c.txt"):
+        if file:
+            (tmp_path / "other" / "docs" / file).write_text("Something else.")
+        report = sync(kb, [tmp_path / "other" / "docs"])
+        assert report.removed == 0
+        assert "none of the 2 files stored under this name is there" in report.skipped[-1].reason
+        assert report.skipped[-1].source == "docs"
+    assert stored(kb) == before | {"docs/c.txt": "Something else."}
+
+
 def test_what_cannot_be_read_keeps_what_was_stored(kb: Retriever, docs: Path) -> None:
     (docs / "n.jsonl").write_text('{"id": "x", "text": "One."}\n{"id": "y", "text": "Two."}\n')
     sync(kb, [docs])

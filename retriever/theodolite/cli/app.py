@@ -1,10 +1,13 @@
 """The command `theodolite`, and the options that its commands share."""
 
+import json
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from theodolite.cli import output
 from theodolite.cli.opening import DEFAULT
@@ -12,7 +15,18 @@ from theodolite.errors import InputError
 from theodolite.filters import parse
 from theodolite.metadata import decode
 
+_ORDER = ("index", "add", "search", "info", "delete", "export", "verify", "demo")
+
+
+class _InOrder(TyperGroup):
+    """Help lists the commands as they are used."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=_ORDER.index)
+
+
 app = typer.Typer(
+    cls=_InOrder,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -24,15 +38,15 @@ def as_filter(text: str | None) -> dict[str, Any] | None:
     """The value of --where. Raises InputError, of which FilterError is one."""
     if text is None:
         return None
-    where = as_object(text, "--where")
+    where = as_object(text, "--where", json.loads)  # in metadata a leading $ is escaped, here it marks an operator
     parse(where)
     return where
 
 
-def as_object(text: str, what: str) -> dict[str, Any]:
+def as_object(text: str, what: str, read: Callable[[str], Any] = decode) -> dict[str, Any]:
     """A JSON object, in which dates may be tagged as `export` writes them. Raises InputError."""
     try:
-        value = decode(text)
+        value = read(text)
     except (ValueError, TypeError, RecursionError) as error:  # TypeError: a date that is no text
         raise InputError(f'{what} is not JSON: {error}. For example: \'{{"lang": "en"}}\'') from error
     if not isinstance(value, dict):
@@ -49,7 +63,7 @@ def _show_version(asked: bool) -> None:
 To = Annotated[Path, typer.Option("--to", metavar="FOLDER", help="The collection; made if it is not there.")]
 In = Annotated[Path, typer.Option("--in", metavar="FOLDER", help="The collection.")]
 Kb = Annotated[Path, typer.Argument(metavar="FOLDER", help="The collection.")]
-Files = Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders.")]
+Files = Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and folders.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON; errors, too, on stderr.")]
 Where = Annotated[str | None, typer.Option("--where", metavar="JSON", help="Only documents that pass this filter.")]
 EmbedderName = Annotated[

@@ -1,11 +1,11 @@
 """`theodolite demo`: an invented company's handbook, and questions that show what a retriever must cope with."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from theodolite.errors import ConfigError
+from theodolite.types import Document
 
 
 class Question(NamedTuple):
@@ -27,21 +27,16 @@ QUESTIONS = (
 )
 
 
-def handbook() -> list[dict[str, Any]]:
+def handbook() -> list[Document]:
     """The sample documents: in the package, or in a checkout.
 
     Raises:
         ConfigError: they are in neither place.
     """
-    return list(_lines("handbook.jsonl"))
-
-
-def _lines(name: str) -> Iterator[dict[str, Any]]:
     here = Path(__file__).resolve()
     for folder in (here.parent / "data", *(above / "examples" / "data" for above in here.parents[2:5])):
-        path = folder / name
+        path = folder / "handbook.jsonl"
         if path.is_file():
             with path.open(encoding="utf-8") as lines:
-                yield from map(json.loads, lines)
-            return
-    raise ConfigError(f"the sample file {name} is not installed: install theodolite anew")
+                return [Document(**json.loads(line)) for line in lines]
+    raise ConfigError("the sample handbook is not installed: install theodolite anew")

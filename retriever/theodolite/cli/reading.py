@@ -22,7 +22,7 @@ from theodolite.errors import EngineError
 
 @app.command()
 def search(
-    query: Annotated[str, typer.Argument(help="The question.")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="The question.")],
     in_: In,
     k: Annotated[int, typer.Option("-k", help="How many hits.")] = 5,
     where: Where = None,

@@ -71,7 +71,7 @@ def index(
 def add(
     to: To,
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="[PATH...]", help="Files and folders; - is JSON Lines on stdin.")
+        list[Path] | None, typer.Argument(metavar="PATH", help="Files and folders; - is JSON Lines on stdin.")
     ] = None,
     text: Annotated[str | None, typer.Option("--text", help="A document's text, in place of files.")] = None,
     id_: Annotated[str, typer.Option("--id", help="Its id; by default one made of text and metadata.")] = "",
@@ -123,7 +123,7 @@ def add(
 @app.command()
 def delete(
     in_: In,
-    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="The documents' ids.")] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="The documents' ids.")] = None,
     where: Where = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json_: Json = False,
@@ -171,8 +171,11 @@ def demo(
         TemporaryDirectory() as temporary,
         with_embedder(to or Path(temporary) / "kb", embedder, create=True, quiet=json_) as kb,
     ):
-        with output.counting("embedding", len(documents), quiet=json_) as advance:
-            kb.add(documents, progress=advance)
+        kept = {document.id: document for document in kb.documents()}
+        # A second run has nothing to embed.
+        new = [document for document in documents if kept.get(document.id) != document]
+        with output.counting("embedding", len(new), quiet=json_) as advance:
+            kb.add(new, progress=advance)
         if not json_:
             output.say(f"{len(documents)} documents of an invented company's handbook.")
         for question in sample.QUESTIONS:
