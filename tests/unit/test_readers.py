@@ -144,6 +144,12 @@ def test_no_passage_is_longer_than_the_embedder_reads(tmp_path: Path) -> None:
     assert over[1].text.split()[:3] == over[0].text.split()[-3:]
 
 
+def test_an_overlap_must_leave_something_new() -> None:
+    for size, overlap in ((None, 10), (5, 5), (500, 10)):
+        with pytest.raises(ConfigError, match="must be below the"):
+            Splitter(Words(), size, overlap)
+
+
 def test_without_a_counter_four_characters_are_a_token() -> None:
     pieces = Splitter(None, 20).split("word " * 1000)
     assert 60 < max(len(piece) for piece in pieces) <= 80

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from theodolite.errors import UnsupportedError
+from theodolite.errors import ConfigError, UnsupportedError
 from theodolite.plugins import optional
 
 _TOKENS = 256
@@ -32,6 +32,7 @@ class Splitter:
 
         Raises:
             MissingExtraError: the extra `cli` is not installed.
+            ConfigError: an overlap that leaves nothing new for a passage.
         """
         with optional("cli"):
             from semantic_text_splitter import MarkdownSplitter, TextSplitter
@@ -51,7 +52,8 @@ class Splitter:
         limit = getattr(embedder, "max_tokens", None)
         reads = _TOKENS if limit is None else max(1, limit - self._own)
         self.tokens = min(reads, chunk_tokens or _TOKENS)
-        overlap = min(overlap, self.tokens - 1)
+        if not 0 <= overlap < self.tokens:
+            raise ConfigError(f"overlap is {overlap}; it must be below the {self.tokens} tokens of a passage")
         self._text: Any = TextSplitter.from_callback(self._length, self.tokens, overlap)
         self._markdown: Any = MarkdownSplitter.from_callback(self._length, self.tokens, overlap)
 
