@@ -124,16 +124,100 @@ def test_export_is_read_again(filled: Shell) -> None:
     assert len(first["vector"]) == 64
     assert sorted(path.name for path in filled.folder.glob("*out*")) == ["out.jsonl"]
     assert "cannot be written" in filled.run("export", "kb", "-o", "nowhere/out.jsonl", code=1)[1]
+    assert "Is a directory" in filled.run("export", "kb", "-o", "docs", code=1)[1]
 
 
+def test_an_exported_file_can_be_indexed(filled: Shell) -> None:
+    filled.run("add", "--to", "kb", "--text", "Dated.", "--id", "d", "--metadata", '{"on": {"$date": "2025-03-01"}}')
+    filled.run("export", "kb", "--vectors", "-o", "out.jsonl")
+    report = filled.json("index", "out.jsonl", "--to", "copy", "--embedder", "words")
+    assert (report["added"], report["skipped"]) == (4, [])
+    with Retriever.open(filled.folder / "copy") as copy:
+        assert [document.id for document in copy.documents()] == ["d", "de", "docs/hours.txt", "docs/refunds.md"]
+        assert copy.get("d")[0].metadata["on"] == date(2025, 3, 1)
+
+
+def test_export_writes_through_links_and_keeps_permissions(filled: Shell) -> None:
+    target = filled.folder / "out.jsonl"
+    target.write_text("old")
+    target.chmod(0o640)
+    link = filled.folder / "link.jsonl"
+    link.symlink_to(target)
+    filled.run("export", "kb", "-o", "link.jsonl")
+    assert link.is_symlink()
+    assert target.stat().st_mode & 0o777 == 0o640
+    assert len(target.read_text().splitlines()) == 3
+
+
+def test_an_export_that_fails_leaves_the_file_as_it_was(filled: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> str:
+        raise KeyboardInterrupt
+
+    (filled.folder / "out.jsonl").write_text("old")
+    monkeypatch.setattr(output, "record", broken)
+    assert "Interrupted" in filled.run("export", "kb", "-o", "out.jsonl", code=130)[1]
+    assert (filled.folder / "out.jsonl").read_text() == "old"
+    assert [path.name for path in filled.folder.glob("*out*")] == ["out.jsonl"]
+    assert list(filled.folder.glob(".out*")) == []
+
+
+def test_texts_and_ids_are_shown_as_they_are_but_cannot_steer_a_terminal(filled: Shell) -> None:
+    assert (
+        filled.run("add", "--to", "kb", "--text", "[red] :smile:", "--id", "a:key:b[/]")[0] == "stored as a:key:b[/]\n"
+    )
+    filled.run("add", "--to", "kb", "--text", "red \x1b[31m and\ta \x07bell", "--id", "tab\tid")
+    out, _ = filled.run("search", "a red bell", "--in", "kb", "-k", "1")
+    assert out.split("\t")[2:] == ["tab id", "red \ufffd[31m and a \ufffdbell\n"]
+    out, _ = filled.run("search", "[red] :smile:", "--in", "kb", "-k", "1")
+    assert out.split("\t")[2:] == ["a:key:b[/]", "[red] :smile:\n"]
+    (hit,) = filled.json("search", "a red bell", "--in", "kb", "-k", "1")["hits"]
+    assert (hit["id"], hit["text"]) == ("tab\tid", "red \x1b[31m and\ta \x07bell")  # JSON escapes them
+
+
+def test_what_was_skipped_is_capped_but_not_in_json(shell: Shell) -> None:
+    docs = shell.folder / "docs"
+    docs.mkdir()
+    for number in range(25):
+        (docs / f"{number:02}.bin").write_bytes(b"\0")
+    index = ("index", "docs", "--to", "kb", "--embedder", "words")
+    out, err = shell.run(*index)
+    assert out == "0 files, 0 passages: nothing to do\n"
+    assert "25 skipped:" in err
+    assert "docs/19.bin: unknown kind of file: .bin\n  … and 5 more; --json lists them all\n" in err
+    assert len(shell.json(*index)["skipped"]) == 25
+
+
+def test_long_work_says_now_and_then_how_far_it_is(filled: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "_PAUSE", 0.0)
+    (filled.folder / "docs" / "new.txt").write_text("Parcels leave on Mondays.")
+    _, err = filled.run("index", "docs", "--to", "kb")
+    assert re.search(r"^3 of 3 files, 3 passages, [\d,]+/s$", err, re.MULTILINE)
+    _, err = filled.run("export", "kb", "-o", "out.jsonl")
+    assert re.search(r"^exporting: 4 of 4, [\d,]+/s$", err, re.MULTILINE)
+    assert filled.run("index", "docs", "--to", "kb", "--json")[1] == ""
+
+
+@pytest.mark.filterwarnings("ignore:.*longer than the 12 tokens")
 def test_the_demo_shows_the_handbook(shell: Shell) -> None:
-    shell.widen()  # to read texts of any length
     out, _ = shell.run("demo", "--embedder", "words", "--to", "kept")
     assert out.startswith(f"{len(handbook())} documents")
     assert all(question.text in out for question in QUESTIONS)
     assert shell.json("info", "kept")["documents"] == len(handbook())
     lines = shell.run("demo", "--embedder", "words", "--json")[0].splitlines()
     assert [json.loads(line)["query"] for line in lines] == [question.text for question in QUESTIONS]
+
+
+@needs_minilm
+def test_the_demo_tells_the_truth_about_its_answers(shell: Shell) -> None:
+    answers = [json.loads(line) for line in shell.run("demo", "--json")[0].splitlines()]
+    assert [answer["hits"][0]["id"] for answer in answers] == [
+        "chat-opened-stove",  # no longer true,
+        "opened-goods-v2",  # and what has replaced it
+        "shipping-v1",  # the oldest of three,
+        "shipping-v3",  # and the one in force
+        "samstag-v2",
+    ]
+    assert {hit["metadata"]["source"] for hit in answers[1]["hits"]} == {"policy"}
 
 
 @pytest.mark.parametrize(
@@ -153,6 +237,18 @@ def test_the_demo_shows_the_handbook(shell: Shell) -> None:
         (["search", "x", "--in", "kb", "--embedder", "nope:1"], 1, "nothing called 'nope'"),
         (["add", "--to", "kb"], 2, "either files"),
         (["add", "--to", "kb", "--text", "x", "--metadata", "1"], 2, "must be a JSON object"),
+        (["add", "--to", "new", "--text", "x", "--metadata", "{"], 2, "--metadata is not JSON"),
+        (["add", "--to", "new", "--text", " "], 2, "--text is empty"),
+        (["add", "--to", "new", "nothing"], 2, "nothing does not exist"),
+        (["add", "--to", "kb", "docs", "--id", "x"], 2, "describe the document of --text"),
+        (["add", "--to", "kb", "--text", "x", "--chunk-tokens", "9"], 2, "only files are split"),
+        (["add", "--to", "kb", "-", "--text-field", "body"], 2, "only files are split"),
+        (["index", "docs", "--to", "new", "--max-mb", "nan"], 2, "--max-mb is nan"),
+        (["index", "docs", "--to", "new", "--chunk-tokens", "0"], 2, "greater than or equal to 1"),
+        (["index", "docs", "--to", "docs/hours.txt"], 3, "is a file; a collection is a folder"),
+        (["search", "x", "--in", "kb", "--where", "[" * 100_000], 2, "--where is not JSON"),
+        (["search", "x", "--in", "kb", "-k", "many"], 2, "valid integer"),
+        (["find", "x"], 2, "No such command"),
         (["delete", "--in", "kb"], 2, "either ids or --where"),
         (["delete", "--in", "kb", "--where", "{}", "-y"], 2, "lets every document pass"),
     ],
@@ -163,6 +259,7 @@ def test_what_is_refused(filled: Shell, arguments: list[str], code: int, message
     assert "Traceback" not in err
     assert out == ""
     assert not (filled.folder / "nothing").exists()
+    assert not (filled.folder / "new").exists()
     if "Missing" not in message and message != "--in":
         said = json.loads(filled.run(*arguments, "--json", code=code)[1])
         assert said["error"].endswith("Error")
@@ -171,6 +268,9 @@ def test_what_is_refused(filled: Shell, arguments: list[str], code: int, message
 
 def test_standard_input_that_is_no_json(filled: Shell) -> None:
     assert "line 2 of stdin" in filled.run("add", "-", "--to", "kb", given='{"text": "a"}\n{"text"', code=2)[1]
+    assert "line 1 of stdin is not UTF-8" in filled.run("add", "-", "--to", "kb", given=b'{"text": "\xff"}', code=2)[1]
+    marked = '{"id": "b", "text": "Behind a byte order mark."}'.encode("utf-8-sig")
+    assert filled.json("add", "-", "--to", "kb", given=marked) == {"ids": ["b"]}
 
 
 def test_a_collection_of_vectors_alone_needs_an_embedder_by_name(shell: Shell) -> None:
@@ -180,3 +280,10 @@ def test_a_collection_of_vectors_alone_needs_an_embedder_by_name(shell: Shell) -
     assert len(shell.json("search", "text", "--in", "kb", "--embedder", "words")["hits"]) == 1
 
 
+def test_a_collection_made_with_an_object_does_not_look_for_a_model_of_its_name(shell: Shell) -> None:
+    with Retriever.open(shell.folder / "kb", embedder=HashingEmbedder(64)) as kb:
+        kb.add(["some text"])
+    said = shell.run("search", "x", "--in", "kb", code=1)[1]
+    assert "an embedder of its own, 'HashingEmbedder'" in said
+    assert "--embedder" in said
+    assert len(shell.json("search", "text", "--in", "kb", "--embedder", "words")["hits"]) == 1

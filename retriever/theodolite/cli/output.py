@@ -177,7 +177,9 @@ def indexing(*, quiet: bool = False) -> Iterator[Callable[[Done], None]]:
 def _bar(quiet: bool) -> Progress:
     said = TextColumn("{task.description}", markup=False)
     columns = (SpinnerColumn(), BarColumn(24), TaskProgressColumn(), TimeRemainingColumn(), said)
-    return Progress(*columns, console=errors, transient=True, disable=quiet or not errors.is_terminal)
+    hidden = quiet or not errors.is_terminal
+    # Rich would take stdout for itself, and with it the documents of an export.
+    return Progress(*columns, console=errors, transient=True, disable=hidden, redirect_stdout=False)
 
 
 def _rate(done: int, started: float) -> str:
