@@ -26,7 +26,7 @@ console = Console(highlight=False, soft_wrap=True, emoji=False)
 errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # all but the newline
-_PLACE = ("path", "source", "heading", "title", "page", "published")  # what metadata often says of a passage
+_PLACE = ("source", "heading", "title", "page", "published")  # what metadata often says of a passage
 _LINES = 3  # of a passage, at a terminal
 _SHOWN = 20  # skipped files
 _PAUSE = 5.0  # seconds between two lines of progress where there is no terminal
@@ -191,9 +191,11 @@ def _due(quiet: bool, said: float) -> bool:
 
 
 def _place(document: Document) -> str:
-    """Where a passage is from, as far as its id does not tell."""
-    found = [str(document.metadata[name]) for name in _PLACE if document.metadata.get(name)]
-    return " · ".join(_line(value) for value in found if not document.id.startswith(value))
+    """Where a passage is from; not its path where the id begins with it."""
+    path = str(document.metadata.get("path", ""))
+    told = [path] if not document.id.startswith(path) else []
+    told += [str(document.metadata[name]) for name in _PLACE if document.metadata.get(name)]
+    return " · ".join(map(_line, told))
 
 
 def _line(text: str) -> str:
