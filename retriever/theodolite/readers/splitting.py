@@ -72,7 +72,7 @@ class Splitter:
         words = {word for word in text.split() if len(word) <= _WORD}
         if len(self._words) + len(words) > _KEPT:
             self._words.clear()
-        new = sorted(words - self._words.keys())
+        new = sorted(word for word in words if word not in self._words)  # a difference would walk through all we know
         if new and self._ask is not None:
             for word, tokens in zip(new, self._ask(new), strict=True):
                 self._words[word] = tokens - self._own
