@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -284,3 +285,30 @@ def test_pdf(tmp_path: Path) -> None:
     assert (second.text, second.metadata["page"], second.id) == ("Parcels leave on Monday.", 3, "a.pdf#2")
     assert "no text in it" in skipped(write(tmp_path / "b.pdf", pdf("")))[0]
     assert skipped(write(tmp_path / "c.pdf", b"%PDF-1.4\n" + b"broken" * 50))
+
+
+def test_encrypted_pdf(tmp_path: Path) -> None:
+    from pypdf import PdfReader, PdfWriter
+
+    source = write(tmp_path / "a.pdf", pdf("Refunds take five days."))
+    for password, expected in (("secret", ["b.pdf: cannot be read: encrypted"]), ("", [])):
+        writer = PdfWriter(clone_from=PdfReader(source))
+        writer.encrypt(password, "owner", algorithm="RC4-128")
+        writer.write(tmp_path / "b.pdf")
+        writer.close()
+        assert skipped(tmp_path / "b.pdf") == expected
+
+
+def test_damaged_pdf_ends_nothing(tmp_path: Path) -> None:
+    """Whatever is damaged in it."""
+    whole = pdf("Refunds take five days.", "Parcels leave on Monday.")
+    draw = random.Random(5)
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for place in draw.sample(range(9, len(whole)), 12):
+            damaged[place] = draw.randrange(256)
+        path = write(tmp_path / "a.pdf", bytes(damaged))
+        (file,) = find([path], Options())
+        assert isinstance(file, File)
+        for item in read(file, Options(), Splitter(Words())):
+            assert item.reason if isinstance(item, Skipped) else item.text
