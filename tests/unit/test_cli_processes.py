@@ -47,11 +47,11 @@ def test_ctrl_c_keeps_what_was_committed(shell: Shell) -> None:
         "index", "docs", "--to", "kb", "--embedder", "words:0.2",
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
+    vectors = shell.folder / "kb" / "vectors-1.f32"
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        time.sleep(0.1)
-        if (shell.folder / "kb" / "vectors-1.f32").exists() and (shell.folder / "kb" / "vectors-1.f32").stat().st_size:
-            break
+    # Vectors are written before they are committed: when those of a second batch begin, the first one is.
+    while not (vectors.exists() and vectors.stat().st_size > 256 * 64 * 4 * 1.5) and time.monotonic() < deadline:
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err

@@ -54,9 +54,12 @@ def run(arguments: Sequence[str]) -> int:
         except BrokenPipeError:
             _drop_output()
             return BROKEN_PIPE
-        except OSError as error:  # the library's own are EngineError: this is the output, on a full disk for example
-            _drop_output()
-            _say(f"the output cannot be written: {error}", as_json, "OSError")
+        except OSError as error:
+            if error.filename is None:  # the output, on a full disk for example
+                _drop_output()
+                _say(f"the output cannot be written: {error}", as_json, "OSError")
+            else:
+                _say(str(error), as_json, "OSError")
             return FAILED
         except typer.Abort:  # end of input, or a question answered with no
             _say("Nothing was changed.", as_json, "Abort")
