@@ -47,6 +47,7 @@ class Shell:
         (about / "entry_points.txt").write_text("[theodolite.embedders]\nwords = words:Plugin\n")
         (self.plugin / "words.py").write_text(EMBEDDER)
         self.environment = {**os.environ, "PYTHONPATH": str(self.plugin), "PYTHONUTF8": "1", "COLUMNS": "100"}
+        self.environment.pop("PYTHONUNBUFFERED", None)  # what is left to flush at exit shows itself only without
 
     def fill(self) -> None:
         """Documents in `docs` and `notes.jsonl`, indexed into `kb`."""
