@@ -26,6 +26,7 @@ from theodolite.errors import (
     UnsupportedError,
     VectorError,
 )
+from theodolite.filters import F
 from theodolite.protocols import Boost, Candidates, Embedder, Engine, Reranker
 from theodolite.retriever import Retriever
 from theodolite.types import Document, Hit, Hits, Trace
@@ -41,6 +42,7 @@ __all__ = [
     "EmbedderDriftError",
     "Engine",
     "EngineError",
+    "F",
     "FilterError",
     "Hit",
     "Hits",

@@ -15,7 +15,7 @@ from theodolite.embedders import resolve
 from theodolite.embedders.encoding import Encoder, OnTruncate, Progress, check_policy, name_of
 from theodolite.engines.local import LocalEngine
 from theodolite.errors import ConfigError, DocumentError, InputError
-from theodolite.filters import parse
+from theodolite.filters import Where, parse
 from theodolite.intake import DocumentLike, as_batch, as_document, as_ids, as_k, check_lengths, taker
 from theodolite.manifest import check_settings
 from theodolite.protocols import Embedder, Engine, Request
@@ -174,7 +174,7 @@ class Retriever:
         vector: Any = None,
         like: str | Iterable[str] | None = None,
         k: int = 10,
-        where: Mapping[str, Any] | None = None,
+        where: Where = None,
     ) -> Hits:
         """The k passages nearest to a question: exactly those, best first.
 
@@ -206,7 +206,7 @@ class Retriever:
         *,
         vectors: Any = None,
         k: int = 10,
-        where: Mapping[str, Any] | None = None,
+        where: Where = None,
     ) -> list[Hits]:
         """One `search` for each of several queries, or of `vectors` (n, d), in one pass over the index."""
         count = as_k(k)
@@ -256,7 +256,7 @@ class Retriever:
     @overload
     def documents(
         self,
-        where: Mapping[str, Any] | None = None,
+        where: Where = None,
         *,
         limit: int | None = None,
         after: str = "",
@@ -265,7 +265,7 @@ class Retriever:
     @overload
     def documents(
         self,
-        where: Mapping[str, Any] | None = None,
+        where: Where = None,
         *,
         limit: int | None = None,
         after: str = "",
@@ -273,7 +273,7 @@ class Retriever:
     ) -> Iterator[tuple[Document, NDArray[np.float32]]]: ...
     def documents(
         self,
-        where: Mapping[str, Any] | None = None,
+        where: Where = None,
         *,
         limit: int | None = None,
         after: str = "",
@@ -298,7 +298,7 @@ class Retriever:
         """
         self._engine.update(dict.fromkeys(as_ids(ids), metadata), replace=replace)
 
-    def delete(self, ids: str | Iterable[str] | None = None, *, where: Mapping[str, Any] | None = None) -> int:
+    def delete(self, ids: str | Iterable[str] | None = None, *, where: Where = None) -> int:
         """Delete documents by id (ids that are not there are fine), or those that pass a filter, in one commit.
 
         Returns:
@@ -320,7 +320,7 @@ class Retriever:
         """Delete all documents. Metric, dimension and norms stay pinned."""
         self._engine.clear()
 
-    def count(self, where: Mapping[str, Any] | None = None) -> int:
+    def count(self, where: Where = None) -> int:
         """How many documents there are, or pass the filter."""
         return self._engine.count(parse(where))
 

@@ -19,6 +19,7 @@ PUBLIC = [
     "EmbedderDriftError",
     "Engine",
     "EngineError",
+    "F",
     "FilterError",
     "Hit",
     "Hits",

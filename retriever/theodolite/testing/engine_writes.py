@@ -177,7 +177,7 @@ class WritesContract(EngineUnderTest):
             pair.update({name: {"n": number % 3} for number, name in enumerate(names)})
             for where in ({"n": 1}, {"n": 7}, {"n": [2, 5]}):
                 tree, gone = parse(where), pair.eligible(where)
-                count = pair.engine.delete(tree) if tree else 0
+                count = 0 if tree is None else pair.engine.delete(tree)
                 check(count == len(gone), f"delete by {where} returns {count}, not {len(gone)}")
                 for name in gone:
                     del pair.stored[name]

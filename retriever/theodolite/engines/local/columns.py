@@ -11,7 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.engines.local.records import stored
-from theodolite.filters import MISSING, And, Filter, In, holds, lookup
+from theodolite.filters import (
+    MISSING,
+    And,
+    Compare,
+    Contains,
+    Empty,
+    Exists,
+    Filter,
+    In,
+    Like,
+    Not,
+    Or,
+    Test,
+    holds,
+    lookup,
+)
 from theodolite.metadata import stored_key
 from theodolite.types import Mask
 
@@ -45,7 +60,7 @@ class Column:
             codes[row - first] = code
         self._codes = np.concatenate([self._codes, codes])
 
-    def mask(self, test: In, rows: int) -> Mask:
+    def mask(self, test: Test, rows: int) -> Mask:
         """Which of the first `rows` rows pass."""
         passes = np.fromiter((holds(test, value) for value in self._values), np.bool_, len(self._values))
         codes = self._codes[:rows]
@@ -61,24 +76,20 @@ class Column:
 def evaluate(tree: Filter, columns: dict[str, Column], rows: int) -> Mask:
     """Which of the first `rows` rows pass the filter; `columns` holds every field it names."""
     match tree:
-        case In(field=field):
-            return columns[field].mask(tree, rows)
+        case In() | Compare() | Exists() | Empty() | Contains() | Like():
+            return columns[tree.field].mask(tree, rows)
+        case Not(part=part):
+            return ~evaluate(part, columns, rows)
         case And(parts=parts):
-            mask = evaluate(parts[0], columns, rows)
-            for part in parts[1:]:
+            mask = np.ones(rows, np.bool_)
+            for part in parts:
                 mask &= evaluate(part, columns, rows)
             return mask
-        case _:
-            assert_never(tree)
-
-
-def fields(tree: Filter) -> set[str]:
-    """The fields a filter names."""
-    match tree:
-        case In(field=field):
-            return {field}
-        case And(parts=parts):
-            return set().union(*map(fields, parts))
+        case Or(parts=parts):
+            mask = np.zeros(rows, np.bool_)
+            for part in parts:
+                mask |= evaluate(part, columns, rows)
+            return mask
         case _:
             assert_never(tree)
 

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.engines.local.cache import CodeCache
-from theodolite.engines.local.columns import Column, evaluate, fields
+from theodolite.engines.local.columns import Column, evaluate
 from theodolite.engines.local.files import vectors_path
 from theodolite.engines.local.frames import MappedVectors
 from theodolite.engines.local.store import State, Store, read_manifest
 from theodolite.errors import CorruptionError
-from theodolite.filters import Filter
+from theodolite.filters import Filter, fields
 from theodolite.indexes.flat import CodesFor, FlatIndex
 from theodolite.manifest import Manifest
 from theodolite.types import Mask

@@ -1,0 +1,37 @@
+"""The filter language: parsed or built into one closed tree, evaluated on a document's metadata.
+
+`parse` reads the dictionary form, `F` builds the same tree in Python, `to_dict` writes it again; `matches` is the
+reference that every engine's evaluation is held against. docs/filters.md has the operators with examples.
+"""
+
+from theodolite.filters.building import F
+from theodolite.filters.matching import holds, matches
+from theodolite.filters.parsing import OPERATORS, Where, parse
+from theodolite.filters.tree import And, Compare, Contains, Empty, Exists, Filter, In, Like, Not, Or, Test, fields
+from theodolite.filters.values import MISSING, instant, lookup
+from theodolite.filters.writing import to_dict
+
+__all__ = [
+    "MISSING",
+    "OPERATORS",
+    "And",
+    "Compare",
+    "Contains",
+    "Empty",
+    "Exists",
+    "F",
+    "Filter",
+    "In",
+    "Like",
+    "Not",
+    "Or",
+    "Test",
+    "Where",
+    "fields",
+    "holds",
+    "instant",
+    "lookup",
+    "matches",
+    "parse",
+    "to_dict",
+]
