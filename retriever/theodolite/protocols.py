@@ -204,6 +204,10 @@ class Engine(Protocol):
         """One answer for each query vector."""
         ...
 
+    def warm(self, fields: Sequence[str] = ()) -> None:
+        """Do now what the first search, and the first filters on these fields, would wait for."""
+        ...
+
     def verify(self) -> None:
         """Check every stored document and vector against its hash and the counts.
 

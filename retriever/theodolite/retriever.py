@@ -324,6 +324,10 @@ class Retriever:
         """How many documents there are, or pass the filter."""
         return self._engine.count(parse(where))
 
+    def warm(self, *fields: str) -> None:
+        """Load what searching needs, and the columns of these metadata fields, so that no user waits for it."""
+        self._engine.warm(fields)
+
     def verify(self) -> None:
         """Check every document and vector against its hash, and the counts. Raises CorruptionError."""
         self._engine.verify()

@@ -96,6 +96,9 @@ class DictEngine:
         names = self._eligible(stored, request.where)
         return [self._answer(stored, names, query, request.k) for query in request.vectors]
 
+    def warm(self, fields: Sequence[str] = ()) -> None:
+        pass
+
     def verify(self) -> None:
         self._check_open()
 
@@ -434,7 +437,9 @@ class StaleColumn(DictEngine):
         self._seen: dict[str, list[str]] = {}
 
     def _eligible(self, stored: dict[str, Stored], where: Filter | None) -> list[str]:
-        names = self._seen.setdefault(repr(where), super()._eligible(stored, where)) if where else list(stored)
+        names = (
+            self._seen.setdefault(repr(where), super()._eligible(stored, where)) if where is not None else list(stored)
+        )
         return sorted(name for name in names if name in stored)
 
 
@@ -528,7 +533,7 @@ class FilterMatters(DictEngine):
     """Other sums for other paths."""
 
     def search(self, request: Request) -> list[Answer]:
-        factor = np.float32(1 + 2.0**-22) if request.where else np.float32(1)
+        factor = np.float32(1 + 2.0**-22) if request.where is not None else np.float32(1)
         return [
             changed(answer, similarities=[float(np.float32(s) * factor) for s in answer.similarities])
             for answer in super().search(request)

@@ -6,7 +6,7 @@ import shutil
 import threading
 from pathlib import Path
 
-from theodolite.engines.local.files import codes_folder
+from theodolite.engines.local.files import codes_folder, columns_folder
 from theodolite.engines.local.points import reach
 from theodolite.errors import CorruptionError
 from theodolite.indexes.blocks import BLOCK, Codes, load_codes, quantise, save_codes
@@ -62,6 +62,7 @@ class CodeCache:
             _log.warning("%s cannot be written (%s); codes will be made anew at the next opening", path, error)
 
 
-def remove_codes(folder: Path, generation: int) -> None:
+def remove_caches(folder: Path, generation: int) -> None:
     """Delete the files of a generation that is over."""
-    shutil.rmtree(codes_folder(folder, generation), ignore_errors=True)
+    for path in (codes_folder(folder, generation), columns_folder(folder, generation)):
+        shutil.rmtree(path, ignore_errors=True)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from theodolite.engines.local.cache import remove_codes
+from theodolite.engines.local.cache import remove_caches
 from theodolite.engines.local.commit import begin_generation, commit, none, pin, select
 from theodolite.engines.local.files import folder_size, vectors_path
 from theodolite.engines.local.listing import Page, Pair, page, pairs
@@ -22,7 +22,7 @@ from theodolite.engines.local.snapshot import Snapshot, Stale, View
 from theodolite.engines.local.store import Store
 from theodolite.engines.local.verify import verify
 from theodolite.errors import ConfigError, CorruptionError, DocumentError
-from theodolite.filters import Filter
+from theodolite.filters import Exists, Filter
 from theodolite.indexes.blocks import BLOCK
 from theodolite.indexes.flat import Found
 from theodolite.manifest import Manifest, check_pinned
@@ -233,6 +233,15 @@ class LocalEngine:
     def search(self, request: Request) -> list[Answer]:
         return self._read(lambda connection, snapshot: self._answers(connection, snapshot, request))
 
+    def warm(self, fields: Sequence[str] = ()) -> None:
+        def warmed(connection: Connection, snapshot: Snapshot) -> None:
+            if snapshot.state.live:
+                self._view.searchable(snapshot)
+            for name in fields:
+                self._view.mask(snapshot, Exists(name), connection)
+
+        self._read(warmed)
+
     def verify(self) -> None:
         self._read(lambda connection, snapshot: verify(connection, snapshot, self._store.folder))
 
@@ -255,6 +264,7 @@ class LocalEngine:
                 "rows": state.rows,
                 "deleted_rows": state.rows - state.live,
                 "bytes": folder_size(folder),
+                "columns": {"fields": snapshot.columns.fields, "bytes": snapshot.columns.nbytes},
             }
 
         return self._read(described)
@@ -307,7 +317,7 @@ class LocalEngine:
                     path.unlink(missing_ok=True)  # another process may do the same
                 except PermissionError:  # Windows: a reader has it open; the next opening tries again
                     continue
-            remove_codes(self._store.folder, generation)
+            remove_caches(self._store.folder, generation)
 
 
 def _release(store: Store, view: View, temporary: TemporaryFolder | None) -> None:

@@ -18,6 +18,10 @@ def codes_folder(folder: Path, generation: int) -> Path:
     return folder / f"codes-{generation}"
 
 
+def columns_folder(folder: Path, generation: int) -> Path:
+    return folder / f"columns-{generation}"
+
+
 def orphan_path(folder: Path, generation: int, sequence: int) -> Path:
     """Where a frame that no commit names is kept, for people to look at; nothing reads it."""
     return folder / f"orphan-{generation}-{sequence}.f32"

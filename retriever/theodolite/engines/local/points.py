@@ -15,6 +15,8 @@ POINTS = {
     "generation.committed": "a new generation is committed, the old one's files are still there",
     "cache.written": "a cache file is written under another name",
     "cache.renamed": "a cache file is in place",
+    "column.written": "a column's file is written under another name",
+    "column.renamed": "a column's file is in place",
 }
 """Name and meaning of each point, in the order a commit passes them."""
 

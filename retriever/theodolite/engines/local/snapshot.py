@@ -2,18 +2,19 @@
 
 import sqlite3
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.engines.local.cache import CodeCache
-from theodolite.engines.local.columns import Column, evaluate
+from theodolite.engines.local.columns import ColumnFiles, Columns, evaluate
+from theodolite.engines.local.columns.column import Column
 from theodolite.engines.local.files import vectors_path
 from theodolite.engines.local.frames import MappedVectors
 from theodolite.engines.local.store import State, Store, read_manifest
 from theodolite.errors import CorruptionError
-from theodolite.filters import Filter, fields
+from theodolite.filters import Filter
 from theodolite.indexes.flat import CodesFor, FlatIndex
 from theodolite.manifest import Manifest
 from theodolite.types import Mask
@@ -34,7 +35,7 @@ class Snapshot:
         frames: (n, 3) first row, rows and slot of the frames that have rows.
         vectors: the mapped vectors.
         flat: the flat index, over `flat.rows` rows: all of them once `View.searchable` has been called.
-        columns: by field; shared by the snapshots of a generation.
+        columns: the columns in memory; shared by the snapshots of a generation.
     """
 
     state: State
@@ -43,7 +44,7 @@ class Snapshot:
     frames: NDArray[np.int64]
     vectors: MappedVectors
     flat: FlatIndex
-    columns: dict[str, Column] = field(default_factory=dict)
+    columns: Columns
 
 
 class View:
@@ -53,7 +54,6 @@ class View:
         self._store = store
         self._cache = cache
         self._held: Snapshot | None = None
-        self._columns_at = -1  # the newest commit that has extended a column
         self._lock = threading.RLock()
 
     def current(self, connection: sqlite3.Connection, state: State) -> Snapshot:
@@ -89,17 +89,19 @@ class View:
         """The eligible rows, or None for all. Called within the snapshot's transaction."""
         if tree is None:
             return None if snapshot.state.live == snapshot.state.rows else snapshot.live
-        with self._lock:
-            for name in fields(tree):
-                column = snapshot.columns.setdefault(name, Column(name))
-                if column.rows < snapshot.state.rows:
-                    self._columns_at = max(self._columns_at, snapshot.state.sequence)
-                    column.extend(connection, snapshot.state.rows)
-            # A column read in a later transaction lacks rows that have died since; do not mix the two.
-            if self._columns_at > snapshot.state.sequence:
+
+        def column(name: str) -> Column:
+            found = snapshot.columns.column(name, connection, rows, snapshot.state.sequence)
+            # What was read in a later transaction lacks rows that have died since; do not mix the two.
+            if found.read_at(rows) > snapshot.state.sequence:
                 raise Stale
-            mask = evaluate(tree, snapshot.columns, snapshot.state.rows)
-            return mask if snapshot.state.live == snapshot.state.rows else mask & snapshot.live
+            return found
+
+        rows = snapshot.state.rows
+        mask = evaluate(tree, column, rows)
+        if snapshot.state.live < rows:
+            mask &= snapshot.live
+        return mask
 
     def code_cache(self, snapshot: Snapshot) -> CodeCache | None:
         """The cache of the snapshot's generation, if the collection has one."""
@@ -112,6 +114,11 @@ class View:
             snapshot.flat.dimension,
             writable=self._store.mode == "rw",
         )
+
+    def _column_files(self, generation: int, manifest: Manifest) -> ColumnFiles | None:
+        if not self._cache:
+            return None
+        return ColumnFiles(self._store.folder, generation, manifest.uid, writable=self._store.mode == "rw")
 
     def drop(self) -> None:
         """Let go of the mapped file and the index."""
@@ -133,6 +140,7 @@ class View:
             frames,
             MappedVectors(vectors_path(self._store.folder, state.generation), dimension, frames, 0),
             FlatIndex(manifest.space.metric, dimension),
+            Columns(self._column_files(state.generation, manifest)),
         )
 
     def _advanced(self, held: Snapshot, connection: sqlite3.Connection, state: State) -> Snapshot:

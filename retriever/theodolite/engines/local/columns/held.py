@@ -1,0 +1,82 @@
+"""The columns of one generation that are in memory."""
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from typing import assert_never
+
+import numpy as np
+
+from theodolite.engines.local.columns.column import Column
+from theodolite.engines.local.columns.saved import ColumnFiles
+from theodolite.filters import And, Compare, Contains, Empty, Exists, Filter, In, Like, Not, Or
+from theodolite.types import Mask
+
+BUDGET = 256 << 20
+"""Bytes that columns may take; those used longest ago give way. The one in use may be larger."""
+
+
+class Columns:
+    """Columns by field, the one used last at the end. Shared by threads: columns themselves never change."""
+
+    def __init__(self, files: ColumnFiles | None = None, budget: int = BUDGET) -> None:
+        self._files = files
+        self._budget = budget
+        self._held: dict[str, Column] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def fields(self) -> int:
+        return len(self._held)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(column.nbytes for column in list(self._held.values()))
+
+    def column(self, field: str, connection: sqlite3.Connection, rows: int, commit: int) -> Column:
+        """The column of a field, up to `rows` at least, within a transaction that sees `commit`.
+
+        It may hold values of rows that have died since, but none that are of rows still alive are missing, provided
+        that `Column.read_at(rows)` is not above `commit`.
+        """
+        with self._lock:
+            column = self._held.pop(field, None)
+            if column is None:
+                first = self._files.load(field, commit) if self._files else None
+                column = Column(field, () if first is None else (first,))
+            try:
+                if column.rows < rows:
+                    first = column.segments[0] if column.segments else None
+                    column = column.extended(connection, rows, commit)
+                    if self._files and column.segments[0] is not first:
+                        self._files.save(field, column.segments[0])
+            finally:
+                self._held[field] = column
+            size = self.nbytes
+            for name in list(self._held)[:-1]:
+                if size <= self._budget:
+                    break
+                size -= self._held.pop(name).nbytes
+            return column
+
+
+def evaluate(tree: Filter, column: Callable[[str], Column], rows: int) -> Mask:
+    """Which of the first `rows` rows pass the filter."""
+    match tree:
+        case In() | Compare() | Exists() | Empty() | Contains() | Like():
+            return column(tree.field).mask(tree, rows)
+        case Not(part=part):
+            mask = evaluate(part, column, rows)
+            return np.logical_not(mask, out=mask)
+        case And(parts=parts):
+            mask = np.ones(rows, np.bool_)
+            for part in parts:
+                mask &= evaluate(part, column, rows)
+            return mask
+        case Or(parts=parts):
+            mask = np.zeros(rows, np.bool_)
+            for part in parts:
+                mask |= evaluate(part, column, rows)
+            return mask
+        case _:
+            assert_never(tree)

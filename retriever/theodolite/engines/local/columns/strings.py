@@ -1,0 +1,95 @@
+"""Many strings in one piece of memory, sorted."""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.filters.values import like
+
+
+class Strings:
+    """Strings by number. UTF-8 keeps the order of code points, so what is sorted as bytes is sorted as strings.
+
+    Attributes:
+        blob: all strings, one after the other, in UTF-8.
+        ends: (n + 1,) where each begins and the last ends.
+    """
+
+    __slots__ = ("blob", "ends")
+
+    def __init__(self, blob: bytes, ends: NDArray[np.int64]) -> None:
+        self.blob = blob
+        self.ends = ends
+
+    @classmethod
+    def of(cls, strings: Sequence[str]) -> "Strings":
+        joined = "".join(strings)
+        sizes = map(len, strings if joined.isascii() else (text.encode() for text in strings))
+        ends = np.zeros(len(strings) + 1, np.int64)
+        np.cumsum(np.fromiter(sizes, np.int64, len(strings)), out=ends[1:])
+        return cls(joined.encode(), ends)
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    def __getitem__(self, number: int) -> str:
+        return self.blob[self.ends[number] : self.ends[number + 1]].decode()
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.blob) + self.ends.nbytes
+
+    def all(self) -> list[str]:
+        ends = self.ends.tolist()
+        return [self.blob[first:last].decode() for first, last in itertools.pairwise(ends)]
+
+    def bisect(self, wanted: bytes, low: int = 0, high: int | None = None) -> int:
+        """How many strings come before `wanted`, where those from `low` to `high` are sorted."""
+        last = len(self) if high is None else high
+        while low < last:
+            middle = (low + last) // 2
+            if self.blob[self.ends[middle] : self.ends[middle + 1]] < wanted:
+                low = middle + 1
+            else:
+                last = middle
+        return low
+
+    def find(self, text: str, low: int = 0, high: int | None = None) -> int | None:
+        """The number of a string among those from `low` to `high`, which are sorted; None if it is not there."""
+        try:
+            wanted = text.encode()
+        except UnicodeEncodeError:  # a lone surrogate: nothing stored has one
+            return None
+        last = len(self) if high is None else high
+        place = self.bisect(wanted, low, last)
+        return place if place < last and self.blob[self.ends[place] : self.ends[place + 1]] == wanted else None
+
+    def containing(self, text: str) -> NDArray[np.int64]:
+        """Numbers of the strings with this substring."""
+        try:
+            wanted = text.encode()
+        except UnicodeEncodeError:
+            return np.empty(0, np.int64)
+        if not wanted:
+            return np.arange(len(self))
+        found = []
+        ends = self.ends
+        at = self.blob.find(wanted)
+        while at >= 0:
+            number = int(ends.searchsorted(at, "right")) - 1
+            end = int(ends[number + 1])
+            if at + len(wanted) <= end:
+                found.append(number)
+                at = end
+            else:  # it reaches into the next string
+                at += 1
+            at = self.blob.find(wanted, at)
+        return np.array(found, np.int64)
+
+    def fitting(self, pattern: str, ignore_case: bool, low: int = 0, high: int | None = None) -> NDArray[np.int64]:
+        """Numbers of the strings from `low` to `high` that fit a pattern of `$like`."""
+        fits = like(pattern, ignore_case)
+        last = len(self) if high is None else high
+        return np.array([number for number in range(low, last) if fits(self[number])], np.int64)
