@@ -17,7 +17,8 @@ from theodolite.types import Mask
 Codes = NDArray[np.unsignedinteger[Any]]
 
 _UNHASHABLE = (list, dict)
-_FEW = 3  # runs up to which comparing is faster than looking each code up
+_FEW = 3  # runs up to which comparing is faster than looking each code up,
+_SOME = 8  # and where the table of codes is too large for the processor's first cache
 _SPARSE = 32  # one row in so many has a value: only these are kept
 
 
@@ -179,7 +180,7 @@ class Segment:
 
 def _select(codes: Codes, runs: list[Run], size: int, out: Mask) -> None:
     """Write which codes lie in one of the runs."""
-    if len(runs) > _FEW:
+    if len(runs) > (_FEW if size < 1 << 15 else _SOME):
         table = np.zeros(size, np.bool_)
         for first, last in runs:
             table[first:last] = True

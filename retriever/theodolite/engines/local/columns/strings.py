@@ -1,12 +1,15 @@
 """Many strings in one piece of memory, sorted."""
 
 import itertools
+import re
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.filters.values import like
+
+_WILD = re.compile(r"[%_]|\\.", re.DOTALL)
 
 
 class Strings:
@@ -92,4 +95,9 @@ class Strings:
         """Numbers of the strings from `low` to `high` that fit a pattern of `$like`."""
         fits = like(pattern, ignore_case)
         last = len(self) if high is None else high
-        return np.array([number for number in range(low, last) if fits(self[number])], np.int64)
+        likely: Sequence[int] = range(low, last)
+        literal = max(_WILD.split(pattern), key=len)
+        if len(literal) > 1 and not ignore_case:
+            found = self.containing(literal)
+            likely = found[(found >= low) & (found < last)].tolist()
+        return np.array([number for number in likely if fits(self[number])], np.int64)
