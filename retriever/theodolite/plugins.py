@@ -21,11 +21,15 @@ _TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "onnx": ("theodolite.embedders.onnx:OnnxEmbedder", "onnx"),
         "onnx-int8": ("theodolite.embedders.onnx:int8", "onnx"),
     },
+    # faiss comes by an entry point of our own package: the way that is open to any other.
+    "indexes": {"hnsw": ("theodolite.indexes.hnsw:HnswIndex", "hnsw")},
 }
 
 # extra -> the import names of the packages it brings
 _PACKAGES: dict[str, tuple[str, ...]] = {
     "cli": ("bs4", "charset_normalizer", "markdown_it", "markdownify", "rich", "semantic_text_splitter", "typer"),
+    "faiss": ("faiss",),
+    "hnsw": ("hnswlib",),
     "pdf": ("pypdf",),
     "minilm": ("sentence_transformers",),
     "onnx": ("onnx", "onnxruntime", "sentence_transformers", "tokenizers", "huggingface_hub"),

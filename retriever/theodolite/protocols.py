@@ -6,7 +6,7 @@ Any object that fits a protocol can be passed: there is nothing to inherit and n
 Everywhere: a higher score is better; arrays are numpy arrays unless said otherwise.
 """
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -44,19 +44,34 @@ class Embedder(Protocol):
 class Candidates(Protocol):
     """An approximate index: proposes rows, and never scores them; the flat index does.
 
-    Built once for a set of vectors and then only read, from any number of threads.
+    Built or loaded first, and from then on only read, from any number of threads.
     """
 
-    def build(self, vectors: Vectors, space: Space) -> None:
+    def __len__(self) -> int:
+        """How many rows are indexed so far."""
+        ...
+
+    def build(self, vectors: Vectors, space: Space, progress: Callable[[int], object] | None = None) -> None:
         """Index `vectors`, shape (n, d); row i of the proposals is vectors[i].
+
+        Rows that are in already, of a build that was interrupted, are not indexed again: it goes on with
+        vectors[len(self):]. `vectors` may be a memory map, of which only a part is read at a time.
+
+        Args:
+            progress: called after each part with the number of rows it had. What it raises ends the build, and
+                so does KeyboardInterrupt; the index can then be saved, loaded and built further.
 
         Raises:
             UnsupportedError: for a metric this index does not know.
+            ConfigError: settings that do not fit these vectors, for instance too few of them to train on.
         """
         ...
 
     def propose(self, query: Vectors, n: int) -> Rows:
-        """Up to n distinct rows likely to be near `query`, shape (1, d), in any order. Fewer are no error."""
+        """Up to n distinct rows likely to be near `query`, shape (1, d), nearest first as far as the index can tell.
+
+        n is the effort, too: the first k of many proposals are better than k proposals. Fewer than n are no error.
+        """
         ...
 
     def save(self, path: Path) -> None:
@@ -64,7 +79,12 @@ class Candidates(Protocol):
         ...
 
     def load(self, path: Path, space: Space) -> None:
-        """Read what `save` wrote. The caller has verified the file by its hash."""
+        """Read what `save` wrote. The caller has verified the file by its hash.
+
+        Raises:
+            CorruptionError: the file is not whole, or was written with other settings, dimension or metric
+                (cosine and dot may count as one).
+        """
         ...
 
 
@@ -202,6 +222,28 @@ class Engine(Protocol):
 
     def search(self, request: Request) -> list[Answer]:
         """One answer for each query vector."""
+        ...
+
+    def reindex(
+        self,
+        index: str,
+        *,
+        target_recall: float = 0.99,
+        queries: Vectors | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> None:
+        """Build an approximate index aside and swap it in, or go back to exact search with `flat`.
+
+        Args:
+            queries: (n, d), prepared: what to calibrate with.
+            progress: called with the number of rows built since the last call; what it raises ends the build, and
+                the next one goes on from there.
+
+        Raises:
+            ConfigError, MissingExtraError: there is no such index.
+            UnsupportedError: this engine has none to choose from.
+            LockedError: another process or thread is building one.
+        """
         ...
 
     def warm(self, fields: Sequence[str] = ()) -> None:

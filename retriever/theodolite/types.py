@@ -84,10 +84,12 @@ class Trace:
     """How an answer came about.
 
     Attributes:
-        path: `scan` (codes of all blocks), `rows` (exact on the eligible rows), or `empty`.
+        path: `scan` (codes of all blocks), `rows` (exact on the eligible rows), `index` (an approximate index
+            proposed rows), or `empty`.
         rows: live documents in the collection.
         eligible: documents the filter admits.
         scored: rows whose exact similarity was computed.
+        proposed: rows that an approximate index proposed.
         complete: whether the list is proven to be the true top k. It is, for everything the flat index answers.
         unread: tokens at the end of the query that the embedder did not read.
         timings: seconds per stage: `embed`, `search`, `fetch`.
@@ -97,6 +99,7 @@ class Trace:
     rows: int
     eligible: int
     scored: int
+    proposed: int = 0
     complete: bool = True
     unread: int = 0
     timings: Mapping[str, float] = field(default_factory=dict)

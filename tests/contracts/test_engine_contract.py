@@ -99,6 +99,9 @@ class DictEngine:
     def warm(self, fields: Sequence[str] = ()) -> None:
         pass
 
+    def reindex(self, index: str, **options: Any) -> None:
+        pass
+
     def verify(self) -> None:
         self._check_open()
 

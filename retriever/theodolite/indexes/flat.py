@@ -61,6 +61,7 @@ class Found:
     scores: Scores
     scored: int
     path: str
+    proposed: int = 0
 
 
 CodesFor = Callable[[int, int], Codes]
@@ -118,8 +119,13 @@ class FlatIndex:
             return [nothing] * len(queries)
         if mask is not None and eligible <= self._few(len(queries)):
             rows = np.flatnonzero(mask)
-            return [self._pick(rows, self._exact(query, rows, source), k, "rows") for query in queries]
+            return [self.pick(rows, self._exact(query, rows, source), k, "rows") for query in queries]
         return self._scanned(queries, min(k, eligible), source, mask)
+
+    def behind(self, row: int) -> "FlatIndex":
+        """The index over the blocks with rows from `row` on. Searches of it need a mask."""
+        blocks = [block for block in self.blocks if block.stop > row]
+        return FlatIndex(self.metric, self.dimension, blocks, self._pool)
 
     def score(self, query: NDArray[np.float32], rows: Rows, source: VectorSource) -> Scores:
         """The exact similarities of `query`, (d,), to these rows, (n,)."""
@@ -154,7 +160,7 @@ class FlatIndex:
             rows = np.concatenate([rows[first], rows[more]])
         else:
             scores = self._checked(query, rows, near, error, source)
-        return self._pick(rows, scores, k, "scan")
+        return self.pick(rows, scores, k, "scan")
 
     def _checked(
         self, query: NDArray[np.float32], rows: Rows, near: Doubles, error: Doubles, source: VectorSource
@@ -193,15 +199,18 @@ class FlatIndex:
         wide = scores.astype(np.float64)
         return -np.square(wide) if self.metric == "l2" else wide
 
-    def _pick(self, rows: Rows, scores: Scores, k: int, path: str) -> Found:
-        scored = len(rows)
+    def pick(
+        self, rows: Rows, scores: Scores, k: int, path: str, *, scored: int | None = None, proposed: int = 0
+    ) -> Found:
+        """The k best of rows that have been scored, and all that tie with the last of them."""
+        count = len(rows)
         scores = self._bounded(scores, rows)
-        if k < scored:
-            kth = np.partition(scores, scored - k)[scored - k]
+        if k < count:
+            kth = np.partition(scores, count - k)[count - k]
             keep = scores >= kth
             rows, scores = rows[keep], scores[keep]
         order = np.lexsort((rows, -scores))
-        return Found(rows[order].astype(np.int64), scores[order], scored, path)
+        return Found(rows[order].astype(np.int64), scores[order], scored or count, path, proposed)
 
 
 def _damaged(rows: Rows, wrong: Mask) -> CorruptionError:

@@ -10,12 +10,8 @@ pytest collects the class and runs every promise of the protocol against what th
 imports pytest: the checks raise AssertionError themselves, also under `python -O`.
 """
 
-from theodolite.testing.contracts import (
-    BoostContract,
-    CandidatesContract,
-    EmbedderContract,
-    RerankerContract,
-)
+from theodolite.testing.candidates import CandidatesContract
+from theodolite.testing.contracts import BoostContract, EmbedderContract, RerankerContract
 from theodolite.testing.engines import EngineContract
 from theodolite.testing.hashing import HashingEmbedder
 from theodolite.testing.oracle import brute_force, top_k

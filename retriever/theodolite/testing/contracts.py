@@ -1,18 +1,15 @@
-"""The contracts of embedders, candidate indexes, rerankers and boosts."""
+"""The contracts of embedders, rerankers and boosts."""
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.errors import TheodoliteError, UnsupportedError
-from theodolite.protocols import Boost, Candidates, Embedder, Reranker
-from theodolite.testing.checks import check, raising, together
-from theodolite.testing.oracle import top_k
-from theodolite.types import Metric, Rows, Space, Vectors
+from theodolite.errors import TheodoliteError
+from theodolite.protocols import Boost, Embedder, Reranker
+from theodolite.testing.checks import check, together
+from theodolite.types import Space
 from theodolite.vectors import prepare
 
 TEXTS = (
@@ -115,138 +112,6 @@ def _same(expected: NDArray[np.float32], got: NDArray[np.float32], what: str) ->
     check(expected.shape == got.shape, f"{what} has shape {got.shape}, not {expected.shape}")
     cosines = (_unit(expected) * _unit(got)).sum(axis=1)
     check((cosines >= 1 - _SAME).all(), f"{what} differs: cosine {cosines.min():.6f} to the vector in a batch")
-
-
-class CandidatesContract:
-    """What every approximate index must keep, for the metrics it supports.
-
-    class TestMyIndex(CandidatesContract):
-        def candidates(self):
-            return MyIndex()
-    """
-
-    def candidates(self) -> Candidates:
-        """A new index, not built."""
-        raise NotImplementedError
-
-    def test_fits_the_protocol(self) -> None:
-        index = self.candidates()
-        check(isinstance(index, Candidates), f"{type(index).__name__} lacks a method of Candidates")
-
-    def test_proposes_distinct_rows_of_its_own(self) -> None:
-        for space, vectors, index in self._built():
-            for n in (1, 7, 100):
-                for query in _queries(vectors, space):
-                    _valid(index.propose(query, n), n, len(vectors))
-
-    def test_more_may_be_asked_than_there_are(self) -> None:
-        for size in (1, 10):
-            for space, vectors, index in self._built(size):
-                for query in _queries(vectors, space)[:5]:
-                    rows = index.propose(query, size + 10)
-                    _valid(rows, size, size)
-                    check(len(rows) > 0, f"nothing is proposed out of {size} rows")
-
-    def test_proposes_what_is_near(self) -> None:
-        for space, vectors, index in self._built():
-            found = []
-            for query in _queries(vectors, space):
-                best, _ = top_k(query[0], vectors, space.metric, 10)
-                found.append(np.isin(best, index.propose(query, 100)).mean())
-            recall = float(np.mean(found))
-            check(
-                recall >= 0.5,
-                f"100 of {len(vectors)} rows hold {recall:.2f} of the 10 nearest ({space.metric}); at least 0.5",
-            )
-
-    def test_build_leaves_the_vectors_alone(self) -> None:
-        for space in _spaces():
-            vectors, _ = _clustered(200, space)
-            before = vectors.tobytes()
-            if _build(self.candidates(), vectors, space):
-                check(vectors.tobytes() == before, "build changes the vectors it is given")
-
-    def test_what_was_saved_proposes_the_same(self) -> None:
-        for space, vectors, index in self._built():
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "index"
-                index.save(path)
-                loaded = self.candidates()
-                loaded.load(path, space)
-            # Compared after the folder has gone: what is loaded must not need the file.
-            for query in _queries(vectors, space):
-                before, after = (
-                    set(index.propose(query, 20).tolist()),
-                    set(loaded.propose(query, 20).tolist()),
-                )
-                check(before == after, f"after save and load the proposals are others ({space.metric})")
-
-    def test_saving_where_nothing_can_be_saved_raises(self) -> None:
-        for _, _, index in self._built(200):
-            with tempfile.TemporaryDirectory() as folder:
-                with raising(OSError, "saving into a folder that does not exist"):
-                    index.save(Path(folder) / "nowhere" / "index")
-                (Path(folder) / "taken").mkdir()
-                with raising(OSError, "saving to a path that is a folder"):
-                    index.save(Path(folder) / "taken")
-
-    def test_threads_get_what_one_alone_gets(self) -> None:
-        for space, vectors, index in self._built():
-            queries = _queries(vectors, space)
-            expected = [set(index.propose(query, 20).tolist()) for query in queries]
-
-            def work(number: int) -> None:
-                for i in np.roll(np.arange(len(queries)), 5 * number):  # noqa: B023 - used up in this round
-                    rows = index.propose(queries[i], 20)  # noqa: B023
-                    check(set(rows.tolist()) == expected[i], "a thread gets other proposals")  # noqa: B023
-
-            together(_THREADS, work)
-
-    def _built(self, size: int = 2000) -> list[tuple[Space, Vectors, Candidates]]:
-        """An index for each metric that is supported."""
-        built = []
-        for space in _spaces():
-            vectors, settled = _clustered(size, space)
-            index = self.candidates()
-            if _build(index, vectors, settled):
-                built.append((settled, vectors, index))
-        check(built, "no metric is supported")
-        return built
-
-
-def _spaces() -> list[Space]:
-    metrics: tuple[Metric, ...] = get_args(Metric)
-    return [Space(metric) for metric in metrics]
-
-
-def _clustered(size: int, space: Space) -> tuple[Vectors, Space]:
-    draw = np.random.default_rng(20)
-    centers = draw.standard_normal((40, 32))
-    return prepare(centers[draw.integers(40, size=size)] + 0.3 * draw.standard_normal((size, 32)), space)
-
-
-def _queries(vectors: Vectors, space: Space) -> list[Vectors]:
-    """Twenty, each near some rows, of shape (1, d)."""
-    draw = np.random.default_rng(21)
-    near = vectors[draw.integers(len(vectors), size=20)].astype(np.float64)
-    near += 0.2 * np.abs(near).mean() * draw.standard_normal(near.shape)
-    return [prepare(query[None], space)[0] for query in near]
-
-
-def _build(index: Candidates, vectors: Vectors, space: Space) -> bool:
-    try:
-        index.build(vectors, space)
-    except UnsupportedError:
-        return False
-    return True
-
-
-def _valid(rows: Rows, most: int, size: int) -> None:
-    check(isinstance(rows, np.ndarray) and rows.dtype == np.int64, f"proposals are {rows!r}, not int64 rows")
-    check(rows.ndim == 1, f"proposals have shape {rows.shape}, not (n,)")
-    check(len(rows) <= most, f"{len(rows)} rows are proposed where at most {most} can be")
-    check(len(np.unique(rows)) == len(rows), "a row is proposed twice")
-    check(((rows >= 0) & (rows < size)).all(), f"proposals lie outside the rows 0 to {size - 1}")
 
 
 class RerankerContract:

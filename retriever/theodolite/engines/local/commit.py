@@ -99,7 +99,7 @@ def begin_generation(
     connection: sqlite3.Connection, folder: Path, state: State, dimension: int, *, durable: bool
 ) -> None:
     """End all documents and start an empty vector file, within a write transaction that the caller commits."""
-    fresh = State(state.generation + 1, state.sequence, 0, 0, 0)
+    fresh = state._replace(generation=state.generation + 1, rows=0, slots=0, live=0)
     connection.execute("INSERT INTO lexical (lexical) VALUES ('delete-all')")
     for table in ("documents", "frames", "tombstones"):
         connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names are ours

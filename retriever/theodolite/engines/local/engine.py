@@ -7,10 +7,11 @@ from dataclasses import replace as changed
 from functools import partial
 from pathlib import Path
 from sqlite3 import Connection
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
+from theodolite.engines.local.approximate.keeper import Keeper
 from theodolite.engines.local.cache import remove_caches
 from theodolite.engines.local.commit import begin_generation, commit, none, pin, select
 from theodolite.engines.local.files import folder_size, vectors_path
@@ -18,7 +19,7 @@ from theodolite.engines.local.listing import Page, Pair, page, pairs
 from theodolite.engines.local.opening import TemporaryFolder, check_folder, open_store
 from theodolite.engines.local.points import reach
 from theodolite.engines.local.records import Record, records, stored
-from theodolite.engines.local.snapshot import Snapshot, Stale, View
+from theodolite.engines.local.snapshot import Snapshot, View
 from theodolite.engines.local.store import Store
 from theodolite.engines.local.verify import verify
 from theodolite.errors import ConfigError, CorruptionError, DocumentError
@@ -29,10 +30,6 @@ from theodolite.manifest import Manifest, check_pinned
 from theodolite.metadata import encode
 from theodolite.protocols import Answer, Request
 from theodolite.types import Document, Metric, Norms, Space, Trace, Vectors
-
-T = TypeVar("T")
-
-_RESTARTS = 1000
 
 
 class LocalEngine:
@@ -46,8 +43,9 @@ class LocalEngine:
         self._norms: Norms = norms  # asked for by whoever opened it; counts until the first batch has settled them
         self._temporary = temporary
         self._view = View(store, cache=temporary is None)
+        self._keeper = Keeper(store, self._view, background=store.mode == "rw")
         # An engine that is dropped without close() leaves no connections and no temporary folder behind.
-        self._release = weakref.finalize(self, _release, store, self._view, temporary)
+        self._release = weakref.finalize(self, _release, store, self._view, self._keeper, temporary)
 
     @classmethod
     def open(
@@ -100,7 +98,7 @@ class LocalEngine:
     @property
     def space(self) -> Space:
         if self._manifest.space.dimension is None:
-            manifest = self._read(lambda connection, snapshot: snapshot.manifest)
+            manifest = self._view.read(lambda connection, snapshot: snapshot.manifest)
             check_pinned(manifest.space, None, self._norms)
             self._manifest = manifest
         space = self._manifest.space
@@ -130,7 +128,7 @@ class LocalEngine:
                 durable=self._store.durable,
             )
         if (state.rows + len(rows)) // BLOCK > state.rows // BLOCK:
-            self._read(self._fill_cache)
+            self._view.read(self._fill_cache)
 
     def update(self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False) -> None:
         if not changes:
@@ -201,7 +199,7 @@ class LocalEngine:
             rows = dict(select(connection, "id, row", "id", list(dict.fromkeys(ids))))
             return pairs(connection, snapshot, [rows[name] for name in ids if name in rows])
 
-        return self._read(found)
+        return self._view.read(found)
 
     def documents(self, where: Filter | None = None, *, after: str = "", limit: int | None = None) -> Iterator[Pair]:
         def read(connection: Connection, snapshot: Snapshot, after: str) -> Page:
@@ -210,7 +208,7 @@ class LocalEngine:
 
         left, begin = limit, after
         while left is None or left > 0:
-            found = self._read(partial(read, after=begin))
+            found = self._view.read(partial(read, after=begin))
             listed = found.pairs[:left]
             yield from listed
             if found.after is None:
@@ -228,10 +226,20 @@ class LocalEngine:
             mask = self._view.mask(snapshot, where, connection)
             return snapshot.state.live if mask is None else int(np.count_nonzero(mask))
 
-        return self._read(counted)
+        return self._view.read(counted)
 
     def search(self, request: Request) -> list[Answer]:
-        return self._read(lambda connection, snapshot: self._answers(connection, snapshot, request))
+        return self._view.read(lambda connection, snapshot: self._answers(connection, snapshot, request))
+
+    def reindex(
+        self,
+        index: str,
+        *,
+        target_recall: float = 0.99,
+        queries: Vectors | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> None:
+        self._keeper.reindex(index, target_recall=target_recall, queries=queries, progress=progress)
 
     def warm(self, fields: Sequence[str] = ()) -> None:
         def warmed(connection: Connection, snapshot: Snapshot) -> None:
@@ -240,10 +248,10 @@ class LocalEngine:
             for name in fields:
                 self._view.mask(snapshot, Exists(name), connection)
 
-        self._read(warmed)
+        self._view.read(warmed)
 
     def verify(self) -> None:
-        self._read(lambda connection, snapshot: verify(connection, snapshot, self._store.folder))
+        self._view.read(lambda connection, snapshot: verify(connection, snapshot, self._store.folder))
 
     def info(self) -> dict[str, Any]:
         folder = self._store.folder
@@ -256,7 +264,7 @@ class LocalEngine:
                 "metric": manifest.space.metric,
                 "dimension": manifest.space.dimension,
                 "norms": manifest.space.norms,
-                "index": "flat",
+                **self._keeper.info(snapshot),
                 "embedder": manifest.embedder,
                 "truncated": connection.execute("SELECT count(*) FROM documents WHERE truncated").fetchone()[0],
                 "created": manifest.created,
@@ -267,20 +275,10 @@ class LocalEngine:
                 "columns": {"fields": snapshot.columns.fields, "bytes": snapshot.columns.nbytes},
             }
 
-        return self._read(described)
+        return self._view.read(described)
 
     def close(self) -> None:
         self._release()
-
-    def _read(self, work: Callable[[Connection, Snapshot], T]) -> T:
-        """`work` within one transaction, on the snapshot of the commit that transaction sees."""
-        for _ in range(_RESTARTS):
-            with self._store.read() as (connection, state):
-                try:
-                    return work(connection, self._view.current(connection, state))
-                except Stale:
-                    pass
-        raise CorruptionError(f"{self._store.folder}: the vector file of the current generation is missing")
 
     def _answers(self, connection: Connection, snapshot: Snapshot, request: Request) -> list[Answer]:
         started = time.perf_counter()
@@ -289,14 +287,27 @@ class LocalEngine:
             return [Answer([], [], trace) for _ in request.vectors]
         snapshot = self._view.searchable(snapshot)
         mask = self._view.mask(snapshot, request.where, connection)
-        found = snapshot.flat.search(request.vectors, request.k, snapshot.vectors, mask)
+        if snapshot.approximate is None:
+            found = snapshot.flat.search(request.vectors, request.k, snapshot.vectors, mask)
+        else:
+            found = snapshot.approximate.search(request.vectors, request.k, snapshot.flat, snapshot.vectors, mask)
+        if snapshot.record is not None:
+            self._keeper.asked(snapshot, request)
         searched = time.perf_counter()
         eligible = snapshot.state.live if mask is None else int(np.count_nonzero(mask))
         answers = []
         for one in found:
             documents, similarities = _fetch(connection, one, request.k)
             timings = {"search": (searched - started) / len(found), "fetch": time.perf_counter() - searched}
-            trace = Trace(one.path, snapshot.state.live, eligible, one.scored, timings=timings)
+            trace = Trace(
+                one.path,
+                snapshot.state.live,
+                eligible,
+                one.scored,
+                proposed=one.proposed,
+                complete=one.path != "index",
+                timings=timings,
+            )
             answers.append(Answer(documents, similarities, trace))
             searched = time.perf_counter()
         return answers
@@ -320,8 +331,9 @@ class LocalEngine:
             remove_caches(self._store.folder, generation)
 
 
-def _release(store: Store, view: View, temporary: TemporaryFolder | None) -> None:
+def _release(store: Store, view: View, keeper: Keeper, temporary: TemporaryFolder | None) -> None:
     try:
+        keeper.close()
         store.close()
     finally:
         view.drop()  # before the folder goes: Windows does not delete files that are mapped

@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 STORE = "store.sqlite"
 WRITER = "writer.pid"
+BUILD_LOCK = "build.lock"
 
 
 def vectors_path(folder: Path, generation: int) -> Path:
@@ -20,6 +21,15 @@ def codes_folder(folder: Path, generation: int) -> Path:
 
 def columns_folder(folder: Path, generation: int) -> Path:
     return folder / f"columns-{generation}"
+
+
+def index_folder(folder: Path, number: int) -> Path:
+    return folder / f"index-{number}"
+
+
+def partial_folder(folder: Path) -> Path:
+    """Where an index is built, and what is left of one that was interrupted."""
+    return folder / "index-partial"
 
 
 def orphan_path(folder: Path, generation: int, sequence: int) -> Path:

@@ -15,6 +15,9 @@ POINTS = {
     "generation.committed": "a new generation is committed, the old one's files are still there",
     "cache.written": "a cache file is written under another name",
     "cache.renamed": "a cache file is in place",
+    "index.saved": "an index is written, under the name of an unfinished one",
+    "index.placed": "its folder has its own name, no transaction names it",
+    "index.recorded": "it is in use, the one before is still there",
     "column.written": "a column's file is written under another name",
     "column.renamed": "a column's file is in place",
 }

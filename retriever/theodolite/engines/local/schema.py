@@ -15,8 +15,12 @@ CREATE TABLE state (
     sequence INTEGER NOT NULL,    -- commits so far, never reset
     rows INTEGER NOT NULL,        -- row numbers given out in this generation
     slots INTEGER NOT NULL,       -- committed length of the vector file
-    live INTEGER NOT NULL         -- documents
+    live INTEGER NOT NULL,        -- documents
+    approximate INTEGER NOT NULL  -- changes with the table of that name
 );
+
+-- The approximate index in use, as JSON: one row, or none.
+CREATE TABLE approximate (value TEXT NOT NULL);
 
 -- The living documents. A row never changes: an update makes a new row.
 CREATE TABLE documents (
@@ -49,5 +53,5 @@ CREATE VIRTUAL TABLE lexical USING fts5(
 );
 """
 
-STATE = "SELECT generation, sequence, rows, slots, live FROM state"
+STATE = "SELECT generation, sequence, rows, slots, live, approximate FROM state"
 """The first statement of every transaction: it fixes what the transaction sees."""

@@ -2,11 +2,14 @@
 
 import sqlite3
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.engines.local.approximate.record import Record, load, read_record
 from theodolite.engines.local.cache import CodeCache
 from theodolite.engines.local.columns import ColumnFiles, Columns, evaluate
 from theodolite.engines.local.columns.column import Column
@@ -15,9 +18,14 @@ from theodolite.engines.local.frames import MappedVectors
 from theodolite.engines.local.store import State, Store, read_manifest
 from theodolite.errors import CorruptionError
 from theodolite.filters import Filter
+from theodolite.indexes.approximate import Approximate
 from theodolite.indexes.flat import CodesFor, FlatIndex
 from theodolite.manifest import Manifest
 from theodolite.types import Mask
+
+T = TypeVar("T")
+
+_RESTARTS = 1000
 
 
 class Stale(Exception):
@@ -36,6 +44,7 @@ class Snapshot:
         vectors: the mapped vectors.
         flat: the flat index, over `flat.rows` rows: all of them once `View.searchable` has been called.
         columns: the columns in memory; shared by the snapshots of a generation.
+        record, approximate: what the store knows of the approximate index, and the index, if it can be used.
     """
 
     state: State
@@ -45,6 +54,8 @@ class Snapshot:
     vectors: MappedVectors
     flat: FlatIndex
     columns: Columns
+    record: Record | None = None
+    approximate: Approximate | None = None
 
 
 class View:
@@ -54,12 +65,13 @@ class View:
         self._store = store
         self._cache = cache
         self._held: Snapshot | None = None
+        self._offered: tuple[int, Approximate] | None = None
         self._lock = threading.RLock()
 
     def current(self, connection: sqlite3.Connection, state: State) -> Snapshot:
         """The snapshot of a transaction's state. Raises Stale if a newer one is shared already."""
         held = self._held
-        if held is not None and held.state == state:
+        if held is not None and _shows(held, state):
             return held
         with self._lock:
             held = self._held
@@ -69,8 +81,24 @@ class View:
                 raise Stale
             if held.state.sequence < state.sequence:
                 held = self._advanced(held, connection, state)
+            if held.state.approximate < state.approximate:
+                held = self._with_index(held, connection, state)
             self._held = held
             return held
+
+    def offer(self, number: int, index: Approximate) -> None:
+        """An index that this process has built: it need not be loaded when the store says that it is in use."""
+        self._offered = number, index
+
+    def read(self, work: Callable[[sqlite3.Connection, Snapshot], T]) -> T:
+        """`work` within one transaction, on the snapshot of the commit that transaction sees."""
+        for _ in range(_RESTARTS):
+            with self._store.read() as (connection, state):
+                try:
+                    return work(connection, self.current(connection, state))
+                except Stale:
+                    pass
+        raise CorruptionError(f"{self._store.folder}: the vector file of the current generation is missing")
 
     def searchable(self, snapshot: Snapshot) -> Snapshot:
         """The snapshot with all rows in its flat index."""
@@ -78,7 +106,7 @@ class View:
             return snapshot
         with self._lock:
             held = self._held
-            if held is None or held.state != snapshot.state:
+            if held is None or not _shows(held, snapshot.state):
                 raise Stale
             if held.flat.rows != held.state.rows:
                 flat = held.flat.grown(held.vectors, held.state.rows, self._codes(held))
@@ -134,7 +162,7 @@ class View:
         frames = np.empty((0, 3), np.int64)
         dimension = manifest.space.dimension or 1
         return Snapshot(
-            State(state.generation, 0, 0, 0, 0),
+            State(state.generation, 0, 0, 0, 0, 0),
             manifest,
             np.empty(0, np.bool_),
             frames,
@@ -142,6 +170,13 @@ class View:
             FlatIndex(manifest.space.metric, dimension),
             Columns(self._column_files(state.generation, manifest)),
         )
+
+    def _with_index(self, held: Snapshot, connection: sqlite3.Connection, state: State) -> Snapshot:
+        record, index = read_record(connection), None
+        if record is not None and record.generation == state.generation:
+            number, offered = self._offered or (0, None)
+            index = offered if number == state.approximate else load(self._store.folder, record, held.manifest.space)
+        return replace(held, state=state, record=record, approximate=index)
 
     def _advanced(self, held: Snapshot, connection: sqlite3.Connection, state: State) -> Snapshot:
         since = held.state.sequence
@@ -167,4 +202,10 @@ class View:
                 if path.exists():
                     raise
                 raise Stale from None  # another process has begun a new generation since
+        state = state._replace(approximate=held.state.approximate)
         return replace(held, state=state, live=live, frames=frames, vectors=vectors)
+
+
+def _shows(held: Snapshot, state: State) -> bool:
+    """Whether it is of the same commit. Any index will do: all of them give what the documents are."""
+    return held.state[:-1] == state[:-1] and held.state.approximate >= state.approximate

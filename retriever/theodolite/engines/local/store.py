@@ -28,6 +28,7 @@ class State(NamedTuple):
     rows: int
     slots: int
     live: int
+    approximate: int
 
 
 class Store:
@@ -235,7 +236,7 @@ def create_store(folder: Path, manifest: Manifest, timeout: float) -> None:
                 for statement in TABLES.split(";\n"):
                     connection.execute(statement)
                 connection.execute("INSERT INTO manifest VALUES (?)", (manifest.to_json(),))
-                connection.execute("INSERT INTO state VALUES (1, 0, 0, 0, 0)")
+                connection.execute("INSERT INTO state VALUES (1, 0, 0, 0, 0, 0)")
             connection.execute("COMMIT")
             sync_folder(folder)
             reach("create.committed")

@@ -1,0 +1,139 @@
+"""Collection: what can be done with stored documents without an embedder."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Literal, Self, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.errors import InputError
+from theodolite.filters import Where, parse
+from theodolite.intake import as_ids
+from theodolite.protocols import Engine
+from theodolite.types import Document
+
+
+class Collection:
+    """Documents in an engine. `Retriever` adds texts in and ranked passages out."""
+
+    _engine: Engine
+
+    @overload
+    def get(self, ids: str | Iterable[str], *, vectors: Literal[False] = False) -> list[Document]: ...
+    @overload
+    def get(
+        self, ids: str | Iterable[str], *, vectors: Literal[True]
+    ) -> list[tuple[Document, NDArray[np.float32]]]: ...
+    def get(
+        self, ids: str | Iterable[str], *, vectors: bool = False
+    ) -> list[Document] | list[tuple[Document, NDArray[np.float32]]]:
+        """Documents by id, in the order asked; those that are not there are skipped.
+
+        Args:
+            vectors: give pairs of a document and its vector, (d,) float32, as it is stored.
+        """
+        found = self._engine.get(as_ids(ids))
+        return found if vectors else [document for document, _ in found]
+
+    @overload
+    def documents(
+        self,
+        where: Where = None,
+        *,
+        limit: int | None = None,
+        after: str = "",
+        vectors: Literal[False] = False,
+    ) -> Iterator[Document]: ...
+    @overload
+    def documents(
+        self,
+        where: Where = None,
+        *,
+        limit: int | None = None,
+        after: str = "",
+        vectors: Literal[True],
+    ) -> Iterator[tuple[Document, NDArray[np.float32]]]: ...
+    def documents(
+        self,
+        where: Where = None,
+        *,
+        limit: int | None = None,
+        after: str = "",
+        vectors: bool = False,
+    ) -> Iterator[Document] | Iterator[tuple[Document, NDArray[np.float32]]]:
+        """List documents in the order of their ids, lazily.
+
+        Args:
+            where: a filter.
+            limit: at most so many.
+            after: begin behind this id.
+            vectors: give pairs of a document and its vector, (d,) float32, as it is stored (normalised for cosine).
+        """
+        listed = self._engine.documents(parse(where), after=after, limit=limit)
+        return listed if vectors else (document for document, _ in listed)
+
+    def update(self, ids: str | Iterable[str], metadata: Mapping[str, Any], *, replace: bool = False) -> None:
+        """Merge `metadata` into the documents' own, or replace it, in one commit. Nothing is embedded again.
+
+        Raises:
+            DocumentError: ids that are not there, or metadata that cannot be stored; nothing is updated.
+        """
+        self._engine.update(dict.fromkeys(as_ids(ids), metadata), replace=replace)
+
+    def delete(self, ids: str | Iterable[str] | None = None, *, where: Where = None) -> int:
+        """Delete documents by id (ids that are not there are fine), or those that pass a filter, in one commit.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            InputError: neither or both are given, or a filter that lets everything pass: use `clear`.
+        """
+        if (ids is None) == (where is None):
+            raise InputError("delete takes either ids or a filter (where)")
+        if ids is not None:
+            return self._engine.delete(as_ids(ids))
+        tree = parse(where)
+        if tree is None:
+            raise InputError("the filter lets every document pass; use clear() to delete all")
+        return self._engine.delete(tree)
+
+    def clear(self) -> None:
+        """Delete all documents. Metric, dimension and norms stay pinned."""
+        self._engine.clear()
+
+    def count(self, where: Where = None) -> int:
+        """How many documents there are, or pass the filter."""
+        return self._engine.count(parse(where))
+
+    def warm(self, *fields: str) -> None:
+        """Load what searching needs, and the columns of these metadata fields, so that no user waits for it."""
+        self._engine.warm(fields)
+
+    def verify(self) -> None:
+        """Check every document and vector against its hash, and the counts. Raises CorruptionError."""
+        self._engine.verify()
+
+    def info(self) -> dict[str, Any]:
+        """Documents, dimension, metric, sizes and the like, as JSON values."""
+        return self._engine.info()
+
+    def close(self) -> None:
+        """Release files and memory. Closing twice is fine."""
+        self._engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self.count()
+
+    def __repr__(self) -> str:
+        info = self.info()
+        return f"<Retriever {info['location'] or 'in memory'}: {info['documents']} documents, {info['metric']}>"

@@ -1,0 +1,134 @@
+"""Building an index aside: in steps, with checkpoints, so that it can be interrupted and gone on with."""
+
+import contextlib
+import json
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from theodolite.engines.local.approximate.record import hash_of, read_files, write_files
+from theodolite.engines.local.files import BUILD_LOCK, partial_folder
+from theodolite.errors import CorruptionError, LockedError
+from theodolite.indexes.flat import VectorSource
+from theodolite.indexes.naming import make_index
+from theodolite.protocols import Candidates
+from theodolite.types import Rows, Space, Vectors
+
+_CHECKPOINT = 60.0  # seconds of building that may be lost
+_WORTH = 5.0  # seconds of building that are worth keeping when it is interrupted
+_STATE = "state.json"
+
+Progress = Callable[[int], object]
+
+
+class Gathered:
+    """The vectors of some rows, read as they are asked for: what `Candidates.build` needs of an array."""
+
+    def __init__(self, source: VectorSource, rows: Rows, dimension: int) -> None:
+        self._source = source
+        self._rows = rows
+        self.shape = len(rows), dimension
+        self.dtype = np.dtype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, key: Any) -> Vectors:
+        return Vectors(np.ascontiguousarray(self._source.take(self._rows[key])))
+
+
+class Partial:
+    """An unfinished index in its folder."""
+
+    def __init__(self, folder: Path, owner: str, spec: str) -> None:
+        self._folder = partial_folder(folder)
+        self._owner = owner
+        self._spec = spec
+
+    def resume(self, space: Space) -> tuple[Candidates, Rows]:
+        """What is there of the index and the rows it was being built from; an empty one to begin with."""
+        try:
+            state: dict[str, Any] = json.loads((self._folder / _STATE).read_text())
+            if state["owner"] == self._owner and state["spec"] == self._spec:
+                planned = np.load(self._folder / "planned.npy", allow_pickle=False)
+                if hash_of(self._folder / "planned.npy") == state["planned"]:
+                    candidates, rows = read_files(self._folder, self._spec, state["hashes"], space)
+                    if len(rows) <= len(planned) and (planned[: len(rows)] == rows).all():
+                        return candidates, planned
+        except (OSError, ValueError, KeyError, TypeError, CorruptionError):
+            pass  # nothing to go on with
+        return make_index(self._spec), np.empty(0, np.int64)
+
+    def save(self, candidates: Candidates, rows: Rows) -> None:
+        """Keep what there is. Killed half-way, there is nothing to go on with, or what was saved before."""
+        self.drop()
+        self._folder.mkdir(exist_ok=True)
+        hashes = write_files(self._folder, candidates, rows[: len(candidates)])
+        np.save(self._folder / "planned.npy", rows, allow_pickle=False)
+        state = {
+            "owner": self._owner,
+            "spec": self._spec,
+            "hashes": hashes,
+            "planned": hash_of(self._folder / "planned.npy"),
+        }
+        (self._folder / _STATE).write_text(json.dumps(state))
+
+    def drop(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def build(
+    partial: Partial, source: VectorSource, live: Rows, space: Space, progress: Progress
+) -> tuple[Candidates, Rows]:
+    """Index the living rows, going on with what is there. Returns the index and its rows, rising.
+
+    Rows that have died since it was begun stay in it. Whatever interrupts it, an error of `progress` included, what
+    was built is kept.
+    """
+    candidates, rows = partial.resume(space)
+    rows = np.concatenate([rows, live[live > rows[-1]]]) if len(rows) else live
+    progress(len(candidates))
+    saved = started = time.monotonic()
+
+    def done(count: int) -> None:
+        nonlocal saved
+        progress(count)
+        if time.monotonic() - saved > _CHECKPOINT:
+            partial.save(candidates, rows)
+            saved = time.monotonic()
+
+    try:
+        vectors: Any = Gathered(source, rows, space.dimension or 0)
+        candidates.build(vectors, space, done)
+    except BaseException:
+        if time.monotonic() - max(started, saved) > _WORTH and len(candidates):
+            with contextlib.suppress(OSError):
+                partial.save(candidates, rows)
+        raise
+    return candidates, rows
+
+
+@contextmanager
+def only_builder(folder: Path) -> Iterator[None]:
+    """One process and thread builds at a time; the lock is SQLite's, so it ends with its process.
+
+    Raises:
+        LockedError: another one is building.
+    """
+    connection = sqlite3.connect(folder / BUILD_LOCK, timeout=0, isolation_level=None, check_same_thread=False)
+    try:
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            raise LockedError(
+                f"{folder}: another process or thread is building an index; wait for it", folder=str(folder)
+            ) from error
+        yield
+    finally:
+        connection.close()

@@ -1,0 +1,238 @@
+"""The approximate index of one open collection: built on request, and again when much has changed."""
+
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from theodolite.engines.local.approximate.build import Partial, Progress, build, only_builder
+from theodolite.engines.local.approximate.record import Record, remove_others, write_files
+from theodolite.engines.local.files import index_folder, partial_folder, sync_folder
+from theodolite.engines.local.points import reach
+from theodolite.engines.local.snapshot import Snapshot, View
+from theodolite.engines.local.store import State, Store
+from theodolite.errors import LockedError, TheodoliteError
+from theodolite.indexes.approximate import Approximate, calibrate, honest_queries
+from theodolite.indexes.calibration import Kind
+from theodolite.indexes.estimates import estimate, recommended
+from theodolite.indexes.naming import canonical
+from theodolite.protocols import Candidates, Request
+from theodolite.types import Rows, Vectors
+
+_log = logging.getLogger(__name__)
+
+FLAT = "flat"
+
+CHURN = 0.15
+"""Share of an index's rows, new and dead ones together, beyond which it is built again."""
+
+_LEAST = 10_000  # documents below which an index is not built by itself
+_LOGGED = 512  # recent queries kept to calibrate with
+_ENOUGH = 100  # of these make a calibration
+
+
+class Closing(Exception):
+    """The collection is being closed: what builds stops, and can be gone on with."""
+
+
+class Keeper:
+    """Builds, swaps and describes the index. Searches go on meanwhile, with the one before or without."""
+
+    def __init__(self, store: Store, view: View, *, background: bool) -> None:
+        self._store = store
+        self._view = view
+        self._background = background
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+        self._closing = threading.Event()
+        self._queries: deque[Vectors] = deque(maxlen=_LOGGED)
+        self._failed_at = -1  # the commit at which building failed: not tried again before the next
+
+    def reindex(
+        self, index: str, *, target_recall: float, queries: Vectors | None = None, progress: Progress | None = None
+    ) -> None:
+        """Build `index` aside and swap it in; `flat` goes back to exact search.
+
+        Raises:
+            ConfigError, MissingExtraError: there is no such index.
+            LockedError: another process or thread is building one.
+        """
+        spec = index if index == FLAT else canonical(index)
+        if spec == FLAT:
+            with self._store.write() as (connection, state):
+                Record(FLAT, target_recall).write(connection, state.approximate + 1)
+            self._tidy(0)
+            return
+        with only_builder(self._store.folder):
+            self._build(spec, target_recall, queries, progress or (lambda count: None))
+
+    def asked(self, snapshot: Snapshot, request: Request) -> None:
+        """Remember a query, to calibrate with; and build again, if that is due."""
+        if len(request.vectors) == 1 and request.where is None:
+            self._queries.append(request.vectors)
+        self._consider(snapshot)
+
+    def _consider(self, snapshot: Snapshot) -> None:
+        """Build again in the background, if that is due."""
+        record = snapshot.record
+        if record is None or record.spec == FLAT or self._thread is not None or not self._background:
+            return
+        if snapshot.state.sequence == self._failed_at or self._closing.is_set():
+            return
+        if churn(record, snapshot.state) > CHURN and snapshot.state.live >= _LEAST:
+            self._start(lambda: self._rebuild(record, snapshot.state.sequence))
+        elif _is_guessed(record) and len(self._queries) >= _ENOUGH and snapshot.approximate is not None:
+            self._start(self._calibrate_again)
+
+    def info(self, snapshot: Snapshot) -> dict[str, Any]:
+        """What `info` tells of the index."""
+        record, state, dimension = snapshot.record, snapshot.state, snapshot.manifest.space.dimension
+        described: dict[str, Any] = {"index": FLAT, "approximate": None, "recommended": None}
+        if record is not None and record.spec != FLAT:
+            described["index"] = record.spec
+            described["approximate"] = {
+                "ready": snapshot.approximate is not None,
+                "building": self._thread is not None,
+                "rows": record.covered,
+                "churn": None if record.generation != state.generation else round(churn(record, state), 4),
+                "target_recall": record.target_recall,
+                "calibration": record.calibration,
+            }
+        elif dimension is not None:
+            index = recommended(state.live, dimension)
+            if index is not None:
+                described["recommended"] = {"index": index, **estimate(index, state.live, dimension)}
+        return described
+
+    def wait(self) -> None:
+        """Return when nothing is being built in the background."""
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def close(self) -> None:
+        self._closing.set()
+        self.wait()
+
+    def _start(self, work: Callable[[], None]) -> None:
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, args=(work,), name="theodolite-index", daemon=True)
+                self._thread.start()
+
+    def _run(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except (Closing, LockedError):  # later, or by another process
+            pass
+        except (TheodoliteError, OSError) as error:
+            _log.warning("%s: the index could not be built again: %s", self._store.folder, error)
+        finally:
+            self._thread = None
+
+    def _rebuild(self, record: Record, sequence: int) -> None:
+        self._failed_at = sequence
+        with only_builder(self._store.folder):
+            current = self._view.read(lambda connection, snapshot: snapshot)
+            if current.record is not None and churn(current.record, current.state) > CHURN:  # nobody was quicker
+                self._build(record.spec, record.target_recall, None, self._progress)
+        self._failed_at = -1
+
+    def _progress(self, count: int) -> None:
+        if self._closing.is_set():
+            raise Closing
+
+    def _build(self, spec: str, target_recall: float, queries: Vectors | None, progress: Progress) -> None:
+        snapshot = self._searchable()
+        manifest, space = snapshot.manifest, snapshot.manifest.space
+        if not snapshot.state.live:
+            with self._store.write() as (connection, state):
+                Record(spec, target_recall).write(connection, state.approximate + 1)
+            return
+        partial = Partial(self._store.folder, f"{manifest.uid} {snapshot.state.generation}", spec)
+        rows = np.flatnonzero(snapshot.live)
+        candidates, rows = build(partial, snapshot.vectors, rows, space, progress)
+        record = Record(spec, target_recall, snapshot.state.generation, covered=len(rows), stop=int(rows[-1]) + 1)
+        record = self._measured(record, candidates, rows, queries)
+        hashes = write_files(partial_folder(self._store.folder), candidates, rows)
+        reach("index.saved")
+        self._install(replace(record, hashes=hashes), candidates, rows)
+        partial.drop()
+
+    def _measured(self, record: Record, candidates: Candidates, rows: Rows, queries: Vectors | None) -> Record:
+        """The record with a calibration, on the queries given, on those asked lately, or on noisy rows."""
+        snapshot = self._searchable()
+        live = None if snapshot.state.live == snapshot.state.rows else snapshot.live
+        kind: Kind = "given"
+        if queries is None:
+            logged = list(self._queries)
+            if len(logged) >= _ENOUGH:
+                kind, queries = "logged", Vectors(np.concatenate(logged))
+            else:
+                kind, queries = "noise", honest_queries(snapshot.vectors, rows, snapshot.manifest.space)
+        calibration = calibrate(
+            candidates,
+            rows,
+            snapshot.flat,
+            snapshot.vectors,
+            live,
+            queries,
+            target_recall=record.target_recall,
+            kind=kind,
+        )
+        return replace(record, calibration=asdict(calibration))
+
+    def _install(self, record: Record, candidates: Candidates, rows: Rows) -> None:
+        """Swap in what lies in the partial folder."""
+        with self._store.write() as (connection, state):
+            if state.generation != record.generation:  # cleared meanwhile
+                return
+            number = state.approximate + 1
+            self._tidy(record.files, state.approximate)
+            os.replace(partial_folder(self._store.folder), index_folder(self._store.folder, number))
+            sync_folder(self._store.folder)
+            reach("index.placed")
+            record = replace(record, files=number)
+            record.write(connection, number)
+            self._view.offer(number, _approximate(record, candidates, rows))
+        reach("index.recorded")
+        self._tidy(number)
+
+    def _calibrate_again(self) -> None:
+        """With real queries, once there are some: noisy rows are only careful."""
+        snapshot = self._searchable()
+        record, index = snapshot.record, snapshot.approximate
+        if record is None or index is None:
+            return
+        record = self._measured(record, index.candidates, index.rows, None)
+        with self._store.write() as (connection, state):
+            if state.approximate == snapshot.state.approximate:
+                record.write(connection, state.approximate + 1)
+                self._view.offer(state.approximate + 1, _approximate(record, index.candidates, index.rows))
+
+    def _searchable(self) -> Snapshot:
+        return self._view.read(lambda connection, snapshot: self._view.searchable(snapshot))
+
+    def _tidy(self, *files: int) -> None:
+        remove_others(self._store.folder, files)
+
+
+def churn(record: Record, state: State) -> float:
+    """The rows that came and died since the index was built, as a share of those it holds."""
+    if record.generation != state.generation or not record.covered:
+        return float("inf")
+    died = state.rows - state.live - record.dead
+    return (state.rows - record.stop + died) / record.covered
+
+
+def _is_guessed(record: Record) -> bool:
+    return record.calibration is not None and record.calibration["kind"] == "noise"
+
+
+def _approximate(record: Record, candidates: Candidates, rows: Rows) -> Approximate:
+    return Approximate(candidates, rows, record.measured())

@@ -1,0 +1,139 @@
+"""What the store knows of the approximate index in use, and its files."""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import sqlite3
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from theodolite.engines.local.files import index_folder, sync_file, sync_folder
+from theodolite.errors import CorruptionError
+from theodolite.indexes.approximate import Approximate, Calibration
+from theodolite.indexes.naming import make_index
+from theodolite.protocols import Candidates
+from theodolite.types import Rows, Space
+
+_log = logging.getLogger(__name__)
+
+NATIVE = "native"
+ROWS = "rows.npy"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One state of the index; the newest in the table counts.
+
+    Attributes:
+        spec: its canonical name, `flat` for none.
+        target_recall: what it is calibrated for.
+        generation: of the vector file it was built from; 0 where it is wanted but has not been built.
+        files: the number in the name of its folder.
+        hashes: of the files in it, by name.
+        covered: how many rows it holds;
+        stop: all of them below this one.
+        dead: how many rows below `stop` were dead then.
+        calibration: what was measured.
+    """
+
+    spec: str
+    target_recall: float
+    generation: int = 0
+    files: int = 0
+    hashes: dict[str, str] | None = None
+    covered: int = 0
+    stop: int = 0
+    calibration: dict[str, Any] | None = None
+
+    @property
+    def dead(self) -> int:
+        return self.stop - self.covered
+
+    def measured(self) -> Calibration:
+        """The calibration of an index that has been built."""
+        return Calibration(**(self.calibration or {}))
+
+    def write(self, connection: sqlite3.Connection, number: int) -> None:
+        """Make it the one in use, within a write transaction."""
+        connection.execute("DELETE FROM approximate")
+        connection.execute("INSERT INTO approximate VALUES (?)", (json.dumps(asdict(self)),))
+        connection.execute("UPDATE state SET approximate = ?", (number,))
+
+
+def read_record(connection: sqlite3.Connection) -> Record | None:
+    row = connection.execute("SELECT value FROM approximate").fetchone()
+    try:
+        return None if row is None else Record(**json.loads(row[0]))
+    except (ValueError, TypeError) as error:
+        raise CorruptionError(
+            f"the record of the approximate index is damaged ({error}); restore the folder"
+        ) from error
+
+
+def write_files(folder: Path, candidates: Candidates, rows: Rows) -> dict[str, str]:
+    """Write an index to a folder, durably. Returns the hashes. Raises OSError."""
+    folder.mkdir(exist_ok=True)
+    native, listed = folder / f"{NATIVE}.tmp", folder / f"{ROWS}.tmp"
+    candidates.save(native)
+    with listed.open("wb") as file:
+        np.save(file, rows, allow_pickle=False)
+    for path in (native, listed):
+        with path.open("rb+") as file:
+            sync_file(file)
+        os.replace(path, path.with_suffix(""))
+    sync_folder(folder)
+    return {name: hash_of(folder / name) for name in (NATIVE, ROWS)}
+
+
+def read_files(folder: Path, spec: str, hashes: dict[str, str], space: Space) -> tuple[Candidates, Rows]:
+    """Load an index. No file whose hash differs reaches native code.
+
+    Raises:
+        OSError, CorruptionError: the files are missing or not what was written; build the index again.
+    """
+    for name in (NATIVE, ROWS):
+        if hash_of(folder / name) != hashes.get(name):
+            raise CorruptionError(f"{folder / name} does not match its hash", path=str(folder / name))
+    candidates = make_index(spec)
+    candidates.load(folder / NATIVE, space)
+    rows: Rows = np.load(folder / ROWS, allow_pickle=False)
+    if len(rows) != len(candidates):
+        raise CorruptionError(f"{folder}: the index has {len(candidates)} rows, {len(rows)} are listed")
+    return candidates, rows
+
+
+def load(folder: Path, record: Record, space: Space) -> Approximate | None:
+    """The index in use; None, with a warning, where its files cannot be used."""
+    if not record.files or record.calibration is None:
+        return None
+    place = index_folder(folder, record.files)
+    try:
+        candidates, rows = read_files(place, record.spec, record.hashes or {}, space)
+    except (OSError, CorruptionError) as error:
+        _log.warning(
+            "%s: %s. Searches are exact until the index %s has been built again: call reindex()",
+            place,
+            error,
+            record.spec,
+        )
+        return None
+    return Approximate(candidates, rows, record.measured())
+
+
+def hash_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remove_others(folder: Path, files: Collection[int]) -> None:
+    """Delete the folders of indexes that are no longer in use. Whoever has one loaded has it in memory."""
+    for path in folder.glob("index-*"):
+        number = path.name.removeprefix("index-")
+        if number.isdigit() and int(number) not in files:
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,211 @@
+"""Any index that FAISS can make of a factory string: IVF, PQ, LSH, HNSW and what is put together of them."""
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from theodolite.errors import ConfigError, CorruptionError, UnsupportedError
+from theodolite.plugins import optional
+from theodolite.types import Rows, Space, Vectors
+
+_CHUNK = 8192  # rows added at a time
+_LEAST = 39  # rows to train on for each cell of a codebook, below which FAISS warns
+_ENOUGH = 64
+_SAMPLE = 16_384  # rows to train on where no codebook asks for more
+_SEED = 100
+_MAGIC = b"theodolite faiss 1\n"
+_LONGEST = 10_000  # bytes of the description in a file
+_NOTHING = np.empty(0, np.int64)
+
+
+class FaissIndex:
+    """Candidates from an index of FAISS.
+
+    Dot uses inner products, L2 the distance, cosine inner products or, where the index knows only L2, the distance of
+    the unit vectors. What an index has to learn it learns from a sample of the rows. Effort grows with the number of
+    proposals: `efSearch` of a graph is at least that number; of an inverted file, the share of the cells that is
+    visited is the square root of the share of the rows that is asked for.
+
+    Args:
+        factory: what to build, in FAISS's own terms: "IVF1024,PQ48", "HNSW32", "LSH", "OPQ16_64,IVF256,PQ16".
+    """
+
+    def __init__(self, factory: str = "") -> None:
+        if not isinstance(factory, str) or not factory.strip():
+            raise ConfigError(f"faiss: {factory!r} is no factory string; for example 'IVF1024,PQ48'")
+        with optional("faiss"):
+            import faiss
+        self._faiss: Any = faiss
+        self.factory = factory.strip()
+        self._index: Any = None
+        self._l2 = False
+
+    def __len__(self) -> int:
+        return 0 if self._index is None else int(self._index.ntotal)
+
+    def build(self, vectors: Vectors, space: Space, progress: Callable[[int], object] | None = None) -> None:
+        """Train, unless that is done, and add what is not in yet. Never while another thread searches."""
+        total = len(vectors)
+        if total <= len(self):
+            return
+        if self._index is None:
+            self._index, self._l2 = self._trained(vectors, space), space.metric == "l2"
+        # FAISS would leave a part half added at Ctrl-C. It does not see signals on other threads.
+        with ThreadPoolExecutor(1) as thread:
+            for start in range(len(self), total, _CHUNK):
+                part = np.ascontiguousarray(vectors[start : start + _CHUNK])
+                try:
+                    thread.submit(self._index.add, part).result()
+                except Exception as error:
+                    self._index = None  # which rows of the part are in is not known
+                    raise self._refused(error) from error
+                if progress is not None:
+                    progress(len(part))
+
+    def propose(self, query: Vectors, n: int) -> Rows:
+        """Up to n rows, nearest first by the index's own codes."""
+        wanted = min(n, len(self))
+        if wanted < 1:
+            return _NOTHING
+        _, labels = self._index.search(query, wanted, params=self._effort(self._index, wanted))
+        rows: Rows = labels[0]
+        return rows if rows.min() >= 0 else rows[rows >= 0]
+
+    def save(self, path: Path) -> None:
+        """Write the index to `path`, durably."""
+        if self._index is None:
+            raise ConfigError("there is no index to save: build it first")
+        with path.open("wb") as file:
+            file.write(_MAGIC + json.dumps(self._description(self._index, self._l2)).encode() + b"\n")
+            self._faiss.write_index(self._index, self._faiss.PyCallbackIOWriter(file.write))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def load(self, path: Path, space: Space) -> None:
+        """Read an index of the same factory string, dimension and metric (cosine and dot count as one)."""
+        with path.open("rb") as file:
+            if file.readline(len(_MAGIC)) != _MAGIC:
+                raise CorruptionError(f"{path.name} is no index of FAISS written here", path=str(path))
+            try:
+                found = json.loads(file.readline(_LONGEST))
+                index = self._faiss.read_index(self._faiss.PyCallbackIOReader(file.read))
+            except (RuntimeError, ValueError, MemoryError) as error:
+                raise CorruptionError(f"{path.name} is damaged: {_reason(error)}", path=str(path)) from error
+            whole = not file.read(1)
+        expected = self._description(index, space.metric == "l2")
+        if found != expected or index.d != space.dimension or not whole:
+            raise CorruptionError(
+                f"{path.name} does not hold {self.factory!r} for {space.metric} and dimension {space.dimension}, "
+                f"but {found}",
+                path=str(path),
+            )
+        self._index, self._l2 = index, expected["l2"]
+
+    def _description(self, index: Any, l2: bool) -> dict[str, Any]:
+        return {"factory": self.factory, "dimension": index.d, "rows": index.ntotal, "l2": l2}
+
+    def _made(self, space: Space, dimension: int) -> Any:
+        """An index that holds nothing."""
+        faiss = self._faiss
+        euclidean = self._by_factory(dimension, faiss.METRIC_L2)
+        if space.metric == "l2" and euclidean is not None:
+            return euclidean
+        product = self._by_factory(dimension, faiss.METRIC_INNER_PRODUCT) if space.metric != "l2" else None
+        if product is not None:
+            return product
+        if euclidean is None:
+            raise ConfigError(
+                f"faiss: nothing can be made of {self.factory!r} for dimension {dimension}. Check its spelling, and "
+                "that the dimension can be divided by the number after PQ",
+                factory=self.factory,
+            )
+        if space.metric == "cosine":  # of unit vectors the nearest have the largest product
+            return euclidean
+        raise UnsupportedError(f"faiss: {self.factory!r} does not know the metric {space.metric!r}")
+
+    def _by_factory(self, dimension: int, metric: int) -> Any:
+        try:
+            return self._faiss.index_factory(dimension, self.factory, metric)
+        except RuntimeError:
+            return None
+
+    def _trained(self, vectors: Vectors, space: Space) -> Any:
+        index = self._made(space, vectors.shape[1])
+        if index.is_trained:
+            return index
+        cells = max(self._codebooks(index), default=0)
+        if len(vectors) < _LEAST * cells:
+            raise self._too_few(len(vectors), _LEAST * cells)
+        size = min(len(vectors), max(_SAMPLE, _ENOUGH * cells))
+        rows = np.random.default_rng(_SEED).choice(len(vectors), size, replace=False)
+        rows.sort()
+        try:
+            index.train(np.ascontiguousarray(vectors[rows]))
+        except RuntimeError as error:
+            if "interrupted" in str(error):
+                raise KeyboardInterrupt from error
+            asked = re.search(r"clusters \((\d+)\)", str(error))
+            if asked:
+                raise self._too_few(len(vectors), _LEAST * int(asked[1])) from error
+            raise self._refused(error) from error
+        return index
+
+    def _codebooks(self, index: Any) -> Iterator[int]:
+        """The sizes of what is learned by clustering."""
+        for part in self._parts(index):
+            if hasattr(part, "nlist"):
+                yield part.nlist
+            if hasattr(part, "pq"):
+                yield part.pq.ksub
+
+    def _parts(self, index: Any) -> Iterator[Any]:
+        """The index and those it is made of, the outermost first."""
+        part = self._faiss.downcast_index(index)
+        yield part
+        for name in ("index", "base_index", "quantizer"):
+            inner = getattr(part, name, None)
+            if inner is not None:
+                yield from self._parts(inner)
+
+    def _effort(self, index: Any, n: int) -> Any:
+        """Search parameters for n proposals, given with the call: those of the index belong to all threads."""
+        faiss = self._faiss
+        if isinstance(index, faiss.IndexPreTransform):
+            inner = self._effort(faiss.downcast_index(index.index), n)
+            return inner and faiss.SearchParametersPreTransform(index_params=inner)
+        if isinstance(index, faiss.IndexRefine):
+            inner = self._effort(faiss.downcast_index(index.base_index), n)
+            return inner and faiss.IndexRefineSearchParameters(k_factor=1.0, base_index_params=inner)
+        if isinstance(index, faiss.IndexHNSW):
+            return faiss.SearchParametersHNSW(efSearch=max(n, index.hnsw.efSearch))
+        if isinstance(index, faiss.IndexIVF):
+            probes = int(np.ceil(index.nlist * np.sqrt(n / index.ntotal)))
+            inner = self._effort(faiss.downcast_index(index.quantizer), probes)
+            return faiss.SearchParametersIVF(nprobe=probes, quantizer_params=inner)
+        return None
+
+    def _too_few(self, rows: int, needed: int) -> ConfigError:
+        return ConfigError(
+            f"faiss: {self.factory!r} needs at least {needed} rows to train on; there are {rows}. Use fewer cells "
+            "(the number after IVF) or fewer bits for a code",
+            rows=rows,
+            needed=needed,
+        )
+
+    def _refused(self, error: Exception) -> Exception:
+        if not isinstance(error, RuntimeError):
+            return error
+        return ConfigError(
+            f"faiss: {self.factory!r} cannot index these vectors: {_reason(error)}", factory=self.factory
+        )
+
+
+def _reason(error: Exception) -> str:
+    """What FAISS says, without the place in its source."""
+    return str(error).rpartition("failed: ")[2].rpartition(".cpp:")[2]

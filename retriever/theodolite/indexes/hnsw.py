@@ -1,0 +1,160 @@
+"""HNSW, a graph of neighbours, over hnswlib.
+
+hnswlib checks little of what it is given, and some mistakes end the process. So it is called here and nowhere else:
+never with rows it has no room for, on a file whose header does not fit, or before it holds anything.
+"""
+
+import errno
+import math
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from theodolite.errors import ConfigError, CorruptionError
+from theodolite.indexes.workers import processors
+from theodolite.plugins import optional
+from theodolite.types import Rows, Space, Vectors
+
+_CHUNK = 2048  # rows added at a time: about half a second, for Ctrl-C and for progress
+_SEED = 100
+_L2 = 1 << 40  # added to the labels of an L2 graph: the file has no other place that tells its metric
+_HEADER = struct.Struct("@6NiI3NdN")
+_NOTHING = np.empty(0, np.int64)
+
+
+class HnswIndex:
+    """Candidates from a graph: each row is linked to rows near it, and a search walks towards the query.
+
+    Cosine and dot use inner products, L2 the distance. Built on all processors; with more than one, two builds of the
+    same rows differ in a few links.
+
+    Args:
+        M: links of a row, twice as many on the lowest level. More is better, slower and larger.
+        ef_construction: how many rows are looked at to choose a row's links.
+        ef_search: the least effort of a search. Otherwise it is the number of proposals asked for.
+    """
+
+    def __init__(self, M: int = 16, ef_construction: int = 200, ef_search: int = 0) -> None:
+        for name, value, least, most in (
+            ("M", M, 2, 1000),
+            ("ef_construction", ef_construction, 1, 100_000),
+            ("ef_search", ef_search, 0, 100_000),
+        ):
+            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+                raise ConfigError(f"hnsw: {name} is {value!r}; expected an int from {least} to {most}")
+        with optional("hnsw"):
+            import hnswlib
+        self._hnswlib: Any = hnswlib
+        self.M = M
+        self.ef_construction = ef_construction
+        self.ef_search = ef_search
+        self._graph: Any = None
+        self._base = 0
+
+    def __len__(self) -> int:
+        return 0 if self._graph is None else int(self._graph.get_current_count())
+
+    def build(self, vectors: Vectors, space: Space, progress: Callable[[int], object] | None = None) -> None:
+        """Index what is not in yet. Never while another thread searches: that ends the process."""
+        total, dimension = vectors.shape
+        if total <= len(self):
+            return
+        if self._graph is None:
+            graph = self._empty(space, dimension)
+            graph.init_index(total, M=self.M, ef_construction=self.ef_construction, random_seed=_SEED)
+            self._adopt(graph, space)
+        elif self._graph.get_max_elements() < total:
+            self._graph.resize_index(total)
+        threads = processors()
+        for start in range(len(self), total, _CHUNK):
+            stop = min(start + _CHUNK, total)
+            labels = np.arange(self._base + start, self._base + stop)
+            try:
+                self._graph.add_items(vectors[start:stop], labels, num_threads=threads)
+            except Exception:
+                self._graph = None  # which rows of the part are in is not known
+                raise
+            if progress is not None:
+                progress(stop - start)
+
+    def propose(self, query: Vectors, n: int) -> Rows:
+        """Up to n rows, nearest first. Fewer where the graph has no way to more of them."""
+        wanted = min(n, len(self))
+        while wanted > 0:
+            try:
+                labels, _ = self._graph.knn_query(query, k=wanted, num_threads=1)
+            except RuntimeError as error:
+                # It refuses to return fewer than it was asked for.
+                if "contiguous 2D array" not in str(error):
+                    raise
+                wanted = wanted * 3 // 4
+                continue
+            rows: Rows = labels[0].view(np.int64)
+            return rows - self._base if self._base else rows
+        return _NOTHING
+
+    def save(self, path: Path) -> None:
+        """Write the graph to `path`, durably. hnswlib itself notices no failure to write."""
+        if self._graph is None:
+            raise ConfigError("there is no graph to save: build it first")
+        path.open("wb").close()  # refused for the right reason, and nothing old stays
+        self._graph.save_index(os.fspath(path))
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+            size, expected = os.fstat(file.fileno()).st_size, self._graph.index_file_size()
+        if size != expected:
+            message = f"{size} of {expected} bytes could be written; is the disk full?"
+            raise OSError(errno.ENOSPC, message, os.fspath(path))
+
+    def load(self, path: Path, space: Space) -> None:
+        """Read a graph of the same settings, dimension and metric (cosine and dot count as one)."""
+        dimension = space.dimension or 0
+        rows = self._checked(path, space, dimension)
+        graph = self._empty(space, dimension)
+        try:
+            graph.load_index(os.fspath(path), max_elements=rows)
+        except RuntimeError as error:
+            raise CorruptionError(f"{path.name} is damaged: {error}", path=str(path)) from error
+        self._adopt(graph, space)
+
+    def _empty(self, space: Space, dimension: int) -> Any:
+        return self._hnswlib.Index("l2" if space.metric == "l2" else "ip", dimension)
+
+    def _adopt(self, graph: Any, space: Space) -> None:
+        if self.ef_search:
+            graph.set_ef(self.ef_search)
+        self._base = _L2 if space.metric == "l2" else 0
+        self._graph = graph
+
+    def _checked(self, path: Path, space: Space, dimension: int) -> int:
+        """How many rows the file has, if everything else in its header is as this index would write it."""
+        with path.open("rb") as file:
+            head = file.read(_HEADER.size)
+            if len(head) < _HEADER.size:
+                raise CorruptionError(f"{path.name} has {len(head)} bytes, less than a header", path=str(path))
+            offset, _, rows, size, label_at, vector_at, level, entry, most, lowest, links, factor, effort = (
+                _HEADER.unpack(head)
+            )
+            vector = 4 * (2 * self.M + 1)
+            label = vector + 4 * dimension
+            found = (offset, size, label_at, vector_at, most, lowest, links, effort)
+            expected = (0, label + 8, label, vector, self.M, 2 * self.M, self.M, self.ef_construction)
+            if found != expected or not math.isclose(factor, 1 / math.log(self.M)):
+                raise CorruptionError(
+                    f"{path.name} is no graph of dimension {dimension} with M={self.M} and "
+                    f"ef_construction={self.ef_construction}",
+                    path=str(path),
+                )
+            whole = os.fstat(file.fileno()).st_size
+            if not (0 <= entry < rows and 0 <= level < 64 and whole >= _HEADER.size + rows * (size + 4)):
+                raise CorruptionError(f"{path.name} has {whole} bytes, not those of {rows} rows", path=str(path))
+            file.seek(_HEADER.size + label_at)
+            (first,) = struct.unpack("@Q", file.read(8))
+        base = _L2 if space.metric == "l2" else 0
+        if not base <= first < base + rows:
+            raise CorruptionError(f"{path.name} is a graph for another metric than {space.metric}", path=str(path))
+        return int(rows)

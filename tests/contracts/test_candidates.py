@@ -1,0 +1,53 @@
+"""Our own candidate indexes keep the contract."""
+
+import pytest
+
+from theodolite.protocols import Candidates
+from theodolite.testing import CandidatesContract
+
+pytest.importorskip("hnswlib")
+pytest.importorskip("faiss")
+
+from theodolite.indexes.faiss import FaissIndex
+from theodolite.indexes.hnsw import HnswIndex
+
+
+class TestHnsw(CandidatesContract):
+    def candidates(self) -> Candidates:
+        return HnswIndex(M=8, ef_construction=60)
+
+
+class TestFlat(CandidatesContract):
+    def candidates(self) -> Candidates:
+        return FaissIndex("Flat")
+
+
+class TestFaissHnsw(CandidatesContract):
+    def candidates(self) -> Candidates:
+        return FaissIndex("HNSW16")
+
+
+class TestLsh(CandidatesContract):
+    def candidates(self) -> Candidates:
+        return FaissIndex("LSH")
+
+
+class TestIvfPq(CandidatesContract):
+    least = 624
+
+    def candidates(self) -> Candidates:
+        return FaissIndex("IVF16,PQ16x4")
+
+
+class TestPreTransform(CandidatesContract):
+    least = 312
+
+    def candidates(self) -> Candidates:
+        return FaissIndex("PCA16,IVF8_HNSW8,SQ8")
+
+
+class TestRefined(CandidatesContract):
+    least = 624
+
+    def candidates(self) -> Candidates:
+        return FaissIndex("PQ16x4,RFlat")
