@@ -32,11 +32,11 @@ class TestLsh(CandidatesContract):
         return FaissIndex("LSH")
 
 
-class TestIvfPq(CandidatesContract):
+class TestIvf(CandidatesContract):
     least = 624
 
     def candidates(self) -> Candidates:
-        return FaissIndex("IVF16,PQ16x4")
+        return FaissIndex("IVF16,SQ4")
 
 
 class TestPreTransform(CandidatesContract):
@@ -47,7 +47,5 @@ class TestPreTransform(CandidatesContract):
 
 
 class TestRefined(CandidatesContract):
-    least = 624
-
     def candidates(self) -> Candidates:
-        return FaissIndex("PQ16x4,RFlat")
+        return FaissIndex("SQ4,RFlat")

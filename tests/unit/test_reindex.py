@@ -56,7 +56,7 @@ def recall(kb: Retriever, count: int = 40, **options: Any) -> float:
 @pytest.fixture
 def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     """Proposals cost nothing, so that the index is used for small collections, too."""
-    monkeypatch.setattr("theodolite.indexes.costs.Costs.proposals", lambda self, n: 0.0)
+    monkeypatch.setattr("theodolite.indexes.approximate.Costs.propose", lambda self, n: 0.0)
 
 
 @pytest.fixture
@@ -425,17 +425,15 @@ def test_what_cannot_be_built_is_refused(tmp_path: Path) -> None:
         assert len(found(kb, clustered(1, 1))[0]) == 10
 
 
-def test_a_large_collection_is_told_of_an_index() -> None:
-    from theodolite.indexes.estimates import estimate, recommended
-
-    assert recommended(10_000, 384) is None
-    assert recommended(2_000_000, 384) == "hnsw"
-    told = estimate("hnsw", 2_000_000, 384)
-    assert told["bytes"] > 2_000_000 * 4 * 384
-    assert told["seconds"] > 60
+def test_a_large_collection_is_told_of_an_index(monkeypatch: pytest.MonkeyPatch) -> None:
     with Retriever.open(None) as kb:
         fill(kb, 50)
         assert kb.info()["recommended"] is None
+        monkeypatch.setattr(keeper, "_SLOW", 1e-9)
+        told = kb.info()["recommended"]
+        assert told["index"] == "hnsw"
+        assert told["memory"] > 50 * 4 * DIMENSION
+        assert told["seconds"] > 0
 
 
 def test_a_damaged_record_is_noticed(tmp_path: Path) -> None:

@@ -54,7 +54,15 @@ class ArraySource:
 class Found:
     """Rows found for one query, by falling score and then rising row.
 
-    At least min(k, eligible) of them, and with a row all others of the same score: the caller breaks ties.
+    At least min(k, eligible) of them, and with a row all others of the same score (of those that were proposed, where
+    they were): the caller breaks ties.
+
+    Attributes:
+        rows, scores: (n,) the rows and their exact similarities.
+        scored: rows whose exact similarity was computed.
+        path: `scan`, `rows` or `empty`; `index` where an approximate index has proposed rows.
+        proposed: rows that were proposed.
+        complete: whether this is proven to be the true top k.
     """
 
     rows: Rows
@@ -62,19 +70,27 @@ class Found:
     scored: int
     path: str
     proposed: int = 0
+    complete: bool = True
 
 
 CodesFor = Callable[[int, int], Codes]
 
 
 class FlatIndex:
-    """Exact search over rows 0 … n−1. Immutable; `grown` makes the next one and shares what stays the same."""
+    """Exact search over rows 0 … n−1. Immutable; `grown` makes the next one and shares what stays the same.
 
-    def __init__(self, metric: Metric, dimension: int, blocks: Sequence[Block] = (), pool: Workers = workers):
+    Attributes:
+        first: rows below are not searched: 0, unless this is the tail of another index.
+    """
+
+    def __init__(
+        self, metric: Metric, dimension: int, blocks: Sequence[Block] = (), pool: Workers = workers, first: int = 0
+    ) -> None:
         self.metric: Metric = metric
         self.dimension = dimension
         self.blocks = tuple(blocks)
-        self.rows = blocks[-1].stop if blocks else 0
+        self.rows = blocks[-1].stop if blocks else first
+        self.first = first
         self._pool = pool
         self._scan = Scan(metric, dimension, self.blocks, pool)
 
@@ -105,7 +121,14 @@ class FlatIndex:
             made[first] = Block(first, make(first, last) if full else quantise(source.span(first, last)))
 
         self._pool.run(fill, spans)
-        return FlatIndex(self.metric, self.dimension, kept + [made[first] for first, _ in spans], self._pool)
+        return FlatIndex(
+            self.metric, self.dimension, kept + [made[start] for start, _ in spans], self._pool, self.first
+        )
+
+    def tail(self, first: int) -> "FlatIndex":
+        """The index over the rows from `first` on. It shares the blocks."""
+        kept = [block for block in self.blocks if block.stop > first]
+        return FlatIndex(self.metric, self.dimension, kept, self._pool, first)
 
     def search(self, queries: Vectors, k: int, source: VectorSource, mask: Mask | None = None) -> list[Found]:
         """The k most similar rows for each of `queries`, (m, d), among those where `mask` (rows,) is True.
@@ -113,27 +136,33 @@ class FlatIndex:
         Raises:
             CorruptionError: a vector is not the one its code was made of.
         """
-        eligible = self.rows if mask is None else int(np.count_nonzero(mask))
+        mask = self._own(mask) if self.first else mask
+        eligible = self.rows - self.first if mask is None else int(np.count_nonzero(mask))
         if not eligible or not len(queries):
             nothing = Found(np.empty(0, np.int64), np.empty(0, np.float32), 0, "empty")
             return [nothing] * len(queries)
-        if mask is not None and eligible <= self._few(len(queries)):
-            rows = np.flatnonzero(mask)
-            return [self.pick(rows, self._exact(query, rows, source), k, "rows") for query in queries]
+        if mask is not None and eligible <= self.few:
+            rows = np.flatnonzero(mask) + self._scan.origin
+            return [self._pick(rows, self._exact(query, rows, source), k, "rows") for query in queries]
         return self._scanned(queries, min(k, eligible), source, mask)
-
-    def behind(self, row: int) -> "FlatIndex":
-        """The index over the blocks with rows from `row` on. Searches of it need a mask."""
-        blocks = [block for block in self.blocks if block.stop > row]
-        return FlatIndex(self.metric, self.dimension, blocks, self._pool)
 
     def score(self, query: NDArray[np.float32], rows: Rows, source: VectorSource) -> Scores:
         """The exact similarities of `query`, (d,), to these rows, (n,)."""
         return self._bounded(self._exact(query, rows, source), rows)
 
-    def _few(self, queries: int) -> int:
-        # Scoring a row exactly costs about as much as scanning 30 codes; a batch shares the scan's reading.
-        return max(256, self.rows // 32)
+    @property
+    def few(self) -> int:
+        """How many eligible rows are scored directly, without the scan: scoring one costs as much as 30 codes."""
+        return max(256, (self.rows - self.first) // 32)
+
+    def _own(self, mask: Mask | None) -> Mask | None:
+        """The mask of the rows from the first block on."""
+        origin = self._scan.origin
+        if self.first == origin:
+            return None if mask is None else mask[origin:]
+        own = np.ones(self.rows - origin, np.bool_) if mask is None else mask[origin:].copy()
+        own[: self.first - origin] = False
+        return own
 
     def _scanned(self, queries: Vectors, k: int, source: VectorSource, mask: Mask | None) -> list[Found]:
         found = []
@@ -160,7 +189,7 @@ class FlatIndex:
             rows = np.concatenate([rows[first], rows[more]])
         else:
             scores = self._checked(query, rows, near, error, source)
-        return self.pick(rows, scores, k, "scan")
+        return self._pick(rows, scores, k, "scan")
 
     def _checked(
         self, query: NDArray[np.float32], rows: Rows, near: Doubles, error: Doubles, source: VectorSource
@@ -199,18 +228,24 @@ class FlatIndex:
         wide = scores.astype(np.float64)
         return -np.square(wide) if self.metric == "l2" else wide
 
-    def pick(
-        self, rows: Rows, scores: Scores, k: int, path: str, *, scored: int | None = None, proposed: int = 0
-    ) -> Found:
-        """The k best of rows that have been scored, and all that tie with the last of them."""
-        count = len(rows)
-        scores = self._bounded(scores, rows)
-        if k < count:
-            kth = np.partition(scores, count - k)[count - k]
-            keep = scores >= kth
-            rows, scores = rows[keep], scores[keep]
-        order = np.lexsort((rows, -scores))
-        return Found(rows[order].astype(np.int64), scores[order], scored or count, path, proposed)
+    def _pick(self, rows: Rows, scores: Scores, k: int, path: str) -> Found:
+        best, kept = top(rows, self._bounded(scores, rows), k)
+        return Found(best, kept, len(rows), path)
+
+
+def top(rows: Rows, scores: Scores, k: int) -> tuple[Rows, Scores]:
+    """The k best rows and all that tie with the last of them, with their scores: by falling score, then rising row."""
+    if len(rows) > 4 * k:  # else sorting all of them is as quick
+        keep = scores >= np.partition(scores, len(rows) - k)[len(rows) - k]
+        rows, scores = rows[keep], scores[keep]
+    order = np.lexsort((rows, -scores))
+    rows, scores = rows[order], scores[order]
+    if len(rows) > k:
+        end = k
+        while end < len(rows) and scores[end] == scores[k - 1]:
+            end += 1
+        rows, scores = rows[:end], scores[:end]
+    return rows, scores
 
 
 def _damaged(rows: Rows, wrong: Mask) -> CorruptionError:

@@ -39,6 +39,7 @@ class Scan:
     def __init__(self, metric: Metric, dimension: int, blocks: Sequence[Block], pool: Workers) -> None:
         self.metric: Metric = metric
         self.blocks = blocks
+        self.origin = blocks[0].start if blocks else 0  # the row that masks begin with
         self.dtype: Any = np.float32 if metric == "l2" else np.int32
         # What stands for no row, and what is above it and below all others.
         self.least: Any = -np.inf if metric == "l2" else np.iinfo(np.int32).min
@@ -87,7 +88,7 @@ class Scan:
             hidden = None
             if mask is not None:
                 block = self.blocks[number]
-                allowed = mask[block.start : block.stop]
+                allowed = mask[block.start - self.origin : block.stop - self.origin]
                 eligible = np.count_nonzero(allowed)
                 if not eligible:
                     top.fill(self.least)

@@ -305,7 +305,7 @@ class LocalEngine:
                 eligible,
                 one.scored,
                 proposed=one.proposed,
-                complete=one.path != "index",
+                complete=one.complete,
                 timings=timings,
             )
             answers.append(Answer(documents, similarities, trace))

@@ -5,7 +5,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,7 @@ from theodolite.engines.local.points import reach
 from theodolite.engines.local.snapshot import Snapshot, View
 from theodolite.engines.local.store import State, Store
 from theodolite.errors import LockedError, TheodoliteError
-from theodolite.indexes.approximate import Approximate, calibrate, honest_queries
-from theodolite.indexes.calibration import Kind
-from theodolite.indexes.estimates import estimate, recommended
+from theodolite.indexes.approximate import Approximate, calibrate, estimate
 from theodolite.indexes.naming import canonical
 from theodolite.protocols import Candidates, Request
 from theodolite.types import Rows, Vectors
@@ -32,6 +30,8 @@ CHURN = 0.15
 """Share of an index's rows, new and dead ones together, beyond which it is built again."""
 
 _LEAST = 10_000  # documents below which an index is not built by itself
+_SCANNED = 3.5e-11  # seconds to scan one dimension of one row, one thread
+_SLOW = 5e-3  # seconds of an exact search beyond which an index pays
 _LOGGED = 512  # recent queries kept to calibrate with
 _ENOUGH = 100  # of these make a calibration
 
@@ -103,10 +103,8 @@ class Keeper:
                 "target_recall": record.target_recall,
                 "calibration": record.calibration,
             }
-        elif dimension is not None:
-            index = recommended(state.live, dimension)
-            if index is not None:
-                described["recommended"] = {"index": index, **estimate(index, state.live, dimension)}
+        elif dimension is not None and state.live * dimension * _SCANNED > _SLOW:
+            described["recommended"] = {"index": "hnsw", **estimate("hnsw", state.live, dimension)}
         return described
 
     def wait(self) -> None:
@@ -168,24 +166,19 @@ class Keeper:
         """The record with a calibration, on the queries given, on those asked lately, or on noisy rows."""
         snapshot = self._searchable()
         live = None if snapshot.state.live == snapshot.state.rows else snapshot.live
-        kind: Kind = "given"
-        if queries is None:
-            logged = list(self._queries)
-            if len(logged) >= _ENOUGH:
-                kind, queries = "logged", Vectors(np.concatenate(logged))
-            else:
-                kind, queries = "noise", honest_queries(snapshot.vectors, rows, snapshot.manifest.space)
+        logged = list(self._queries)
+        asked = queries is None and len(logged) >= _ENOUGH
         calibration = calibrate(
             candidates,
             rows,
             snapshot.flat,
             snapshot.vectors,
             live,
-            queries,
+            Vectors(np.concatenate(logged)) if asked else queries,
             target_recall=record.target_recall,
-            kind=kind,
+            kind="logged" if asked else "given",
         )
-        return replace(record, calibration=asdict(calibration))
+        return replace(record, calibration=calibration.to_dict())
 
     def _install(self, record: Record, candidates: Candidates, rows: Rows) -> None:
         """Swap in what lies in the partial folder."""

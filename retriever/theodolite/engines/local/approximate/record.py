@@ -57,7 +57,7 @@ class Record:
 
     def measured(self) -> Calibration:
         """The calibration of an index that has been built."""
-        return Calibration(**(self.calibration or {}))
+        return Calibration.from_dict(self.calibration or {})
 
     def write(self, connection: sqlite3.Connection, number: int) -> None:
         """Make it the one in use, within a write transaction."""

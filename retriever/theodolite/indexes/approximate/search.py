@@ -1,0 +1,178 @@
+"""The plan of a search with an approximate index: proposals where they are cheaper, the exact answer where not."""
+
+import math
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+
+from theodolite.indexes.approximate.calibration import Calibration
+from theodolite.indexes.approximate.costs import Costs
+from theodolite.indexes.flat import FlatIndex, Found, VectorSource, top
+from theodolite.indexes.workers import workers
+from theodolite.protocols import Candidates
+from theodolite.types import Mask, Rows, Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How one query is to be answered with proposals.
+
+    Attributes:
+        need: eligible rows that have to be proposed.
+        score: how many of them are scored.
+        ask: proposals to begin with.
+        most: seconds that may go into proposals before the exact answer is the better buy.
+        costs: what it is reckoned with.
+    """
+
+    need: int
+    score: int
+    ask: int
+    most: float
+    costs: Costs
+
+    def cost(self, ask: int) -> float:
+        """Seconds for so many proposals and what follows."""
+        return self.costs.propose(ask) + self.costs.call + self.costs.score * self.score
+
+
+class Approximate:
+    """A built approximate index beside the flat one. Immutable.
+
+    Label i of the candidates is row rows[i]. Rows beyond the last of them are the tail: they are always searched
+    exactly.
+
+    Args:
+        candidates: built or loaded; not empty.
+        rows: (len(candidates),) sorted. Whatever is eligible up to the last must be among them: all rows that were
+            alive when the index was built.
+        calibration: of these candidates.
+        costs: measured at the first search unless given.
+    """
+
+    def __init__(
+        self, candidates: Candidates, rows: Rows, calibration: Calibration, costs: Costs | None = None
+    ) -> None:
+        if not len(candidates) or len(rows) != len(candidates):
+            raise ValueError(f"{len(candidates)} candidates stand for {len(rows)} rows")
+        self.candidates = candidates
+        self.rows = rows
+        self.calibration = calibration
+        self._stop = int(rows[-1]) + 1
+        self._gaps = self._stop != len(rows)
+        self._costs = costs
+        self._tail: tuple[FlatIndex, FlatIndex] | None = None
+        self._lock = threading.Lock()
+
+    def costs(self, flat: FlatIndex, source: VectorSource) -> Costs:
+        """Of this machine, measured once."""
+        if self._costs is None:
+            with self._lock:
+                if self._costs is None:
+                    self._costs = Costs.measure(flat, source, self.candidates)
+        return self._costs
+
+    def search(
+        self, queries: Vectors, k: int, flat: FlatIndex, source: VectorSource, mask: Mask | None = None
+    ) -> list[Found]:
+        """The k most similar rows for each of `queries`, (m, d), among those where `mask` (flat.rows,) is True.
+
+        As many as `flat.search` gives, with the same scores; `Found.complete` says whether they are proven to be the
+        best. They are not where rows were proposed; where that would cost more than the exact answer, or too few are,
+        the flat index gives it.
+        """
+        plan = self._plan(len(queries), k, flat, source, mask)
+        if plan is None:
+            return flat.search(queries, k, source, mask)
+        found: list[Found | None] = [None] * len(queries)
+        beyond = self._beyond(queries, k, flat, source, mask)
+
+        def one(number: int) -> None:
+            query = Vectors(queries[number : number + 1])
+            tail = None if beyond is None else beyond[number]
+            found[number] = self._propose(query, k, plan, flat, source, mask, tail)
+
+        if len(queries) == 1:
+            one(0)
+        else:
+            workers.run(one, range(len(queries)))
+        left = [number for number, one_found in enumerate(found) if one_found is None]
+        if left:
+            exact = flat.search(Vectors(queries[left]), k, source, mask)
+            for number, answer in zip(left, exact, strict=True):
+                found[number] = answer
+        return [answer for answer in found if answer is not None]
+
+    def _plan(self, queries: int, k: int, flat: FlatIndex, source: VectorSource, mask: Mask | None) -> _Plan | None:
+        """None where the exact answer is cheaper, or the only one."""
+        if mask is None:
+            if self._gaps:
+                return None
+            eligible = flat.rows
+            here = self._stop
+        else:
+            eligible = int(np.count_nonzero(mask))
+            here = eligible if flat.rows == self._stop else int(np.count_nonzero(mask[: self._stop]))
+        if not queries or here <= flat.few:
+            return None
+        share = here / len(self.rows)
+        need, score = self.calibration.needed(min(k, here))
+        if need >= here:
+            return None
+        # Of the eligible, so many more as chance may leave out.
+        ask = min(len(self.rows), math.ceil((need + 2 * math.sqrt(need * (1 - share))) / share))
+        costs = self.costs(flat, source)
+        most = costs.exact(flat, eligible, queries)
+        if share < 1:
+            most /= 2  # the filter may exclude just what is near, and the exact answer be needed after all
+        if queries > 1:
+            most *= min(queries, workers.limit)
+        plan = _Plan(need, score, ask, most, costs)
+        return plan if plan.cost(ask) <= most else None
+
+    def _propose(
+        self,
+        query: Vectors,
+        k: int,
+        plan: _Plan,
+        flat: FlatIndex,
+        source: VectorSource,
+        mask: Mask | None,
+        beyond: Found | None,
+    ) -> Found | None:
+        """The answer from proposals; None if they are too few or become too dear."""
+        ask, asked, spent = plan.ask, 0, 0.0
+        while True:
+            labels = self.candidates.propose(query, ask)
+            rows = self.rows[labels] if self._gaps else labels
+            if mask is not None:
+                rows = rows[mask[rows]]
+            asked += len(labels)
+            if len(rows) >= plan.need:
+                break
+            if len(labels) < ask or ask == len(self.rows):
+                return None
+            spent += plan.costs.propose(ask)
+            ask = min(len(self.rows), math.ceil(1.2 * ask * plan.need / max(len(rows), 0.5)))
+            if spent + plan.cost(ask) > plan.most:
+                return None
+        rows = rows[: plan.score]
+        scores = flat.score(query[0], rows, source)
+        scored = len(rows)
+        if beyond is not None and len(beyond.rows):
+            rows, scores = np.concatenate([rows, beyond.rows]), np.concatenate([scores, beyond.scores])
+            scored += beyond.scored
+        rows, scores = top(rows, scores, k)
+        return Found(rows, scores, scored, "index", asked, complete=False)
+
+    def _beyond(
+        self, queries: Vectors, k: int, flat: FlatIndex, source: VectorSource, mask: Mask | None
+    ) -> list[Found] | None:
+        """The exact answers over the tail, if there is one."""
+        if flat.rows <= self._stop:
+            return None
+        tail = self._tail
+        if tail is None or tail[0] is not flat:
+            self._tail = tail = (flat, flat.tail(self._stop))
+        return tail[1].search(queries, k, source, mask)
