@@ -343,9 +343,9 @@ kb.reindex("hnsw:M=8")
 
 
 def test_only_one_builds_at_a_time(tmp_path: Path) -> None:
-    with Retriever.open(tmp_path) as kb:
+    with Retriever.open(tmp_path, lock_timeout=0.1) as kb:
         fill(kb, 200)
-        with only_builder(tmp_path), pytest.raises(LockedError, match="building an index"):
+        with only_builder(tmp_path, 0), pytest.raises(LockedError, match="building an index"):
             kb.reindex("hnsw")
         kb.reindex("hnsw")
 

@@ -38,7 +38,7 @@ class Store:
         """`mode` is `rw`, `ro`, or `immutable` for folders nothing can write to."""
         self.folder = folder
         self.mode = mode
-        self._timeout = lock_timeout
+        self.lock_timeout = lock_timeout
         self.durable = durable
         self._idle: list[sqlite3.Connection] = []
         self._writing = threading.Lock()
@@ -69,7 +69,7 @@ class Store:
                 f"{self.folder} is opened read-only. Open it without read_only=True to write", folder=str(self.folder)
             )
         started = time.monotonic()
-        if not self._writing.acquire(timeout=self._timeout):
+        if not self._writing.acquire(timeout=self.lock_timeout):
             raise self._locked()
         try:
             with self._connection() as connection:
@@ -128,7 +128,7 @@ class Store:
             return None
 
     def _connect(self) -> sqlite3.Connection:
-        connection = connect(self.folder / STORE, self.mode, self._timeout)
+        connection = connect(self.folder / STORE, self.mode, self.lock_timeout)
         if self.mode == "rw":
             connection.execute(f"PRAGMA synchronous={'FULL' if self.durable else 'OFF'}")
             connection.execute("PRAGMA cache_size=-32768")
@@ -145,12 +145,12 @@ class Store:
         while True:
             try:
                 connection.execute("BEGIN IMMEDIATE")
-                connection.execute(f"PRAGMA busy_timeout={int(1000 * self._timeout)}")
+                connection.execute(f"PRAGMA busy_timeout={int(1000 * self.lock_timeout)}")
                 return
             except sqlite3.OperationalError as error:
                 if not _is_busy(error):
                     raise
-                if time.monotonic() - started > self._timeout:
+                if time.monotonic() - started > self.lock_timeout:
                     raise self._locked() from error
             time.sleep(0.005)
 
@@ -168,7 +168,7 @@ class Store:
             pid = None
         holder = "this process" if pid == os.getpid() else f"process {pid}" if pid else "another process"
         return LockedError(
-            f"{self.folder}: {holder} has held the write lock for {self._timeout:g} s. "
+            f"{self.folder}: {holder} has held the write lock for {self.lock_timeout:g} s. "
             "Let it finish, or raise lock_timeout",
             pid=pid,
             folder=str(self.folder),

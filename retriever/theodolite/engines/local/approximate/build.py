@@ -115,20 +115,25 @@ def build(
 
 
 @contextmanager
-def only_builder(folder: Path) -> Iterator[None]:
+def only_builder(folder: Path, timeout: float) -> Iterator[None]:
     """One process and thread builds at a time; the lock is SQLite's, so it ends with its process.
 
     Raises:
-        LockedError: another one is building.
+        LockedError: another one is still building after `timeout` seconds.
     """
     connection = sqlite3.connect(folder / BUILD_LOCK, timeout=0, isolation_level=None, check_same_thread=False)
+    deadline = time.monotonic() + timeout
     try:
-        try:
-            connection.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
-            raise LockedError(
-                f"{folder}: another process or thread is building an index; wait for it", folder=str(folder)
-            ) from error
+        while True:
+            try:
+                connection.execute("BEGIN EXCLUSIVE")
+                break
+            except sqlite3.OperationalError as error:
+                if time.monotonic() >= deadline:
+                    raise LockedError(
+                        f"{folder}: another process or thread is building an index; wait for it", folder=str(folder)
+                    ) from error
+            time.sleep(0.02)
         yield
     finally:
         connection.close()

@@ -4,7 +4,8 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -37,7 +38,7 @@ _ENOUGH = 100  # of these make a calibration
 
 
 class Closing(Exception):
-    """The collection is being closed: what builds stops, and can be gone on with."""
+    """The collection is being closed, or another index asked for: what builds stops, and can be gone on with."""
 
 
 class Keeper:
@@ -50,6 +51,7 @@ class Keeper:
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._closing = threading.Event()
+        self._claims = 0  # calls of reindex() at work
         self._queries: deque[Vectors] = deque(maxlen=_LOGGED)
         self._failed_at = -1  # the commit at which building failed: not tried again before the next
 
@@ -68,7 +70,7 @@ class Keeper:
                 Record(FLAT, target_recall).write(connection, state.approximate + 1)
             self._tidy(0)
             return
-        with only_builder(self._store.folder):
+        with self._instead_of_background(), only_builder(self._store.folder, self._store.lock_timeout):
             self._build(spec, target_recall, queries, progress or (lambda count: None))
 
     def asked(self, snapshot: Snapshot, request: Request) -> None:
@@ -82,7 +84,7 @@ class Keeper:
         record = snapshot.record
         if record is None or record.spec == FLAT or self._thread is not None or not self._background:
             return
-        if snapshot.state.sequence == self._failed_at or self._closing.is_set():
+        if snapshot.state.sequence == self._failed_at or self._closing.is_set() or self._claims:
             return
         if churn(record, snapshot.state) > CHURN and snapshot.state.live >= _LEAST:
             self._start(lambda: self._rebuild(record, snapshot.state.sequence))
@@ -119,7 +121,7 @@ class Keeper:
 
     def _start(self, work: Callable[[], None]) -> None:
         with self._starting:
-            if self._thread is None:
+            if self._thread is None and not self._claims:
                 self._thread = threading.Thread(target=self._run, args=(work,), name="theodolite-index", daemon=True)
                 self._thread.start()
 
@@ -135,15 +137,27 @@ class Keeper:
 
     def _rebuild(self, record: Record, sequence: int) -> None:
         self._failed_at = sequence
-        with only_builder(self._store.folder):
+        with only_builder(self._store.folder, 0):
             current = self._view.read(lambda connection, snapshot: snapshot)
             if current.record is not None and churn(current.record, current.state) > CHURN:  # nobody was quicker
                 self._build(record.spec, record.target_recall, None, self._progress)
         self._failed_at = -1
 
     def _progress(self, count: int) -> None:
-        if self._closing.is_set():
+        if self._closing.is_set() or self._claims:
             raise Closing
+
+    @contextmanager
+    def _instead_of_background(self) -> Iterator[None]:
+        """What is built in the background makes way for what is asked for, which goes on with it if it is the same."""
+        with self._starting:
+            self._claims += 1
+        try:
+            self.wait()
+            yield
+        finally:
+            with self._starting:
+                self._claims -= 1
 
     def _build(self, spec: str, target_recall: float, queries: Vectors | None, progress: Progress) -> None:
         snapshot = self._searchable()
