@@ -7,10 +7,10 @@ from typing import Any, Literal, Self, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.errors import InputError
+from theodolite.errors import InputError, UnsupportedError
 from theodolite.filters import Where, parse
 from theodolite.intake import as_ids
-from theodolite.protocols import Engine
+from theodolite.protocols import Engine, Scope
 from theodolite.types import Document
 
 
@@ -18,6 +18,8 @@ class Collection:
     """Documents in an engine. `Retriever` adds texts in and ranked passages out."""
 
     _engine: Engine
+    _scope: Scope | None = None
+    _writable = True
 
     @overload
     def get(self, ids: str | Iterable[str], *, vectors: Literal[False] = False) -> list[Document]: ...
@@ -33,7 +35,7 @@ class Collection:
         Args:
             vectors: give pairs of a document and its vector, (d,) float32, as it is stored.
         """
-        found = self._engine.get(as_ids(ids))
+        found = self._engine.get(as_ids(ids), scope=self._scope)
         return found if vectors else [document for document, _ in found]
 
     @overload
@@ -70,7 +72,7 @@ class Collection:
             after: begin behind this id.
             vectors: give pairs of a document and its vector, (d,) float32, as it is stored (normalised for cosine).
         """
-        listed = self._engine.documents(parse(where), after=after, limit=limit)
+        listed = self._engine.documents(parse(where), after=after, limit=limit, scope=self._scope)
         return listed if vectors else (document for document, _ in listed)
 
     def update(self, ids: str | Iterable[str], metadata: Mapping[str, Any], *, replace: bool = False) -> None:
@@ -79,7 +81,11 @@ class Collection:
         Raises:
             DocumentError: ids that are not there, or metadata that cannot be stored; nothing is updated.
         """
-        self._engine.update(dict.fromkeys(as_ids(ids), metadata), replace=replace)
+        self._check_writable()
+        field = self._engine.partition
+        if replace and field is not None and self._scope is not None and isinstance(metadata, Mapping):
+            metadata = {field: self._scope.partition, **metadata}
+        self._engine.update(dict.fromkeys(as_ids(ids), metadata), replace=replace, scope=self._scope)
 
     def delete(self, ids: str | Iterable[str] | None = None, *, where: Where = None) -> int:
         """Delete documents by id (ids that are not there are fine), or those that pass a filter, in one commit.
@@ -90,22 +96,24 @@ class Collection:
         Raises:
             InputError: neither or both are given, or a filter that lets everything pass: use `clear`.
         """
+        self._check_writable()
         if (ids is None) == (where is None):
             raise InputError("delete takes either ids or a filter (where)")
         if ids is not None:
-            return self._engine.delete(as_ids(ids))
+            return self._engine.delete(as_ids(ids), scope=self._scope)
         tree = parse(where)
         if tree is None:
             raise InputError("the filter lets every document pass; use clear() to delete all")
-        return self._engine.delete(tree)
+        return self._engine.delete(tree, scope=self._scope)
 
     def clear(self) -> None:
         """Delete all documents. Metric, dimension and norms stay pinned."""
-        self._engine.clear()
+        self._check_writable()
+        self._engine.clear(scope=self._scope)
 
     def count(self, where: Where = None) -> int:
         """How many documents there are, or pass the filter."""
-        return self._engine.count(parse(where))
+        return self._engine.count(parse(where), scope=self._scope)
 
     def warm(self, *fields: str) -> None:
         """Load what searching needs, and the columns of these metadata fields, so that no user waits for it."""
@@ -113,15 +121,32 @@ class Collection:
 
     def verify(self) -> None:
         """Check every document and vector against its hash, and the counts. Raises CorruptionError."""
+        self._check_whole("verify()")
         self._engine.verify()
 
     def info(self) -> dict[str, Any]:
-        """Documents, dimension, metric, sizes and the like, as JSON values."""
-        return self._engine.info()
+        """Documents, dimension, metric, sizes and the like, as JSON values; in a scope only what concerns it."""
+        told = self._engine.info()
+        if self._scope is None:
+            return told
+        shared = ("metric", "dimension", "norms", "embedder", "index")
+        return {"documents": self.count(), **{name: told[name] for name in shared if name in told}}
 
     def close(self) -> None:
-        """Release files and memory. Closing twice is fine."""
-        self._engine.close()
+        """Release files and memory. Closing twice is fine; closing a scope leaves the collection open."""
+        if self._scope is None:
+            self._engine.close()
+
+    def _check_writable(self) -> None:
+        if not self._writable:
+            raise UnsupportedError(
+                "this scope is read-only: only a scope of exactly one partition, scoped(<partition field>=value), can "
+                "be written to"
+            )
+
+    def _check_whole(self, what: str) -> None:
+        if self._scope is not None:
+            raise UnsupportedError(f"{what} concerns the whole collection: call it outside of scopes")
 
     def __enter__(self) -> Self:
         return self

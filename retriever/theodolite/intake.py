@@ -15,8 +15,14 @@ DocumentLike = Document | str | Mapping[str, Any]
 """A document, its text, or a mapping with `text` and, optionally, `id` and `metadata`."""
 
 
-def as_document(item: DocumentLike, number: int) -> Document:
-    """The document an item stands for, with an id; `number` is its place, for messages. Raises DocumentError."""
+def as_document(
+    item: DocumentLike, number: int, place: Callable[[Document], Document] = lambda document: document
+) -> Document:
+    """The document an item stands for, with an id, once `place` has seen it; `number` is for messages.
+
+    Raises:
+        DocumentError: it is no document.
+    """
     match item:
         case Document():
             document = item
@@ -36,6 +42,7 @@ def as_document(item: DocumentLike, number: int) -> Document:
                 f"document number {number} is a {type(item).__name__}; expected a Document, a text or a mapping",
                 index=number,
             )
+    document = place(document)
     return document if document.id else _named(document, number)
 
 

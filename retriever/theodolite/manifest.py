@@ -9,8 +9,8 @@ from typing import Any
 from theodolite.errors import ConfigError, ManifestError, MetricMismatchError
 from theodolite.types import Metric, Norms, Space
 
-FORMAT = 1
-"""The version of the stored format. A reader refuses a newer one."""
+FORMAT = 2
+"""The version of the stored format. A reader refuses newer ones, and 1, which was never released."""
 
 METRICS: tuple[Metric, ...] = ("cosine", "dot", "l2")
 NORMS: tuple[Norms, ...] = ("auto", "unit", "any")
@@ -25,12 +25,14 @@ class Manifest:
         uid: 32 hexadecimal digits that name this collection.
         created: when, ISO-8601 in UTC.
         embedder: the name of the embedder given first, for people to read; it is not compared.
+        partition: the metadata field that partitions the collection, if one does.
     """
 
     space: Space
     uid: str
     created: str
     embedder: str | None = None
+    partition: str | None = None
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -48,7 +50,7 @@ class Manifest:
         return replace(self, space=space)
 
 
-def new_manifest(metric: Metric | None, norms: Norms, embedder: str | None) -> Manifest:
+def new_manifest(metric: Metric | None, norms: Norms, embedder: str | None, partition: str | None) -> Manifest:
     """A manifest for a new collection; the metric is cosine unless given."""
     check_settings(metric, norms)
     return Manifest(
@@ -56,6 +58,7 @@ def new_manifest(metric: Metric | None, norms: Norms, embedder: str | None) -> M
         uuid.uuid4().hex,
         datetime.now(UTC).isoformat(timespec="seconds"),
         embedder,
+        partition,
     )
 
 
@@ -65,6 +68,18 @@ def check_settings(metric: Metric | None, norms: Norms) -> None:
         raise ConfigError(f"metric is {metric!r}; expected one of {', '.join(METRICS)}", metric=metric)
     if norms not in NORMS:
         raise ConfigError(f"norms is {norms!r}; expected one of {', '.join(NORMS)}", norms=norms)
+
+
+def check_partitioned(manifest: Manifest, partition: str | None) -> None:
+    """Raises ConfigError where another partition field is pinned, or none; None adopts what is."""
+    if partition is not None and partition != manifest.partition:
+        pinned = f"partitioned by {manifest.partition!r}" if manifest.partition else "not partitioned"
+        raise ConfigError(
+            f"the collection is {pinned}, not by {partition!r}, and stays so. Open it without partition=, or build "
+            "another collection",
+            pinned=manifest.partition,
+            asked=partition,
+        )
 
 
 def check_pinned(space: Space, metric: Metric | None, norms: Norms) -> None:

@@ -124,6 +124,19 @@ class Boost(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Scope:
+    """The part of a collection that a view is confined to.
+
+    Attributes:
+        partition: the value of the partition field, or None for all partitions.
+        where: what else must hold, or None.
+    """
+
+    partition: str | int | None = None
+    where: Filter | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """A search as plain data, for one or several queries.
 
@@ -131,11 +144,13 @@ class Request:
         vectors: (queries, d), prepared for the engine's space.
         k: how many documents to return for each, at least 1.
         where: the filter, or None.
+        scope: what the caller may see, or None for everything.
     """
 
     vectors: Vectors
     k: int
     where: Filter | None = None
+    scope: Scope | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +172,10 @@ class Answer:
 class Engine(Protocol):
     """Stores documents with their vectors and answers requests: the one seam for a distributed store.
 
+    In a partitioned collection documents are known by partition and id. A `scope` confines a call: what is outside it
+    is, for this call, not there. Writes take scopes of one partition only, without a filter. Without a scope, ids of a
+    partitioned collection name nothing: InputError.
+
     Writes are atomic and, once the method has returned, durable. An answer never mixes two commits. Ids are not
     empty. All methods may be called from several threads. Failures of the store or server beneath are EngineError.
     """
@@ -166,8 +185,19 @@ class Engine(Protocol):
         """What is pinned about the vectors: dimension None and norms `auto` until the first batch."""
         ...
 
+    @property
+    def partition(self) -> str | None:
+        """The metadata field that partitions the collection, if one does."""
+        ...
+
     def add(
-        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+        self,
+        documents: Sequence[Document],
+        vectors: Vectors,
+        space: Space,
+        *,
+        truncated: Container[str] = (),
+        scope: Scope | None = None,
     ) -> None:
         """Store documents in one commit; the same id replaces, and of equal ids in the batch the last wins.
 
@@ -178,37 +208,45 @@ class Engine(Protocol):
             truncated: ids of documents whose text the embedder did not read to its end; `info` counts them.
 
         Raises:
-            DocumentError: an id, text or metadata that cannot be stored; nothing of the batch is.
+            DocumentError: an id, text or metadata that cannot be stored, or a document without a partition, or of
+                another one than the scope's; nothing of the batch is stored.
             VectorError: another writer has pinned the collection to another space meanwhile.
             LockedError: another writer held the lock for longer than `lock_timeout`.
         """
         ...
 
-    def update(self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False) -> None:
+    def update(
+        self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False, scope: Scope | None = None
+    ) -> None:
         """Merge metadata into documents, by id (or replace it), in one commit; vectors and texts stay.
 
         Raises:
-            DocumentError: ids that are not there; nothing is updated.
+            DocumentError: ids that are not there, or a change of partition; nothing is updated.
         """
         ...
 
-    def delete(self, which: Sequence[str] | Filter) -> int:
+    def delete(self, which: Sequence[str] | Filter, *, scope: Scope | None = None) -> int:
         """Delete documents by id, or those that pass a filter, in one commit. Returns how many there were.
 
         Ids that are not there are fine.
         """
         ...
 
-    def clear(self) -> None:
+    def clear(self, *, scope: Scope | None = None) -> None:
         """Delete all documents. What is pinned stays pinned."""
         ...
 
-    def get(self, ids: Sequence[str]) -> list[tuple[Document, NDArray[np.float32]]]:
+    def get(self, ids: Sequence[str], *, scope: Scope | None = None) -> list[tuple[Document, NDArray[np.float32]]]:
         """Documents with their vectors, (d,), in the order asked, the missing ones skipped."""
         ...
 
     def documents(
-        self, where: Filter | None = None, *, after: str = "", limit: int | None = None
+        self,
+        where: Filter | None = None,
+        *,
+        after: str = "",
+        limit: int | None = None,
+        scope: Scope | None = None,
     ) -> Iterator[tuple[Document, NDArray[np.float32]]]:
         """Documents with their vectors, shape (d,), in the order of their ids, from the first id above `after`.
 
@@ -216,7 +254,7 @@ class Engine(Protocol):
         """
         ...
 
-    def count(self, where: Filter | None = None) -> int:
+    def count(self, where: Filter | None = None, *, scope: Scope | None = None) -> int:
         """How many documents there are, or pass the filter."""
         ...
 

@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +21,7 @@ from theodolite.intake import DocumentLike, as_batch, as_document, as_ids, as_k,
 from theodolite.manifest import check_settings
 from theodolite.protocols import Embedder, Engine, Request
 from theodolite.ranking.hits import ranked, without
+from theodolite.scopes import check_partition, narrowed, placed
 from theodolite.types import Document, Hits, Metric, Norms, Trace
 from theodolite.vectors import prepare
 
@@ -60,6 +62,7 @@ class Retriever(Collection):
         embedder: Any = None,
         metric: Metric | None = None,
         norms: Norms = "auto",
+        partition: str | None = None,
         create: bool = True,
         read_only: bool = False,
         lock_timeout: float = 5.0,
@@ -75,6 +78,8 @@ class Retriever(Collection):
             metric: `cosine` (the default), `dot` or `l2`. Pinned when the collection is made.
             norms: `unit` refuses batches with norms outside [0.98, 1.02]; `any` does not look; `auto` takes
                 `unit` when the metric is dot and the first batch is of unit length. Pinned by the first batch.
+            partition: a metadata field that every document has, such as a tenant. Ids are then unique within its
+                value, and `scoped` gives a view of one. Pinned when the collection is made.
             create: whether to make the collection where there is none.
             read_only: never write; works on folders that cannot be written to.
             lock_timeout: seconds to wait for another writer.
@@ -95,15 +100,19 @@ class Retriever(Collection):
         folder = None if location is None else Path(location)
         check_settings(metric, norms)
         check_policy(on_truncate)
+        check_partition(partition)
         if folder is not None and embedder is not None:
             # Before a model is loaded, which takes seconds.
-            LocalEngine.check(folder, metric=metric, norms=norms, create=create, lock_timeout=lock_timeout)
+            LocalEngine.check(
+                folder, metric=metric, norms=norms, partition=partition, create=create, lock_timeout=lock_timeout
+            )
         found = resolve(embedder)
         engine = LocalEngine.open(
             folder,
             metric=metric,
             norms=norms,
             embedder=None if found is None else name_of(embedder, found),
+            partition=partition,
             create=create,
             read_only=read_only,
             lock_timeout=lock_timeout,
@@ -147,6 +156,7 @@ class Retriever(Collection):
             ConfigError: neither vectors nor an embedder.
             LockedError, EngineError: the store cannot be written.
         """
+        self._check_writable()
         if isinstance(documents, (str, bytes, Mapping, Document)):
             raise DocumentError(f"add takes an iterable of documents, not one {type(documents).__name__}")
         if batch_size is not None and batch_size < 1:
@@ -157,7 +167,9 @@ class Retriever(Collection):
             check_lengths(documents, vectors)
         source, take = iter(documents), taker(vectors)
         ids: list[str] = []
-        while batch := [as_document(item, len(ids) + i) for i, item in enumerate(itertools.islice(source, batch_size))]:
+        while batch := [
+            as_document(item, len(ids) + i, self._place) for i, item in enumerate(itertools.islice(source, batch_size))
+        ]:
             self._add(batch, take(len(batch)), len(ids), progress)
             ids += [document.id for document in batch]
         if vectors is not None and len(take(1)):
@@ -229,7 +241,7 @@ class Retriever(Collection):
         embedded = time.perf_counter() - started
         if not len(prepared):
             return []
-        answers = self._engine.search(Request(prepared, count, tree))
+        answers = self._engine.search(Request(prepared, count, tree, self._scope))
         embed = embedded / len(answers)
         return [
             ranked(answer, space.metric, embed=embed, unread=tokens)
@@ -253,12 +265,37 @@ class Retriever(Collection):
         Raises:
             ConfigError, MissingExtraError, LockedError.
         """
+        self._check_whole("reindex()")
         if not 0 < target_recall <= 1:
             raise InputError(f"target_recall is {target_recall!r}; it must be above 0 and at most 1")
         if queries is not None and len(queries):
             texts = isinstance(queries[0], str)
             queries = self._encoder().queries(queries)[0] if texts else prepare(queries, self._engine.space)[0]
         self._engine.reindex(index, target_recall=target_recall, queries=queries, progress=progress)
+
+    def scoped(self, where: Where = None, /, **fields: Any) -> Self:
+        """A view of a part of the collection: what is outside it is, for the view, not there.
+
+        A scope of exactly one partition, `kb.scoped(tenant="acme")` where the collection was made with
+        `partition="tenant"`, can be written to: `add` fills the field in, and ids are its own. Any other scope is
+        read-only. Scopes of scopes only narrow.
+
+        Args:
+            where: a filter;
+            fields: and fields with their values, as in a filter.
+
+        Raises:
+            FilterError: no filter. InputError: nothing that would narrow the view.
+        """
+        view = copy(self)
+        view._scope, view._writable = narrowed(self._scope, self._engine.partition, where, fields)
+        view._writable &= self._writable
+        return view
+
+    def _place(self, document: Document) -> Document:
+        """The document, in the partition of the scope."""
+        field, scope = self._engine.partition, self._scope
+        return document if field is None or scope is None else placed(document, field, scope.partition)
 
     def _add(self, batch: list[Document], vectors: Any, offset: int, progress: Progress | None) -> None:
         ids = [document.id for document in batch]
@@ -273,7 +310,7 @@ class Retriever(Collection):
                 ids=ids[len(vectors) :],
             )
         prepared, space = prepare(vectors, self._engine.space, ids=ids)
-        self._engine.add(batch, prepared, space, truncated=truncated)
+        self._engine.add(batch, prepared, space, truncated=truncated, scope=self._scope)
         if progress is not None and not embed:
             progress(len(batch))
 
@@ -284,7 +321,7 @@ class Retriever(Collection):
 
     def _between(self, ids: list[str]) -> NDArray[np.float64]:
         """The mean of some documents' vectors, (1, d)."""
-        found = self._engine.get(ids)
+        found = self._engine.get(ids, scope=self._scope)
         missing = sorted(set(ids) - {document.id for document, _ in found})
         if missing or not found:
             raise InputError(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from theodolite.errors import DocumentError, EngineError, VectorError
 from theodolite.filters import Filter, matches
 from theodolite.metadata import decode, encode
-from theodolite.protocols import Answer, Engine, Request
+from theodolite.protocols import Answer, Engine, Request, Scope
 from theodolite.testing import EngineContract
 from theodolite.types import Document, Space, Trace, Vectors
 
@@ -34,8 +34,18 @@ class DictEngine:
     def space(self) -> Space:
         return self._space
 
+    @property
+    def partition(self) -> str | None:
+        return None
+
     def add(
-        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+        self,
+        documents: Sequence[Document],
+        vectors: Vectors,
+        space: Space,
+        *,
+        truncated: Container[str] = (),
+        scope: Scope | None = None,
     ) -> None:
         new = {}
         for document, vector in zip(documents, vectors, strict=True):
@@ -51,7 +61,9 @@ class DictEngine:
             self._truncated = {name for name in self._truncated if name not in new} | {n for n in new if n in truncated}
             self._space = space
 
-    def update(self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False) -> None:
+    def update(
+        self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False, scope: Scope | None = None
+    ) -> None:
         with self._lock:
             self._check_open()
             missing = changes.keys() - self._stored.keys()
@@ -63,7 +75,7 @@ class DictEngine:
                 stored[name] = (text, encode(change if replace else {**decode(metadata), **change}), vector)
             self._stored = stored
 
-    def delete(self, which: Sequence[str] | Filter) -> int:
+    def delete(self, which: Sequence[str] | Filter, *, scope: Scope | None = None) -> int:
         with self._lock:
             self._check_open()
             before = self._stored
@@ -71,24 +83,24 @@ class DictEngine:
             self._stored = {name: stored for name, stored in before.items() if name not in gone}
             return len(before) - len(self._stored)
 
-    def clear(self) -> None:
+    def clear(self, *, scope: Scope | None = None) -> None:
         with self._lock:
             self._check_open()
             self._stored = {}
 
-    def get(self, ids: Sequence[str]) -> list[tuple[Document, NDArray[np.float32]]]:
+    def get(self, ids: Sequence[str], *, scope: Scope | None = None) -> list[tuple[Document, NDArray[np.float32]]]:
         stored = self._check_open()
         return [(self._document(stored, name), stored[name][2].copy()) for name in ids if name in stored]
 
     def documents(
-        self, where: Filter | None = None, *, after: str = "", limit: int | None = None
+        self, where: Filter | None = None, *, after: str = "", limit: int | None = None, scope: Scope | None = None
     ) -> Iterator[tuple[Document, NDArray[np.float32]]]:
         stored = self._check_open()
         names = [name for name in self._eligible(stored, where) if name > after]
         for name in names[:limit]:
             yield self._document(stored, name), stored[name][2].copy()
 
-    def count(self, where: Filter | None = None) -> int:
+    def count(self, where: Filter | None = None, *, scope: Scope | None = None) -> int:
         return len(self._eligible(self._check_open(), where))
 
     def search(self, request: Request) -> list[Answer]:
@@ -195,7 +207,13 @@ class HalfPrecision(DictEngine):
 
 class ClearsOnNothing(DictEngine):
     def add(
-        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+        self,
+        documents: Sequence[Document],
+        vectors: Vectors,
+        space: Space,
+        *,
+        truncated: Container[str] = (),
+        scope: Scope | None = None,
     ) -> None:
         if not documents:
             self._space = Space(space.metric, 0, "any")
@@ -204,7 +222,13 @@ class ClearsOnNothing(DictEngine):
 
 class KeepsTheFirst(DictEngine):
     def add(
-        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+        self,
+        documents: Sequence[Document],
+        vectors: Vectors,
+        space: Space,
+        *,
+        truncated: Container[str] = (),
+        scope: Scope | None = None,
     ) -> None:
         new = [i for i, document in enumerate(documents) if document.id not in self._stored]
         super().add([documents[i] for i in new], Vectors(vectors[new]), space)
@@ -214,7 +238,13 @@ class KeepsOldVectors(DictEngine):
     """Replaces the text, and forgets the vector."""
 
     def add(
-        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+        self,
+        documents: Sequence[Document],
+        vectors: Vectors,
+        space: Space,
+        *,
+        truncated: Container[str] = (),
+        scope: Scope | None = None,
     ) -> None:
         with self._lock:
             old = {document.id: self._stored[document.id][2] for document in documents if document.id in self._stored}
@@ -226,7 +256,13 @@ class KeepsOldVectors(DictEngine):
 
 class FirstOfTheBatch(DictEngine):
     def add(
-        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+        self,
+        documents: Sequence[Document],
+        vectors: Vectors,
+        space: Space,
+        *,
+        truncated: Container[str] = (),
+        scope: Scope | None = None,
     ) -> None:
         super().add(documents[::-1], Vectors(vectors[::-1]), space)
 
@@ -241,7 +277,13 @@ class OneByOne(DictEngine):
     """Documents before a bad one stay."""
 
     def add(
-        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+        self,
+        documents: Sequence[Document],
+        vectors: Vectors,
+        space: Space,
+        *,
+        truncated: Container[str] = (),
+        scope: Scope | None = None,
     ) -> None:
         for i, document in enumerate(documents):
             super().add([document], Vectors(vectors[i : i + 1]), space)
@@ -249,7 +291,13 @@ class OneByOne(DictEngine):
 
 class AnySpace(DictEngine):
     def add(
-        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+        self,
+        documents: Sequence[Document],
+        vectors: Vectors,
+        space: Space,
+        *,
+        truncated: Container[str] = (),
+        scope: Scope | None = None,
     ) -> None:
         if len(vectors) and space.dimension == self._space.dimension:
             space = self._space
@@ -258,7 +306,13 @@ class AnySpace(DictEngine):
 
 class RaisesValueError(DictEngine):
     def add(
-        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+        self,
+        documents: Sequence[Document],
+        vectors: Vectors,
+        space: Space,
+        *,
+        truncated: Container[str] = (),
+        scope: Scope | None = None,
     ) -> None:
         if self._space.dimension not in (None, space.dimension):
             raise ValueError("shapes do not fit")
@@ -266,52 +320,60 @@ class RaisesValueError(DictEngine):
 
 
 class AlwaysReplaces(DictEngine):
-    def update(self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False) -> None:
+    def update(
+        self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False, scope: Scope | None = None
+    ) -> None:
         super().update(changes, replace=True)
 
 
 class NeverReplaces(DictEngine):
-    def update(self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False) -> None:
+    def update(
+        self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False, scope: Scope | None = None
+    ) -> None:
         super().update(changes)
 
 
 class UpdatesOneByOne(DictEngine):
-    def update(self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False) -> None:
+    def update(
+        self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False, scope: Scope | None = None
+    ) -> None:
         for name, change in changes.items():
             super().update({name: change}, replace=replace)
 
 
 class IgnoresUnknown(DictEngine):
-    def update(self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False) -> None:
+    def update(
+        self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False, scope: Scope | None = None
+    ) -> None:
         super().update({name: change for name, change in changes.items() if name in self._stored}, replace=replace)
 
 
 class CountsWhatWasAsked(DictEngine):
-    def delete(self, which: Sequence[str] | Filter) -> int:
+    def delete(self, which: Sequence[str] | Filter, *, scope: Scope | None = None) -> int:
         found = super().delete(which)
         return len(which) if isinstance(which, Sequence) else found
 
 
 class DeletesByPrefix(DictEngine):
-    def delete(self, which: Sequence[str] | Filter) -> int:
+    def delete(self, which: Sequence[str] | Filter, *, scope: Scope | None = None) -> int:
         if isinstance(which, Sequence):
             which = [name for name in self._stored for prefix in which if name.startswith(prefix)]
         return super().delete(which)
 
 
 class DeletesAll(DictEngine):
-    def delete(self, which: Sequence[str] | Filter) -> int:
+    def delete(self, which: Sequence[str] | Filter, *, scope: Scope | None = None) -> int:
         return super().delete(which if isinstance(which, Sequence) else list(self._stored))
 
 
 class ClearForgets(DictEngine):
-    def clear(self) -> None:
+    def clear(self, *, scope: Scope | None = None) -> None:
         super().clear()
         self._space = Space(self._space.metric)
 
 
 class ClearKeepsOne(DictEngine):
-    def clear(self) -> None:
+    def clear(self, *, scope: Scope | None = None) -> None:
         super().delete(list(self._stored)[1:])
 
 
@@ -319,14 +381,26 @@ class FoldsCase(DictEngine):
     """Names are equal that are not the same, as in many databases."""
 
     def add(
-        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+        self,
+        documents: Sequence[Document],
+        vectors: Vectors,
+        space: Space,
+        *,
+        truncated: Container[str] = (),
+        scope: Scope | None = None,
     ) -> None:
         super().add([changed(document, id=document.id.lower()) for document in documents], vectors, space)
 
 
 class CutsAtNul(DictEngine):
     def add(
-        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+        self,
+        documents: Sequence[Document],
+        vectors: Vectors,
+        space: Space,
+        *,
+        truncated: Container[str] = (),
+        scope: Scope | None = None,
     ) -> None:
         super().add([changed(d, text=d.text.partition("\0")[0]) for d in documents], vectors, space)
 
@@ -340,7 +414,13 @@ class Utf16Order(DictEngine):
 
 class SharesVectors(DictEngine):
     def add(
-        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+        self,
+        documents: Sequence[Document],
+        vectors: Vectors,
+        space: Space,
+        *,
+        truncated: Container[str] = (),
+        scope: Scope | None = None,
     ) -> None:
         super().add(documents, vectors, space)
         self._stored |= {d.id: (*self._stored[d.id][:2], v) for d, v in zip(documents, vectors, strict=True)}
@@ -368,7 +448,9 @@ class InfoWithArrays(DictEngine):
 
 
 class ForgetsTruncated(DictEngine):
-    def update(self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False) -> None:
+    def update(
+        self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False, scope: Scope | None = None
+    ) -> None:
         super().update(changes, replace=replace)
         self._truncated -= changes.keys()
 
@@ -385,24 +467,28 @@ class AttributeErrors(DictEngine):
 
 
 class StillCounts(DictEngine):
-    def count(self, where: Filter | None = None) -> int:
+    def count(self, where: Filter | None = None, *, scope: Scope | None = None) -> int:
         return len(self._eligible(self._stored, where))
 
 
 class SortsGet(DictEngine):
-    def get(self, ids: Sequence[str]) -> list[tuple[Document, NDArray[np.float32]]]:
+    def get(self, ids: Sequence[str], *, scope: Scope | None = None) -> list[tuple[Document, NDArray[np.float32]]]:
         return super().get(sorted(ids))
 
 
 class AfterIncluded(DictEngine):
-    def documents(self, where: Filter | None = None, *, after: str = "", limit: int | None = None) -> Any:
+    def documents(
+        self, where: Filter | None = None, *, after: str = "", limit: int | None = None, scope: Scope | None = None
+    ) -> Any:
         stored = self._check_open()
         for name in [name for name in self._eligible(stored, where) if name >= after][:limit]:
             yield self._document(stored, name), stored[name][2].copy()
 
 
 class LimitBeforeFilter(DictEngine):
-    def documents(self, where: Filter | None = None, *, after: str = "", limit: int | None = None) -> Any:
+    def documents(
+        self, where: Filter | None = None, *, after: str = "", limit: int | None = None, scope: Scope | None = None
+    ) -> Any:
         for document, vector in super().documents(None, after=after, limit=limit):
             if matches(where, document.metadata):
                 yield document, vector
@@ -411,7 +497,9 @@ class LimitBeforeFilter(DictEngine):
 class PagesByOffset(DictEngine):
     """What is added or deleted meanwhile shifts the next page."""
 
-    def documents(self, where: Filter | None = None, *, after: str = "", limit: int | None = None) -> Any:
+    def documents(
+        self, where: Filter | None = None, *, after: str = "", limit: int | None = None, scope: Scope | None = None
+    ) -> Any:
         done = 0
         while limit is None or done < limit:
             page = list(super().documents(where, after=after))[done:limit][:50]
@@ -550,13 +638,19 @@ class Ghosts(DictEngine):
         super().__init__(space)
         self._ghost: dict[str, Stored] = {}
 
-    def delete(self, which: Sequence[str] | Filter) -> int:
+    def delete(self, which: Sequence[str] | Filter, *, scope: Scope | None = None) -> int:
         if isinstance(which, Sequence):
             self._ghost = {name: self._stored[name] for name in which if name in self._stored}
         return super().delete(which)
 
     def add(
-        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+        self,
+        documents: Sequence[Document],
+        vectors: Vectors,
+        space: Space,
+        *,
+        truncated: Container[str] = (),
+        scope: Scope | None = None,
     ) -> None:
         super().add(documents, vectors, space)
         self._stored = {**self._ghost, **self._stored}
@@ -566,7 +660,13 @@ class Torn(DictEngine):
     """Commits document by document while others read."""
 
     def add(
-        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+        self,
+        documents: Sequence[Document],
+        vectors: Vectors,
+        space: Space,
+        *,
+        truncated: Container[str] = (),
+        scope: Scope | None = None,
     ) -> None:
         for i, document in enumerate(documents):
             super().add([document], Vectors(vectors[i : i + 1]), space)
@@ -586,7 +686,13 @@ class LostUpdates(DictEngine):
     """Reads, waits and writes without a lock."""
 
     def add(
-        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+        self,
+        documents: Sequence[Document],
+        vectors: Vectors,
+        space: Space,
+        *,
+        truncated: Container[str] = (),
+        scope: Scope | None = None,
     ) -> None:
         before = dict(self._stored)
         super().add(documents, vectors, space)

@@ -52,7 +52,7 @@ def commit(
         connection.executemany("DELETE FROM documents WHERE row = ?", [(row,) for row, _ in ended])
         connection.executemany("INSERT INTO tombstones VALUES (?, ?)", [(sequence, row) for row, _ in ended])
     connection.executemany(
-        "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?)",
         ((row, *record, digest) for row, (record, digest) in enumerate(zip(records, hashes, strict=True), state.rows)),
     )
     connection.execute(
@@ -84,14 +84,17 @@ def pin(connection: sqlite3.Connection, space: Space) -> None:
     connection.execute("UPDATE manifest SET value = ?", (manifest.settled(space).to_json(),))
 
 
-def select(connection: sqlite3.Connection, columns: str, key: str, values: Sequence[object]) -> Iterator[Any]:
-    """Rows of `documents` whose `key` is one of `values`, in any order."""
+def select(
+    connection: sqlite3.Connection, columns: str, key: str, values: Sequence[object], partition: str | None = None
+) -> Iterator[Any]:
+    """Rows of `documents` whose `key` is one of `values`, of one partition if that is given, in any order."""
+    there, place = ("", ()) if partition is None else (" AND partition = ?", (partition,))
     for start in range(0, len(values), _MANY):
         part = values[start : start + _MANY]
         marks = ",".join("?" * len(part))
         yield from connection.execute(
-            f"SELECT {columns} FROM documents WHERE {key} IN ({marks})",  # noqa: S608 - names are ours
-            part,
+            f"SELECT {columns} FROM documents WHERE {key} IN ({marks}){there}",  # noqa: S608 - names are ours
+            (*part, *place),
         )
 
 

@@ -12,23 +12,21 @@ from typing import Any
 import numpy as np
 
 from theodolite.engines.local.approximate.keeper import Keeper
-from theodolite.engines.local.cache import remove_caches
-from theodolite.engines.local.commit import begin_generation, commit, none, pin, select
-from theodolite.engines.local.files import folder_size, vectors_path
-from theodolite.engines.local.listing import Page, Pair, page, pairs
+from theodolite.engines.local.commit import select
+from theodolite.engines.local.files import folder_size
+from theodolite.engines.local.listing import Page, Pair, Place, behind, page, pairs
 from theodolite.engines.local.opening import TemporaryFolder, check_folder, open_store
-from theodolite.engines.local.points import reach
-from theodolite.engines.local.records import Record, records, stored
+from theodolite.engines.local.records import Record
 from theodolite.engines.local.snapshot import Snapshot, View
 from theodolite.engines.local.store import Store
 from theodolite.engines.local.verify import verify
-from theodolite.errors import ConfigError, CorruptionError, DocumentError
+from theodolite.engines.local.writes import Writer
+from theodolite.errors import ConfigError, CorruptionError
 from theodolite.filters import Exists, Filter
-from theodolite.indexes.blocks import BLOCK
 from theodolite.indexes.flat import Found
 from theodolite.manifest import Manifest, check_pinned
-from theodolite.metadata import encode
-from theodolite.protocols import Answer, Request
+from theodolite.protocols import Answer, Request, Scope
+from theodolite.scopes import key_within, scope_filter, within
 from theodolite.types import Document, Metric, Norms, Space, Trace, Vectors
 
 
@@ -43,6 +41,7 @@ class LocalEngine:
         self._norms: Norms = norms  # asked for by whoever opened it; counts until the first batch has settled them
         self._temporary = temporary
         self._view = View(store, cache=temporary is None)
+        self._writer = Writer(store, self._view, manifest.partition)
         self._keeper = Keeper(store, self._view, background=store.mode == "rw")
         # An engine that is dropped without close() leaves no connections and no temporary folder behind.
         self._release = weakref.finalize(self, _release, store, self._view, self._keeper, temporary)
@@ -55,6 +54,7 @@ class LocalEngine:
         metric: Metric | None = None,
         norms: Norms = "auto",
         embedder: str | None = None,
+        partition: str | None = None,
         create: bool = True,
         read_only: bool = False,
         lock_timeout: float = 5.0,
@@ -74,6 +74,7 @@ class LocalEngine:
                 metric=metric,
                 norms=norms,
                 embedder=embedder,
+                partition=partition,
                 create=create or temporary is not None,
                 read_only=read_only,
                 lock_timeout=lock_timeout,
@@ -85,15 +86,21 @@ class LocalEngine:
             raise
         engine = cls(store, manifest, temporary, norms)
         if store.mode == "rw":
-            engine._remove_old_generations()
+            engine._writer.remove_old_generations()
         return engine
 
     @staticmethod
     def check(
-        location: Path, *, metric: Metric | None, norms: Norms, create: bool = True, lock_timeout: float = 5.0
+        location: Path,
+        *,
+        metric: Metric | None,
+        norms: Norms,
+        partition: str | None = None,
+        create: bool = True,
+        lock_timeout: float = 5.0,
     ) -> None:
         """Raise what `open` would raise of the folder and the settings; change nothing."""
-        check_folder(location.expanduser().absolute(), metric, norms, create, lock_timeout)
+        check_folder(location.expanduser().absolute(), metric, norms, partition, create, lock_timeout)
 
     @property
     def space(self) -> Space:
@@ -104,109 +111,59 @@ class LocalEngine:
         space = self._manifest.space
         return changed(space, norms=self._norms) if space.norms == "auto" else space
 
+    @property
+    def partition(self) -> str | None:
+        return self._manifest.partition
+
     def add(
-        self, documents: Sequence[Document], vectors: Vectors, space: Space, *, truncated: Container[str] = ()
+        self,
+        documents: Sequence[Document],
+        vectors: Vectors,
+        space: Space,
+        *,
+        truncated: Container[str] = (),
+        scope: Scope | None = None,
     ) -> None:
-        rows, kept = records(documents, truncated)
-        if not rows:
-            return
-        chosen = vectors if len(kept) == len(vectors) else Vectors(vectors[kept])
-        hashes = [record.hash(vector) for record, vector in zip(rows, chosen, strict=True)]
-        with self._store.write() as (connection, state):
-            pin(connection, space)
-            ended: list[tuple[Any, ...]] = []
-            if state.live:
-                ended = list(select(connection, "row, text", "id", [record.id for record in rows]))
-            commit(
-                connection,
-                self._store.folder,
-                state,
-                ended=ended,
-                records=rows,
-                hashes=hashes,
-                vectors=chosen,
-                durable=self._store.durable,
-            )
-        if (state.rows + len(rows)) // BLOCK > state.rows // BLOCK:
-            self._view.read(self._fill_cache)
+        self._writer.add(documents, vectors, space, truncated, scope)
 
-    def update(self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False) -> None:
-        if not changes:
-            return
-        with self._store.write() as (connection, state):
-            columns = "row, id, text, metadata, truncated"
-            found = {row[1]: row for row in select(connection, columns, "id", list(changes))}
-            missing = [name for name in changes if name not in found]
-            if missing:
-                raise DocumentError(
-                    f"{len(missing)} of {len(changes)} documents to update are not in the collection, first "
-                    f"{missing[0]!r}. Nothing was updated; add them instead",
-                    ids=missing,
-                )
-            snapshot = self._view.current(connection, state)
-            vectors = Vectors(snapshot.vectors.take(np.array([found[name][0] for name in changes], np.int64)))
-            rows = []
-            for name, change in changes.items():
-                if not isinstance(change, Mapping):
-                    raise DocumentError(
-                        f"metadata is a {type(change).__name__}, not a mapping of names to values. Nothing was updated"
-                    )
-                _, _, text, old, truncated = found[name]
-                rows.append(Record(name, text, encode(change if replace else {**stored(old), **change}), truncated))
-            commit(
-                connection,
-                self._store.folder,
-                state,
-                ended=[(found[name][0], found[name][2]) for name in changes],
-                records=rows,
-                hashes=[record.hash(vector) for record, vector in zip(rows, vectors, strict=True)],
-                vectors=vectors,
-                durable=self._store.durable,
-            )
+    def update(
+        self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False, scope: Scope | None = None
+    ) -> None:
+        self._writer.update(changes, scope, replace=replace)
 
-    def delete(self, which: Sequence[str] | Filter) -> int:
-        with self._store.write() as (connection, state):
-            if isinstance(which, Sequence):
-                ended = list(select(connection, "row, text", "id", list(dict.fromkeys(which))))
-            else:
-                mask = self._view.mask(self._view.current(connection, state), which, connection)
-                ended = list(
-                    select(connection, "row, text", "row", [] if mask is None else np.flatnonzero(mask).tolist())
-                )
-            if ended:
-                dimension = self._view.current(connection, state).flat.dimension
-                commit(
-                    connection,
-                    self._store.folder,
-                    state,
-                    ended=ended,
-                    vectors=none(dimension),
-                    durable=self._store.durable,
-                )
-        return len(ended)
+    def delete(self, which: Sequence[str] | Filter, *, scope: Scope | None = None) -> int:
+        return self._writer.delete(which, scope)
 
-    def clear(self) -> None:
-        with self._store.write() as (connection, state):
-            if not state.rows:
-                return
-            dimension = self._view.current(connection, state).flat.dimension
-            begin_generation(connection, self._store.folder, state, dimension, durable=self._store.durable)
-        reach("generation.committed")
-        self._remove_old_generations()
+    def clear(self, *, scope: Scope | None = None) -> None:
+        self._writer.clear(scope)
 
-    def get(self, ids: Sequence[str]) -> list[Pair]:
+    def get(self, ids: Sequence[str], *, scope: Scope | None = None) -> list[Pair]:
+        key = key_within(scope, self.partition)
+
         def found(connection: Connection, snapshot: Snapshot) -> list[Pair]:
-            rows = dict(select(connection, "id, row", "id", list(dict.fromkeys(ids))))
+            rows = dict(select(connection, "id, row", "id", list(dict.fromkeys(ids)), key))
+            if scope is not None and scope.where is not None:
+                mask = self._view.mask(snapshot, scope.where, connection)
+                rows = {name: row for name, row in rows.items() if mask is None or mask[row]}
             return pairs(connection, snapshot, [rows[name] for name in ids if name in rows])
 
         return self._view.read(found)
 
-    def documents(self, where: Filter | None = None, *, after: str = "", limit: int | None = None) -> Iterator[Pair]:
-        def read(connection: Connection, snapshot: Snapshot, after: str) -> Page:
-            mask = None if where is None else self._view.mask(snapshot, where, connection)
+    def documents(
+        self,
+        where: Filter | None = None,
+        *,
+        after: str = "",
+        limit: int | None = None,
+        scope: Scope | None = None,
+    ) -> Iterator[Pair]:
+        tree = within(scope, self.partition, where)
+
+        def read(connection: Connection, snapshot: Snapshot, after: Place) -> Page:
+            mask = None if tree is None else self._view.mask(snapshot, tree, connection)
             return page(connection, snapshot, mask, after)
 
-        left, begin = limit, after
+        left, begin = limit, behind(after)
         while left is None or left > 0:
             found = self._view.read(partial(read, after=begin))
             listed = found.pairs[:left]
@@ -217,13 +174,14 @@ class LocalEngine:
             if left is not None:
                 left -= len(listed)
 
-    def count(self, where: Filter | None = None) -> int:
-        if where is None:
+    def count(self, where: Filter | None = None, *, scope: Scope | None = None) -> int:
+        tree = within(scope, self.partition, where)
+        if tree is None:
             with self._store.read() as (_, state):
                 return state.live
 
         def counted(connection: Connection, snapshot: Snapshot) -> int:
-            mask = self._view.mask(snapshot, where, connection)
+            mask = self._view.mask(snapshot, tree, connection)
             return snapshot.state.live if mask is None else int(np.count_nonzero(mask))
 
         return self._view.read(counted)
@@ -286,7 +244,11 @@ class LocalEngine:
             trace = Trace("empty", 0, 0, 0)
             return [Answer([], [], trace) for _ in request.vectors]
         snapshot = self._view.searchable(snapshot)
-        mask = self._view.mask(snapshot, request.where, connection)
+        scope, live = request.scope, snapshot.state.live
+        if scope is not None:
+            inside = self._view.mask(snapshot, scope_filter(scope, self.partition), connection)
+            live = live if inside is None else int(np.count_nonzero(inside))
+        mask = self._view.mask(snapshot, within(scope, self.partition, request.where), connection)
         if snapshot.approximate is None:
             found = snapshot.flat.search(request.vectors, request.k, snapshot.vectors, mask)
         else:
@@ -294,14 +256,14 @@ class LocalEngine:
         if snapshot.record is not None:
             self._keeper.asked(snapshot, request)
         searched = time.perf_counter()
-        eligible = snapshot.state.live if mask is None else int(np.count_nonzero(mask))
+        eligible = live if mask is None else int(np.count_nonzero(mask))
         answers = []
         for one in found:
             documents, similarities = _fetch(connection, one, request.k)
             timings = {"search": (searched - started) / len(found), "fetch": time.perf_counter() - searched}
             trace = Trace(
                 one.path,
-                snapshot.state.live,
+                live,
                 eligible,
                 one.scored,
                 proposed=one.proposed,
@@ -311,24 +273,6 @@ class LocalEngine:
             answers.append(Answer(documents, similarities, trace))
             searched = time.perf_counter()
         return answers
-
-    def _fill_cache(self, connection: Connection, snapshot: Snapshot) -> None:
-        cache = self._view.code_cache(snapshot)
-        if cache is not None:
-            cache.fill(snapshot.vectors, snapshot.state.rows)
-
-    def _remove_old_generations(self) -> None:
-        """Delete what is left of generations that are over. Readers that map the file keep it until they are done."""
-        with self._store.read() as (_, state):
-            current = state.generation
-        for generation in range(1, current):
-            path = vectors_path(self._store.folder, generation)
-            if path.exists():
-                try:
-                    path.unlink(missing_ok=True)  # another process may do the same
-                except PermissionError:  # Windows: a reader has it open; the next opening tries again
-                    continue
-            remove_caches(self._store.folder, generation)
 
 
 def _release(store: Store, view: View, keeper: Keeper, temporary: TemporaryFolder | None) -> None:

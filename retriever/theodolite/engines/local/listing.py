@@ -17,6 +17,8 @@ _STRIDE = 8192  # ids looked at in one step
 _FEW = 4096  # eligible rows whose ids are read straight away
 
 Pair = tuple[Document, NDArray[np.float32]]
+Place = tuple[str, str]
+"""An id and a partition: what documents are listed by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,35 +26,43 @@ class Page:
     """Some documents in the order of their ids; `after` is where the next page begins, None behind the last."""
 
     pairs: list[Pair]
-    after: str | None
+    after: "Place | None"
 
 
-def page(connection: sqlite3.Connection, snapshot: Snapshot, mask: Mask | None, after: str) -> Page:
-    """The first documents with an id above `after` among the eligible rows (None: all)."""
+def behind(name: str) -> Place:
+    """The place behind all documents with this id."""
+    return name, "\U0010ffff"
+
+
+def page(connection: sqlite3.Connection, snapshot: Snapshot, mask: Mask | None, after: Place) -> Page:
+    """The first documents behind `after` among the eligible rows (None: all)."""
     if mask is not None and np.count_nonzero(mask) <= _FEW:
-        listed = select(connection, "id, row", "row", np.flatnonzero(mask).tolist())
-        named = sorted(pair for pair in listed if pair[0] > after)
+        listed = select(connection, "id, partition, row", "row", np.flatnonzero(mask).tolist())
+        named = sorted(one for one in listed if one[:2] > after)
         more = len(named) > _PAGE
     else:
         named, after, more = _scan(connection, mask, after)
     named = named[:_PAGE]
     if more and named:
-        after = named[-1][0]
-    return Page(pairs(connection, snapshot, [row for _, row in named]), after if more else None)
+        after = named[-1][:2]
+    return Page(pairs(connection, snapshot, [row for *_, row in named]), after if more else None)
 
 
-def _scan(connection: sqlite3.Connection, mask: Mask | None, after: str) -> tuple[list[tuple[str, int]], str, bool]:
-    """Ids and rows from the index over the ids; where to go on; and whether there is more."""
+def _scan(
+    connection: sqlite3.Connection, mask: Mask | None, after: Place
+) -> tuple[list[tuple[str, str, int]], Place, bool]:
+    """Ids, partitions and rows from the index over the ids; where to go on; and whether there is more."""
     step = _PAGE
-    found: list[tuple[str, int]] = []
+    found: list[tuple[str, str, int]] = []
     while len(found) < _PAGE:
         part = connection.execute(
-            "SELECT id, row FROM documents WHERE id > ? ORDER BY id LIMIT ?", (after, step)
+            "SELECT id, partition, row FROM documents WHERE (id, partition) > (?, ?) ORDER BY id, partition LIMIT ?",
+            (*after, step),
         ).fetchall()
-        found += part if mask is None else [pair for pair in part if not 0 <= pair[1] < len(mask) or mask[pair[1]]]
+        found += part if mask is None else [one for one in part if not 0 <= one[2] < len(mask) or mask[one[2]]]
         if len(part) < step:
             return found, after, len(found) > _PAGE
-        after = part[-1][0]
+        after = part[-1][:2]
         step = min(2 * step, _STRIDE)  # few of them are eligible
     return found, after, True
 

@@ -21,7 +21,7 @@ from theodolite.engines.local.store import (
     use_wal,
 )
 from theodolite.errors import CorruptionError, EngineError, LockedError, ManifestError, TheodoliteError
-from theodolite.manifest import FORMAT, Manifest, check_pinned, new_manifest
+from theodolite.manifest import FORMAT, Manifest, check_partitioned, check_pinned, new_manifest
 from theodolite.types import Metric, Norms
 
 _TRIES = 20
@@ -33,6 +33,7 @@ def open_store(
     metric: Metric | None,
     norms: Norms,
     embedder: str | None,
+    partition: str | None,
     create: bool,
     read_only: bool,
     lock_timeout: float,
@@ -49,22 +50,27 @@ def open_store(
     with translated(folder):
         if not is_collection(folder):
             _check_absent(folder, create=create and not read_only)
-            manifest = new_manifest(metric, norms, embedder)
+            manifest = new_manifest(metric, norms, embedder, partition)
             folder.mkdir(parents=True, exist_ok=True)
             create_store(folder, manifest, lock_timeout)
         mode = _mode(folder, read_only)
         manifest = _inspect(folder, mode, lock_timeout)
         check_pinned(manifest.space, metric, norms)
+        check_partitioned(manifest, partition)
         if mode == "rw":
             use_wal(folder, lock_timeout)
     return Store(folder, mode=mode, lock_timeout=lock_timeout, durable=durable), manifest
 
 
-def check_folder(folder: Path, metric: Metric | None, norms: Norms, create: bool, timeout: float) -> None:
+def check_folder(
+    folder: Path, metric: Metric | None, norms: Norms, partition: str | None, create: bool, timeout: float
+) -> None:
     """Raises ManifestError, MetricMismatchError, ConfigError or CorruptionError, as `open_store` would."""
     with translated(folder):
         if is_collection(folder):
-            check_pinned(_inspect(folder, _mode(folder, read_only=True), timeout).space, metric, norms)
+            manifest = _inspect(folder, _mode(folder, read_only=True), timeout)
+            check_pinned(manifest.space, metric, norms)
+            check_partitioned(manifest, partition)
         else:
             _check_absent(folder, create=create)
 
@@ -131,6 +137,13 @@ def _check_header(folder: Path) -> None:
         raise ManifestError(
             f"{folder / STORE} is not a theodolite store; nothing was changed. Name another folder",
             folder=str(folder),
+        )
+    if version < FORMAT:
+        raise ManifestError(
+            f"{folder} is of format {version}, made by a version before the first release; this theodolite reads "
+            f"format {FORMAT}. Index the documents anew, in another folder",
+            folder=str(folder),
+            format=version,
         )
     if version > FORMAT:
         raise ManifestError(

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from theodolite.errors import CorruptionError, DocumentError
 from theodolite.metadata import decode, encode
+from theodolite.protocols import Scope
+from theodolite.scopes import key_of, partition_key
 from theodolite.types import Document
 
 
@@ -19,11 +21,12 @@ class Record(NamedTuple):
     text: str
     metadata: str
     truncated: bool = False
+    partition: str = ""
 
     def hash(self, vector: NDArray[np.float32]) -> bytes:
         """16 bytes that bind the record and its vector, (d,), together."""
-        parts = self.id.encode(), self.text.encode(), self.metadata.encode()
-        lengths = b"%d %d %d %d " % (len(parts[0]), len(parts[1]), len(parts[2]), self.truncated)
+        parts = self.id.encode(), self.text.encode(), self.metadata.encode(), self.partition.encode()
+        lengths = b"%d %d %d %d %d " % (*map(len, parts), self.truncated)
         # Vectors are stored, and hashed, as little-endian: the byte order of every platform numpy has wheels for.
         digest = blake2b(b"".join((lengths, *parts)), digest_size=16)
         digest.update(vector.data)
@@ -43,11 +46,18 @@ def stored(metadata: str) -> Any:
         ) from error
 
 
-def records(documents: Sequence[Document], truncated: Container[str] = ()) -> tuple[list[Record], list[int]]:
-    """The records to store, and which document each is made of; of equal ids the last one counts.
+def records(
+    documents: Sequence[Document],
+    truncated: Container[str] = (),
+    field: str | None = None,
+    scope: Scope | None = None,
+) -> tuple[list[Record], list[int]]:
+    """The records to store, and which document each is made of; of equal ids in a partition the last one counts.
 
     Args:
         truncated: ids of documents whose text the embedder did not read to its end.
+        field: what partitions the collection.
+        scope: the partition all of them must be of, if one is named.
 
     Raises:
         DocumentError: naming the first document that cannot be stored.
@@ -55,12 +65,17 @@ def records(documents: Sequence[Document], truncated: Container[str] = ()) -> tu
     for index, document in enumerate(documents):
         if not isinstance(document.id, str):
             raise _refusal(document, index, f"the id is a {type(document.id).__name__}, not a string")
-    last = {document.id: index for index, document in enumerate(documents)}
+    made = [_record(document, index, truncated, field) for index, document in enumerate(documents)]
+    if scope is not None and scope.partition is not None:
+        for index, record in enumerate(made):
+            if record.partition != key_of(scope.partition):
+                raise _refusal(documents[index], index, f"it belongs to another {field} than {scope.partition!r}")
+    last = {(record.id, record.partition): index for index, record in enumerate(made)}
     kept = sorted(last.values())
-    return [_record(documents[index], index, truncated) for index in kept], kept
+    return [made[index] for index in kept], kept
 
 
-def _record(document: Document, index: int, truncated: Container[str]) -> Record:
+def _record(document: Document, index: int, truncated: Container[str], field: str | None) -> Record:
     if not isinstance(document.text, str):
         raise _refusal(document, index, f"the text is a {type(document.text).__name__}, not a string")
     for name, value in (("id", document.id), ("text", document.text)):
@@ -76,7 +91,9 @@ def _record(document: Document, index: int, truncated: Container[str]) -> Record
     if not document.id:
         raise _refusal(document, index, "it has no id")
     try:
-        return Record(document.id, document.text, encode(document.metadata), document.id in truncated)
+        metadata = encode(document.metadata)
+        key = partition_key(field, document.metadata)
+        return Record(document.id, document.text, metadata, document.id in truncated, key)
     except DocumentError as error:
         raise _refusal(document, index, str(error)) from error
 

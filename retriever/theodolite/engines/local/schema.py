@@ -25,11 +25,13 @@ CREATE TABLE approximate (value TEXT NOT NULL);
 -- The living documents. A row never changes: an update makes a new row.
 CREATE TABLE documents (
     row INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
+    id TEXT NOT NULL,
     text TEXT NOT NULL,
     metadata TEXT NOT NULL,
     truncated INTEGER NOT NULL,   -- 1 where the embedder did not read the whole text
-    hash BLOB NOT NULL            -- of all of these and the vector
+    partition TEXT NOT NULL,      -- the value of the partition field as JSON; '' where nothing is partitioned
+    hash BLOB NOT NULL,           -- of all of these and the vector
+    UNIQUE (id, partition)
 );
 CREATE INDEX truncated_documents ON documents (row) WHERE truncated;
 

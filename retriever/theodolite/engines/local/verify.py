@@ -64,7 +64,9 @@ def _check_frames(connection: sqlite3.Connection, snapshot: Snapshot, folder: Pa
 def _check_rows(connection: sqlite3.Connection, snapshot: Snapshot, folder: Path) -> None:
     state = snapshot.state
     seen, bad = 0, []
-    cursor = connection.execute("SELECT row, id, text, metadata, truncated, hash FROM documents ORDER BY row")
+    cursor = connection.execute(
+        "SELECT row, id, text, metadata, truncated, partition, hash FROM documents ORDER BY row"
+    )
     while part := cursor.fetchmany(_CHUNK):
         rows = np.array([row[0] for row in part], np.int64)
         if rows[-1] >= state.rows or not snapshot.live[rows].all():

@@ -1,0 +1,166 @@
+"""Writes: add, update, delete and clear, each one transaction."""
+
+from collections.abc import Container, Mapping, Sequence
+from sqlite3 import Connection
+from typing import Any
+
+import numpy as np
+
+from theodolite.engines.local.cache import remove_caches
+from theodolite.engines.local.commit import begin_generation, commit, none, pin, select
+from theodolite.engines.local.files import vectors_path
+from theodolite.engines.local.points import reach
+from theodolite.engines.local.records import Record, records, stored
+from theodolite.engines.local.snapshot import Snapshot, View
+from theodolite.engines.local.store import Store
+from theodolite.errors import DocumentError, UnsupportedError
+from theodolite.filters import And, Filter
+from theodolite.indexes.blocks import BLOCK
+from theodolite.metadata import encode
+from theodolite.protocols import Scope
+from theodolite.scopes import key_within, partition_key, within
+from theodolite.types import Document, Space, Vectors
+
+
+class Writer:
+    """What changes a collection. The methods are those of `protocols.Engine`."""
+
+    def __init__(self, store: Store, view: View, partition: str | None) -> None:
+        self._store = store
+        self._view = view
+        self._partition = partition
+
+    def add(
+        self,
+        documents: Sequence[Document],
+        vectors: Vectors,
+        space: Space,
+        truncated: Container[str],
+        scope: Scope | None,
+    ) -> None:
+        rows, kept = records(documents, truncated, self._partition, scope)
+        if not rows:
+            return
+        chosen = vectors if len(kept) == len(vectors) else Vectors(vectors[kept])
+        hashes = [record.hash(vector) for record, vector in zip(rows, chosen, strict=True)]
+        with self._store.write() as (connection, state):
+            pin(connection, space)
+            ended: list[tuple[Any, ...]] = []
+            if state.live:
+                for key in {record.partition for record in rows}:
+                    names = [record.id for record in rows if record.partition == key]
+                    ended += select(connection, "row, text", "id", names, key)
+            commit(
+                connection,
+                self._store.folder,
+                state,
+                ended=ended,
+                records=rows,
+                hashes=hashes,
+                vectors=chosen,
+                durable=self._store.durable,
+            )
+        if (state.rows + len(rows)) // BLOCK > state.rows // BLOCK:
+            self._view.read(self._fill_cache)
+
+    def update(self, changes: Mapping[str, Mapping[str, Any]], scope: Scope | None, *, replace: bool) -> None:
+        if not changes:
+            return
+        key = self._written(scope, ids=True)
+        with self._store.write() as (connection, state):
+            columns = "row, id, text, metadata, truncated"
+            found = {row[1]: row for row in select(connection, columns, "id", list(changes), key)}
+            missing = [name for name in changes if name not in found]
+            if missing:
+                raise DocumentError(
+                    f"{len(missing)} of {len(changes)} documents to update are not in the collection, first "
+                    f"{missing[0]!r}. Nothing was updated; add them instead",
+                    ids=missing,
+                )
+            snapshot = self._view.current(connection, state)
+            vectors = Vectors(snapshot.vectors.take(np.array([found[name][0] for name in changes], np.int64)))
+            rows = []
+            for name, change in changes.items():
+                if not isinstance(change, Mapping):
+                    raise DocumentError(
+                        f"metadata is a {type(change).__name__}, not a mapping of names to values. Nothing was updated"
+                    )
+                _, _, text, old, truncated = found[name]
+                metadata = dict(change) if replace else {**stored(old), **change}
+                encoded = encode(metadata)
+                if partition_key(self._partition, metadata) != key:
+                    raise DocumentError(
+                        f"document {name!r} cannot move to another partition: {self._partition!r} is part of what "
+                        "documents are known by. Nothing was updated; delete it and add it there",
+                        ids=[name],
+                    )
+                rows.append(Record(name, text, encoded, truncated, key))
+            commit(
+                connection,
+                self._store.folder,
+                state,
+                ended=[(found[name][0], found[name][2]) for name in changes],
+                records=rows,
+                hashes=[record.hash(vector) for record, vector in zip(rows, vectors, strict=True)],
+                vectors=vectors,
+                durable=self._store.durable,
+            )
+
+    def delete(self, which: Sequence[str] | Filter, scope: Scope | None) -> int:
+        key = self._written(scope, ids=isinstance(which, Sequence))
+        with self._store.write() as (connection, state):
+            if isinstance(which, Sequence):
+                ended = list(select(connection, "row, text", "id", list(dict.fromkeys(which)), key))
+            else:
+                tree = within(scope, self._partition, which)
+                mask = self._view.mask(self._view.current(connection, state), tree, connection)
+                ended = list(
+                    select(connection, "row, text", "row", [] if mask is None else np.flatnonzero(mask).tolist())
+                )
+            if ended:
+                dimension = self._view.current(connection, state).flat.dimension
+                commit(
+                    connection,
+                    self._store.folder,
+                    state,
+                    ended=ended,
+                    vectors=none(dimension),
+                    durable=self._store.durable,
+                )
+        return len(ended)
+
+    def clear(self, scope: Scope | None) -> None:
+        if scope is not None:
+            self.delete(And(()), scope)
+            return
+        with self._store.write() as (connection, state):
+            if not state.rows:
+                return
+            dimension = self._view.current(connection, state).flat.dimension
+            begin_generation(connection, self._store.folder, state, dimension, durable=self._store.durable)
+        reach("generation.committed")
+        self.remove_old_generations()
+
+    def _fill_cache(self, connection: Connection, snapshot: Snapshot) -> None:
+        cache = self._view.code_cache(snapshot)
+        if cache is not None:
+            cache.fill(snapshot.vectors, snapshot.state.rows)
+
+    def remove_old_generations(self) -> None:
+        """Delete what is left of generations that are over. Readers that map the file keep it until they are done."""
+        with self._store.read() as (_, state):
+            current = state.generation
+        for generation in range(1, current):
+            path = vectors_path(self._store.folder, generation)
+            if path.exists():
+                try:
+                    path.unlink(missing_ok=True)  # another process may do the same
+                except PermissionError:  # Windows: a reader has it open; the next opening tries again
+                    continue
+            remove_caches(self._store.folder, generation)
+
+    def _written(self, scope: Scope | None, *, ids: bool) -> str:
+        """The partition that is written to. Raises UnsupportedError for scopes that can only be read."""
+        if scope is not None and (scope.partition is None or scope.where is not None):
+            raise UnsupportedError("this scope is read-only: only a scope of exactly one partition can be written to")
+        return key_within(scope, self._partition) if ids else ""

@@ -1,0 +1,109 @@
+"""Partitions and scopes: who sees which documents, and who may change them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from theodolite.errors import ConfigError, DocumentError, InputError
+from theodolite.filters import And, Filter, In, Where, parse
+from theodolite.protocols import Scope
+from theodolite.types import Document
+
+
+def check_partition(field: Any) -> None:
+    """Raises ConfigError for what cannot be a partition field: a top-level name."""
+    if field is not None and (not isinstance(field, str) or not field or "." in field or field.startswith("$")):
+        raise ConfigError(
+            f"partition is {field!r}; it must be the name of a metadata field, without dots and without $ in front",
+            partition=field,
+        )
+
+
+def is_partition(value: Any) -> bool:
+    """Whether a value can name a partition: a string that is not empty, or an int."""
+    return (isinstance(value, str) and bool(value)) or (isinstance(value, int) and not isinstance(value, bool))
+
+
+def partition_key(field: str | None, metadata: Mapping[str, Any]) -> str:
+    """The partition a document belongs to, as text: part of its primary key; empty where nothing is partitioned.
+
+    Raises:
+        DocumentError: the field is missing, or holds what names no partition.
+    """
+    if field is None:
+        return ""
+    value = metadata.get(field)
+    if not is_partition(value):
+        there = "is missing" if field not in metadata else f"is {value!r:.60}"
+        raise DocumentError(
+            f"the collection is partitioned by {field!r}, which {there}; it must be a string that is not empty or an "
+            "int",
+            field=field,
+        )
+    return key_of(value)
+
+
+def key_of(value: Any) -> str:
+    """A partition's value as text: 1 and "1" are two."""
+    return json.dumps(str(value) if isinstance(value, str) else int(value), ensure_ascii=False)
+
+
+def key_within(scope: Scope | None, field: str | None) -> str:
+    """The partition that a scope looks ids up in. Raises InputError where it is not said."""
+    if field is None:
+        return ""
+    if scope is None or scope.partition is None:
+        raise InputError(
+            f"the collection is partitioned by {field!r}, so an id alone names no document: use scoped({field}=...)",
+            partition=field,
+        )
+    return key_of(scope.partition)
+
+
+def placed(document: Document, field: str, value: Any) -> Document:
+    """The document with its partition's field filled in. One that names another partition stays, to be refused."""
+    if not isinstance(document.metadata, Mapping) or field in document.metadata:
+        return document
+    return replace(document, metadata={**document.metadata, field: value})
+
+
+def within(scope: Scope | None, field: str | None, where: Filter | None) -> Filter | None:
+    """The filter that lets pass what lies in the scope and passes `where`."""
+    parts = [] if scope is None else [scope_filter(scope, field)]
+    return _all([part for part in [*parts, where] if part is not None])
+
+
+def scope_filter(scope: Scope, field: str | None) -> Filter | None:
+    """What the scope alone lets pass."""
+    inside = None if scope.partition is None or field is None else In(field, (scope.partition,))
+    return _all([part for part in (inside, scope.where) if part is not None])
+
+
+def narrowed(scope: Scope | None, field: str | None, where: Where, fields: Mapping[str, Any]) -> tuple[Scope, bool]:
+    """A scope inside another (None: everything), and whether it is exactly one partition, which may be written to.
+
+    Raises:
+        FilterError: `where` is no filter.
+        InputError: nothing is said that would narrow it.
+    """
+    tree = parse(where)
+    parts = [] if tree is None else [tree]
+    conditions = {name: parse({name: value}) for name, value in fields.items()}
+    if not parts and not conditions:
+        raise InputError("a scope needs a filter, or fields with their values: scoped(tenant='acme')")
+    inside = scope or Scope()
+    if field is not None and is_partition(fields.get(field)):
+        asked = fields[field]
+        if inside.partition is None or key_of(inside.partition) == key_of(asked):
+            inside = replace(inside, partition=asked)
+            del conditions[field]
+    parts += [condition for condition in conditions.values() if condition is not None]
+    whole = inside.partition is not None and inside.where is None and not parts
+    return Scope(inside.partition, _all([*([] if inside.where is None else [inside.where]), *parts])), whole
+
+
+def _all(parts: Sequence[Filter]) -> Filter | None:
+    if not parts:
+        return None
+    return parts[0] if len(parts) == 1 else And(tuple(parts))
