@@ -189,7 +189,8 @@ def test_scopes_only_narrow(kb: Retriever) -> None:
 
 
 def test_a_scope_needs_something_to_narrow_it(kb: Retriever) -> None:
-    for nothing in (None, {}):
+    nothings: tuple[dict[str, Any] | None, ...] = (None, {})
+    for nothing in nothings:
         with pytest.raises(InputError, match="needs a filter"):
             kb.scoped(nothing)
     with pytest.raises(FilterError):
