@@ -31,7 +31,7 @@ def filled(shell: Shell) -> Shell:
 def test_help_tells_by_example(shell: Shell) -> None:
     out, _ = shell.run("--help")
     commands = re.findall(r"^  (\w+)  +\w", out.partition("Commands:")[2], re.MULTILINE)
-    assert sorted(commands) == ["add", "delete", "demo", "export", "index", "info", "search", "verify"]
+    assert sorted(commands) == ["add", "delete", "demo", "export", "index", "info", "reindex", "search", "verify"]
     for command in commands:
         out, _ = shell.run(command, "--help")
         assert re.search(rf"Examples:\n    theodolite (export old \| theodolite )?{command}", out), command
@@ -111,6 +111,22 @@ def test_delete(filled: Shell) -> None:
     assert "add --yes" in filled.run("delete", "--where", '{"lang": "de"}', "--in", "kb", code=2)[1]
     assert filled.json("delete", "--where", '{"lang": "de"}', "--in", "kb", "--yes") == {"deleted": 1}
     assert filled.json("info", "kb")["documents"] == 1
+
+
+def test_reindex(filled: Shell) -> None:
+    out, err = filled.run("reindex", "kb", "hnsw:M=8")
+    assert out.startswith("hnsw:M=8,ef_construction=200,ef_search=0: 3 rows, recall@3 1.000 (target 0.99; ")
+    assert "MB of memory" in err
+    assert "3 rows, recall@" in filled.run("info", "kb")[0]
+    assert filled.json("info", "kb")["approximate"]["rows"] == 3
+    assert [hit["id"] for hit in filled.json("search", "refunds", "--in", "kb", "-k", "1")["hits"]] == [
+        "docs/refunds.md"
+    ]
+    assert filled.json("reindex", "kb", "--target-recall", "0.9")["approximate"]["target_recall"] == 0.9
+    assert filled.run("reindex", "kb", "flat")[0] == "flat: searches are exact\n"
+    assert filled.json("info", "kb")["approximate"] is None
+    assert "Did you mean 'hnsw'" in filled.run("reindex", "kb", "hnws", code=1)[1]
+    assert "there is no collection" in filled.run("reindex", "nothing", code=3)[1]
 
 
 def test_export_is_read_again(filled: Shell) -> None:

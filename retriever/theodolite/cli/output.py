@@ -125,6 +125,36 @@ def show_report(report: Report) -> None:
             note(f"  … and {len(report.skipped) - _SHOWN:,} more; --json lists them all")
 
 
+def described(info: Mapping[str, Any]) -> dict[str, Any]:
+    """What `Retriever.info` tells, with a line for each of its parts; what is not there is left out."""
+    told = {name: value for name, value in info.items() if value is not None}
+    columns = info["columns"]
+    told["columns"] = f"{columns['fields']} in memory, {columns['bytes']:,} bytes"
+    if info["approximate"] is not None:
+        told["approximate"] = index_line(info["approximate"])
+    if info["recommended"] is not None:
+        told["recommended"] = f"reindex with {info['recommended']['index']}: {estimate_line(info['recommended'])}"
+    return told
+
+
+def index_line(index: Mapping[str, Any]) -> str:
+    """An approximate index in a line."""
+    if not index["ready"]:
+        return "not built" if index["calibration"] is None else "its files cannot be used: reindex"
+    measured = index["calibration"]
+    return (
+        f"{index['rows']:,} rows, recall@{measured['k']} {measured['recall']:.3f} (target {index['target_recall']}; "
+        f"{measured['queries']} queries, {measured['kind']}), {measured['n']} proposals"
+    )
+
+
+def estimate_line(estimate: Mapping[str, Any]) -> str:
+    """What building an index would take, as far as it is known."""
+    if estimate["seconds"] is None:
+        return "how long it takes is not known"
+    return f"about {estimate['seconds']:,.0f} s, {estimate['memory'] / 1e6:,.0f} MB of memory"
+
+
 @contextmanager
 def working(what: str, *, quiet: bool = False) -> Iterator[None]:
     """Show at a terminal that something takes its time."""

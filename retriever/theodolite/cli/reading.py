@@ -64,7 +64,8 @@ def info(folder: Kb, json_: Json = False) -> None:
     if json_:
         output.say_json({**found, "versions": versions})
     else:
-        output.show_mapping({**found, "versions": ", ".join(f"{name} {number}" for name, number in versions.items())})
+        listed = ", ".join(f"{name} {number}" for name, number in versions.items())
+        output.show_mapping({**output.described(found), "versions": listed})
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Commands that change a collection: index, add, delete, demo."""
+"""Commands that change a collection: index, add, delete, reindex, demo."""
 
 import json
 import sys
@@ -18,6 +18,7 @@ from theodolite.cli.app import (
     IdField,
     In,
     Json,
+    Kb,
     MaxMegabytes,
     MetadataFields,
     Overlap,
@@ -30,6 +31,8 @@ from theodolite.cli.app import (
 )
 from theodolite.cli.opening import bare, with_embedder
 from theodolite.errors import InputError
+from theodolite.indexes.approximate import estimate
+from theodolite.indexes.naming import canonical
 from theodolite.readers import Options
 from theodolite.readers.files import roots
 from theodolite.retriever import Retriever
@@ -151,6 +154,43 @@ def delete(
         output.say_json({"deleted": gone})
     else:
         output.say(f"{gone:,} deleted")
+
+
+@app.command()
+def reindex(
+    folder: Kb,
+    index: Annotated[
+        str, typer.Argument(metavar="INDEX", help="hnsw, hnsw:M=32, faiss:IVF1024,PQ48, ..., or flat for none.")
+    ] = "hnsw",
+    target_recall: Annotated[
+        float, typer.Option("--target-recall", min=0.0, max=1.0, help="Recall@10 that searches are to reach.")
+    ] = 0.99,
+    json_: Json = False,
+) -> None:
+    """Build an approximate index for a large collection, or go back to exact search.
+
+    Interrupted with Ctrl-C, the next call goes on where this one was. The exact index stays, and scores what the other
+    proposes.
+
+    \b
+    Examples:
+      theodolite reindex kb hnsw
+      theodolite reindex kb faiss:IVF1024,PQ48 --target-recall 0.95
+      theodolite reindex kb flat
+    """
+    with bare(folder, read_only=False) as kb:
+        before = kb.info()
+        if index != "flat" and not json_ and before["dimension"] is not None:
+            output.note(output.estimate_line(estimate(canonical(index), before["documents"], before["dimension"])))
+        with output.counting("indexing", before["documents"], quiet=json_) as advance:
+            kb.reindex(index, target_recall=target_recall, progress=advance)
+        after = kb.info()
+    if json_:
+        output.say_json({"index": after["index"], "approximate": after["approximate"]})
+    elif after["approximate"] is None:
+        output.say("flat: searches are exact")
+    else:
+        output.say(f"{after['index']}: {output.index_line(after['approximate'])}")
 
 
 @app.command()
