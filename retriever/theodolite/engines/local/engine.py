@@ -125,14 +125,18 @@ class LocalEngine:
         scope: Scope | None = None,
     ) -> None:
         self._writer.add(documents, vectors, space, truncated, scope)
+        self._keeper.written()
 
     def update(
         self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False, scope: Scope | None = None
     ) -> None:
         self._writer.update(changes, scope, replace=replace)
+        self._keeper.written()
 
     def delete(self, which: Sequence[str] | Filter, *, scope: Scope | None = None) -> int:
-        return self._writer.delete(which, scope)
+        count = self._writer.delete(which, scope)
+        self._keeper.written()
+        return count
 
     def clear(self, *, scope: Scope | None = None) -> None:
         self._writer.clear(scope)

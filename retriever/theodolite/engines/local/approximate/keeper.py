@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from theodolite.engines.local.approximate.build import Partial, Progress, build, only_builder
-from theodolite.engines.local.approximate.record import Record, remove_others, write_files
-from theodolite.engines.local.files import index_folder, partial_folder, sync_folder
+from theodolite.engines.local.approximate.record import Record, read_record, remove_others, write_files
+from theodolite.engines.local.files import folder_size, index_folder, partial_folder, sync_folder
 from theodolite.engines.local.points import reach
 from theodolite.engines.local.snapshot import Snapshot, View
 from theodolite.engines.local.store import State, Store
@@ -79,17 +79,26 @@ class Keeper:
             self._queries.append(request.vectors)
         self._consider(snapshot)
 
+    def written(self) -> None:
+        """Build again, if a commit has made that due."""
+        with self._store.read() as (connection, state):
+            record = read_record(connection) if state.approximate else None
+        if record is not None and self._may_build(record, state.sequence) and _is_due(record, state):
+            self._start(lambda: self._rebuild(record, state.sequence))
+
     def _consider(self, snapshot: Snapshot) -> None:
         """Build again in the background, if that is due."""
         record = snapshot.record
-        if record is None or record.spec == FLAT or self._thread is not None or not self._background:
+        if record is None or not self._may_build(record, snapshot.state.sequence):
             return
-        if snapshot.state.sequence == self._failed_at or self._closing.is_set() or self._claims:
-            return
-        if churn(record, snapshot.state) > CHURN and snapshot.state.live >= _LEAST:
+        if _is_due(record, snapshot.state) or _is_unusable(snapshot):
             self._start(lambda: self._rebuild(record, snapshot.state.sequence))
         elif _is_guessed(record) and len(self._queries) >= _ENOUGH and snapshot.approximate is not None:
             self._start(self._calibrate_again)
+
+    def _may_build(self, record: Record, sequence: int) -> bool:
+        idle = self._thread is None and not self._claims and not self._closing.is_set()
+        return idle and self._background and record.spec != FLAT and sequence != self._failed_at
 
     def info(self, snapshot: Snapshot) -> dict[str, Any]:
         """What `info` tells of the index."""
@@ -101,6 +110,7 @@ class Keeper:
                 "ready": snapshot.approximate is not None,
                 "building": self._thread is not None,
                 "rows": record.covered,
+                "bytes": folder_size(index_folder(self._store.folder, record.files)) if record.files else 0,
                 "churn": None if record.generation != state.generation else round(churn(record, state), 4),
                 "target_recall": record.target_recall,
                 "calibration": record.calibration,
@@ -139,7 +149,9 @@ class Keeper:
         self._failed_at = sequence
         with only_builder(self._store.folder, 0):
             current = self._view.read(lambda connection, snapshot: snapshot)
-            if current.record is not None and churn(current.record, current.state) > CHURN:  # nobody was quicker
+            known = current.record
+            # Unless somebody was quicker.
+            if known is not None and (_is_due(known, current.state) or _is_unusable(current)):
                 self._build(record.spec, record.target_recall, None, self._progress)
         self._failed_at = -1
 
@@ -235,6 +247,17 @@ def churn(record: Record, state: State) -> float:
         return float("inf")
     died = state.rows - state.live - record.dead
     return (state.rows - record.stop + died) / record.covered
+
+
+def _is_due(record: Record, state: State) -> bool:
+    return state.live >= _LEAST and churn(record, state) > CHURN
+
+
+def _is_unusable(snapshot: Snapshot) -> bool:
+    """Whether its files are missing or damaged."""
+    record = snapshot.record
+    current = record is not None and record.files > 0 and record.generation == snapshot.state.generation
+    return current and snapshot.approximate is None
 
 
 def _is_guessed(record: Record) -> bool:

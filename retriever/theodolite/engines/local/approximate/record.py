@@ -117,7 +117,7 @@ def load(folder: Path, record: Record, space: Space) -> Approximate | None:
         candidates, rows = read_files(place, record.spec, record.hashes or {}, space)
     except (OSError, CorruptionError) as error:
         _log.warning(
-            "%s: %s. Searches are exact until the index %s has been built again: call reindex()",
+            "%s: %s. Searches are exact until the index %s has been built again, in the background or by reindex()",
             place,
             error,
             record.spec,

@@ -23,15 +23,12 @@ class Columns:
         self._files = files
         self._budget = budget
         self._held: dict[str, Column] = {}
+        self.nbytes = 0
         self._lock = threading.Lock()
 
     @property
     def fields(self) -> int:
         return len(self._held)
-
-    @property
-    def nbytes(self) -> int:
-        return sum(column.nbytes for column in list(self._held.values()))
 
     def column(self, field: str, connection: sqlite3.Connection, rows: int, commit: int) -> Column:
         """The column of a field, up to `rows` at least, within a transaction that sees `commit`.
@@ -41,6 +38,7 @@ class Columns:
         """
         with self._lock:
             column = self._held.pop(field, None)
+            self.nbytes -= 0 if column is None else column.nbytes
             if column is None:
                 first = self._files.load(field, commit) if self._files else None
                 column = Column(field, () if first is None else (first,))
@@ -52,11 +50,9 @@ class Columns:
                         self._files.save(field, column.segments[0])
             finally:
                 self._held[field] = column
-            size = self.nbytes
-            for name in list(self._held)[:-1]:
-                if size <= self._budget:
-                    break
-                size -= self._held.pop(name).nbytes
+                self.nbytes += column.nbytes
+            while self.nbytes > self._budget and len(self._held) > 1:
+                self.nbytes -= self._held.pop(next(iter(self._held))).nbytes
             return column
 
 
