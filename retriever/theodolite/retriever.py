@@ -63,6 +63,7 @@ class Retriever(Collection):
         metric: Metric | None = None,
         norms: Norms = "auto",
         partition: str | None = None,
+        index: str | None = None,
         create: bool = True,
         read_only: bool = False,
         lock_timeout: float = 5.0,
@@ -80,6 +81,9 @@ class Retriever(Collection):
                 `unit` when the metric is dot and the first batch is of unit length. Pinned by the first batch.
             partition: a metadata field that every document has, such as a tenant. Ids are then unique within its
                 value, and `scoped` gives a view of one. Pinned when the collection is made.
+            index: `flat` is exact; `auto`, as None, leaves it as it is, and `info()` recommends another where that
+                would pay; a name such as `hnsw` makes a new collection build that in the background once it is large
+                enough. `reindex` builds one at once.
             create: whether to make the collection where there is none.
             read_only: never write; works on folders that cannot be written to.
             lock_timeout: seconds to wait for another writer.
@@ -113,6 +117,7 @@ class Retriever(Collection):
             norms=norms,
             embedder=None if found is None else name_of(embedder, found),
             partition=partition,
+            index=index,
             create=create,
             read_only=read_only,
             lock_timeout=lock_timeout,

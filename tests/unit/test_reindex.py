@@ -458,3 +458,27 @@ def test_a_copy_of_the_folder_keeps_its_index(tmp_path: Path, cheap: None) -> No
     shutil.copytree(tmp_path / "kb", tmp_path / "copy")
     with Retriever.open(tmp_path / "copy", read_only=True) as kb:
         assert paths(kb) == {"index"}
+
+
+def test_an_index_may_be_named_when_a_collection_is_made(tmp_path: Path, cheap: None, eager: None) -> None:
+    with Retriever.open(tmp_path / "kb", index="hnsw:M=8") as kb:
+        fill(kb, 20)
+        assert kb.info()["index"].startswith("hnsw:M=8")
+        assert not kb.info()["approximate"]["ready"], "too small to be worth it"
+        fill(kb, 500)
+        engine: Any = kb._engine
+        engine._keeper.wait()
+        assert paths(kb) == {"index"}
+    for same in (None, "auto", "hnsw:M=8"):
+        Retriever.open(tmp_path / "kb", index=same).close()
+    for other in ("flat", "hnsw"):
+        with pytest.raises(ConfigError, match=r"call reindex\("):
+            Retriever.open(tmp_path / "kb", index=other)
+    with Retriever.open(tmp_path / "flat", index="auto") as kb:
+        fill(kb, 500)
+        assert kb.info()["index"] == "flat"
+        assert kb.info()["approximate"] is None
+    with pytest.raises(ConfigError, match="reindex"):
+        Retriever.open(tmp_path / "flat", index="hnsw")
+    with pytest.raises(ConfigError, match="hnsw"):
+        Retriever.open(None, index="hnws")

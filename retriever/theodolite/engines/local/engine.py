@@ -55,6 +55,7 @@ class LocalEngine:
         norms: Norms = "auto",
         embedder: str | None = None,
         partition: str | None = None,
+        index: str | None = None,
         create: bool = True,
         read_only: bool = False,
         lock_timeout: float = 5.0,
@@ -85,6 +86,11 @@ class LocalEngine:
                 temporary.remove()
             raise
         engine = cls(store, manifest, temporary, norms)
+        try:
+            engine._keeper.adopt(index)
+        except BaseException:
+            engine.close()
+            raise
         if store.mode == "rw":
             engine._writer.remove_old_generations()
         return engine

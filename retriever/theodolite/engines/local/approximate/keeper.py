@@ -17,7 +17,7 @@ from theodolite.engines.local.files import folder_size, index_folder, partial_fo
 from theodolite.engines.local.points import reach
 from theodolite.engines.local.snapshot import Snapshot, View
 from theodolite.engines.local.store import State, Store
-from theodolite.errors import LockedError, TheodoliteError
+from theodolite.errors import ConfigError, LockedError, TheodoliteError
 from theodolite.indexes.approximate import Approximate, calibrate, estimate
 from theodolite.indexes.naming import canonical
 from theodolite.protocols import Candidates, Request
@@ -26,6 +26,9 @@ from theodolite.types import Rows, Vectors
 _log = logging.getLogger(__name__)
 
 FLAT = "flat"
+
+AUTO = "auto"
+TARGET = 0.99
 
 CHURN = 0.15
 """Share of an index's rows, new and dead ones together, beyond which it is built again."""
@@ -54,6 +57,30 @@ class Keeper:
         self._claims = 0  # calls of reindex() at work
         self._queries: deque[Vectors] = deque(maxlen=_LOGGED)
         self._failed_at = -1  # the commit at which building failed: not tried again before the next
+
+    def adopt(self, index: str | None) -> None:
+        """What `index=` of an opening says: None and `auto` take what is there; a new collection may want another.
+
+        Raises:
+            ConfigError: the collection has another index, or there is no such index.
+        """
+        if index is None or index == AUTO:
+            return
+        spec = index if index == FLAT else canonical(index)
+        with self._store.read() as (connection, state):
+            record = read_record(connection) if state.approximate else None
+        held = FLAT if record is None else record.spec
+        if held == spec:
+            return
+        if record is not None or state.sequence or self._store.mode != "rw":
+            raise ConfigError(
+                f"the collection's index is {held!r}, not {spec!r}. Open it without index= and call "
+                f"reindex({index!r}) to change that",
+                pinned=held,
+                asked=spec,
+            )
+        with self._store.write() as (connection, state):
+            Record(spec, TARGET).write(connection, state.approximate + 1)
 
     def reindex(
         self, index: str, *, target_recall: float, queries: Vectors | None = None, progress: Progress | None = None
