@@ -15,6 +15,7 @@ from theodolite.filters import Filter, matches
 from theodolite.metadata import decode, encode
 from theodolite.protocols import Answer, Engine, Request, Scope
 from theodolite.testing import EngineContract
+from theodolite.testing.engine_scopes import ScopesContract
 from theodolite.types import Document, Space, Trace, Vectors
 
 Stored = tuple[str, str, NDArray[np.float32]]
@@ -89,22 +90,22 @@ class DictEngine:
             self._stored = {}
 
     def get(self, ids: Sequence[str], *, scope: Scope | None = None) -> list[tuple[Document, NDArray[np.float32]]]:
-        stored = self._check_open()
+        stored = self._inside(scope)
         return [(self._document(stored, name), stored[name][2].copy()) for name in ids if name in stored]
 
     def documents(
         self, where: Filter | None = None, *, after: str = "", limit: int | None = None, scope: Scope | None = None
     ) -> Iterator[tuple[Document, NDArray[np.float32]]]:
-        stored = self._check_open()
+        stored = self._inside(scope)
         names = [name for name in self._eligible(stored, where) if name > after]
         for name in names[:limit]:
             yield self._document(stored, name), stored[name][2].copy()
 
     def count(self, where: Filter | None = None, *, scope: Scope | None = None) -> int:
-        return len(self._eligible(self._check_open(), where))
+        return len(self._eligible(self._inside(scope), where))
 
     def search(self, request: Request) -> list[Answer]:
-        stored = self._check_open()
+        stored = self._inside(request.scope)
         names = self._eligible(stored, request.where)
         return [self._answer(stored, names, query, request.k) for query in request.vectors]
 
@@ -123,6 +124,12 @@ class DictEngine:
 
     def close(self) -> None:
         self._closed = True
+
+    def _inside(self, scope: Scope | None) -> dict[str, Stored]:
+        stored = self._check_open()
+        if scope is None or scope.where is None:
+            return stored
+        return {n: kept for n, kept in stored.items() if matches(scope.where, decode(kept[1]))}
 
     def _check_open(self) -> dict[str, Stored]:
         if self._closed:
@@ -838,4 +845,5 @@ def test_losing_data_while_closed_fails(lose: Callable[[DictEngine], None]) -> N
 
 def test_every_test_of_the_contract_can_fail() -> None:
     can_fail = {test for _, test in BROKEN} | {"test_a_reopened_engine_holds_the_same"}
-    assert can_fail == {name for name in dir(EngineContract) if name.startswith("test_")}
+    of_scopes = {name for name in vars(ScopesContract) if name.startswith("test_")}  # test_scopes_contract.py
+    assert can_fail | of_scopes == {name for name in dir(EngineContract) if name.startswith("test_")}

@@ -24,6 +24,9 @@ class TestLocalEngine(EngineContract):
         self.places[id(engine)] = folder
         return engine
 
+    def partitioned(self, space: Space, field: str) -> Engine:
+        return LocalEngine.open(next(self.unused), metric=space.metric, partition=field)
+
     def reopened(self, engine: Engine) -> Engine:
         engine.close()
         again = LocalEngine.open(self.places[id(engine)])

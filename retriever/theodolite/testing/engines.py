@@ -1,16 +1,17 @@
 """The contract of engines."""
 
 from theodolite.testing.engine_reads import ReadsContract
+from theodolite.testing.engine_scopes import ScopesContract
 from theodolite.testing.engine_threads import ThreadsContract
 from theodolite.testing.engine_writes import WritesContract
 
 
-class EngineContract(WritesContract, ReadsContract, ThreadsContract):
+class EngineContract(WritesContract, ReadsContract, ScopesContract, ThreadsContract):
     """What every engine must keep. Each test asks for new engines, one after the other.
 
     class TestMyEngine(EngineContract):
         def engine(self, space):
             return MyEngine(space)
 
-    Engines that outlive a process override `reopened` as well.
+    Engines that outlive a process override `reopened` as well, those that have partitions `partitioned`.
     """

@@ -38,6 +38,7 @@ class Writer:
         truncated: Container[str],
         scope: Scope | None,
     ) -> None:
+        self._written(scope, ids=False)
         rows, kept = records(documents, truncated, self._partition, scope)
         if not rows:
             return
