@@ -205,7 +205,7 @@ class FlatIndex:
         if self.metric != "cosine":
             return scores
         size = np.abs(scores)
-        if not np.maximum.reduce(size, initial=0.0) <= 1:
+        if len(size) and not np.maximum.reduce(size) <= 1:
             wrong = ~(size < 1 + 1e-5)
             if wrong.any():
                 raise _damaged(rows, wrong)

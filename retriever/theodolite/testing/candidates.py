@@ -267,9 +267,11 @@ def _build(index: Candidates, vectors: Vectors, space: Space) -> bool:
 
 
 def _recall(index: Candidates, queries: list[Vectors], vectors: Vectors, space: Space) -> float:
-    """The share of the ten nearest that 50 proposals hold."""
+    """The share of the ten nearest that 500 proposals hold."""
     return float(
-        np.mean([np.isin(top_k(query[0], vectors, space.metric, 10)[0], index.propose(query, 50)) for query in queries])
+        np.mean(
+            [np.isin(top_k(query[0], vectors, space.metric, 10)[0], index.propose(query, 500)) for query in queries]
+        )
     )
 
 

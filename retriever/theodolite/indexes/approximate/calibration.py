@@ -196,7 +196,7 @@ def _recall(found: NDArray[np.bool_]) -> tuple[float, float]:
 
 def _rescored(places: NDArray[np.float64], best: Rung, k: int, least: float) -> int:
     """How many of the first proposals have to be scored for a lower bound of `least`."""
-    for step in LADDER[1:]:
+    for step in LADDER:
         first = min(math.ceil(k * step), best.n)
         if first == best.n or _recall(places < first)[1] >= least:
             return first

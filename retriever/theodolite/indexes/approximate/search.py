@@ -62,6 +62,7 @@ class Approximate:
         self._stop = int(rows[-1]) + 1
         self._gaps = self._stop != len(rows)
         self._costs = costs
+        self._usual: tuple[FlatIndex, int, int, _Plan | None] | None = None  # the last plan without a mask
         self._tail: tuple[FlatIndex, FlatIndex] | None = None
         self._lock = threading.Lock()
 
@@ -85,35 +86,42 @@ class Approximate:
         plan = self._plan(len(queries), k, flat, source, mask)
         if plan is None:
             return flat.search(queries, k, source, mask)
-        found: list[Found | None] = [None] * len(queries)
         beyond = self._beyond(queries, k, flat, source, mask)
+        if len(queries) == 1:
+            best = self._propose(queries, k, plan, flat, source, mask, None if beyond is None else beyond[0])
+            return [best] if best else flat.search(queries, k, source, mask)
+        found: list[Found | None] = [None] * len(queries)
 
         def one(number: int) -> None:
             query = Vectors(queries[number : number + 1])
-            tail = None if beyond is None else beyond[number]
-            found[number] = self._propose(query, k, plan, flat, source, mask, tail)
+            found[number] = self._propose(
+                query, k, plan, flat, source, mask, None if beyond is None else beyond[number]
+            )
 
-        if len(queries) == 1:
-            one(0)
-        else:
-            workers.run(one, range(len(queries)))
-        left = [number for number, one_found in enumerate(found) if one_found is None]
+        workers.run(one, range(len(queries)))
+        left = [number for number, answer in enumerate(found) if answer is None]
         if left:
             exact = flat.search(Vectors(queries[left]), k, source, mask)
-            for number, answer in zip(left, exact, strict=True):
-                found[number] = answer
+            for number, full in zip(left, exact, strict=True):
+                found[number] = full
         return [answer for answer in found if answer is not None]
 
     def _plan(self, queries: int, k: int, flat: FlatIndex, source: VectorSource, mask: Mask | None) -> _Plan | None:
         """None where the exact answer is cheaper, or the only one."""
-        if mask is None:
-            if self._gaps:
-                return None
-            eligible = flat.rows
-            here = self._stop
-        else:
+        if mask is not None:
             eligible = int(np.count_nonzero(mask))
             here = eligible if flat.rows == self._stop else int(np.count_nonzero(mask[: self._stop]))
+            return self._reckoned(queries, k, flat, source, eligible, here)
+        usual = self._usual
+        if usual is None or usual[0] is not flat or usual[1] != queries or usual[2] != k:
+            plan = None if self._gaps else self._reckoned(queries, k, flat, source, flat.rows, self._stop)
+            self._usual = usual = (flat, queries, k, plan)
+        return usual[3]
+
+    def _reckoned(
+        self, queries: int, k: int, flat: FlatIndex, source: VectorSource, eligible: int, here: int
+    ) -> _Plan | None:
+        """The plan for so many eligible rows, of which `here` are not in the tail."""
         if not queries or here <= flat.few:
             return None
         share = here / len(self.rows)
