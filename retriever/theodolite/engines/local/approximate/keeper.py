@@ -108,8 +108,11 @@ class Keeper:
 
     def written(self) -> None:
         """Build again, if a commit has made that due."""
-        with self._store.read() as (connection, state):
-            record = read_record(connection) if state.approximate else None
+        try:
+            with self._store.read() as (connection, state):
+                record = read_record(connection) if state.approximate else None
+        except TheodoliteError:  # the write is done, whatever fails now: the collection may be closed meanwhile
+            return
         if record is not None and self._may_build(record, state.sequence) and _is_due(record, state):
             self._start(lambda: self._rebuild(record, state.sequence))
 

@@ -16,6 +16,7 @@ from theodolite.metadata import MAX_DEPTH, stored_key
 from theodolite.types import Mask
 
 _FETCH = 512  # rows at a time: so few that their tuples never wake the garbage collector
+_LIST = [None]  # stands for any list that is not empty
 _PARSED = 1 << 16  # JSON texts parsed in one piece
 
 
@@ -60,14 +61,20 @@ def read(connection: sqlite3.Connection, field: str, start: int, stop: int, comm
     numbers: list[int] = []
     cursor = connection.execute(_select(field), (start, stop))
     while batch := cursor.fetchmany(_FETCH):
-        rows, texts = zip(*batch, strict=True)
+        rows, found = zip(*batch, strict=True)
         places.append(np.array(rows, np.int64) - start)
-        numbers += map(number_of.__getitem__, texts)
+        numbers += map(number_of.__getitem__, found)
     del number_of[None]
     having = np.array(numbers, np.int64)
     there = np.concatenate([np.empty(0, np.int64), *places])[having >= 0].astype(np.int32)
-    values = list(_values(field, list(number_of)))
-    return Segment.of(start, stop, commit, there, having[having >= 0], values)
+    texts = list(number_of)
+    if expression(field) is None:
+        values = [lookup(metadata, field) for metadata in _parsed(texts)]
+        return Segment.of(start, stop, commit, there, having[having >= 0], values)
+    listed = [text[0] == "[" and text != "[]" for text in texts]
+    plain = _parsed([text for text, is_list in zip(texts, listed, strict=True) if not is_list])
+    values = [_LIST if is_list else next(plain) for is_list in listed]
+    return Segment.of(start, stop, commit, there, having[having >= 0], values, texts)
 
 
 def merged(first: Segment, second: Segment) -> Segment:
@@ -88,11 +95,9 @@ def _joined(first: NDArray[np.int64], second: NDArray[np.int64], shift: int) -> 
     return np.concatenate([first, second + shift])
 
 
-def _values(field: str, texts: list[str]) -> Iterator[Any]:
-    whole = expression(field) is None
+def _parsed(texts: list[str]) -> Iterator[Any]:
     for start in range(0, len(texts), _PARSED):
-        values = stored(f"[{','.join(texts[start : start + _PARSED])}]")
-        yield from (lookup(value, field) for value in values) if whole else values
+        yield from stored(f"[{','.join(texts[start : start + _PARSED])}]")
 
 
 def expression(field: str) -> str | None:

@@ -8,6 +8,7 @@ strings only when they are the same.
 
 import itertools
 import math
+import operator
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -246,9 +247,13 @@ def _side(test: Compare, start: int, end: int, border: int) -> Run:
 
 def _by_kind(values: Sequence[Any], codes: NDArray[np.uint32], *, inner: bool) -> dict[str, Sequence[int]]:
     """Which values are of which class; those whose code is fixed get it here."""
-    if values and set(map(type, values)) == {str}:
-        return {"rest": [], "int": [], "float": [], "date": [], "str": range(len(values))}
     places: dict[str, list[int]] = {name: [] for name in ("rest", "int", "float", "date", "str")}
+    kinds = set(map(type, values))
+    if kinds == {str}:
+        return {**places, "str": range(len(values))}
+    if kinds == {list} and not inner:
+        codes[:] = [LIST if value else NOTHING for value in values]
+        return {**places}
     for number, value in enumerate(values):
         kind = _NAMES.get(type(value), "")
         if kind == "float" and value.is_integer() and -_INT64 <= value < _INT64:
@@ -282,7 +287,7 @@ def _distinct_texts(texts: list[str]) -> tuple[list[str], NDArray[np.int64]]:
     """The strings in order, each once; and the number of each."""
     order = sorted(range(len(texts)), key=texts.__getitem__)
     listed = [texts[number] for number in order]
-    new = [True, *(a != b for a, b in itertools.pairwise(listed))][: len(listed)]
+    new = [True, *map(operator.ne, listed, itertools.islice(listed, 1, None))][: len(listed)]
     return list(itertools.compress(listed, new)), _numbers(order, np.array(new, np.bool_))
 
 

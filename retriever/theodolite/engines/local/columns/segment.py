@@ -1,6 +1,7 @@
 """A run of rows of one column: what each row holds, as codes of a dictionary."""
 
 import itertools
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.engines.local.columns.dictionary import LIST, Dictionary, Run, joined
+from theodolite.engines.local.records import stored
 from theodolite.filters import Contains, In, Test
 from theodolite.filters.values import same
 from theodolite.types import Mask
 
 Codes = NDArray[np.unsignedinteger[Any]]
 
+_PARSED = 1 << 16  # lists parsed in one piece
 _UNHASHABLE = (list, dict)
 _FEW = 3  # runs up to which comparing is faster than looking each code up,
 _SOME = 8  # and where the table of codes is too large for the processor's first cache
@@ -45,15 +48,34 @@ class Lists:
     @classmethod
     def of(cls, places: NDArray[np.int32], numbers: NDArray[np.int64], lists: Sequence[list[Any]]) -> "Lists":
         """Where `lists[numbers[i]]` stands at `places[i]`."""
+        return cls._of(places, numbers, list(itertools.chain.from_iterable((*items, math.inf) for items in lists)))
+
+    @classmethod
+    def parsed(cls, places: NDArray[np.int32], numbers: NDArray[np.int64], texts: Sequence[str]) -> "Lists":
+        """Where the list with the JSON text `texts[numbers[i]]` stands at `places[i]`; none of them is empty."""
+        # All in one piece: millions of small lists would keep the garbage collector busy. Nothing stored is infinite.
+        items: list[Any] = []
+        for start in range(0, len(texts), _PARSED):
+            part = ",Infinity,".join(text[1:-1] for text in texts[start : start + _PARSED])
+            items += stored(f"[{part},Infinity]")
+        return cls._of(places, numbers, items)
+
+    @classmethod
+    def _of(cls, places: NDArray[np.int32], numbers: NDArray[np.int64], items: list[Any]) -> "Lists":
+        """From the elements of all distinct lists, infinity behind each list."""
         number_of: defaultdict[Any, int] = defaultdict(itertools.count().__next__)
-        items = list(itertools.chain.from_iterable(lists))
-        kinds = [(type(item), repr(item) if type(item) in _UNHASHABLE else item) for item in items]
+        kinds: Sequence[Any] = items
+        if not set(map(type, items)) <= {str, float}:
+            # Python takes 1, 1.0 and True for the same.
+            kinds = [(type(item), repr(item) if type(item) in _UNHASHABLE else item) for item in items]
         of_items = np.fromiter(map(number_of.__getitem__, kinds), np.int64, len(items))
-        first = np.unique(of_items, return_index=True)[1].tolist()
-        dictionary, codes = Dictionary.of([items[number] for number in first], inner=True)
+        first = np.full(len(number_of), -1, np.int64)
+        first[of_items[::-1]] = np.arange(len(items))[::-1]
+        behind = np.flatnonzero(of_items == of_items[-1])
+        dictionary, codes = Dictionary.of([items[number] for number in first.tolist()], inner=True)
         # From the distinct lists to all of them.
-        sizes = np.fromiter(map(len, lists), np.int64, len(lists))
-        begins = np.cumsum(sizes) - sizes
+        begins = np.concatenate([[0], behind[:-1] + 1])
+        sizes = behind - begins
         ends = np.zeros(len(places) + 1, np.int64)
         np.cumsum(sizes[numbers], out=ends[1:])
         of_all = np.arange(ends[-1]) + np.repeat(begins[numbers] - ends[:-1], sizes[numbers])
@@ -129,15 +151,23 @@ class Segment:
         places: NDArray[np.int32],
         numbers: NDArray[np.int64],
         values: list[Any],
+        texts: Sequence[str] | None = None,
     ) -> "Segment":
-        """A segment where the row `start + places[i]` holds `values[numbers[i]]`, and other rows nothing."""
+        """A segment where the row `start + places[i]` holds `values[numbers[i]]`, and other rows nothing.
+
+        Args:
+            texts: the values as JSON; then any list may stand in `values` for one that is not empty.
+        """
         dictionary, of_values = Dictionary.of(values)
         codes = of_values[numbers] if len(values) else np.empty(0, np.uint32)
         lists = None
         having = np.flatnonzero(codes == LIST)
         if len(having):
             kept, of_kept = np.unique(numbers[having], return_inverse=True)
-            lists = Lists.of(places[having], of_kept, [values[number] for number in kept.tolist()])
+            if texts is None:
+                lists = Lists.of(places[having], of_kept, [values[number] for number in kept.tolist()])
+            else:
+                lists = Lists.parsed(places[having], of_kept, [texts[number] for number in kept.tolist()])
         if len(places) * _SPARSE > stop - start:
             dense = np.zeros(stop - start, np.uint32)
             dense[places] = codes
