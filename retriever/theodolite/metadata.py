@@ -81,7 +81,7 @@ def _packed(value: Any, path: str, depth: int) -> Any:
                 return float(value)
             raise DocumentError(f"{path} is {value}, which JSON does not have; use None for a missing value", path=path)
         case datetime():
-            return {"$datetime": _plain_datetime(value, path).isoformat()}
+            return {"$datetime": plain_datetime(value, path).isoformat()}
         case date():
             return {"$date": date(value.year, value.month, value.day).isoformat()}
         case list() | tuple():
@@ -129,7 +129,8 @@ def plain_scalar(value: np.generic, path: str) -> Any:
     raise DocumentError(f"{path} is {value!r}, which is no datetime to the microsecond", path=path)
 
 
-def _plain_datetime(value: datetime, path: str) -> datetime:
+def plain_datetime(value: datetime, path: str) -> datetime:
+    """A datetime at a fixed offset, or naive. Raises DocumentError for nanoseconds and zones without an offset."""
     try:
         offset = value.utcoffset()
         zone = None if offset is None else timezone(offset)

@@ -1,7 +1,9 @@
 """Filters written in Python: `(F("year") >= 2024) & ~F("lang").isin(["de", "fr"])`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+import numpy as np
 
 from theodolite.errors import FilterError
 from theodolite.filters.parsing import condition
@@ -76,5 +78,7 @@ class F:
         return condition(self._name, "$ilike", pattern)
 
 
-def _listed(values: Iterable[Any]) -> Any:
-    return values if isinstance(values, (str, bytes)) else list(values)
+def _listed(values: Any) -> Any:
+    """Any iterable as a list; what the operator refuses stays as it is."""
+    refused = isinstance(values, (str, bytes, Mapping, np.ndarray)) or not isinstance(values, Iterable)
+    return values if refused else list(values)

@@ -113,6 +113,20 @@ def fields(tree: Filter) -> set[str]:
             assert_never(tree)
 
 
+def is_deeper(tree: Filter, levels: int) -> bool:
+    """Whether more than so many nodes stand above one another. Does not recurse, so that any tree can be asked."""
+    layer: list[Filter] = [tree]
+    for _ in range(levels):
+        inner: list[Filter] = []
+        for node in layer:
+            if isinstance(node, Not):
+                inner.append(node.part)
+            elif isinstance(node, (And, Or)):
+                inner.extend(node.parts)
+        layer = inner
+    return bool(layer)
+
+
 def _parts(kind: type[And] | type[Or], tree: Any) -> tuple[Filter, ...]:
     return tree.parts if isinstance(tree, kind) else (_node(tree),)
 

@@ -10,7 +10,8 @@ MISSING: Any = type("Missing", (), {"__repr__": lambda self: "MISSING"})()
 """The value of a field a document does not have."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d{1,6})?)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII)
+# 24:00 is left out: newer Pythons read it, older ones do not.
+_ISO = re.compile(r"\d{4}-\d\d-\d\d([T ](?!24)\d\d:\d\d(:\d\d([.,]\d{1,6})?)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII)
 
 Kind = Literal["number", "instant", "text"]
 

@@ -1,0 +1,94 @@
+"""What a filter compares with, made plain: the values a document could hold, in new objects."""
+
+import reprlib
+from collections.abc import Mapping, Sequence, Set
+from datetime import date, datetime
+from typing import Any
+
+import numpy as np
+
+from theodolite.errors import DocumentError, FilterError
+from theodolite.metadata import plain_datetime, plain_scalar
+
+MAX_DEPTH = 64
+"""How deep filters and their values may be nested: far more than anyone writes, far less than Python's stack."""
+
+_LOGICAL = ("and", "or", "nor", "not")
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxother = 60
+
+
+def shown(value: Any) -> str:
+    """A value as messages name it: short, however large or deep it is."""
+    try:
+        return _brief.repr(value)
+    except ValueError:  # an int of thousands of digits
+        return f"a large {type(value).__name__}"
+
+
+def operand(field: str, operator: str, value: Any, depth: int = 1) -> Any:
+    """A value as metadata would hold it: no subclass, no numpy scalar, tuples as lists. Raises FilterError.
+
+    Infinities are allowed, `{"$lt": inf}` being any smaller number; NaN is not, since nothing equals it.
+    """
+    try:
+        if isinstance(value, np.generic):
+            value = plain_scalar(value, f"the value for {shown(field)}")
+        match value:
+            case bool() | None:
+                return value
+            case str():
+                return str.__str__(value)
+            case int():
+                return int(value)
+            case float() if value == value:
+                return float(value)
+            case float():
+                message = f"{operator} on {shown(field)}: nothing equals NaN; use None for a missing value"
+                raise FilterError(message, operator=operator, field=field)
+            case datetime():
+                return plain_datetime(value, f"the value for {shown(field)}")
+            case date():
+                return date(value.year, value.month, value.day)
+            case list() | tuple():
+                if depth > MAX_DEPTH:
+                    message = f"a value for {shown(field)} is nested deeper than {MAX_DEPTH} levels"
+                    raise FilterError(message, operator=operator, field=field)
+                return [operand(field, operator, item, depth + 1) for item in value]
+            case Mapping() if tagged(value):
+                return _untagged(field, operator, value)
+    except DocumentError as error:
+        raise FilterError(str(error), operator=operator, field=field) from error
+    hint = "Fields inside mappings have dotted names: 'author.name'"
+    if field.lower() in _LOGICAL:
+        hint = f"Did you mean ${field.lower()}?"
+    raise FilterError(
+        f"field {shown(field)} is compared with a {type(value).__name__}; use a string, number, boolean, None, date, "
+        f"datetime or a list of these. {hint}",
+        operator=operator,
+        field=field,
+    )
+
+
+def listed(field: str, operator: str, values: Any) -> list[Any]:
+    """The values of an operator that takes several. Raises FilterError."""
+    several = isinstance(values, (Sequence, Set)) or (isinstance(values, np.ndarray) and values.ndim > 0)
+    if not several or isinstance(values, (str, bytes)):
+        message = f"{operator} on {shown(field)} takes a list of values, not {shown(values)}"
+        raise FilterError(message, operator=operator, field=field)
+    return [operand(field, operator, value) for value in values]
+
+
+def tagged(value: Mapping[Any, Any]) -> bool:
+    """Whether it is a date or datetime as JSON holds it."""
+    return len(value) == 1 and next(iter(value)) in ("$date", "$datetime")
+
+
+def _untagged(field: str, operator: str, value: Mapping[str, Any]) -> date:
+    ((tag, text),) = value.items()
+    try:
+        return date.fromisoformat(text) if tag == "$date" else datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        raise FilterError(
+            f"{tag} on {shown(field)} takes an ISO-8601 string, not {shown(text)}", operator=operator, field=field
+        ) from None
