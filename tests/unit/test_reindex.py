@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from theodolite import ConfigError, Document, InputError, LockedError, Retriever
+from theodolite import ConfigError, Document, InputError, LockedError, MissingExtraError, Retriever
 from theodolite.engines.local import points
 from theodolite.engines.local.approximate import build as building
 from theodolite.engines.local.approximate import keeper
@@ -482,3 +482,20 @@ def test_an_index_may_be_named_when_a_collection_is_made(tmp_path: Path, cheap: 
         Retriever.open(tmp_path / "flat", index="hnsw")
     with pytest.raises(ConfigError, match="hnsw"):
         Retriever.open(None, index="hnws")
+
+
+def test_without_its_package_searches_are_exact(
+    tmp_path: Path, cheap: None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Retriever.open(tmp_path) as kb:
+        fill(kb)
+        kb.reindex("hnsw")
+    monkeypatch.setitem(sys.modules, "hnswlib", None)
+    with caplog.at_level(logging.WARNING), Retriever.open(tmp_path) as kb:
+        assert paths(kb) == {"scan"}
+        engine: Any = kb._engine
+        engine._keeper.wait()
+        assert "theodolite[hnsw]" in caplog.text
+        with pytest.raises(MissingExtraError):
+            kb.reindex("hnsw:M=8")
+    monkeypatch.undo()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from theodolite.engines.local.files import index_folder, sync_file, sync_folder
-from theodolite.errors import CorruptionError
+from theodolite.errors import CorruptionError, TheodoliteError
 from theodolite.indexes.approximate import Approximate, Calibration
 from theodolite.indexes.naming import make_index
 from theodolite.protocols import Candidates
@@ -115,7 +115,7 @@ def load(folder: Path, record: Record, space: Space) -> Approximate | None:
     place = index_folder(folder, record.files)
     try:
         candidates, rows = read_files(place, record.spec, record.hashes or {}, space)
-    except (OSError, CorruptionError) as error:
+    except (OSError, TheodoliteError) as error:  # damaged, or its package is not installed here
         _log.warning(
             "%s: %s. Searches are exact until the index %s has been built again, in the background or by reindex()",
             place,
