@@ -4,8 +4,9 @@
 cheaper; `estimate` says beforehand what an index will take.
 """
 
-from theodolite.indexes.approximate.calibration import Calibration, Rung, calibrate, honest_queries
+from theodolite.indexes.approximate.calibration import Calibration, Rung, calibrate
 from theodolite.indexes.approximate.costs import Costs, estimate
+from theodolite.indexes.approximate.queries import honest_queries
 from theodolite.indexes.approximate.search import Approximate
 
 __all__ = ["Approximate", "Calibration", "Costs", "Rung", "calibrate", "estimate", "honest_queries"]

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.errors import CorruptionError
+from theodolite.indexes.approximate.queries import honest_queries
 from theodolite.indexes.flat import FlatIndex, VectorSource
 from theodolite.indexes.workers import workers
 from theodolite.protocols import Candidates
 from theodolite.types import Mask, Rows, Space, Vectors
-from theodolite.vectors import prepare
 
 Kind = Literal["given", "logged", "noise"]
 
@@ -21,8 +21,11 @@ LADDER = (1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 400)
 """The numbers of proposals that are tried, in multiples of k."""
 
 _MADE = 500  # queries, where none are given
-_NOISE = 2.0  # its length, where that of the row is 1
 _ONE_SIDED_95 = 1.645
+_LONGER = 10  # how many times longer lists are measured, too
+_TENTH = 10  # one row in so many passes the filter that is tried
+_SOME = 100  # queries for that
+_CHANCE = 0.01  # what the mean of so few may be off
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,9 @@ class Calibration:
         queries: how many it was measured with.
         kind: `given` by the caller, `logged` from real searches, or `noise`: made from rows, harder than real ones.
         ladder: every n that was tried, with all of its proposals scored.
+        longer: the same for lists ten times as long, where there are rows enough: (k, n, rescored).
+        filtered: the mean recall under a filter that admits a tenth of the rows, for which ten times as many are
+            proposed. None where it was not measured.
     """
 
     target_recall: float
@@ -59,30 +65,48 @@ class Calibration:
     queries: int
     kind: Kind
     ladder: tuple[Rung, ...] = ()
+    longer: tuple[int, int, int] | None = None
+    filtered: float | None = None
 
     @property
     def reached(self) -> bool:
         """Whether the index is known to reach its target."""
         return self.lower >= self.target_recall
 
+    @property
+    def filters(self) -> bool:
+        """Whether proposals can be trusted under a filter. A graph of inner products may be good at the top only."""
+        return self.filtered is None or self.filtered >= self.target_recall - _CHANCE
+
     def needed(self, k: int) -> tuple[int, int]:
         """Proposals to ask for, and how many of them to score, for lists of length k."""
         if k <= self.k:
             return self.n, self.rescored
-        return math.ceil(self.n * k / self.k), math.ceil(self.rescored * k / self.k)
+        far, n, rescored = self.longer or (self.k, self.n, self.rescored)
+        if k >= far:
+            return math.ceil(n * k / far), math.ceil(rescored * k / far)
+        # Between the two in proportion to the logarithm: they grow more slowly than k.
+        way = math.log(k / self.k) / math.log(far / self.k)
+        ask = math.ceil(self.n + way * (n - self.n))
+        # What is scored grows like k itself.
+        way = (k - self.k) / (far - self.k)
+        return ask, min(ask, math.ceil(self.rescored + way * (rescored - self.rescored)))
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        return asdict(self) | {"ladder": [asdict(rung) for rung in self.ladder]}
+        longer = None if self.longer is None else list(self.longer)
+        return asdict(self) | {"ladder": [asdict(rung) for rung in self.ladder], "longer": longer}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Calibration":
         """From what `to_dict` gave. Raises CorruptionError for anything else."""
         try:
-            made = cls(**data | {"ladder": tuple(Rung(**rung) for rung in data["ladder"])})
-            if 1 <= made.k <= made.rescored <= made.n:
+            ladder = tuple(Rung(**rung) for rung in data["ladder"])
+            k, n, rescored = longer = data.get("longer") or (data["k"], data["n"], data["rescored"])
+            made = cls(**data | {"ladder": ladder, "longer": data.get("longer") and tuple(longer)})
+            if 1 <= made.k <= made.rescored <= made.n and made.k <= k <= rescored <= n:
                 return made
-        except (TypeError, KeyError):
+        except (TypeError, KeyError, ValueError):
             pass
         raise CorruptionError(f"this is no calibration: {data}")
 
@@ -122,40 +146,20 @@ def calibrate(
     eligible = int(np.count_nonzero(indexed))
     if not len(queries) or not eligible:
         return Calibration(target_recall, k, k, k, 0.0, 0.0, len(queries), kind)
+    measure = _Measure(candidates, rows, flat, source, indexed, queries)
     k = min(k, eligible)
-    truth = [found.rows for found in flat.search(queries, k, source, indexed)]
-    tried = []
-    for n in sorted({min(math.ceil(k * step), len(rows)) for step in LADDER}):
-        places = _places(candidates, rows, indexed, queries, truth, n, k)
-        recall, lower = _recall(places < n)
-        tried.append((Rung(n, recall, lower), places))
-        if progress is not None:
-            progress(n)
-        if lower >= target_recall:
-            break
-    best, places = max(tried, key=lambda one: (one[0].lower, -one[0].n))
-    rescored = _rescored(places, best, k, min(target_recall, best.lower))
-    recall, lower = _recall(places < rescored)
-    ladder = tuple(rung for rung, _ in tried)
-    return Calibration(target_recall, k, best.n, rescored, recall, lower, len(queries), kind, ladder)
-
-
-def honest_queries(sample: NDArray[np.float32], space: Space, seed: int = 0) -> Vectors:
-    """Queries for a collection that has seen none, from a sample of its rows, (m, d).
-
-    A row is far too easy a query: it is found where real ones are missed. Here noise twice as long is added to
-    each, which is harder than real questions. The result is as long as the row; for L2 lengths are taken from the
-    sample's mean, so that it matters as little as it does to distances where zero is.
-    """
-    noise = np.random.default_rng(seed).standard_normal(sample.shape)
-    rows = sample.astype(np.float64)
-    center = rows.mean(axis=0) if space.metric == "l2" else np.zeros(sample.shape[1])
-    rows -= center
-    length = np.sqrt(np.vecdot(rows, rows))[:, None]
-    mixed = rows + noise * (_NOISE * length / np.sqrt(np.vecdot(noise, noise))[:, None])
-    size = np.sqrt(np.vecdot(mixed, mixed))[:, None]
-    mixed *= np.divide(length, size, out=np.ones_like(size), where=size > 0)
-    return prepare(mixed + center, space)[0]
+    tried, best, rescored = measure.climb(k, target_recall, progress)
+    recall, lower = _recall(tried[best] < rescored)
+    longer = None
+    if eligible >= _LONGER * _LONGER * k:
+        _, n, scored = measure.climb(_LONGER * k, target_recall, progress, least=best)
+        longer = (_LONGER * k, n, scored)
+    return Calibration(
+        *(target_recall, k, best, rescored, recall, lower, len(queries), kind),
+        ladder=tuple(Rung(n, *_recall(places < n)) for n, places in tried.items()),
+        longer=longer,
+        filtered=measure.filtered(k, best),
+    )
 
 
 def _made(rows: Rows, flat: FlatIndex, source: VectorSource, mask: Mask | None) -> Vectors:
@@ -164,22 +168,73 @@ def _made(rows: Rows, flat: FlatIndex, source: VectorSource, mask: Mask | None) 
     return honest_queries(source.take(np.sort(picked)), Space(flat.metric, flat.dimension, "any"))
 
 
-def _places(
-    candidates: Candidates, rows: Rows, indexed: Mask, queries: Vectors, truth: list[Rows], n: int, k: int
-) -> NDArray[np.float64]:
-    """(m, k): at which places among n proposals rows of the true top k are; infinity for those that are not.
+class _Measure:
+    """Proposals to some queries against the exact answers."""
 
-    Rows that tie with the k-th are as good as it.
-    """
-    places = np.full((len(queries), k), np.inf)
+    def __init__(
+        self,
+        candidates: Candidates,
+        rows: Rows,
+        flat: FlatIndex,
+        source: VectorSource,
+        indexed: Mask,
+        queries: Vectors,
+    ) -> None:
+        self._candidates = candidates
+        self._rows = rows
+        self._flat = flat
+        self._source = source
+        self._indexed = indexed
+        self._queries = queries
 
-    def one(number: int) -> None:
-        proposed = rows[candidates.propose(Vectors(queries[number : number + 1]), n)]
-        right = np.flatnonzero(np.isin(proposed[indexed[proposed]], truth[number]))[:k]
-        places[number, : len(right)] = right
+    def climb(
+        self, k: int, target: float, progress: Callable[[int], object] | None, least: int = 0
+    ) -> tuple[dict[int, NDArray[np.float64]], int, int]:
+        """Where the true top k are among n proposals, for each n up to what is enough; the best n; what to score."""
+        truth = [found.rows for found in self._flat.search(self._queries, k, self._source, self._indexed)]
+        tried: dict[int, NDArray[np.float64]] = {}
+        lower: dict[int, float] = {}
+        for n in sorted({min(max(least, math.ceil(k * step)), len(self._rows)) for step in LADDER}):
+            tried[n] = self._places(self._queries, truth, self._indexed, n, k)
+            lower[n] = _recall(tried[n] < n)[1]
+            if progress is not None:
+                progress(n)
+            if lower[n] >= target:
+                break
+        best = max(tried, key=lambda n: (lower[n], -n))
+        enough = min(target, lower[best])
+        for step in LADDER:
+            rescored = min(math.ceil(k * step), best)
+            if rescored == best or _recall(tried[best] < rescored)[1] >= enough:
+                break
+        return tried, best, rescored
 
-    workers.run(one, range(len(queries)))
-    return places
+    def filtered(self, k: int, n: int) -> float | None:
+        """The mean recall where only every tenth row is eligible."""
+        ask = _TENTH * n
+        if ask > len(self._rows) // 2:
+            return None  # the exact answer is cheaper
+        few = Vectors(self._queries[:_SOME])
+        mask = self._indexed & (np.random.default_rng(0).random(len(self._indexed)) < 1 / _TENTH)
+        truth = [found.rows for found in self._flat.search(few, k, self._source, mask)]
+        if min(map(len, truth)) < k:
+            return None
+        return _recall(self._places(few, truth, mask, ask, k) < ask)[0]
+
+    def _places(self, queries: Vectors, truth: list[Rows], mask: Mask, n: int, k: int) -> NDArray[np.float64]:
+        """(m, k): at which places among n proposals rows of the true top k are; infinity for those that are not.
+
+        Rows that tie with the k-th are as good as it.
+        """
+        places = np.full((len(queries), k), np.inf)
+
+        def one(number: int) -> None:
+            proposed = self._rows[self._candidates.propose(Vectors(queries[number : number + 1]), n)]
+            right = np.flatnonzero(np.isin(proposed[mask[proposed]], truth[number]))[:k]
+            places[number, : len(right)] = right
+
+        workers.run(one, range(len(queries)))
+        return places
 
 
 def _recall(found: NDArray[np.bool_]) -> tuple[float, float]:
@@ -192,12 +247,3 @@ def _recall(found: NDArray[np.bool_]) -> tuple[float, float]:
     more = np.append(each, 0.5)
     lower = more.mean() - _ONE_SIDED_95 * more.std(ddof=1) / math.sqrt(len(more))
     return float(each.mean()), max(0.0, float(lower))
-
-
-def _rescored(places: NDArray[np.float64], best: Rung, k: int, least: float) -> int:
-    """How many of the first proposals have to be scored for a lower bound of `least`."""
-    for step in LADDER:
-        first = min(math.ceil(k * step), best.n)
-        if first == best.n or _recall(places < first)[1] >= least:
-            return first
-    return best.n

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from theodolite.indexes.approximate.calibration import honest_queries
+from theodolite.indexes.approximate.queries import honest_queries
 from theodolite.indexes.flat import FlatIndex, VectorSource
 from theodolite.indexes.naming import make_index
 from theodolite.indexes.workers import processors

@@ -13,6 +13,9 @@ from theodolite.indexes.workers import workers
 from theodolite.protocols import Candidates
 from theodolite.types import Mask, Rows, Vectors
 
+_FILTERED = 0.8  # the share of eligible rows below which a filter reaches beyond the top
+_WIDER = 4.0  # how many times more may be proposed in the next attempt
+
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
@@ -125,6 +128,8 @@ class Approximate:
         if not queries or here <= flat.few:
             return None
         share = here / len(self.rows)
+        if share < _FILTERED and not self.calibration.filters:
+            return None
         need, score = self.calibration.needed(min(k, here))
         if need >= here:
             return None
@@ -153,16 +158,18 @@ class Approximate:
         ask, asked, spent = plan.ask, 0, 0.0
         while True:
             labels = self.candidates.propose(query, ask)
+            if len(labels) < ask:
+                return None  # it does not get to all that was asked for: others may be beyond its reach, too
             rows = self.rows[labels] if self._gaps else labels
             if mask is not None:
                 rows = rows[mask[rows]]
             asked += len(labels)
             if len(rows) >= plan.need:
                 break
-            if len(labels) < ask or ask == len(self.rows):
+            if ask == len(self.rows):
                 return None
             spent += plan.costs.propose(ask)
-            ask = min(len(self.rows), math.ceil(1.2 * ask * plan.need / max(len(rows), 0.5)))
+            ask = min(len(self.rows), math.ceil(ask * min(_WIDER, 1.2 * plan.need / max(len(rows), 1))))
             if spent + plan.cost(ask) > plan.most:
                 return None
         rows = rows[: plan.score]
