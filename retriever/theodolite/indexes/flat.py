@@ -18,8 +18,13 @@ from theodolite.errors import CorruptionError
 from theodolite.indexes.blocks import BLOCK, Block, Codes, quantise
 from theodolite.indexes.exact import similarities
 from theodolite.indexes.scan import Scan
+from theodolite.indexes.timing import fastest
 from theodolite.indexes.workers import Workers, workers
 from theodolite.types import Mask, Metric, Rows, Scores, Vectors
+
+_EXCHANGE = 32.0  # what `exchange` usually is
+_LARGE = 4 * BLOCK  # rows that make a measurement worth its milliseconds
+_SCORED = 2048  # rows scored to measure: more than the nearer caches hold
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -81,16 +86,24 @@ class FlatIndex:
 
     Attributes:
         first: rows below are not searched: 0, unless this is the tail of another index.
+        exchange: how many rows are scanned in the time that one is scored; None where it has not been measured.
     """
 
     def __init__(
-        self, metric: Metric, dimension: int, blocks: Sequence[Block] = (), pool: Workers = workers, first: int = 0
+        self,
+        metric: Metric,
+        dimension: int,
+        blocks: Sequence[Block] = (),
+        pool: Workers = workers,
+        first: int = 0,
+        exchange: float | None = None,
     ) -> None:
         self.metric: Metric = metric
         self.dimension = dimension
         self.blocks = tuple(blocks)
         self.rows = blocks[-1].stop if blocks else first
         self.first = first
+        self.exchange = exchange
         self._pool = pool
         self._scan = Scan(metric, dimension, self.blocks, pool)
 
@@ -122,13 +135,31 @@ class FlatIndex:
 
         self._pool.run(fill, spans)
         return FlatIndex(
-            self.metric, self.dimension, kept + [made[start] for start, _ in spans], self._pool, self.first
+            self.metric,
+            self.dimension,
+            kept + [made[start] for start, _ in spans],
+            self._pool,
+            self.first,
+            self.exchange,
         )
+
+    def measured(self, source: VectorSource) -> "FlatIndex":
+        """The same index with `exchange` measured on this machine, if it is large enough for that to matter."""
+        if self.exchange is not None or self.rows - self.first < _LARGE:
+            return self
+        part = FlatIndex(self.metric, self.dimension, self.blocks[: _LARGE // BLOCK], self._pool)
+        rows = np.linspace(part.blocks[0].start, part.rows - 1, _SCORED).astype(np.int64)
+        query = Vectors(source.take(rows[:1]))
+        scan = fastest(lambda: part.search(query, 10, source)) / part.rows
+        score = fastest(lambda: self.score(query[0], rows, source)) / _SCORED
+        # A busy machine disturbs the measurement: it moves the usual rate, and does not replace it.
+        exchange = min(max(score / scan, _EXCHANGE / 2), _EXCHANGE * 2)
+        return FlatIndex(self.metric, self.dimension, self.blocks, self._pool, self.first, exchange)
 
     def tail(self, first: int) -> "FlatIndex":
         """The index over the rows from `first` on. It shares the blocks."""
         kept = [block for block in self.blocks if block.stop > first]
-        return FlatIndex(self.metric, self.dimension, kept, self._pool, first)
+        return FlatIndex(self.metric, self.dimension, kept, self._pool, first, self.exchange)
 
     def search(self, queries: Vectors, k: int, source: VectorSource, mask: Mask | None = None) -> list[Found]:
         """The k most similar rows for each of `queries`, (m, d), among those where `mask` (rows,) is True.
@@ -152,8 +183,8 @@ class FlatIndex:
 
     @property
     def few(self) -> int:
-        """How many eligible rows are scored directly, without the scan: scoring one costs as much as 30 codes."""
-        return max(256, (self.rows - self.first) // 32)
+        """How many eligible rows are scored directly, without the scan."""
+        return max(256, int((self.rows - self.first) / (self.exchange or _EXCHANGE)))
 
     def _own(self, mask: Mask | None) -> Mask | None:
         """The mask of the rows from the first block on."""

@@ -110,7 +110,7 @@ class View:
                 raise Stale
             if held.flat.rows != held.state.rows:
                 flat = held.flat.grown(held.vectors, held.state.rows, self._codes(held))
-                self._held = held = replace(held, flat=flat)
+                self._held = held = replace(held, flat=flat.measured(held.vectors))
             return held
 
     def mask(self, snapshot: Snapshot, tree: Filter | None, connection: sqlite3.Connection) -> Mask | None:

@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from theodolite.indexes.approximate.queries import honest_queries
 from theodolite.indexes.flat import FlatIndex, VectorSource
 from theodolite.indexes.naming import make_index
+from theodolite.indexes.timing import fastest
 from theodolite.indexes.workers import processors
 from theodolite.protocols import Candidates
 from theodolite.types import Space, Vectors
@@ -19,7 +19,6 @@ _BLOCKS = 16  # scanned for the measurement; more take as long for each row
 _BATCH = 16
 _ROWS = 256  # scored exactly
 _EFFORTS = (16, 64, 256, 1024)
-_REPEATS = 3
 _PATIENCE = 0.02  # seconds for proposals, after which no greater effort is tried
 
 
@@ -51,17 +50,17 @@ class Costs:
         sample = source.take(rows)
         queries = honest_queries(sample[:_BATCH], Space(flat.metric, flat.dimension, "any"))
         first = Vectors(queries[:1])
-        call = _fastest(lambda: flat.score(first[0], rows[:1], source))
-        score = _fastest(lambda: flat.score(first[0], rows, source))
-        scan = _fastest(lambda: part.search(first, 10, source))
-        batch = _fastest(lambda: part.search(queries, 10, source))
+        call = fastest(lambda: flat.score(first[0], rows[:1], source))
+        score = fastest(lambda: flat.score(first[0], rows, source))
+        scan = fastest(lambda: part.search(first, 10, source))
+        batch = fastest(lambda: part.search(queries, 10, source))
         proposals = []
         if candidates is not None and len(candidates):
             began = time.perf_counter()
             for n in _EFFORTS:
                 if time.perf_counter() - began > _PATIENCE:
                     break
-                proposals.append((n, _fastest(lambda: candidates.propose(first, n))))  # noqa: B023 - called at once
+                proposals.append((n, fastest(lambda: candidates.propose(first, n))))  # noqa: B023 - called at once
         return cls(
             scan=scan / part.rows,
             batch=batch / part.rows / len(queries),
@@ -84,15 +83,6 @@ class Costs:
         if n > at[-1]:
             return float(took[-1] * n / at[-1])
         return float(np.interp(n, at, took))
-
-
-def _fastest(call: Callable[[], object]) -> float:
-    times = []
-    for _ in range(_REPEATS):
-        began = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - began)
-    return min(times)
 
 
 def estimate(spec: str, rows: int, dimension: int) -> dict[str, Any]:
