@@ -71,6 +71,7 @@ class Candidates(Protocol):
         """Up to n distinct rows likely to be near `query`, shape (1, d), nearest first as far as the index can tell.
 
         n is the effort, too: the first k of many proposals are better than k proposals. Fewer than n are no error.
+        An index that holds nothing proposes nothing.
         """
         ...
 

@@ -482,7 +482,7 @@ def test_an_index_that_is_good_at_the_top_only_is_not_asked_under_a_filter() -> 
 )
 def test_what_is_no_calibration(change: dict[str, Any]) -> None:
     good = Calibration(0.99, 10, 40, 20, 1.0, 1.0, 1, "given").to_dict()
-    assert Calibration.from_dict(good)
+    assert Calibration.from_dict(good).n == 40
     with pytest.raises(CorruptionError, match="no calibration"):
         Calibration.from_dict(good | change)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from theodolite.errors import ConfigError, CorruptionError, UnsupportedError
+from theodolite.errors import ConfigError, CorruptionError, UnsupportedError, VectorError
 from theodolite.plugins import optional
 from theodolite.types import Rows, Space, Vectors
 
@@ -54,6 +54,7 @@ class FaissIndex:
         total = len(vectors)
         if total <= len(self):
             return
+        self._check(vectors.shape[1])
         if self._index is None:
             self._index, self._l2 = self._trained(vectors, space), space.metric == "l2"
         # FAISS would leave a part half added at Ctrl-C. It does not see signals on other threads.
@@ -73,6 +74,7 @@ class FaissIndex:
         wanted = min(n, len(self))
         if wanted < 1:
             return _NOTHING
+        self._check(query.shape[1])
         _, labels = self._index.search(query, wanted, params=self._effort(self._index, wanted))
         rows: Rows = labels[0]
         return rows if rows.min() >= 0 else rows[rows >= 0]
@@ -109,6 +111,10 @@ class FaissIndex:
 
     def _description(self, index: Any, l2: bool) -> dict[str, Any]:
         return {"factory": self.factory, "dimension": index.d, "rows": index.ntotal, "l2": l2}
+
+    def _check(self, dimension: int) -> None:
+        if self._index is not None and dimension != self._index.d:
+            raise VectorError(f"vectors have dimension {dimension}; the index has {self._index.d}")
 
     def _made(self, space: Space, dimension: int) -> Any:
         """An index that holds nothing."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from theodolite.errors import ConfigError, CorruptionError
+from theodolite.errors import ConfigError, CorruptionError, VectorError
 from theodolite.indexes.workers import processors
 from theodolite.plugins import optional
 from theodolite.types import Rows, Space, Vectors
@@ -63,6 +63,7 @@ class HnswIndex:
         total, dimension = vectors.shape
         if total <= len(self):
             return
+        self._check(dimension)
         if self._graph is None:
             graph = self._empty(space, dimension)
             graph.init_index(total, M=self.M, ef_construction=self.ef_construction, random_seed=_SEED)
@@ -73,8 +74,9 @@ class HnswIndex:
         for start in range(len(self), total, _CHUNK):
             stop = min(start + _CHUNK, total)
             labels = np.arange(self._base + start, self._base + stop)
+            part = vectors[start:stop]
             try:
-                self._graph.add_items(vectors[start:stop], labels, num_threads=threads)
+                self._graph.add_items(part, labels, num_threads=threads)
             except Exception:
                 self._graph = None  # which rows of the part are in is not known
                 raise
@@ -83,7 +85,10 @@ class HnswIndex:
 
     def propose(self, query: Vectors, n: int) -> Rows:
         """Up to n rows, nearest first. Fewer where the graph has no way to more of them."""
-        wanted = min(n, len(self))
+        if self._graph is None:
+            return _NOTHING
+        self._check(query.shape[1])
+        wanted = min(n, self._graph.element_count)
         while wanted > 0:
             try:
                 labels, _ = self._graph.knn_query(query, k=wanted, num_threads=1)
@@ -120,6 +125,11 @@ class HnswIndex:
         except RuntimeError as error:
             raise CorruptionError(f"{path.name} is damaged: {error}", path=str(path)) from error
         self._adopt(graph, space)
+
+    def _check(self, dimension: int) -> None:
+        # hnswlib would read beyond the end of a shorter query.
+        if self._graph is not None and dimension != self._graph.dim:
+            raise VectorError(f"vectors have dimension {dimension}; the graph has {self._graph.dim}")
 
     def _empty(self, space: Space, dimension: int) -> Any:
         return self._hnswlib.Index("l2" if space.metric == "l2" else "ip", dimension)
