@@ -205,15 +205,14 @@ def _hint(operator: Any, field: str | None) -> str:
     if not isinstance(operator, str) or len(operator) > 60:
         return ""
     name = operator.lstrip("$").lower()
-    near = [ours for ours, others in _ELSEWHERE.items() if name in others]
-    near = near or difflib.get_close_matches(f"${name}", OPERATORS, 1, 0.7)
-    if near:
-        return f"did you mean {near[0]}? "
-    if field is None or operator.startswith("$"):
-        return ""
-    if f"${field.lower()}" in OPERATORS:
-        return f"did you mean ${field.lower()}? "
-    return f"for a field inside a mapping write {shown(f'{field}.{operator}')}. "
+    meant = [f"${name}"] if f"${name}" in OPERATORS else [ours for ours, names in _ELSEWHERE.items() if name in names]
+    if not meant and field is not None and f"${field}".lower() in OPERATORS and not operator.startswith("$"):
+        meant = [f"${field}".lower()]
+    if not meant:
+        meant = difflib.get_close_matches(f"${name}", OPERATORS, 1, 0.7)
+        if field is not None and not operator.startswith("$"):
+            meant.append(f"the field {shown(f'{field}.{operator}')}")
+    return f"did you mean {' or '.join(meant)}? " if meant else ""
 
 
 def _too_deep() -> FilterError:
