@@ -154,7 +154,8 @@ class Dictionary:
         elif isinstance(wanted, bool):
             yield (TRUE, TRUE + 1) if wanted else (FALSE, FALSE + 1)
         elif isinstance(wanted, (int, float)):
-            if math.isfinite(wanted) and wanted == int(wanted) and -_INT64 <= wanted < _INT64:
+            # Compared, not converted: an int may be larger than any float.
+            if -_INT64 <= wanted < _INT64 and wanted == int(wanted):
                 whole = np.int64(int(wanted))
                 yield ints + int(self.ints.searchsorted(whole)), ints + int(self.ints.searchsorted(whole, "right"))
             else:
@@ -200,11 +201,9 @@ class Dictionary:
     def _int(self, key: float, test: Compare) -> int:
         """How many integers lie below the border of a comparison with `key`."""
         after = test.order in ("$gt", "$lte")  # x > 2.5 and x > 2 have the same border, as have x < 2.5 and x < 3
-        if math.isinf(key):
+        if not -_INT64 <= key < _INT64:
             return len(self.ints) if key > 0 else 0
         border = math.floor(key) if after else math.ceil(key)
-        if not -_INT64 <= border < _INT64:
-            return len(self.ints) if border > 0 else 0
         return int(self.ints.searchsorted(np.int64(border), "right" if after else "left"))
 
     def _float(self, key: float, bisect: Any) -> int:
