@@ -161,4 +161,5 @@ class Collection:
 
     def __repr__(self) -> str:
         info = self.info()
-        return f"<Retriever {info['location'] or 'in memory'}: {info['documents']} documents, {info['metric']}>"
+        place = "scope" if self._scope is not None else info["location"] or "in memory"
+        return f"<Retriever {place}: {info['documents']} documents, {info['metric']}>"

@@ -5,8 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from theodolite.errors import ConfigError, DocumentError, InputError
 from theodolite.filters import And, Filter, In, Where, parse
+from theodolite.filters.operands import shown
+from theodolite.metadata import plain_scalar
 from theodolite.protocols import Scope
 from theodolite.types import Document
 
@@ -20,9 +24,23 @@ def check_partition(field: Any) -> None:
         )
 
 
-def is_partition(value: Any) -> bool:
-    """Whether a value can name a partition: a string that is not empty, or an int."""
-    return (isinstance(value, str) and bool(value)) or (isinstance(value, int) and not isinstance(value, bool))
+def plain_partition(value: Any) -> str | int | None:
+    """A partition's value as metadata stores it: a string that is not empty, or an int; None for anything else.
+
+    Subclasses become plain: the `str()` of an enumeration's member is not the text that is stored.
+    """
+    if isinstance(value, np.generic):
+        value = plain_scalar(value, "the partition")
+    try:
+        if isinstance(value, str):
+            plain = str.__str__(value)
+            plain.encode()
+            return plain or None
+        if isinstance(value, int) and not isinstance(value, bool):
+            return int(str(int(value)))
+    except ValueError:  # a lone surrogate, or more digits than Python prints: it cannot be stored
+        pass
+    return None
 
 
 def partition_key(field: str | None, metadata: Mapping[str, Any]) -> str:
@@ -33,32 +51,42 @@ def partition_key(field: str | None, metadata: Mapping[str, Any]) -> str:
     """
     if field is None:
         return ""
-    value = metadata.get(field)
-    if not is_partition(value):
-        there = "is missing" if field not in metadata else f"is {value!r:.60}"
+    # As it is stored, entry by entry: what a mapping of another kind answers to `get` may be something else.
+    entries = dict(metadata.items())
+    if plain_partition(entries.get(field)) is None:
+        there = f"is {shown(entries[field])}" if field in entries else "is missing"
         raise DocumentError(
             f"the collection is partitioned by {field!r}, which {there}; it must be a string that is not empty or an "
             "int",
             field=field,
         )
-    return key_of(value)
+    return key_of(entries[field])
 
 
 def key_of(value: Any) -> str:
-    """A partition's value as text: 1 and "1" are two."""
-    return json.dumps(str(value) if isinstance(value, str) else int(value), ensure_ascii=False)
+    """A partition's value as text: 1 and "1" are two. Raises InputError for what names no partition."""
+    plain = plain_partition(value)
+    if plain is None:
+        raise InputError(f"{shown(value)} names no partition; it must be a string that is not empty or an int")
+    return json.dumps(plain, ensure_ascii=False)
 
 
 def key_within(scope: Scope | None, field: str | None) -> str:
-    """The partition that a scope looks ids up in. Raises InputError where it is not said."""
+    """The partition that a scope looks ids up in.
+
+    Raises:
+        InputError: it is not said.
+        ConfigError: it is said of a collection that has none.
+    """
+    if scope is not None and scope.partition is not None:
+        _check_partitioned(field)
+        return key_of(scope.partition)
     if field is None:
         return ""
-    if scope is None or scope.partition is None:
-        raise InputError(
-            f"the collection is partitioned by {field!r}, so an id alone names no document: use scoped({field}=...)",
-            partition=field,
-        )
-    return key_of(scope.partition)
+    raise InputError(
+        f"the collection is partitioned by {field!r}, so an id alone names no document: use scoped({field}=...)",
+        partition=field,
+    )
 
 
 def placed(document: Document, field: str, value: Any) -> Document:
@@ -75,8 +103,10 @@ def within(scope: Scope | None, field: str | None, where: Filter | None) -> Filt
 
 
 def scope_filter(scope: Scope, field: str | None) -> Filter | None:
-    """What the scope alone lets pass."""
-    inside = None if scope.partition is None or field is None else In(field, (scope.partition,))
+    """What the scope alone lets pass. Raises ConfigError for a partition of a collection that has none."""
+    if scope.partition is None:
+        return scope.where
+    inside = In(_check_partitioned(field), (json.loads(key_of(scope.partition)),))
     return _all([part for part in (inside, scope.where) if part is not None])
 
 
@@ -93,14 +123,21 @@ def narrowed(scope: Scope | None, field: str | None, where: Where, fields: Mappi
     if not parts and not conditions:
         raise InputError("a scope needs a filter, or fields with their values: scoped(tenant='acme')")
     inside = scope or Scope()
-    if field is not None and is_partition(fields.get(field)):
-        asked = fields[field]
+    asked = None if field is None else plain_partition(fields.get(field))
+    if field is not None and asked is not None:
         if inside.partition is None or key_of(inside.partition) == key_of(asked):
             inside = replace(inside, partition=asked)
             del conditions[field]
     parts += [condition for condition in conditions.values() if condition is not None]
     whole = inside.partition is not None and inside.where is None and not parts
     return Scope(inside.partition, _all([*([] if inside.where is None else [inside.where]), *parts])), whole
+
+
+def _check_partitioned(field: str | None) -> str:
+    # Never taken for a scope of everything.
+    if field is None:
+        raise ConfigError("the collection is not partitioned, so a scope of one partition has no place in it")
+    return field
 
 
 def _all(parts: Sequence[Filter]) -> Filter | None:

@@ -1,5 +1,7 @@
 """Scopes: for a view, what is outside it is not there."""
 
+from collections import UserDict
+from enum import Enum, IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,24 @@ from theodolite import (
 )
 
 EYE = np.eye(4, dtype=np.float32)
+
+
+class Tenant(str, Enum):
+    ACME = "acme"
+
+
+class Number(IntEnum):
+    SEVEN = 7
+
+
+class AnyCase(UserDict[str, Any]):
+    """Answers to names in any case, as headers do."""
+
+    def __getitem__(self, name: str) -> Any:
+        return next(value for key, value in self.data.items() if key.lower() == name.lower())
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in map(str.lower, self.data)
 
 
 def add(kb: Retriever, names: list[str], metadata: dict[str, Any], axis: int = 0) -> list[str]:
@@ -125,6 +145,43 @@ def test_every_document_has_a_partition(kb: Retriever, value: Any) -> None:
     assert len(kb) == 5
 
 
+@pytest.mark.parametrize(
+    ("value", "plain"), [(Tenant.ACME, "acme"), (Number.SEVEN, 7), (np.str_("acme"), "acme"), (np.int64(7), 7)]
+)
+def test_a_partition_is_named_by_what_is_stored(kb: Retriever, value: Any, plain: Any) -> None:
+    """The str() of an enumeration's member is another text than the one that is stored."""
+    before = len(kb)
+    add(kb, ["a", "new"], {"tenant": value})
+    assert len(kb) == before + 1
+    assert kb.scoped(tenant=plain).get(["a", "new"])[0].metadata == {"tenant": plain}
+    view = kb.scoped(tenant=value)
+    view.update("a", {"tenant": value, "x": 1})
+    view.update("new", {"x": 1}, replace=True)
+    assert [type(document.metadata["tenant"]) for document in view.get(["a", "new"])] == [type(plain)] * 2
+    assert view.scoped(tenant=plain).delete(["a", "new"]) == 2
+    kb.verify()
+
+
+def test_the_partition_is_read_as_it_is_stored(kb: Retriever) -> None:
+    documents = [Document("t", AnyCase({"Tenant": "acme"}), "z")]
+    for view in (kb, kb.scoped(tenant="acme")):
+        with pytest.raises(DocumentError, match="is missing"):
+            view.add(documents, vectors=EYE[:1])
+
+
+def test_what_names_no_partition_is_a_filter(kb: Retriever) -> None:
+    add(kb, ["one"], {"tenant": 1})
+    cases: list[tuple[Any, list[str]]] = [(["acme", 7], ["a", "a", "b"]), (1.0, ["one"])]
+    for value in (None, "", True, np.bool_(True), "\ud800", 10**5000):
+        cases.append((value, []))
+    for value, expected in cases:
+        view = kb.scoped(tenant=value)
+        assert listed(view) == expected
+        for write in (view.clear, lambda view=view: add(view, ["x"], {})):
+            with pytest.raises(UnsupportedError, match="read-only"):
+                write()
+
+
 def test_without_a_scope_ids_name_nothing(kb: Retriever) -> None:
     for call in (
         lambda: kb.get("a"),
@@ -209,6 +266,7 @@ def test_views_of_collections_without_partitions(tmp_path: Path) -> None:
             view.delete("a")
         view.close()
         assert len(kb) == 3
+        assert repr(view) == "<Retriever scope: 2 documents, cosine>"
 
 
 def test_the_partition_is_pinned(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from theodolite.errors import CorruptionError, DocumentError
 from theodolite.metadata import decode, encode
 from theodolite.protocols import Scope
-from theodolite.scopes import key_of, partition_key
+from theodolite.scopes import key_within, partition_key
 from theodolite.types import Document
 
 
@@ -66,9 +66,10 @@ def records(
         if not isinstance(document.id, str):
             raise _refusal(document, index, f"the id is a {type(document.id).__name__}, not a string")
     made = [_record(document, index, truncated, field) for index, document in enumerate(documents)]
-    if scope is not None and scope.partition is not None:
+    if scope is not None:
+        key = key_within(scope, field)
         for index, record in enumerate(made):
-            if record.partition != key_of(scope.partition):
+            if record.partition != key:
                 raise _refusal(documents[index], index, f"it belongs to another {field} than {scope.partition!r}")
     last = {(record.id, record.partition): index for index, record in enumerate(made)}
     kept = sorted(last.values())

@@ -1,5 +1,6 @@
 """Writes: add, update, delete and clear, each one transaction."""
 
+from collections import defaultdict
 from collections.abc import Container, Mapping, Sequence
 from sqlite3 import Connection
 from typing import Any
@@ -48,9 +49,11 @@ class Writer:
             pin(connection, space)
             ended: list[tuple[Any, ...]] = []
             if state.live:
-                for key in {record.partition for record in rows}:
-                    names = [record.id for record in rows if record.partition == key]
-                    ended += select(connection, "row, text", "id", names, key)
+                names = defaultdict(list)
+                for record in rows:
+                    names[record.partition].append(record.id)
+                for key, ids in names.items():
+                    ended += select(connection, "row, text", "id", ids, key)
             commit(
                 connection,
                 self._store.folder,
