@@ -30,8 +30,8 @@ def examples_of(path: Path) -> list[Example]:
     ]
 
 
-def run(examples: list[Example], name: str) -> None:
-    """Run one after the other in one namespace. A lone expression shows its value, as at the prompt."""
+def run(examples: list[Example], name: str) -> dict[str, Any]:
+    """Run one after the other in one namespace, and return it. A lone expression shows its value, as at the prompt."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for example in examples:
         tree = ast.parse(example.code)
@@ -41,3 +41,4 @@ def run(examples: list[Example], name: str) -> None:
         with contextlib.redirect_stdout(printed):
             exec(code, namespace)  # noqa: S102 - our own documentation
         assert printed.getvalue() == example.output, f"{name}, line {example.line}"
+    return namespace

@@ -35,6 +35,16 @@ def test_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     run(examples, str(DOCS / name))
 
 
+@pytest.mark.skipif(find_spec("hnswlib") is None or find_spec("faiss") is None, reason="hnswlib or faiss is missing")
+def test_the_index_of_the_guide_keeps_its_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    contract = run(examples_of(DOCS / "indexes.md"), "indexes.md")["TestSigns"]()
+    promises = [getattr(contract, name) for name in dir(contract) if name.startswith("test_")]
+    assert promises
+    for promise in promises:
+        promise()
+
+
 def test_every_operator_is_in_the_table() -> None:
     assert sorted(name for name, _, _ in operators()) == sorted(OPERATORS)
 
