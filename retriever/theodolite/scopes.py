@@ -124,10 +124,10 @@ def narrowed(scope: Scope | None, field: str | None, where: Where, fields: Mappi
         raise InputError("a scope needs a filter, or fields with their values: scoped(tenant='acme')")
     inside = scope or Scope()
     asked = None if field is None else plain_partition(fields.get(field))
-    if field is not None and asked is not None:
-        if inside.partition is None or key_of(inside.partition) == key_of(asked):
-            inside = replace(inside, partition=asked)
-            del conditions[field]
+    same = asked is not None and (inside.partition is None or key_of(inside.partition) == key_of(asked))
+    if field is not None and same:
+        inside = replace(inside, partition=asked)
+        del conditions[field]
     parts += [condition for condition in conditions.values() if condition is not None]
     whole = inside.partition is not None and inside.where is None and not parts
     return Scope(inside.partition, _all([*([] if inside.where is None else [inside.where]), *parts])), whole

@@ -1,7 +1,7 @@
 """Scopes: for a view, what is outside it is not there."""
 
 from collections import UserDict
-from enum import Enum, IntEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from theodolite import (
 EYE = np.eye(4, dtype=np.float32)
 
 
-class Tenant(str, Enum):
+class Tenant(StrEnum):
     ACME = "acme"
 
 
@@ -172,8 +172,7 @@ def test_the_partition_is_read_as_it_is_stored(kb: Retriever) -> None:
 def test_what_names_no_partition_is_a_filter(kb: Retriever) -> None:
     add(kb, ["one"], {"tenant": 1})
     cases: list[tuple[Any, list[str]]] = [(["acme", 7], ["a", "a", "b"]), (1.0, ["one"])]
-    for value in (None, "", True, np.bool_(True), "\ud800", 10**5000):
-        cases.append((value, []))
+    cases += [(value, []) for value in (None, "", True, np.bool_(True), "\ud800", 10**5000)]
     for value, expected in cases:
         view = kb.scoped(tenant=value)
         assert listed(view) == expected
