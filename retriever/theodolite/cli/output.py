@@ -128,8 +128,7 @@ def show_report(report: Report) -> None:
 def described(info: Mapping[str, Any]) -> dict[str, Any]:
     """What `Retriever.info` tells, with a line for each of its parts; what is not there is left out."""
     told = {name: value for name, value in info.items() if value is not None}
-    columns = info["columns"]
-    told["columns"] = f"{columns['fields']} in memory, {columns['bytes']:,} bytes"
+    del told["columns"]  # those of this process, which has filtered nothing
     if info["approximate"] is not None:
         told["approximate"] = index_line(info["approximate"])
     if info["recommended"] is not None:
