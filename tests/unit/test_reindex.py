@@ -499,3 +499,51 @@ def test_without_its_package_searches_are_exact(
         with pytest.raises(MissingExtraError):
             kb.reindex("hnsw:M=8")
     monkeypatch.undo()
+
+
+@pytest.mark.parametrize("point", ["index.saved", "index.placed"])
+def test_the_index_in_use_stays_until_the_next_one_is_recorded(tmp_path: Path, cheap: None, point: str) -> None:
+    """Also one that has been calibrated again, and has a newer number than its files."""
+
+    def fail(name: str) -> None:
+        if name == point:
+            points.observer = None
+            raise Stop
+
+    with Retriever.open(tmp_path) as kb:
+        fill(kb)
+        kb.reindex("hnsw")
+        found(kb, clustered(120, 30))
+        engine: Any = kb._engine
+        engine._keeper.wait()
+        assert kb.info()["approximate"]["calibration"]["kind"] == "logged"
+        points.observer = fail
+        with pytest.raises(Stop):
+            kb.reindex("hnsw:M=8")
+        assert paths(kb) == {"index"}
+    with Retriever.open(tmp_path, read_only=True) as kb:
+        assert kb.info()["index"].startswith("hnsw:M=16")
+        assert paths(kb) == {"index"}
+    with Retriever.open(tmp_path) as kb:
+        again: list[int] = []
+        kb.reindex("hnsw:M=8", progress=again.append)
+        assert again[0] == (ROWS if point == "index.saved" else 0), "what was saved is gone on with"
+        assert {path.name for path in tmp_path.glob("index-*/*")} == {"native", "rows.npy"}
+
+
+def test_closing_stops_a_calibration(tmp_path: Path, eager: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Retriever.open(tmp_path) as kb:
+        fill(kb, 300)
+        kb.reindex("hnsw")
+        engine: Any = kb._engine
+        engine._keeper._closing.set()
+        with pytest.raises(keeper.Closing):
+            engine._keeper._calibrate_again()
+
+
+def test_an_empty_collection_takes_no_index_that_cannot_be() -> None:
+    with Retriever.open(None) as kb:
+        for wrong in ("faiss", "hnsw:M=-1"):
+            with pytest.raises(ConfigError):
+                kb.reindex(wrong)
+        assert kb.info()["index"] == "flat"

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 import sqlite3
 import time
@@ -23,6 +24,7 @@ from theodolite.types import Rows, Space, Vectors
 _CHECKPOINT = 60.0  # seconds of building that may be lost
 _WORTH = 5.0  # seconds of building that are worth keeping when it is interrupted
 _STATE = "state.json"
+_PLANNED = "planned.npy"
 
 Progress = Callable[[int], object]
 
@@ -56,8 +58,8 @@ class Partial:
         try:
             state: dict[str, Any] = json.loads((self._folder / _STATE).read_text())
             if state["owner"] == self._owner and state["spec"] == self._spec:
-                planned = np.load(self._folder / "planned.npy", allow_pickle=False)
-                if hash_of(self._folder / "planned.npy") == state["planned"]:
+                planned = np.load(self._folder / _PLANNED, allow_pickle=False)
+                if hash_of(self._folder / _PLANNED) == state["planned"]:
                     candidates, rows = read_files(self._folder, self._spec, state["hashes"], space)
                     if len(rows) <= len(planned) and (planned[: len(rows)] == rows).all():
                         return candidates, planned
@@ -65,19 +67,26 @@ class Partial:
             pass  # nothing to go on with
         return make_index(self._spec), np.empty(0, np.int64)
 
-    def save(self, candidates: Candidates, rows: Rows) -> None:
-        """Keep what there is. Killed half-way, there is nothing to go on with, or what was saved before."""
+    def save(self, candidates: Candidates, rows: Rows) -> dict[str, str]:
+        """Keep what there is, durably; returns the hashes. Killed half-way, there is nothing to go on with."""
         self.drop()
         self._folder.mkdir(exist_ok=True)
         hashes = write_files(self._folder, candidates, rows[: len(candidates)])
-        np.save(self._folder / "planned.npy", rows, allow_pickle=False)
+        np.save(self._folder / _PLANNED, rows, allow_pickle=False)
         state = {
             "owner": self._owner,
             "spec": self._spec,
             "hashes": hashes,
-            "planned": hash_of(self._folder / "planned.npy"),
+            "planned": hash_of(self._folder / _PLANNED),
         }
         (self._folder / _STATE).write_text(json.dumps(state))
+        return hashes
+
+    def place(self, folder: Path) -> None:
+        """Give a finished index its own folder."""
+        for name in (_STATE, _PLANNED):
+            (self._folder / name).unlink()
+        os.replace(self._folder, folder)
 
     def drop(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)

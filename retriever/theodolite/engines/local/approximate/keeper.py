@@ -1,7 +1,6 @@
 """The approximate index of one open collection: built on request, and again when much has changed."""
 
 import logging
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -12,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from theodolite.engines.local.approximate.build import Partial, Progress, build, only_builder
-from theodolite.engines.local.approximate.record import Record, read_record, remove_others, write_files
-from theodolite.engines.local.files import folder_size, index_folder, partial_folder, sync_folder
+from theodolite.engines.local.approximate.record import Record, read_record, remove_others
+from theodolite.engines.local.files import folder_size, index_folder, sync_folder
 from theodolite.engines.local.points import reach
 from theodolite.engines.local.snapshot import Snapshot, View
 from theodolite.engines.local.store import State, Store
 from theodolite.errors import ConfigError, LockedError, TheodoliteError
 from theodolite.indexes.approximate import Approximate, calibrate, estimate
-from theodolite.indexes.naming import canonical
+from theodolite.indexes.naming import canonical, make_index
 from theodolite.protocols import Candidates, Request
 from theodolite.types import Rows, Vectors
 
@@ -66,7 +65,7 @@ class Keeper:
         """
         if index is None or index == AUTO:
             return
-        spec = index if index == FLAT else canonical(index)
+        spec = _spec(index)
         with self._store.read() as (connection, state):
             record = read_record(connection) if state.approximate else None
         held = FLAT if record is None else record.spec
@@ -91,7 +90,7 @@ class Keeper:
             ConfigError, MissingExtraError: there is no such index.
             LockedError: another process or thread is building one.
         """
-        spec = index if index == FLAT else canonical(index)
+        spec = _spec(index)
         if spec == FLAT:
             with self._store.write() as (connection, state):
                 Record(FLAT, target_recall).write(connection, state.approximate + 1)
@@ -212,13 +211,16 @@ class Keeper:
         rows = np.flatnonzero(snapshot.live)
         candidates, rows = build(partial, snapshot.vectors, rows, space, progress)
         record = Record(spec, target_recall, snapshot.state.generation, covered=len(rows), stop=int(rows[-1]) + 1)
-        record = self._measured(record, candidates, rows, queries)
-        hashes = write_files(partial_folder(self._store.folder), candidates, rows)
+        record = replace(
+            record, hashes=partial.save(candidates, rows)
+        )  # interrupted from now on, it need not be rebuilt
         reach("index.saved")
-        self._install(replace(record, hashes=hashes), candidates, rows)
-        partial.drop()
+        record = self._measured(record, candidates, rows, queries, progress)
+        self._install(partial, record, candidates, rows)
 
-    def _measured(self, record: Record, candidates: Candidates, rows: Rows, queries: Vectors | None) -> Record:
+    def _measured(
+        self, record: Record, candidates: Candidates, rows: Rows, queries: Vectors | None, progress: Progress
+    ) -> Record:
         """The record with a calibration, on the queries given, on those asked lately, or on noisy rows."""
         snapshot = self._searchable()
         live = None if snapshot.state.live == snapshot.state.rows else snapshot.live
@@ -233,17 +235,20 @@ class Keeper:
             Vectors(np.concatenate(logged)) if asked else queries,
             target_recall=record.target_recall,
             kind="logged" if asked else "given",
+            progress=lambda n: progress(0),
         )
         return replace(record, calibration=calibration.to_dict())
 
-    def _install(self, record: Record, candidates: Candidates, rows: Rows) -> None:
+    def _install(self, partial: Partial, record: Record, candidates: Candidates, rows: Rows) -> None:
         """Swap in what lies in the partial folder."""
         with self._store.write() as (connection, state):
             if state.generation != record.generation:  # cleared meanwhile
+                partial.drop()
                 return
             number = state.approximate + 1
-            self._tidy(record.files, state.approximate)
-            os.replace(partial_folder(self._store.folder), index_folder(self._store.folder, number))
+            before = read_record(connection)
+            self._tidy(0 if before is None else before.files)  # what lies under the new name was never recorded
+            partial.place(index_folder(self._store.folder, number))
             sync_folder(self._store.folder)
             reach("index.placed")
             record = replace(record, files=number)
@@ -258,7 +263,7 @@ class Keeper:
         record, index = snapshot.record, snapshot.approximate
         if record is None or index is None:
             return
-        record = self._measured(record, index.candidates, index.rows, None)
+        record = self._measured(record, index.candidates, index.rows, None, self._progress)
         with self._store.write() as (connection, state):
             if state.approximate == snapshot.state.approximate:
                 record.write(connection, state.approximate + 1)
@@ -269,6 +274,14 @@ class Keeper:
 
     def _tidy(self, *files: int) -> None:
         remove_others(self._store.folder, files)
+
+
+def _spec(index: str) -> str:
+    """The canonical name. Raises ConfigError, MissingExtraError for what cannot be built."""
+    if index == FLAT:
+        return FLAT
+    make_index(index)
+    return canonical(index)
 
 
 def churn(record: Record, state: State) -> float:
