@@ -274,6 +274,14 @@ def test_a_batch_is_scanned_where_that_is_cheaper() -> None:
     assert alone.path == "index"
 
 
+def test_a_batch_shares_the_cost_of_proposals() -> None:
+    case = Case("cosine")
+    for shared, path in ((1.0, "scan"), (0.5, "index")):
+        costs = Costs(scan=1.0, batch=1e-4, score=0.0, call=0.0, proposals=((1, 0.35), (3000, 0.35)), shared=shared)
+        found = case.over(3000, costs=costs).search(case.queries, 10, case.flat, case.source)
+        assert {one.path for one in found} == {path}
+
+
 def test_rows_beyond_the_index_are_found_as_it_grows() -> None:
     case = Case("cosine")
     index = case.over(2000)
@@ -519,7 +527,7 @@ def test_costs_are_measured(metric: Metric) -> None:
     index = case.over(3000)
     both = Costs.measure(case.flat, case.source, index.candidates)
     assert both.proposals[0][0] == 16
-    assert min(took for _, took in both.proposals) > 0
+    assert min(*(took for _, took in both.proposals), both.shared) > 0
 
 
 def test_costs_between_and_beyond_what_was_measured() -> None:

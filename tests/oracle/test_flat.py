@@ -530,3 +530,21 @@ def test_blocks_without_an_eligible_row_leave_nothing_of_earlier_scans(metric: M
         (found,) = index.search(Vectors(vectors[:1]), k, source, mask)
         expected, _ = top_k(vectors[0], vectors, metric, min(k, 600), mask)
         assert set(found.rows.tolist()) == set(expected.tolist())
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("first", [0, 1, 700, BLOCK - 1, BLOCK, BLOCK + 900, 2 * BLOCK + 99, 2 * BLOCK + 100])
+def test_a_tail_is_the_index_over_its_last_rows(metric: Metric, first: int) -> None:
+    """As if all rows before it were masked, whatever else is."""
+    case = made(metric, 2 * BLOCK + 100, 8, {"clusters", "duplicates"}, 3)
+    index = case.index(BLOCK + 300)
+    tail = index.tail(first)
+    within = np.arange(index.rows) >= first
+    for k in (1, 10):
+        for kind in MASKS:
+            mask = draw_mask(kind, index.rows, case.draw)
+            found = tail.search(case.queries, k, case.source, mask)
+            expected = index.search(case.queries, k, case.source, within if mask is None else within & mask)
+            for one, other in zip(found, expected, strict=True):
+                assert (one.rows == other.rows).all()
+                assert (one.scores == other.scores).all()

@@ -27,6 +27,7 @@ class _Plan:
         ask: proposals to begin with.
         most: seconds that may go into proposals before the exact answer is the better buy.
         costs: what it is reckoned with.
+        shared: the part of the proposals' costs that one query bears.
     """
 
     need: int
@@ -34,10 +35,11 @@ class _Plan:
     ask: int
     most: float
     costs: Costs
+    shared: float
 
     def cost(self, ask: int) -> float:
         """Seconds for so many proposals and what follows."""
-        return self.costs.propose(ask) + self.costs.call + self.costs.score * self.score
+        return self.costs.propose(ask) * self.shared + self.costs.call + self.costs.score * self.score
 
 
 class Approximate:
@@ -140,8 +142,8 @@ class Approximate:
         if share < 1:
             most /= 2  # the filter may exclude just what is near, and the exact answer be needed after all
         if queries > 1:
-            most *= min(queries, workers.limit)
-        plan = _Plan(need, score, ask, most, costs)
+            most *= 0.75  # how much threads help the one and the other varies
+        plan = _Plan(need, score, ask, most, costs, costs.shared if queries > 1 else 1.0)
         return plan if plan.cost(ask) <= most else None
 
     def _propose(
@@ -168,7 +170,7 @@ class Approximate:
                 break
             if ask == len(self.rows):
                 return None
-            spent += plan.costs.propose(ask)
+            spent += plan.costs.propose(ask) * plan.shared
             ask = min(len(self.rows), math.ceil(ask * min(_WIDER, 1.2 * plan.need / max(len(rows), 1))))
             if spent + plan.cost(ask) > plan.most:
                 return None
