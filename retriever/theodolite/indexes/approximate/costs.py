@@ -95,7 +95,7 @@ def _proposing(
             break
         proposals.append((n, _typical(lambda i: candidates.propose(queries[i], n))))  # noqa: B023 - used up here
 
-    effort, alone = proposals[len(proposals) // 2]
+    effort, alone = proposals[min(1, len(proposals) - 1)]
 
     def one(query: Vectors) -> None:
         candidates.propose(query, effort)
