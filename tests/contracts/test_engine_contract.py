@@ -15,6 +15,7 @@ from theodolite.filters import Filter, matches
 from theodolite.metadata import decode, encode
 from theodolite.protocols import Answer, Engine, Request, Scope
 from theodolite.testing import EngineContract
+from theodolite.testing.engine_filters import FiltersContract
 from theodolite.testing.engine_scopes import ScopesContract
 from theodolite.types import Document, Space, Trace, Vectors
 
@@ -846,4 +847,5 @@ def test_losing_data_while_closed_fails(lose: Callable[[DictEngine], None]) -> N
 def test_every_test_of_the_contract_can_fail() -> None:
     can_fail = {test for _, test in BROKEN} | {"test_a_reopened_engine_holds_the_same"}
     of_scopes = {name for name in vars(ScopesContract) if name.startswith("test_")}  # test_scopes_contract.py
-    assert can_fail | of_scopes == {name for name in dir(EngineContract) if name.startswith("test_")}
+    of_filters = {name for name in vars(FiltersContract) if name.startswith("test_")}  # test_filters_contract.py
+    assert can_fail | of_scopes | of_filters == {name for name in dir(EngineContract) if name.startswith("test_")}

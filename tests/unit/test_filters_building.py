@@ -124,8 +124,9 @@ def test_filters_join_only_filters(join: Callable[[Any, Any], Any], other: Any) 
         (lambda: F("a").contains({}), "field 'a' is compared with a dict"),
         (lambda: ANY("a").like(5), r"\$like on 'a' takes a string, not 5"),
         (lambda: F("a").ilike("\\"), r"\$ilike on 'a': the pattern ends in a single"),
-        (lambda: F("$or"), r"field '\$or': a field's name is a string that does not begin with \$"),
-        (lambda: ANY(5), "field 5: a field's name is a string"),
+        (lambda: F("$or"), r"field '\$or': field names do not begin with \$"),
+        (lambda: F("\ud800"), r"field '\\ud800' holds a lone surrogate"),
+        (lambda: ANY(5), "field 5 is a int; field names are strings"),
         (lambda: parse(ANY("a")), "a filter is a mapping of fields to values, not a F"),
     ],
 )

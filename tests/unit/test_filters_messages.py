@@ -93,6 +93,7 @@ def test_did_you_mean(operator: str, hint: str) -> None:
         ({"f": {"$not": 5}}, r"\$not on 'f' takes operators, such as \{'\$gt': 5\}; use \$ne for a value"),
         ({"f": {"$not": {}}}, r"\$not on 'f' takes operators"),
         ({"f": {"$not": {"$date": "2025-03-01"}}}, r"\$not on 'f' takes operators"),
+        ({"a": 1, "b.\udfff": None}, r"field 'b\.\\udfff' holds a lone surrogate, which is not text"),
         ({"$not": [{"a": 1}]}, "a filter is a mapping of fields to values, not a list"),
         ({"f": {"$like": "50\\"}}, r"the pattern ends in a single \\"),
         ({"f": float("nan")}, r"\$eq on 'f': nothing equals NaN; use None"),

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from theodolite.errors import FilterError
+from theodolite.filters.operands import check_field
 from theodolite.filters.parsing import condition
 from theodolite.filters.tree import Filter
 
@@ -19,8 +19,7 @@ class F:
     __hash__ = None  # type: ignore[assignment]  # == builds a filter
 
     def __init__(self, name: str) -> None:
-        if not isinstance(name, str) or name.startswith("$"):
-            raise FilterError(f"field {name!r}: a field's name is a string that does not begin with $", field=name)
+        check_field(name)
         self._name = name
 
     def __eq__(self, value: object) -> Filter:  # type: ignore[override]  # a filter, as in every query builder

@@ -26,6 +26,19 @@ def shown(value: Any) -> str:
         return f"a large {type(value).__name__}"
 
 
+def check_field(field: Any) -> None:
+    """Raises FilterError for what cannot be the name of a field."""
+    if not isinstance(field, str):
+        raise FilterError(f"field {shown(field)} is a {type(field).__name__}; field names are strings")
+    if field.startswith("$"):
+        raise FilterError(f"field {shown(field)}: field names do not begin with $", field=field)
+    try:
+        field.encode()
+    except UnicodeEncodeError:
+        message = f"field {shown(field)} holds a lone surrogate, which is not text: no document has such a field"
+        raise FilterError(message, field=field) from None
+
+
 def operand(field: str, operator: str, value: Any, depth: int = 1) -> Any:
     """A value as metadata would hold it: no subclass, no numpy scalar, tuples as lists. Raises FilterError.
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from theodolite.errors import FilterError
-from theodolite.filters.operands import MAX_DEPTH, listed, operand, shown, tagged
+from theodolite.filters.operands import MAX_DEPTH, check_field, listed, operand, shown, tagged
 from theodolite.filters.tree import And, Compare, Contains, Empty, Exists, Filter, In, Like, Not, Or, Order, is_deeper
 from theodolite.filters.values import orderable
 
@@ -54,8 +54,6 @@ def _mapping(where: Any, depth: int) -> Filter:
 
 
 def _entry(key: Any, value: Any, depth: int) -> Filter:
-    if not isinstance(key, str):
-        raise FilterError(f"field {shown(key)} is a {type(key).__name__}; field names are strings")
     if key == "$not":
         return Not(_mapping(value, depth + 1))
     if key in _JOINING:
@@ -63,8 +61,9 @@ def _entry(key: Any, value: Any, depth: int) -> Filter:
             raise FilterError(f"{key} takes a list of at least one filter, not {shown(value)}", operator=key)
         parts = [_mapping(part, depth + 1) for part in value]
         return Not(_joined(Or, parts)) if key == "$nor" else _joined(And if key == "$and" else Or, parts)
-    if key.startswith("$"):
+    if isinstance(key, str) and key.startswith("$"):
         raise FilterError(_unknown(key), operator=key)
+    check_field(key)
     return _field(key, value, depth)
 
 

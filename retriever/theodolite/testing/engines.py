@@ -1,12 +1,13 @@
 """The contract of engines."""
 
+from theodolite.testing.engine_filters import FiltersContract
 from theodolite.testing.engine_reads import ReadsContract
 from theodolite.testing.engine_scopes import ScopesContract
 from theodolite.testing.engine_threads import ThreadsContract
 from theodolite.testing.engine_writes import WritesContract
 
 
-class EngineContract(WritesContract, ReadsContract, ScopesContract, ThreadsContract):
+class EngineContract(WritesContract, ReadsContract, FiltersContract, ScopesContract, ThreadsContract):
     """What every engine must keep. Each test asks for new engines, one after the other.
 
     class TestMyEngine(EngineContract):
