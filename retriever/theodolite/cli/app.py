@@ -65,7 +65,10 @@ In = Annotated[Path, typer.Option("--in", metavar="FOLDER", help="The collection
 Kb = Annotated[Path, typer.Argument(metavar="FOLDER", help="The collection.")]
 Files = Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and folders.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON; errors, too, on stderr.")]
-Where = Annotated[str | None, typer.Option("--where", metavar="JSON", help="Only documents that pass this filter.")]
+Where = Annotated[
+    str | None,
+    typer.Option("--where", metavar="JSON", help='Only documents that pass this filter: \'{"year": {"$gte": 2024}}\'.'),
+]
 EmbedderName = Annotated[
     str | None,
     typer.Option(

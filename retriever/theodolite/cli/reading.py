@@ -36,7 +36,7 @@ def search(
     \b
     Examples:
       theodolite search "how long do refunds take?" --in kb
-      theodolite search "refunds" --in kb -k 3 --where '{"lang": "en", "year": {"$in": [2024, 2025]}}'
+      theodolite search "refunds" --in kb -k 3 --where '{"lang": "en", "year": {"$gte": 2024}}'
       theodolite search "refunds" --in kb --json | jq '.hits[].id'
     """
     tree = as_filter(where)

@@ -136,7 +136,7 @@ def delete(
     \b
     Examples:
       theodolite delete refunds-2023 hours --in kb
-      theodolite delete --where '{"source": "chat"}' --in kb --yes
+      theodolite delete --where '{"source": "chat", "year": {"$lt": 2020}}' --in kb --yes
     """
     if (where is None) == (not ids):
         raise InputError("give either ids or --where")
