@@ -174,8 +174,9 @@ class Engine(Protocol):
     """Stores documents with their vectors and answers requests: the one seam for a distributed store.
 
     In a partitioned collection documents are known by partition and id. A `scope` confines a call: what is outside it
-    is, for this call, not there. Writes take scopes of one partition only, without a filter. Without a scope, ids of a
-    partitioned collection name nothing: InputError.
+    is, for this call, not there, nor does the trace tell of it. Writes take scopes of one partition only, without a
+    filter: UnsupportedError. Without a scope, ids of a partitioned collection name nothing: InputError. A collection
+    that is not partitioned refuses scopes of one partition: ConfigError.
 
     Writes are atomic and, once the method has returned, durable. An answer never mixes two commits. Ids are not
     empty. All methods may be called from several threads. Failures of the store or server beneath are EngineError.

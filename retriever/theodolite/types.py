@@ -85,8 +85,9 @@ class Trace:
 
     Attributes:
         path: `scan` (codes of all blocks), `rows` (exact on the eligible rows), `index` (an approximate index
-            proposed rows), or `empty`.
-        rows: live documents in the collection.
+            proposed rows), or `empty`. In a scope only `scope` or `empty`, and `scored` and `proposed` are 0: they
+            would tell of what lies outside.
+        rows: live documents in the collection, or in the scope.
         eligible: documents the filter admits.
         scored: rows whose exact similarity was computed.
         proposed: rows that an approximate index proposed.

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from theodolite.errors import DocumentError, EngineError, VectorError
+from theodolite.errors import ConfigError, DocumentError, EngineError, VectorError
 from theodolite.filters import Filter, matches
 from theodolite.metadata import decode, encode
 from theodolite.protocols import Answer, Engine, Request, Scope
@@ -54,7 +54,7 @@ class DictEngine:
             self._check_document(document)
             new[document.id] = (document.text, encode(document.metadata), vector.copy())
         with self._lock:
-            self._check_open()
+            self._check_open(scope)
             if not new:
                 return
             if self._space.dimension is not None and space != self._space:
@@ -67,7 +67,7 @@ class DictEngine:
         self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False, scope: Scope | None = None
     ) -> None:
         with self._lock:
-            self._check_open()
+            self._check_open(scope)
             missing = changes.keys() - self._stored.keys()
             if missing:
                 raise DocumentError(f"{len(missing)} ids are not there")
@@ -79,7 +79,7 @@ class DictEngine:
 
     def delete(self, which: Sequence[str] | Filter, *, scope: Scope | None = None) -> int:
         with self._lock:
-            self._check_open()
+            self._check_open(scope)
             before = self._stored
             gone = set(which if isinstance(which, Sequence) else self._eligible(before, which))
             self._stored = {name: stored for name, stored in before.items() if name not in gone}
@@ -87,7 +87,7 @@ class DictEngine:
 
     def clear(self, *, scope: Scope | None = None) -> None:
         with self._lock:
-            self._check_open()
+            self._check_open(scope)
             self._stored = {}
 
     def get(self, ids: Sequence[str], *, scope: Scope | None = None) -> list[tuple[Document, NDArray[np.float32]]]:
@@ -127,12 +127,14 @@ class DictEngine:
         self._closed = True
 
     def _inside(self, scope: Scope | None) -> dict[str, Stored]:
-        stored = self._check_open()
+        stored = self._check_open(scope)
         if scope is None or scope.where is None:
             return stored
         return {n: kept for n, kept in stored.items() if matches(scope.where, decode(kept[1]))}
 
-    def _check_open(self) -> dict[str, Stored]:
+    def _check_open(self, scope: Scope | None = None) -> dict[str, Stored]:
+        if scope is not None and scope.partition is not None:
+            raise ConfigError("there are no partitions")
         if self._closed:
             raise EngineError("the engine is closed")
         return self._stored

@@ -1,6 +1,7 @@
 """The contract of scopes: it passes an engine that keeps it, and each of its tests fails one that does not."""
 
 from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import replace as changed
 from typing import Any
 
 import numpy as np
@@ -155,6 +156,23 @@ class TellsOfAll(Tenants):
         ]
 
 
+class TellsOfTheWay(Tenants):
+    def search(self, request: Request) -> list[Answer]:
+        path = "scan" if len(self.stored) < 1000 else "rows"
+        return [Answer(a.documents, a.similarities, changed(a.trace, path=path)) for a in super().search(request)]
+
+
+class TellsWhetherThereIsAnything(Tenants):
+    def search(self, request: Request) -> list[Answer]:
+        timings = {"search": 1e-6} if self.inside(None, request.where) else {}
+        return [Answer(a.documents, a.similarities, changed(a.trace, timings=timings)) for a in super().search(request)]
+
+
+class TakesAnyScope(Tenants):
+    def inside(self, scope: Scope | None, where: Filter | None = None) -> dict[Key, Pair]:
+        return super().inside(None if self.partition is None else scope, where)
+
+
 class SearchesAll(Tenants):
     def search(self, request: Request) -> list[Answer]:
         return super().search(Request(request.vectors, request.k, request.where))
@@ -222,6 +240,9 @@ BROKEN = [
     (FilterWidens, "test_a_scope_shows_its_partition_only"),
     (TellsOfAll, "test_a_scope_shows_its_partition_only"),
     (SearchesAll, "test_a_scope_shows_its_partition_only"),
+    (TellsOfTheWay, "test_the_trace_tells_nothing_of_the_outside"),
+    (TellsWhetherThereIsAnything, "test_the_trace_tells_nothing_of_the_outside"),
+    (TakesAnyScope, "test_nothing_is_a_partition_where_there_are_none"),
     (AddsAnywhere, "test_writes_stay_in_their_partition"),
     (NeedsNoPartition, "test_writes_stay_in_their_partition"),
     (Moves, "test_writes_stay_in_their_partition"),

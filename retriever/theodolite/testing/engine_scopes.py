@@ -1,12 +1,16 @@
 """The contract of an engine: partitions and scopes."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 
-from theodolite.errors import DocumentError, InputError, UnsupportedError
+from theodolite.errors import ConfigError, DocumentError, InputError, UnsupportedError
 from theodolite.filters import And, F, In
 from theodolite.protocols import Engine, Request, Scope
 from theodolite.testing.checks import check, raising
-from theodolite.testing.reference import EngineUnderTest, drawn, prepared
+from theodolite.testing.reference import EngineUnderTest, drawn, numbered, prepared
 from theodolite.types import Document, Space
 from theodolite.vectors import prepare
 
@@ -57,6 +61,24 @@ class ScopesContract(EngineUnderTest):
             check(len(answer.documents) == 3, f"search finds {len(answer.documents)} of 3 documents")
             check(answer.trace.rows == 3, f"trace.rows tells of {answer.trace.rows} documents, of which 3 are inside")
         engine.close()
+
+    def test_the_trace_tells_nothing_of_the_outside(self) -> None:
+        """What it says of a search in a scope is the same, however much lies outside."""
+        told = []
+        for crowd in (0, 1, 400):
+            engine = self.partitioned(Space("cosine"), _FIELD)
+            if engine is None:
+                return
+            _add(engine, numbered(300), "acme")
+            if crowd:
+                _add(engine, numbered(crowd), "bolt")
+                _add(engine, numbered(crowd), 7)
+            traces = _traces(engine)
+            engine.clear(scope=Scope("acme"))
+            told.append(traces + _traces(engine))
+            engine.close()
+        for alone, *crowded in zip(*told, strict=True):
+            check(crowded == [alone] * 2, f"the trace of a scope alone is {alone}, beside others {crowded}")
 
     def test_writes_stay_in_their_partition(self) -> None:
         engine = self._filled()
@@ -110,6 +132,28 @@ class ScopesContract(EngineUnderTest):
             engine.update({"a": {"x": 1}})
         engine.close()
 
+    def test_nothing_is_a_partition_where_there_are_none(self) -> None:
+        """A scope of one is never taken for a scope of everything. Of every engine."""
+        scope = Scope("acme")
+        with self.opened() as pair:
+            pair.add([Document("text", {_FIELD: "acme"}, "a"), Document("text", {}, "b")], drawn(1, 2))
+            engine = pair.engine
+            calls: dict[str, Callable[[], Any]] = {
+                "add": lambda: _add(engine, ["c"], "acme", scope=scope),
+                "update": lambda: engine.update({"a": {"x": 1}}, scope=scope),
+                "delete by ids": lambda: engine.delete(["a"], scope=scope),
+                "delete by a filter": lambda: engine.delete(And(()), scope=scope),
+                "clear": lambda: engine.clear(scope=scope),
+                "get": lambda: engine.get(["a"], scope=scope),
+                "documents": lambda: list(engine.documents(scope=scope)),
+                "count": lambda: engine.count(scope=scope),
+                "search": lambda: engine.search(Request(prepared(drawn(2, 1), engine), 1, None, scope)),
+            }
+            for name, call in calls.items():
+                with raising(ConfigError, f"{name} in a partition of a collection without partitions"):
+                    call()
+            pair.check_contents()
+
     def test_a_filter_may_be_a_scope(self) -> None:
         """Of every engine, partitioned or not."""
         with self.opened() as pair:
@@ -138,3 +182,19 @@ def _add(
     documents = [Document(f"{text} of {tenant!r}", {_FIELD: tenant, "kind": 1}, name) for name in names]
     vectors, space = prepare(np.abs(drawn(len(names), len(names))), engine.space)
     engine.add(documents, vectors, space, scope=scope)
+
+
+def _traces(engine: Engine) -> list[Any]:
+    """What is told of searches in scopes, but for how long they took."""
+    queries = prepared(drawn(3, 2), engine)
+    return [
+        (replace(answer.trace, timings={}), sorted(answer.trace.timings))
+        for scope in (
+            Scope("acme"),
+            Scope("acme", In("kind", (2,))),
+            Scope("nobody"),
+            Scope(None, In(_FIELD, ("acme",))),
+        )
+        for where in (None, In("kind", (1,)), In("kind", (2,)))
+        for answer in engine.search(Request(queries, 3, where, scope))
+    ]

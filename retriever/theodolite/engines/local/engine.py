@@ -250,14 +250,14 @@ class LocalEngine:
 
     def _answers(self, connection: Connection, snapshot: Snapshot, request: Request) -> list[Answer]:
         started = time.perf_counter()
-        if not snapshot.state.live:
-            trace = Trace("empty", 0, 0, 0)
-            return [Answer([], [], trace) for _ in request.vectors]
-        snapshot = self._view.searchable(snapshot)
         scope, live = request.scope, snapshot.state.live
         if scope is not None:
             inside = self._view.mask(snapshot, scope_filter(scope, self.partition), connection)
             live = live if inside is None else int(np.count_nonzero(inside))
+        if not live:
+            trace = Trace("empty", 0, 0, 0)
+            return [Answer([], [], trace) for _ in request.vectors]
+        snapshot = self._view.searchable(snapshot)
         mask = self._view.mask(snapshot, within(scope, self.partition, request.where), connection)
         if snapshot.approximate is None:
             found = snapshot.flat.search(request.vectors, request.k, snapshot.vectors, mask)
@@ -271,15 +271,10 @@ class LocalEngine:
         for one in found:
             documents, similarities = _fetch(connection, one, request.k)
             timings = {"search": (searched - started) / len(found), "fetch": time.perf_counter() - searched}
-            trace = Trace(
-                one.path,
-                live,
-                eligible,
-                one.scored,
-                proposed=one.proposed,
-                complete=one.complete,
-                timings=timings,
-            )
+            # Which way is taken, and at what cost, depends on what lies outside a scope as well.
+            way = (one.path, one.scored, one.proposed) if scope is None else ("scope", 0, 0)
+            path, scored, proposed = way if eligible else ("empty", 0, 0)
+            trace = Trace(path, live, eligible, scored, proposed=proposed, complete=one.complete, timings=timings)
             answers.append(Answer(documents, similarities, trace))
             searched = time.perf_counter()
         return answers
