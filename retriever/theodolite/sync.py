@@ -197,7 +197,7 @@ class _Run:
                 self._skipped.append(Skipped(file.source, f"the id {item.id!r} is used twice, first in {first}"))
                 continue
             self._owner[item.id] = file.source
-            self._passage(item, self._ids.get(item.id), texts)
+            self._passage(self._kb._place(item), self._ids.get(item.id), texts)
         if whole:
             self._gone += [name for name in stored if name not in self._owner]
 

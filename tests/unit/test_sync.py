@@ -232,6 +232,20 @@ def test_any_history_ends_as_a_fresh_run_would(kb: Retriever, embedder: Embedder
         assert set(embedder.asked) <= set(stored(kb).values()) | set(held)
 
 
+def test_a_partition_is_kept_in_step_by_itself(embedder: Embedder, docs: Path) -> None:
+    with Retriever.open(embedder=embedder, partition="tenant") as kb:
+        acme, bolt = kb.scoped(tenant="acme"), kb.scoped(tenant="bolt")
+        first = sync(acme, [docs])
+        assert first.added == first.passages == len(acme) > 0
+        commits = kb.info()["commits"]
+        assert sync(acme, [docs]).unchanged == first.passages
+        assert kb.info()["commits"] == commits
+        assert sync(bolt, [docs]).added == first.passages
+        (docs / "a.txt").unlink()
+        assert sync(acme, [docs]).removed == 3
+        assert len(bolt) == first.passages
+
+
 def test_options_reach_the_splitter(kb: Retriever, docs: Path) -> None:
     sync(kb, [docs], options=Options(chunk_tokens=4))
     assert max(len(text.split()) for text in stored(kb).values()) == 4
