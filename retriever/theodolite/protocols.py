@@ -198,7 +198,7 @@ class Engine(Protocol):
         vectors: Vectors,
         space: Space,
         *,
-        truncated: Container[str] = (),
+        truncated: Container[int] = (),
         scope: Scope | None = None,
     ) -> None:
         """Store documents in one commit; the same id replaces, and of equal ids in the batch the last wins.
@@ -207,7 +207,7 @@ class Engine(Protocol):
             documents: n documents.
             vectors: (n, d), prepared for `space`.
             space: settled; pins the collection's space if this is its first batch.
-            truncated: ids of documents whose text the embedder did not read to its end; `info` counts them.
+            truncated: places of documents whose text the embedder did not read to its end; `info` counts them.
 
         Raises:
             DocumentError: an id, text or metadata that cannot be stored, or a document without a partition, or of

@@ -304,7 +304,7 @@ class Retriever(Collection):
 
     def _add(self, batch: list[Document], vectors: Any, offset: int, progress: Progress | None) -> None:
         ids = [document.id for document in batch]
-        truncated: set[str] = set()
+        truncated: set[int] = set()
         embed = vectors is None
         if embed:
             vectors, truncated = self._encoder().documents(batch, progress)

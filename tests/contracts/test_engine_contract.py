@@ -46,7 +46,7 @@ class DictEngine:
         vectors: Vectors,
         space: Space,
         *,
-        truncated: Container[str] = (),
+        truncated: Container[int] = (),
         scope: Scope | None = None,
     ) -> None:
         new = {}
@@ -60,7 +60,8 @@ class DictEngine:
             if self._space.dimension is not None and space != self._space:
                 raise VectorError(f"the collection is pinned to {self._space}, not {space}")
             self._stored = {**self._stored, **new}
-            self._truncated = {name for name in self._truncated if name not in new} | {n for n in new if n in truncated}
+            last = {document.id: place in truncated for place, document in enumerate(documents)}
+            self._truncated = (self._truncated - last.keys()) | {name for name, cut in last.items() if cut}
             self._space = space
 
     def update(
@@ -222,7 +223,7 @@ class ClearsOnNothing(DictEngine):
         vectors: Vectors,
         space: Space,
         *,
-        truncated: Container[str] = (),
+        truncated: Container[int] = (),
         scope: Scope | None = None,
     ) -> None:
         if not documents:
@@ -237,7 +238,7 @@ class KeepsTheFirst(DictEngine):
         vectors: Vectors,
         space: Space,
         *,
-        truncated: Container[str] = (),
+        truncated: Container[int] = (),
         scope: Scope | None = None,
     ) -> None:
         new = [i for i, document in enumerate(documents) if document.id not in self._stored]
@@ -253,7 +254,7 @@ class KeepsOldVectors(DictEngine):
         vectors: Vectors,
         space: Space,
         *,
-        truncated: Container[str] = (),
+        truncated: Container[int] = (),
         scope: Scope | None = None,
     ) -> None:
         with self._lock:
@@ -271,7 +272,7 @@ class FirstOfTheBatch(DictEngine):
         vectors: Vectors,
         space: Space,
         *,
-        truncated: Container[str] = (),
+        truncated: Container[int] = (),
         scope: Scope | None = None,
     ) -> None:
         super().add(documents[::-1], Vectors(vectors[::-1]), space)
@@ -292,7 +293,7 @@ class OneByOne(DictEngine):
         vectors: Vectors,
         space: Space,
         *,
-        truncated: Container[str] = (),
+        truncated: Container[int] = (),
         scope: Scope | None = None,
     ) -> None:
         for i, document in enumerate(documents):
@@ -306,7 +307,7 @@ class AnySpace(DictEngine):
         vectors: Vectors,
         space: Space,
         *,
-        truncated: Container[str] = (),
+        truncated: Container[int] = (),
         scope: Scope | None = None,
     ) -> None:
         if len(vectors) and space.dimension == self._space.dimension:
@@ -321,7 +322,7 @@ class RaisesValueError(DictEngine):
         vectors: Vectors,
         space: Space,
         *,
-        truncated: Container[str] = (),
+        truncated: Container[int] = (),
         scope: Scope | None = None,
     ) -> None:
         if self._space.dimension not in (None, space.dimension):
@@ -396,7 +397,7 @@ class FoldsCase(DictEngine):
         vectors: Vectors,
         space: Space,
         *,
-        truncated: Container[str] = (),
+        truncated: Container[int] = (),
         scope: Scope | None = None,
     ) -> None:
         super().add([changed(document, id=document.id.lower()) for document in documents], vectors, space)
@@ -409,7 +410,7 @@ class CutsAtNul(DictEngine):
         vectors: Vectors,
         space: Space,
         *,
-        truncated: Container[str] = (),
+        truncated: Container[int] = (),
         scope: Scope | None = None,
     ) -> None:
         super().add([changed(d, text=d.text.partition("\0")[0]) for d in documents], vectors, space)
@@ -429,7 +430,7 @@ class SharesVectors(DictEngine):
         vectors: Vectors,
         space: Space,
         *,
-        truncated: Container[str] = (),
+        truncated: Container[int] = (),
         scope: Scope | None = None,
     ) -> None:
         super().add(documents, vectors, space)
@@ -659,7 +660,7 @@ class Ghosts(DictEngine):
         vectors: Vectors,
         space: Space,
         *,
-        truncated: Container[str] = (),
+        truncated: Container[int] = (),
         scope: Scope | None = None,
     ) -> None:
         super().add(documents, vectors, space)
@@ -675,7 +676,7 @@ class Torn(DictEngine):
         vectors: Vectors,
         space: Space,
         *,
-        truncated: Container[str] = (),
+        truncated: Container[int] = (),
         scope: Scope | None = None,
     ) -> None:
         for i, document in enumerate(documents):
@@ -701,7 +702,7 @@ class LostUpdates(DictEngine):
         vectors: Vectors,
         space: Space,
         *,
-        truncated: Container[str] = (),
+        truncated: Container[int] = (),
         scope: Scope | None = None,
     ) -> None:
         before = dict(self._stored)

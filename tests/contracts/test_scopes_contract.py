@@ -51,7 +51,7 @@ class Tenants:
         vectors: Vectors,
         space: Space,
         *,
-        truncated: Container[str] = (),
+        truncated: Container[int] = (),
         scope: Scope | None = None,
     ) -> None:
         self.writing(scope)

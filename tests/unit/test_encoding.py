@@ -54,6 +54,15 @@ def test_truncated_texts_are_told_counted_and_forgotten_with_their_documents(tmp
         assert kb.info()["truncated"] == 0
 
 
+def test_equal_ids_are_truncated_each_for_themselves() -> None:
+    """The last of a partition counts; another partition's document of that id is another document."""
+    for texts, expected in (((SIX, TEN, SIX), 0), ((SIX, SIX, TEN), 1), ((TEN, SIX, SIX), 1), ((TEN, TEN, SIX), 1)):
+        with Retriever.open(embedder=Short(), partition="tenant", on_truncate="ignore") as kb:
+            tenants = ("bolt", "acme", "acme")
+            kb.add([Document(text, {"tenant": tenant}, "a") for text, tenant in zip(texts, tenants, strict=True)])
+            assert kb.info()["truncated"] == expected
+
+
 def test_truncation_can_be_refused_or_ignored() -> None:
     with Retriever.open(embedder=Short(), on_truncate="error") as kb:
         with pytest.raises(DocumentError, match=r"2 of 3 .* Nothing of this batch") as caught:

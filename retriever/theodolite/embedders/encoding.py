@@ -59,8 +59,8 @@ class Encoder:
         parameters = inspect.signature(embedder.encode_document).parameters
         self._tells = "progress" in parameters
 
-    def documents(self, batch: Sequence[Document], progress: Progress | None = None) -> tuple[Any, set[str]]:
-        """The embedder's vectors of a batch, and the ids of documents that it has not read to their end.
+    def documents(self, batch: Sequence[Document], progress: Progress | None = None) -> tuple[Any, set[int]]:
+        """The embedder's vectors of a batch, and the places of documents that it has not read to their end.
 
         Raises:
             DocumentError: documents without text, or, if so wanted, longer than the embedder reads.
@@ -94,10 +94,7 @@ class Encoder:
                     message + "Split them into passages. Nothing of this batch is stored", ids=truncated
                 )
             _warn(message + "What lies beyond cannot be found: split them into passages, or open with")
-        # Of equal ids in a batch the last one counts; an id that is none is refused later.
-        pairs = zip((document.id for document in batch), unread, strict=True)
-        last = {name: tokens for name, tokens in pairs if isinstance(name, str)}
-        marked = {name for name, tokens in last.items() if tokens}
+        marked = {place for place, tokens in enumerate(unread) if tokens}
         if progress is not None and self._tells:
             told: Any = self.embedder.encode_document
             return told(texts, progress=progress), marked

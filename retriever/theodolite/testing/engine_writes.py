@@ -248,7 +248,7 @@ class WritesContract(EngineUnderTest):
             pair.update({numbered(20)[10]: {"x": 1}})
             pair.engine.verify()
             vectors, settled = prepare(drawn(2, 4), pair.engine.space)
-            pair.engine.add(passages(["p", "q", "r", "s"]), vectors, settled, truncated={"p", "q", "r"})
+            pair.engine.add(passages(["p", "q", "r", "s"]), vectors, settled, truncated={0, 1, 2})
             pair.engine.update({"p": {"x": 1}})
             pair.engine.delete(["q"])
             pair.engine.add(passages(["r"]), prepared(drawn(3, 1), pair.engine), settled)

@@ -127,7 +127,7 @@ class LocalEngine:
         vectors: Vectors,
         space: Space,
         *,
-        truncated: Container[str] = (),
+        truncated: Container[int] = (),
         scope: Scope | None = None,
     ) -> None:
         self._writer.add(documents, vectors, space, truncated, scope)
@@ -232,6 +232,7 @@ class LocalEngine:
                 "metric": manifest.space.metric,
                 "dimension": manifest.space.dimension,
                 "norms": manifest.space.norms,
+                "partition": manifest.partition,
                 **self._keeper.info(snapshot),
                 "embedder": manifest.embedder,
                 "truncated": connection.execute("SELECT count(*) FROM documents WHERE truncated").fetchone()[0],

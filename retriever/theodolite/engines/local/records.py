@@ -48,14 +48,14 @@ def stored(metadata: str) -> Any:
 
 def records(
     documents: Sequence[Document],
-    truncated: Container[str] = (),
+    truncated: Container[int] = (),
     field: str | None = None,
     scope: Scope | None = None,
 ) -> tuple[list[Record], list[int]]:
     """The records to store, and which document each is made of; of equal ids in a partition the last one counts.
 
     Args:
-        truncated: ids of documents whose text the embedder did not read to its end.
+        truncated: places of documents whose text the embedder did not read to its end.
         field: what partitions the collection.
         scope: the partition all of them must be of, if one is named.
 
@@ -76,7 +76,7 @@ def records(
     return [made[index] for index in kept], kept
 
 
-def _record(document: Document, index: int, truncated: Container[str], field: str | None) -> Record:
+def _record(document: Document, index: int, truncated: Container[int], field: str | None) -> Record:
     if not isinstance(document.text, str):
         raise _refusal(document, index, f"the text is a {type(document.text).__name__}, not a string")
     for name, value in (("id", document.id), ("text", document.text)):
@@ -94,7 +94,7 @@ def _record(document: Document, index: int, truncated: Container[str], field: st
     try:
         metadata = encode(document.metadata)
         key = partition_key(field, document.metadata)
-        return Record(document.id, document.text, metadata, document.id in truncated, key)
+        return Record(document.id, document.text, metadata, index in truncated, key)
     except DocumentError as error:
         raise _refusal(document, index, str(error)) from error
 

@@ -36,7 +36,7 @@ class Writer:
         documents: Sequence[Document],
         vectors: Vectors,
         space: Space,
-        truncated: Container[str],
+        truncated: Container[int],
         scope: Scope | None,
     ) -> None:
         self._written(scope, ids=False)
