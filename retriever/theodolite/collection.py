@@ -72,7 +72,8 @@ class Collection:
             after: begin behind this id.
             vectors: give pairs of a document and its vector, (d,) float32, as it is stored (normalised for cosine).
         """
-        listed = self._engine.documents(parse(where), after=after, limit=limit, scope=self._scope)
+        (begin,) = as_ids([after])
+        listed = self._engine.documents(parse(where), after=begin, limit=limit, scope=self._scope)
         return listed if vectors else (document for document, _ in listed)
 
     def update(self, ids: str | Iterable[str], metadata: Mapping[str, Any], *, replace: bool = False) -> None:

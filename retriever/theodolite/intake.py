@@ -68,11 +68,15 @@ def _named(document: Document, number: int) -> Document:
 
 
 def as_ids(ids: str | Iterable[str]) -> list[str]:
-    """One id or several as a list. Raises DocumentError for what is not a string."""
+    """One id or several as a list. Raises DocumentError for what is not a string, or not text."""
     listed = [ids] if isinstance(ids, str) else list(ids)
     for name in listed:
         if not isinstance(name, str):
             raise DocumentError(f"id {name!r} is a {type(name).__name__}; ids are strings", id=name)
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise DocumentError(f"id {name!r} holds a lone surrogate, which is not text", id=name) from None
     return listed
 
 

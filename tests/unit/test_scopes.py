@@ -195,6 +195,20 @@ def test_without_a_scope_ids_name_nothing(kb: Retriever) -> None:
     assert kb.delete(where={"lang": "de"}) == 2
 
 
+def test_ids_are_text(kb: Retriever) -> None:
+    view = kb.scoped(tenant="acme")
+    for call in (
+        lambda: view.get("\ud800"),
+        lambda: view.delete(["a", "\ud800"]),
+        lambda: view.update("\ud800", {"x": 1}),
+        lambda: view.search(like="\ud800"),
+        lambda: list(view.documents(after="\ud800")),
+    ):
+        with pytest.raises(DocumentError, match="lone surrogate"):
+            call()
+    assert listed(view) == ["a", "b"]
+
+
 def test_other_scopes_are_read_only(kb: Retriever) -> None:
     english = kb.scoped({"lang": "en"})
     assert len(english) == 3
@@ -271,8 +285,10 @@ def test_views_of_collections_without_partitions(tmp_path: Path) -> None:
 def test_the_partition_is_pinned(tmp_path: Path) -> None:
     with Retriever.open(tmp_path / "kb", partition="tenant") as kb:
         add(kb, ["a"], {"tenant": "acme"})
-    with Retriever.open(tmp_path / "kb") as kb, pytest.raises(DocumentError):
-        add(kb, ["b"], {})
+    with Retriever.open(tmp_path / "kb") as kb:
+        assert kb.info()["partition"] == "tenant"
+        with pytest.raises(DocumentError):
+            add(kb, ["b"], {})
     with pytest.raises(ConfigError, match="partitioned by 'tenant', not by 'user'"):
         Retriever.open(tmp_path / "kb", partition="user")
     Retriever.open(tmp_path / "plain").close()
