@@ -1,7 +1,7 @@
 """Scopes: for a view, what is outside it is not there."""
 
 from collections import UserDict
-from enum import IntEnum, StrEnum
+from enum import Enum, IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from theodolite import (
 EYE = np.eye(4, dtype=np.float32)
 
 
-class Tenant(StrEnum):
+class Tenant(str, Enum):  # noqa: UP042 - the str() of a StrEnum is its value: nothing could go wrong
     ACME = "acme"
 
 
