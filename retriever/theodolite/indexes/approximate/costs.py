@@ -54,7 +54,7 @@ class Costs:
         draw = np.random.default_rng(0)
         scattered = [np.sort(draw.integers(part.rows, size=_ROWS)) for _ in range(_REPEATS + 1)]
         sample = honest_queries(source.take(scattered[0]), Space(flat.metric, flat.dimension, "any"))
-        queries = [Vectors(sample[i : i + 1]) for i in range(_REPEATS)]
+        queries = [Vectors(sample[i : i + 1]) for i in range(_REPEATS * len(_EFFORTS))]
         batches = [Vectors(sample[i * _BATCH : (i + 1) * _BATCH]) for i in range(1, 1 + _FEWER)]
         call = _typical(lambda i: flat.score(queries[i][0], scattered[i + 1][:1], source))
         score = _typical(lambda i: flat.score(queries[i][0], scattered[i + 1][1:], source))
@@ -88,12 +88,13 @@ def _proposing(
     candidates: Candidates, queries: list[Vectors], batches: list[Vectors]
 ) -> tuple[tuple[tuple[int, float], ...], float]:
     """`Costs.proposals` and `Costs.shared`."""
-    proposals = []
+    proposals: list[tuple[int, float]] = []
     began = time.perf_counter()
     for n in _EFFORTS:
         if time.perf_counter() - began > _PATIENCE:
             break
-        proposals.append((n, _typical(lambda i: candidates.propose(queries[i], n))))  # noqa: B023 - used up here
+        fresh = queries[_REPEATS * len(proposals) :]
+        proposals.append((n, _typical(lambda i: candidates.propose(fresh[i], n))))  # noqa: B023 - used up here
 
     effort, alone = proposals[min(1, len(proposals) - 1)]
 
