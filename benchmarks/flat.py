@@ -39,6 +39,7 @@ from benchmarks.measure import (
     timed,
     write_json,
 )
+from benchmarks.truth import Truth
 from theodolite.indexes.flat import ArraySource, FlatIndex, Found
 from theodolite.indexes.workers import Workers
 from theodolite.types import Vectors
@@ -49,7 +50,6 @@ K = 10
 BATCH = 64
 BATCHES = 2  # different batches; repetitions alternate
 WARM = 3  # untimed queries before the first repetition
-TOLERANCE = 2.0**-24  # scores are rounded to float32: below this, two rows tie
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,25 +63,6 @@ class Task:
     batches: int
     peers: list[str]
     callers: list[int]
-
-
-class Truth:
-    """The exact answers, in float64."""
-
-    def __init__(self, vectors: NDArray[np.float32], queries: Vectors) -> None:
-        self._vectors = vectors
-        self._queries = queries.astype(np.float64)
-        best = np.full((len(queries), K), -np.inf)
-        for start in range(0, len(vectors), 1 << 14):
-            scores = self._queries @ vectors[start : start + (1 << 14)].astype(np.float64).T
-            best = -np.partition(-np.hstack([best, scores]), K - 1, axis=1)[:, :K]
-        self._kth = best.min(axis=1)
-
-    def hits(self, number: int, rows: Ids) -> int:
-        """How many of these rows belong to the top k of query `number`, ties of float32 included."""
-        chosen = np.unique(rows[rows >= 0])
-        scores = self._vectors[chosen].astype(np.float64) @ self._queries[number]
-        return min(K, int(np.count_nonzero(scores >= self._kth[number] - TOLERANCE)))
 
 
 class Reading:

@@ -15,7 +15,15 @@ import numpy as np
 
 T = TypeVar("T")
 
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "TOKIO_WORKER_THREADS",
+    "LANCE_CPU_THREADS",
+)
 """Variables that libraries read once, when they are imported."""
 
 
@@ -70,6 +78,13 @@ def sync_folder(folder: Path) -> None:
 def environment(threads: int) -> dict[str, str]:
     """The environment of a child in which libraries use so many threads."""
     return {**os.environ, **dict.fromkeys(THREADS, str(threads))}
+
+
+def our_threads(threads: int) -> None:
+    """Let the scans of this process use so many threads; by default they use all processors."""
+    from theodolite.indexes.workers import Workers, workers
+
+    Workers.__init__(workers, threads)  # every user holds this very object
 
 
 def child(script: str, task: Mapping[str, Any], threads: int) -> Any:

@@ -1,0 +1,168 @@
+"""Search with filters beside FAISS, Chroma, LanceDB, Qdrant's, LangChain's and LlamaIndex's in-memory stores.
+
+    python benchmarks/filters.py
+    python benchmarks/filters.py --vectors corpus.npy --queries queries.npy --markdown
+    python benchmarks/filters.py --kinds clustered --peers theodolite "faiss hnsw" --slow
+    python benchmarks/filters.py --predicates
+
+A filter admits a share of the rows that knows nothing of the vectors; or two keywords are asked for at once; or (far)
+only those rows are admitted that are farthest from the query and its neighbours. Recall is held against float64 over
+the eligible rows. Each kind of data has one process for the libraries that take 100,000 documents and one, with fewer
+documents and queries, for those that go through them in Python; in each, the libraries take turns, query by query.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.data import write_real, write_synthetic
+from benchmarks.filter_cases import EACH, REGIONS, Case, Corpus, make
+from benchmarks.filter_peers import BUILD, FAST, SLOW, Peer, Theodolite
+from benchmarks.filter_report import report, verdicts
+from benchmarks.measure import child, machine, our_threads, percentile, progress, quiet_gc, timed, write_json
+from benchmarks.predicates import run as predicates
+from benchmarks.truth import Ids, eligible_hits, similarities
+from theodolite.types import Vectors
+
+K = 10
+POOL = 1000  # queries there are: half of them for tuning, the others for the cases
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What one child measures."""
+
+    folder: str
+    kind: str
+    threads: int
+    repeat: int
+    peers: list[str]
+
+
+def measure(task: Task) -> dict[str, Any]:
+    """All figures of one kind of data and group of peers."""
+    our_threads(task.threads)
+    folder = Path(task.folder)
+    pool = Vectors(np.load(folder / "queries.npy"))
+    vectors = Vectors(np.fromfile(folder / "rows.f32", np.float32).reshape(-1, pool.shape[1]))
+    corpus = make(vectors, pool, task.repeat)
+    peers: dict[str, Peer] = {}
+    builds = {}
+    with tempfile.TemporaryDirectory(prefix="bench-filters-", dir=task.folder) as name:
+        for peer in task.peers:
+            builds[peer], peers[peer] = timed(lambda peer=peer: BUILD[peer](corpus, Path(name), task.threads))
+            progress(f"  {peer} is ready after {builds[peer]:.1f} s")
+        scores = similarities(vectors, corpus.queries)
+        cases = {}
+        for case in corpus.cases:
+            progress(f"  {case.name}")
+            cases[case.name] = _case(case, corpus, peers, scores)
+    return {**asdict(task), "rows": len(vectors), "dimension": vectors.shape[1], "builds": builds, "cases": cases}
+
+
+def _case(case: Case, corpus: Corpus, peers: dict[str, Peer], scores: Any) -> dict[str, Any]:
+    """Every query of a case to every peer, by turns."""
+    masks = [corpus.mask(rule) for rule in case.rules]
+    natives = {name: [peer.native(rule) for rule in case.rules] for name, peer in peers.items()}
+    first = {rule: number for number, rule in reversed(case.asked)}
+    for name, peer in peers.items():  # whatever is made at the first use of a field
+        for rule, number in first.items():
+            peer.search(corpus.queries[number], K, natives[name][rule])
+        if isinstance(peer, Theodolite):
+            peer.paths.clear()
+    times: dict[str, list[float]] = {name: [] for name in peers}
+    found: dict[str, list[Ids]] = {name: [] for name in peers}
+    order = list(peers)
+    with quiet_gc():
+        for turn, (number, rule) in enumerate(case.asked):
+            for name in order[turn % len(order) :] + order[: turn % len(order)]:
+                peer, query, native = peers[name], corpus.queries[number], natives[name][rule]
+                seconds, rows = timed(lambda peer=peer, query=query, native=native: peer.search(query, K, native))
+                times[name].append(seconds)
+                found[name].append(rows)
+    eligible = [int(np.count_nonzero(masks[rule])) for _, rule in case.asked]
+    outcome: dict[str, Any] = {"eligible": percentile(eligible, 50), "queries": len(case.asked), "peers": {}}
+    for name, peer in peers.items():
+        wanted = hits = short = foreign = 0
+        for (number, rule), rows, among in zip(case.asked, found[name], eligible, strict=True):
+            wanted += min(K, among)
+            hits += eligible_hits(scores[number], masks[rule], rows, K)
+            short += len(rows) < min(K, among)
+            foreign += int(np.count_nonzero(~masks[rule][rows]))
+        outcome["peers"][name] = {
+            "recall": hits / wanted,
+            "fewest": min(map(len, found[name])),
+            "short": short,
+            "foreign": foreign,
+            "p50": percentile(times[name], 50),
+            "p95": percentile(times[name], 95),
+            "paths": dict(peer.paths) if isinstance(peer, Theodolite) else Counter(),
+        }
+    return outcome
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--small", type=int, default=10_000, help="rows for the slow ones")
+    parser.add_argument("--dimension", type=int, default=384, help="of the synthetic vectors")
+    parser.add_argument("--kinds", nargs="*", choices=["clustered", "real"], help="default: all there are data for")
+    parser.add_argument("--vectors", metavar="FILE.npy", help="real vectors, float16 or float32, normalised or not")
+    parser.add_argument("--queries", metavar="FILE.npy", help="their queries (default: the last rows, left out)")
+    parser.add_argument("--repeat", type=int, default=40, help="queries a case, each another one")
+    parser.add_argument("--slow-repeat", type=int, default=10, help="the same for the slow ones")
+    parser.add_argument("--peers", nargs="*", choices=FAST, default=list(FAST))
+    parser.add_argument("--slow", nargs="*", choices=SLOW, default=list(SLOW), help="empty: leave them out")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--predicates", action="store_true", help="measure filters alone, without a search")
+    parser.add_argument("--documents", type=int, default=1_000_000, help="for --predicates")
+    parser.add_argument("--folder", help="where data are kept meanwhile (default: the system's temporary folder)")
+    parser.add_argument("--json", metavar="FILE", help="write the raw figures")
+    parser.add_argument("--markdown", action="store_true", help="print tables for the documentation")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> int:
+    args = arguments()
+    if args.child:
+        print(json.dumps(measure(Task(**json.loads(args.child)))))
+        return 0
+    if args.predicates:
+        return predicates(args)
+    kinds = args.kinds or ["clustered", *(["real"] if args.vectors else [])]
+    if "real" in kinds and not args.vectors:
+        raise SystemExit("kind `real` needs --vectors")
+    groups = [(args.rows, args.repeat, args.peers), (args.small, args.slow_repeat, args.slow)]
+    outcomes = []
+    for kind in kinds:
+        for rows, repeat, peers in groups:
+            if not peers:
+                continue
+            with tempfile.TemporaryDirectory(prefix="bench-filters-", dir=args.folder) as name:
+                progress(f"{kind}, {rows:,} rows: {', '.join(peers)}")
+                pool = max(POOL, 2 * (repeat + REGIONS * EACH))
+                if kind == "real":
+                    write_real(Path(name), args.vectors, args.queries, pool, rows)
+                else:
+                    write_synthetic(Path(name), kind, rows, args.dimension, pool)
+                task = Task(name, kind, args.threads, repeat, peers)
+                outcomes.append(child(__file__, asdict(task), args.threads))
+    print(machine(), "\n")
+    print(report(outcomes, args.markdown))
+    print("\n".join(verdicts(outcomes)))
+    write_json(args.json, outcomes)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
