@@ -59,6 +59,16 @@ def anonymous_bytes() -> int:
     return 0
 
 
+def settle() -> None:
+    """Give freed memory back to the system, so that what is measured next starts even."""
+    import ctypes
+    import gc
+
+    gc.collect()
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def folder_bytes(folder: Path) -> int:
     """Bytes of all files below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

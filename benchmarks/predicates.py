@@ -212,7 +212,9 @@ def run(args: argparse.Namespace) -> int:
         )
     head = [f"{args.documents:,} documents", "warm p50 ms", "p95", "first use s", "from the cache s"]
     print(table(head, rows, args.markdown), "\n")
-    print(f"cache: made in {fresh['make_cache']:.2f} s, {size / 2**20:,.0f} MiB; columns: {json.dumps(fresh['info'])}\n")
+    print(
+        f"cache: made in {fresh['make_cache']:.2f} s, {size / 2**20:,.0f} MiB; columns: {json.dumps(fresh['info'])}\n"
+    )
     print("\n".join(_verdicts(fresh, cached)))
     write_json(args.json, {"fresh": fresh, "cached": cached, "cache_bytes": size})
     return 1 if fresh["wrong"] or cached["wrong"] else 0

@@ -1,0 +1,160 @@
+"""Rows replaced again and again, `hnsw.py --churn`: recall and latency at the end, against a fresh build.
+
+Half of the vectors are documents at first. Each round replaces a fifth of the documents, by id, with vectors that are
+not in use, and waits until the index behind has been rebuilt. The fresh collection gets the vectors of the end.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.data import write_real, write_synthetic
+from benchmarks.graph_peers import HNSW
+from benchmarks.measure import child, machine, our_threads, percentile, progress, quiet_gc, table, timed, verdict
+from benchmarks.measure import write_json
+from benchmarks.truth import Ids, Truth
+from theodolite import Document, Retriever
+from theodolite.types import Vectors
+
+K = 10
+SHARE = 0.2
+BATCH = 10_000
+PATIENCE = 3600.0  # seconds to wait for one rebuild
+
+
+def store(kb: Retriever, vectors: Vectors, documents: Ids) -> None:
+    """Put vectors under the ids of documents, (n,)."""
+    for start in range(0, len(documents), BATCH):
+        part = documents[start : start + BATCH]
+        batch = [Document("", {}, f"{number:07d}") for number in part.tolist()]
+        kb.add(batch, vectors=vectors[start : start + BATCH], batch_size=None)
+
+
+def settled(kb: Retriever) -> float:
+    """Seconds until nothing is being rebuilt any more."""
+    started = time.perf_counter()
+    while time.perf_counter() - started < PATIENCE:
+        if not kb.info()["index"]["rebuilding"]:
+            return time.perf_counter() - started
+        time.sleep(0.2)
+    raise RuntimeError(f"the index was still being rebuilt after {PATIENCE:.0f} s")
+
+
+def ask(kb: Retriever, queries: Vectors) -> tuple[list[float], list[Ids]]:
+    """Seconds and documents of each query."""
+    times, found = [], []
+    with quiet_gc():
+        for query in queries:
+            seconds, hits = timed(lambda query=query: kb.search(vector=query, k=K))
+            times.append(seconds)
+            found.append(np.array([int(hit.document.id) for hit in hits], np.int64))
+    return times, found
+
+
+def measure(task: dict[str, Any]) -> dict[str, Any]:
+    """All rounds of one kind of data, then the comparison."""
+    our_threads(task["threads"])
+    folder = Path(task["folder"])
+    queries = Vectors(np.load(folder / "queries.npy"))
+    vectors = Vectors(np.fromfile(folder / "rows.f32", np.float32).reshape(-1, queries.shape[1]))
+    spare, asked = Vectors(queries[: len(queries) // 2]), Vectors(queries[len(queries) // 2 :])
+    count = len(vectors) // 2
+    rng = np.random.default_rng(31)
+    used, free = np.arange(count), np.arange(count, 2 * count)  # which vector each document has, and which none
+    rounds = []
+    with Retriever.open(folder / "churned") as kb, Retriever.open(folder / "fresh") as fresh:
+        store(kb, vectors, used)
+        kb.reindex(HNSW, queries=spare)
+        for number in range(task["rounds"] + 1):
+            if number:
+                replaced = rng.choice(count, round(SHARE * count), replace=False)
+                taken = rng.choice(len(free), len(replaced), replace=False)
+                used[replaced], free[taken] = free[taken], used[replaced]
+                store(kb, Vectors(vectors[used[replaced]]), replaced)
+            kb.search(vector=asked[0], k=K)
+            truth = Truth(vectors[used], asked)
+            line: dict[str, Any] = {"round": number}
+            for stage in ("at once", "rebuilt"):
+                if stage == "rebuilt":
+                    line["waited"] = settled(kb)
+                times, found = ask(kb, asked)
+                line[stage] = {"recall": truth.recall(range(len(asked)), found), "p50": percentile(times, 50)}
+            rounds.append(line)
+            progress(f"  round {number}: {json.dumps(line)}")
+        store(fresh, Vectors(vectors[used]), np.arange(count))
+        fresh.reindex(HNSW, queries=spare)
+        ends: dict[str, dict[str, float]] = {}
+        for name, one in (("fresh", fresh), ("churned", kb)):
+            ask(one, Vectors(asked[:20]))
+        halves = np.array_split(np.arange(len(asked)), 20)  # by turns, some queries each
+        taken_by: dict[str, list[float]] = {"fresh": [], "churned": []}
+        found_by: dict[str, list[Ids]] = {"fresh": [], "churned": []}
+        for part in halves:
+            for name, one in (("fresh", fresh), ("churned", kb)):
+                times, found = ask(one, Vectors(asked[part]))
+                taken_by[name] += times
+                found_by[name] += found
+        for name in taken_by:
+            recall = truth.recall(range(len(asked)), found_by[name])
+            ends[name] = {"recall": recall, **{f"p{s}": percentile(taken_by[name], s) for s in (50, 95, 99)}}
+    return {**task, "rows": count, "rounds_done": rounds, "ends": ends}
+
+
+def run(args: argparse.Namespace, kinds: list[str]) -> int:
+    """Each kind of data, the tables and the verdicts."""
+    outcomes = []
+    for kind in kinds:
+        with tempfile.TemporaryDirectory(prefix="bench-churn-", dir=args.folder) as name:
+            progress(f"{kind}: making the data")
+            if kind == "real":
+                write_real(Path(name), args.vectors, args.queries, args.count, args.rows)
+            else:
+                write_synthetic(Path(name), kind, args.rows, args.dimension, args.count)
+            task = {"kind": kind, "folder": name, "threads": args.threads, "rounds": args.rounds}
+            outcomes.append(child(__file__, task, args.threads))
+    print(machine(), "\n")
+    lines = []
+    for outcome in outcomes:
+        title = f"{outcome['kind']}, {outcome['rows']:,} documents"
+        print(table([title, *_HEAD], [_line(one) for one in outcome["rounds_done"]], args.markdown), "\n")
+        ends = outcome["ends"]
+        rows = [
+            [name, f"{one['recall']:.4f}", *(f"{1e3 * one[share]:.3f}" for share in ("p50", "p95", "p99"))]
+            for name, one in ends.items()
+        ]
+        print(table([title, "recall@10", "p50 ms", "p95", "p99"], rows, args.markdown), "\n")
+        lost = ends["fresh"]["recall"] - ends["churned"]["recall"]
+        lines.append(verdict(f"{title}: recall below a fresh build", lost, 0.01))
+        lines.append(verdict(f"{title}: p50 over a fresh build", ends["churned"]["p50"] / ends["fresh"]["p50"], 1.3))
+    print("\n".join(lines))
+    write_json(args.json, outcomes)
+    return 0
+
+
+_HEAD = ["recall at once", "p50 ms", "rebuilt after s", "recall", "p50 ms"]
+
+
+def _line(one: dict[str, Any]) -> list[str]:
+    before, after = one["at once"], one["rebuilt"]
+    return [
+        f"round {one['round']}",
+        f"{before['recall']:.4f}",
+        f"{1e3 * before['p50']:.3f}",
+        f"{one['waited']:.1f}",
+        f"{after['recall']:.4f}",
+        f"{1e3 * after['p50']:.3f}",
+    ]
+
+
+if __name__ == "__main__":
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--child", required=True)
+    print(json.dumps(measure(json.loads(arguments.parse_args().child))))

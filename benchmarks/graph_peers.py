@@ -1,0 +1,205 @@
+"""Ways to search approximately, all with the same graph parameters: one query in, rows out, with an effort.
+
+The effort is what a library trades time for recall with (`ef`). Each way is built from prepared vectors and keeps its
+files below the folder it is given.
+"""
+
+import importlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from benchmarks.measure import folder_bytes
+from benchmarks.truth import Floats, Ids
+from theodolite import Document, Retriever
+from theodolite.indexes.approximate import Approximate, Calibration, calibrate
+from theodolite.indexes.flat import ArraySource, FlatIndex
+from theodolite.indexes.naming import make_index
+from theodolite.types import Space, Vectors
+
+M = 16
+EF_CONSTRUCTION = 200
+HNSW = f"hnsw:M={M},ef_construction={EF_CONSTRUCTION}"
+LADDER = (10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 768)
+BATCH = 10_000
+
+
+class Way(Protocol):
+    """One library's index."""
+
+    efforts: Sequence[int]  # rising; one where there is nothing to choose
+    file_bytes: int
+
+    def search(self, query: Floats, k: int, effort: int) -> Ids:
+        """Rows found for one query, (d,)."""
+        ...
+
+
+class Hnswlib:
+    efforts = LADDER
+
+    def __init__(self, vectors: Vectors, folder: Path, threads: int) -> None:
+        module: Any = importlib.import_module("hnswlib")
+        self._index = module.Index("ip", vectors.shape[1])
+        self._index.init_index(len(vectors), M=M, ef_construction=EF_CONSTRUCTION)
+        self._index.add_items(vectors, num_threads=threads)
+        self.file_bytes = int(self._index.index_file_size())
+
+    def search(self, query: Floats, k: int, effort: int) -> Ids:
+        self._index.set_ef(effort)
+        found: Ids = self._index.knn_query(query[None], k, num_threads=1)[0][0].astype(np.int64)
+        return found
+
+
+class Faiss:
+    efforts = LADDER
+
+    def __init__(self, vectors: Vectors, folder: Path, threads: int) -> None:
+        self._faiss: Any = importlib.import_module("faiss")
+        self._faiss.omp_set_num_threads(threads)
+        self._index = self._faiss.IndexHNSWFlat(vectors.shape[1], M, self._faiss.METRIC_INNER_PRODUCT)
+        self._index.hnsw.efConstruction = EF_CONSTRUCTION
+        self._index.add(vectors)
+        self._parameters = {effort: self._faiss.SearchParametersHNSW(efSearch=effort) for effort in LADDER}
+        self._faiss.write_index(self._index, str(folder / "faiss"))
+        self.file_bytes = (folder / "faiss").stat().st_size
+
+    def search(self, query: Floats, k: int, effort: int) -> Ids:
+        found: Ids = self._index.search(query[None], k, params=self._parameters[effort])[1][0]
+        return found
+
+
+class Usearch:
+    efforts = LADDER
+
+    def __init__(self, vectors: Vectors, folder: Path, threads: int) -> None:
+        module: Any = importlib.import_module("usearch.index")
+        dimension = vectors.shape[1]
+        graph = {"connectivity": M, "expansion_add": EF_CONSTRUCTION, "expansion_search": LADDER[0]}
+        self._index = module.Index(ndim=dimension, metric="ip", dtype="f32", **graph)
+        self._index.add(np.arange(len(vectors)), vectors, threads=threads)
+        self._index.save(str(folder / "usearch"))
+        self.file_bytes = (folder / "usearch").stat().st_size
+
+    def search(self, query: Floats, k: int, effort: int) -> Ids:
+        self._index.expansion_search = effort
+        return np.asarray(self._index.search(query, k, threads=1).keys, np.int64)
+
+
+class Chroma:
+    """A persistent client. A new `ef` goes through its database, so it is set only when it changes."""
+
+    efforts = LADDER
+
+    def __init__(self, vectors: Vectors, folder: Path, threads: int) -> None:
+        chromadb = importlib.import_module("chromadb")
+        settings = importlib.import_module("chromadb.config").Settings(anonymized_telemetry=False)
+        client = chromadb.PersistentClient(str(folder / "chroma"), settings=settings)
+        graph = {"space": "cosine", "max_neighbors": M, "ef_construction": EF_CONSTRUCTION}
+        self._rows = client.create_collection("rows", embedding_function=None, configuration={"hnsw": graph})
+        self._effort = 0
+        step = min(BATCH, client.get_max_batch_size())
+        for start in range(0, len(vectors), step):
+            part = vectors[start : start + step]
+            self._rows.add(ids=[str(start + i) for i in range(len(part))], embeddings=part)
+        self.file_bytes = folder_bytes(folder / "chroma")
+
+    def search(self, query: Floats, k: int, effort: int) -> Ids:
+        if effort != self._effort:
+            self._rows.modify(configuration={"hnsw": {"ef_search": effort}})
+            self._effort = effort
+        found = self._rows.query(query_embeddings=[query], n_results=k, include=[])
+        return np.array([int(number) for number in found["ids"][0]], np.int64)
+
+
+class LanceDB:
+    """`IVF_HNSW_FLAT` with one partition: a graph over the vectors as they are, read from files."""
+
+    efforts = LADDER
+
+    def __init__(self, vectors: Vectors, folder: Path, threads: int) -> None:
+        pa = importlib.import_module("pyarrow")
+        column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
+        database = importlib.import_module("lancedb").connect(str(folder / "lancedb"))
+        self._rows = database.create_table("rows", pa.table({"id": np.arange(len(vectors)), "vector": column}))
+        kind = importlib.import_module("lancedb.index").HnswFlat
+        graph = kind(distance_type="dot", num_partitions=1, m=M, ef_construction=EF_CONSTRUCTION)
+        self._rows.create_index("vector", config=graph)
+        self.file_bytes = folder_bytes(folder / "lancedb")
+
+    def search(self, query: Floats, k: int, effort: int) -> Ids:
+        asked = self._rows.search(query, vector_column_name="vector").distance_type("dot").ef(effort)
+        found: Ids = asked.limit(k).select(["id", "_distance"]).to_arrow()["id"].to_numpy()
+        return found
+
+
+class Flat:
+    """The flat index of theodolite, without a store: exact."""
+
+    efforts = (0,)
+    file_bytes = 0
+
+    def __init__(self, vectors: Vectors, folder: Path, threads: int) -> None:
+        self.source = ArraySource(vectors)
+        self.index = FlatIndex("cosine", vectors.shape[1]).grown(self.source, len(vectors))
+
+    def search(self, query: Floats, k: int, effort: int) -> Ids:
+        return self.index.search(Vectors(query[None]), k, self.source)[0].rows[:k]
+
+
+class Ours:
+    """An approximate index of theodolite, without a store; it is calibrated, not told an effort."""
+
+    efforts = (0,)
+
+    def __init__(self, spec: str, vectors: Vectors, folder: Path) -> None:
+        self._candidates = make_index(spec)
+        self._candidates.build(vectors, Space("cosine", vectors.shape[1]))
+        self._rows = np.arange(len(vectors))
+        path = folder / f"ours-{spec.partition(':')[0]}-{len(spec)}"
+        self._candidates.save(path)
+        self.file_bytes = path.stat().st_size
+
+    def calibrated(self, flat: Flat, queries: Vectors, target: float) -> Calibration:
+        """Search from now on with what these queries need for `target`."""
+        self._flat = flat
+        made = calibrate(self._candidates, self._rows, flat.index, flat.source, None, queries, target_recall=target)
+        self._index = Approximate(self._candidates, self._rows, made)
+        return made
+
+    def search(self, query: Floats, k: int, effort: int) -> Ids:
+        return self._index.search(Vectors(query[None]), k, self._flat.index, self._flat.source, None)[0].rows[:k]
+
+
+class Engine:
+    """A collection searched through the public API, documents and all."""
+
+    efforts = (0,)
+    file_bytes = 0
+
+    def __init__(self, vectors: Vectors, folder: Path) -> None:
+        self._folder = folder / "kb"
+        self._kb = Retriever.open(self._folder)
+        for start in range(0, len(vectors), BATCH):
+            part = vectors[start : start + BATCH]
+            documents = [Document("", {}, f"{start + i:07d}") for i in range(len(part))]
+            self._kb.add(documents, vectors=part, batch_size=None)
+
+    def calibrated(self, queries: Vectors, target: float) -> None:
+        """Build the index anew, for `target` on these queries."""
+        self._kb.reindex(HNSW, queries=queries, target_recall=target)
+        self.file_bytes = folder_bytes(self._folder)
+
+    def search(self, query: Floats, k: int, effort: int) -> Ids:
+        return np.array([int(hit.document.id) for hit in self._kb.search(vector=query, k=k)], np.int64)
+
+
+PEERS: dict[str, Callable[[Vectors, Path, int], Way]] = {
+    "hnswlib": Hnswlib,
+    "faiss": Faiss,
+    "usearch": Usearch,
+    "chroma": Chroma,
+    "lancedb": LanceDB,
+}

@@ -1,0 +1,201 @@
+"""Approximate search beside hnswlib, FAISS, usearch, Chroma and LanceDB; calibration and churn.
+
+    python benchmarks/hnsw.py --vectors corpus.npy --queries queries.npy --markdown
+    python benchmarks/hnsw.py --kinds clustered --rows 200000 --targets 0.95 0.99
+    python benchmarks/hnsw.py --calibration --collection mine corpus.npy queries.npy
+    python benchmarks/hnsw.py --churn --vectors corpus.npy --queries queries.npy
+
+All graphs have M = 16 and ef_construction = 200. One half of the queries, none of which is a row, chooses each
+library's `ef`: the least on a ladder whose recall reaches the target, for theodolite what its calibration chooses. The
+other half is timed, the libraries taking turns, query by query, and held against float64.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.calibration import run as run_calibration
+from benchmarks.churn import run as run_churn
+from benchmarks.data import write_real, write_synthetic
+from benchmarks.graph_peers import HNSW, PEERS, Engine, Flat, Hnswlib, Ours, Way
+from benchmarks.hnsw_report import report, verdicts
+from benchmarks.measure import (
+    anonymous_bytes,
+    child,
+    machine,
+    our_threads,
+    percentile,
+    progress,
+    quiet_gc,
+    settle,
+    timed,
+    write_json,
+)
+from benchmarks.truth import Ids, Truth
+from theodolite.types import Vectors
+
+K = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What one child measures."""
+
+    folder: str
+    kind: str
+    threads: int
+    targets: list[float]
+    peers: list[str]
+    others: list[str]  # further indexes of ours, as reindex takes them
+
+
+def measure(task: Task) -> dict[str, Any]:
+    """All figures of one kind of data."""
+    our_threads(task.threads)
+    folder = Path(task.folder)
+    queries = Vectors(np.load(folder / "queries.npy"))
+    vectors = Vectors(np.fromfile(folder / "rows.f32", np.float32).reshape(-1, queries.shape[1]))
+    spare, asked = Vectors(queries[: len(queries) // 2]), Vectors(queries[len(queries) // 2 :])
+    tuning, truth = Truth(vectors, spare), Truth(vectors, asked)
+    ours = {"theodolite hnsw": HNSW, **{f"theodolite {spec}": spec for spec in task.others}}
+    builders: dict[str, Any] = {"theodolite flat": partial(Flat, threads=task.threads)}
+    builders |= {name: partial(Ours, spec) for name, spec in ours.items()}
+    builders["theodolite kb"] = Engine
+    builders |= {name: partial(PEERS[name], threads=task.threads) for name in task.peers}
+    ways: dict[str, Any] = {}
+    built: dict[str, dict[str, float]] = {}
+    for name, build in builders.items():
+        settle()
+        before = anonymous_bytes()
+        seconds, ways[name] = timed(lambda build=build: build(vectors=vectors, folder=folder))
+        if name == "theodolite kb":
+            extra, _ = timed(lambda: ways["theodolite kb"].calibrated(spare, task.targets[0]))
+            ways[name].search(asked[0], K, 0)  # packs the codes of the flat index beside it
+            seconds += extra
+        settle()
+        built[name] = {"seconds": seconds, "memory": anonymous_bytes() - before, "file": ways[name].file_bytes}
+        progress(f"  {name} is ready after {seconds:.1f} s")
+    targets = []
+    for number, target in enumerate(task.targets):
+        progress(f"  recall of {target:g}")
+        if number:
+            ways["theodolite kb"].calibrated(spare, target)
+        targets.append(_target(target, ways, list(ours), spare, asked, tuning, truth))
+    rows, dimension = vectors.shape
+    return {**asdict(task), "rows": rows, "dimension": dimension, "built": built, "results": targets}
+
+
+def _target(
+    target: float, ways: dict[str, Any], ours: list[str], spare: Vectors, asked: Vectors, tuning: Truth, truth: Truth
+) -> dict[str, Any]:
+    """Efforts for a target, then the timed queries."""
+    ways = dict(ways)
+    efforts = {}
+    for name, way in ways.items():
+        efforts[name] = 0 if len(way.efforts) == 1 else _effort(way, spare, tuning, target)
+    chosen = {name: ways[name].calibrated(ways["theodolite flat"], spare, target) for name in ours}
+    if isinstance(ways.get("hnswlib"), Hnswlib):  # the same work as ours beneath
+        ways["hnswlib, our ef"] = ways["hnswlib"]
+        efforts["hnswlib, our ef"] = chosen["theodolite hnsw"].n
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    found: dict[str, list[Ids]] = {name: [] for name in ways}
+    order = list(ways)
+    for name, way in ways.items():
+        for query in spare[:5]:
+            way.search(query, K, efforts[name])
+    with quiet_gc():
+        for turn, query in enumerate(asked):
+            for name in order[turn % len(order) :] + order[: turn % len(order)]:
+                search = partial(ways[name].search, query, K, efforts[name])
+                seconds, rows = timed(search)
+                times[name].append(seconds)
+                found[name].append(rows)
+    figures = {
+        name: {
+            "effort": efforts[name] or (chosen[name].n if name in chosen else 0),
+            "recall": truth.recall(range(len(asked)), found[name]),
+            **{f"p{share}": percentile(taken, share) for share in (50, 95, 99)},
+        }
+        for name, taken in times.items()
+    }
+    return {"target": target, "queries": len(asked), "ways": figures}
+
+
+def _effort(way: Way, queries: Vectors, truth: Truth, target: float) -> int:
+    """The least effort that reaches the target on these queries; the most there is, if none does."""
+    for effort in way.efforts:
+        found = [way.search(query, K, effort) for query in queries]
+        if truth.recall(range(len(queries)), found) >= target:
+            return effort
+    return way.efforts[-1]
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=200_000, help="of the synthetic kind; at most, of real vectors")
+    parser.add_argument("--dimension", type=int, default=384, help="of the synthetic kind")
+    parser.add_argument("--kinds", nargs="*", choices=["clustered", "real"], help="default: all there are data for")
+    parser.add_argument("--vectors", metavar="FILE.npy", help="real vectors, float16 or float32, normalised or not")
+    parser.add_argument("--queries", metavar="FILE.npy", help="their queries (default: the last rows, left out)")
+    parser.add_argument("--count", type=int, default=1000, help="queries, half of them to choose the effort")
+    parser.add_argument("--targets", nargs="+", type=float, default=[0.95, 0.99])
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
+    parser.add_argument("--others", nargs="*", default=["faiss:IVF1024,PQ48", "faiss:LSH"], help="of our indexes")
+    parser.add_argument("--threads", type=int, default=1, help="for building and searching")
+    parser.add_argument("--calibration", action="store_true", help="the recall promised, and that of other queries")
+    parser.add_argument(
+        "--collection",
+        nargs=3,
+        action="append",
+        metavar=("NAME", "CORPUS.npy", "QUERIES.npy"),
+        help="real vectors for --calibration; may be given several times",
+    )
+    parser.add_argument("--churn", action="store_true", help="replace 20 %% of the rows again and again")
+    parser.add_argument("--rounds", type=int, default=10, help="of --churn")
+    parser.add_argument("--folder", help="where data are kept meanwhile (default: the system's temporary folder)")
+    parser.add_argument("--json", metavar="FILE", help="write the raw figures")
+    parser.add_argument("--markdown", action="store_true", help="print tables for the documentation")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> int:
+    args = arguments()
+    if args.child:
+        print(json.dumps(measure(Task(**json.loads(args.child)))))
+        return 0
+    if args.calibration:
+        return run_calibration(args)
+    kinds = args.kinds or ["clustered", *(["real"] if args.vectors else [])]
+    if "real" in kinds and not args.vectors:
+        raise SystemExit("kind `real` needs --vectors")
+    if args.churn:
+        return run_churn(args, kinds)
+    outcomes = []
+    for kind in kinds:
+        with tempfile.TemporaryDirectory(prefix="bench-hnsw-", dir=args.folder) as name:
+            progress(f"{kind}: making the data")
+            if kind == "real":
+                write_real(Path(name), args.vectors, args.queries, args.count, args.rows)
+            else:
+                write_synthetic(Path(name), kind, args.rows, args.dimension, args.count)
+            task = Task(name, kind, args.threads, args.targets, args.peers, args.others)
+            outcomes.append(child(__file__, asdict(task), args.threads))
+    print(machine(), "\n")
+    print(report(outcomes, args.markdown))
+    print("\n".join(verdicts(outcomes)))
+    write_json(args.json, outcomes)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
