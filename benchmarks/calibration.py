@@ -15,13 +15,14 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from theodolite.indexes.approximate import Approximate, calibrate, honest_queries
+from theodolite.indexes.naming import make_index
+
 from benchmarks.data import write_real, write_synthetic
 from benchmarks.graph_peers import HNSW
 from benchmarks.measure import child, machine, our_threads, progress, table, verdict, write_json
 from benchmarks.truth import Truth
-from theodolite.indexes.approximate import Approximate, calibrate, honest_queries
 from theodolite.indexes.flat import ArraySource, FlatIndex
-from theodolite.indexes.naming import make_index
 from theodolite.types import Space, Vectors
 
 K = 10

@@ -18,8 +18,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.data import write_real, write_synthetic
 from benchmarks.graph_peers import HNSW
-from benchmarks.measure import child, machine, our_threads, percentile, progress, quiet_gc, table, timed, verdict
-from benchmarks.measure import write_json
+from benchmarks.measure import (
+    child,
+    machine,
+    our_threads,
+    percentile,
+    progress,
+    quiet_gc,
+    table,
+    timed,
+    verdict,
+    write_json,
+)
 from benchmarks.truth import Ids, Truth
 from theodolite import Document, Retriever
 from theodolite.types import Vectors

@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 THREADS = (
     "OMP_NUM_THREADS",
@@ -32,10 +33,10 @@ def progress(message: str) -> None:
     print(f"[{time.strftime('%H:%M:%S')}] {message}", file=sys.stderr, flush=True)
 
 
-def timed(work: Callable[[], T]) -> tuple[float, T]:
+def timed(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> tuple[float, T]:
     """Seconds taken, and what came of it."""
     started = time.perf_counter()
-    outcome = work()
+    outcome = work(*args, **kwargs)
     return time.perf_counter() - started, outcome
 
 

@@ -19,9 +19,20 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.measure import child, folder_bytes, machine, our_threads, progress, quiet_gc, table, timed, verdict
+from benchmarks.measure import (
+    child,
+    folder_bytes,
+    machine,
+    our_threads,
+    percentile,
+    progress,
+    quiet_gc,
+    table,
+    timed,
+    verdict,
+    write_json,
+)
 from benchmarks.measure import median as p50
-from benchmarks.measure import percentile, write_json
 from benchmarks.truth import Mask
 from theodolite import Document, Retriever
 
