@@ -63,7 +63,7 @@ def ask(kb: Retriever, queries: Vectors) -> tuple[list[float], list[Ids]]:
     times, found = [], []
     with quiet_gc():
         for query in queries:
-            seconds, hits = timed(lambda query=query: kb.search(vector=query, k=K))
+            seconds, hits = timed(kb.search, vector=query, k=K)
             times.append(seconds)
             found.append(np.array([int(hit.document.id) for hit in hits], np.int64))
     return times, found
@@ -102,7 +102,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
         store(fresh, Vectors(vectors[used]), np.arange(count))
         fresh.reindex(HNSW, queries=spare)
         ends: dict[str, dict[str, float]] = {}
-        for name, one in (("fresh", fresh), ("churned", kb)):
+        for one in (fresh, kb):
             ask(one, Vectors(asked[:20]))
         halves = np.array_split(np.arange(len(asked)), 20)  # by turns, some queries each
         taken_by: dict[str, list[float]] = {"fresh": [], "churned": []}

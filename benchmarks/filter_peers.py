@@ -182,15 +182,11 @@ class LangChain:
     def __init__(self, corpus: Corpus, folder: Path, threads: int) -> None:
         stores = importlib.import_module("langchain_core.vectorstores")
         document = importlib.import_module("langchain_core.documents").Document
-        embeddings = importlib.import_module("langchain_core.embeddings").Embeddings
 
-        class Given(embeddings):  # type: ignore[misc]  # loaded by name, so its type is not known
+        class Given:
             def embed_documents(self, texts: list[str]) -> list[list[float]]:
                 made: list[list[float]] = corpus.vectors[[int(text) for text in texts]].tolist()
                 return made
-
-            def embed_query(self, text: str) -> list[float]:
-                raise NotImplementedError("queries come as vectors")
 
         self._store = stores.InMemoryVectorStore(Given())
         fields = corpus.metadata(0, len(corpus.vectors))

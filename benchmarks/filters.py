@@ -59,7 +59,7 @@ def measure(task: Task) -> dict[str, Any]:
     builds = {}
     with tempfile.TemporaryDirectory(prefix="bench-filters-", dir=task.folder) as name:
         for peer in task.peers:
-            builds[peer], peers[peer] = timed(lambda peer=peer: BUILD[peer](corpus, Path(name), task.threads))
+            builds[peer], peers[peer] = timed(BUILD[peer], corpus, Path(name), task.threads)
             progress(f"  {peer} is ready after {builds[peer]:.1f} s")
         scores = similarities(vectors, corpus.queries)
         cases = {}
@@ -86,7 +86,7 @@ def _case(case: Case, corpus: Corpus, peers: dict[str, Peer], scores: Any) -> di
         for turn, (number, rule) in enumerate(case.asked):
             for name in order[turn % len(order) :] + order[: turn % len(order)]:
                 peer, query, native = peers[name], corpus.queries[number], natives[name][rule]
-                seconds, rows = timed(lambda peer=peer, query=query, native=native: peer.search(query, K, native))
+                seconds, rows = timed(peer.search, query, K, native)
                 times[name].append(seconds)
                 found[name].append(rows)
     eligible = [int(np.count_nonzero(masks[rule])) for _, rule in case.asked]

@@ -38,7 +38,7 @@ class Way(Protocol):
 
 
 class Hnswlib:
-    efforts = LADDER
+    efforts: Sequence[int] = LADDER
 
     def __init__(self, vectors: Vectors, folder: Path, threads: int) -> None:
         module: Any = importlib.import_module("hnswlib")
@@ -54,7 +54,7 @@ class Hnswlib:
 
 
 class Faiss:
-    efforts = LADDER
+    efforts: Sequence[int] = LADDER
 
     def __init__(self, vectors: Vectors, folder: Path, threads: int) -> None:
         self._faiss: Any = importlib.import_module("faiss")
@@ -72,7 +72,7 @@ class Faiss:
 
 
 class Usearch:
-    efforts = LADDER
+    efforts: Sequence[int] = LADDER
 
     def __init__(self, vectors: Vectors, folder: Path, threads: int) -> None:
         module: Any = importlib.import_module("usearch.index")
@@ -91,7 +91,7 @@ class Usearch:
 class Chroma:
     """A persistent client. A new `ef` goes through its database, so it is set only when it changes."""
 
-    efforts = LADDER
+    efforts: Sequence[int] = LADDER
 
     def __init__(self, vectors: Vectors, folder: Path, threads: int) -> None:
         chromadb = importlib.import_module("chromadb")
@@ -117,7 +117,7 @@ class Chroma:
 class LanceDB:
     """`IVF_HNSW_FLAT` with one partition: a graph over the vectors as they are, read from files."""
 
-    efforts = LADDER
+    efforts: Sequence[int] = LADDER
 
     def __init__(self, vectors: Vectors, folder: Path, threads: int) -> None:
         pa = importlib.import_module("pyarrow")
@@ -138,7 +138,7 @@ class LanceDB:
 class Flat:
     """The flat index of theodolite, without a store: exact."""
 
-    efforts = (0,)
+    efforts: Sequence[int] = (0,)
     file_bytes = 0
 
     def __init__(self, vectors: Vectors, folder: Path, threads: int) -> None:
@@ -152,9 +152,9 @@ class Flat:
 class Ours:
     """An approximate index of theodolite, without a store; it is calibrated, not told an effort."""
 
-    efforts = (0,)
+    efforts: Sequence[int] = (0,)
 
-    def __init__(self, spec: str, vectors: Vectors, folder: Path) -> None:
+    def __init__(self, vectors: Vectors, folder: Path, threads: int, spec: str = HNSW) -> None:
         self._candidates = make_index(spec)
         self._candidates.build(vectors, Space("cosine", vectors.shape[1]))
         self._rows = np.arange(len(vectors))
@@ -176,10 +176,10 @@ class Ours:
 class Engine:
     """A collection searched through the public API, documents and all."""
 
-    efforts = (0,)
+    efforts: Sequence[int] = (0,)
     file_bytes = 0
 
-    def __init__(self, vectors: Vectors, folder: Path) -> None:
+    def __init__(self, vectors: Vectors, folder: Path, threads: int) -> None:
         self._folder = folder / "kb"
         self._kb = Retriever.open(self._folder)
         for start in range(0, len(vectors), BATCH):

@@ -67,18 +67,18 @@ def measure(task: Task) -> dict[str, Any]:
     spare, asked = Vectors(queries[: len(queries) // 2]), Vectors(queries[len(queries) // 2 :])
     tuning, truth = Truth(vectors, spare), Truth(vectors, asked)
     ours = {"theodolite hnsw": HNSW, **{f"theodolite {spec}": spec for spec in task.others}}
-    builders: dict[str, Any] = {"theodolite flat": partial(Flat, threads=task.threads)}
-    builders |= {name: partial(Ours, spec) for name, spec in ours.items()}
+    builders: dict[str, Any] = {"theodolite flat": Flat}
+    builders |= {name: partial(Ours, spec=spec) for name, spec in ours.items()}
     builders["theodolite kb"] = Engine
-    builders |= {name: partial(PEERS[name], threads=task.threads) for name in task.peers}
+    builders |= {name: PEERS[name] for name in task.peers}
     ways: dict[str, Any] = {}
     built: dict[str, dict[str, float]] = {}
     for name, build in builders.items():
         settle()
         before = anonymous_bytes()
-        seconds, ways[name] = timed(lambda build=build: build(vectors=vectors, folder=folder))
+        seconds, ways[name] = timed(build, vectors, folder, task.threads)
         if name == "theodolite kb":
-            extra, _ = timed(lambda: ways["theodolite kb"].calibrated(spare, task.targets[0]))
+            extra, _ = timed(ways[name].calibrated, spare, task.targets[0])
             ways[name].search(asked[0], K, 0)  # packs the codes of the flat index beside it
             seconds += extra
         settle()
@@ -115,8 +115,7 @@ def _target(
     with quiet_gc():
         for turn, query in enumerate(asked):
             for name in order[turn % len(order) :] + order[: turn % len(order)]:
-                search = partial(ways[name].search, query, K, efforts[name])
-                seconds, rows = timed(search)
+                seconds, rows = timed(ways[name].search, query, K, efforts[name])
                 times[name].append(seconds)
                 found[name].append(rows)
     figures = {
