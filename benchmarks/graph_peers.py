@@ -89,27 +89,32 @@ class Usearch:
 
 
 class Chroma:
-    """A persistent client. A new `ef` goes through its database, so it is set only when it changes."""
+    """A persistent client, opened anew for each effort: until then it goes on searching with the old one."""
 
     efforts: Sequence[int] = LADDER
 
     def __init__(self, vectors: Vectors, folder: Path, threads: int) -> None:
-        chromadb = importlib.import_module("chromadb")
-        settings = importlib.import_module("chromadb.config").Settings(anonymized_telemetry=False)
-        client = chromadb.PersistentClient(str(folder / "chroma"), settings=settings)
+        self._folder = folder / "chroma"
+        self._open()
         graph = {"space": "cosine", "max_neighbors": M, "ef_construction": EF_CONSTRUCTION}
-        self._rows = client.create_collection("rows", embedding_function=None, configuration={"hnsw": graph})
-        self._effort = 0
-        step = min(BATCH, client.get_max_batch_size())
+        rows = self._client.create_collection("rows", embedding_function=None, configuration={"hnsw": graph})
+        self._rows, self._effort = rows, 0
+        step = min(BATCH, self._client.get_max_batch_size())
         for start in range(0, len(vectors), step):
             part = vectors[start : start + step]
             self._rows.add(ids=[str(start + i) for i in range(len(part))], embeddings=part)
-        self.file_bytes = folder_bytes(folder / "chroma")
+        self.file_bytes = folder_bytes(self._folder)
+
+    def _open(self) -> None:
+        settings = importlib.import_module("chromadb.config").Settings(anonymized_telemetry=False)
+        self._client = importlib.import_module("chromadb").PersistentClient(str(self._folder), settings=settings)
 
     def search(self, query: Floats, k: int, effort: int) -> Ids:
         if effort != self._effort:
             self._rows.modify(configuration={"hnsw": {"ef_search": effort}})
-            self._effort = effort
+            self._client.close()
+            self._open()
+            self._rows, self._effort = self._client.get_collection("rows", embedding_function=None), effort
         found = self._rows.query(query_embeddings=[query], n_results=k, include=[])
         return np.array([int(number) for number in found["ids"][0]], np.int64)
 
