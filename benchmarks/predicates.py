@@ -1,8 +1,8 @@
 """Filters alone, `filters.py --predicates`: how long counting the documents that pass takes.
 
 Documents with tiny vectors are stored once. A fresh process counts with each filter for the first time, which reads
-the column, then with other values on the warm column, and writes the cache; another process opens the folder and
-counts from the cache. Every count is held against numpy on the values themselves.
+the column and writes its file, then with other values on the warm column; another process opens the folder and counts
+from the files. Every count is held against numpy on the values themselves.
 """
 
 import argparse
@@ -152,7 +152,6 @@ PREDICATES = (
         lambda v, i: (v.words == i).any(axis=1),
     ),
 )
-FIELDS = tuple(dict.fromkeys(field for predicate in PREDICATES for field in predicate.fields))
 
 
 def build(folder: Path, count: int) -> None:
@@ -167,7 +166,7 @@ def build(folder: Path, count: int) -> None:
 
 
 def count_all(task: dict[str, Any]) -> dict[str, Any]:
-    """One process: the first count with each filter, then on the warm column; and the cache, if it is to be made."""
+    """One process: the first count with each filter, then on the warm column."""
     our_threads(task["threads"])
     values = Values(task["documents"])
     outcome: dict[str, Any] = {"first": {}, "warm": {}, "wrong": []}
@@ -188,9 +187,7 @@ def count_all(task: dict[str, Any]) -> dict[str, Any]:
             outcome["warm"][predicate.name] = {"p50": p50(times), "p95": percentile(times, 95)}
             if any(int(np.count_nonzero(predicate.mask(values, i))) != found for i, found in answers.items()):
                 outcome["wrong"].append(predicate.name)
-        if task["make_cache"]:
-            outcome["make_cache"], _ = timed(kb.warm, *FIELDS)
-        outcome["info"] = {key: value for key, value in kb.info().items() if "column" in key}
+        outcome["columns"] = kb.info()["columns"]
     return outcome
 
 
@@ -203,10 +200,10 @@ def run(args: argparse.Namespace) -> int:
         task = {"folder": str(folder), "documents": args.documents, "threads": args.threads}
         before = folder_bytes(folder)
         progress("first use and warm columns")
-        fresh = child(__file__, {**task, "make_cache": True}, args.threads)
+        fresh = child(__file__, task, args.threads)
         size = folder_bytes(folder) - before
         progress("from the cache")
-        cached = child(__file__, {**task, "make_cache": False}, args.threads)
+        cached = child(__file__, task, args.threads)
     print(machine(), "\n")
     rows = []
     for predicate in PREDICATES:
@@ -222,8 +219,8 @@ def run(args: argparse.Namespace) -> int:
         )
     head = [f"{args.documents:,} documents", "warm p50 ms", "p95", "first use s", "from the cache s"]
     print(table(head, rows, args.markdown), "\n")
-    print(f"cache: made in {fresh['make_cache']:.2f} s, {size / 2**20:,.0f} MiB")
-    print(f"columns: {json.dumps(fresh['info'])}\n")
+    held = fresh["columns"]["bytes"] / 2**20
+    print(f"{fresh['columns']['fields']} columns: {held:,.0f} MiB in memory, {size / 2**20:,.0f} MiB of files\n")
     print("\n".join(_verdicts(fresh, cached)))
     write_json(args.json, {"fresh": fresh, "cached": cached, "cache_bytes": size})
     return 1 if fresh["wrong"] or cached["wrong"] else 0
