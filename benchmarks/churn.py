@@ -20,11 +20,11 @@ from benchmarks.data import write_real, write_synthetic
 from benchmarks.graph_peers import HNSW
 from benchmarks.measure import (
     child,
+    in_turns,
     machine,
     our_threads,
     percentile,
     progress,
-    quiet_gc,
     table,
     timed,
     verdict,
@@ -61,11 +61,10 @@ def settled(kb: Retriever) -> float:
 def ask(kb: Retriever, queries: Vectors) -> tuple[list[float], list[Ids]]:
     """Seconds and documents of each query."""
     times, found = [], []
-    with quiet_gc():
-        for query in queries:
-            seconds, hits = timed(kb.search, vector=query, k=K)
-            times.append(seconds)
-            found.append(np.array([int(hit.document.id) for hit in hits], np.int64))
+    for query in queries:
+        seconds, hits = timed(kb.search, vector=query, k=K)
+        times.append(seconds)
+        found.append(np.array([int(hit.document.id) for hit in hits], np.int64))
     return times, found
 
 
@@ -101,20 +100,22 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
             progress(f"  round {number}: {json.dumps(line)}")
         store(fresh, Vectors(vectors[used]), np.arange(count))
         fresh.reindex(HNSW, queries=spare)
-        ends: dict[str, dict[str, float]] = {}
-        for one in (fresh, kb):
+        both = {"fresh": fresh, "churned": kb}
+        times_of: dict[str, list[float]] = {name: [] for name in both}
+        found_of: dict[str, list[Ids]] = {name: [] for name in both}
+        for one in both.values():
             ask(one, Vectors(asked[:20]))
-        halves = np.array_split(np.arange(len(asked)), 20)  # by turns, some queries each
-        taken_by: dict[str, list[float]] = {"fresh": [], "churned": []}
-        found_by: dict[str, list[Ids]] = {"fresh": [], "churned": []}
-        for part in halves:
-            for name, one in (("fresh", fresh), ("churned", kb)):
-                times, found = ask(one, Vectors(asked[part]))
-                taken_by[name] += times
-                found_by[name] += found
-        for name in taken_by:
-            recall = truth.recall(range(len(asked)), found_by[name])
-            ends[name] = {"recall": recall, **{f"p{s}": percentile(taken_by[name], s) for s in (50, 95, 99)}}
+        for name, number in in_turns(list(both), len(asked)):
+            seconds, rows = ask(both[name], Vectors(asked[number : number + 1]))
+            times_of[name] += seconds
+            found_of[name] += rows
+    ends = {
+        name: {
+            "recall": truth.recall(range(len(asked)), found_of[name]),
+            **{f"p{share}": percentile(times_of[name], share) for share in (50, 95, 99)},
+        }
+        for name in both
+    }
     return {**task, "rows": count, "rounds_done": rounds, "ends": ends}
 
 

@@ -126,7 +126,7 @@ class Chroma:
 
 
 class LanceDB:
-    """A table without a vector index, filtered first: exact."""
+    """A table without a vector index, so exact, and with an index for each field; filtered first."""
 
     def __init__(self, corpus: Corpus, folder: Path, threads: int) -> None:
         pa = importlib.import_module("pyarrow")
@@ -134,6 +134,9 @@ class LanceDB:
         columns = {"id": np.arange(len(corpus.vectors)), "vector": vectors, **corpus.fields}
         database = importlib.import_module("lancedb").connect(str(folder / "lancedb"))
         self._rows = database.create_table("rows", pa.table(columns))
+        kinds = importlib.import_module("lancedb.index")
+        for name, values in corpus.fields.items():
+            self._rows.create_index(name, config=kinds.BTree() if values.dtype == np.int64 else kinds.Bitmap())
 
     def native(self, rule: Rule) -> Any:
         signs = {"eq": "=", "lt": "<"}

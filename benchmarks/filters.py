@@ -8,7 +8,7 @@
 A filter admits a share of the rows that knows nothing of the vectors; or two keywords are asked for at once; or (far)
 only those rows are admitted that are farthest from the query and its neighbours. Recall is held against float64 over
 the eligible rows. Each kind of data has one process for the libraries that take 100,000 documents and one, with fewer
-documents and queries, for those that go through them in Python; in each, the libraries take turns, query by query.
+documents and queries, for those that go through them in Python; in each, the libraries take turns, ten queries each.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from benchmarks.data import write_real, write_synthetic
 from benchmarks.filter_cases import EACH, REGIONS, Case, Corpus, make
 from benchmarks.filter_peers import BUILD, FAST, SLOW, Peer, Theodolite
 from benchmarks.filter_report import report, verdicts
-from benchmarks.measure import child, machine, our_threads, percentile, progress, quiet_gc, timed, write_json
+from benchmarks.measure import child, in_turns, machine, our_threads, percentile, progress, quiet_gc, timed, write_json
 from benchmarks.predicates import run as predicates
 from benchmarks.truth import Ids, eligible_hits, similarities
 from theodolite.types import Vectors
@@ -81,14 +81,12 @@ def _case(case: Case, corpus: Corpus, peers: dict[str, Peer], scores: Any) -> di
             peer.paths.clear()
     times: dict[str, list[float]] = {name: [] for name in peers}
     found: dict[str, list[Ids]] = {name: [] for name in peers}
-    order = list(peers)
     with quiet_gc():
-        for turn, (number, rule) in enumerate(case.asked):
-            for name in order[turn % len(order) :] + order[: turn % len(order)]:
-                peer, query, native = peers[name], corpus.queries[number], natives[name][rule]
-                seconds, rows = timed(peer.search, query, K, native)
-                times[name].append(seconds)
-                found[name].append(rows)
+        for name, turn in in_turns(list(peers), len(case.asked)):
+            number, rule = case.asked[turn]
+            seconds, rows = timed(peers[name].search, corpus.queries[number], K, natives[name][rule])
+            times[name].append(seconds)
+            found[name].append(rows)
     eligible = [int(np.count_nonzero(masks[rule])) for _, rule in case.asked]
     outcome: dict[str, Any] = {"eligible": percentile(eligible, 50), "queries": len(case.asked), "peers": {}}
     for name, peer in peers.items():

@@ -7,7 +7,7 @@
 
 All graphs have M = 16 and ef_construction = 200. One half of the queries, none of which is a row, chooses each
 library's `ef`: the least on a ladder whose recall reaches the target, for theodolite what its calibration chooses. The
-other half is timed, the libraries taking turns, query by query, and held against float64.
+other half is timed, the libraries taking turns, ten queries each, and held against float64.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from benchmarks.hnsw_report import report, verdicts
 from benchmarks.measure import (
     anonymous_bytes,
     child,
+    in_turns,
     machine,
     our_threads,
     percentile,
@@ -108,16 +109,14 @@ def _target(
         efforts["hnswlib, our ef"] = chosen["theodolite hnsw"].n
     times: dict[str, list[float]] = {name: [] for name in ways}
     found: dict[str, list[Ids]] = {name: [] for name in ways}
-    order = list(ways)
     for name, way in ways.items():
         for query in spare[:5]:
             way.search(query, K, efforts[name])
     with quiet_gc():
-        for turn, query in enumerate(asked):
-            for name in order[turn % len(order) :] + order[: turn % len(order)]:
-                seconds, rows = timed(ways[name].search, query, K, efforts[name])
-                times[name].append(seconds)
-                found[name].append(rows)
+        for name, number in in_turns(list(ways), len(asked)):
+            seconds, rows = timed(ways[name].search, asked[number], K, efforts[name])
+            times[name].append(seconds)
+            found[name].append(rows)
     figures = {
         name: {
             "effort": efforts[name] or (chosen[name].n if name in chosen else 0),

@@ -6,7 +6,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -143,6 +143,17 @@ def verdict(name: str, value: float, limit: float, *, least: bool = False, unit:
     passed = value >= limit if least else value <= limit
     asked = f"{'at least' if least else 'at most'} {limit:g}{unit}"
     return f"{'PASS' if passed else 'FAIL'}  {name}: {value:.3g}{unit} ({asked})"
+
+
+def in_turns(names: Sequence[str], count: int, block: int = 10) -> Iterator[tuple[str, int]]:
+    """Each name with each number below `count`: some numbers for one name, the same for the next, and so on.
+
+    What disturbs one hits all alike, and yet most queries find the caches as their own kind has left them.
+    """
+    for turn, start in enumerate(range(0, count, block)):
+        first = turn % len(names)
+        for name in [*names[first:], *names[:first]]:
+            yield from ((name, number) for number in range(start, min(count, start + block)))
 
 
 @contextmanager
