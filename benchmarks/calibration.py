@@ -15,26 +15,24 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from theodolite.indexes.approximate import Approximate, calibrate, honest_queries
-from theodolite.indexes.naming import make_index
-
 from benchmarks.data import write_real, write_synthetic
 from benchmarks.graph_peers import HNSW
-from benchmarks.measure import child, machine, our_threads, progress, table, verdict, write_json
+from benchmarks.measure import child, limit, machine, progress, table, verdict, write_json
 from benchmarks.truth import Truth
+from theodolite.indexes.approximate import Approximate, calibrate, honest_queries
 from theodolite.indexes.flat import ArraySource, FlatIndex
+from theodolite.indexes.naming import make_index
 from theodolite.types import Space, Vectors
 
 K = 10
 SPLITS = 5
 TARGETS = (0.9, 0.95, 0.99)
 SLACK = 0.01  # how far below the promise other queries may be
-NOISY = 500  # queries made of rows
 
 
 def measure(task: dict[str, Any]) -> dict[str, Any]:
     """Every target and split of one collection."""
-    our_threads(task["threads"])
+    limit(task["threads"])
     folder = Path(task["folder"])
     queries = Vectors(np.load(folder / "queries.npy"))
     dimension = queries.shape[1]
@@ -50,8 +48,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
         for split in range(SPLITS):
             order = np.random.default_rng(split).permutation(len(queries))
             half, others = order[: len(order) // 2], order[len(order) // 2 :]
-            sample = np.random.default_rng(split).choice(len(vectors), min(NOISY, len(vectors)), replace=False)
-            kinds = {"given": Vectors(queries[half]), "noise": honest_queries(Vectors(vectors[sample]), space, split)}
+            kinds = {"given": Vectors(queries[half]), "noise": honest_queries(source, rows, space, seed=split)}
             for kind, asked in kinds.items():
                 made = calibrate(candidates, rows, flat, source, None, asked, k=K, target_recall=target)
                 index = Approximate(candidates, rows, made)
@@ -62,9 +59,9 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
                         "target": target,
                         "kind": kind,
                         "asked": len(asked),
-                        "n": made.n,
+                        "n": made.proposed,
                         "recall": hits / (truth.k * len(others)),
-                        "exact": sum(one.complete for one in found) / len(found),
+                        "exact": sum(one.path != "index" for one in found) / len(found),
                     }
                 )
     return {**task, "rows": len(vectors), "queries": len(queries), "lines": lines}

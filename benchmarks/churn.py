@@ -21,8 +21,8 @@ from benchmarks.graph_peers import HNSW
 from benchmarks.measure import (
     child,
     in_turns,
+    limit,
     machine,
-    our_threads,
     percentile,
     progress,
     table,
@@ -49,10 +49,11 @@ def store(kb: Retriever, vectors: Vectors, documents: Ids) -> None:
 
 
 def settled(kb: Retriever) -> float:
-    """Seconds until nothing is being rebuilt any more."""
+    """Seconds until the index behind has been built again."""
     started = time.perf_counter()
     while time.perf_counter() - started < PATIENCE:
-        if not kb.info()["index"]["rebuilding"]:
+        index = kb.info()["approximate"]
+        if index["ready"] and not index["building"] and index["churn"] < SHARE / 2:
             return time.perf_counter() - started
         time.sleep(0.2)
     raise RuntimeError(f"the index was still being rebuilt after {PATIENCE:.0f} s")
@@ -70,7 +71,7 @@ def ask(kb: Retriever, queries: Vectors) -> tuple[list[float], list[Ids]]:
 
 def measure(task: dict[str, Any]) -> dict[str, Any]:
     """All rounds of one kind of data, then the comparison."""
-    our_threads(task["threads"])
+    limit(task["threads"])
     folder = Path(task["folder"])
     queries = Vectors(np.load(folder / "queries.npy"))
     vectors = Vectors(np.fromfile(folder / "rows.f32", np.float32).reshape(-1, queries.shape[1]))

@@ -28,7 +28,7 @@ from benchmarks.data import write_real, write_synthetic
 from benchmarks.filter_cases import EACH, REGIONS, Case, Corpus, make
 from benchmarks.filter_peers import BUILD, FAST, SLOW, Peer, Theodolite
 from benchmarks.filter_report import report, verdicts
-from benchmarks.measure import child, in_turns, machine, our_threads, percentile, progress, quiet_gc, timed, write_json
+from benchmarks.measure import child, in_turns, limit, machine, percentile, progress, quiet_gc, timed, write_json
 from benchmarks.predicates import run as predicates
 from benchmarks.truth import Ids, eligible_hits, similarities
 from theodolite.types import Vectors
@@ -50,7 +50,7 @@ class Task:
 
 def measure(task: Task) -> dict[str, Any]:
     """All figures of one kind of data and group of peers."""
-    our_threads(task.threads)
+    limit(task.threads)
     folder = Path(task.folder)
     pool = Vectors(np.load(folder / "queries.npy"))
     vectors = Vectors(np.fromfile(folder / "rows.f32", np.float32).reshape(-1, pool.shape[1]))

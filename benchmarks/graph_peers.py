@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from theodolite.indexes.approximate import Approximate, Calibration, calibrate
-from theodolite.indexes.naming import make_index
 
 from benchmarks.measure import folder_bytes
 from benchmarks.truth import Floats, Ids
 from theodolite import Document, Retriever
+from theodolite.indexes.approximate import Approximate, Calibration, calibrate
 from theodolite.indexes.flat import ArraySource, FlatIndex
+from theodolite.indexes.naming import make_index
 from theodolite.types import Space, Vectors
 
 M = 16

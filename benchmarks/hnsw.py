@@ -5,9 +5,9 @@
     python benchmarks/hnsw.py --calibration --collection mine corpus.npy queries.npy
     python benchmarks/hnsw.py --churn --vectors corpus.npy --queries queries.npy
 
-All graphs have M = 16 and ef_construction = 200. One half of the queries, none of which is a row, chooses each
-library's `ef`: the least on a ladder whose recall reaches the target, for theodolite what its calibration chooses. The
-other half is timed, the libraries taking turns, ten queries each, and held against float64.
+All graphs have M = 16 and ef_construction = 200. One half of the queries, none of which is a row, calibrates
+theodolite. The other half is timed, the libraries taking turns, ten queries each, and held against float64. Of `ef`
+the other libraries get the least on a ladder with which the timed queries themselves reach the target.
 """
 
 import argparse
@@ -32,8 +32,8 @@ from benchmarks.measure import (
     anonymous_bytes,
     child,
     in_turns,
+    limit,
     machine,
-    our_threads,
     percentile,
     progress,
     quiet_gc,
@@ -61,12 +61,12 @@ class Task:
 
 def measure(task: Task) -> dict[str, Any]:
     """All figures of one kind of data."""
-    our_threads(task.threads)
+    limit(task.threads)
     folder = Path(task.folder)
     queries = Vectors(np.load(folder / "queries.npy"))
     vectors = Vectors(np.fromfile(folder / "rows.f32", np.float32).reshape(-1, queries.shape[1]))
     spare, asked = Vectors(queries[: len(queries) // 2]), Vectors(queries[len(queries) // 2 :])
-    tuning, truth = Truth(vectors, spare), Truth(vectors, asked)
+    truth = Truth(vectors, asked)
     ours = {"theodolite hnsw": HNSW, **{f"theodolite {spec}": spec for spec in task.others}}
     builders: dict[str, Any] = {"theodolite flat": Flat}
     builders |= {name: partial(Ours, spec=spec) for name, spec in ours.items()}
@@ -90,23 +90,23 @@ def measure(task: Task) -> dict[str, Any]:
         progress(f"  recall of {target:g}")
         if number:
             ways["theodolite kb"].calibrated(spare, target)
-        targets.append(_target(target, ways, list(ours), spare, asked, tuning, truth))
+        targets.append(_target(target, ways, list(ours), spare, asked, truth))
     rows, dimension = vectors.shape
     return {**asdict(task), "rows": rows, "dimension": dimension, "built": built, "results": targets}
 
 
 def _target(
-    target: float, ways: dict[str, Any], ours: list[str], spare: Vectors, asked: Vectors, tuning: Truth, truth: Truth
+    target: float, ways: dict[str, Any], ours: list[str], spare: Vectors, asked: Vectors, truth: Truth
 ) -> dict[str, Any]:
     """Efforts for a target, then the timed queries."""
     ways = dict(ways)
     efforts = {}
     for name, way in ways.items():
-        efforts[name] = 0 if len(way.efforts) == 1 else _effort(way, spare, tuning, target)
+        efforts[name] = 0 if len(way.efforts) == 1 else _effort(way, asked, truth, target)
     chosen = {name: ways[name].calibrated(ways["theodolite flat"], spare, target) for name in ours}
     if isinstance(ways.get("hnswlib"), Hnswlib):  # the same work as ours beneath
         ways["hnswlib, our ef"] = ways["hnswlib"]
-        efforts["hnswlib, our ef"] = chosen["theodolite hnsw"].n
+        efforts["hnswlib, our ef"] = chosen["theodolite hnsw"].proposed
     times: dict[str, list[float]] = {name: [] for name in ways}
     found: dict[str, list[Ids]] = {name: [] for name in ways}
     for name, way in ways.items():
@@ -119,7 +119,8 @@ def _target(
             found[name].append(rows)
     figures = {
         name: {
-            "effort": efforts[name] or (chosen[name].n if name in chosen else 0),
+            "effort": efforts[name] or (chosen[name].proposed if name in chosen else 0),
+            "scored": chosen[name].scored if name in chosen else 0,
             "recall": truth.recall(range(len(asked)), found[name]),
             **{f"p{share}": percentile(taken, share) for share in (50, 95, 99)},
         }

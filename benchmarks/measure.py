@@ -91,10 +91,12 @@ def environment(threads: int) -> dict[str, str]:
     return {**os.environ, **dict.fromkeys(THREADS, str(threads))}
 
 
-def our_threads(threads: int) -> None:
-    """Let the scans of this process use so many threads; by default they use all processors."""
+def limit(threads: int) -> None:
+    """Keep this process to so many processors, where the system can, and our scans to so many threads."""
     from theodolite.indexes.workers import Workers, workers
 
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
     Workers.__init__(workers, threads)  # every user holds this very object
 
 

@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.measure import (
     child,
     folder_bytes,
+    limit,
     machine,
-    our_threads,
     percentile,
     progress,
     quiet_gc,
@@ -167,7 +167,7 @@ def build(folder: Path, count: int) -> None:
 
 def count_all(task: dict[str, Any]) -> dict[str, Any]:
     """One process: the first count with each filter, then on the warm column."""
-    our_threads(task["threads"])
+    limit(task["threads"])
     values = Values(task["documents"])
     outcome: dict[str, Any] = {"first": {}, "warm": {}, "wrong": []}
     with Retriever.open(task["folder"]) as kb:
@@ -230,9 +230,9 @@ def _verdicts(fresh: dict[str, Any], cached: dict[str, Any]) -> list[str]:
     warm = {name: 1e3 * taken["p50"] for name, taken in fresh["warm"].items() if name not in SLOW}
     slowest = max(warm, key=warm.__getitem__)
     lines = [verdict(f"warm p50, most for {slowest}", warm[slowest], 1.0, unit=" ms")]
-    for said, outcome, limit in (("first use", fresh, 3.0), ("from the cache", cached, 0.3)):
+    for said, outcome, target in (("first use", fresh, 3.0), ("from the cache", cached, 0.3)):
         most = max(outcome["first"], key=outcome["first"].__getitem__)
-        lines.append(verdict(f"{said}, most for {most}", outcome["first"][most], limit, unit=" s"))
+        lines.append(verdict(f"{said}, most for {most}", outcome["first"][most], target, unit=" s"))
     wrong = fresh["wrong"] + cached["wrong"]
     lines.append(f"FAIL  wrong counts: {', '.join(wrong)}" if wrong else "PASS  every count is the true one")
     return lines
