@@ -81,7 +81,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     used, free = np.arange(count), np.arange(count, 2 * count)  # which vector each document has, and which none
     rounds = []
     with Retriever.open(folder / "churned") as kb, Retriever.open(folder / "fresh") as fresh:
-        store(kb, vectors, used)
+        store(kb, Vectors(vectors[used]), used)
         kb.reindex(HNSW, queries=spare)
         for number in range(task["rounds"] + 1):
             if number:

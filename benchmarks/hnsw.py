@@ -148,7 +148,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=1000, help="queries, half of them to choose the effort")
     parser.add_argument("--targets", nargs="+", type=float, default=[0.95, 0.99])
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
-    parser.add_argument("--others", nargs="*", default=["faiss:IVF1024,PQ48", "faiss:LSH"], help="of our indexes")
+    parser.add_argument("--others", nargs="*", default=["faiss:IVF1024,PQ48np", "faiss:LSH"], help="of our indexes")
     parser.add_argument("--threads", type=int, default=1, help="for building and searching")
     parser.add_argument("--calibration", action="store_true", help="the recall promised, and that of other queries")
     parser.add_argument(
