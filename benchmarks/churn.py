@@ -103,16 +103,16 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
         fresh.reindex(HNSW, queries=spare)
         both = {"fresh": fresh, "churned": kb}
         times_of: dict[str, list[float]] = {name: [] for name in both}
-        found_of: dict[str, list[Ids]] = {name: [] for name in both}
+        found_of: dict[str, dict[int, Ids]] = {name: {} for name in both}
         for one in both.values():
             ask(one, Vectors(asked[:20]))
         for name, number in in_turns(list(both), len(asked)):
             seconds, rows = ask(both[name], Vectors(asked[number : number + 1]))
             times_of[name] += seconds
-            found_of[name] += rows
+            found_of[name][number] = rows[0]
     ends = {
         name: {
-            "recall": truth.recall(range(len(asked)), found_of[name]),
+            "recall": truth.recall(range(len(asked)), [found_of[name][number] for number in range(len(asked))]),
             **{f"p{share}": percentile(times_of[name], share) for share in (50, 95, 99)},
         }
         for name in both

@@ -80,25 +80,26 @@ def _case(case: Case, corpus: Corpus, peers: dict[str, Peer], scores: Any) -> di
         if isinstance(peer, Theodolite):
             peer.paths.clear()
     times: dict[str, list[float]] = {name: [] for name in peers}
-    found: dict[str, list[Ids]] = {name: [] for name in peers}
+    found: dict[str, dict[int, Ids]] = {name: {} for name in peers}
     with quiet_gc():
         for name, turn in in_turns(list(peers), len(case.asked)):
             number, rule = case.asked[turn]
             seconds, rows = timed(peers[name].search, corpus.queries[number], K, natives[name][rule])
             times[name].append(seconds)
-            found[name].append(rows)
+            found[name][turn] = rows
     eligible = [int(np.count_nonzero(masks[rule])) for _, rule in case.asked]
     outcome: dict[str, Any] = {"eligible": percentile(eligible, 50), "queries": len(case.asked), "peers": {}}
     for name, peer in peers.items():
         wanted = hits = short = foreign = 0
-        for (number, rule), rows, among in zip(case.asked, found[name], eligible, strict=True):
+        for turn, ((number, rule), among) in enumerate(zip(case.asked, eligible, strict=True)):
+            rows = found[name][turn]
             wanted += min(K, among)
             hits += eligible_hits(scores[number], masks[rule], rows, K)
             short += len(rows) < min(K, among)
             foreign += int(np.count_nonzero(~masks[rule][rows]))
         outcome["peers"][name] = {
             "recall": hits / wanted,
-            "fewest": min(map(len, found[name])),
+            "fewest": min(map(len, found[name].values())),
             "short": short,
             "foreign": foreign,
             "p50": percentile(times[name], 50),

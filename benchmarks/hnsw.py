@@ -106,9 +106,9 @@ def _target(
     chosen = {name: ways[name].calibrated(ways["theodolite flat"], spare, target) for name in ours}
     if isinstance(ways.get("hnswlib"), Hnswlib):  # the same work as ours beneath
         ways["hnswlib, our ef"] = ways["hnswlib"]
-        efforts["hnswlib, our ef"] = chosen["theodolite hnsw"].proposed
+        efforts["hnswlib, our ef"] = chosen["theodolite hnsw"].n
     times: dict[str, list[float]] = {name: [] for name in ways}
-    found: dict[str, list[Ids]] = {name: [] for name in ways}
+    found: dict[str, dict[int, Ids]] = {name: {} for name in ways}
     for name, way in ways.items():
         for query in spare[:5]:
             way.search(query, K, efforts[name])
@@ -116,12 +116,12 @@ def _target(
         for name, number in in_turns(list(ways), len(asked)):
             seconds, rows = timed(ways[name].search, asked[number], K, efforts[name])
             times[name].append(seconds)
-            found[name].append(rows)
+            found[name][number] = rows
     figures = {
         name: {
-            "effort": efforts[name] or (chosen[name].proposed if name in chosen else 0),
-            "scored": chosen[name].scored if name in chosen else 0,
-            "recall": truth.recall(range(len(asked)), found[name]),
+            "effort": efforts[name] or (chosen[name].n if name in chosen else 0),
+            "scored": chosen[name].rescored if name in chosen else 0,
+            "recall": truth.recall(range(len(asked)), [found[name][number] for number in range(len(asked))]),
             **{f"p{share}": percentile(taken, share) for share in (50, 95, 99)},
         }
         for name, taken in times.items()

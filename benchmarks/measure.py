@@ -148,14 +148,17 @@ def verdict(name: str, value: float, limit: float, *, least: bool = False, unit:
 
 
 def in_turns(names: Sequence[str], count: int, block: int = 10) -> Iterator[tuple[str, int]]:
-    """Each name with each number below `count`: some numbers for one name, the same for the next, and so on.
+    """Each name with each number below `count`: some numbers for one name, as many for the next, and so on.
 
-    What disturbs one hits all alike, and yet most queries find the caches as their own kind has left them.
+    What disturbs one hits all alike, and yet most queries find the caches as their own kind has left them. At any time
+    each is at other numbers, so that none finds what another has just read for the same query.
     """
-    for turn, start in enumerate(range(0, count, block)):
-        first = turn % len(names)
-        for name in [*names[first:], *names[:first]]:
-            yield from ((name, number) for number in range(start, min(count, start + block)))
+    blocks = [range(start, min(count, start + block)) for start in range(0, count, block)]
+    for turn in range(len(blocks)):
+        for place in range(len(names)):
+            name = (turn + place) % len(names)
+            for number in blocks[(turn + name * len(blocks) // len(names)) % len(blocks)]:
+                yield names[name], number
 
 
 @contextmanager
