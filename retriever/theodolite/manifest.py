@@ -9,8 +9,8 @@ from typing import Any
 from theodolite.errors import ConfigError, ManifestError, MetricMismatchError
 from theodolite.types import Metric, Norms, Space
 
-FORMAT = 2
-"""The version of the stored format. A reader refuses newer ones, and 1, which was never released."""
+FORMAT = 3
+"""The version of the stored format. A reader refuses newer ones, and 1 and 2, which were never released."""
 
 METRICS: tuple[Metric, ...] = ("cosine", "dot", "l2")
 NORMS: tuple[Norms, ...] = ("auto", "unit", "any")

@@ -290,6 +290,24 @@ class Engine(Protocol):
         """Do now what the first search, and the first filters on these fields, would wait for."""
         ...
 
+    def note(self, name: str) -> str | None:
+        """What `remember` has stored under this name; None where there is nothing.
+
+        Raises:
+            CorruptionError: it is damaged.
+        """
+        ...
+
+    def remember(self, name: str, value: str | None, *, replace: bool = True) -> None:
+        """Store a text of at most some MiB under a name, durably, beside the documents; None deletes it.
+
+        It is no commit, and no part of any answer: guards keep here what they compare with later.
+
+        Args:
+            replace: False leaves what is there already.
+        """
+        ...
+
     def verify(self) -> None:
         """Check every stored document and vector against its hash and the counts.
 

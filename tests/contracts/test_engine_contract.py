@@ -29,6 +29,7 @@ class DictEngine:
         self._space = space
         self._stored: dict[str, Stored] = {}
         self._truncated: set[str] = set()
+        self._notes: dict[str, str] = {}
         self._lock = threading.RLock()
         self._closed = False
 
@@ -116,6 +117,17 @@ class DictEngine:
 
     def reindex(self, index: str, **options: Any) -> None:
         pass
+
+    def note(self, name: str) -> str | None:
+        self._check_open()
+        return self._notes.get(name)
+
+    def remember(self, name: str, value: str | None, *, replace: bool = True) -> None:
+        self._check_open()
+        if value is None:
+            self._notes.pop(name, None)
+        elif replace or name not in self._notes:
+            self._notes[name] = value
 
     def verify(self) -> None:
         self._check_open()
@@ -328,6 +340,11 @@ class RaisesValueError(DictEngine):
         if self._space.dimension not in (None, space.dimension):
             raise ValueError("shapes do not fit")
         super().add(documents, vectors, space)
+
+
+class ReplacesNotes(DictEngine):
+    def remember(self, name: str, value: str | None, *, replace: bool = True) -> None:
+        super().remember(name, value)
 
 
 class AlwaysReplaces(DictEngine):
@@ -734,6 +751,7 @@ BROKEN: list[tuple[Callable[[Space], Any], str]] = [
     (ClearsOnNothing, "test_an_empty_batch_changes_nothing"),
     (KeepsTheFirst, "test_the_same_id_replaces"),
     (KeepsOldVectors, "test_the_same_id_replaces"),
+    (ReplacesNotes, "test_notes"),
     (FirstOfTheBatch, "test_of_equal_ids_in_a_batch_the_last_wins"),
     (TakesAnyId, "test_a_batch_with_a_bad_document_is_refused_whole"),
     (OneByOne, "test_a_batch_with_a_bad_document_is_refused_whole"),

@@ -320,7 +320,7 @@ def test_an_older_format_is_refused(tmp_path: Path) -> None:
 
     Retriever.open(tmp_path / "kb").close()
     connection = sqlite3.connect(tmp_path / "kb" / "store.sqlite")
-    connection.execute("PRAGMA user_version = 1")
+    connection.execute("PRAGMA user_version = 2")
     connection.close()
     with pytest.raises(ManifestError, match="before the first release"):
         Retriever.open(tmp_path / "kb")

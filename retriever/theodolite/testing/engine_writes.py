@@ -260,6 +260,22 @@ class WritesContract(EngineUnderTest):
             except (TypeError, ValueError) as error:
                 raise AssertionError(f"info() is not JSON: {error}") from error
 
+    def test_notes(self) -> None:
+        with self.opened() as pair:
+            engine = pair.engine
+            check(engine.note("a") is None, "a note that nobody has written is not None")
+            long = "é\0\n" * 100_000
+            for value in ("first", "", long):
+                engine.remember("a", value)
+                check(engine.note("a") == value, "a note does not come back as it was")
+            engine.remember("a", "other", replace=False)
+            check(engine.note("a") == long, "replace=False has replaced a note")
+            engine.remember("b", "second", replace=False)
+            engine.remember("a", None)
+            engine.remember("nothing", None)
+            check((engine.note("a"), engine.note("b")) == (None, "second"), "notes are not kept by their names")
+            pair.check_contents()
+
     def test_closed_engines_raise(self) -> None:
         with self.opened() as pair:
             pair.add(passages(["a", "b"]), drawn(1, 2))
@@ -278,6 +294,8 @@ class WritesContract(EngineUnderTest):
                 "search": lambda: engine.search(Request(vectors, 1)),
                 "verify": engine.verify,
                 "info": engine.info,
+                "note": lambda: engine.note("a"),
+                "remember": lambda: engine.remember("a", "b"),
             }
             for name, call in calls.items():
                 with raising(EngineError, f"{name} on a closed engine"):
@@ -290,11 +308,13 @@ class WritesContract(EngineUnderTest):
                 pair.add(passages(numbered(10), new=True), drawn(2, 10))
                 pair.delete(numbered(5, first=20))
                 pair.update({numbered(1)[0]: {"x": 1}})
+                pair.engine.remember("a", "kept")
                 space, before = pair.engine.space, self._answers(pair.engine)
                 again = self.reopened(pair.engine)
                 if again is None:
                     return
                 pair.engine = again
+                check(again.note("a") == "kept", "reopened, the engine has lost a note")
                 check(again.space == space, f"reopened, the space is {again.space}, not {space}")
                 again.verify()
                 pair.check_contents()

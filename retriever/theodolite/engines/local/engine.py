@@ -15,6 +15,7 @@ from theodolite.engines.local.approximate.keeper import Keeper
 from theodolite.engines.local.commit import select
 from theodolite.engines.local.files import folder_size
 from theodolite.engines.local.listing import Page, Pair, Place, behind, page, pairs
+from theodolite.engines.local.notes import read_note, write_note
 from theodolite.engines.local.opening import TemporaryFolder, check_folder, open_store
 from theodolite.engines.local.records import Record
 from theodolite.engines.local.snapshot import Snapshot, View
@@ -217,6 +218,12 @@ class LocalEngine:
                 self._view.mask(snapshot, Exists(name), connection)
 
         self._view.read(warmed)
+
+    def note(self, name: str) -> str | None:
+        return read_note(self._store, name)
+
+    def remember(self, name: str, value: str | None, *, replace: bool = True) -> None:
+        write_note(self._store, name, value, replace=replace)
 
     def verify(self) -> None:
         self._view.read(lambda connection, snapshot: verify(connection, snapshot, self._store.folder))

@@ -22,6 +22,9 @@ CREATE TABLE state (
 -- The approximate index in use, as JSON: one row, or none.
 CREATE TABLE approximate (value TEXT NOT NULL);
 
+-- What guards remember (see protocols.Engine.note). Writing here is no commit.
+CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL, hash BLOB NOT NULL) WITHOUT ROWID;
+
 -- The living documents. A row never changes: an update makes a new row.
 CREATE TABLE documents (
     row INTEGER PRIMARY KEY,

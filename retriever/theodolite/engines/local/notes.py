@@ -1,0 +1,33 @@
+"""Small named texts beside the documents: what guards remember."""
+
+from hashlib import sha256
+
+from theodolite.engines.local.store import Store
+from theodolite.errors import CorruptionError
+
+
+def read_note(store: Store, name: str) -> str | None:
+    """Raises CorruptionError where the text is not the one that was written."""
+    with store.read() as (connection, _):
+        row = connection.execute("SELECT value, hash FROM notes WHERE name = ?", (name,)).fetchone()
+    if row is None:
+        return None
+    value, digest = row
+    if not isinstance(value, str) or _hash(name, value) != digest:
+        raise CorruptionError(
+            f"{store.folder}: the note {name!r} is damaged; restore the folder from a copy", note=name
+        )
+    return value
+
+
+def write_note(store: Store, name: str, value: str | None, *, replace: bool) -> None:
+    with store.write() as (connection, _):
+        if value is None:
+            connection.execute("DELETE FROM notes WHERE name = ?", (name,))
+            return
+        verb = "REPLACE" if replace else "IGNORE"
+        connection.execute(f"INSERT OR {verb} INTO notes VALUES (?, ?, ?)", (name, value, _hash(name, value)))  # noqa: S608 - one of two words
+
+
+def _hash(name: str, value: str) -> bytes:
+    return sha256(f"{name}\0{value}".encode()).digest()
