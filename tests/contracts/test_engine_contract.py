@@ -820,7 +820,7 @@ class Reopening(Contract):
     def reopened(self, engine: Engine) -> Engine:
         assert isinstance(engine, DictEngine)
         again = DictEngine(engine.space)
-        again._stored = dict(engine._stored)
+        again._stored, again._notes = dict(engine._stored), dict(engine._notes)
         engine.close()
         self.lose(again)
         return again
@@ -831,6 +831,10 @@ def lose_nothing(engine: DictEngine) -> None: ...
 
 def lose_a_document(engine: DictEngine) -> None:
     engine._stored.popitem()
+
+
+def lose_the_notes(engine: DictEngine) -> None:
+    engine._notes.clear()
 
 
 def lose_the_space(engine: DictEngine) -> None:
@@ -859,7 +863,7 @@ def test_reopening_is_tried_if_it_can_be() -> None:
     Reopening(lose_nothing).test_a_reopened_engine_holds_the_same()
 
 
-@pytest.mark.parametrize("lose", [lose_a_document, lose_the_space, lose_the_vectors])
+@pytest.mark.parametrize("lose", [lose_a_document, lose_the_notes, lose_the_space, lose_the_vectors])
 def test_losing_data_while_closed_fails(lose: Callable[[DictEngine], None]) -> None:
     with pytest.raises(AssertionError):
         Reopening(lose).test_a_reopened_engine_holds_the_same()
