@@ -20,7 +20,12 @@ A message says what, how many, the first place, and what to do. The same values 
 keywords an error was raised with can be read back from it.
 """
 
+import sys
+import warnings
+from pathlib import Path
 from typing import Any
+
+_HERE = str(Path(__file__).parent)
 
 
 class TheodoliteError(Exception):
@@ -48,6 +53,10 @@ class TheodoliteError(Exception):
 
 class TruncationWarning(UserWarning):
     """Texts are longer than what the embedder reads: the rest of them cannot be found."""
+
+
+class DriftWarning(UserWarning):
+    """The embedder, or the queries, are not what they were, and `on_drift="warn"` lets them pass."""
 
 
 class InputError(TheodoliteError, ValueError):
@@ -104,3 +113,11 @@ class EngineError(TheodoliteError):
 
 class LockedError(EngineError):
     """Another writer holds the write lock."""
+
+
+def warn_caller(message: str, category: type[Warning]) -> None:
+    """Warn whoever called the library, however deep in it we are."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)

@@ -17,6 +17,9 @@ from theodolite.embedders.encoding import Encoder, OnTruncate, Progress, check_p
 from theodolite.engines.local import LocalEngine
 from theodolite.errors import ConfigError, DocumentError, InputError
 from theodolite.filters import Where, parse
+from theodolite.guards.drift import EmbedderCheck
+from theodolite.guards.norms import OnDrift, QueryNorms
+from theodolite.guards.watch import Watch, When, check_watch
 from theodolite.intake import DocumentLike, as_batch, as_document, as_ids, as_k, check_lengths, taker
 from theodolite.manifest import check_settings
 from theodolite.protocols import Embedder, Engine, Request
@@ -40,8 +43,13 @@ class Retriever(Collection):
         *,
         on_truncate: OnTruncate = "warn",
         query_cache: int = 1024,
+        on_drift: OnDrift = "refuse",
+        canary: When = "open",
+        expect: Iterable[Any] | None = None,
     ) -> None:
+        check_watch(on_drift, canary)
         self._engine = engine
+        self._norms = QueryNorms(engine, on_drift)
         self._encoding: Encoder | None = None
         if embedder is not None:
             dimension = engine.space.dimension
@@ -53,6 +61,10 @@ class Retriever(Collection):
                     got=embedder.dimension,
                 )
             self._encoding = Encoder(embedder, lambda: engine.space, on_truncate=on_truncate, query_cache=query_cache)
+            name = name_of(embedder, embedder)
+            self._watch = Watch(engine, embedder, name, on_drift=on_drift, when=canary, expect=expect)
+        elif expect is not None:
+            raise ConfigError("known answers (expect) are questions in words: open the collection with embedder=")
 
     @classmethod
     def open(
@@ -69,6 +81,9 @@ class Retriever(Collection):
         lock_timeout: float = 5.0,
         on_truncate: OnTruncate = "warn",
         query_cache: int = 1024,
+        on_drift: OnDrift = "refuse",
+        canary: When = "open",
+        expect: Iterable[Any] | None = None,
     ) -> Self:
         """Open the collection in a folder, or make one where there is none.
 
@@ -90,8 +105,14 @@ class Retriever(Collection):
             on_truncate: what to do about texts longer than the embedder reads: `warn`, `error` or `ignore`.
                 `info()` counts them, and a search's `trace` tells.
             query_cache: how many queries' vectors to keep.
+            on_drift: what to do about an embedder that does not give what it gave when the collection was built:
+                `refuse` or `warn`. The same goes for queries of unusual length, where the metric is dot.
+            canary: when to compare: on `open`; on `first_use`, for embedders that are slow or paid; or `off`.
+            expect: known answers, (query, document id, lowest similarity, highest) each. They are kept with the
+                collection and asked whenever the embedder is compared; None leaves those that are kept.
 
         Raises:
+            EmbedderDriftError: the embedder has changed, or known answers do not hold.
             ManifestError: the folder holds something else, half a collection, or one of a newer version; or
                 nothing, and none is to be made.
             MetricMismatchError, ConfigError: an argument contradicts what the collection is pinned to.
@@ -104,6 +125,7 @@ class Retriever(Collection):
         folder = None if location is None else Path(location)
         check_settings(metric, norms)
         check_policy(on_truncate)
+        check_watch(on_drift, canary)
         check_partition(partition)
         if folder is not None and embedder is not None:
             # Before a model is loaded, which takes seconds.
@@ -123,7 +145,15 @@ class Retriever(Collection):
             lock_timeout=lock_timeout,
         )
         try:
-            return cls(engine, found, on_truncate=on_truncate, query_cache=query_cache)
+            return cls(
+                engine,
+                found,
+                on_truncate=on_truncate,
+                query_cache=query_cache,
+                on_drift=on_drift,
+                canary=canary,
+                expect=expect,
+            )
         except BaseException:
             engine.close()
             raise
@@ -132,6 +162,18 @@ class Retriever(Collection):
     def embedder(self) -> Embedder | None:
         """What embeds texts here; None where the caller brings vectors."""
         return None if self._encoding is None else self._encoding.embedder
+
+    def check_embedder(self) -> EmbedderCheck:
+        """Compare the embedder with what it gave when the collection was built; for a health endpoint, say.
+
+        Nothing is raised for what has changed: look at `ok`, `message()` and `to_dict()` of the result.
+
+        Raises:
+            ConfigError: there is no embedder.
+        """
+        self._check_whole("check_embedder()")
+        self._encoder()
+        return self._watch.check()
 
     def add(
         self,
@@ -236,6 +278,7 @@ class Retriever(Collection):
         started = time.perf_counter()
         if queries is not None:
             self._encoder().check(queries)
+            self._watch.ready()
         if space.dimension is None:  # nothing has ever been added
             return [Hits((), Trace("empty", 0, 0, 0))] * len(vectors if queries is None else queries)
         if queries is not None:
@@ -243,6 +286,8 @@ class Retriever(Collection):
         else:
             prepared, _ = prepare(vectors, space, name="query vectors")
             unread = [0] * len(prepared)
+        if space.metric == "dot" and space.norms == "any":
+            self._norms.check(prepared)
         embedded = time.perf_counter() - started
         if not len(prepared):
             return []
@@ -275,6 +320,8 @@ class Retriever(Collection):
             raise InputError(f"target_recall is {target_recall!r}; it must be above 0 and at most 1")
         if queries is not None and len(queries):
             texts = isinstance(queries[0], str)
+            if texts:
+                self._watch.ready()
             queries = self._encoder().queries(queries)[0] if texts else prepare(queries, self._engine.space)[0]
         self._engine.reindex(index, target_recall=target_recall, queries=queries, progress=progress)
 
@@ -307,6 +354,7 @@ class Retriever(Collection):
         truncated: set[int] = set()
         embed = vectors is None
         if embed:
+            self._watch.ready(adding=True)
             vectors, truncated = self._encoder().documents(batch, progress)
         elif len(vectors) != len(batch):
             raise DocumentError(
@@ -316,6 +364,8 @@ class Retriever(Collection):
             )
         prepared, space = prepare(vectors, self._engine.space, ids=ids)
         self._engine.add(batch, prepared, space, truncated=truncated, scope=self._scope)
+        if embed:
+            self._watch.added(batch, prepared)
         if progress is not None and not embed:
             progress(len(batch))
 

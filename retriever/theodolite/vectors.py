@@ -39,7 +39,7 @@ def prepare(
             the metric is cosine, or of a norm that does not fit. It says how many, the first row, its
             document id and what to do; `rows` are all the offending rows.
     """
-    raw = _as_array(vectors, name)
+    raw = as_array(vectors, name)
     if raw.ndim != 2:
         raise VectorError(
             f"{name} have shape {raw.shape}; expected (n, dimension)"
@@ -163,7 +163,7 @@ def _settled_norms(space: Space, *, unit: bool) -> Norms:
     return "unit" if unit and space.metric == "dot" else "any"
 
 
-def _as_array(vectors: Any, name: str) -> NDArray[Any]:
+def as_array(vectors: Any, name: str) -> NDArray[Any]:
     if hasattr(vectors, "detach"):
         array = _from_torch(vectors, name)
     elif isinstance(vectors, np.ndarray):

@@ -15,6 +15,7 @@ PUBLIC = [
     "CorruptionError",
     "Document",
     "DocumentError",
+    "DriftWarning",
     "Embedder",
     "EmbedderDriftError",
     "Engine",

@@ -2,15 +2,13 @@
 
 import inspect
 import os
-import sys
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from theodolite.embedders.cache import QueryCache
-from theodolite.errors import ConfigError, DocumentError, InputError, TruncationWarning, UnsupportedError
+from theodolite.errors import ConfigError, DocumentError, InputError, TruncationWarning, UnsupportedError, warn_caller
 from theodolite.protocols import Embedder
 from theodolite.types import Document, Space, Vectors
 from theodolite.vectors import prepare
@@ -18,8 +16,6 @@ from theodolite.vectors import prepare
 OnTruncate = Literal["warn", "error", "ignore"]
 Progress = Callable[[int], None]
 """Called with the number of texts that have been embedded since the last call."""
-
-_HERE = str(Path(__file__).parents[1])
 
 
 def check_policy(on_truncate: str) -> None:
@@ -167,8 +163,4 @@ def name_of(given: Any, embedder: Embedder) -> str:
 
 
 def _warn(message: str) -> None:
-    """Warn whoever called the library, however deep in it we are."""
-    level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(f"{message} on_truncate='ignore'", TruncationWarning, stacklevel=level)
+    warn_caller(f"{message} on_truncate='ignore'", TruncationWarning)

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from theodolite.errors import CorruptionError
 from theodolite.indexes.blocks import BLOCK, Block, Codes, quantise
-from theodolite.indexes.exact import similarities
 from theodolite.indexes.scan import Scan
 from theodolite.indexes.timing import fastest
 from theodolite.indexes.workers import Workers, workers
+from theodolite.similarity import similarities
 from theodolite.types import Mask, Metric, Rows, Scores, Vectors
 
 _EXCHANGE = 32.0  # what `exchange` usually is

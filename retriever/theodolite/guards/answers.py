@@ -1,0 +1,95 @@
+"""Known answers: questions whose similarity to a document is known, asked at every opening."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any
+
+from theodolite.errors import ConfigError, CorruptionError
+from theodolite.protocols import Embedder, Engine, Scope
+from theodolite.similarity import similarities
+from theodolite.vectors import prepare
+
+NOTE = "known-answers"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownAnswer:
+    """What is expected of one question.
+
+    Attributes:
+        query: the question.
+        document: the id of the document that answers it.
+        low, high: the bounds of their similarity.
+        partition: the value of the partition field, where the collection has one.
+    """
+
+    query: str
+    document: str
+    low: float
+    high: float
+    partition: str | int | None = None
+
+
+def as_answers(expect: Iterable[Any], field: str | None) -> tuple[KnownAnswer, ...]:
+    """What a caller passes: (query, id, low, high), in a partitioned collection (query, (partition, id), low, high).
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if isinstance(expect, (str, bytes)) or not isinstance(expect, Iterable):
+        raise ConfigError(f"expect is a {type(expect).__name__}; expected a list of (query, document id, low, high)")
+    return tuple(_answer(item, number, field) for number, item in enumerate(expect))
+
+
+def _answer(item: Any, number: int, field: str | None) -> KnownAnswer:
+    try:
+        query, document, low, high = item
+        partition, name = (None, document) if field is None else document
+    except (TypeError, ValueError):
+        shape = "(query, document id, low, high)" if field is None else f"(query, ({field}, document id), low, high)"
+        raise ConfigError(f"expect[{number}] is {item!r}; expected {shape}") from None
+    if not isinstance(query, str) or not query.strip() or not isinstance(name, str) or not name:
+        raise ConfigError(f"expect[{number}] is {item!r}: the query must be a text and the document an id")
+    try:
+        bounds = float(low), float(high)
+    except (TypeError, ValueError):
+        raise ConfigError(f"expect[{number}]: the bounds are {low!r} and {high!r}; they must be numbers") from None
+    if not bounds[0] <= bounds[1] or not all(map(math.isfinite, bounds)):
+        raise ConfigError(f"expect[{number}]: the bounds are {low!r} and {high!r}; low must not be above high")
+    return KnownAnswer(query, name, *bounds, partition)
+
+
+def read_answers(engine: Engine) -> tuple[KnownAnswer, ...]:
+    text = engine.note(NOTE)
+    if text is None:
+        return ()
+    try:
+        return tuple(KnownAnswer(*values) for values in json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise CorruptionError(f"the note of known answers cannot be read: {error}") from error
+
+
+def keep_answers(engine: Engine, answers: Sequence[KnownAnswer]) -> None:
+    engine.remember(NOTE, json.dumps([astuple(answer) for answer in answers]) if answers else None)
+
+
+def broken(engine: Engine, embedder: Embedder, answers: Sequence[KnownAnswer]) -> tuple[str, ...]:
+    """The answers that do not hold, in words."""
+    if not answers:
+        return ()
+    space = engine.space
+    queries, _ = prepare(embedder.encode_query([answer.query for answer in answers]), space, name="query vectors")
+    said = []
+    for answer, query in zip(answers, queries, strict=True):
+        scope = None if answer.partition is None else Scope(answer.partition)
+        stored = engine.get([answer.document], scope=scope)
+        what = f"the known answer to {answer.query!r}, document {answer.document!r},"
+        if not stored:
+            said.append(f"{what} is not in the collection.")
+            continue
+        found = float(similarities(query, stored[0][1][None], space.metric)[0])
+        if not answer.low <= found <= answer.high:
+            said.append(f"{what} has similarity {found:.4f}; {answer.low:g} to {answer.high:g} is expected.")
+    return tuple(said)

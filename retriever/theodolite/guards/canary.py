@@ -1,0 +1,145 @@
+"""The canary: what an embedder makes of fixed texts, kept with a collection to be compared with later."""
+
+import base64
+import json
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.errors import CorruptionError, VectorError
+from theodolite.protocols import Embedder
+from theodolite.vectors import as_array
+
+TEXTS = (
+    "refund",
+    "How long do refunds take?",
+    "Refunds are paid within five working days, to the card that was charged.",
+    "not safe for children",
+    "Café, naïve, Straße, œuvre: ŁÓDŹ",
+    "Срок возврата составляет пять рабочих дней.",
+    "Πόσο διαρκεί η επιστροφή των χρημάτων;",
+    "تستغرق المبالغ المستردة خمسة أيام عمل.",
+    "退款需要五个工作日。",
+    "払い戻しには五営業日かかります。",
+    "환불은 영업일 기준 5일이 걸립니다.",
+    "धनवापसी में पाँच कार्य दिवस लगते हैं।",
+    "for i in range(10):\n    total += prices[i] * 1.19  # VAT",
+    "Invoice 2025-03-01: 1,299.00 EUR, 49.5 kg, +49 30 901820",
+    "https://example.org/help?topic=refunds&lang=en 🙂",
+)
+"""Several scripts, short and long, code, numbers. What is compared are the texts stored with a canary, not these."""
+
+_TOPICS = (
+    "rain cloud wind storm frost thunder",
+    "ship harbour sail anchor crew voyage",
+    "bread oven flour butter salt honey",
+    "court judge law contract appeal verdict",
+    "violin choir melody rhythm opera concert",
+    "kidney fever vaccine surgeon nurse dose",
+    "tractor wheat orchard barn harvest plough",
+    "planet orbit comet telescope galaxy eclipse",
+    "compiler server packet kernel database cache",
+    "goal referee stadium coach trophy league",
+)
+_LONGEST = 640  # words; models that read more are not taken to their limit, which would be slow or dear
+_USUAL = 320  # words, where the embedder does not tell its limit
+_PACKAGES = ("sentence_transformers", "transformers", "tokenizers", "torch", "onnxruntime", "numpy")
+_VERSION = 1
+
+Doubles = NDArray[np.float64]
+
+
+def long_text(max_tokens: int | None) -> str:
+    """A text beyond the limit. Its topic changes on the way, so that where it is cut off shows in its vector."""
+    words = min(_LONGEST, _USUAL if max_tokens is None else max_tokens + max_tokens // 4 + 8)
+    topics = [topic.split() for topic in _TOPICS]
+    return " ".join(topics[i * len(topics) // words][i % 6] for i in range(words))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Canary:
+    """Texts with their vectors, as the embedder gave them: not normalised, not transformed.
+
+    Attributes:
+        texts: the last one is long.
+        query: (n, d), from `encode_query`.
+        document: (n, d), from `encode_document`.
+        about: name, dimension and limit of the embedder and versions of packages, for people to read.
+    """
+
+    texts: tuple[str, ...]
+    query: Doubles
+    document: Doubles
+    about: dict[str, Any]
+
+    def to_json(self) -> str:
+        vectors = {"query": _packed(self.query), "document": _packed(self.document)}
+        return json.dumps({"version": _VERSION, "texts": self.texts, **vectors, "about": self.about})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Canary":
+        """Raises CorruptionError where the text is no canary."""
+        try:
+            values = json.loads(text)
+            texts = tuple(values["texts"])
+            query, document = (_unpacked(values[name], len(texts)) for name in ("query", "document"))
+            return cls(texts, query, document, dict(values["about"]))
+        except (ValueError, TypeError, KeyError) as error:
+            raise CorruptionError(f"the collection's canary cannot be read: {error}") from error
+
+
+def record(embedder: Embedder, name: str) -> Canary:
+    """What the embedder makes of the fixed texts now.
+
+    Raises:
+        VectorError: it does not give one vector of its dimension for each.
+    """
+    limit = getattr(embedder, "max_tokens", None)
+    texts = (*TEXTS, long_text(limit if isinstance(limit, int) else None))
+    query, document = encode(embedder, texts)
+    return Canary(texts, query, document, about(embedder, name))
+
+
+def about(embedder: Embedder, name: str) -> dict[str, Any]:
+    """What people need to know to tell one embedder from another. It is shown, not compared."""
+    loaded = {package: getattr(sys.modules.get(package), "__version__", None) for package in _PACKAGES}
+    limit = getattr(embedder, "max_tokens", None)
+    return {
+        "name": name,
+        "dimension": int(embedder.dimension),
+        "max_tokens": limit if isinstance(limit, int) else None,
+        "packages": {package: str(version) for package, version in loaded.items() if version is not None},
+    }
+
+
+def encode(embedder: Embedder, texts: tuple[str, ...]) -> tuple[Doubles, Doubles]:
+    """Raw vectors of texts, the last of which is long, as queries and as documents, (n, d) each."""
+    found = []
+    for method in (embedder.encode_query, embedder.encode_document):
+        # The long one alone: beside it, short texts would be padded to its length.
+        parts = [raw(method(part), len(part)) for part in (texts[:-1], texts[-1:])]
+        if parts[0].shape[1] != parts[1].shape[1]:
+            raise VectorError(
+                f"the embedder gives vectors of {parts[0].shape[1]} dimensions, and of {parts[1].shape[1]} for others"
+            )
+        found.append(np.concatenate(parts))
+    return found[0], found[1]
+
+
+def raw(vectors: Any, count: int) -> Doubles:
+    """An embedder's vectors as they are, (count, d). NaN and infinity stay."""
+    array = as_array(vectors, "the embedder's vectors")
+    if array.ndim != 2 or len(array) != count:
+        raise VectorError(f"the embedder gives vectors of shape {array.shape} for {count} texts")
+    return array.astype(np.float64)
+
+
+def _packed(vectors: Doubles) -> str:
+    return base64.b64encode(vectors.astype("<f4").tobytes()).decode()
+
+
+def _unpacked(text: str, count: int) -> Doubles:
+    return np.frombuffer(base64.b64decode(text, validate=True), "<f4").reshape(count, -1).astype(np.float64)

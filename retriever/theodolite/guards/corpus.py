@@ -1,0 +1,79 @@
+"""A few documents of the collection, embedded again: the canary's texts are ours, these are the caller's own."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.errors import CorruptionError, VectorError
+from theodolite.guards.drift import Drift, compare
+from theodolite.protocols import Embedder, Engine, Scope
+from theodolite.types import Document, Vectors
+from theodolite.vectors import prepare
+
+NOTE = "canary-documents"
+MOST = 8
+_EACH = 4  # of one batch
+_LONGEST = 2000  # characters; longer ones would take too long at each opening
+
+Entry = tuple[str, Any, str]
+"""Id, partition's value or None, and SHA-256 of the vector: a document that was given another since is left out."""
+
+
+def read_sample(engine: Engine) -> list[Entry]:
+    text = engine.note(NOTE)
+    if text is None:
+        return []
+    try:
+        return [(str(name), partition, str(digest)) for name, partition, digest in json.loads(text)]
+    except (ValueError, TypeError) as error:
+        raise CorruptionError(f"the note of sampled documents cannot be read: {error}") from error
+
+
+def join(engine: Engine, held: list[Entry], documents: Sequence[Document], vectors: Vectors) -> list[Entry]:
+    """The sample with some of these documents, which have been stored with these vectors; kept in the engine."""
+    field = engine.partition
+    short = [i for i, document in enumerate(documents) if len(document.text) <= _LONGEST]
+    count = min(_EACH, MOST - len(held), len(short))
+    chosen = [short[i * len(short) // count] for i in range(count)]
+    added: list[Entry] = [
+        (documents[i].id, None if field is None else documents[i].metadata[field], _digest(vectors[i])) for i in chosen
+    ]
+    if added:
+        held = [*held, *added]
+        engine.remember(NOTE, json.dumps(held))
+    return held
+
+
+def drift_of(engine: Engine, embedder: Embedder, sample: list[Entry]) -> Drift | None:
+    """What the embedder makes of sampled documents now, beside the vectors stored; None where none is left."""
+    found = list(_stored(engine, sample))
+    if not found:
+        return None
+    texts = tuple(document.text for document, _ in found)
+    then = np.array([vector for _, vector in found], np.float64)
+    try:
+        now = prepare(embedder.encode_document(texts), replace(engine.space, norms="any"))[0].astype(np.float64)
+    except VectorError:  # what could not be stored is not what was
+        now = np.full_like(then, np.nan)
+    return compare("corpus", texts, then, now, norms=engine.space.metric != "cosine")
+
+
+def _stored(engine: Engine, sample: list[Entry]) -> Iterator[tuple[Document, NDArray[np.float32]]]:
+    parts: defaultdict[Any, dict[str, str]] = defaultdict(dict)
+    for name, partition, digest in sample:
+        parts[partition][name] = digest
+    for partition, digests in parts.items():
+        scope = None if partition is None else Scope(partition)
+        for document, vector in engine.get(list(digests), scope=scope):
+            if _digest(vector) == digests[document.id] and document.text.strip():
+                yield document, vector
+
+
+def _digest(vector: NDArray[np.float32]) -> str:
+    return sha256(np.ascontiguousarray(vector, "<f4").tobytes()).hexdigest()

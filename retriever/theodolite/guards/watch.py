@@ -1,0 +1,137 @@
+"""The watch over an embedder: held to what it gave when the collection was built, before anybody sees a result."""
+
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Literal
+
+from theodolite.errors import ConfigError, DriftWarning, EmbedderDriftError, EngineError, warn_caller
+from theodolite.guards.answers import KnownAnswer, as_answers, broken, keep_answers, read_answers
+from theodolite.guards.canary import Canary, about, encode, record
+from theodolite.guards.corpus import MOST, Entry, drift_of, join, read_sample
+from theodolite.guards.drift import EmbedderCheck, against
+from theodolite.guards.norms import OnDrift
+from theodolite.protocols import Embedder, Engine
+from theodolite.types import Document, Vectors
+
+When = Literal["open", "first_use", "off"]
+NOTE = "canary"
+
+
+def check_watch(on_drift: str, canary: str) -> None:
+    """Raises ConfigError for settings that do not exist."""
+    if on_drift not in ("refuse", "warn"):
+        raise ConfigError(f"on_drift is {on_drift!r}; expected 'refuse' or 'warn'")
+    if canary not in ("open", "first_use", "off"):
+        raise ConfigError(f"canary is {canary!r}; expected 'open', 'first_use' or 'off'")
+
+
+class Watch:
+    """Compares an embedder with the canary of a collection, or makes that canary where there is none."""
+
+    def __init__(
+        self, engine: Engine, embedder: Embedder, name: str, *, on_drift: OnDrift, when: When, expect: Any
+    ) -> None:
+        """
+        Args:
+            name: what the embedder is called in messages.
+            on_drift: whether what has changed is an error or a warning.
+            when: whether the embedder is compared now, or when it is first used, or never.
+            expect: known answers (see `as_answers`); None: those kept with the collection.
+
+        Raises:
+            EmbedderDriftError: it is compared now, and has changed.
+            ConfigError: known answers that are none.
+        """
+        self._engine = engine
+        self._embedder = embedder
+        self._name = name
+        self._on_drift = on_drift
+        self._expect = None if expect is None else as_answers(expect, engine.partition)
+        self._lock = threading.RLock()
+        self._done = when == "off"
+        self._sample: list[Entry] | None = None  # once read; no more join a full one
+        self._sampling = when != "off"
+        if when == "open":
+            self.ready()
+        elif expect is not None and when == "off":
+            raise ConfigError("known answers (expect) are asked together with the canary: not with canary='off'")
+
+    def ready(self, *, adding: bool = False) -> None:
+        """Before the embedder is used: compare it, once. An empty collection has nothing to compare it with.
+
+        Raises:
+            EmbedderDriftError: it has changed, and `on_drift` is "refuse".
+        """
+        if not self._done:
+            with self._lock:
+                self._settle(adding)
+
+    def added(self, documents: Sequence[Document], vectors: Vectors) -> None:
+        """Documents have been stored, with vectors of this embedder: some of the first join the canary."""
+        if not self._sampling:
+            return
+        with self._lock:
+            try:
+                held = read_sample(self._engine) if self._sample is None else self._sample
+                if len(held) < MOST:
+                    held = join(self._engine, held, documents, vectors)
+            except EngineError:  # others are writing; the next batch will do
+                return
+            self._sample, self._sampling = held, len(held) < MOST
+
+    def check(self) -> EmbedderCheck:
+        """Compare now. Nothing is raised for what has changed."""
+        text = self._engine.note(NOTE)
+        canary = None if text is None else Canary.from_json(text)
+        now = about(self._embedder, self._name)
+        drifts: list[Any] = []
+        if canary is not None:
+            query, document = encode(self._embedder, canary.texts)
+            if query.shape[1] != canary.query.shape[1]:
+                raise ConfigError(
+                    f"the embedder gives {query.shape[1]} dimensions; the canary of the collection has "
+                    f"{canary.query.shape[1]}. Pass the embedder it was built with",
+                    expected=canary.query.shape[1],
+                    got=query.shape[1],
+                )
+            drifts += against(canary, query, document)
+        sampled = drift_of(self._engine, self._embedder, read_sample(self._engine))
+        drifts += [] if sampled is None else [sampled]
+        answers = read_answers(self._engine) if self._expect is None else self._expect
+        failed = broken(self._engine, self._embedder, answers) if self._engine.count() else ()
+        return EmbedderCheck(tuple(drifts), None if canary is None else canary.about, now, failed)
+
+    def _settle(self, adding: bool) -> None:
+        if self._done:  # by another thread, meanwhile
+            return
+        empty = self._engine.space.dimension is None or not self._engine.count()
+        if not empty:
+            self._compare()
+        elif adding:
+            self._record(replace=True)
+            self._sample = []
+        if self._expect is not None:
+            self._keep(self._expect)
+        self._done = not empty or adding
+
+    def _compare(self) -> None:
+        found = self.check()
+        if not found.ok:
+            self._sampling = False  # what it gives is not what the collection was built with
+            if self._on_drift == "refuse":
+                details = {name: value for name, value in found.to_dict().items() if name != "message"}
+                raise EmbedderDriftError(found.message(), **details)
+            warn_caller(found.message(), DriftWarning)
+        elif found.recorded is None:
+            self._record(replace=False)
+
+    def _record(self, *, replace: bool) -> None:
+        text = record(self._embedder, self._name).to_json()
+        with suppress(EngineError):  # read-only, or others are writing: another time
+            self._engine.remember(NOTE, text, replace=replace)
+
+    def _keep(self, answers: tuple[KnownAnswer, ...]) -> None:
+        with suppress(EngineError):
+            if answers != read_answers(self._engine):
+                keep_answers(self._engine, answers)
