@@ -43,7 +43,7 @@ def embedder() -> Embedder:
 
 @pytest.fixture
 def kb(embedder: Embedder) -> Iterator[Retriever]:
-    with Retriever.open(embedder=embedder) as opened:
+    with Retriever.open(embedder=embedder, canary="off") as opened:
         yield opened
 
 

