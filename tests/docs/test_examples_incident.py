@@ -21,6 +21,11 @@ def test_the_readme_opens_with_the_incident() -> None:
     assert done.returncode == 0, done.stderr
     before, after = re.findall(r"plain store  recall@10 (\d\.\d\d)", done.stdout)
     assert float(after) < 0.25 < 0.75 < float(before)
-    assert re.search(r"^ +theodolite     refuses$", done.stdout, re.MULTILINE)
+    assert re.search(r"(?m)^ +theodolite     refuses$", done.stdout)
     first = re.findall(r"```text\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[0]
-    assert first == done.stdout
+    assert masked(first) == masked(done.stdout)
+
+
+def masked(text: str) -> str:
+    """Without the figures' last digits and where lines end: other processors round otherwise."""
+    return " ".join(re.sub(r"(\d\.\d)\d+", r"\1", text).split())

@@ -281,7 +281,7 @@ def test_another_dimension_of_the_query_side(tmp_path: Path) -> None:
         def encode_query(self, texts: Sequence[str], /) -> Any:
             return super().encode_query(texts)[:, :10]
 
-    with pytest.raises(ConfigError, match="gives 10 dimensions.*has 64"):
+    with pytest.raises(ConfigError, match=r"gives 10 dimensions.*has 64"):
         Retriever.open(built(tmp_path), embedder=Lopsided())
 
 
