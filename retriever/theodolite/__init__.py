@@ -28,11 +28,14 @@ from theodolite.errors import (
     VectorError,
 )
 from theodolite.filters import F
+from theodolite.guards.audit.audit import audit
+from theodolite.guards.audit.findings import Audit, Finding
 from theodolite.protocols import Boost, Candidates, Embedder, Engine, Reranker
 from theodolite.retriever import Retriever
 from theodolite.types import Document, Hit, Hits, Trace
 
 __all__ = [
+    "Audit",
     "Boost",
     "Candidates",
     "ConfigError",
@@ -46,6 +49,7 @@ __all__ = [
     "EngineError",
     "F",
     "FilterError",
+    "Finding",
     "Hit",
     "Hits",
     "InputError",
@@ -61,4 +65,5 @@ __all__ = [
     "TruncationWarning",
     "UnsupportedError",
     "VectorError",
+    "audit",
 ]

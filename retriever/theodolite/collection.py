@@ -1,6 +1,6 @@
 """Collection: what can be done with stored documents without an embedder."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Literal, Self, overload
 
@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from theodolite.errors import InputError, UnsupportedError
 from theodolite.filters import Where, parse
+from theodolite.guards.audit.findings import Audit
+from theodolite.guards.audit.stored import audit_stored
 from theodolite.intake import as_ids
 from theodolite.protocols import Engine, Scope
 from theodolite.types import Document
@@ -124,6 +126,22 @@ class Collection:
         """Check every document and vector against its hash, and the counts. Raises CorruptionError."""
         self._check_whole("verify()")
         self._engine.verify()
+
+    def audit(self, *, queries: Any = None, seed: int = 0, progress: Callable[[int], object] | None = None) -> Audit:
+        """Look at the stored vectors (in a scope, at its own): see `theodolite.audit`, with the collection's metric.
+
+        They are copied to a temporary file for it. For cosine they are stored normalised, so what their lengths say
+        can only be seen before `add`.
+
+        Args:
+            queries: (m, d), vectors of real questions, as the embedder gives them.
+            progress: called with the number of documents read since the last call; three times as many as there are.
+
+        Raises:
+            InputError: there are no documents. VectorError: queries that do not fit.
+        """
+        listing = self._engine.documents(scope=self._scope)
+        return audit_stored(listing, self._engine.space, queries=queries, seed=seed, progress=progress)
 
     def info(self) -> dict[str, Any]:
         """Documents, dimension, metric, sizes and the like, as JSON values; in a scope only what concerns it."""

@@ -164,6 +164,7 @@ def _settled_norms(space: Space, *, unit: bool) -> Norms:
 
 
 def as_array(vectors: Any, name: str) -> NDArray[Any]:
+    """What a caller passed as vectors, as an array of numbers, of any shape. Raises VectorError."""
     if hasattr(vectors, "detach"):
         array = _from_torch(vectors, name)
     elif isinstance(vectors, np.ndarray):

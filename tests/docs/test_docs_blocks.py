@@ -13,7 +13,12 @@ from theodolite.filters import OPERATORS, parse
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
-NEEDS = {"filters.md": (), "indexes.md": ("hnswlib", "faiss"), "scopes.md": ()}
+NEEDS: dict[str, tuple[str, ...]] = {
+    "audit.md": (),
+    "filters.md": (),
+    "indexes.md": ("hnswlib", "faiss"),
+    "scopes.md": (),
+}
 
 # A line of the table of operators: name, dictionary form, the same in Python, meaning.
 LINE = re.compile(r"^\| `(\$\w+)` \| `(.+?)` \| (?:`(.+?)`)? \| .+ \|$", re.MULTILINE)

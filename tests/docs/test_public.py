@@ -9,6 +9,7 @@ import theodolite
 from theodolite import errors
 
 PUBLIC = [
+    "Audit",
     "Boost",
     "Candidates",
     "ConfigError",
@@ -22,6 +23,7 @@ PUBLIC = [
     "EngineError",
     "F",
     "FilterError",
+    "Finding",
     "Hit",
     "Hits",
     "InputError",
@@ -37,6 +39,7 @@ PUBLIC = [
     "TruncationWarning",
     "UnsupportedError",
     "VectorError",
+    "audit",
 ]
 
 # A line of the tree: indentation, name, the built-in error it also is, meaning.
@@ -85,7 +88,8 @@ def test_all_is_this_list() -> None:
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_public_names_have_a_docstring(name: str) -> None:
-    docstring = vars(getattr(theodolite, name)).get("__doc__") or ""
+    public = getattr(theodolite, name)
+    docstring = (vars(public).get("__doc__") if inspect.isclass(public) else inspect.getdoc(public)) or ""
     assert docstring.strip()
     assert not docstring.startswith(f"{name}("), "dataclasses write such a one themselves"
 

@@ -31,7 +31,18 @@ def filled(shell: Shell) -> Shell:
 def test_help_tells_by_example(shell: Shell) -> None:
     out, _ = shell.run("--help")
     commands = re.findall(r"^  (\w+)  +\w", out.partition("Commands:")[2], re.MULTILINE)
-    assert sorted(commands) == ["add", "delete", "demo", "export", "index", "info", "reindex", "search", "verify"]
+    assert sorted(commands) == [
+        "add",
+        "audit",
+        "delete",
+        "demo",
+        "export",
+        "index",
+        "info",
+        "reindex",
+        "search",
+        "verify",
+    ]
     for command in commands:
         out, _ = shell.run(command, "--help")
         assert re.search(rf"Examples:\n    theodolite (export old \| theodolite )?{command}", out), command

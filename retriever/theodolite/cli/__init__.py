@@ -1,4 +1,4 @@
-"""The command line: `theodolite index | add | search | info | delete | export | verify | demo`."""
+"""The command line: `theodolite index | add | search | info | delete | export | verify | audit | demo`."""
 
 import sys
 

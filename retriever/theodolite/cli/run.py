@@ -4,6 +4,7 @@
 1    it cannot be done: the store, a missing package, settings that do not fit together
 2    the arguments do not fit: usage, a path that does not exist, a filter, metadata
 3    what is stored is not what it should be: not a collection, damaged, another embedder
+4    `audit` has found something to do
 130  Ctrl-C; what was committed is kept
 141  whoever read the output has gone
 """
@@ -18,7 +19,7 @@ from typing import Any
 
 import typer
 
-from theodolite.cli import reading, writing
+from theodolite.cli import auditing, reading, writing
 from theodolite.cli.app import app
 from theodolite.cli.output import note
 from theodolite.errors import InputError, IntegrityError, TheodoliteError
@@ -27,7 +28,7 @@ from theodolite.errors import InputError, IntegrityError, TheodoliteError
 _ClickException: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
 # Importing them has added their commands.
-COMMANDS = (writing, reading)
+COMMANDS = (writing, reading, auditing)
 
 OK, FAILED, USAGE, DAMAGED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
 

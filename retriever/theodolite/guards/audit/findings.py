@@ -1,0 +1,147 @@
+"""What an audit says: values that can be printed, compared and stored."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from theodolite.types import Metric, Norms
+
+Severity = Literal["ok", "note", "warning", "error"]
+
+SEVERITIES: tuple[Severity, ...] = ("ok", "note", "warning", "error")
+
+_SHOWN = 5  # rows named in a line
+_LISTED = 100  # rows listed in `rows`
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing an audit has looked at.
+
+    Attributes:
+        name: what was looked at: `norms`, `ranking`, `duplicates`, ...
+        severity: `ok`, `note` (good to know), `warning` (look into it) or `error` (will be refused, or give wrong
+            results).
+        found: the figures, in a sentence.
+        meaning: what that means for retrieval.
+        advice: what to do; empty where there is nothing to do.
+        values: the figures, as JSON values.
+        rows: the first hundred rows concerned, from 0 (in `queries`: of the queries).
+        ids: what these are called, where that is known.
+    """
+
+    name: str
+    severity: Severity
+    found: str
+    meaning: str
+    advice: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    rows: tuple[int, ...] = ()
+    ids: tuple[str, ...] = ()
+
+    __hash__ = None  # type: ignore[assignment]  # values is a mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """The settings to open a collection of these vectors with, and why."""
+
+    metric: Metric
+    norms: Norms
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What `audit` has found. `print` it, or take `to_dict()`.
+
+    Attributes:
+        rows, dimension, dtype: of the vectors.
+        metric: what they are, or will be, compared by; None if that was left open.
+        recommended: metric and norms to open a collection with.
+        findings: the worst first. What cannot be measured, in too few rows for instance, has none.
+    """
+
+    rows: int
+    dimension: int
+    dtype: str
+    metric: Metric | None
+    recommended: Recommendation
+    findings: tuple[Finding, ...]
+
+    __hash__ = None  # type: ignore[assignment]  # findings do not hash
+
+    @property
+    def severity(self) -> Severity:
+        """The worst of all findings."""
+        return max((finding.severity for finding in self.findings), key=SEVERITIES.index, default="ok")
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is nothing to do: no warning and no error."""
+        return self.severity in ("ok", "note")
+
+    def __getitem__(self, name: str) -> Finding:
+        """The finding of this name. Raises KeyError."""
+        for finding in self.findings:
+            if finding.name == name:
+                return finding
+        raise KeyError(name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        plain = asdict(self)
+        findings = [{**one, "rows": list(one["rows"]), "ids": list(one["ids"])} for one in plain.pop("findings")]
+        return {**plain, "severity": self.severity, "findings": findings}
+
+    def heading(self) -> str:
+        """What was audited, in a line."""
+        return f"{self.rows:,} vectors, {self.dimension} dimensions, {self.dtype}"
+
+    def lines(self, width: int = 100) -> list[tuple[str, str]]:
+        """Lines of text, each with what it is: `heading`, `text`, `blank`, or a finding's severity."""
+        advised = f'metric="{self.recommended.metric}", norms="{self.recommended.norms}": {self.recommended.reason}'
+        out = [("heading", self.heading()), *_wrapped("text", advised, width, "use  ", "     "), ("blank", "")]
+        room = max((len(finding.name) for finding in self.findings), default=0) + 2
+        for finding in self.findings:
+            first = f"{finding.severity:<7}  {finding.name:<{room}}"
+            indent = " " * len(first)
+            out += _wrapped(finding.severity, finding.found, width, first, indent)
+            if finding.severity != "ok":
+                said = f"{finding.meaning} {finding.advice}".strip()
+                out += _wrapped("text", said, width, indent, indent)
+        return out
+
+    def __str__(self) -> str:
+        return "\n".join(line for _, line in self.lines())
+
+    __repr__ = __str__
+
+
+def named(rows: Sequence[int], ids: Sequence[str] | None) -> str:
+    """The first of some rows, for a message."""
+    shown = [f"{row}" if ids is None else ids[row] for row in rows[:_SHOWN]]
+    more = ", …" if len(rows) > _SHOWN else ""
+    what = "" if ids is not None else "row " if len(rows) == 1 else "rows "
+    return f"{what}{', '.join(shown)}{more}"
+
+
+def listed(rows: Sequence[int]) -> tuple[int, ...]:
+    """As many rows as a finding lists."""
+    return tuple(rows[:_LISTED])
+
+
+def share(part: int, whole: int) -> str:
+    """A percentage that is 0 or 100 only where it is exactly that."""
+    percent = 100 * part / whole
+    if part and percent < 0.1:
+        return "below 0.1 %"
+    if part < whole and percent > 99.9:
+        return "over 99.9 %"
+    return f"{percent:.3g} %"
+
+
+def _wrapped(kind: str, text: str, width: int, first: str, indent: str) -> list[tuple[str, str]]:
+    lines = textwrap.wrap(text, width, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False)
+    return [(kind, line) for line in lines]
