@@ -79,7 +79,7 @@ def audit(
         asked = asked[within(query_norms)]
     scanned = scan(matrix, progress)
     usable = scanned.usable
-    sample = sampled(matrix, usable, seed) if len(usable) > 1 else None
+    sample = sampled(matrix, usable, seed) if len(usable) >= FEWEST else None
     near: Neighbours | None = None
     if len(usable) >= FEWEST:
         near = neighbours(
