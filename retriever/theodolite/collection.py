@@ -13,7 +13,7 @@ from theodolite.guards.audit.findings import Audit
 from theodolite.guards.audit.stored import audit_stored
 from theodolite.intake import as_ids
 from theodolite.protocols import Engine, Scope
-from theodolite.types import Document
+from theodolite.types import Document, Verification
 
 
 class Collection:
@@ -122,10 +122,20 @@ class Collection:
         """Load what searching needs, and the columns of these metadata fields, so that no user waits for it."""
         self._engine.warm(fields)
 
-    def verify(self) -> None:
-        """Check every document and vector against its hash, and the counts. Raises CorruptionError."""
+    def verify(self, *, progress: Callable[[int], object] | None = None) -> Verification:
+        """Check all that is stored: documents, vectors, what is derived from them, the change log, the files.
+
+        Args:
+            progress: called with the number of rows, documents or index entries checked since the last call.
+
+        Returns:
+            How much was checked, and warnings: files that nothing needs, rows an index cannot reach.
+
+        Raises:
+            CorruptionError: there is damage. Its `verification` lists all of it.
+        """
         self._check_whole("verify()")
-        self._engine.verify()
+        return self._engine.verify(progress)
 
     def audit(self, *, queries: Any = None, seed: int = 0, progress: Callable[[int], object] | None = None) -> Audit:
         """Look at the stored vectors (in a scope, at its own): see `theodolite.audit`, with the collection's metric.

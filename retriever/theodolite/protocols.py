@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.filters import Filter
-from theodolite.types import Document, Rows, Space, Trace, Vectors
+from theodolite.types import Document, Rows, Space, Trace, Vectors, Verification
 
 
 @runtime_checkable
@@ -308,11 +308,14 @@ class Engine(Protocol):
         """
         ...
 
-    def verify(self) -> None:
-        """Check every stored document and vector against its hash and the counts.
+    def verify(self, progress: Callable[[int], object] | None = None) -> Verification:
+        """Check all that is stored against all it should agree with.
+
+        Args:
+            progress: called with the number of rows, documents or index entries checked since the last call.
 
         Raises:
-            CorruptionError: naming what does not agree.
+            CorruptionError: there is damage; its `verification` lists all of it.
         """
         ...
 

@@ -125,3 +125,44 @@ class Hits(Sequence[Hit]):
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that `verify` has found.
+
+    Attributes:
+        part: where: `database`, `schema`, `state`, `manifest`, `notes`, `log`, `vectors`, `documents`; of what is
+            derived from these `lexical`, `codes`, `columns`, `index`; or `folder`.
+        message: what, how many, the first, and what to do.
+        derived: whether `repair` can make it anew from the documents and vectors.
+        path: the file or folder, if it is of one.
+    """
+
+    part: str
+    message: str
+    derived: bool = False
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What `verify` and `repair` have found.
+
+    Attributes:
+        problems: damage.
+        warnings: what is no damage, but should be known: files that nothing needs, rows that an approximate index
+            cannot reach.
+        checked: how many `vectors`, `documents`, `codes` and so on.
+        repaired: what `repair` has done.
+    """
+
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+    checked: Mapping[str, int] = field(default_factory=dict)
+    repaired: tuple[str, ...] = ()
+
+    @property
+    def sound(self) -> bool:
+        """Whether there is no damage."""
+        return not self.problems

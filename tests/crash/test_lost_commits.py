@@ -147,7 +147,7 @@ def test_a_damaged_value(tmp_path: Path, what: str) -> None:
     ],
 )
 def test_a_damaged_state(tmp_path: Path, statement: str) -> None:
-    refused(damaged(tmp_path / "kb", statement), "damaged|lacks|not the one")
+    refused(damaged(tmp_path / "kb", statement), "damaged|lacks|not the one|lost its state")
 
 
 @pytest.mark.parametrize(

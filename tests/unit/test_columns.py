@@ -1,7 +1,9 @@
 """Columns: kept up to date, read from files that are sound, within their memory, whatever the metadata look like."""
 
+import contextlib
 import logging
 import shutil
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -200,16 +202,15 @@ def test_a_file_of_a_later_commit_is_not_mixed_with_an_older_view(tmp_path: Path
     """Rows that have died since the older commit are missing from it."""
     with Retriever.open(tmp_path) as kb:
         fill(kb, {f"d{i}": {"n": 1} for i in range(10)})
-        manifest: Any = kb._engine
-        uid = manifest._manifest.uid
         kb.delete("d0")
         assert kb.count({"n": 1}) == 9
         commits = kb.info()["commits"]
     (path,) = files(tmp_path)
-    found = ColumnFiles(tmp_path, 1, uid, writable=False)
+    found = ColumnFiles(tmp_path, 1, writable=False)
     assert path.exists()
-    assert found.load("n", commits) is not None
-    assert found.load("n", commits - 1) is None
+    with contextlib.closing(sqlite3.connect(tmp_path / "store.sqlite")) as database:
+        assert found.load("n", database, commits) is not None
+        assert found.load("n", database, commits - 1) is None
 
 
 @pytest.mark.parametrize("point", ["column.written", "column.renamed"])

@@ -17,7 +17,7 @@ from theodolite.engines.local.frames import MappedVectors, check_frame
 from theodolite.engines.local.records import stored
 from theodolite.engines.local.snapshot import View
 from theodolite.engines.local.store import Store
-from theodolite.engines.local.verify import verify
+from theodolite.engines.local.verify.truth import read_truth
 from theodolite.indexes.blocks import BLOCK
 
 EYE = np.eye(4, dtype=np.float32)
@@ -186,17 +186,17 @@ def test_verify_while_another_clears(tmp_path: Path, monkeypatch: pytest.MonkeyP
         kb.add([Document("old", id="a")], vectors=EYE[:1])
         assert reader.count({}) == 1
         reader.search(vector=EYE[0])
-        real, cleared = verify, False
+        real, cleared = read_truth, False
 
-        def verified(*arguments: Any) -> None:
+        def read(*arguments: Any) -> Any:
             nonlocal cleared
-            if not cleared:
+            if not cleared:  # within the transaction that verifies
                 cleared = True
                 kb.clear()
                 kb.add([Document("new", id="b")], vectors=EYE[:1])
-            real(*arguments)
+            return real(*arguments)
 
-        monkeypatch.setattr("theodolite.engines.local.engine.verify", verified)
+        monkeypatch.setattr("theodolite.engines.local.verify.read_truth", read)
         reader.verify()
         assert cleared
         assert reader.get(["a", "b"]) == [Document("new", {}, "b")]

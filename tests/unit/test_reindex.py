@@ -439,7 +439,7 @@ def test_a_large_collection_is_told_of_an_index(monkeypatch: pytest.MonkeyPatch)
         assert told["seconds"] > 0
 
 
-def test_a_damaged_record_is_noticed(tmp_path: Path) -> None:
+def test_a_damaged_record_is_noticed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with Retriever.open(tmp_path) as kb:
         fill(kb, 50)
         kb.reindex("hnsw")
@@ -447,8 +447,11 @@ def test_a_damaged_record_is_noticed(tmp_path: Path) -> None:
     connection.execute("UPDATE approximate SET value = '{}'")
     connection.commit()
     connection.close()
-    with Retriever.open(tmp_path) as kb, pytest.raises(Exception, match="approximate index is damaged"):
-        kb.search(vector=np.ones(DIMENSION))
+    with Retriever.open(tmp_path) as kb:
+        assert kb.search(vector=np.ones(DIMENSION)).trace.complete
+        assert "approximate index is damaged" in caplog.text
+        with pytest.raises(CorruptionError, match="approximate index is damaged"):
+            kb.verify()
 
 
 def test_a_copy_of_the_folder_keeps_its_index(tmp_path: Path, cheap: None) -> None:

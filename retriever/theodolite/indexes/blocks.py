@@ -157,7 +157,7 @@ def save_codes(path: Path, codes: Codes, start: int, owner: bytes) -> None:
 
     Args:
         start: the first row.
-        owner: 16 bytes that name the collection and generation.
+        owner: 16 bytes that name what the vectors are of.
     """
     payload = [
         np.ascontiguousarray(part).data.cast("B")

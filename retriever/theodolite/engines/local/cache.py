@@ -4,7 +4,11 @@ import logging
 import os
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from theodolite.engines.local.files import codes_folder, columns_folder
 from theodolite.engines.local.points import reach
@@ -18,9 +22,12 @@ _log = logging.getLogger(__name__)
 class CodeCache:
     """Codes of full blocks of one generation, from their files where these are sound."""
 
-    def __init__(self, folder: Path, generation: int, uid: str, dimension: int, *, writable: bool) -> None:
+    def __init__(
+        self, folder: Path, generation: int, owner: Callable[[int], bytes], dimension: int, *, writable: bool
+    ) -> None:
+        """`owner` names the history up to a row: codes of other vectors, of whatever copy, are not taken for these."""
         self._folder = codes_folder(folder, generation)
-        self._owner = bytes.fromhex(uid)
+        self._owner = owner
         self._dimension = dimension
         self._writable = writable
 
@@ -28,7 +35,7 @@ class CodeCache:
         """The codes of a full block; made, and saved, where no sound file holds them."""
         path = self._path(start)
         try:
-            return load_codes(path, start, stop - start, self._dimension, self._owner)
+            return load_codes(path, start, stop - start, self._dimension, self._owner(stop - 1))
         except FileNotFoundError:
             pass
         except (CorruptionError, OSError) as error:
@@ -53,13 +60,29 @@ class CodeCache:
         aside = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
         try:
             self._folder.mkdir(exist_ok=True)
-            save_codes(aside, codes, start, self._owner)
+            save_codes(aside, codes, start, self._owner(start + len(codes.codes) - 1))
             reach("cache.written")
             os.replace(aside, path)
             reach("cache.renamed")
         except OSError as error:
             aside.unlink(missing_ok=True)
             _log.warning("%s cannot be written (%s); codes will be made anew at the next opening", path, error)
+
+
+def owner_of(frames: NDArray[np.int64], hashes: NDArray[np.void], sequence: int) -> Callable[[int], bytes]:
+    """What names the vectors up to a row: the hash of the commit that brought it.
+
+    Args:
+        frames: (n, 4) and
+        hashes: (commits,) of the generation, as in `Snapshot`,
+        sequence: up to this commit.
+    """
+
+    def owner(row: int) -> bytes:
+        frame = int(np.searchsorted(frames[:, 0], row, side="right")) - 1
+        return bytes(hashes[int(frames[frame, 3]) - sequence - 1])
+
+    return owner
 
 
 def remove_caches(folder: Path, generation: int) -> None:

@@ -13,8 +13,10 @@ import numpy as np
 
 from theodolite.engines.local.files import vectors_path
 from theodolite.engines.local.frames import append, has_orphan, move_orphan_aside, surplus
+from theodolite.engines.local.hashes import seal
+from theodolite.engines.local.log import beginning, write_entry
 from theodolite.engines.local.records import Record
-from theodolite.engines.local.store import State, read_manifest
+from theodolite.engines.local.store import State, change_state, read_manifest
 from theodolite.errors import VectorError
 from theodolite.types import Space, Vectors
 
@@ -50,7 +52,6 @@ def commit(
     if ended:
         connection.executemany("INSERT INTO lexical (lexical, rowid, text) VALUES ('delete', ?, ?)", list(ended))
         connection.executemany("DELETE FROM documents WHERE row = ?", [(row,) for row, _ in ended])
-        connection.executemany("INSERT INTO tombstones VALUES (?, ?)", [(sequence, row) for row, _ in ended])
     connection.executemany(
         "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?)",
         ((row, *record, digest) for row, (record, digest) in enumerate(zip(records, hashes, strict=True), state.rows)),
@@ -58,11 +59,10 @@ def commit(
     connection.execute(
         "INSERT INTO lexical (rowid, text) SELECT row, text FROM documents WHERE row >= ?", (state.rows,)
     )
-    connection.execute("INSERT INTO frames VALUES (?, ?, ?, ?, ?)", frame)
-    connection.execute(
-        "UPDATE state SET sequence = ?, rows = ?, slots = ?, live = ?",
-        (sequence, state.rows + len(records), slots, state.live + len(records) - len(ended)),
-    )
+    begin = beginning(read_manifest(connection).uid, state.generation)
+    write_entry(connection, frame, hashes, [row for row, _ in ended], begin)
+    rows, live = state.rows + len(records), state.live + len(records) - len(ended)
+    change_state(connection, state._replace(sequence=sequence, rows=rows, slots=slots, live=live))
 
 
 def pin(connection: sqlite3.Connection, space: Space) -> None:
@@ -81,7 +81,8 @@ def pin(connection: sqlite3.Connection, space: Space) -> None:
             expected=manifest.space.dimension,
             got=space.dimension,
         )
-    connection.execute("UPDATE manifest SET value = ?", (manifest.settled(space).to_json(),))
+    value = manifest.settled(space).to_json()
+    connection.execute("UPDATE manifest SET value = ?, hash = ?", (value, seal(value)))
 
 
 def select(
@@ -106,7 +107,6 @@ def begin_generation(
     connection.execute("INSERT INTO lexical (lexical) VALUES ('delete-all')")
     for table in ("documents", "frames", "tombstones"):
         connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names are ours
-    connection.execute("UPDATE state SET generation = ?", (fresh.generation,))
     commit(connection, folder, fresh, vectors=none(dimension), durable=durable)
 
 

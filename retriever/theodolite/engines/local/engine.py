@@ -20,7 +20,7 @@ from theodolite.engines.local.opening import TemporaryFolder, check_folder, open
 from theodolite.engines.local.records import Record
 from theodolite.engines.local.snapshot import Snapshot, View
 from theodolite.engines.local.store import Store
-from theodolite.engines.local.verify import verify
+from theodolite.engines.local.verify import raise_damage, verify
 from theodolite.engines.local.writes import Writer
 from theodolite.errors import ConfigError, CorruptionError
 from theodolite.filters import Exists, Filter
@@ -28,7 +28,7 @@ from theodolite.indexes.flat import Found
 from theodolite.manifest import Manifest, check_pinned
 from theodolite.protocols import Answer, Request, Scope
 from theodolite.scopes import key_within, scope_filter, within
-from theodolite.types import Document, Metric, Norms, Space, Trace, Vectors
+from theodolite.types import Document, Metric, Norms, Space, Trace, Vectors, Verification
 
 
 class LocalEngine:
@@ -225,8 +225,10 @@ class LocalEngine:
     def remember(self, name: str, value: str | None, *, replace: bool = True) -> None:
         write_note(self._store, name, value, replace=replace)
 
-    def verify(self) -> None:
-        self._view.read(lambda connection, snapshot: verify(connection, snapshot, self._store.folder))
+    def verify(self, progress: Callable[[int], object] | None = None) -> Verification:
+        found = verify(self._store, progress)
+        raise_damage(found, self._store.folder)
+        return found
 
     def info(self) -> dict[str, Any]:
         folder = self._store.folder

@@ -165,10 +165,15 @@ def _header_at(path: Path, offset: int) -> tuple[int, int, int, int, int] | None
     return (sequence, first_row, rows, dimension, crc) if magic == _MAGIC else None
 
 
+def holds_frame(path: Path, frame: Frame, dimension: int) -> bool:
+    """Whether the file's frame is the one the commit named."""
+    start = frame.slot - header_slots(dimension) if type(frame.slot) is int else -1
+    return start >= 0 and _read_header(path, start, dimension) == frame
+
+
 def check_frame(path: Path, frame: Frame, dimension: int) -> None:
     """Raises CorruptionError where the file's frame is not the one the commit named."""
-    start = frame.slot - header_slots(dimension) if type(frame.slot) is int else -1
-    if start < 0 or _read_header(path, start, dimension) != frame:
+    if not holds_frame(path, frame, dimension):
         raise CorruptionError(
             f"{path.name}: the frame of commit {frame.sequence} is not the one that was committed",
             path=str(path),

@@ -13,11 +13,14 @@ def read_note(store: Store, name: str) -> str | None:
     if row is None:
         return None
     value, digest = row
-    if not isinstance(value, str) or _hash(name, value) != digest:
-        raise CorruptionError(
-            f"{store.folder}: the note {name!r} is damaged; restore the folder from a copy", note=name
-        )
-    return value
+    check_note(name, value, digest)
+    return str(value)
+
+
+def check_note(name: object, value: object, digest: object) -> None:
+    """Raises CorruptionError where a note is not what was written."""
+    if not isinstance(name, str) or not isinstance(value, str) or _hash(name, value) != digest:
+        raise CorruptionError(f"the note {name!r} is damaged; restore the folder from a copy", note=name)
 
 
 def write_note(store: Store, name: str, value: str | None, *, replace: bool) -> None:

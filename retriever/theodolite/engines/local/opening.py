@@ -221,7 +221,9 @@ def _look(folder: Path, mode: str, timeout: float) -> Manifest:
             surplus(path, state.slots, dimension)
             has_orphan(path, state.slots, state.sequence, dimension, sizes.get(path, 0))
         if state.sequence:
-            last = connection.execute("SELECT * FROM frames WHERE sequence = ?", (state.sequence,)).fetchone()
+            last = connection.execute(
+                "SELECT sequence, first_row, rows, slot, crc FROM frames WHERE sequence = ?", (state.sequence,)
+            ).fetchone()
             if last is None or dimension is None:
                 raise CorruptionError(f"{folder}: the change log lacks commit {state.sequence}; restore the folder")
             check_frame(path, Frame(*last), dimension)

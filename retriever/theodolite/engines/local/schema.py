@@ -5,9 +5,13 @@ APPLICATION_ID = 0x7E0D0117
 
 TOKENIZER = "porter unicode61 remove_diacritics 2"
 
+LEXICAL = f"""CREATE VIRTUAL TABLE lexical USING fts5(
+    text, content='documents', content_rowid='row', tokenize='{TOKENIZER}'
+)"""
+
 TABLES = f"""
 -- What is pinned, as JSON: one row.
-CREATE TABLE manifest (value TEXT NOT NULL);
+CREATE TABLE manifest (value TEXT NOT NULL, hash BLOB NOT NULL);
 
 -- Where the collection stands: one row, changed by every commit.
 CREATE TABLE state (
@@ -16,11 +20,12 @@ CREATE TABLE state (
     rows INTEGER NOT NULL,        -- row numbers given out in this generation
     slots INTEGER NOT NULL,       -- committed length of the vector file
     live INTEGER NOT NULL,        -- documents
-    approximate INTEGER NOT NULL  -- changes with the table of that name
+    approximate INTEGER NOT NULL, -- changes with the table of that name
+    hash BLOB NOT NULL            -- of all of these
 );
 
 -- The approximate index in use, as JSON: one row, or none.
-CREATE TABLE approximate (value TEXT NOT NULL);
+CREATE TABLE approximate (value TEXT NOT NULL, hash BLOB NOT NULL);
 
 -- What guards remember (see protocols.Engine.note). Writing here is no commit.
 CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL, hash BLOB NOT NULL) WITHOUT ROWID;
@@ -38,13 +43,15 @@ CREATE TABLE documents (
 );
 CREATE INDEX truncated_documents ON documents (row) WHERE truncated;
 
--- The change log: what each commit appended, and which rows it ended.
+-- The change log: what each commit appended, and which rows it ended (see log.py).
 CREATE TABLE frames (
     sequence INTEGER PRIMARY KEY,
     first_row INTEGER NOT NULL,
     rows INTEGER NOT NULL,
     slot INTEGER NOT NULL,
-    crc INTEGER NOT NULL
+    crc INTEGER NOT NULL,
+    content BLOB NOT NULL,        -- hash of the documents' hashes
+    hash BLOB NOT NULL            -- of all of these, the rows it ended, and the hash before it
 );
 CREATE TABLE tombstones (
     sequence INTEGER NOT NULL,
@@ -53,10 +60,8 @@ CREATE TABLE tombstones (
 ) WITHOUT ROWID;
 
 -- Lexical search over documents.text.
-CREATE VIRTUAL TABLE lexical USING fts5(
-    text, content='documents', content_rowid='row', tokenize='{TOKENIZER}'
-);
+{LEXICAL};
 """
 
-STATE = "SELECT generation, sequence, rows, slots, live, approximate FROM state"
+STATE = "SELECT generation, sequence, rows, slots, live, approximate, hash FROM state"
 """The first statement of every transaction: it fixes what the transaction sees."""

@@ -1,5 +1,6 @@
 """Snapshots: what one commit looks like, for searching. Immutable, and swapped as a whole."""
 
+import logging
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -10,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.engines.local.approximate.record import Record, load, read_record
-from theodolite.engines.local.cache import CodeCache
+from theodolite.engines.local.cache import CodeCache, owner_of
 from theodolite.engines.local.columns import ColumnFiles, Columns, evaluate
 from theodolite.engines.local.columns.column import Column
 from theodolite.engines.local.files import vectors_path
 from theodolite.engines.local.frames import MappedVectors
+from theodolite.engines.local.log import HASH, Log, beginning, read_log
 from theodolite.engines.local.store import State, Store, read_manifest
 from theodolite.errors import CorruptionError
 from theodolite.filters import Filter
@@ -22,6 +24,8 @@ from theodolite.indexes.approximate import Approximate
 from theodolite.indexes.flat import CodesFor, FlatIndex
 from theodolite.manifest import Manifest
 from theodolite.types import Mask
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -40,7 +44,8 @@ class Snapshot:
         state: the commit.
         manifest: what is pinned by then.
         live: (rows,) True where a row is a living document.
-        frames: (n, 3) first row, rows and slot of the frames that have rows.
+        frames: (n, 4) first row, rows, slot and commit of the frames that have rows.
+        hashes: (commits,) the log's hash of each commit of the generation.
         vectors: the mapped vectors.
         flat: the flat index, over `flat.rows` rows: all of them once `View.searchable` has been called.
         columns: the columns in memory; shared by the snapshots of a generation.
@@ -51,6 +56,7 @@ class Snapshot:
     manifest: Manifest
     live: Mask
     frames: NDArray[np.int64]
+    hashes: NDArray[np.void]
     vectors: MappedVectors
     flat: FlatIndex
     columns: Columns
@@ -138,15 +144,15 @@ class View:
         return CodeCache(
             self._store.folder,
             snapshot.state.generation,
-            snapshot.manifest.uid,
+            owner_of(snapshot.frames, snapshot.hashes, snapshot.state.sequence),
             snapshot.flat.dimension,
             writable=self._store.mode == "rw",
         )
 
-    def _column_files(self, generation: int, manifest: Manifest) -> ColumnFiles | None:
+    def _column_files(self, generation: int) -> ColumnFiles | None:
         if not self._cache:
             return None
-        return ColumnFiles(self._store.folder, generation, manifest.uid, writable=self._store.mode == "rw")
+        return ColumnFiles(self._store.folder, generation, writable=self._store.mode == "rw")
 
     def drop(self) -> None:
         """Let go of the mapped file and the index."""
@@ -159,20 +165,25 @@ class View:
     def _empty(self, connection: sqlite3.Connection, state: State) -> Snapshot:
         """The generation before its first commit. The manifest is read now: the first batch has settled it."""
         manifest = read_manifest(connection)
-        frames = np.empty((0, 3), np.int64)
+        frames = np.empty((0, 4), np.int64)
         dimension = manifest.space.dimension or 1
         return Snapshot(
             State(state.generation, 0, 0, 0, 0, 0),
             manifest,
             np.empty(0, np.bool_),
             frames,
+            np.empty(0, HASH),
             MappedVectors(vectors_path(self._store.folder, state.generation), dimension, frames, 0),
             FlatIndex(manifest.space.metric, dimension),
-            Columns(self._column_files(state.generation, manifest)),
+            Columns(self._column_files(state.generation)),
         )
 
     def _with_index(self, held: Snapshot, connection: sqlite3.Connection, state: State) -> Snapshot:
-        record, index = read_record(connection), None
+        record, index = None, None
+        try:
+            record = read_record(connection)
+        except CorruptionError as error:
+            _log.warning("%s: %s. Searches are exact; run repair()", self._store.folder, error)
         if record is not None and record.generation == state.generation:
             number, offered = self._offered or (0, None)
             index = offered if number == state.approximate else load(self._store.folder, record, held.manifest.space)
@@ -180,21 +191,13 @@ class View:
 
     def _advanced(self, held: Snapshot, connection: sqlite3.Connection, state: State) -> Snapshot:
         since = held.state.sequence
-        new = connection.execute(
-            "SELECT first_row, rows, slot FROM frames WHERE sequence > ? AND rows > 0 ORDER BY sequence",
-            (since,),
-        ).fetchall()
-        dead = connection.execute("SELECT row FROM tombstones WHERE sequence > ?", (since,)).fetchall()
+        before = held.hashes[-1].tobytes() if since else beginning(held.manifest.uid, state.generation)
+        log = read_log(connection, since, before)
+        new = [(one.first_row, one.rows, one.slot, one.sequence) for one in log.frames if one.rows]
         frames, vectors = held.frames, held.vectors
-        try:
-            live = np.concatenate([held.live, np.ones(state.rows - held.state.rows, np.bool_)])
-            if dead:
-                live[np.array(dead, np.int64)[:, 0]] = False
-            if new:
-                frames = np.concatenate([frames, np.array(new, np.int64)])
-        except (ValueError, TypeError, IndexError, OverflowError) as error:
-            raise CorruptionError(f"{self._store.folder}: the change log is damaged ({error})") from error
+        live = extended(held.live, log, state)
         if new:
+            frames = np.concatenate([frames, np.array(new, np.int64)])
             path = vectors_path(self._store.folder, state.generation)
             try:
                 vectors = MappedVectors(path, held.flat.dimension, frames, state.slots)
@@ -203,7 +206,22 @@ class View:
                     raise
                 raise Stale from None  # another process has begun a new generation since
         state = state._replace(approximate=held.state.approximate)
-        return replace(held, state=state, live=live, frames=frames, vectors=vectors)
+        hashes = np.concatenate([held.hashes, log.hashes])
+        return replace(held, state=state, live=live, frames=frames, hashes=hashes, vectors=vectors)
+
+
+def extended(live: Mask, log: Log, state: State) -> Mask:
+    """The living rows after some more commits, which lead to `state`. Raises CorruptionError where they do not."""
+    last = log.frames[-1] if log.frames else None
+    if last is not None and (last.sequence, last.first_row + last.rows) == (state.sequence, state.rows):
+        grown = np.concatenate([live, np.ones(state.rows - len(live), np.bool_)])
+        grown[log.ended] = False
+        if np.count_nonzero(grown) == state.live:
+            return grown
+    raise CorruptionError(
+        f"the change log does not lead to commit {state.sequence} with {state.rows} rows and {state.live} documents; "
+        "restore the folder from a copy"
+    )
 
 
 def _shows(held: Snapshot, state: State) -> bool:

@@ -9,11 +9,13 @@ import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from theodolite.engines.local.files import STORE, WRITER, sync_folder
+from theodolite.engines.local.hashes import seal
 from theodolite.engines.local.points import reach
 from theodolite.engines.local.schema import APPLICATION_ID, STATE, TABLES
 from theodolite.errors import CorruptionError, EngineError, LockedError, ManifestError
@@ -206,15 +208,31 @@ def connect(path: Path, mode: str, timeout: float) -> sqlite3.Connection:
 
 def read_state(connection: sqlite3.Connection) -> State:
     row = connection.execute(STATE).fetchone()
-    if row is None or any(type(value) is not int for value in row):
+    if row is None:
+        raise CorruptionError("the database has lost its state; restore the folder from a copy")
+    return _checked(*row)
+
+
+@lru_cache(maxsize=64, typed=True)  # every transaction begins with it
+def _checked(*row: Any) -> State:
+    *values, digest = row
+    if any(type(value) is not int for value in values) or seal(*values) != digest:
         raise CorruptionError(f"the database's state is damaged ({row}); restore the folder from a copy")
-    return State(*row)
+    return State(*values)
+
+
+def change_state(connection: sqlite3.Connection, state: State) -> None:
+    """Within a write transaction."""
+    names = ", ".join(f"{name} = ?" for name in (*State._fields, "hash"))
+    connection.execute(f"UPDATE state SET {names}", (*state, seal(*state)))  # noqa: S608 - names are ours
 
 
 def read_manifest(connection: sqlite3.Connection) -> Manifest:
-    row = connection.execute("SELECT value FROM manifest").fetchone()
+    row = connection.execute("SELECT value, hash FROM manifest").fetchone()
     if row is None:
         raise ManifestError("the database has lost its manifest; restore the folder from a copy")
+    if seal(row[0]) != row[1]:
+        raise ManifestError(f"the collection's manifest is damaged: {row[0]}; restore the folder from a copy")
     manifest = Manifest.from_json(row[0])
     space = manifest.space
     known = space.metric in METRICS and space.norms in NORMS and type(space.dimension) in (int, type(None))
@@ -235,8 +253,9 @@ def create_store(folder: Path, manifest: Manifest, timeout: float) -> None:
                 connection.execute(f"PRAGMA user_version={FORMAT}")
                 for statement in TABLES.split(";\n"):
                     connection.execute(statement)
-                connection.execute("INSERT INTO manifest VALUES (?)", (manifest.to_json(),))
-                connection.execute("INSERT INTO state VALUES (1, 0, 0, 0, 0, 0)")
+                connection.execute("INSERT INTO manifest VALUES (?, ?)", (manifest.to_json(), seal(manifest.to_json())))
+                state = State(1, 0, 0, 0, 0, 0)
+                connection.execute("INSERT INTO state VALUES (?, ?, ?, ?, ?, ?, ?)", (*state, seal(*state)))
             connection.execute("COMMIT")
             sync_folder(folder)
             reach("create.committed")

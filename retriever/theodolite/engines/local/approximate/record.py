@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from theodolite.engines.local.files import index_folder, sync_file, sync_folder
+from theodolite.engines.local.hashes import seal
+from theodolite.engines.local.store import change_state, read_state
 from theodolite.errors import CorruptionError, TheodoliteError
 from theodolite.indexes.approximate import Approximate, Calibration
 from theodolite.indexes.naming import make_index
@@ -62,18 +64,18 @@ class Record:
     def write(self, connection: sqlite3.Connection, number: int) -> None:
         """Make it the one in use, within a write transaction."""
         connection.execute("DELETE FROM approximate")
-        connection.execute("INSERT INTO approximate VALUES (?)", (json.dumps(asdict(self)),))
-        connection.execute("UPDATE state SET approximate = ?", (number,))
+        value = json.dumps(asdict(self))
+        connection.execute("INSERT INTO approximate VALUES (?, ?)", (value, seal(value)))
+        change_state(connection, read_state(connection)._replace(approximate=number))
 
 
 def read_record(connection: sqlite3.Connection) -> Record | None:
-    row = connection.execute("SELECT value FROM approximate").fetchone()
-    try:
-        return None if row is None else Record(**json.loads(row[0]))
-    except (ValueError, TypeError) as error:
-        raise CorruptionError(
-            f"the record of the approximate index is damaged ({error}); restore the folder"
-        ) from error
+    row = connection.execute("SELECT value, hash FROM approximate").fetchone()
+    if row is None:
+        return None
+    if seal(row[0]) != row[1]:
+        raise CorruptionError(f"the record of the approximate index is damaged: {row[0]!r:.200}")
+    return Record(**json.loads(row[0]))
 
 
 def write_files(folder: Path, candidates: Candidates, rows: Rows) -> dict[str, str]:

@@ -40,14 +40,14 @@ class Columns:
             column = self._held.pop(field, None)
             self.nbytes -= 0 if column is None else column.nbytes
             if column is None:
-                first = self._files.load(field, commit) if self._files else None
+                first = self._files.load(field, connection, commit) if self._files else None
                 column = Column(field, () if first is None else (first,))
             try:
                 if column.rows < rows:
                     first = column.segments[0] if column.segments else None
                     column = column.extended(connection, rows, commit)
                     if self._files and column.segments[0] is not first:
-                        self._files.save(field, column.segments[0])
+                        self._files.save(field, connection, column.segments[0])
             finally:
                 self._held[field] = column
                 self.nbytes += column.nbytes

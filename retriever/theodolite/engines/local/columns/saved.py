@@ -1,13 +1,15 @@
 """Columns in files, so that opening a large collection does not read all its metadata again.
 
-A file is the arrays of one segment and a checksum of them; who reads it checks all of it first. Without the file, or
-with a damaged one, the column is read from the database.
+A file is the arrays of one segment, the commit they were read at, by its hash in the change log, and a checksum; who
+reads it checks all of it first. Without the file, or with a damaged one, the column is read from the database.
 """
 
 import io
 import logging
 import os
+import sqlite3
 import threading
+import zipfile
 import zlib
 from collections.abc import Mapping
 from hashlib import blake2b
@@ -21,7 +23,9 @@ from theodolite.engines.local.columns.dictionary import Dictionary
 from theodolite.engines.local.columns.segment import Lists, Segment
 from theodolite.engines.local.columns.strings import Strings
 from theodolite.engines.local.files import columns_folder
+from theodolite.engines.local.log import hash_at
 from theodolite.engines.local.points import reach
+from theodolite.errors import CorruptionError
 from theodolite.metadata import decode, encode
 
 _log = logging.getLogger(__name__)
@@ -35,42 +39,42 @@ Arrays = dict[str, NDArray[Any]]
 class ColumnFiles:
     """The files of one generation, one for each field."""
 
-    def __init__(self, folder: Path, generation: int, uid: str, *, writable: bool) -> None:
+    def __init__(self, folder: Path, generation: int, *, writable: bool) -> None:
         self._folder = columns_folder(folder, generation)
-        self._owner = f"{uid} {generation} ".encode()
         self._writable = writable
 
-    def load(self, field: str, commit: int) -> Segment | None:
+    def load(self, field: str, connection: sqlite3.Connection, commit: int) -> Segment | None:
         """The first segment of a column as of `commit` at the latest; None where no sound file has it."""
-        path = self._path(field)
+        path = self.path(field)
         try:
-            raw = path.read_bytes()
+            name, history, segment = read_file(path)
+            if segment.read_at > commit:
+                return None  # this transaction is an older one
+            if name != field or history != hash_at(connection, segment.read_at):
+                raise CorruptionError(f"{path} is of other documents")
+            return segment
         except FileNotFoundError:
             return None
-        except OSError as error:
-            _log.warning("%s cannot be read (%s); the column is read from the database", path, error)
+        except (OSError, CorruptionError) as error:
+            _log.warning("%s; the column %r is read from the database", error, field)
             return None
-        body = memoryview(raw)[len(_MAGIC) + 4 :]
-        if raw[: len(_MAGIC)] != _MAGIC or self._sum(field, body) != int.from_bytes(raw[len(_MAGIC) :][:4], "little"):
-            _log.warning("%s does not match its checksum; the column is read from the database", path)
-            return None
-        with np.load(io.BytesIO(body), allow_pickle=False) as arrays:
-            segment = _segment(arrays)
-        return segment if segment.read_at <= commit else None
 
-    def save(self, field: str, segment: Segment) -> None:
+    def save(self, field: str, connection: sqlite3.Connection, segment: Segment) -> None:
         """Write a column's first segment, if that is worth it."""
         if not self._writable or segment.start or segment.stop < _LEAST:
             return
-        path = self._path(field)
+        path = self.path(field)
         buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **_arrays(segment))
+        name = field.encode(errors="surrogatepass")
+        history = hash_at(connection, segment.read_at) or b""
+        about = {"field": np.frombuffer(name, np.uint8), "history": np.frombuffer(history, np.uint8)}
+        np.savez(buffer, allow_pickle=False, **about, **_arrays(segment))
         body = buffer.getbuffer()
         aside = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
         try:
             self._folder.mkdir(exist_ok=True)
             with aside.open("wb") as file:
-                file.write(_MAGIC + self._sum(field, body).to_bytes(4, "little"))
+                file.write(_MAGIC + zlib.crc32(body).to_bytes(4, "little"))
                 file.write(body)
             reach("column.written")
             os.replace(aside, path)
@@ -79,11 +83,29 @@ class ColumnFiles:
             aside.unlink(missing_ok=True)
             _log.warning("%s cannot be written (%s); the column will be read from the database again", path, error)
 
-    def _path(self, field: str) -> Path:
+    def path(self, field: str) -> Path:
+        """Where a field's column is kept."""
         return self._folder / f"{blake2b(field.encode(errors='surrogatepass'), digest_size=12).hexdigest()}.column"
 
-    def _sum(self, field: str, body: memoryview) -> int:
-        return zlib.crc32(body, zlib.crc32(self._owner + field.encode(errors="surrogatepass")))
+
+def read_file(path: Path) -> tuple[str, bytes, Segment]:
+    """The field, the hash of the commit that it was read at, and the segment.
+
+    Raises:
+        OSError: it cannot be read.
+        CorruptionError: it is not what was written.
+    """
+    raw = path.read_bytes()
+    start = len(_MAGIC) + 4
+    body = memoryview(raw)[start:]
+    if raw[: len(_MAGIC)] != _MAGIC or zlib.crc32(body) != int.from_bytes(raw[len(_MAGIC) : start], "little"):
+        raise CorruptionError(f"{path} does not match its checksum")
+    try:
+        with np.load(io.BytesIO(body), allow_pickle=False) as arrays:
+            name = arrays["field"].tobytes().decode(errors="surrogatepass")
+            return name, arrays["history"].tobytes(), _segment(arrays)
+    except (ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise CorruptionError(f"{path} is no column: {error}") from error
 
 
 def _arrays(segment: Segment) -> Arrays:

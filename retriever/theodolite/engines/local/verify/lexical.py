@@ -1,0 +1,39 @@
+"""The lexical index against the documents, by FTS5's own check.
+
+That check is a write, which would make writers wait, and which a folder that cannot be written to does not take. So the
+index's tables are copied to a temporary database, over a view of the documents, and checked there.
+"""
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+from theodolite.engines.local.files import STORE
+from theodolite.engines.local.schema import LEXICAL
+from theodolite.engines.local.store import connect
+from theodolite.engines.local.verify.report import Report
+
+_TABLES = ("data", "idx", "docsize", "config")
+
+
+def check_lexical(folder: Path, mode: str, timeout: float, report: Report) -> None:
+    """In a transaction of its own: the index and the documents are of the same commit in any."""
+    with contextlib.closing(connect(folder / STORE, mode, timeout)) as connection:
+        connection.execute("PRAGMA temp_store=FILE")
+        connection.execute("BEGIN")
+        connection.execute("CREATE TEMP VIEW documents AS SELECT row, text FROM main.documents")
+        connection.execute(LEXICAL.replace("lexical", "temp.lexical", 1))
+        for name in _TABLES:
+            connection.execute(f"DELETE FROM temp.lexical_{name}")  # noqa: S608 - names are ours
+            connection.execute(f"INSERT INTO temp.lexical_{name} SELECT * FROM main.lexical_{name}")  # noqa: S608
+        (count,) = connection.execute("SELECT count(*) FROM temp.lexical_docsize").fetchone()
+        try:
+            # 1: not only whole in itself, but also of these documents.
+            connection.execute("INSERT INTO temp.lexical (lexical, rank) VALUES ('integrity-check', 1)")
+        except sqlite3.DatabaseError as error:
+            report.problem(
+                "lexical",
+                f"the lexical index is not that of the documents ({error}); repair() builds it again",
+                derived=True,
+            )
+        report.checked["lexical"] += count

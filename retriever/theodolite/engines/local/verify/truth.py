@@ -1,0 +1,215 @@
+"""What cannot be made anew: the database, what is pinned, the change log, the vectors, the documents."""
+
+import sqlite3
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.engines.local.approximate.record import Record as IndexRecord
+from theodolite.engines.local.approximate.record import read_record
+from theodolite.engines.local.files import vectors_path
+from theodolite.engines.local.frames import Frame, MappedVectors, header_slots, holds_frame, surplus
+from theodolite.engines.local.log import Log, beginning, read_log
+from theodolite.engines.local.notes import check_note
+from theodolite.engines.local.records import Record
+from theodolite.engines.local.schema import TABLES
+from theodolite.engines.local.snapshot import extended
+from theodolite.engines.local.store import State, read_manifest
+from theodolite.engines.local.verify.report import Report
+from theodolite.manifest import Manifest
+from theodolite.types import Mask, Space
+
+_CHUNK = 4096  # rows at a time
+_NAMED = 10  # messages of SQLite
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the rest is held against.
+
+    Attributes:
+        log: of the generation, None where nothing has been committed.
+        frames: (n, 4) of the frames that have rows, as in `Snapshot`.
+        record: of the approximate index; None where there is none, or none that can be read.
+    """
+
+    folder: Path
+    state: State
+    manifest: Manifest
+    log: Log | None
+    frames: NDArray[np.int64]
+    live: Mask
+    vectors: MappedVectors
+    record: IndexRecord | None
+
+    @property
+    def space(self) -> Space:
+        return self.manifest.space
+
+
+def check_database(connection: sqlite3.Connection, report: Report) -> None:
+    """The pages, and the indexes against their tables."""
+    told = [text for (text,) in connection.execute(f"PRAGMA integrity_check({_NAMED})") if text != "ok"]
+    # An index over the documents can be made anew from them.
+    derived = bool(told) and all(_of_an_index(text) for text in told)
+    for text in told:
+        report.problem("database", f"the database is damaged: {text}", derived=derived)
+
+
+def _of_an_index(text: str) -> bool:
+    return "missing from index" in text or text.startswith("wrong # of entries in index")
+
+
+def check_schema(connection: sqlite3.Connection, report: Report) -> None:
+    """A table that is declared otherwise reads the same bytes otherwise."""
+    query = "SELECT type, name, tbl_name, sql FROM sqlite_master"
+    fresh = sqlite3.connect(":memory:")
+    try:
+        fresh.executescript(TABLES)
+        expected = set(fresh.execute(query))
+    finally:
+        fresh.close()
+    differing = set(connection.execute(query)) ^ expected
+    if differing:
+        names = sorted({str(name) for _, name, _, _ in differing})
+        report.problem("schema", f"{len(names)} tables or indexes are not declared as they were, first {names[0]!r}")
+
+
+def read_truth(connection: sqlite3.Connection, folder: Path, state: State, report: Report) -> Truth | None:
+    """What is pinned, the log and the vectors; None where they are too damaged to go on from."""
+    record, found = None, None
+    with report.part("index", derived=True):
+        record = read_record(connection)
+        if (record is not None) != (state.approximate > 0):
+            report.problem("index", "the record of the approximate index is missing, or one too many", derived=True)
+    with report.part("manifest"):
+        (pinned,) = connection.execute("SELECT count(*) FROM manifest").fetchone()
+        if pinned != 1:
+            report.problem("manifest", f"there are {pinned} manifests, not one")
+        manifest = read_manifest(connection)
+        report.passed("manifest", 1)
+        with report.part("log"):
+            log = None
+            live = np.empty(0, np.bool_)
+            if state.sequence:
+                log = read_log(connection, 0, beginning(manifest.uid, state.generation))
+                live = extended(live, log, state)
+                report.checked["commits"] += len(log.frames)
+            elif connection.execute("SELECT count(*) FROM frames").fetchone() != (0,):
+                report.problem("log", "the change log has entries, but nothing was committed")
+            rows = [(one.first_row, one.rows, one.slot, one.sequence) for one in log.frames if one.rows] if log else []
+            frames = np.array(rows, np.int64).reshape(-1, 4)
+            with report.part("vectors", path=vectors_path(folder, state.generation)):
+                path = vectors_path(folder, state.generation)
+                vectors = MappedVectors(path, manifest.space.dimension or 1, frames, state.slots)
+                found = Truth(folder, state, manifest, log, frames, live, vectors, record)
+    return found
+
+
+def check_notes(connection: sqlite3.Connection, report: Report) -> None:
+    for name, value, digest in connection.execute("SELECT name, value, hash FROM notes"):
+        with report.part("notes"):
+            check_note(name, value, digest)
+        report.passed("notes", 1)
+
+
+def check_vectors(truth: Truth, report: Report) -> None:
+    """Each frame's header and checksum, and that they follow one another."""
+    dimension, path = truth.space.dimension, vectors_path(truth.folder, truth.state.generation)
+    if dimension is None or truth.log is None:
+        return
+    end = first_row = 0
+    bad: list[Frame] = []
+    for frame in truth.log.frames:
+        if (frame.slot, frame.first_row) != (end + header_slots(dimension), first_row):
+            bad.append(frame)
+            break
+        first_row, end = frame.first_row + frame.rows, frame.slot + frame.rows
+        if not _is_sound(path, frame, dimension, truth.vectors, report):
+            bad.append(frame)
+    if bad:
+        rows = sum(frame.rows for frame in bad)
+        report.problem(
+            "vectors",
+            f"{path.name}: the frames of {len(bad)} of {len(truth.log.frames)} commits, with {rows} vectors, do not "
+            f"match their checksum, first that of commit {bad[0].sequence} (rows {bad[0].first_row} to "
+            f"{bad[0].first_row + bad[0].rows - 1}). Restore the file from a copy",
+            path=path,
+        )
+    elif end != truth.state.slots:
+        report.problem("vectors", f"{path.name}: the frames end at slot {end}, the state says {truth.state.slots}")
+    beyond = surplus(path, truth.state.slots, dimension)
+    if beyond:
+        report.warning(
+            "vectors",
+            f"{path.name} has {beyond} bytes beyond the last commit: of a write that was cut off, or is under way. "
+            "The next write moves them aside",
+            path=path,
+        )
+
+
+def _is_sound(path: Path, frame: Frame, dimension: int, vectors: MappedVectors, report: Report) -> bool:
+    crc, stop = 0, frame.first_row + frame.rows
+    for start in range(frame.first_row, stop, _CHUNK):
+        part = vectors.span(start, min(start + _CHUNK, stop))
+        crc = zlib.crc32(part.data.cast("B"), crc)
+        report.passed("vectors", len(part))
+    return crc == frame.crc and holds_frame(path, frame, dimension)
+
+
+def check_documents(connection: sqlite3.Connection, truth: Truth, report: Report) -> None:
+    """Each document and its vector against their hash, and that there is one for each living row."""
+    found = np.zeros(truth.state.rows, np.bool_)
+    bad, dead, seen = [], [], 0
+    connection.text_factory = _text
+    try:
+        cursor = connection.execute(
+            "SELECT row, id, text, metadata, truncated, partition, hash FROM documents ORDER BY row"
+        )
+        while part := cursor.fetchmany(_CHUNK):
+            seen += len(part)
+            fits = [type(row[0]) is int and 0 <= row[0] < len(found) and bool(truth.live[row[0]]) for row in part]
+            dead += [row[1] for row, fit in zip(part, fits, strict=True) if not fit]
+            part = [row for row, fit in zip(part, fits, strict=True) if fit]
+            rows = np.array([row[0] for row in part], np.int64)
+            found[rows] = True
+            for (_, *record, digest), vector in zip(part, truth.vectors.take(rows), strict=True):
+                if not _is_intact(record, digest, vector):
+                    bad.append(record[0])
+            report.passed("documents", len(part))
+    finally:
+        connection.text_factory = str
+    if bad:
+        report.problem(
+            "documents",
+            f"{len(bad)} of {seen} documents do not match their hash, first {bad[0]!r}. Restore the folder from a "
+            "copy, or add these documents again",
+        )
+    if dead:
+        report.problem(
+            "documents", f"{len(dead)} of {seen} documents are of rows that are not alive, first {dead[0]!r}"
+        )
+    lost = np.flatnonzero(truth.live & ~found)
+    if len(lost):
+        report.problem(
+            "documents", f"{len(lost)} of {truth.state.live} documents are missing, first that of row {lost[0]}"
+        )
+
+
+def _text(data: bytes) -> str | bytes:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
+
+
+def _is_intact(record: list[object], digest: object, vector: NDArray[np.float32]) -> bool:
+    name, text, metadata, truncated, partition = record
+    if not isinstance(name, str) or not isinstance(text, str) or truncated not in (0, 1):
+        return False
+    if not isinstance(metadata, str) or not isinstance(partition, str):
+        return False
+    return Record(name, text, metadata, bool(truncated), partition).hash(vector) == digest
