@@ -1,6 +1,8 @@
 """Collection: what can be done with stored documents without an embedder."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from os import PathLike
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, overload
 
@@ -152,6 +154,32 @@ class Collection:
         """
         listing = self._engine.documents(scope=self._scope)
         return audit_stored(listing, self._engine.space, queries=queries, seed=seed, progress=progress)
+
+    def repair(self, *, progress: Callable[[int], object] | None = None) -> Verification:
+        """Make anew what is damaged and derived: codes, columns, indexes; remove files that nothing needs.
+
+        Documents, vectors and the change log are never touched: where these are damaged, nothing is changed at all.
+
+        Returns:
+            What `verify` finds afterwards, and what was done.
+        """
+        self._check_whole("repair()")
+        return self._engine.repair(progress)
+
+    def backup(self, location: str | PathLike[str], *, progress: Callable[[int], object] | None = None) -> None:
+        """Copy the collection as of one commit to a new folder, while others may write. It is there whole, or not.
+
+        Args:
+            location: a folder that does not exist, or is empty.
+            progress: called with the number of bytes copied since the last call.
+
+        Raises:
+            ConfigError: something is there already.
+            CorruptionError: vectors are damaged; there is no copy then.
+            EngineError: it cannot be written.
+        """
+        self._check_whole("backup()")
+        self._engine.backup(Path(location).expanduser().absolute(), progress)
 
     def info(self) -> dict[str, Any]:
         """Documents, dimension, metric, sizes and the like, as JSON values; in a scope only what concerns it."""

@@ -319,6 +319,27 @@ class Engine(Protocol):
         """
         ...
 
+    def repair(self, progress: Callable[[int], object] | None = None) -> Verification:
+        """Make anew what is derived from documents and vectors, where it is damaged; never touch these themselves.
+
+        Returns:
+            What is left of problems, and what was done.
+        """
+        ...
+
+    def backup(self, target: Path, progress: Callable[[int], object] | None = None) -> None:
+        """Copy the collection as of one commit to a new folder, durably, while others may write.
+
+        Args:
+            progress: called with the number of bytes copied since the last call.
+
+        Raises:
+            ConfigError: the folder exists already and is not empty.
+            UnsupportedError: this engine cannot.
+            CorruptionError: what is stored is damaged.
+        """
+        ...
+
     def info(self) -> dict[str, Any]:
         """Sizes, settings and versions, as JSON values: `documents`, `truncated`, `embedder` and others."""
         ...

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from theodolite import ConfigError, Document, InputError, LockedError, MissingExtraError, Retriever
+from theodolite import ConfigError, CorruptionError, Document, InputError, LockedError, MissingExtraError, Retriever
 from theodolite.engines.local import points
 from theodolite.engines.local.approximate import build as building
 from theodolite.engines.local.approximate import keeper

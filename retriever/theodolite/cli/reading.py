@@ -1,4 +1,4 @@
-"""Commands that change nothing: search, info, export, verify."""
+"""Commands that change nothing: search, info, export."""
 
 import os
 import platform
@@ -98,24 +98,6 @@ def export(
         output.say_json({"documents": count, "file": str(to)})
     else:
         output.say(f"{count:,} documents in {to}")
-
-
-@app.command()
-def verify(folder: Kb, json_: Json = False) -> None:
-    """Check every document and vector of a collection against its hash. Exit code 3 where something is damaged.
-
-    \b
-    Examples:
-      theodolite verify kb
-    """
-    with bare(folder) as kb:
-        with output.working(f"checking {kb.count():,} documents", quiet=json_):
-            kb.verify()
-        count = kb.count()
-    if json_:
-        output.say_json({"documents": count, "sound": True})
-    else:
-        output.say(f"{count:,} documents, all as they were stored")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from theodolite.engines.local.approximate.keeper import Keeper
+from theodolite.engines.local.backup import backup
 from theodolite.engines.local.commit import select
 from theodolite.engines.local.files import folder_size
 from theodolite.engines.local.listing import Page, Pair, Place, behind, page, pairs
@@ -21,6 +22,7 @@ from theodolite.engines.local.records import Record
 from theodolite.engines.local.snapshot import Snapshot, View
 from theodolite.engines.local.store import Store
 from theodolite.engines.local.verify import raise_damage, verify
+from theodolite.engines.local.verify.repair import repair
 from theodolite.engines.local.writes import Writer
 from theodolite.errors import ConfigError, CorruptionError
 from theodolite.filters import Exists, Filter
@@ -229,6 +231,12 @@ class LocalEngine:
         found = verify(self._store, progress)
         raise_damage(found, self._store.folder)
         return found
+
+    def repair(self, progress: Callable[[int], object] | None = None) -> Verification:
+        return repair(self._store, self._keeper, self._writer.fill_cache, progress)
+
+    def backup(self, target: Path, progress: Callable[[int], object] | None = None) -> None:
+        backup(self._view.read, self._store.folder, target, progress)
 
     def info(self) -> dict[str, Any]:
         folder = self._store.folder

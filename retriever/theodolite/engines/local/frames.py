@@ -6,8 +6,10 @@ lost commits is found out by the frames it does not know.
 """
 
 import os
+import sqlite3
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -179,6 +181,12 @@ def check_frame(path: Path, frame: Frame, dimension: int) -> None:
             path=str(path),
             sequence=frame.sequence,
         )
+
+
+def logged(connection: sqlite3.Connection) -> Iterator[Frame]:
+    """The frames of the generation, as they were committed."""
+    query = "SELECT sequence, first_row, rows, slot, crc FROM frames ORDER BY sequence"
+    return (Frame(*values) for values in connection.execute(query))
 
 
 class MappedVectors:

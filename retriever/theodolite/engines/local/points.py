@@ -20,6 +20,8 @@ POINTS = {
     "index.recorded": "it is in use, the one before is still there",
     "column.written": "a column's file is written under another name",
     "column.renamed": "a column's file is in place",
+    "backup.vectors": "the vectors are copied, under the name of an unfinished backup",
+    "backup.store": "the database, too, under a name that nothing opens",
 }
 """Name and meaning of each point, in the order a commit passes them."""
 

@@ -65,7 +65,7 @@ class Writer:
                 durable=self._store.durable,
             )
         if (state.rows + len(rows)) // BLOCK > state.rows // BLOCK:
-            self._view.read(self._fill_cache)
+            self.fill_cache()
 
     def update(self, changes: Mapping[str, Mapping[str, Any]], scope: Scope | None, *, replace: bool) -> None:
         if not changes:
@@ -145,10 +145,15 @@ class Writer:
         reach("generation.committed")
         self.remove_old_generations()
 
-    def _fill_cache(self, connection: Connection, snapshot: Snapshot) -> None:
-        cache = self._view.code_cache(snapshot)
-        if cache is not None:
-            cache.fill(snapshot.vectors, snapshot.state.rows)
+    def fill_cache(self) -> None:
+        """Save the codes of every full block that has no file yet."""
+
+        def filled(connection: Connection, snapshot: Snapshot) -> None:
+            cache = self._view.code_cache(snapshot)
+            if cache is not None:
+                cache.fill(snapshot.vectors, snapshot.state.rows)
+
+        self._view.read(filled)
 
     def remove_old_generations(self) -> None:
         """Delete what is left of generations that are over. Readers that map the file keep it until they are done."""

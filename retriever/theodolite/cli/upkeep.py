@@ -1,0 +1,90 @@
+"""Commands that look after a collection: verify, backup."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from theodolite.cli import output
+from theodolite.cli.app import Json, Kb, app
+from theodolite.cli.opening import bare
+from theodolite.errors import CorruptionError
+from theodolite.types import Verification
+
+
+@app.command()
+def verify(
+    folder: Kb,
+    repair: Annotated[bool, typer.Option("--repair", help="Make anew what is derived and damaged.")] = False,
+    json_: Json = False,
+) -> None:
+    """Check all that a collection holds: documents, vectors, indexes, files. Exit code 3 where something is damaged.
+
+    Documents and vectors are never changed. What is derived from them, --repair makes anew.
+
+    \b
+    Examples:
+      theodolite verify kb
+      theodolite verify kb --repair
+    """
+    with bare(folder, read_only=not repair) as kb:
+        info = kb.info()
+        total = info["rows"] + info["documents"] + (info["approximate"] or {"rows": 0})["rows"]
+        with output.counting("checking", None if repair else total, quiet=json_) as advance:
+            try:
+                found = kb.repair(progress=advance) if repair else kb.verify(progress=advance)
+            except CorruptionError as error:
+                if "verification" not in error.details:
+                    raise
+                found = error.verification
+    if json_:
+        output.say_json({"sound": found.sound, **asdict(found)})
+    else:
+        _show(found)
+    if not found.sound:
+        raise typer.Exit(3)
+
+
+@app.command()
+def backup(
+    folder: Kb,
+    to: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="A folder that is not there yet.")],
+    json_: Json = False,
+) -> None:
+    """Copy a collection to a new folder, as of one commit, while others may write to it.
+
+    The copy is a collection like any other. Interrupted, there is none.
+
+    \b
+    Examples:
+      theodolite backup kb -o backups/kb-monday
+    """
+    with (
+        bare(folder) as kb,
+        output.counting("copying", kb.info()["bytes"], quiet=json_) as advance,
+    ):
+        kb.backup(to, progress=advance)
+    with bare(to) as copy:
+        info = copy.info()
+    if json_:
+        output.say_json({"documents": info["documents"], "commits": info["commits"], "folder": str(to)})
+    else:
+        output.say(f"{info['documents']:,} documents, as of commit {info['commits']:,}, in {to}")
+
+
+def _show(found: Verification) -> None:
+    for line in found.repaired:
+        output.say(f"repaired  {line}")
+    for problem in found.problems:
+        output.say(f"damaged   {problem.part}: {problem.message}", style="red")
+    for warning in found.warnings:
+        output.note(f"{warning.part}: {warning.message}", style="yellow")
+    if found.sound:
+        output.say(f"{found.checked.get('documents', 0):,} documents, all as they were stored")
+    elif all(problem.derived for problem in found.problems):
+        output.note(
+            "What is damaged is derived from the documents and vectors, which are sound: --repair makes it anew."
+        )
+    else:
+        output.note("Restore the folder from a backup.")

@@ -1,0 +1,97 @@
+"""repair(): what can be made of the documents and vectors is made anew; these themselves are never touched."""
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from theodolite.engines.local.approximate.keeper import FLAT, TARGET, Keeper
+from theodolite.engines.local.approximate.record import Record, read_record
+from theodolite.engines.local.schema import LEXICAL
+from theodolite.engines.local.store import Store
+from theodolite.engines.local.verify import examine
+from theodolite.engines.local.verify.folder import leftovers
+from theodolite.engines.local.verify.report import Progress
+from theodolite.engines.local.verify.truth import Truth
+from theodolite.errors import ConfigError, CorruptionError, LockedError
+from theodolite.types import Problem, Verification
+
+
+def repair(store: Store, keeper: Keeper, refill: Callable[[], None], progress: Progress | None) -> Verification:
+    """Make anew what is derived and damaged, remove what nothing needs, and verify again.
+
+    Where documents, vectors or what binds them are damaged, nothing is changed: what is derived may be all that is left
+    to see what they were. Each step is whole or not done at all, so it may be interrupted at any point.
+
+    Args:
+        refill: saves the codes that have no file.
+    """
+    found, truth = examine(store, progress)
+    if truth is None or not all(problem.derived for problem in found.problems):
+        return found
+    done: list[str] = []
+    parts = {problem.part for problem in found.problems}
+    if "database" in parts:
+        done.append(_reindex(store))
+    if "lexical" in parts:
+        done.append(_rebuild_lexical(store))
+    for part in ("codes", "columns"):
+        paths = [Path(problem.path) for problem in found.problems if problem.part == part and problem.path]
+        for path in paths:
+            _remove(path)
+        if paths:
+            done.append(f"{part}: {len(paths)} damaged files removed")
+    if "codes" in parts:
+        refill()
+        done[-1] += " and made anew"
+    done += [_rebuild_index(store, keeper, problem) for problem in found.problems if problem.part == "index"][:1]
+    done += _clear_away(truth)
+    after, _ = examine(store, progress)
+    return Verification(after.problems, after.warnings, after.checked, tuple(done))
+
+
+def _reindex(store: Store) -> str:
+    with store.write() as (connection, _):
+        connection.execute("REINDEX")
+    return "database: the indexes over the documents built again"
+
+
+def _rebuild_lexical(store: Store) -> str:
+    with store.write() as (connection, _):
+        try:
+            connection.execute("INSERT INTO lexical (lexical) VALUES ('rebuild')")
+        except sqlite3.DatabaseError:  # too damaged to be opened
+            connection.execute("DROP TABLE IF EXISTS lexical")
+            connection.execute(LEXICAL)
+            connection.execute("INSERT INTO lexical (lexical) VALUES ('rebuild')")
+    return "lexical: the index built again"
+
+
+def _rebuild_index(store: Store, keeper: Keeper, problem: Problem) -> str:
+    with store.write() as (connection, state):
+        try:
+            record = read_record(connection)
+        except CorruptionError:
+            record = None
+        if record is None:
+            Record(FLAT, TARGET).write(connection, state.approximate + 1)
+            return "index: its settings are lost, searches are exact; build it again with reindex()"
+    try:
+        keeper.reindex(record.spec, target_recall=record.target_recall)
+    except (ConfigError, LockedError) as error:
+        return f"index: not built again: {error}"
+    return f"index: {record.spec} built again"
+
+
+def _clear_away(truth: Truth) -> list[str]:
+    gone = [path for path, _, ours in leftovers(truth) if ours]
+    for path in gone:
+        _remove(path)
+    return [f"folder: {len(gone)} files or folders removed that nothing needs, first {gone[0].name}"] if gone else []
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
