@@ -73,5 +73,8 @@ def pairs(connection: sqlite3.Connection, snapshot: Snapshot, rows: list[int]) -
     if wrong:
         raise CorruptionError(f"the database holds documents of rows that are not alive, first row {wrong[0]}")
     found = {row: Record(*rest) for row, *rest in select(connection, "row, id, text, metadata", "row", rows)}
+    lost = [row for row in rows if row not in found]
+    if lost:
+        raise CorruptionError(f"row {lost[0]} is listed but has no document: the database is damaged. Run verify()")
     vectors = snapshot.vectors.take(np.array(rows, np.int64))
     return [(found[row].document(), vector) for row, vector in zip(rows, vectors, strict=True)]

@@ -36,7 +36,7 @@ def check_codes(truth: Truth, report: Report) -> None:
         path = codes_folder(truth.folder, truth.state.generation) / f"{start // BLOCK:06d}.i8"
         if not path.exists():
             continue  # they are made when they are needed
-        with report.part("codes", derived=True, path=path):
+        with report.part("codes", derived=True, path=path), np.errstate(all="ignore"):
             codes = load_codes(path, start, BLOCK, dimension, owner(start + BLOCK - 1))
             wrong = _outside(codes, truth, start)
             if wrong:
