@@ -133,8 +133,10 @@ class Bench:
 
 def kind(name: Path) -> str:
     first = name.parts[0]
-    return name.name if first.startswith(("store", "writer", "build")) else first.split("-")[0] + (
-        f"/{name.name}" if first.startswith("index") else ""
+    return (
+        name.name
+        if first.startswith(("store", "writer", "build"))
+        else first.split("-")[0] + (f"/{name.name}" if first.startswith("index") else "")
     )
 
 

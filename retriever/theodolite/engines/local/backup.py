@@ -101,7 +101,7 @@ def _copy_vectors(
         raise Stale from None
     copy = vectors_path(target, state.generation)
     with file, copy.open("xb") as out:
-        for frame in logged(connection):
+        for frame, _ in logged(connection):
             end, crc = 4 * dimension * (frame.slot + frame.rows), 0
             out.write(file.read(4 * dimension * frame.slot - file.tell()))
             while file.tell() < end and (part := file.read(min(_PART, end - file.tell()))):
@@ -115,8 +115,8 @@ def _copy_vectors(
                     sequence=frame.sequence,
                 )
         sync_file(out)
-    for frame in logged(connection):
-        if not holds_frame(copy, frame, dimension):
+    for frame, digest in logged(connection):
+        if not holds_frame(copy, frame, digest, dimension):
             raise CorruptionError(
                 f"{source}: the frame of commit {frame.sequence} is not the one committed. Nothing was copied; "
                 "run verify()",

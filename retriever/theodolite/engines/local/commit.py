@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from theodolite.engines.local.files import vectors_path
-from theodolite.engines.local.frames import append, has_orphan, move_orphan_aside, surplus
+from theodolite.engines.local.frames import append, has_orphan, move_orphan_aside, planned, surplus
 from theodolite.engines.local.hashes import seal
 from theodolite.engines.local.log import beginning, write_entry
 from theodolite.engines.local.records import Record
@@ -48,7 +48,10 @@ def commit(
     if has_orphan(path, state.slots, state.sequence, dimension, size):
         move_orphan_aside(path, folder, state.generation, state.slots, state.sequence, dimension)
     sequence = state.sequence + 1
-    frame, slots = append(path, state.slots, sequence, state.rows, vectors, durable=durable)
+    begin = beginning(read_manifest(connection).uid, state.generation)
+    frame = planned(state.slots, sequence, state.rows, vectors)
+    digest = write_entry(connection, frame, hashes, [row for row, _ in ended], begin)
+    append(path, frame, digest, vectors, durable=durable)
     if ended:
         connection.executemany("INSERT INTO lexical (lexical, rowid, text) VALUES ('delete', ?, ?)", list(ended))
         connection.executemany("DELETE FROM documents WHERE row = ?", [(row,) for row, _ in ended])
@@ -59,10 +62,8 @@ def commit(
     connection.execute(
         "INSERT INTO lexical (rowid, text) SELECT row, text FROM documents WHERE row >= ?", (state.rows,)
     )
-    begin = beginning(read_manifest(connection).uid, state.generation)
-    write_entry(connection, frame, hashes, [row for row, _ in ended], begin)
     rows, live = state.rows + len(records), state.live + len(records) - len(ended)
-    change_state(connection, state._replace(sequence=sequence, rows=rows, slots=slots, live=live))
+    change_state(connection, state._replace(sequence=sequence, rows=rows, slots=frame.slot + frame.rows, live=live))
 
 
 def pin(connection: sqlite3.Connection, space: Space) -> None:

@@ -22,7 +22,7 @@ from theodolite.errors import CorruptionError
 from theodolite.types import Rows, Vectors
 
 _MAGIC = b"theofrm\x01"
-_HEADER = struct.Struct("<8sqqqqI")  # magic, sequence, first row, rows, dimension, CRC of the vectors
+_HEADER = struct.Struct("<8sqqqqI16s")  # magic, sequence, first row, rows, dimension, CRC of the vectors, log's hash
 _CRC = struct.Struct("<I")
 _HEADER_SIZE = 64
 
@@ -41,16 +41,23 @@ def header_slots(dimension: int) -> int:
     return -(-_HEADER_SIZE // (4 * dimension))
 
 
-def append(
-    path: Path, end: int, sequence: int, first_row: int, vectors: Vectors, *, durable: bool
-) -> tuple[Frame, int]:
-    """Write a frame at slot `end`, synced if `durable`. Returns it and the new end. Raises OSError."""
+def planned(end: int, sequence: int, first_row: int, vectors: Vectors) -> Frame:
+    """The frame that `append` writes at slot `end`."""
     rows, dimension = vectors.shape
+    return Frame(sequence, first_row, rows, end + header_slots(dimension), zlib.crc32(_payload(vectors)))
+
+
+def append(path: Path, frame: Frame, digest: bytes, vectors: Vectors, *, durable: bool) -> None:
+    """Write a frame, synced if `durable`. Raises OSError.
+
+    Args:
+        digest: the log's hash of its commit, which tells the file from that of any other history.
+    """
+    dimension = vectors.shape[1]
     size = 4 * dimension
-    start = end + header_slots(dimension)
-    payload = vectors.data.cast("B") if rows else memoryview(b"")
-    crc = zlib.crc32(payload)
-    header = _HEADER.pack(_MAGIC, sequence, first_row, rows, dimension, crc)
+    start, end = frame.slot, frame.slot - header_slots(dimension)
+    payload = _payload(vectors)
+    header = _HEADER.pack(_MAGIC, frame.sequence, frame.first_row, frame.rows, dimension, frame.crc, digest)
     header = (header + _CRC.pack(zlib.crc32(header))).ljust((start - end) * size, b"\0")
     created = not path.exists()
     with path.open("wb" if created else "r+b", buffering=0) as file:
@@ -67,7 +74,10 @@ def append(
         if durable:
             sync_file(file)
     reach("frame.synced")
-    return Frame(sequence, first_row, rows, start, crc), start + rows
+
+
+def _payload(vectors: Vectors) -> memoryview:
+    return vectors.data.cast("B") if len(vectors) else memoryview(b"")
 
 
 def _write_all(handle: int, data: memoryview) -> None:
@@ -151,31 +161,34 @@ def _read_header(path: Path, slot: int, dimension: int) -> Frame | None:
     found = _header_at(path, slot * 4 * dimension)
     if found is None or found[3] != dimension:
         return None
-    sequence, first_row, rows, _, crc = found
+    sequence, first_row, rows, _, crc, _ = found
     return Frame(sequence, first_row, rows, slot + header_slots(dimension), crc)
 
 
-def _header_at(path: Path, offset: int) -> tuple[int, int, int, int, int] | None:
-    """Sequence, first row, rows, dimension and the vectors' CRC from a header, if a sound one is there."""
+def _header_at(path: Path, offset: int) -> tuple[int, int, int, int, int, bytes] | None:
+    """Sequence, first row, rows, dimension, the vectors' CRC and the hash from a header, if a sound one is there."""
     with path.open("rb") as file:
         file.seek(offset)
         raw = file.read(_HEADER.size + _CRC.size)
     head = raw[: _HEADER.size]
     if len(raw) < _HEADER.size + _CRC.size or zlib.crc32(head) != _CRC.unpack(raw[_HEADER.size :])[0]:
         return None
-    magic, sequence, first_row, rows, dimension, crc = _HEADER.unpack(head)
-    return (sequence, first_row, rows, dimension, crc) if magic == _MAGIC else None
+    magic, sequence, first_row, rows, dimension, crc, digest = _HEADER.unpack(head)
+    return (sequence, first_row, rows, dimension, crc, digest) if magic == _MAGIC else None
 
 
-def holds_frame(path: Path, frame: Frame, dimension: int) -> bool:
-    """Whether the file's frame is the one the commit named."""
+def holds_frame(path: Path, frame: Frame, digest: bytes, dimension: int) -> bool:
+    """Whether the file's frame is the one the commit with this hash named."""
     start = frame.slot - header_slots(dimension) if type(frame.slot) is int else -1
-    return start >= 0 and _read_header(path, start, dimension) == frame
+    if start < 0 or not path.is_file() or _read_header(path, start, dimension) != frame:
+        return False
+    found = _header_at(path, start * 4 * dimension)
+    return found is not None and found[-1] == digest
 
 
-def check_frame(path: Path, frame: Frame, dimension: int) -> None:
+def check_frame(path: Path, frame: Frame, digest: bytes, dimension: int) -> None:
     """Raises CorruptionError where the file's frame is not the one the commit named."""
-    if not holds_frame(path, frame, dimension):
+    if not holds_frame(path, frame, digest, dimension):
         raise CorruptionError(
             f"{path.name}: the frame of commit {frame.sequence} is not the one that was committed",
             path=str(path),
@@ -183,10 +196,10 @@ def check_frame(path: Path, frame: Frame, dimension: int) -> None:
         )
 
 
-def logged(connection: sqlite3.Connection) -> Iterator[Frame]:
-    """The frames of the generation, as they were committed."""
-    query = "SELECT sequence, first_row, rows, slot, crc FROM frames ORDER BY sequence"
-    return (Frame(*values) for values in connection.execute(query))
+def logged(connection: sqlite3.Connection) -> Iterator[tuple[Frame, bytes]]:
+    """The frames of the generation, as they were committed, with their hashes."""
+    query = "SELECT sequence, first_row, rows, slot, crc, hash FROM frames ORDER BY sequence"
+    return ((Frame(*values), digest) for *values, digest in connection.execute(query))
 
 
 class MappedVectors:
@@ -203,7 +216,7 @@ class MappedVectors:
         """
         self._first = frames[:, 0]
         self._offset = frames[:, 2] - frames[:, 0]
-        self._dimension = dimension
+        self.dimension = dimension
         self._slots = np.empty((0, dimension), np.float32)
         if not len(frames):
             return

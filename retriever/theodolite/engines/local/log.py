@@ -40,8 +40,8 @@ def beginning(uid: str, generation: int) -> bytes:
 
 def write_entry(
     connection: sqlite3.Connection, frame: Frame, hashes: Sequence[bytes], ended: Sequence[int], begin: bytes
-) -> None:
-    """Append an entry, within a write transaction.
+) -> bytes:
+    """Append an entry, within a write transaction. Returns its hash.
 
     Args:
         hashes: of the documents appended.
@@ -53,6 +53,7 @@ def write_entry(
     digest = _hash(hash_at(connection, frame.sequence - 1) or begin, frame, content, rows)
     connection.execute("INSERT INTO frames VALUES (?, ?, ?, ?, ?, ?, ?)", (*frame, content, digest))
     connection.executemany("INSERT INTO tombstones VALUES (?, ?)", ((frame.sequence, row) for row in rows.tolist()))
+    return digest
 
 
 def hash_at(connection: sqlite3.Connection, sequence: int) -> bytes | None:

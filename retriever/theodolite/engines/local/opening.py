@@ -104,6 +104,9 @@ def is_collection(folder: Path) -> bool:
     if not folder.is_dir():
         raise ManifestError(f"{folder} is a file; a collection is a folder", folder=str(folder))
     store = folder / STORE
+    for name in (STORE, f"{STORE}-wal", f"{STORE}-shm", f"{STORE}-journal"):
+        if (folder / name).is_dir():
+            raise CorruptionError(f"{folder / name} is a folder, not a file; restore it", folder=str(folder))
     if not store.exists() or not store.stat().st_size:
         # A database of no bytes is one whose creation was cut off. Whatever else lies there is not ours.
         others = sorted(path.name for path in folder.iterdir() if not path.name.startswith(STORE))
@@ -222,11 +225,11 @@ def _look(folder: Path, mode: str, timeout: float) -> Manifest:
             has_orphan(path, state.slots, state.sequence, dimension, sizes.get(path, 0))
         if state.sequence:
             last = connection.execute(
-                "SELECT sequence, first_row, rows, slot, crc FROM frames WHERE sequence = ?", (state.sequence,)
+                "SELECT sequence, first_row, rows, slot, crc, hash FROM frames WHERE sequence = ?", (state.sequence,)
             ).fetchone()
             if last is None or dimension is None:
                 raise CorruptionError(f"{folder}: the change log lacks commit {state.sequence}; restore the folder")
-            check_frame(path, Frame(*last), dimension)
+            check_frame(path, Frame(*last[:-1]), last[-1], dimension)
         connection.execute("ROLLBACK")
         return manifest
     finally:

@@ -123,12 +123,12 @@ def check_vectors(truth: Truth, report: Report) -> None:
         return
     end = first_row = 0
     bad: list[Frame] = []
-    for frame in truth.log.frames:
+    for frame, digest in zip(truth.log.frames, truth.log.hashes, strict=True):
         if (frame.slot, frame.first_row) != (end + header_slots(dimension), first_row):
             bad.append(frame)
             break
         first_row, end = frame.first_row + frame.rows, frame.slot + frame.rows
-        if not _is_sound(path, frame, dimension, truth.vectors, report):
+        if not _is_sound(path, frame, bytes(digest), truth.vectors, report):
             bad.append(frame)
     if bad:
         rows = sum(frame.rows for frame in bad)
@@ -151,13 +151,13 @@ def check_vectors(truth: Truth, report: Report) -> None:
         )
 
 
-def _is_sound(path: Path, frame: Frame, dimension: int, vectors: MappedVectors, report: Report) -> bool:
+def _is_sound(path: Path, frame: Frame, digest: bytes, vectors: MappedVectors, report: Report) -> bool:
     crc, stop = 0, frame.first_row + frame.rows
     for start in range(frame.first_row, stop, _CHUNK):
         part = vectors.span(start, min(start + _CHUNK, stop))
         crc = zlib.crc32(part.data.cast("B"), crc)
         report.passed("vectors", len(part))
-    return crc == frame.crc and holds_frame(path, frame, dimension)
+    return crc == frame.crc and holds_frame(path, frame, digest, vectors.dimension)
 
 
 def check_documents(connection: sqlite3.Connection, truth: Truth, report: Report) -> None:
