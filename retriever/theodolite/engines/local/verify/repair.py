@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from theodolite.engines.local.approximate.keeper import FLAT, TARGET, Keeper
@@ -45,7 +46,7 @@ def repair(store: Store, keeper: Keeper, refill: Callable[[], None], progress: P
         refill()
         done[-1] += " and made anew"
     done += [_rebuild_index(store, keeper, problem) for problem in found.problems if problem.part == "index"][:1]
-    done += _clear_away(truth)
+    done += _clear_away(store, truth)
     after, _ = examine(store, progress)
     return Verification(after.problems, after.warnings, after.checked, tuple(done))
 
@@ -83,10 +84,13 @@ def _rebuild_index(store: Store, keeper: Keeper, problem: Problem) -> str:
     return f"index: {record.spec} built again"
 
 
-def _clear_away(truth: Truth) -> list[str]:
-    gone = [path for path, _, ours in leftovers(truth) if ours]
-    for path in gone:
-        _remove(path)
+def _clear_away(store: Store, truth: Truth) -> list[str]:
+    # Within a write transaction: what another process has put in place is recorded, or gone, by now.
+    with store.write() as (connection, state):
+        now = replace(truth, state=state, record=read_record(connection))
+        gone = [path for path, _, ours in leftovers(now) if ours]
+        for path in gone:
+            _remove(path)
     return [f"folder: {len(gone)} files or folders removed that nothing needs, first {gone[0].name}"] if gone else []
 
 
