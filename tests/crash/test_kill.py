@@ -80,8 +80,8 @@ def kill_at(tmp_path: Path, workload: str, point: str, *, every: bool) -> None:
         finish(folder, workload, check(folder, workload, acknowledged))
 
 
-# Not passed by writes: tests/unit/test_columns.py and test_reindex.py stop processes there.
-ELSEWHERE = ("column.", "index.")
+# Not passed by writes: tests/unit/test_columns.py, test_reindex.py and test_backup.py stop processes there.
+ELSEWHERE = ("column.", "index.", "backup.")
 
 # Which workloads pass a point. `test_every_point_is_passed` holds it against what they do.
 PASSES = {

@@ -18,6 +18,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "filters.md": (),
     "indexes.md": ("hnswlib", "faiss"),
     "scopes.md": (),
+    "verify.md": (),
 }
 
 # A line of the table of operators: name, dictionary form, the same in Python, meaning.
