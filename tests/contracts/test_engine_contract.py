@@ -4,20 +4,21 @@ import threading
 import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace as changed
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from theodolite.errors import ConfigError, DocumentError, EngineError, VectorError
+from theodolite.errors import ConfigError, DocumentError, EngineError, UnsupportedError, VectorError
 from theodolite.filters import Filter, matches
 from theodolite.metadata import decode, encode
 from theodolite.protocols import Answer, Engine, Request, Scope
 from theodolite.testing import EngineContract
 from theodolite.testing.engine_filters import FiltersContract
 from theodolite.testing.engine_scopes import ScopesContract
-from theodolite.types import Document, Space, Trace, Vectors
+from theodolite.types import Document, Space, Trace, Vectors, Verification
 
 Stored = tuple[str, str, NDArray[np.float32]]
 
@@ -129,8 +130,15 @@ class DictEngine:
         elif replace or name not in self._notes:
             self._notes[name] = value
 
-    def verify(self) -> None:
+    def verify(self, progress: Callable[[int], object] | None = None) -> Verification:
         self._check_open()
+        return Verification()
+
+    def repair(self, progress: Callable[[int], object] | None = None) -> Verification:
+        return self.verify()
+
+    def backup(self, target: Path, progress: Callable[[int], object] | None = None) -> None:
+        raise UnsupportedError("it is in memory")
 
     def info(self) -> dict[str, Any]:
         stored = self._check_open()

@@ -1,7 +1,8 @@
 """The contract of scopes: it passes an engine that keeps it, and each of its tests fails one that does not."""
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace as changed
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from theodolite.protocols import Answer, Engine, Request, Scope
 from theodolite.scopes import partition_key, within
 from theodolite.testing.engine_scopes import ScopesContract
 from theodolite.testing.oracle import top_k
-from theodolite.types import Document, Space, Trace, Vectors
+from theodolite.types import Document, Space, Trace, Vectors, Verification
 
 Key = tuple[str, str]
 Pair = tuple[Document, NDArray[np.float32]]
@@ -123,7 +124,14 @@ class Tenants:
 
     def remember(self, name: str, value: str | None, *, replace: bool = True) -> None: ...
 
-    def verify(self) -> None: ...
+    def verify(self, progress: Callable[[int], object] | None = None) -> Verification:
+        return Verification()
+
+    def repair(self, progress: Callable[[int], object] | None = None) -> Verification:
+        return self.verify()
+
+    def backup(self, target: Path, progress: Callable[[int], object] | None = None) -> None:
+        raise UnsupportedError("it is in memory")
 
     def info(self) -> dict[str, Any]:
         return {"documents": len(self.stored)}

@@ -1,8 +1,10 @@
 """The commands, one by one: what they print for people and for programs, and what they refuse."""
 
+import contextlib
 import json
 import os
 import re
+import sqlite3
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ def test_help_tells_by_example(shell: Shell) -> None:
     assert sorted(commands) == [
         "add",
         "audit",
+        "backup",
         "delete",
         "demo",
         "export",
@@ -316,3 +319,16 @@ def test_a_collection_made_with_an_object_does_not_look_for_a_model_of_its_name(
     assert "an embedder of its own, 'HashingEmbedder'" in said
     assert "--embedder" in said
     assert len(shell.json("search", "text", "--in", "kb", "--embedder", "words")["hits"]) == 1
+
+
+def test_verify_repairs_and_backup_copies(filled: Shell) -> None:
+    folder = filled.folder / "kb"
+    with contextlib.closing(sqlite3.connect(folder / "store.sqlite")) as database, database:
+        database.execute("DELETE FROM lexical_docsize")
+    assert "--repair" in filled.run("verify", "kb", code=3)[1]
+    assert filled.json("verify", "kb", code=3)["problems"][0]["part"] == "lexical"
+    assert filled.run("verify", "kb", "--repair")[0].startswith("repaired  lexical")
+    assert filled.json("verify", "kb")["sound"]
+    assert filled.run("backup", "kb", "-o", "copy")[0] == "3 documents, as of commit 1, in copy\n"
+    assert filled.json("verify", "copy")["checked"]["documents"] == 3
+    assert "exists already" in filled.run("backup", "kb", "-o", "copy", code=1)[1]

@@ -27,6 +27,7 @@ EYE = np.eye(4, dtype=np.float32)
 BEFORE = ["vectors.created", "frame.torn", "frame.written", "frame.synced", "transaction.filled", "orphan.copied"]
 READING = ["column.written", "column.renamed"]  # tests/unit/test_columns.py
 INDEXING = ["index.saved", "index.placed", "index.recorded"]  # tests/unit/test_reindex.py
+BACKUP = ["backup.vectors", "backup.store"]  # see tests/crash/test_backup.py
 AFTER = ["transaction.committed", "generation.committed", "cache.written", "cache.renamed"]
 
 
@@ -59,7 +60,7 @@ ERRORS = {
 
 
 def test_every_point_is_either_before_or_after() -> None:
-    assert {*BEFORE, *AFTER, *READING, *INDEXING, "create.begun", "create.committed"} == set(points.POINTS)
+    assert {*BEFORE, *AFTER, *READING, *INDEXING, *BACKUP, "create.begun", "create.committed"} == set(points.POINTS)
 
 
 @pytest.mark.parametrize("kind", ERRORS)

@@ -77,7 +77,7 @@ def _show(found: Verification) -> None:
     for line in found.repaired:
         output.say(f"repaired  {line}")
     for problem in found.problems:
-        output.say(f"damaged   {problem.part}: {problem.message}", style="red")
+        output.note(f"{problem.part}: {problem.message}", style="red")
     for warning in found.warnings:
         output.note(f"{warning.part}: {warning.message}", style="yellow")
     if found.sound:
