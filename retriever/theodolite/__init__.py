@@ -32,12 +32,14 @@ from theodolite.guards.audit.audit import audit
 from theodolite.guards.audit.findings import Audit, Finding
 from theodolite.protocols import Boost, Candidates, Embedder, Engine, Reranker
 from theodolite.retriever import Retriever
+from theodolite.transforms import Center, Pca, Truncate, Whiten
 from theodolite.types import Document, Hit, Hits, Trace
 
 __all__ = [
     "Audit",
     "Boost",
     "Candidates",
+    "Center",
     "ConfigError",
     "CorruptionError",
     "Document",
@@ -58,12 +60,15 @@ __all__ = [
     "ManifestError",
     "MetricMismatchError",
     "MissingExtraError",
+    "Pca",
     "Reranker",
     "Retriever",
     "TheodoliteError",
     "Trace",
+    "Truncate",
     "TruncationWarning",
     "UnsupportedError",
     "VectorError",
+    "Whiten",
     "audit",
 ]

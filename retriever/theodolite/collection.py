@@ -37,7 +37,8 @@ class Collection:
         """Documents by id, in the order asked; those that are not there are skipped.
 
         Args:
-            vectors: give pairs of a document and its vector, (d,) float32, as it is stored.
+            vectors: give pairs of a document and its vector, (d,) float32, as it is stored: normalised for cosine,
+                and transformed. Where there are transforms, `add` and `search` must not be given it again.
         """
         found = self._engine.get(as_ids(ids), scope=self._scope)
         return found if vectors else [document for document, _ in found]
@@ -74,7 +75,8 @@ class Collection:
             where: a filter.
             limit: at most so many.
             after: begin behind this id.
-            vectors: give pairs of a document and its vector, (d,) float32, as it is stored (normalised for cosine).
+            vectors: give pairs of a document and its vector, (d,) float32, as it is stored: normalised for cosine, and
+                transformed.
         """
         (begin,) = as_ids([after])
         listed = self._engine.documents(parse(where), after=begin, limit=limit, scope=self._scope)
@@ -186,7 +188,7 @@ class Collection:
         told = self._engine.info()
         if self._scope is None:
             return told
-        shared = ("metric", "dimension", "norms", "embedder", "index")
+        shared = ("metric", "dimension", "norms", "transforms", "raw_dimension", "embedder", "index")
         return {"documents": self.count(), **{name: told[name] for name in shared if name in told}}
 
     def close(self) -> None:

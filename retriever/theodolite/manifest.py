@@ -2,12 +2,15 @@
 
 import json
 import uuid
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from theodolite.errors import ConfigError, ManifestError, MetricMismatchError
-from theodolite.types import Metric, Norms, Space
+from theodolite.transforms import check_same, checked, decoded, encoded
+from theodolite.types import Metric, Norms, Space, Transform
 
 FORMAT = 3
 """The version of the stored format. A reader refuses newer ones, and 1 and 2, which were never released."""
@@ -35,26 +38,38 @@ class Manifest:
     partition: str | None = None
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self))
+        values = {part.name: getattr(self, part.name) for part in fields(self)}
+        space = {part.name: getattr(self.space, part.name) for part in fields(self.space)}
+        transforms = [encoded(transform) for transform in self.space.transforms]
+        return json.dumps({**values, "space": {**space, "transforms": transforms}})
 
     @classmethod
+    @lru_cache(maxsize=16)  # every commit reads it, and transforms can make it long
     def from_json(cls, text: str) -> "Manifest":
         """Raises ManifestError where the text is not a manifest."""
         try:
             values: dict[str, Any] = json.loads(text)
-            return cls(**{**values, "space": Space(**values["space"])})
-        except (ValueError, TypeError, KeyError) as error:
+            transforms = tuple(decoded(each) for each in values["space"].get("transforms", ()))
+            return cls(**{**values, "space": Space(**{**values["space"], "transforms": transforms})})
+        except (ValueError, TypeError, KeyError, AttributeError, ConfigError) as error:
             raise ManifestError(f"the collection's manifest cannot be read: {error}") from error
 
     def settled(self, space: Space) -> "Manifest":
         return replace(self, space=space)
 
 
-def new_manifest(metric: Metric | None, norms: Norms, embedder: str | None, partition: str | None) -> Manifest:
+def new_manifest(
+    metric: Metric | None,
+    norms: Norms,
+    embedder: str | None,
+    partition: str | None,
+    transforms: Sequence[Transform] = (),
+) -> Manifest:
     """A manifest for a new collection; the metric is cosine unless given."""
     check_settings(metric, norms)
+    metric = metric or "cosine"
     return Manifest(
-        Space(metric or "cosine", None, norms),
+        Space(metric, None, norms, checked(transforms, metric, norms)),
         uuid.uuid4().hex,
         datetime.now(UTC).isoformat(timespec="seconds"),
         embedder,
@@ -82,8 +97,8 @@ def check_partitioned(manifest: Manifest, partition: str | None) -> None:
         )
 
 
-def check_pinned(space: Space, metric: Metric | None, norms: Norms) -> None:
-    """Raise where an argument contradicts what is pinned; None and `auto` adopt it.
+def check_pinned(space: Space, metric: Metric | None, norms: Norms, transforms: Sequence[Transform] = ()) -> None:
+    """Raise where an argument contradicts what is pinned; None, `auto` and no transforms adopt it.
 
     Raises:
         MetricMismatchError, ConfigError.
@@ -102,3 +117,5 @@ def check_pinned(space: Space, metric: Metric | None, norms: Norms) -> None:
             pinned=space.norms,
             asked=norms,
         )
+    if given := checked(transforms, space.metric, space.norms):
+        check_same(space.transforms, given)

@@ -8,15 +8,12 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
 from theodolite.collection import Collection
 from theodolite.embedders import resolve
-from theodolite.embedders.encoding import Encoder, OnTruncate, Progress, check_policy, name_of
+from theodolite.embedders.encoding import Encoder, OnTruncate, Progress, check_dimension, check_policy, name_of
 from theodolite.engines.local import LocalEngine
 from theodolite.errors import ConfigError, DocumentError, InputError
-from theodolite.filters import Where, parse
+from theodolite.filters import Filter, Where, parse
 from theodolite.guards.drift import EmbedderCheck
 from theodolite.guards.norms import OnDrift, QueryNorms
 from theodolite.guards.watch import Watch, When, check_watch
@@ -25,7 +22,9 @@ from theodolite.manifest import check_settings
 from theodolite.protocols import Embedder, Engine, Request
 from theodolite.ranking.hits import ranked, without
 from theodolite.scopes import check_partition, narrowed, placed
-from theodolite.types import Document, Hits, Metric, Norms, Trace
+from theodolite.storing import between, store
+from theodolite.transforms import checked
+from theodolite.types import Document, Hits, Metric, Norms, Trace, Transform, Vectors
 from theodolite.vectors import prepare
 
 
@@ -52,14 +51,7 @@ class Retriever(Collection):
         self._norms = QueryNorms(engine, on_drift)
         self._encoding: Encoder | None = None
         if embedder is not None:
-            dimension = engine.space.dimension
-            if dimension is not None and embedder.dimension != dimension:
-                raise ConfigError(
-                    f"the embedder gives {embedder.dimension} dimensions, the collection holds {dimension}. "
-                    "Pass the embedder it was built with",
-                    expected=dimension,
-                    got=embedder.dimension,
-                )
+            check_dimension(embedder, engine.space)
             self._encoding = Encoder(embedder, lambda: engine.space, on_truncate=on_truncate, query_cache=query_cache)
             name = name_of(embedder, embedder)
             self._watch = Watch(engine, embedder, name, on_drift=on_drift, when=canary, expect=expect)
@@ -75,6 +67,7 @@ class Retriever(Collection):
         metric: Metric | None = None,
         norms: Norms = "auto",
         partition: str | None = None,
+        transforms: Sequence[Transform] = (),
         index: str | None = None,
         create: bool = True,
         read_only: bool = False,
@@ -96,6 +89,9 @@ class Retriever(Collection):
                 `unit` when the metric is dot and the first batch is of unit length. Pinned by the first batch.
             partition: a metadata field that every document has, such as a tenant. Ids are then unique within its
                 value, and `scoped` gives a view of one. Pinned when the collection is made.
+            transforms: what vectors pass before they are stored, and questions before they are searched: `Truncate`,
+                `Pca`, `Center`, `Whiten`. Pinned when the collection is made, and fitted by the first batch unless
+                they are already; none given takes what is pinned.
             index: `flat` is exact; `auto`, as None, leaves it as it is, and `info()` recommends another where that
                 would pay; a name such as `hnsw` makes a new collection build that in the background once it is large
                 enough. `reindex` builds one at once.
@@ -127,10 +123,17 @@ class Retriever(Collection):
         check_policy(on_truncate)
         check_watch(on_drift, canary)
         check_partition(partition)
+        transforms = checked(transforms, metric or "cosine", norms)
         if folder is not None and embedder is not None:
             # Before a model is loaded, which takes seconds.
             LocalEngine.check(
-                folder, metric=metric, norms=norms, partition=partition, create=create, lock_timeout=lock_timeout
+                folder,
+                metric=metric,
+                norms=norms,
+                partition=partition,
+                transforms=transforms,
+                create=create,
+                lock_timeout=lock_timeout,
             )
         found = resolve(embedder)
         engine = LocalEngine.open(
@@ -139,6 +142,7 @@ class Retriever(Collection):
             norms=norms,
             embedder=None if found is None else name_of(embedder, found),
             partition=partition,
+            transforms=transforms,
             index=index,
             create=create,
             read_only=read_only,
@@ -253,8 +257,9 @@ class Retriever(Collection):
             raise InputError("search takes either a query, a vector, or ids of documents (like)")
         if like is not None:
             names = list(dict.fromkeys(as_ids(like)))
-            mean = self._between(names)
-            return without(self.search_many(vectors=mean, k=as_k(k) + len(names), where=where)[0], names, k)
+            tree = parse(where)
+            mean = between(self._engine, names, self._scope)
+            return without(self._answers(mean, [0], 0.0, as_k(k) + len(names), tree)[0], names, k)
         if vector is None:
             return self.search_many([query or ""], k=k, where=where)[0]
         return self.search_many(vectors=as_batch(vector), k=k, where=where)[0]
@@ -288,15 +293,7 @@ class Retriever(Collection):
             unread = [0] * len(prepared)
         if space.metric == "dot" and space.norms == "any":
             self._norms.check(prepared)
-        embedded = time.perf_counter() - started
-        if not len(prepared):
-            return []
-        answers = self._engine.search(Request(prepared, count, tree, self._scope))
-        embed = embedded / len(answers)
-        return [
-            ranked(answer, space.metric, embed=embed, unread=tokens)
-            for answer, tokens in zip(answers, unread, strict=True)
-        ]
+        return self._answers(prepared, unread, time.perf_counter() - started, count, tree)
 
     def reindex(
         self, index: str, *, target_recall: float = 0.99, queries: Any = None, progress: Progress | None = None
@@ -318,6 +315,8 @@ class Retriever(Collection):
         self._check_whole("reindex()")
         if not 0 < target_recall <= 1:
             raise InputError(f"target_recall is {target_recall!r}; it must be above 0 and at most 1")
+        if self._engine.space.dimension is None:
+            queries = None  # there is nothing to measure on, and they must not settle what documents will
         if queries is not None and len(queries):
             texts = isinstance(queries[0], str)
             if texts:
@@ -344,6 +343,17 @@ class Retriever(Collection):
         view._writable &= self._writable
         return view
 
+    def _answers(
+        self, prepared: Vectors, unread: Sequence[int], seconds: float, k: int, where: Filter | None
+    ) -> list[Hits]:
+        if not len(prepared):
+            return []
+        answers = self._engine.search(Request(prepared, k, where, self._scope))
+        metric, embed = self._engine.space.metric, seconds / len(answers)
+        return [
+            ranked(answer, metric, embed=embed, unread=tokens) for answer, tokens in zip(answers, unread, strict=True)
+        ]
+
     def _place(self, document: Document) -> Document:
         """The document, in the partition of the scope."""
         field, scope = self._engine.partition, self._scope
@@ -362,8 +372,7 @@ class Retriever(Collection):
                 f"{ids[len(vectors)]!r}. Nothing of this batch is stored",
                 ids=ids[len(vectors) :],
             )
-        prepared, space = prepare(vectors, self._engine.space, ids=ids)
-        self._engine.add(batch, prepared, space, truncated=truncated, scope=self._scope)
+        prepared = store(self._engine, batch, vectors, truncated, self._scope)
         if embed:
             self._watch.added(batch, prepared)
         if progress is not None and not embed:
@@ -373,20 +382,3 @@ class Retriever(Collection):
         if self._encoding is None:
             raise ConfigError("there is no embedder: open the collection with embedder=, or pass vectors")
         return self._encoding
-
-    def _between(self, ids: list[str]) -> NDArray[np.float64]:
-        """The mean of some documents' vectors, (1, d)."""
-        found = self._engine.get(ids, scope=self._scope)
-        missing = sorted(set(ids) - {document.id for document, _ in found})
-        if missing or not found:
-            raise InputError(
-                f"{len(missing)} of the {len(ids)} documents to search by are not in the collection"
-                + (f", first {missing[0]!r}" if missing else "; name at least one"),
-                ids=missing,
-            )
-        mean: NDArray[np.float64] = np.mean([vector for _, vector in found], axis=0, dtype=np.float64)
-        if not mean.any() and self._engine.space.metric != "l2":
-            raise InputError(f"the vectors of these {len(ids)} documents cancel out: there is nothing between them")
-        if self._engine.space.norms == "unit":
-            mean /= np.linalg.norm(mean)
-        return mean[None]

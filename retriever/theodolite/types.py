@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NewType, overload
+from typing import Any, Literal, NewType, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,19 +29,77 @@ Mask = NDArray[np.bool_]
 """Shape (rows,): True where a row is eligible."""
 
 
+class Transform(Protocol):
+    """One step that every vector takes on its way into the store (see `theodolite.transforms`)."""
+
+    @property
+    def spec(self) -> Any:
+        """What was wanted, fitted or not."""
+        ...
+
+    @property
+    def entered(self) -> int | None:
+        """The dimension that goes in; None until it is fitted."""
+        ...
+
+    @property
+    def gain(self) -> float:
+        """The factor by which a vector can grow at most."""
+        ...
+
+    @property
+    def moves(self) -> bool:
+        """Whether it takes a mean off."""
+        ...
+
+    def leaving(self, dimension: int) -> int:
+        """The dimension that comes out where `dimension` goes in. Raises ConfigError where that does not fit."""
+        ...
+
+    def wanted(self, dimension: int) -> int:
+        """How many rows of this dimension it takes to fit it."""
+        ...
+
+    def fitted(self, sample: NDArray[Any]) -> "Transform":
+        """It, fitted to a sample, (n, d)."""
+        ...
+
+    def apply(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """What becomes of rows, (n, d), once it is fitted."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Space:
     """What is pinned about the vectors of a collection.
 
     Attributes:
         metric: how they are compared.
-        dimension: None until the first batch settles it.
-        norms: `auto` until the first batch settles it.
+        dimension: of the stored vectors; None until the first batch settles it.
+        norms: `auto` until the first batch settles it. Of the vectors as they are given.
+        transforms: what they pass before they are stored; fitted by the first batch.
     """
 
     metric: Metric = "cosine"
     dimension: int | None = None
     norms: Norms = "auto"
+    transforms: tuple[Transform, ...] = ()
+
+    @property
+    def raw_dimension(self) -> int | None:
+        """The dimension of the vectors as they are given; None until it is settled."""
+        return self.transforms[0].entered if self.transforms else self.dimension
+
+    @property
+    def normalised(self) -> bool:
+        """Whether stored vectors are brought to unit length, after the transforms if there are any."""
+        return self.metric == "cosine" or (self.metric == "dot" and self.norms == "unit" and bool(self.transforms))
+
+    @property
+    def stored(self) -> "Space":
+        """The space for vectors that come from the store: they have been transformed already."""
+        unit = self.norms == "unit" and (self.normalised or not self.transforms)
+        return Space(self.metric, self.dimension, "unit" if unit else "any")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.errors import VectorError
+from theodolite.errors import ConfigError, VectorError
 from theodolite.types import Norms, Space, Vectors
 
 UNIT_RANGE = (0.98, 1.02)
@@ -16,28 +16,32 @@ UNIT_RANGE = (0.98, 1.02)
 MAX_NORM = 1e18
 """The largest norm for dot and l2: the product of two such norms still fits a float32 score."""
 
+_SAMPLE = 20_000  # rows, evenly spaced, of a first batch that transforms are fitted on
+_NOTHING = 1e-6  # what is shorter than this share of what it was is rounding, not a direction
 _CHUNK = 4096  # rows whose float64 copy is held at a time
 
 
 def prepare(
     vectors: Any, space: Space, *, ids: Sequence[str] | None = None, name: str = "vectors"
 ) -> tuple[Vectors, Space]:
-    """Check and convert vectors; normalise them where the metric is cosine.
+    """Check and convert vectors; normalise them where the metric is cosine; apply the space's transforms.
 
     Args:
         vectors: (n, d): lists, a numpy array of a float dtype (or integers beyond 8 bits), or a torch tensor.
-        space: what is pinned. A dimension of None and norms of `auto` are settled by this batch.
+        space: what is pinned. A dimension of None and norms of `auto` are settled by this batch, and transforms
+            are fitted on it.
         ids: the documents' ids, row by row, for messages.
         name: what messages call the rows.
 
     Returns:
         (n, d) float32, C-contiguous, finite, of unit length where the metric is cosine (norms taken in
-        float64); and the space with dimension and norms settled (by an empty batch they are not).
+        float64); and the space with dimension, norms and transforms settled (by an empty batch they are not).
 
     Raises:
         VectorError: ragged, not two-dimensional, of another dimension, NaN or infinite, of zero length where
             the metric is cosine, or of a norm that does not fit. It says how many, the first row, its
-            document id and what to do; `rows` are all the offending rows.
+            document id and what to do; `rows` are all the offending rows. Too few rows to fit the transforms on.
+        ConfigError: transforms that do not fit this dimension.
     """
     raw = as_array(vectors, name)
     if raw.ndim != 2:
@@ -50,18 +54,13 @@ def prepare(
     if not count:
         empty = np.zeros((0, space.dimension or 0), np.float32)
         return Vectors(empty), space
-    if dimension != (space.dimension or dimension) or not dimension:
-        raise VectorError(
-            f"{name} have dimension {dimension}; the collection has {space.dimension or 'none yet'}. "
-            "Was another embedding model used?",
-            expected=space.dimension,
-            got=dimension,
-        )
+    if dimension != (space.raw_dimension or dimension) or not dimension:
+        _refuse_dimension(dimension, space, name)
     out = np.empty((count, dimension), np.float32)
     norms = np.empty(count)
     for start in range(0, count, _CHUNK):
         part = slice(start, start + _CHUNK)
-        norms[part] = _convert(raw[part], out[part], space)
+        norms[part] = _convert(raw[part], out[part], normalise=space.metric == "cosine")
     smallest, largest = norms.min(), norms.max()
     if not (smallest > 0 and largest <= MAX_NORM):  # NaN included; refused or not, it is rare
         _check(norms, space, ids, name)
@@ -69,7 +68,7 @@ def prepare(
     unit = bool(low <= smallest and largest <= high)
     settled = space
     if space.dimension is None or space.norms == "auto":
-        settled = replace(space, dimension=dimension, norms=_settled_norms(space, unit=unit))
+        settled = replace(space, dimension=space.dimension or dimension, norms=_settled_norms(space, unit=unit))
     if settled.norms == "unit" and not unit:
         _refuse(
             ~((norms >= low) & (norms <= high)),
@@ -79,11 +78,103 @@ def prepare(
             name,
             norms,
         )
-    return Vectors(out), settled
+    if not space.transforms:
+        return Vectors(out), settled
+    if space.dimension is None:
+        settled = _fitted(out, settled)
+    return _transformed(out, settled, ids, name), settled
 
 
-def _convert(raw: NDArray[Any], out: NDArray[np.float32], space: Space) -> NDArray[np.float64]:
-    """Write `raw`, normalised for cosine, into `out`; return the raw norms (NaN or inf where not finite)."""
+def check_moves(space: Space) -> None:
+    """Raises ConfigError where a mean would be taken off vectors whose dot products count as they are."""
+    moving = next((transform.spec for transform in space.transforms if transform.moves), None)
+    if moving is not None and space.metric == "dot" and space.norms == "any":
+        raise ConfigError(
+            f"{moving} takes a mean off, which changes dot products of vectors of any length and so what they rank "
+            "first. Pass unit vectors, take metric='cosine' or 'l2', or leave it out (Pca alone keeps dot products)",
+            metric=space.metric,
+        )
+
+
+def _fitted(rows: NDArray[np.float32], space: Space) -> Space:
+    """The space with its transforms fitted, each to what the ones before make of the rows."""
+    check_moves(space)
+    sample: NDArray[Any] = rows
+    if len(rows) > _SAMPLE:
+        sample = rows[np.linspace(0, len(rows) - 1, _SAMPLE).astype(np.int64)]
+    done = []
+    for transform in space.transforms:
+        transform.leaving(sample.shape[1])
+        wanted = transform.wanted(sample.shape[1])
+        if len(sample) < wanted:
+            raise VectorError(
+                f"{transform} is fitted on the first batch, which has {len(sample)} vectors; it takes {wanted} at "
+                f"least, and more are better. Add them in one batch (batch_size={wanted} or more), or pass "
+                f"{transform}.fit(vectors) of a sample as the transform. Nothing is stored",
+                expected=wanted,
+                got=len(sample),
+            )
+        done.append(transform.fitted(sample))
+        sample = done[-1].apply(sample)
+    return replace(space, dimension=sample.shape[1], transforms=tuple(done))
+
+
+def _transformed(rows: NDArray[np.float32], space: Space, ids: Sequence[str] | None, name: str) -> Vectors:
+    out = np.empty((len(rows), space.dimension or 0), np.float32)
+    norms = np.empty(len(rows))
+    for start in range(0, len(rows), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        steps: NDArray[Any] = rows[part]
+        for transform in space.transforms:
+            steps = transform.apply(steps)
+        norms[part] = _convert(steps, out[part], normalise=space.normalised)
+    if space.normalised:
+        least = _NOTHING
+        for transform in space.transforms:
+            least *= transform.gain
+        if norms.min() <= least:
+            _refuse_empty(rows, norms <= least, space, ids, name)
+    elif not norms.max() <= MAX_NORM:
+        _check(norms, space, ids, f"{name} after the transforms")
+    out += 0.0  # -0.0 is another bit pattern of the same number
+    return Vectors(out)
+
+
+def _refuse_empty(
+    rows: NDArray[np.float32], bad: NDArray[np.bool_], space: Space, ids: Sequence[str] | None, name: str
+) -> None:
+    """Name the transform after which nothing is left of the first bad row."""
+    first = int(bad.argmax())
+    row: NDArray[Any] = rows[first : first + 1]
+    least, guilty = _NOTHING, space.transforms[-1]
+    for transform in space.transforms:
+        row, least = transform.apply(row), least * transform.gain
+        if float(np.sqrt(np.einsum("ij,ij->i", row, row, dtype=np.float64)[0])) <= least:
+            guilty = transform
+            break
+    _refuse(
+        bad,
+        f"have nothing left after {guilty.spec!r}, so they point nowhere",
+        f"Drop these documents, or build the collection without {guilty.spec!r}",
+        ids,
+        name,
+    )
+
+
+def _refuse_dimension(dimension: int, space: Space, name: str) -> None:
+    known, advice = space.raw_dimension, "Was another embedding model used?"
+    if space.transforms and dimension == space.dimension:
+        steps = ", ".join(repr(transform.spec) for transform in space.transforms)
+        advice = f"They look as if [{steps}] had been applied already; pass them as the embedder gives them"
+    raise VectorError(
+        f"{name} have dimension {dimension}; the collection has {known or 'none yet'}. {advice}",
+        expected=known,
+        got=dimension,
+    )
+
+
+def _convert(raw: NDArray[Any], out: NDArray[np.float32], *, normalise: bool) -> NDArray[np.float64]:
+    """Write `raw`, normalised if so wanted, into `out`; return the raw norms (NaN or inf where not finite)."""
     with np.errstate(all="ignore"):  # what is not finite is found by its norm and refused by name
         wide = raw.astype(np.float64)
         norms: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", wide, wide))
@@ -95,13 +186,13 @@ def _convert(raw: NDArray[Any], out: NDArray[np.float32], space: Space) -> NDArr
             scaled = wide[extreme] / safe[:, None]
             lengths = np.sqrt(np.einsum("ij,ij->i", scaled, scaled))
             norms[extreme] = lengths * safe
-            if space.metric == "cosine":
+            if normalise:
                 wide[extreme] = scaled
                 scale = norms.copy()
                 scale[extreme] = lengths
                 np.divide(wide, scale[:, None], out=out, casting="unsafe")
                 return norms
-        if space.metric == "cosine":
+        if normalise:
             np.divide(wide, norms[:, None], out=out, casting="unsafe")
         else:
             out[...] = wide

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from theodolite.embedders.cache import QueryCache
 from theodolite.errors import ConfigError, DocumentError, InputError, TruncationWarning, UnsupportedError, warn_caller
 from theodolite.protocols import Embedder
+from theodolite.transforms import check_chain
 from theodolite.types import Document, Space, Vectors
 from theodolite.vectors import prepare
 
@@ -22,6 +23,19 @@ def check_policy(on_truncate: str) -> None:
     """Raises ConfigError for a policy that does not exist."""
     if on_truncate not in ("warn", "error", "ignore"):
         raise ConfigError(f"on_truncate is {on_truncate!r}; expected 'warn', 'error' or 'ignore'")
+
+
+def check_dimension(embedder: Embedder, space: Space) -> None:
+    """Raises ConfigError where the embedder's vectors are not of the dimension that the collection takes."""
+    expected, got = space.raw_dimension, embedder.dimension
+    if expected is not None and got != expected:
+        raise ConfigError(
+            f"the embedder gives {got} dimensions, the collection {'takes' if space.transforms else 'holds'} {expected}. "
+            "Pass the embedder it was built with",
+            expected=expected,
+            got=got,
+        )
+    check_chain(space.transforms, got)
 
 
 class Encoder:

@@ -58,7 +58,9 @@ def drift_of(engine: Engine, embedder: Embedder, sample: list[Entry]) -> Drift |
     texts = tuple(document.text for document, _ in found)
     then = np.array([vector for _, vector in found], np.float64)
     try:
-        now = prepare(embedder.encode_document(texts), replace(engine.space, norms="any"))[0].astype(np.float64)
+        # Other norms shall be told, not refused; but what transforms make of them depends on the policy.
+        space = engine.space if engine.space.transforms else replace(engine.space, norms="any")
+        now = prepare(embedder.encode_document(texts), space)[0].astype(np.float64)
     except VectorError:  # what could not be stored is not what was
         now = np.full_like(then, np.nan)
     return compare("corpus", texts, then, now, norms=engine.space.metric != "cosine")

@@ -30,18 +30,24 @@ from theodolite.indexes.flat import Found
 from theodolite.manifest import Manifest, check_pinned
 from theodolite.protocols import Answer, Request, Scope
 from theodolite.scopes import key_within, scope_filter, within
-from theodolite.types import Document, Metric, Norms, Space, Trace, Vectors, Verification
+from theodolite.types import Document, Metric, Norms, Space, Trace, Transform, Vectors, Verification
 
 
 class LocalEngine:
     """The embedded engine (see `protocols.Engine`). Made by `open`."""
 
     def __init__(
-        self, store: Store, manifest: Manifest, temporary: TemporaryFolder | None = None, norms: Norms = "auto"
+        self,
+        store: Store,
+        manifest: Manifest,
+        temporary: TemporaryFolder | None = None,
+        norms: Norms = "auto",
+        transforms: Sequence[Transform] = (),
     ) -> None:
         self._store = store
         self._manifest = manifest
         self._norms: Norms = norms  # asked for by whoever opened it; counts until the first batch has settled them
+        self._transforms = tuple(transforms)  # the same: they may be fitted, where only their kinds are pinned
         self._temporary = temporary
         self._view = View(store, cache=temporary is None)
         self._writer = Writer(store, self._view, manifest.partition)
@@ -58,6 +64,7 @@ class LocalEngine:
         norms: Norms = "auto",
         embedder: str | None = None,
         partition: str | None = None,
+        transforms: Sequence[Transform] = (),
         index: str | None = None,
         create: bool = True,
         read_only: bool = False,
@@ -79,6 +86,7 @@ class LocalEngine:
                 norms=norms,
                 embedder=embedder,
                 partition=partition,
+                transforms=transforms,
                 create=create or temporary is not None,
                 read_only=read_only,
                 lock_timeout=lock_timeout,
@@ -88,7 +96,7 @@ class LocalEngine:
             if temporary:
                 temporary.remove()
             raise
-        engine = cls(store, manifest, temporary, norms)
+        engine = cls(store, manifest, temporary, norms, transforms)
         try:
             engine._keeper.adopt(index)
         except BaseException:
@@ -105,19 +113,22 @@ class LocalEngine:
         metric: Metric | None,
         norms: Norms,
         partition: str | None = None,
+        transforms: Sequence[Transform] = (),
         create: bool = True,
         lock_timeout: float = 5.0,
     ) -> None:
         """Raise what `open` would raise of the folder and the settings; change nothing."""
-        check_folder(location.expanduser().absolute(), metric, norms, partition, create, lock_timeout)
+        check_folder(location.expanduser().absolute(), metric, norms, partition, transforms, create, lock_timeout)
 
     @property
     def space(self) -> Space:
         if self._manifest.space.dimension is None:
             manifest = self._view.read(lambda connection, snapshot: snapshot.manifest)
-            check_pinned(manifest.space, None, self._norms)
+            check_pinned(manifest.space, None, self._norms, self._transforms)
             self._manifest = manifest
         space = self._manifest.space
+        if space.dimension is None and self._transforms:
+            space = changed(space, transforms=self._transforms)
         return changed(space, norms=self._norms) if space.norms == "auto" else space
 
     @property
@@ -249,6 +260,8 @@ class LocalEngine:
                 "metric": manifest.space.metric,
                 "dimension": manifest.space.dimension,
                 "norms": manifest.space.norms,
+                "transforms": [repr(transform.spec) for transform in manifest.space.transforms],
+                "raw_dimension": manifest.space.raw_dimension,
                 "partition": manifest.partition,
                 **self._keeper.info(snapshot),
                 "embedder": manifest.embedder,

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from theodolite.engines.local.files import STORE, vectors_path
@@ -22,7 +23,8 @@ from theodolite.engines.local.store import (
 )
 from theodolite.errors import CorruptionError, EngineError, LockedError, ManifestError, TheodoliteError
 from theodolite.manifest import FORMAT, Manifest, check_partitioned, check_pinned, new_manifest
-from theodolite.types import Metric, Norms
+from theodolite.transforms import checked
+from theodolite.types import Metric, Norms, Transform
 
 _TRIES = 20
 
@@ -34,6 +36,7 @@ def open_store(
     norms: Norms,
     embedder: str | None,
     partition: str | None,
+    transforms: Sequence[Transform] = (),
     create: bool,
     read_only: bool,
     lock_timeout: float,
@@ -50,12 +53,12 @@ def open_store(
     with translated(folder):
         if not is_collection(folder):
             _check_absent(folder, create=create and not read_only)
-            manifest = new_manifest(metric, norms, embedder, partition)
+            manifest = new_manifest(metric, norms, embedder, partition, transforms)
             folder.mkdir(parents=True, exist_ok=True)
             create_store(folder, manifest, lock_timeout)
         mode = _mode(folder, read_only)
         manifest = _inspect(folder, mode, lock_timeout)
-        check_pinned(manifest.space, metric, norms)
+        check_pinned(manifest.space, metric, norms, transforms)
         check_partitioned(manifest, partition)
         if mode == "rw":
             use_wal(folder, lock_timeout)
@@ -63,16 +66,23 @@ def open_store(
 
 
 def check_folder(
-    folder: Path, metric: Metric | None, norms: Norms, partition: str | None, create: bool, timeout: float
+    folder: Path,
+    metric: Metric | None,
+    norms: Norms,
+    partition: str | None,
+    transforms: Sequence[Transform],
+    create: bool,
+    timeout: float,
 ) -> None:
     """Raises ManifestError, MetricMismatchError, ConfigError or CorruptionError, as `open_store` would."""
     with translated(folder):
         if is_collection(folder):
             manifest = _inspect(folder, _mode(folder, read_only=True), timeout)
-            check_pinned(manifest.space, metric, norms)
+            check_pinned(manifest.space, metric, norms, transforms)
             check_partitioned(manifest, partition)
         else:
             _check_absent(folder, create=create)
+            checked(transforms, metric or "cosine", norms)
 
 
 def _check_absent(folder: Path, *, create: bool) -> None:
