@@ -29,8 +29,9 @@ def check_dimension(embedder: Embedder, space: Space) -> None:
     """Raises ConfigError where the embedder's vectors are not of the dimension that the collection takes."""
     expected, got = space.raw_dimension, embedder.dimension
     if expected is not None and got != expected:
+        verb = "takes" if space.transforms else "holds"
         raise ConfigError(
-            f"the embedder gives {got} dimensions, the collection {'takes' if space.transforms else 'holds'} {expected}. "
+            f"the embedder gives {got} dimensions, the collection {verb} {expected}. "
             "Pass the embedder it was built with",
             expected=expected,
             got=got,
