@@ -127,6 +127,21 @@ def test_a_row_does_not_depend_on_its_neighbours(
     assert np.array_equal(prepare(rows.astype(np.float64)[start:stop].tolist(), space)[0], stored[start:stop])
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e12])
+def test_no_order_of_addition_matters(scale: float) -> None:
+    """Sums of products are exact: with all of them positive, which makes them as large as they get, and permuted."""
+    draw = np.random.default_rng(8)
+    rows = np.abs(draw.standard_normal((50, 1500))).astype(np.float32) * np.float32(scale)
+    matrix = np.abs(draw.standard_normal((1500, 3))) * [1, 1e-9, 1e9]
+    order = draw.permutation(1500)
+    one = Fitted(Pca(3), 1500, matrix=matrix.astype(np.float32))
+    two = Fitted(Pca(3), 1500, matrix=matrix.astype(np.float32)[order])
+    product = one.apply(rows)
+    assert np.array_equal(product, two.apply(rows[:, order]))
+    assert np.array_equal(product[:1], one.apply(rows[:1]))
+    np.testing.assert_allclose(product, rows.astype(np.float64) @ matrix, rtol=1e-6)
+
+
 CHILD = """
 import json, sys
 from hashlib import sha256
@@ -384,6 +399,12 @@ def test_nothing_is_left_after_a_transform() -> None:
     rows = np.concatenate([3 * mean, drawn(2, 1), mean])  # as far as rounding goes, the mean is of no direction
     with pytest.raises(VectorError, match=r"2 of 3 queries have nothing left after Center\(\), .* row 0"):
         prepare(rows, space, name="queries")
+    whiten = Whiten().fit(drawn(1, 500))
+    assert whiten.gain > 100  # and so is what rounding leaves of the mean
+    assert whiten.mean is not None
+    space = Space("cosine", D, "any", (Fitted(Whiten(), D, unit(whiten.mean[None])[0], whiten.matrix),))
+    with pytest.raises(VectorError, match=r"1 of 1 vectors have nothing left after Whiten\(\)"):
+        prepare([whiten.mean], space)
     with pytest.raises(VectorError, match="20 of 20 vectors have nothing left"):
         prepare(np.repeat(drawn(2, 1), 20, axis=0), Space("cosine", transforms=(Center(),)))
 
