@@ -244,6 +244,7 @@ def _refuse(
         f"{len(rows)} of {len(bad)} {name} {what}, {where}. {advice}.",
         rows=rows.tolist(),
         ids=None if ids is None else [ids[int(row)] for row in rows],
+        norms=None if norms is None else norms[rows].tolist(),
         total=len(bad),
     )
 

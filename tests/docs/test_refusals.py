@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from theodolite import Document, Retriever, TheodoliteError
+from theodolite import Center, Document, Pca, Retriever, TheodoliteError
 from theodolite.testing import HashingEmbedder
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "refusals.md"
@@ -194,10 +194,13 @@ SCENARIOS: list[Scenario] = [
     adding([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]),
     adding([[0.0, 1.0], [3.0, np.nan]]),
     adding([[0.0, 1.0], [0.0, 0.0]]),
+    adding([[0.0, 1.0]] * 2, transforms=[Pca(2)]),
     adding(np.ones((2, 2), np.int8)),
     truncated,
     opened(metric="l2"),
     other_norms,
+    opened(transforms=[Center()]),
+    adding([[0.0, 5.0]] * 2, metric="dot", norms="any", transforms=[Center()]),
     opened(partition="tenant"),
     opened(index="hnsw"),
     unknown_operator,

@@ -281,6 +281,7 @@ def test_refuses_zero_length_for_cosine() -> None:
     assert "first at row 17 (document 'faq-17')" in message
     assert "Drop these documents" in message
     assert error.value.rows == [17, 50, 119]
+    assert error.value.norms is None
     with pytest.raises(VectorError) as error:
         prepare(vectors, Space())
     assert "document '" not in str(error.value)
@@ -350,6 +351,7 @@ def test_refuses_other_norms_among_unit_vectors(metric: Metric) -> None:
     assert "norms='any'" in message
     assert error.value.rows == [5, 9]
     assert error.value.ids == ["d5", "d9"]
+    assert error.value.norms == pytest.approx(np.linalg.norm(raw[[5, 9]], axis=1).tolist())
     low, high = UNIT_RANGE
     for norm in (low + 1e-6, 1.0, high - 1e-6):
         assert prepare(UNITS * norm, space)[0].shape == (3, 3)
