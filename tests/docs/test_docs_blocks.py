@@ -18,6 +18,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "filters.md": (),
     "indexes.md": ("hnswlib", "faiss"),
     "scopes.md": (),
+    "transforms.md": (),
     "verify.md": (),
 }
 
