@@ -31,11 +31,13 @@ from theodolite.filters import F
 from theodolite.guards.audit.audit import audit
 from theodolite.guards.audit.findings import Audit, Finding
 from theodolite.protocols import Boost, Candidates, Embedder, Engine, Reranker
+from theodolite.quality import Alert, Monitor, Recall
 from theodolite.retriever import Retriever
 from theodolite.transforms import Center, Pca, Truncate, Whiten
 from theodolite.types import Document, Hit, Hits, Trace
 
 __all__ = [
+    "Alert",
     "Audit",
     "Boost",
     "Candidates",
@@ -61,6 +63,8 @@ __all__ = [
     "MetricMismatchError",
     "MissingExtraError",
     "Pca",
+    "Monitor",
+    "Recall",
     "Reranker",
     "Retriever",
     "TheodoliteError",

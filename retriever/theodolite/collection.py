@@ -1,6 +1,6 @@
 """Collection: what can be done with stored documents without an embedder."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -13,15 +13,18 @@ from theodolite.errors import InputError, UnsupportedError
 from theodolite.filters import Where, parse
 from theodolite.guards.audit.findings import Audit
 from theodolite.guards.audit.stored import audit_stored
-from theodolite.intake import as_ids
+from theodolite.intake import as_ids, as_k
 from theodolite.protocols import Engine, Scope
-from theodolite.types import Document, Verification
+from theodolite.quality.monitor import Monitor
+from theodolite.quality.recall import Recall, measure
+from theodolite.types import Document, Vectors, Verification
 
 
 class Collection:
     """Documents in an engine. `Retriever` adds texts in and ranked passages out."""
 
     _engine: Engine
+    _monitor: Monitor | None = None
     _scope: Scope | None = None
     _writable = True
 
@@ -191,10 +194,81 @@ class Collection:
         shared = ("metric", "dimension", "norms", "transforms", "raw_dimension", "embedder", "index")
         return {"documents": self.count(), **{name: told[name] for name in shared if name in told}}
 
+    def reindex(
+        self,
+        index: str,
+        *,
+        target_recall: float = 0.99,
+        queries: Any = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> None:
+        """Build an approximate index beside the exact one and use it, or go back to exact search with `flat`.
+
+        Searches go on meanwhile. Later it is built again by itself when 15 % of its rows are new or gone. Interrupted,
+        the next call goes on where it was.
+
+        Args:
+            index: `hnsw`, `hnsw:M=32,ef_construction=400`, or `faiss:` and a factory string.
+            target_recall: recall@10 that the effort of each search is chosen for, by measuring.
+            queries: what to measure with, texts or vectors (n, d): some hundred real ones, if there are any.
+            progress: called with the number of rows built since the last call.
+
+        Raises:
+            ConfigError, MissingExtraError, LockedError.
+        """
+        self._check_whole("reindex()")
+        if not 0 < target_recall <= 1:
+            raise InputError(f"target_recall is {target_recall!r}; it must be above 0 and at most 1")
+        # Of an empty collection there is nothing to measure, and queries must not settle what its documents will.
+        none = queries is None or self._engine.space.dimension is None
+        given = None if none else self._as_queries(queries)
+        self._engine.reindex(index, target_recall=target_recall, queries=given, progress=progress)
+
+    def recall(
+        self,
+        queries: Any = None,
+        *,
+        k: Sequence[int] = (1, 5, 10),
+        where: Where = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> Recall:
+        """What the index finds of the exact answer, and what either takes: each query is asked of both, alone.
+
+        Args:
+            queries: texts or vectors (n, d), some hundred real ones; None makes 500 of stored rows with noise added,
+                which are harder than most real ones.
+            k: the lengths of list to measure.
+            where: a filter, for all of them.
+            progress: called with the number of queries done since the last call.
+
+        Raises:
+            InputError: no queries, nothing that is eligible, a k below 1. VectorError, FilterError, ConfigError.
+            UnsupportedError: in a scope.
+        """
+        self._check_whole("recall()")
+        lengths = sorted({as_k(length) for length in k})
+        if not lengths:
+            raise InputError("k is empty; name the lengths of list to measure, such as (1, 5, 10)")
+        tree = parse(where)
+        given = None if queries is None else self._as_queries(queries)
+        return measure(self._engine, given, lengths, tree, progress)
+
+    @property
+    def monitor(self) -> Monitor | None:
+        """What watches the searches, if anything does. It tells of all of them, and so nothing to scopes."""
+        self._check_whole("monitor")
+        return self._monitor
+
     def close(self) -> None:
         """Release files and memory. Closing twice is fine; closing a scope leaves the collection open."""
         if self._scope is None:
+            if self._monitor is not None:
+                self._monitor.close()
             self._engine.close()
+
+    def _as_queries(self, queries: Any) -> Vectors:
+        """Texts, or vectors (n, d), prepared."""
+        raise NotImplementedError
 
     def _check_writable(self) -> None:
         if not self._writable:

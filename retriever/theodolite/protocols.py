@@ -146,12 +146,16 @@ class Request:
         k: how many documents to return for each, at least 1.
         where: the filter, or None.
         scope: what the caller may see, or None for everything.
+        exact: whether to bypass approximate indexes: the answer is the true top k.
+        probe: whether this is a measurement, which nobody asked: nothing may be learnt from it.
     """
 
     vectors: Vectors
     k: int
     where: Filter | None = None
     scope: Scope | None = None
+    exact: bool = False
+    probe: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,15 @@ from theodolite.embedders import resolve
 from theodolite.embedders.encoding import Encoder, OnTruncate, Progress, check_dimension, check_policy, name_of
 from theodolite.engines.local import LocalEngine
 from theodolite.errors import ConfigError, DocumentError, InputError
-from theodolite.filters import Filter, Where, parse
+from theodolite.filters import Where, parse
 from theodolite.guards.drift import EmbedderCheck
 from theodolite.guards.norms import OnDrift, QueryNorms
 from theodolite.guards.watch import Watch, When, check_watch
 from theodolite.intake import DocumentLike, as_batch, as_document, as_ids, as_k, check_lengths, taker
 from theodolite.manifest import check_settings
 from theodolite.protocols import Embedder, Engine, Request
+from theodolite.quality.journal import FILE
+from theodolite.quality.monitor import Monitor
 from theodolite.ranking.hits import ranked, without
 from theodolite.scopes import check_partition, narrowed, placed
 from theodolite.storing import between, store
@@ -45,14 +47,18 @@ class Retriever(Collection):
         on_drift: OnDrift = "refuse",
         canary: When = "open",
         expect: Iterable[Any] | None = None,
+        monitor: Monitor | None = None,
     ) -> None:
         check_watch(on_drift, canary)
-        self._engine = engine
+        self._engine, self._monitor = engine, monitor
         self._norms = QueryNorms(engine, on_drift)
+        self._seen = None if monitor is None else monitor.norms
         self._encoding: Encoder | None = None
         if embedder is not None:
             check_dimension(embedder, engine.space)
-            self._encoding = Encoder(embedder, lambda: engine.space, on_truncate=on_truncate, query_cache=query_cache)
+            self._encoding = Encoder(
+                *(embedder, lambda: engine.space), on_truncate=on_truncate, query_cache=query_cache, seen=self._seen
+            )
             name = name_of(embedder, embedder)
             self._watch = Watch(engine, embedder, name, on_drift=on_drift, when=canary, expect=expect)
         elif expect is not None:
@@ -77,6 +83,7 @@ class Retriever(Collection):
         on_drift: OnDrift = "refuse",
         canary: When = "open",
         expect: Iterable[Any] | None = None,
+        monitor: bool | Monitor = False,
     ) -> Self:
         """Open the collection in a folder, or make one where there is none.
 
@@ -106,6 +113,8 @@ class Retriever(Collection):
             canary: when to compare: on `open`; on `first_use`, for embedders that are slow or paid; or `off`.
             expect: known answers, (query, document id, lowest similarity, highest) each. They are kept with the
                 collection and asked whenever the embedder is compared; None leaves those that are kept.
+            monitor: whether to watch searches for changes for the worse (see `quality.Monitor`, which may be given to
+                say how); `kb.monitor` tells what was seen.
 
         Raises:
             EmbedderDriftError: the embedder has changed, or known answers do not hold.
@@ -149,6 +158,9 @@ class Retriever(Collection):
             lock_timeout=lock_timeout,
         )
         try:
+            watch = Monitor() if monitor is True else monitor or None
+            if watch is not None:
+                watch.attach(engine, None if folder is None or read_only else folder / FILE)
             return cls(
                 engine,
                 found,
@@ -157,6 +169,7 @@ class Retriever(Collection):
                 on_drift=on_drift,
                 canary=canary,
                 expect=expect,
+                monitor=watch,
             )
         except BaseException:
             engine.close()
@@ -257,9 +270,9 @@ class Retriever(Collection):
             raise InputError("search takes either a query, a vector, or ids of documents (like)")
         if like is not None:
             names = list(dict.fromkeys(as_ids(like)))
-            tree = parse(where)
             mean = between(self._engine, names, self._scope)
-            return without(self._answers(mean, [0], 0.0, as_k(k) + len(names), tree)[0], names, k)
+            request = Request(mean, as_k(k) + len(names), parse(where), self._scope)
+            return without(self._answers(request, [0], time.perf_counter(), None)[0], names, k)
         if vector is None:
             return self.search_many([query or ""], k=k, where=where)[0]
         return self.search_many(vectors=as_batch(vector), k=k, where=where)[0]
@@ -289,40 +302,11 @@ class Retriever(Collection):
         if queries is not None:
             prepared, unread = self._encoder().queries(queries)
         else:
-            prepared, _ = prepare(vectors, space, name="query vectors")
+            prepared, _ = prepare(vectors, space, name="query vectors", seen=self._seen)
             unread = [0] * len(prepared)
         if space.metric == "dot" and space.norms == "any":
             self._norms.check(prepared)
-        return self._answers(prepared, unread, time.perf_counter() - started, count, tree)
-
-    def reindex(
-        self, index: str, *, target_recall: float = 0.99, queries: Any = None, progress: Progress | None = None
-    ) -> None:
-        """Build an approximate index beside the exact one and use it, or go back to exact search with `flat`.
-
-        Searches go on meanwhile. Later it is built again by itself when 15 % of its rows are new or gone. Interrupted,
-        the next call goes on where it was.
-
-        Args:
-            index: `hnsw`, `hnsw:M=32,ef_construction=400`, or `faiss:` and a factory string.
-            target_recall: recall@10 that the effort of each search is chosen for, by measuring.
-            queries: what to measure with, texts or vectors (n, d): some hundred real ones, if there are any.
-            progress: called with the number of rows built since the last call.
-
-        Raises:
-            ConfigError, MissingExtraError, LockedError.
-        """
-        self._check_whole("reindex()")
-        if not 0 < target_recall <= 1:
-            raise InputError(f"target_recall is {target_recall!r}; it must be above 0 and at most 1")
-        if self._engine.space.dimension is None:
-            queries = None  # there is nothing to measure on, and they must not settle what documents will
-        if queries is not None and len(queries):
-            texts = isinstance(queries[0], str)
-            if texts:
-                self._watch.ready()
-            queries = self._encoder().queries(queries)[0] if texts else prepare(queries, self._engine.space)[0]
-        self._engine.reindex(index, target_recall=target_recall, queries=queries, progress=progress)
+        return self._answers(Request(prepared, count, tree, self._scope), unread, started, self._monitor)
 
     def scoped(self, where: Where = None, /, **fields: Any) -> Self:
         """A view of a part of the collection: what is outside it is, for the view, not there.
@@ -343,16 +327,26 @@ class Retriever(Collection):
         view._writable &= self._writable
         return view
 
-    def _answers(
-        self, prepared: Vectors, unread: Sequence[int], seconds: float, k: int, where: Filter | None
-    ) -> list[Hits]:
-        if not len(prepared):
+    def _answers(self, request: Request, unread: Sequence[int], started: float, monitor: Monitor | None) -> list[Hits]:
+        """What the engine finds. `started` is when embedding began; `monitor` is told of the search."""
+        if not len(request.vectors):
             return []
-        answers = self._engine.search(Request(prepared, k, where, self._scope))
-        metric, embed = self._engine.space.metric, seconds / len(answers)
+        embedded = time.perf_counter() - started
+        answers = self._engine.search(request)
+        if monitor is not None:
+            monitor.searched(request, answers, (time.perf_counter() - started) / len(answers))
+        metric, embed = self._engine.space.metric, embedded / len(answers)
         return [
             ranked(answer, metric, embed=embed, unread=tokens) for answer, tokens in zip(answers, unread, strict=True)
         ]
+
+    def _as_queries(self, queries: Any) -> Vectors:
+        """Texts or vectors, (n, d), prepared."""
+        if len(queries) and isinstance(queries[0], str):
+            self._encoder().check(queries)
+            self._watch.ready()
+            return self._encoder().queries(queries)[0]
+        return prepare(queries, self._engine.space, name="query vectors")[0]
 
     def _place(self, document: Document) -> Document:
         """The document, in the partition of the scope."""

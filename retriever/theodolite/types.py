@@ -152,6 +152,8 @@ class Trace:
         complete: whether the list is proven to be the true top k. It is, for everything the flat index answers.
         unread: tokens at the end of the query that the embedder did not read.
         timings: seconds per stage: `embed`, `search`, `fetch`.
+        commit: counts up with each commit; answers with the same number saw the same documents. 0 in a scope, where it
+            would tell of others, and for engines that do not count.
     """
 
     path: str
@@ -162,6 +164,7 @@ class Trace:
     complete: bool = True
     unread: int = 0
     timings: Mapping[str, float] = field(default_factory=dict)
+    commit: int = 0
 
 
 @dataclass(frozen=True, slots=True)

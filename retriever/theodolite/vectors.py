@@ -1,6 +1,6 @@
 """prepare(): the one door for vectors. Nothing else checks, converts or normalises them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +22,12 @@ _CHUNK = 4096  # rows whose float64 copy is held at a time
 
 
 def prepare(
-    vectors: Any, space: Space, *, ids: Sequence[str] | None = None, name: str = "vectors"
+    vectors: Any,
+    space: Space,
+    *,
+    ids: Sequence[str] | None = None,
+    name: str = "vectors",
+    seen: Callable[[NDArray[np.float64]], object] | None = None,
 ) -> tuple[Vectors, Space]:
     """Check and convert vectors; normalise them where the metric is cosine; apply the space's transforms.
 
@@ -32,6 +37,7 @@ def prepare(
             are fitted on it.
         ids: the documents' ids, row by row, for messages.
         name: what messages call the rows.
+        seen: called with the norms as they were given, (n,), of a batch that is not refused.
 
     Returns:
         (n, d) float32, C-contiguous, finite, of unit length where the metric is cosine (norms taken in
@@ -78,6 +84,8 @@ def prepare(
             name,
             norms,
         )
+    if seen is not None:
+        seen(norms)
     if not space.transforms:
         return Vectors(out), settled
     if space.dimension is None:

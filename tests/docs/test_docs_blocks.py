@@ -17,6 +17,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "audit.md": (),
     "filters.md": (),
     "indexes.md": ("hnswlib", "faiss"),
+    "quality.md": (),
     "scopes.md": (),
     "transforms.md": (),
     "verify.md": (),

@@ -9,6 +9,7 @@ import theodolite
 from theodolite import errors
 
 PUBLIC = [
+    "Alert",
     "Audit",
     "Boost",
     "Candidates",
@@ -34,6 +35,8 @@ PUBLIC = [
     "MetricMismatchError",
     "MissingExtraError",
     "Pca",
+    "Monitor",
+    "Recall",
     "Reranker",
     "Retriever",
     "TheodoliteError",

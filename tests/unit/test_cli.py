@@ -4,11 +4,13 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import sqlite3
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.unit.models import needs_minilm
 from tests.unit.shell import Shell
@@ -16,6 +18,7 @@ from tests.unit.shell import Shell
 from theodolite import Retriever
 from theodolite.cli import output
 from theodolite.cli.demo import QUESTIONS, handbook
+from theodolite.quality import TARGETS, Target
 from theodolite.testing import HashingEmbedder
 
 
@@ -42,6 +45,8 @@ def test_help_tells_by_example(shell: Shell) -> None:
         "export",
         "index",
         "info",
+        "monitor",
+        "recall",
         "reindex",
         "search",
         "verify",
@@ -332,3 +337,59 @@ def test_verify_repairs_and_backup_copies(filled: Shell) -> None:
     assert filled.run("backup", "kb", "-o", "copy")[0] == "3 documents, as of commit 1, in copy\n"
     assert filled.json("verify", "copy")["checked"]["documents"] == 3
     assert "exists already" in filled.run("backup", "kb", "-o", "copy", code=1)[1]
+
+
+def test_recall(filled: Shell) -> None:
+    out, err = filled.run("recall", "--in", "kb")
+    assert out.startswith("3 queries, made of stored rows and noise; 0% answered by the approximate index\n")
+    assert "recall@10       1.0000" in out
+    assert err == ""
+    (filled.folder / "q.txt").write_text("refunds\n\nopen from nine\n", encoding="utf-8-sig")
+    (filled.folder / "q.jsonl").write_text('"refunds"\n{"query": "open"}\n{"text": "nine", "id": 3}\n')
+    for name, count in (("q.txt", 2), ("q.jsonl", 3)):
+        found = filled.json("recall", "--in", "kb", "--queries", name, "-k", "1", "-k", "2")
+        assert (found["queries"], found["kind"], list(found["recall"])) == (count, "given", ["1", "2"])
+    np.save(filled.folder / "q.npy", np.ones((4, 64)))
+    assert filled.json("recall", "--in", "kb", "--queries", "q.npy", "--use-case", "offline")["queries"] == 4
+    assert filled.json("recall", "--in", "kb", "--where", '{"lang": "de"}')["queries"] == 1
+
+
+def test_recall_fails_where_a_target_is_missed(filled: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TARGETS, "rag", Target((0.9, 0.95), (0.0, 0.0)))
+    assert filled.run("recall", "--in", "kb", "--use-case", "rag", code=1)[0].count("fail") == 1
+    assert filled.run("recall", "--in", "kb", "--use-case", "rag", "--json", code=1)[0].startswith("{")
+    assert "there are rag, " in filled.run("recall", "--in", "kb", "--use-case", "chat", code=2)[1]
+
+
+def test_recall_refuses_files_that_hold_no_queries(filled: Shell) -> None:
+    for name, content, message in (
+        ("q.md", b"x", "read from .txt, .jsonl or .npy"),
+        ("q.txt", b"\n \n", "holds no queries"),
+        ("q.txt", b"\xff", "not UTF-8"),
+        ("q.jsonl", b"{", "line 1 of q.jsonl is not JSON"),
+        ("q.jsonl", b'"a"\n\n{"id": 1}', "line 3 of q.jsonl holds no query"),
+        ("q.npy", b"123", "not an array"),
+    ):
+        (filled.folder / name).write_bytes(content)
+        assert message in filled.run("recall", "--in", "kb", "--queries", name, code=2)[1]
+    assert "no such file" in filled.run("recall", "--in", "kb", "--queries", "none.txt", code=2)[1]
+
+
+def test_monitor(filled: Shell) -> None:
+    out, err = filled.run("monitor", "kb")
+    assert out == ""
+    assert "Nothing was monitored" in err
+    assert filled.json("monitor", "kb") is None
+    with Retriever.open(filled.folder / "kb", monitor=True) as kb:
+        for _ in range(3):
+            kb.search(vector=np.ones(64))
+    out, err = filled.run("monitor", "kb")
+    assert out.startswith("3 searches\nbaseline, still being gathered: 0 searches, similarity -\n")
+    assert re.search(r"^20\d\d-\d\d-\d\d \d\d:00 +3 +0 ", out, re.MULTILINE)
+    found = filled.json("monitor", "kb")
+    assert (found["searches"], len(found["windows"]), found["alerts"]) == (3, 1, [])
+    shutil.copy(filled.folder / "kb" / "monitor.sqlite", filled.folder / "other.sqlite")
+    assert filled.json("monitor", "kb", "--file", "other.sqlite")["searches"] == 3
+    (filled.folder / "other.sqlite").write_bytes(b"nonsense" * 1000)
+    assert "cannot be read" in filled.run("monitor", "kb", "--file", "other.sqlite", code=1)[1]
+    assert "there is no collection" in filled.run("monitor", "nothing", code=3)[1]

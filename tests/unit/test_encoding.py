@@ -9,7 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from theodolite import ConfigError, Document, DocumentError, InputError, Retriever, TruncationWarning, UnsupportedError
+from theodolite.embedders.encoding import Encoder
 from theodolite.testing import HashingEmbedder
+from theodolite.types import Space
 
 
 class Short(HashingEmbedder):
@@ -161,3 +163,17 @@ def test_questions_are_counted_with_their_own_prompt() -> None:
         kb.add([Document(SIX, id="a")])
         with pytest.warns(TruncationWarning):
             assert kb.search(SIX).trace.unread == 3
+
+
+def test_norms_are_told_of_as_they_are_given() -> None:
+    """Before anything is normalised; not again for a question whose vector was kept."""
+    seen: list[list[float]] = []
+
+    class Long(HashingEmbedder):
+        def encode_query(self, texts: Any) -> Any:
+            return 40 * super().encode_query(texts)
+
+    encoder = Encoder(Long(8), Space, seen=lambda norms: seen.append(norms.tolist()))
+    encoder.queries(["one", "two"])
+    encoder.queries(["one"])
+    assert seen == [pytest.approx([40, 40])]

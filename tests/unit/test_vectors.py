@@ -374,3 +374,16 @@ def test_the_incident() -> None:
     for name in ("vectors", "queries"):
         with pytest.raises(VectorError, match=f"3 of 3 {name} have norms outside"):
             prepare(NUMBERS, pinned, name=name)
+
+
+def test_norms_are_told_of_unless_refused() -> None:
+    seen: list[list[float]] = []
+
+    def keep(norms: Any) -> None:
+        seen.append(norms.tolist())
+
+    prepare([[3, 4], [0, 1]], Space(), seen=keep)
+    prepare([], Space(), seen=keep)
+    with pytest.raises(VectorError):
+        prepare([[0, 0]], Space(), seen=keep)
+    assert seen == [[5, 1]]

@@ -1,4 +1,4 @@
-"""The command line: `theodolite index | add | search | info | delete | export | verify | audit | demo`."""
+"""The command line: `theodolite index | add | search | info | verify | audit | recall | monitor | demo` and more."""
 
 import sys
 

@@ -15,7 +15,10 @@ from theodolite.errors import InputError
 from theodolite.filters import parse
 from theodolite.metadata import decode
 
-_ORDER = ("index", "add", "search", "info", "delete", "reindex", "export", "verify", "backup", "audit", "demo")
+_ORDER = (
+    *("index", "add", "search", "info", "delete", "reindex", "export", "verify", "backup", "audit"),
+    *("recall", "monitor", "demo"),
+)
 
 
 class _InOrder(TyperGroup):

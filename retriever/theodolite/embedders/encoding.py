@@ -7,6 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from theodolite.embedders.cache import QueryCache
 from theodolite.errors import ConfigError, DocumentError, InputError, TruncationWarning, UnsupportedError, warn_caller
 from theodolite.protocols import Embedder
@@ -49,12 +52,15 @@ class Encoder:
         *,
         on_truncate: OnTruncate = "warn",
         query_cache: int = 1024,
+        seen: Callable[[NDArray[np.float64]], object] | None = None,
     ) -> None:
         """
         Args:
             space: gives the space that questions' vectors are prepared for.
             on_truncate: what to do about texts longer than the embedder reads. They are counted in any case.
             query_cache: how many questions' vectors to keep.
+            seen: called with the norms of questions' vectors as the embedder gives them, (n,); not for questions
+                whose vectors were kept.
 
         Raises:
             ConfigError: a setting that does not exist.
@@ -62,6 +68,7 @@ class Encoder:
         check_policy(on_truncate)
         self.embedder = embedder
         self._space = space
+        self._seen = seen
         self._on_truncate = on_truncate
         self._cache = QueryCache(self._encode, query_cache)
         self._count: Any = getattr(embedder, "count_tokens", None)
@@ -137,7 +144,7 @@ class Encoder:
 
     def _encode(self, texts: Sequence[str]) -> Vectors:
         """What the cache keeps: prepared vectors."""
-        return prepare(self.embedder.encode_query(texts), self._space(), name="query vectors")[0]
+        return prepare(self.embedder.encode_query(texts), self._space(), name="query vectors", seen=self._seen)[0]
 
     def _limit(self) -> int | None:
         limit: int | None = getattr(self.embedder, "max_tokens", None)

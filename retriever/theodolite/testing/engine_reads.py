@@ -147,6 +147,35 @@ class ReadsContract(EngineUnderTest):
                         (alone,) = pair.engine.search(Request(_one(queries, i), 10, parse(where)))
                         check(_plain(alone) == _plain(answer), f"query {i} of a batch is answered otherwise than alone")
 
+    def test_an_exact_answer_is_complete(self) -> None:
+        for metric in METRICS:
+            with self.opened(metric) as pair:
+                pair.add(passages(numbered(300)), drawn(1, 300))
+                pair.update({name: {"some": True} for name in numbered(50)})
+                for where in (None, {"some": True}):
+                    for answer in pair.check_search(drawn(2, 9), 10, where, exact=True):
+                        check(answer.trace.complete, "an exact answer was asked for, and is not complete")
+
+    def test_commits_are_counted_or_0(self) -> None:
+        """Two answers with one number saw the same documents."""
+        with self.opened() as pair:
+            pair.add(passages(numbered(20)), drawn(1, 20))
+            request = Request(prepared(drawn(2, 2), pair.engine), 3)
+            first, again = (pair.engine.search(request)[0].trace.commit for _ in range(2))
+            check(first == again, f"trace.commit is {first}, and then {again}, though nobody has written")
+            writes: tuple[Callable[[], None], ...] = (
+                lambda: pair.update({numbered(1)[0]: {"tag": 1}}),
+                lambda: pair.delete(numbered(1)),
+                lambda: pair.add(passages(["another"]), drawn(3, 1)),
+                pair.clear,
+            )
+            for write in writes:
+                write()
+                traces = [answer.trace.commit for answer in pair.engine.search(request)]
+                counted = traces[0] > first if first else not traces[0]
+                check(counted and len(set(traces)) == 1, f"trace.commit is {traces} after a write, and was {first}")
+                first = traces[0]
+
     def test_filters_do_not_change_scores(self) -> None:
         for metric in METRICS:
             with self.opened(metric) as pair:

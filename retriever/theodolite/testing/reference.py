@@ -118,10 +118,10 @@ class Pair:
             )
             check(kept, f"a document comes back as {document}; it was {expected[0]}")
 
-    def check_search(self, raw_queries: Any, k: int, where: Where = None) -> list[Answer]:
+    def check_search(self, raw_queries: Any, k: int, where: Where = None, *, exact: bool = False) -> list[Answer]:
         """The answers to these queries are the true ones."""
         queries, _ = prepare(raw_queries, self.engine.space, name="queries")
-        answers = self.engine.search(Request(queries, k, parse(where)))
+        answers = self.engine.search(Request(queries, k, parse(where), exact=exact))
         check(len(answers) == len(queries), f"{len(answers)} answers to {len(queries)} queries")
         names = self.eligible(where)
         for query, answer in zip(queries, answers, strict=True):

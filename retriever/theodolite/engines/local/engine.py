@@ -282,19 +282,20 @@ class LocalEngine:
     def _answers(self, connection: Connection, snapshot: Snapshot, request: Request) -> list[Answer]:
         started = time.perf_counter()
         scope, live = request.scope, snapshot.state.live
+        commit = snapshot.state.sequence if scope is None else 0
         if scope is not None:
             inside = self._view.mask(snapshot, scope_filter(scope, self.partition), connection)
             live = live if inside is None else int(np.count_nonzero(inside))
         if not live:
-            trace = Trace("empty", 0, 0, 0)
+            trace = Trace("empty", 0, 0, 0, commit=commit)
             return [Answer([], [], trace) for _ in request.vectors]
         snapshot = self._view.searchable(snapshot)
         mask = self._view.mask(snapshot, within(scope, self.partition, request.where), connection)
-        if snapshot.approximate is None:
+        if snapshot.approximate is None or request.exact:
             found = snapshot.flat.search(request.vectors, request.k, snapshot.vectors, mask)
         else:
             found = snapshot.approximate.search(request.vectors, request.k, snapshot.flat, snapshot.vectors, mask)
-        if snapshot.record is not None:
+        if snapshot.record is not None and not request.probe:
             self._keeper.asked(snapshot, request)
         searched = time.perf_counter()
         eligible = live if mask is None else int(np.count_nonzero(mask))
@@ -305,7 +306,13 @@ class LocalEngine:
             # Which way is taken, and at what cost, depends on what lies outside a scope as well.
             way = (one.path, one.scored, one.proposed) if scope is None else ("scope", 0, 0)
             path, scored, proposed = way if eligible else ("empty", 0, 0)
-            trace = Trace(path, live, eligible, scored, proposed=proposed, complete=one.complete, timings=timings)
+            trace = Trace(
+                *(path, live, eligible, scored),
+                proposed=proposed,
+                complete=one.complete,
+                timings=timings,
+                commit=commit,
+            )
             answers.append(Answer(documents, similarities, trace))
             searched = time.perf_counter()
         return answers
