@@ -14,9 +14,11 @@ import numpy as np
 from benchmarks.measure import folder_bytes
 from benchmarks.truth import Floats, Ids
 from theodolite import Document, Retriever
+from theodolite.engines.local import LocalEngine
 from theodolite.indexes.approximate import Approximate, Calibration, calibrate
 from theodolite.indexes.flat import ArraySource, FlatIndex
 from theodolite.indexes.naming import make_index
+from theodolite.protocols import Request
 from theodolite.types import Space, Vectors
 
 M = 16
@@ -178,7 +180,7 @@ class Ours:
         return self._index.search(Vectors(query[None]), k, self._flat.index, self._flat.source, None)[0].rows[:k]
 
 
-class Engine:
+class Kb:
     """A collection searched through the public API, documents and all."""
 
     efforts: Sequence[int] = (0,)
@@ -197,8 +199,28 @@ class Engine:
         self._kb.reindex(HNSW, queries=queries, target_recall=target)
         self.file_bytes = folder_bytes(self._folder)
 
+    @property
+    def engine(self) -> LocalEngine:
+        engine = self._kb._engine
+        assert isinstance(engine, LocalEngine)
+        return engine
+
     def search(self, query: Floats, k: int, effort: int) -> Ids:
         return np.array([int(hit.document.id) for hit in self._kb.search(vector=query, k=k)], np.int64)
+
+
+class Engine:
+    """The engine beneath such a collection: prepared vectors in, documents out."""
+
+    efforts: Sequence[int] = (0,)
+
+    def __init__(self, kb: Kb) -> None:
+        self._engine = kb.engine
+        self.file_bytes = kb.file_bytes
+
+    def search(self, query: Floats, k: int, effort: int) -> Ids:
+        (answer,) = self._engine.search(Request(Vectors(query[None]), k))
+        return np.array([int(document.id) for document in answer.documents], np.int64)
 
 
 PEERS: dict[str, Callable[[Vectors, Path, int], Way]] = {

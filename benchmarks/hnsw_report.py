@@ -25,13 +25,13 @@ def verdicts(outcomes: list[Outcome]) -> list[str]:
         for result in outcome["results"]:
             ways, target = result["ways"], result["target"]
             title = f"{outcome['kind']} {outcome['rows']:,}, recall {target:g}"
-            ours, kb = ways["theodolite hnsw"], ways["theodolite kb"]
-            for said, one in (("index", ours), ("kb", kb)):
+            ours, engine = ways["theodolite hnsw"], ways["theodolite engine"]
+            for said, one in (("index", ours), ("engine", engine)):
                 lines.append(verdict(f"{title}: recall of the {said}", one["recall"], target, least=True))
             if (raw := ways.get("hnswlib, our ef")) is not None:
                 lines.append(verdict(f"{title}: index over hnswlib, the same ef", ours["p50"] / raw["p50"], 1.15))
-                more = 1e3 * (kb["p50"] - raw["p50"])
-                lines.append(verdict(f"{title}: kb more than hnswlib, the same ef", more, 0.15, unit=" ms"))
+                more = 1e3 * (engine["p50"] - raw["p50"])
+                lines.append(verdict(f"{title}: engine more than hnswlib, the same ef", more, 0.15, unit=" ms"))
             for peer, limit in (("faiss", 1.0), ("usearch", 1.0), ("chroma", 2.0), ("lancedb", 2.0)):
                 if peer in ways:
                     ratio = ways[peer]["p50"] / ours["p50"]
