@@ -179,3 +179,16 @@ def test_a_graph_from_elsewhere_never_reaches_native_code(
         with pytest.raises(CorruptionError, match="does not match its hash"):
             kb.verify()
     assert not loaded
+
+
+def test_rows_that_a_graph_cannot_reach_are_told(tmp_path: Path) -> None:
+    """With two links a row, islands form. That is no damage."""
+    vectors = np.random.default_rng(3).standard_normal((3000, 16))
+    with Retriever.open(tmp_path / "kb") as kb:
+        kb.add([Document("t", id=f"{i}") for i in range(3000)], vectors=vectors, batch_size=None)
+        kb.reindex("hnsw:M=2,ef_construction=1")
+        (warning,) = kb.verify().warnings
+        assert warning.part == "index"
+        assert "out of reach" in warning.message
+        kb.reindex("hnsw")
+        assert not kb.verify().warnings

@@ -152,7 +152,8 @@ class HnswIndex:
             vector = 4 * (2 * self.M + 1)
             label = vector + 4 * dimension
             found = (offset, size, label_at, vector_at, most, lowest, links, effort)
-            expected = (0, label + 8, label, vector, self.M, 2 * self.M, self.M, self.ef_construction)
+            looked_at = max(self.ef_construction, self.M)  # hnswlib looks at no fewer rows than it links
+            expected = (0, label + 8, label, vector, self.M, 2 * self.M, self.M, looked_at)
             if found != expected or not math.isclose(factor, 1 / math.log(self.M)):
                 raise CorruptionError(
                     f"{path.name} is no graph of dimension {dimension} with M={self.M} and "
