@@ -108,6 +108,7 @@ def test_left_over_files(folder: Path) -> None:
     (folder / "codes-1" / "000000.i8.1-2.tmp").write_bytes(b"half")
     (folder / "orphan-1-9.f32").write_bytes(b"a frame")
     (folder / "notes.txt").write_text("mine")
+    (folder / "monitor.sqlite-wal").write_bytes(b"of a monitor")
     with Retriever.open(folder) as kb:
         found = kb.verify()
         assert {Path(one.path).name: one.derived for one in found.warnings if one.path} == {

@@ -9,6 +9,7 @@ from typing import BinaryIO
 STORE = "store.sqlite"
 WRITER = "writer.pid"
 BUILD_LOCK = "build.lock"
+MONITOR = "monitor.sqlite"  # kept by `quality`; nothing here reads it
 
 
 def vectors_path(folder: Path, generation: int) -> Path:

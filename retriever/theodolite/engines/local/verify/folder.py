@@ -5,6 +5,7 @@ from pathlib import Path
 
 from theodolite.engines.local.files import (
     BUILD_LOCK,
+    MONITOR,
     STORE,
     WRITER,
     codes_folder,
@@ -16,7 +17,7 @@ from theodolite.engines.local.verify.report import Report
 from theodolite.engines.local.verify.truth import Truth
 from theodolite.indexes.blocks import BLOCK
 
-_KNOWN = (STORE, WRITER, BUILD_LOCK)  # and what SQLite adds to the first and the last
+_KNOWN = (STORE, WRITER, BUILD_LOCK, MONITOR)  # and what SQLite adds to their names
 _OURS = ("vectors-", "codes-", "columns-", "index-")
 
 
