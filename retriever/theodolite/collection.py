@@ -219,9 +219,8 @@ class Collection:
         self._check_whole("reindex()")
         if not 0 < target_recall <= 1:
             raise InputError(f"target_recall is {target_recall!r}; it must be above 0 and at most 1")
-        # Of an empty collection there is nothing to measure, and queries must not settle what its documents will.
-        none = queries is None or self._engine.space.dimension is None
-        given = None if none else self._as_queries(queries)
+        # Queries must not settle what documents will.
+        given = None if queries is None or self._engine.space.dimension is None else self._as_queries(queries)
         self._engine.reindex(index, target_recall=target_recall, queries=given, progress=progress)
 
     def recall(
@@ -250,7 +249,7 @@ class Collection:
         if not lengths:
             raise InputError("k is empty; name the lengths of list to measure, such as (1, 5, 10)")
         tree = parse(where)
-        given = None if queries is None else self._as_queries(queries)
+        given = None if queries is None or self._engine.space.dimension is None else self._as_queries(queries)
         return measure(self._engine, given, lengths, tree, progress)
 
     @property
