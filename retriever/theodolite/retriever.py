@@ -12,6 +12,7 @@ from theodolite.collection import Collection
 from theodolite.embedders import resolve
 from theodolite.embedders.encoding import Encoder, OnTruncate, Progress, check_dimension, check_policy, name_of
 from theodolite.engines.local import LocalEngine
+from theodolite.engines.local.files import MONITOR
 from theodolite.errors import ConfigError, DocumentError, InputError
 from theodolite.filters import Where, parse
 from theodolite.guards.drift import EmbedderCheck
@@ -20,7 +21,6 @@ from theodolite.guards.watch import Watch, When, check_watch
 from theodolite.intake import DocumentLike, as_batch, as_document, as_ids, as_k, check_lengths, taker
 from theodolite.manifest import check_settings
 from theodolite.protocols import Embedder, Engine, Request
-from theodolite.quality.journal import FILE
 from theodolite.quality.monitor import Monitor
 from theodolite.ranking.hits import ranked, without
 from theodolite.scopes import check_partition, narrowed, placed
@@ -160,7 +160,7 @@ class Retriever(Collection):
         try:
             watch = Monitor() if monitor is True else monitor or None
             if watch is not None:
-                watch.attach(engine, None if folder is None or read_only else folder / FILE)
+                watch.attach(engine, None if folder is None or read_only else folder / MONITOR)
             return cls(
                 engine,
                 found,

@@ -237,6 +237,16 @@ def test_nothing_of_a_query_is_kept(tmp_path: Path) -> None:
     assert b"fox" not in kept
 
 
+def test_verify_knows_the_file(tmp_path: Path) -> None:
+    with Retriever.open(tmp_path / "kb", monitor=True) as kb:
+        kb.add(["a"], vectors=np.ones((1, 4)))
+        kb.search(vector=np.ones(4))
+        assert kb.monitor is not None
+        kb.monitor.flush()
+        found = kb.verify()
+        assert (found.problems, found.warnings) == ((), ())
+
+
 def test_read_only_and_in_memory_leave_no_file(tmp_path: Path) -> None:
     with Retriever.open(tmp_path / "kb", embedder=HashingEmbedder(16)) as kb:
         kb.add(["some text"])

@@ -11,8 +11,9 @@ import typer
 from theodolite.cli import output
 from theodolite.cli.app import EmbedderName, In, Json, Kb, Where, app, as_filter
 from theodolite.cli.opening import bare, with_embedder
+from theodolite.engines.local.files import MONITOR
 from theodolite.errors import InputError
-from theodolite.quality.journal import FILE, contents
+from theodolite.quality.journal import contents
 from theodolite.quality.reporting import report
 from theodolite.quality.targets import TARGETS, target
 
@@ -83,7 +84,7 @@ def monitor(
     """
     with bare(folder):  # it must be a collection
         pass
-    path = file or folder / FILE
+    path = file or folder / MONITOR
     found = contents(path)
     if json_:
         output.say_json(None if found is None else report(found, path, windows=10**6))

@@ -21,7 +21,6 @@ from theodolite.quality.series import Moments, Series
 
 _log = logging.getLogger("theodolite.monitor")
 
-FILE = "monitor.sqlite"
 _APPLICATION = 0x7468656D  # "them"
 _FORMAT = 1
 _HOURS = 840  # windows kept: 35 days
