@@ -129,6 +129,10 @@ def described(info: Mapping[str, Any]) -> dict[str, Any]:
     """What `Retriever.info` tells, with a line for each of its parts; what is not there is left out."""
     told = {name: value for name, value in info.items() if value is not None}
     del told["columns"]  # those of this process, which has filtered nothing
+    if info["transforms"]:
+        told["transforms"] = ", ".join(info["transforms"])
+    else:
+        del told["transforms"], told["raw_dimension"]
     if info["approximate"] is not None:
         told["approximate"] = index_line(info["approximate"])
     if info["recommended"] is not None:
