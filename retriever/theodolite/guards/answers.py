@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
-from theodolite.errors import ConfigError, CorruptionError
+from theodolite.errors import ConfigError, CorruptionError, VectorError
+from theodolite.guards.corpus import as_stored
 from theodolite.protocols import Embedder, Engine, Scope
 from theodolite.similarity import similarities
-from theodolite.vectors import prepare
 
 NOTE = "known-answers"
 
@@ -80,7 +80,10 @@ def broken(engine: Engine, embedder: Embedder, answers: Sequence[KnownAnswer]) -
     if not answers:
         return ()
     space = engine.space
-    queries, _ = prepare(embedder.encode_query([answer.query for answer in answers]), space, name="query vectors")
+    try:
+        queries = as_stored(embedder.encode_query([answer.query for answer in answers]), space, "query vectors")
+    except VectorError as error:
+        return (f"the known answers cannot be asked: {error}",)
     said = []
     for answer, query in zip(answers, queries, strict=True):
         scope = None if answer.partition is None else Scope(answer.partition)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from theodolite.errors import CorruptionError, VectorError
 from theodolite.guards.drift import Drift, compare
 from theodolite.protocols import Embedder, Engine, Scope
-from theodolite.types import Document, Vectors
+from theodolite.types import Document, Space, Vectors
 from theodolite.vectors import prepare
 
 NOTE = "canary-documents"
@@ -58,12 +58,24 @@ def drift_of(engine: Engine, embedder: Embedder, sample: list[Entry]) -> Drift |
     texts = tuple(document.text for document, _ in found)
     then = np.array([vector for _, vector in found], np.float64)
     try:
-        # Other norms shall be told, not refused; but what transforms make of them depends on the policy.
-        space = engine.space if engine.space.transforms else replace(engine.space, norms="any")
-        now = prepare(embedder.encode_document(texts), space)[0].astype(np.float64)
+        now = as_stored(embedder.encode_document(texts), engine.space).astype(np.float64)
     except VectorError:  # what could not be stored is not what was
         now = np.full_like(then, np.nan)
     return compare("corpus", texts, then, now, norms=engine.space.metric != "cosine")
+
+
+def as_stored(vectors: Any, space: Space, name: str = "vectors") -> Vectors:
+    """Vectors as they would be stored, lengths that would be refused among them: these are to be told of.
+
+    Raises:
+        VectorError: they are zero, NaN, infinite, or of another dimension.
+    """
+    if not space.transforms:
+        return prepare(vectors, replace(space, norms="any"), name=name)[0]
+    try:
+        return prepare(vectors, space, name=name)[0]
+    except VectorError:  # other lengths, perhaps; what transforms make of them depends on the policy
+        return prepare(prepare(vectors, Space("cosine"), name=name)[0], space, name=name)[0]
 
 
 def _stored(engine: Engine, sample: list[Entry]) -> Iterator[tuple[Document, NDArray[np.float32]]]:
