@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.unit.test_guards_watch import PASSAGES, Plain, Unnormalised
+from tests.unit.test_guards_watch import DIMENSION, PASSAGES, OtherModel, Plain, Unnormalised
 
-from theodolite import EmbedderDriftError, Pca, Retriever
+from theodolite import Center, EmbedderDriftError, Pca, Retriever, Whiten
 
 
 @pytest.mark.parametrize("factor", [50.0, float("nan")])
@@ -35,3 +35,23 @@ def test_lost_normalisation_is_told_as_such_behind_transforms(tmp_path: Path) ->
         assert kb._engine.space.norms == "unit"
     with pytest.raises(EmbedderDriftError, match="a normalisation step has gone"):
         Retriever.open(folder, embedder=Unnormalised())
+
+
+class Noisy(Plain):
+    """The same model in another precision: cosines of 0.9998."""
+
+    def _encode(self, texts: Sequence[str]) -> Any:
+        found = super()._encode(texts)
+        return found + np.float32(0.02) / DIMENSION**0.5 * np.cos(np.arange(found.size, dtype=np.float32) ** 2).reshape(
+            found.shape
+        )
+
+
+@pytest.mark.parametrize("transform", [Center(), Whiten()])
+def test_transforms_that_enlarge_rounding_refuse_nobody(tmp_path: Path, transform: Any) -> None:
+    folder = tmp_path / "kb"
+    with Retriever.open(folder, embedder=Plain(), transforms=[transform]) as kb:
+        kb.add([f"{document.text} {i}" for i, document in enumerate(PASSAGES * 20)])
+    Retriever.open(folder, embedder=Noisy()).close()
+    with pytest.raises(EmbedderDriftError):
+        Retriever.open(folder, embedder=OtherModel())

@@ -51,7 +51,12 @@ def join(engine: Engine, held: list[Entry], documents: Sequence[Document], vecto
 
 
 def drift_of(engine: Engine, embedder: Embedder, sample: list[Entry]) -> Drift | None:
-    """What the embedder makes of sampled documents now, beside the vectors stored; None where none is left."""
+    """What the embedder makes of sampled documents now, beside the vectors stored; None where none is left.
+
+    None, too, where a mean has been taken off: what is left, and `Whiten` above all, enlarges rounding without bound.
+    """
+    if any(transform.moves for transform in engine.space.transforms):
+        return None
     found = list(_stored(engine, sample))
     if not found:
         return None
