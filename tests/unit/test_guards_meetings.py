@@ -55,3 +55,32 @@ def test_transforms_that_enlarge_rounding_refuse_nobody(tmp_path: Path, transfor
     Retriever.open(folder, embedder=Noisy()).close()
     with pytest.raises(EmbedderDriftError):
         Retriever.open(folder, embedder=OtherModel())
+
+
+class Divides(Plain):
+    """Knows ASCII only, and divides the zero vector of anything else by its length."""
+
+    def _encode(self, texts: Sequence[str]) -> Any:
+        known = np.array([text.isascii() for text in texts])
+        return np.where(known[:, None], super()._encode(texts), np.float32(np.nan))
+
+
+def test_what_was_nan_may_be_nan(tmp_path: Path) -> None:
+    with Retriever.open(tmp_path / "kb", embedder=Divides()) as kb:
+        kb.add(PASSAGES)
+    Retriever.open(tmp_path / "kb", embedder=Divides()).close()
+    with pytest.raises(EmbedderDriftError):
+        Retriever.open(tmp_path / "kb", embedder=Plain())
+
+
+def test_only_documents_have_changed(tmp_path: Path) -> None:
+    class Titled(Plain):
+        """Puts something before passages of this collection, which the fixed texts do not show."""
+
+        def _encode(self, texts: Sequence[str]) -> Any:
+            return super()._encode([f"Handbook of colleagues {text}" if "Passage" in text else text for text in texts])
+
+    with Retriever.open(tmp_path / "kb", embedder=Plain()) as kb:
+        kb.add(PASSAGES)
+    with pytest.raises(EmbedderDriftError, match="the stored vectors are from, or the texts were prepared"):
+        Retriever.open(tmp_path / "kb", embedder=Titled())

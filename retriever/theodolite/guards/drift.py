@@ -45,7 +45,10 @@ def compare(kind: str, texts: tuple[str, ...], then: Doubles, now: Doubles, *, n
     with np.errstate(all="ignore"):
         lengths = np.stack([np.sqrt(np.vecdot(then, then)), np.sqrt(np.vecdot(now, now))], axis=1)
         cosines = np.vecdot(then, now) / lengths.prod(axis=1)
-    cosines[(lengths == 0).all(axis=1)] = 1.0  # texts that it makes nothing of, then as now
+    # Texts that it makes nothing of, then as now: zero, or NaN where zero was divided by its length.
+    broken = ~np.isfinite(lengths).any(axis=1)
+    lengths[broken] = np.nan
+    cosines[broken | (lengths == 0).all(axis=1)] = 1.0
     if not norms:
         lengths[:, 0] = np.nan
     return Drift(kind, texts, cosines, lengths)
@@ -128,7 +131,7 @@ class EmbedderCheck:
             return "Some vectors are zero, NaN or infinite now: the model does not work."
         if not any(some.any() for some in turned.values()):
             return "Directions agree, lengths do not: a normalisation step has gone, or come."
-        if "query" not in parts:
+        if "query" not in parts or not (turned["query"].any() or turned["document"].any()):
             return "It is another model than the one the stored vectors are from, or the texts were prepared otherwise."
         if np.median(cosines) < _UNRELATED:
             return "The directions have little in common: it is another model, or other weights."
