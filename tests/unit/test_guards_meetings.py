@@ -84,3 +84,17 @@ def test_only_documents_have_changed(tmp_path: Path) -> None:
         kb.add(PASSAGES)
     with pytest.raises(EmbedderDriftError, match="the stored vectors are from, or the texts were prepared"):
         Retriever.open(tmp_path / "kb", embedder=Titled())
+
+
+def test_an_embedder_that_cannot_embed_the_canary(tmp_path: Path) -> None:
+    """The texts are ours, so whoever reads the error is told whose they are."""
+
+    class Ascii(Plain):
+        def _encode(self, texts: Sequence[str]) -> Any:
+            return super()._encode([text.encode("ascii").decode() for text in texts])
+
+    with Retriever.open(tmp_path / "kb", embedder=Ascii()) as kb, pytest.raises(UnicodeEncodeError) as error:
+        kb.add(PASSAGES)
+    assert any("canary='off'" in note for note in error.value.__notes__)
+    with Retriever.open(tmp_path / "kb", embedder=Ascii(), canary="off") as kb:
+        assert len(kb.add(PASSAGES)) == len(PASSAGES)

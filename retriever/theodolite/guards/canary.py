@@ -119,8 +119,12 @@ def encode(embedder: Embedder, texts: tuple[str, ...]) -> tuple[Doubles, Doubles
     """Raw vectors of texts, the last of which is long, as queries and as documents, (n, d) each."""
     found = []
     for method in (embedder.encode_query, embedder.encode_document):
-        # The long one alone: beside it, short texts would be padded to its length.
-        parts = [raw(method(part), len(part)) for part in (texts[:-1], texts[-1:])]
+        try:
+            # The long one alone: beside it, short texts would be padded to its length.
+            parts = [raw(method(part), len(part)) for part in (texts[:-1], texts[-1:])]
+        except Exception as error:  # of whatever embeds; the texts are not the caller's, who may wonder
+            error.add_note("Raised for the canary's fixed texts. Open with canary='off' where it cannot embed these")
+            raise
         if parts[0].shape[1] != parts[1].shape[1]:
             raise VectorError(
                 f"the embedder gives vectors of {parts[0].shape[1]} dimensions, and of {parts[1].shape[1]} for others"
