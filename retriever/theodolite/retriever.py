@@ -159,9 +159,7 @@ class Retriever(Collection):
         )
         try:
             watch = Monitor() if monitor is True else monitor or None
-            if watch is not None:
-                watch.attach(engine, None if folder is None or read_only else folder / MONITOR)
-            return cls(
+            kb = cls(
                 engine,
                 found,
                 on_truncate=on_truncate,
@@ -171,6 +169,10 @@ class Retriever(Collection):
                 expect=expect,
                 monitor=watch,
             )
+            if watch is not None:  # last: what could not be opened is not watched
+                kept = None if folder is None or read_only else folder.expanduser().absolute() / MONITOR
+                watch.attach(engine, kept)
+            return kb
         except BaseException:
             engine.close()
             raise

@@ -282,3 +282,25 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         with pytest.raises(ConfigError, match="watches nothing yet"):
             call()
     idle.close()
+
+
+def test_a_monitor_is_free_again_where_opening_failed(tmp_path: Path) -> None:
+    monitor = Monitor(interval=None)
+    with pytest.raises(ConfigError, match="embedder="):
+        Retriever.open(tmp_path / "kb", monitor=monitor, expect=[("refunds", "d", 0, 1)])
+    with Retriever.open(tmp_path / "kb", monitor=monitor) as kb:
+        assert kb.monitor is monitor
+
+
+def test_its_file_is_in_the_folder_however_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for name in ("~/home", "relative"):
+        with Retriever.open(name, monitor=Monitor(interval=None)) as kb:
+            kb.add(["a"], vectors=np.ones((1, 4)))
+            kb.search(vector=np.ones(4))
+            monkeypatch.chdir(tmp_path.parent)
+        monkeypatch.chdir(tmp_path)
+    assert (tmp_path / "home" / "monitor.sqlite").exists()
+    assert (tmp_path / "relative" / "monitor.sqlite").exists()
