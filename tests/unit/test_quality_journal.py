@@ -365,3 +365,27 @@ def test_searches_from_many_threads_are_all_counted(tmp_path: Path) -> None:
         thread.join()
     monitor.close()
     assert told(tmp_path / "m.sqlite")["searches"] == 8000
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX only")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_threads_may_fork_at_the_same_time(tmp_path: Path) -> None:
+    """The second waits while a monitor writes, and the first must not release what the second is to hold."""
+    monitors = [Monitor(interval=None) for _ in range(3)]
+    seen = threading.Barrier(2)
+
+    def fork() -> None:
+        seen.wait()
+        for _ in range(20):
+            child = os.fork()
+            if not child:
+                os._exit(0)
+            os.waitpid(child, 0)
+
+    threads = [threading.Thread(target=fork, daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert not any(thread.is_alive() for thread in threads)
+    assert not any(monitor._flushing.locked() for monitor in monitors)

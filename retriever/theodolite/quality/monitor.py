@@ -92,7 +92,8 @@ class Monitor:
         self._complained = False
         self._thread: threading.Thread | None = None
         self._reset()
-        _monitors.add(self)
+        with _fork_lock:
+            _monitors.add(self)
 
     def attach(self, engine: Engine, path: Path | None) -> None:
         """Watch this engine; keep what is seen in `path`, unless another one was given, or in memory.
@@ -315,9 +316,11 @@ _monitors: "weakref.WeakSet[Monitor]" = weakref.WeakSet()
 
 # A child must not inherit half a transaction: SQLite would undo it, in memory that it shares with the parent.
 _forking: list[Monitor] = []
+_fork_lock = threading.Lock()  # held from before a fork until after it: two threads may fork at a time
 
 
 def _before_fork() -> None:
+    _fork_lock.acquire()
     _forking[:] = _monitors
     for monitor in _forking:
         monitor._flushing.acquire()
@@ -326,11 +329,13 @@ def _before_fork() -> None:
 def _after_fork_in_parent() -> None:
     while _forking:
         _forking.pop()._flushing.release()
+    _fork_lock.release()
 
 
 def _after_fork_in_child() -> None:
     while _forking:
         _forking.pop()._forked()
+    _fork_lock.release()
 
 
 if hasattr(os, "register_at_fork"):
