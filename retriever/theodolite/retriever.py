@@ -310,6 +310,12 @@ class Retriever(Collection):
             self._norms.check(prepared)
         return self._answers(Request(prepared, count, tree, self._scope), unread, started, self._monitor)
 
+    def clear(self) -> None:
+        """Delete all documents. Metric, dimension and norms stay pinned."""
+        super().clear()
+        if self._scope is None:
+            self._norms.forget()  # other documents may be of another model
+
     def scoped(self, where: Where = None, /, **fields: Any) -> Self:
         """A view of a part of the collection: what is outside it is, for the view, not there.
 

@@ -83,6 +83,16 @@ def test_queries_of_no_length_tell_nothing() -> None:
             kb.search(vector=drawn(2, 1)[0] * 50)
 
 
+def test_another_model_after_clear(tmp_path: Path) -> None:
+    with filled(tmp_path / "kb") as kb:
+        kb.search_many(vectors=drawn(1, 40))
+        kb.clear()
+        kb.add(["a"], vectors=drawn(0, 1) * 100)
+        assert kb.search(vector=drawn(2, 1)[0] * 100)
+    with filled(tmp_path / "kb") as kb:
+        assert kb.search(vector=drawn(2, 1)[0])
+
+
 def test_a_setting_that_does_not_exist() -> None:
     with pytest.raises(ConfigError, match="on_drift"):
         Retriever.open(on_drift="maybe")  # type: ignore[arg-type]  # as a caller without a type checker may

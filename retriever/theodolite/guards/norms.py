@@ -48,6 +48,13 @@ class QueryNorms:
         elif count < _LEARNT:
             self._learn(len(norms), shortest, longest)
 
+    def forget(self) -> None:
+        """Begin to learn anew."""
+        with self._lock:
+            self._seen = 0, np.inf, 0.0
+        if self._engine.note(NOTE) is not None:
+            self._engine.remember(NOTE, None)
+
     def _read(self) -> tuple[int, float, float]:
         text = self._engine.note(NOTE)
         try:
