@@ -302,13 +302,14 @@ class Engine(Protocol):
         """
         ...
 
-    def remember(self, name: str, value: str | None, *, replace: bool = True) -> None:
+    def remember(self, name: str, value: str | None, *, replace: bool = True, wait: bool = True) -> None:
         """Store a text of at most some MiB under a name, durably, beside the documents; None deletes it.
 
         It is no commit, and no part of any answer: guards keep here what they compare with later.
 
         Args:
             replace: False leaves what is there already.
+            wait: False raises EngineError at once where another is writing: no search waits for a writer.
         """
         ...
 

@@ -123,7 +123,7 @@ class DictEngine:
         self._check_open()
         return self._notes.get(name)
 
-    def remember(self, name: str, value: str | None, *, replace: bool = True) -> None:
+    def remember(self, name: str, value: str | None, *, replace: bool = True, wait: bool = True) -> None:
         self._check_open()
         if value is None:
             self._notes.pop(name, None)
@@ -351,8 +351,8 @@ class RaisesValueError(DictEngine):
 
 
 class ReplacesNotes(DictEngine):
-    def remember(self, name: str, value: str | None, *, replace: bool = True) -> None:
-        super().remember(name, value)
+    def remember(self, name: str, value: str | None, *, replace: bool = True, wait: bool = True) -> None:
+        super().remember(name, value, wait=wait)
 
 
 class AlwaysReplaces(DictEngine):

@@ -1,5 +1,6 @@
 """Lengths of queries, for dot products of vectors that are not unit."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from theodolite import ConfigError, DriftWarning, Retriever, VectorError
+from theodolite.guards.norms import NOTE
 
 D = 8
 
@@ -91,6 +93,17 @@ def test_another_model_after_clear(tmp_path: Path) -> None:
         assert kb.search(vector=drawn(2, 1)[0] * 100)
     with filled(tmp_path / "kb") as kb:
         assert kb.search(vector=drawn(2, 1)[0])
+
+
+def test_no_search_waits_for_a_writer(tmp_path: Path) -> None:
+    with filled(tmp_path / "kb", lock_timeout=20.0) as kb, filled(tmp_path / "kb") as other:
+        with other._engine._store.write():  # type: ignore[attr-defined]  # the local engine's
+            started = time.monotonic()
+            kb.search_many(vectors=drawn(1, 40))
+            assert time.monotonic() - started < 10
+        assert kb._engine.note(NOTE) is None
+        kb.search_many(vectors=drawn(2, 1))  # kept by the next that can
+        assert kb._engine.note(NOTE) is not None
 
 
 def test_a_setting_that_does_not_exist() -> None:

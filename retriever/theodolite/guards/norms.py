@@ -30,6 +30,7 @@ class QueryNorms:
         self._on_drift = on_drift
         self._lock = threading.Lock()
         self._seen: tuple[int, float, float] | None = None  # queries, shortest, longest
+        self._due = False  # to be kept
 
     def check(self, vectors: Vectors) -> None:
         """Raise or warn where queries, (n, d), are more than three times longer or shorter than all before.
@@ -68,9 +69,11 @@ class QueryNorms:
         with self._lock:
             count, low, high = self._seen or self._read()
             self._seen = seen = (count + queries, min(low, shortest), max(high, longest))
-        if any(count < mark <= seen[0] for mark in (_FIRST, _LEARNT)):
+        if self._due or any(count < mark <= seen[0] for mark in (_FIRST, _LEARNT)):
+            self._due = True
             with suppress(EngineError):  # read-only, or others are writing: this process still knows
-                self._engine.remember(NOTE, json.dumps(seen))
+                self._engine.remember(NOTE, json.dumps(seen), wait=False)
+                self._due = False
 
     def _tell(
         self, norms: np.ndarray[tuple[int, ...], np.dtype[np.float64]], count: int, low: float, high: float

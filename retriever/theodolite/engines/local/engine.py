@@ -235,8 +235,8 @@ class LocalEngine:
     def note(self, name: str) -> str | None:
         return read_note(self._store, name)
 
-    def remember(self, name: str, value: str | None, *, replace: bool = True) -> None:
-        write_note(self._store, name, value, replace=replace)
+    def remember(self, name: str, value: str | None, *, replace: bool = True, wait: bool = True) -> None:
+        write_note(self._store, name, value, replace=replace, wait=wait)
 
     def verify(self, progress: Callable[[int], object] | None = None) -> Verification:
         found = verify(self._store, progress)

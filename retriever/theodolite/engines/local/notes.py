@@ -23,8 +23,8 @@ def check_note(name: object, value: object, digest: object) -> None:
         raise CorruptionError(f"the note {name!r} is damaged; restore the folder from a copy", note=name)
 
 
-def write_note(store: Store, name: str, value: str | None, *, replace: bool) -> None:
-    with store.write() as (connection, _):
+def write_note(store: Store, name: str, value: str | None, *, replace: bool, wait: bool) -> None:
+    with store.write(None if wait else 0) as (connection, _):
         if value is None:
             connection.execute("DELETE FROM notes WHERE name = ?", (name,))
             return

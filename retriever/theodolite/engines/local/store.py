@@ -58,24 +58,28 @@ class Store:
                 connection.execute("ROLLBACK")
 
     @contextmanager
-    def write(self) -> Iterator[tuple[sqlite3.Connection, State]]:
+    def write(self, timeout: float | None = None) -> Iterator[tuple[sqlite3.Connection, State]]:
         """A write transaction: committed on leaving, rolled back if an exception leaves it.
+
+        Args:
+            timeout: seconds to wait for the lock; None takes `lock_timeout`.
 
         Raises:
             EngineError: opened read-only.
-            LockedError: another writer held the lock for `lock_timeout` seconds.
+            LockedError: another writer held the lock for so long.
         """
         self._check_open()
         if self.mode != "rw":
             raise EngineError(
                 f"{self.folder} is opened read-only. Open it without read_only=True to write", folder=str(self.folder)
             )
-        started = time.monotonic()
-        if not self._writing.acquire(timeout=self.lock_timeout):
-            raise self._locked()
+        timeout = self.lock_timeout if timeout is None else timeout
+        deadline = time.monotonic() + timeout
+        if not self._writing.acquire(timeout=timeout):
+            raise self._locked(timeout)
         try:
             with self._connection() as connection:
-                self._begin(connection, started)
+                self._begin(connection, deadline, timeout)
                 try:
                     self._announce()
                     yield connection, read_state(connection)
@@ -141,7 +145,7 @@ class Store:
                 connection.execute("PRAGMA checkpoint_fullfsync=1")
         return connection
 
-    def _begin(self, connection: sqlite3.Connection, started: float) -> None:
+    def _begin(self, connection: sqlite3.Connection, deadline: float, timeout: float) -> None:
         # Short tries instead of SQLite's own waiting, so that Ctrl-C is heard.
         connection.execute("PRAGMA busy_timeout=0")
         while True:
@@ -152,8 +156,8 @@ class Store:
             except sqlite3.OperationalError as error:
                 if not _is_busy(error):
                     raise
-                if time.monotonic() - started > self.lock_timeout:
-                    raise self._locked() from error
+                if time.monotonic() >= deadline:
+                    raise self._locked(timeout) from error
             time.sleep(0.005)
 
     def _announce(self) -> None:
@@ -163,15 +167,14 @@ class Store:
         if not path.exists() or path.read_text() != ours:
             path.write_text(ours)
 
-    def _locked(self) -> LockedError:
+    def _locked(self, timeout: float) -> LockedError:
         try:
             pid = int((self.folder / WRITER).read_text())
         except (OSError, ValueError):
             pid = None
         holder = "this process" if pid == os.getpid() else f"process {pid}" if pid else "another process"
         return LockedError(
-            f"{self.folder}: {holder} has held the write lock for {self.lock_timeout:g} s. "
-            "Let it finish, or raise lock_timeout",
+            f"{self.folder}: {holder} has held the write lock for {timeout:g} s. Let it finish, or raise lock_timeout",
             pid=pid,
             folder=str(self.folder),
         )
