@@ -98,3 +98,13 @@ def test_an_embedder_that_cannot_embed_the_canary(tmp_path: Path) -> None:
     assert any("canary='off'" in note for note in error.value.__notes__)
     with Retriever.open(tmp_path / "kb", embedder=Ascii(), canary="off") as kb:
         assert len(kb.add(PASSAGES)) == len(PASSAGES)
+
+
+def test_documents_take_the_places_of_those_that_are_gone(tmp_path: Path) -> None:
+    with Retriever.open(tmp_path / "kb", embedder=Plain()) as kb:
+        kb.add(PASSAGES, batch_size=10)
+        kb.delete([document.id for document in PASSAGES])
+        kb.add(["something else"])
+    with Retriever.open(tmp_path / "kb", embedder=Plain()) as kb:
+        kb.add(["and again"])
+        assert [drift.texts for drift in kb.check_embedder().drifts if drift.kind == "corpus"] == [("and again",)]

@@ -35,6 +35,12 @@ def read_sample(engine: Engine) -> list[Entry]:
         raise CorruptionError(f"the note of sampled documents cannot be read: {error}") from error
 
 
+def still_stored(engine: Engine, sample: list[Entry]) -> list[Entry]:
+    """The sample without documents that were deleted or given another vector: others may take their places."""
+    digests = {_digest(vector) for _, vector in _stored(engine, sample)}
+    return [entry for entry in sample if entry[2] in digests]
+
+
 def join(engine: Engine, held: list[Entry], documents: Sequence[Document], vectors: Vectors) -> list[Entry]:
     """The sample with some of these documents, which have been stored with these vectors; kept in the engine."""
     field = engine.partition

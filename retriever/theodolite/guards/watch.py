@@ -8,7 +8,7 @@ from typing import Any, Literal
 from theodolite.errors import ConfigError, DriftWarning, EmbedderDriftError, EngineError, warn_caller
 from theodolite.guards.answers import KnownAnswer, as_answers, broken, keep_answers, read_answers
 from theodolite.guards.canary import Canary, about, encode, record
-from theodolite.guards.corpus import MOST, Entry, drift_of, join, read_sample
+from theodolite.guards.corpus import MOST, Entry, drift_of, join, read_sample, still_stored
 from theodolite.guards.drift import EmbedderCheck, against
 from theodolite.guards.norms import OnDrift
 from theodolite.protocols import Embedder, Engine
@@ -73,7 +73,7 @@ class Watch:
             return
         with self._lock:
             try:
-                held = read_sample(self._engine) if self._sample is None else self._sample
+                held = still_stored(self._engine, read_sample(self._engine)) if self._sample is None else self._sample
                 if len(held) < MOST:
                     held = join(self._engine, held, documents, vectors)
             except EngineError:  # others are writing; the next batch will do
