@@ -8,6 +8,9 @@
 refunds
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from theodolite.errors import (
     ConfigError,
     CorruptionError,
@@ -28,13 +31,15 @@ from theodolite.errors import (
     VectorError,
 )
 from theodolite.filters import F
-from theodolite.guards.audit.audit import audit
-from theodolite.guards.audit.findings import Audit, Finding
 from theodolite.protocols import Boost, Candidates, Embedder, Engine, Reranker
-from theodolite.quality import Alert, Monitor, Recall
 from theodolite.retriever import Retriever
 from theodolite.transforms import Center, Pca, Truncate, Whiten
 from theodolite.types import Document, Hit, Hits, Trace
+
+if TYPE_CHECKING:
+    from theodolite.guards.audit.audit import audit
+    from theodolite.guards.audit.findings import Audit, Finding
+    from theodolite.quality import Alert, Monitor, Recall
 
 __all__ = [
     "Alert",
@@ -76,3 +81,20 @@ __all__ = [
     "Whiten",
     "audit",
 ]
+
+# Imported when they are first asked for: most programs do not, and all would wait for them.
+_LATER = {
+    "Alert": "theodolite.quality",
+    "Audit": "theodolite.guards.audit.findings",
+    "Finding": "theodolite.guards.audit.findings",
+    "Monitor": "theodolite.quality",
+    "Recall": "theodolite.quality",
+    "audit": "theodolite.guards.audit.audit",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(_LATER[name]), name)
+    return found

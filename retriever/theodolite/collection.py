@@ -4,27 +4,28 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.errors import InputError, UnsupportedError
 from theodolite.filters import Where, parse
-from theodolite.guards.audit.findings import Audit
-from theodolite.guards.audit.stored import audit_stored
 from theodolite.intake import as_ids, as_k
 from theodolite.protocols import Engine, Scope
-from theodolite.quality.monitor import Monitor
-from theodolite.quality.recall import Recall, measure
 from theodolite.types import Document, Vectors, Verification
+
+if TYPE_CHECKING:  # what few programs use is imported when they do
+    from theodolite.guards.audit.findings import Audit
+    from theodolite.quality.monitor import Monitor
+    from theodolite.quality.recall import Recall
 
 
 class Collection:
     """Documents in an engine. `Retriever` adds texts in and ranked passages out."""
 
     _engine: Engine
-    _monitor: Monitor | None = None
+    _monitor: "Monitor | None" = None
     _scope: Scope | None = None
     _writable = True
 
@@ -144,7 +145,7 @@ class Collection:
         self._check_whole("verify()")
         return self._engine.verify(progress)
 
-    def audit(self, *, queries: Any = None, seed: int = 0, progress: Callable[[int], object] | None = None) -> Audit:
+    def audit(self, *, queries: Any = None, seed: int = 0, progress: Callable[[int], object] | None = None) -> "Audit":
         """Look at the stored vectors (in a scope, at its own): see `theodolite.audit`, with the collection's metric.
 
         They are copied to a temporary file for it. For cosine they are stored normalised, so what their lengths say
@@ -157,6 +158,8 @@ class Collection:
         Raises:
             InputError: there are no documents. VectorError: queries that do not fit.
         """
+        from theodolite.guards.audit.stored import audit_stored
+
         listing = self._engine.documents(scope=self._scope)
         return audit_stored(listing, self._engine.space, queries=queries, seed=seed, progress=progress)
 
@@ -230,7 +233,7 @@ class Collection:
         k: Sequence[int] = (1, 5, 10),
         where: Where = None,
         progress: Callable[[int], object] | None = None,
-    ) -> Recall:
+    ) -> "Recall":
         """What the index finds of the exact answer, and what either takes: each query is asked of both, alone.
 
         Args:
@@ -244,6 +247,8 @@ class Collection:
             InputError: no queries, nothing that is eligible, a k below 1. VectorError, FilterError, ConfigError.
             UnsupportedError: in a scope.
         """
+        from theodolite.quality.recall import measure
+
         self._check_whole("recall()")
         lengths = sorted({as_k(length) for length in k})
         if not lengths:
@@ -253,7 +258,7 @@ class Collection:
         return measure(self._engine, given, lengths, tree, progress)
 
     @property
-    def monitor(self) -> Monitor | None:
+    def monitor(self) -> "Monitor | None":
         """What watches the searches, if anything does. It tells of all of them, and so nothing to scopes."""
         self._check_whole("monitor")
         return self._monitor

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from theodolite.collection import Collection
 from theodolite.embedders import resolve
@@ -21,13 +21,15 @@ from theodolite.guards.watch import Watch, When, check_watch
 from theodolite.intake import DocumentLike, as_batch, as_document, as_ids, as_k, check_lengths, taker
 from theodolite.manifest import check_settings
 from theodolite.protocols import Embedder, Engine, Request
-from theodolite.quality.monitor import Monitor
 from theodolite.ranking.hits import ranked, without
 from theodolite.scopes import check_partition, narrowed, placed
 from theodolite.storing import between, store
 from theodolite.transforms import checked
 from theodolite.types import Document, Hits, Metric, Norms, Trace, Transform, Vectors
 from theodolite.vectors import prepare
+
+if TYPE_CHECKING:  # imported where it is wanted
+    from theodolite.quality.monitor import Monitor
 
 
 class Retriever(Collection):
@@ -47,7 +49,7 @@ class Retriever(Collection):
         on_drift: OnDrift = "refuse",
         canary: When = "open",
         expect: Iterable[Any] | None = None,
-        monitor: Monitor | None = None,
+        monitor: "Monitor | None" = None,
     ) -> None:
         check_watch(on_drift, canary)
         self._engine, self._monitor = engine, monitor
@@ -83,7 +85,7 @@ class Retriever(Collection):
         on_drift: OnDrift = "refuse",
         canary: When = "open",
         expect: Iterable[Any] | None = None,
-        monitor: bool | Monitor = False,
+        monitor: "bool | Monitor" = False,
     ) -> Self:
         """Open the collection in a folder, or make one where there is none.
 
@@ -158,7 +160,7 @@ class Retriever(Collection):
             lock_timeout=lock_timeout,
         )
         try:
-            watch = Monitor() if monitor is True else monitor or None
+            watch = _monitor() if monitor is True else monitor or None
             kb = cls(
                 engine,
                 found,
@@ -335,7 +337,9 @@ class Retriever(Collection):
         view._writable &= self._writable
         return view
 
-    def _answers(self, request: Request, unread: Sequence[int], started: float, monitor: Monitor | None) -> list[Hits]:
+    def _answers(
+        self, request: Request, unread: Sequence[int], started: float, monitor: "Monitor | None"
+    ) -> list[Hits]:
         """What the engine finds. `started` is when embedding began; `monitor` is told of the search."""
         if not len(request.vectors):
             return []
@@ -384,3 +388,9 @@ class Retriever(Collection):
         if self._encoding is None:
             raise ConfigError("there is no embedder: open the collection with embedder=, or pass vectors")
         return self._encoding
+
+
+def _monitor() -> "Monitor":
+    from theodolite.quality.monitor import Monitor
+
+    return Monitor()

@@ -118,7 +118,8 @@ def test_what_is_outside_cannot_be_told_from_what_is_not(kb: Retriever) -> None:
             acme.search(like=name)
         messages.append(str(caught_like.value).replace(repr(name), "?"))
     assert messages[:2] == messages[2:]
-    assert set(acme.info()) == {"documents", "metric", "dimension", "norms", "embedder", "index"}
+    told = {"documents", "metric", "dimension", "raw_dimension", "norms", "transforms", "embedder", "index"}
+    assert set(acme.info()) == told
     assert acme.info()["documents"] == 2
     for call in (acme.verify, lambda: acme.reindex("hnsw")):
         with pytest.raises(UnsupportedError, match="whole collection"):
