@@ -21,8 +21,8 @@ from theodolite.vectors import prepare
 METRICS: tuple[Metric, ...] = get_args(Metric)
 
 # Proposals cost next to nothing, or the exact answer does.
-INDEX = Costs(scan=1.0, batch=1.0, score=0.0, call=0.0, proposals=((1, 1e-9), (1_000_000, 1e-3)))
-EXACT = Costs(scan=0.0, batch=0.0, score=0.0, call=0.0, proposals=((1, 1.0),))
+INDEX = Costs(scan=1.0, batch=1.0, score=0.0, pick=0.0, call=0.0, proposals=((1, 1e-9), (1_000_000, 1e-3)))
+EXACT = Costs(scan=0.0, batch=0.0, score=0.0, pick=0.0, call=0.0, proposals=((1, 1.0),))
 
 
 class Sorted:
@@ -231,7 +231,7 @@ def test_no_more_is_spent_on_proposals_than_half_of_the_exact_answer() -> None:
     scores = brute_force(case.queries[0], case.vectors, "cosine")
     mask = scores < np.median(scores)
     candidates = Sorted()
-    costs = Costs(scan=1.0, batch=1.0, score=0.0, call=0.0, proposals=((1, 1.0), (3000, 3000.0)))
+    costs = Costs(scan=1.0, batch=1.0, score=0.0, pick=0.0, call=0.0, proposals=((1, 1.0), (3000, 3000.0)))
     (found,) = case.over(3000, candidates, costs=costs).search(
         Vectors(case.queries[:1]), 10, case.flat, case.source, mask
     )
@@ -267,7 +267,7 @@ def test_longer_lists_need_more_proposals() -> None:
 
 def test_a_batch_is_scanned_where_that_is_cheaper() -> None:
     case = Case("cosine")
-    costs = Costs(scan=1.0, batch=1e-9, score=0.0, call=0.0, proposals=((1, 0.1), (3000, 0.1)))
+    costs = Costs(scan=1.0, batch=1e-9, score=0.0, pick=0.0, call=0.0, proposals=((1, 0.1), (3000, 0.1)))
     index = case.over(3000, costs=costs)
     assert {one.path for one in index.search(case.queries, 10, case.flat, case.source)} == {"scan"}
     (alone,) = index.search(Vectors(case.queries[:1]), 10, case.flat, case.source)
@@ -277,7 +277,9 @@ def test_a_batch_is_scanned_where_that_is_cheaper() -> None:
 def test_a_batch_shares_the_cost_of_proposals() -> None:
     case = Case("cosine")
     for shared, path in ((1.0, "scan"), (0.5, "index")):
-        costs = Costs(scan=1.0, batch=1e-4, score=0.0, call=0.0, proposals=((1, 0.35), (3000, 0.35)), shared=shared)
+        costs = Costs(
+            scan=1.0, batch=1e-4, score=0.0, pick=0.0, call=0.0, proposals=((1, 0.35), (3000, 0.35)), shared=shared
+        )
         found = case.over(3000, costs=costs).search(case.queries, 10, case.flat, case.source)
         assert {one.path for one in found} == {path}
 
@@ -531,7 +533,7 @@ def test_costs_are_measured(metric: Metric) -> None:
 
 
 def test_costs_between_and_beyond_what_was_measured() -> None:
-    costs = Costs(0.0, 0.0, 0.0, 0.0, ((10, 1.0), (20, 3.0)))
+    costs = Costs(0.0, 0.0, 0.0, 0.0, 0.0, ((10, 1.0), (20, 3.0)))
     assert [costs.propose(n) for n in (1, 10, 15, 20, 40)] == [1.0, 1.0, 2.0, 3.0, 6.0]
 
 

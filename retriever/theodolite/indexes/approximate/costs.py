@@ -18,6 +18,7 @@ from theodolite.types import Space, Vectors
 _BLOCKS = 8  # scanned for the measurement; more take as long for each row
 _BATCH = 32
 _ROWS = 256  # scored exactly
+_PICKED = 1024  # rows of which the best are picked
 _EFFORTS = (16, 64, 256, 1024)
 _REPEATS = 5
 _FEWER = 3  # repeats of batches
@@ -32,6 +33,7 @@ class Costs:
         scan: to scan one row for one query; with the threads a search uses.
         batch: the same for each query of a batch.
         score: to score one row exactly.
+        pick: to look at one of several eligible rows, for the best of them.
         call: for any search, whatever it does.
         proposals: (n, seconds) for n proposals to one query, by rising n. Empty where none were measured.
         shared: the part of that which a query of a batch takes, as threads share them.
@@ -40,6 +42,7 @@ class Costs:
     scan: float
     batch: float
     score: float
+    pick: float
     call: float
     proposals: tuple[tuple[int, float], ...] = ()
     shared: float = 1.0
@@ -49,7 +52,7 @@ class Costs:
         """By a few real calls, 50 to 100 ms."""
         part = FlatIndex(flat.metric, flat.dimension, flat.blocks[:_BLOCKS])
         if not part.rows:
-            return cls(0.0, 0.0, 0.0, 0.0)
+            return cls(0.0, 0.0, 0.0, 0.0, 0.0)
         # Never the same query or rows twice: what the processor's cache still holds is several times faster.
         draw = np.random.default_rng(0)
         scattered = [np.sort(draw.integers(part.rows, size=_ROWS)) for _ in range(_REPEATS + 1)]
@@ -58,6 +61,8 @@ class Costs:
         batches = [Vectors(sample[i * _BATCH : (i + 1) * _BATCH]) for i in range(1, 1 + _FEWER)]
         call = _typical(lambda i: flat.score(queries[i][0], scattered[i + 1][:1], source))
         score = _typical(lambda i: flat.score(queries[i][0], scattered[i + 1][1:], source))
+        picked = [np.sort(draw.integers(part.rows, size=_PICKED)) for _ in range(_REPEATS)]
+        pick = _typical(lambda i: flat.among(queries[i][0], picked[i], 10, source))
         proposals, shared = (
             _proposing(candidates, queries, batches) if candidates is not None and len(candidates) else ((), 1.0)
         )
@@ -65,6 +70,7 @@ class Costs:
             scan=_typical(lambda i: part.search(queries[i], 10, source)) / part.rows,
             batch=_typical(lambda i: part.search(batches[i], 10, source), _FEWER) / part.rows / _BATCH,
             score=max(0.0, score - call) / (_ROWS - 2),
+            pick=max(0.0, pick - call) / _PICKED,
             call=call,
             proposals=proposals,
             shared=shared,
@@ -73,7 +79,7 @@ class Costs:
     def exact(self, flat: FlatIndex, eligible: int, queries: int) -> float:
         """For the exact answer to one of so many queries, with so many rows eligible."""
         if eligible <= flat.few:
-            return self.call + self.score * eligible
+            return self.call + self.pick * eligible
         return self.call + (self.scan if queries == 1 else self.batch) * (flat.rows - flat.first)
 
     def propose(self, n: int) -> float:
