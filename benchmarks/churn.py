@@ -7,7 +7,6 @@ not in use, and waits until the index behind has been rebuilt. The fresh collect
 import argparse
 import json
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.data import write_real, write_synthetic
+from benchmarks.data import made
 from benchmarks.graph_peers import HNSW
 from benchmarks.measure import (
     child,
@@ -124,12 +123,8 @@ def run(args: argparse.Namespace, kinds: list[str]) -> int:
     """Each kind of data, the tables and the verdicts."""
     outcomes = []
     for kind in kinds:
-        with tempfile.TemporaryDirectory(prefix="bench-churn-", dir=args.folder) as name:
-            progress(f"{kind}: making the data")
-            if kind == "real":
-                write_real(Path(name), args.vectors, args.queries, args.count, args.rows)
-            else:
-                write_synthetic(Path(name), kind, args.rows, args.dimension, args.count)
+        progress(f"{kind}: making the data")
+        with made(args, kind, args.rows, args.count) as name:
             task = {"kind": kind, "folder": name, "threads": args.threads, "rounds": args.rounds}
             outcomes.append(child(__file__, task, args.threads))
     print(machine(), "\n")

@@ -1,8 +1,11 @@
 """Vectors and texts to measure with. The same seed gives the same data."""
 
+import argparse
 import itertools
 import json
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +70,37 @@ def write_real(folder: Path, vectors: str, queries: str | None, count: int, limi
     with (folder / "rows.f32").open("wb") as file:
         for start in range(0, rows, CHUNK):
             prepare(source[start : min(start + CHUNK, rows)], space)[0].tofile(file)
+
+
+def add_options(parser: argparse.ArgumentParser, synthetic: Sequence[str]) -> None:
+    """What benchmarks on vectors are told: which, and where figures go."""
+    parser.add_argument("--dimension", type=int, default=384, help="of synthetic vectors")
+    parser.add_argument("--kinds", nargs="*", choices=[*synthetic, "real"], help="default: all there are data for")
+    parser.add_argument("--vectors", metavar="FILE.npy", help="real vectors, float16 or float32, normalised or not")
+    parser.add_argument("--queries", metavar="FILE.npy", help="their queries (default: the last rows, left out)")
+    parser.add_argument("--folder", help="where data are kept meanwhile (default: the system's temporary folder)")
+    parser.add_argument("--json", metavar="FILE", help="write the raw figures")
+    parser.add_argument("--markdown", action="store_true", help="print tables for the documentation")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+
+
+def kinds_of(args: argparse.Namespace, synthetic: Sequence[str]) -> list[str]:
+    """The kinds of vectors asked for, or all there are data for."""
+    kinds = args.kinds or [*synthetic, *(["real"] if args.vectors else [])]
+    if "real" in kinds and not args.vectors:
+        raise SystemExit("kind `real` needs --vectors")
+    return kinds
+
+
+@contextmanager
+def made(args: argparse.Namespace, kind: str, rows: int, queries: int) -> Iterator[str]:
+    """A folder with vectors and queries of a kind, for as long as it is needed."""
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=args.folder) as name:
+        if kind == "real":
+            write_real(Path(name), args.vectors, args.queries, queries, rows)
+        else:
+            write_synthetic(Path(name), kind, rows, args.dimension, queries)
+        yield name
 
 
 def texts(count: int, seed: int = 11, least: int = 30, most: int = 60) -> Iterator[str]:

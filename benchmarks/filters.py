@@ -24,7 +24,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.data import write_real, write_synthetic
+from benchmarks.data import add_options, kinds_of, made
 from benchmarks.filter_cases import EACH, REGIONS, Case, Corpus, make
 from benchmarks.filter_peers import BUILD, FAST, SLOW, Peer, Theodolite
 from benchmarks.filter_report import report, verdicts
@@ -113,10 +113,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--small", type=int, default=10_000, help="rows for the slow ones")
-    parser.add_argument("--dimension", type=int, default=384, help="of the synthetic vectors")
-    parser.add_argument("--kinds", nargs="*", choices=["clustered", "real"], help="default: all there are data for")
-    parser.add_argument("--vectors", metavar="FILE.npy", help="real vectors, float16 or float32, normalised or not")
-    parser.add_argument("--queries", metavar="FILE.npy", help="their queries (default: the last rows, left out)")
+    add_options(parser, ["clustered"])
     parser.add_argument("--repeat", type=int, default=40, help="queries a case, each another one")
     parser.add_argument("--slow-repeat", type=int, default=10, help="the same for the slow ones")
     parser.add_argument("--peers", nargs="*", choices=FAST, default=list(FAST))
@@ -124,10 +121,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--predicates", action="store_true", help="measure filters alone, without a search")
     parser.add_argument("--documents", type=int, default=1_000_000, help="for --predicates")
-    parser.add_argument("--folder", help="where data are kept meanwhile (default: the system's temporary folder)")
-    parser.add_argument("--json", metavar="FILE", help="write the raw figures")
-    parser.add_argument("--markdown", action="store_true", help="print tables for the documentation")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -138,22 +131,15 @@ def main() -> int:
         return 0
     if args.predicates:
         return predicates(args)
-    kinds = args.kinds or ["clustered", *(["real"] if args.vectors else [])]
-    if "real" in kinds and not args.vectors:
-        raise SystemExit("kind `real` needs --vectors")
+    kinds = kinds_of(args, ["clustered"])
     groups = [(args.rows, args.repeat, args.peers), (args.small, args.slow_repeat, args.slow)]
     outcomes = []
     for kind in kinds:
         for rows, repeat, peers in groups:
             if not peers:
                 continue
-            with tempfile.TemporaryDirectory(prefix="bench-filters-", dir=args.folder) as name:
-                progress(f"{kind}, {rows:,} rows: {', '.join(peers)}")
-                pool = max(POOL, 2 * (repeat + REGIONS * EACH))
-                if kind == "real":
-                    write_real(Path(name), args.vectors, args.queries, pool, rows)
-                else:
-                    write_synthetic(Path(name), kind, rows, args.dimension, pool)
+            progress(f"{kind}, {rows:,} rows: {', '.join(peers)}")
+            with made(args, kind, rows, max(POOL, 2 * (repeat + REGIONS * EACH))) as name:
                 task = Task(name, kind, args.threads, repeat, peers)
                 outcomes.append(child(__file__, asdict(task), args.threads))
     print(machine(), "\n")

@@ -13,7 +13,6 @@ The exit code is 1 only if an answer of theodolite is not the true top k.
 import argparse
 import json
 import sys
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +26,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.competitors import BUILD, PEERS, Searching
-from benchmarks.data import KINDS, write_real, write_synthetic
+from benchmarks.data import KINDS, add_options, kinds_of, made
 from benchmarks.flat_report import report, verdicts
 from benchmarks.measure import (
     anonymous_bytes,
@@ -216,19 +215,12 @@ def _rows(found: list[Found]) -> Ids:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", type=int, default=[200_000, 1_000_000])
-    parser.add_argument("--dimension", type=int, default=384, help="of the synthetic kinds")
-    parser.add_argument("--kinds", nargs="*", choices=[*KINDS, "real"], help="default: all there are data for")
-    parser.add_argument("--vectors", metavar="FILE.npy", help="real vectors, float16 or float32, normalised or not")
-    parser.add_argument("--queries", metavar="FILE.npy", help="their queries (default: the last rows, left out)")
+    add_options(parser, KINDS)
     parser.add_argument("--repeat", type=int, default=40, help="single queries, each another one")
     parser.add_argument("--batches", type=int, default=6, help="repetitions of the batches, at least 1")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     parser.add_argument("--threads", nargs="+", type=int, default=[1])
     parser.add_argument("--callers", nargs="*", type=int, default=[1, 2, 4], help="threads that search at once")
-    parser.add_argument("--folder", help="where data are kept meanwhile (default: the system's temporary folder)")
-    parser.add_argument("--json", metavar="FILE", help="write the raw figures")
-    parser.add_argument("--markdown", action="store_true", help="print tables for the documentation")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -237,21 +229,13 @@ def main() -> int:
     if args.child:
         print(json.dumps(measure(Task(**json.loads(args.child)))))
         return 0
-    kinds = args.kinds or [*KINDS, *(["real"] if args.vectors else [])]
-    if "real" in kinds and not args.vectors:
-        raise SystemExit("kind `real` needs --vectors")
+    kinds = kinds_of(args, KINDS)
     # Real vectors are taken once, all of them or as many as the largest size asks for.
     cases = [(kind, size) for kind in kinds for size in ([max(args.sizes)] if kind == "real" else args.sizes)]
     outcomes = []
     for kind, size in cases:
-        with tempfile.TemporaryDirectory(prefix="bench-flat-", dir=args.folder) as name:
-            folder = Path(name)
-            progress(f"{kind}, {size:,} rows: making the data")
-            count = BATCH * BATCHES + args.repeat
-            if kind == "real":
-                write_real(folder, args.vectors, args.queries, count, size)
-            else:
-                write_synthetic(folder, kind, size, args.dimension, count)
+        progress(f"{kind}, {size:,} rows: making the data")
+        with made(args, kind, size, BATCH * BATCHES + args.repeat) as name:
             for threads in args.threads:
                 progress(f"{kind}, {size:,} rows, {threads} threads")
                 task = Task(name, kind, threads, args.repeat, args.batches, args.peers, args.callers)

@@ -13,7 +13,6 @@ the other libraries get the least on a ladder with which the timed queries thems
 import argparse
 import json
 import sys
-import tempfile
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.calibration import run as run_calibration
 from benchmarks.churn import run as run_churn
-from benchmarks.data import write_real, write_synthetic
+from benchmarks.data import add_options, kinds_of, made
 from benchmarks.graph_peers import HNSW, PEERS, Engine, Flat, Kb, Ours, Way
 from benchmarks.hnsw_report import report, verdicts
 from benchmarks.measure import (
@@ -145,10 +144,7 @@ def _effort(way: Way, queries: Vectors, truth: Truth, target: float) -> int:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=200_000, help="of the synthetic kind; at most, of real vectors")
-    parser.add_argument("--dimension", type=int, default=384, help="of the synthetic kind")
-    parser.add_argument("--kinds", nargs="*", choices=["clustered", "real"], help="default: all there are data for")
-    parser.add_argument("--vectors", metavar="FILE.npy", help="real vectors, float16 or float32, normalised or not")
-    parser.add_argument("--queries", metavar="FILE.npy", help="their queries (default: the last rows, left out)")
+    add_options(parser, ["clustered"])
     parser.add_argument("--count", type=int, default=1000, help="queries, half of them to choose the effort")
     parser.add_argument("--targets", nargs="+", type=float, default=[0.95, 0.99])
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
@@ -164,10 +160,6 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--churn", action="store_true", help="replace 20 %% of the rows again and again")
     parser.add_argument("--rounds", type=int, default=10, help="of --churn")
-    parser.add_argument("--folder", help="where data are kept meanwhile (default: the system's temporary folder)")
-    parser.add_argument("--json", metavar="FILE", help="write the raw figures")
-    parser.add_argument("--markdown", action="store_true", help="print tables for the documentation")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -178,19 +170,13 @@ def main() -> int:
         return 0
     if args.calibration:
         return run_calibration(args)
-    kinds = args.kinds or ["clustered", *(["real"] if args.vectors else [])]
-    if "real" in kinds and not args.vectors:
-        raise SystemExit("kind `real` needs --vectors")
+    kinds = kinds_of(args, ["clustered"])
     if args.churn:
         return run_churn(args, kinds)
     outcomes = []
     for kind in kinds:
-        with tempfile.TemporaryDirectory(prefix="bench-hnsw-", dir=args.folder) as name:
-            progress(f"{kind}: making the data")
-            if kind == "real":
-                write_real(Path(name), args.vectors, args.queries, args.count, args.rows)
-            else:
-                write_synthetic(Path(name), kind, args.rows, args.dimension, args.count)
+        progress(f"{kind}: making the data")
+        with made(args, kind, args.rows, args.count) as name:
             task = Task(name, kind, args.threads, args.targets, args.peers, args.others)
             outcomes.append(child(__file__, asdict(task), args.threads))
     print(machine(), "\n")

@@ -59,7 +59,11 @@ class Retriever(Collection):
         if embedder is not None:
             check_dimension(embedder, engine.space)
             self._encoding = Encoder(
-                *(embedder, lambda: engine.space), on_truncate=on_truncate, query_cache=query_cache, seen=self._seen
+                embedder,
+                lambda: engine.space,
+                on_truncate=on_truncate,
+                query_cache=query_cache,
+                seen=self._seen,
             )
             name = name_of(embedder, embedder)
             self._watch = Watch(engine, embedder, name, on_drift=on_drift, when=canary, expect=expect)
@@ -129,7 +133,7 @@ class Retriever(Collection):
         """
         if isinstance(location, str) and "://" in location:
             raise ConfigError(f"{location!r}: only folders can be opened in this version", location=location)
-        folder = None if location is None else Path(location)
+        folder = None if location is None else Path(location).expanduser().absolute()
         check_settings(metric, norms)
         check_policy(on_truncate)
         check_watch(on_drift, canary)
@@ -172,8 +176,7 @@ class Retriever(Collection):
                 monitor=watch,
             )
             if watch is not None:  # last: what could not be opened is not watched
-                kept = None if folder is None or read_only else folder.expanduser().absolute() / MONITOR
-                watch.attach(engine, kept)
+                watch.attach(engine, None if folder is None or read_only else folder / MONITOR)
             return kb
         except BaseException:
             engine.close()

@@ -1,6 +1,5 @@
 """Recall: what the index finds of what the exact answer has, and what either takes."""
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,10 +7,10 @@ from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from theodolite.errors import EngineError, InputError
 from theodolite.filters import Filter
+from theodolite.indexes.approximate.confidence import careful
 from theodolite.indexes.approximate.queries import honest_queries
 from theodolite.protocols import Answer, Engine, Request
 from theodolite.quality.targets import TARGETS, target
@@ -195,12 +194,10 @@ def interval(values: Sequence[float], *, proven: bool = False, z: float = _Z) ->
     """
     if proven:
         return 1.0, 1.0
-    more: NDArray[np.float64] = np.append(np.asarray(values, np.float64), 0.5)
-    if len(more) == 1:
+    if not len(values):
         return 0.0, 1.0
-    reach = z * float(more.std(ddof=1)) / math.sqrt(len(more))
-    mean = float(more.mean())
-    return max(0.0, mean - reach), min(1.0, max(mean + reach, float(np.mean(values))))
+    mean, error = careful(values)
+    return max(0.0, mean - z * error), min(1.0, max(mean + z * error, float(np.mean(values))))
 
 
 def made(engine: Engine, where: Filter | None, count: int = _MADE) -> Vectors:

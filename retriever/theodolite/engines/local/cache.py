@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.engines.local.files import codes_folder, columns_folder
+from theodolite.engines.local.files import codes_folder, codes_path, columns_folder
 from theodolite.engines.local.points import reach
 from theodolite.errors import CorruptionError
 from theodolite.indexes.blocks import BLOCK, Codes, load_codes, quantise, save_codes
@@ -26,7 +26,8 @@ class CodeCache:
         self, folder: Path, generation: int, owner: Callable[[int], bytes], dimension: int, *, writable: bool
     ) -> None:
         """`owner` names the history up to a row: codes of other vectors, of whatever copy, are not taken for these."""
-        self._folder = codes_folder(folder, generation)
+        self._folder = folder
+        self._generation = generation
         self._owner = owner
         self._dimension = dimension
         self._writable = writable
@@ -53,13 +54,13 @@ class CodeCache:
                     self._save(self._path(start), quantise(source.span(start, start + BLOCK)), start)
 
     def _path(self, start: int) -> Path:
-        return self._folder / f"{start // BLOCK:06d}.i8"
+        return codes_path(self._folder, self._generation, start // BLOCK)
 
     def _save(self, path: Path, codes: Codes, start: int) -> None:
         # Written aside and renamed: whoever reads it meanwhile, in whatever process, sees all of it or none.
         aside = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
         try:
-            self._folder.mkdir(exist_ok=True)
+            path.parent.mkdir(exist_ok=True)
             save_codes(aside, codes, start, self._owner(start + len(codes.codes) - 1))
             reach("cache.written")
             os.replace(aside, path)

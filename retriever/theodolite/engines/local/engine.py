@@ -307,7 +307,10 @@ class LocalEngine:
             way = (one.path, one.scored, one.proposed) if scope is None else ("scope", 0, 0)
             path, scored, proposed = way if eligible else ("empty", 0, 0)
             trace = Trace(
-                *(path, live, eligible, scored),
+                path,
+                live,
+                eligible,
+                scored,
                 proposed=proposed,
                 complete=one.complete,
                 timings=timings,

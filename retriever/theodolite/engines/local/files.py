@@ -20,6 +20,10 @@ def codes_folder(folder: Path, generation: int) -> Path:
     return folder / f"codes-{generation}"
 
 
+def codes_path(folder: Path, generation: int, block: int) -> Path:
+    return codes_folder(folder, generation) / f"{block:06d}.i8"
+
+
 def columns_folder(folder: Path, generation: int) -> Path:
     return folder / f"columns-{generation}"
 

@@ -1,7 +1,6 @@
 """Small named texts beside the documents: what guards remember."""
 
-from hashlib import sha256
-
+from theodolite.engines.local.hashes import seal
 from theodolite.engines.local.store import Store
 from theodolite.errors import CorruptionError
 
@@ -19,7 +18,7 @@ def read_note(store: Store, name: str) -> str | None:
 
 def check_note(name: object, value: object, digest: object) -> None:
     """Raises CorruptionError where a note is not what was written."""
-    if not isinstance(name, str) or not isinstance(value, str) or _hash(name, value) != digest:
+    if not isinstance(name, str) or not isinstance(value, str) or seal(name, value) != digest:
         raise CorruptionError(f"the note {name!r} is damaged; restore the folder from a copy", note=name)
 
 
@@ -29,8 +28,4 @@ def write_note(store: Store, name: str, value: str | None, *, replace: bool, wai
             connection.execute("DELETE FROM notes WHERE name = ?", (name,))
             return
         verb = "REPLACE" if replace else "IGNORE"
-        connection.execute(f"INSERT OR {verb} INTO notes VALUES (?, ?, ?)", (name, value, _hash(name, value)))  # noqa: S608 - one of two words
-
-
-def _hash(name: str, value: str) -> bytes:
-    return sha256(f"{name}\0{value}".encode()).digest()
+        connection.execute(f"INSERT OR {verb} INTO notes VALUES (?, ?, ?)", (name, value, seal(name, value)))  # noqa: S608 - one of two words

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.errors import CorruptionError
+from theodolite.indexes.approximate.confidence import careful
 from theodolite.indexes.approximate.queries import honest_queries
 from theodolite.indexes.flat import FlatIndex, VectorSource
 from theodolite.indexes.workers import workers
@@ -155,7 +156,14 @@ def calibrate(
         _, n, scored = measure.climb(_LONGER * k, target_recall, progress, least=best)
         longer = (_LONGER * k, n, scored)
     return Calibration(
-        *(target_recall, k, best, rescored, recall, lower, len(queries), kind),
+        target_recall,
+        k,
+        best,
+        rescored,
+        recall,
+        lower,
+        len(queries),
+        kind,
         ladder=tuple(Rung(n, *_recall(places < n)) for n, places in tried.items()),
         longer=longer,
         filtered=measure.filtered(k, best),
@@ -240,10 +248,8 @@ class _Measure:
 def _recall(found: NDArray[np.bool_]) -> tuple[float, float]:
     """The mean recall over queries, and its lower confidence bound.
 
-    The bound is that of the queries and one more of which half was found: a sample without a miss does not prove that
-    there are none.
+    The bound is that of the queries and one more of which half was found.
     """
     each = found.mean(axis=1)
-    more = np.append(each, 0.5)
-    lower = more.mean() - _ONE_SIDED_95 * more.std(ddof=1) / math.sqrt(len(more))
-    return float(each.mean()), max(0.0, float(lower))
+    mean, error = careful(each)
+    return float(each.mean()), max(0.0, mean - _ONE_SIDED_95 * error)

@@ -11,7 +11,7 @@ from theodolite.engines.local.cache import owner_of
 from theodolite.engines.local.columns.column import read
 from theodolite.engines.local.columns.saved import read_file
 from theodolite.engines.local.columns.segment import Segment
-from theodolite.engines.local.files import codes_folder, columns_folder, index_folder
+from theodolite.engines.local.files import codes_path, columns_folder, index_folder
 from theodolite.engines.local.log import hash_at
 from theodolite.engines.local.verify.report import Report
 from theodolite.engines.local.verify.truth import Truth
@@ -34,7 +34,7 @@ def check_codes(truth: Truth, report: Report) -> None:
     dimension = truth.space.dimension or 1
     owner = owner_of(truth.frames, truth.log.hashes, truth.state.sequence)
     for start in range(0, truth.state.rows - truth.state.rows % BLOCK, BLOCK):
-        path = codes_folder(truth.folder, truth.state.generation) / f"{start // BLOCK:06d}.i8"
+        path = codes_path(truth.folder, truth.state.generation, start // BLOCK)
         if not path.exists():
             continue  # they are made when they are needed
         with report.part("codes", derived=True, path=path), np.errstate(all="ignore"):

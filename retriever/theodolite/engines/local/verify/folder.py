@@ -9,8 +9,10 @@ from theodolite.engines.local.files import (
     STORE,
     WRITER,
     codes_folder,
+    codes_path,
     columns_folder,
     index_folder,
+    partial_folder,
     vectors_path,
 )
 from theodolite.engines.local.verify.report import Report
@@ -36,7 +38,7 @@ def leftovers(truth: Truth) -> Iterator[tuple[Path, str, bool]]:
         vectors_path(folder, generation),
         codes_folder(folder, generation),
         columns_folder(folder, generation),
-        folder / "index-partial",
+        partial_folder(folder),
     }
     if record is not None and record.files:
         used.add(index_folder(folder, record.files))
@@ -49,10 +51,8 @@ def leftovers(truth: Truth) -> Iterator[tuple[Path, str, bool]]:
             yield path, "a write that was cut off before it was committed", False
         else:
             yield path, "not a file of the collection", False
-    codes = codes_folder(folder, generation)
-    blocks = truth.state.rows // BLOCK
-    expected = {codes / f"{number:06d}.i8" for number in range(blocks)}
-    for path in _inside(codes):
+    expected = {codes_path(folder, generation, block) for block in range(truth.state.rows // BLOCK)}
+    for path in _inside(codes_folder(folder, generation)):
         if path not in expected:
             yield path, "no codes of this collection", True
     for path in _inside(columns_folder(folder, generation)):
