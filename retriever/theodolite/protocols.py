@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.filters import Filter
-from theodolite.types import Document, Rows, Space, Trace, Vectors, Verification
+from theodolite.relevance import Relevance
+from theodolite.types import Document, Mode, Rows, Space, Trace, Vectors, Verification, Version
+from theodolite.versions import Versions
 
 
 @runtime_checkable
@@ -91,7 +93,10 @@ class Candidates(Protocol):
 
 @runtime_checkable
 class Reranker(Protocol):
-    """Reads a query and passages together."""
+    """Reads a query and passages together.
+
+    Objects with `score` alone are taken, too: what they give is then calibrated by the logistic function.
+    """
 
     def score(self, query: str, texts: Sequence[str], /) -> NDArray[np.floating[Any]]:
         """Raw scores, shape (n,), finite, higher is better. They order one list and mean nothing beyond it."""
@@ -104,7 +109,11 @@ class Reranker(Protocol):
 
 @runtime_checkable
 class Boost(Protocol):
-    """A bounded preference: multiplies the relevance of a row by a factor in (0, 1]."""
+    """A bounded preference: multiplies the relevance of a document by a factor in (0, 1].
+
+    Two that are equal and hash alike give the same factors. Optionally it has a method `refuses(now) -> Filter | None`:
+    a search whose eligible documents include one that passes it raises InputError.
+    """
 
     @property
     def name(self) -> str:
@@ -138,16 +147,44 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
+class Fusion:
+    """Weighted reciprocal rank fusion: a document's score is the sum of weight / (constant + rank) over the arms.
+
+    Cormack, Clarke and Büttcher, Reciprocal Rank Fusion outperforms Condorcet (SIGIR 2009).
+
+    Attributes:
+        dense, lexical: the weights of the arms; at least 0, and one of them more.
+        constant: what is added to ranks, from 1; the higher, the less the first places count.
+        depth: how many documents each arm contributes, at least.
+    """
+
+    dense: float = 1.0
+    lexical: float = 1.0
+    constant: float = 60.0
+    depth: int = 100
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """A search as plain data, for one or several queries.
 
     Attributes:
-        vectors: (queries, d), prepared for the engine's space.
+        vectors: (queries, d), prepared for the engine's space; (queries, 0) in lexical mode.
         k: how many documents to return for each, at least 1.
         where: the filter, or None.
         scope: what the caller may see, or None for everything.
         exact: whether to bypass approximate indexes: the answer is the true top k.
         probe: whether this is a measurement, which nobody asked: nothing may be learnt from it.
+        texts: the queries in words; empty in dense mode.
+        mode: what finds documents.
+        boosts: what multiplies relevance; in hybrid mode, that of either arm before they are fused.
+        now: what boosts take for the present, in seconds since 1970, UTC.
+        versions: rules that say which documents are current; or None.
+        relevance: how similarities become relevance. None in lexical mode, and where neither boosts nor
+            `min_relevance` need it.
+        min_relevance: documents of less relevance are not found; in dense mode only.
+        fusion: how arms are fused, in hybrid mode.
+        with_vectors: whether the answer is to hold the documents' vectors.
     """
 
     vectors: Vectors
@@ -156,21 +193,39 @@ class Request:
     scope: Scope | None = None
     exact: bool = False
     probe: bool = False
+    texts: Sequence[str] = ()
+    mode: Mode = "dense"
+    boosts: tuple[Boost, ...] = ()
+    now: float = 0.0
+    versions: Versions | None = None
+    relevance: Relevance | None = None
+    min_relevance: float | None = None
+    fusion: Fusion = Fusion()
+    with_vectors: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The documents found for one query: best first, ties in the order of their ids.
+    """The documents found for one query: best first, ties by similarity, then in the order of their ids.
 
     Attributes:
-        documents: min(k, eligible) documents.
-        similarities: the metric's own values, as float32 rounded from the exact ones.
+        documents: min(k, eligible) documents; fewer where `min_relevance`, or the words asked for, leave fewer.
+        similarities: the metric's own values, as float32 rounded from the exact ones; empty in lexical mode.
         trace: how the answer came about.
+        scores: what the documents are ordered by; None where that is the similarity.
+        lexical: BM25 of each, None where the words did not find it; empty in dense mode, and in scopes, where it
+            would tell of what lies outside.
+        versions: what the rules say of each, None where there is nothing to say; empty without rules.
+        vectors: (n, d), if they were asked for.
     """
 
     documents: list[Document]
     similarities: list[float]
     trace: Trace
+    scores: list[float] | None = None
+    lexical: Sequence[float | None] = ()
+    versions: Sequence[Version | None] = ()
+    vectors: NDArray[np.float32] | None = None
 
 
 @runtime_checkable

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 Metric = Literal["cosine", "dot", "l2"]
 """How two vectors are compared; higher is better for each: cosine, dot product, minus the Euclidean distance."""
 
+Mode = Literal["dense", "lexical", "hybrid"]
+"""What finds documents: vectors, words, or both, fused by rank."""
+
 Norms = Literal["auto", "unit", "any"]
 """What norms vectors may have: `unit` refuses a batch with norms outside [0.98, 1.02]."""
 
@@ -120,21 +123,65 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
+class Version:
+    """What the rules for versions say of a hit that is not simply the current document.
+
+    Attributes:
+        current: whether it is, as of the instant that was asked for.
+        successors: what has taken its place: for `Superseded` keys, at the end of the chain; for `Latest` the newest
+            value of `by`.
+        absent: keys of successors that are named but not there; it stays current without them.
+        substitutes: for a hit that fails the filter, and is there in place of documents that pass it: their keys
+            (`Superseded`), or the value of `per` that it shares with them (`Latest`).
+        ended: whether its own time is over (`Valid`).
+    """
+
+    current: bool = True
+    successors: tuple[Any, ...] = ()
+    absent: tuple[Any, ...] = ()
+    substitutes: tuple[Any, ...] = ()
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one stage of the ranking did to a hit.
+
+    Attributes:
+        stage: `similarity`, `lexical`, a boost's name, `fusion`, `rerank`, `dedupe`, `diversity`.
+        value: what the stage gave the hit, or multiplied it with.
+        before, after: its place among the documents that the stage looked at, from 1; None where it had none.
+    """
+
+    stage: str
+    value: float
+    before: int | None
+    after: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """One ranked passage.
 
     Attributes:
         document: the passage.
-        score: what the list is ordered by, higher is better. The similarity, until a later stage acts.
+        score: what the list is ordered by, higher is better: the similarity, until boosts, fusion or a reranker act.
         rank: the place in the list, from 1.
-        scores: every part under its own name: `similarity` (the metric's own value) and, but for dot,
-            `relevance` in [0, 1].
+        scores: every part under its own name: `similarity` (the metric's own value), `relevance` in [0, 1] (but for
+            dot), `lexical` (BM25), `fusion`, each boost's factor under its name, `rerank` (the reranker's raw score)
+            and `rerank_relevance` (the same, calibrated to [0, 1]).
+        version: what rules for versions say of it, if there is something to say.
+        duplicates: hits that were left out because they are near-duplicates of this one, best first.
+        steps: what each stage did, in their order; empty where similarity alone decided.
     """
 
     document: Document
     score: float
     rank: int
     scores: Mapping[str, float]
+    version: Version | None = None
+    duplicates: tuple["Hit", ...] = ()
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +201,9 @@ class Trace:
         timings: seconds per stage: `embed`, `search`, `fetch`.
         commit: counts up with each commit; answers with the same number saw the same documents. 0 in a scope, where it
             would tell of others, and for engines that do not count.
+        mode: what found the documents.
+        superseded: documents, of those in the collection or scope, that rules for versions leave out.
+        rerank: what became of the reranking: empty where none was asked for, `done`, or why it fell back.
     """
 
     path: str
@@ -165,6 +215,9 @@ class Trace:
     unread: int = 0
     timings: Mapping[str, float] = field(default_factory=dict)
     commit: int = 0
+    mode: Mode = "dense"
+    superseded: int = 0
+    rerank: str = ""
 
 
 @dataclass(frozen=True, slots=True)

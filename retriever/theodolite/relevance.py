@@ -1,0 +1,71 @@
+"""Relevance: what a similarity says about a document, on a scale that boosts and thresholds can act on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.errors import ConfigError
+from theodolite.types import Metric
+
+Mapping = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""Similarities to relevance, elementwise, shape (n,) both; a higher similarity never has less relevance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relevance:
+    """Called with similarities, (n,), it gives their relevance, (n,) float64: at most 1, higher is better.
+
+    Cosine counts as it is, 1 / (1 + distance) for L2; dot products have none without a mapping. Below 0 it is not
+    cut off here, so that what is not relevant keeps its order.
+
+    Attributes:
+        metric: of the similarities.
+        floor: the cosine that means nothing: relevance is (cosine - floor) / (1 - floor). For models whose cosines
+            all lie close together; `audit` tells the mean cosine of unrelated documents.
+        mapping: used in place of all this.
+
+    Raises:
+        ConfigError: a floor where the metric is not cosine, or not in [0, 1); both; dot without a mapping.
+    """
+
+    metric: Metric
+    floor: float = 0.0
+    mapping: Mapping | None = None
+
+    def __post_init__(self) -> None:
+        if self.mapping is not None and not callable(self.mapping):
+            raise ConfigError(f"relevance is {self.mapping!r}; it must be a number (a floor) or a function of arrays")
+        if self.mapping is None and self.metric == "dot":
+            raise ConfigError(
+                "dot products have no scale, so boosts and thresholds cannot act on them: give relevance=, a function "
+                "that maps similarities, (n,), to [0, 1], or use cosine"
+            )
+        if not 0 <= self.floor < 1:
+            raise ConfigError(f"the floor of relevance is {self.floor!r}; it must be at least 0 and below 1")
+        if self.floor and (self.mapping is not None or self.metric != "cosine"):
+            raise ConfigError(f"a floor of relevance ({self.floor}) is for cosines; give a function for {self.metric}")
+
+    def __call__(self, similarities: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        wide = similarities.astype(np.float64)
+        if self.mapping is not None:
+            return _mapped(self.mapping, wide)
+        if self.metric == "l2":
+            return 1.0 / (1.0 - np.minimum(wide, 0.0))
+        np.clip(wide, -1.0, 1.0, out=wide)
+        if self.floor:
+            wide -= self.floor
+            wide /= 1.0 - self.floor
+        return wide
+
+
+def _mapped(mapping: Mapping, similarities: NDArray[np.float64]) -> NDArray[np.float64]:
+    mapped = np.asarray(mapping(similarities), np.float64)
+    if mapped.shape != similarities.shape or not np.isfinite(mapped).all() or (len(mapped) and mapped.max() > 1):
+        raise ConfigError(
+            f"the relevance function gives shape {mapped.shape} for {similarities.shape}, or values that are not "
+            "finite or above 1; it must map each similarity to at most 1"
+        )
+    return mapped
