@@ -1,0 +1,268 @@
+"""Boosts: bounded preferences for what is new, and for sources that can be relied on.
+
+A boost multiplies relevance by 1 - weight × (1 - g), where g in [0, 1] says how good a document is in its way. So a
+boost of weight w never overturns a gap in relevance of more than w, relative to the better document.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
+from typing import Any, Literal, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.errors import ConfigError, InputError
+from theodolite.filters import Compare, Filter, Not, Or, instant
+from theodolite.filters.values import equal
+from theodolite.protocols import Boost
+from theodolite.ranking.durations import duration
+
+Doubles = NDArray[np.float64]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_TAKEN = ("similarity", "relevance", "lexical", "fusion", "rerank")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """Prefers new documents: g = floor + (1 - floor) × 2^(-max(0, age - grace) / half_life).
+
+    The field holds dates as filters read them: a date, a datetime, or an ISO-8601 string; naive ones are UTC, a date is
+    its midnight. Everything else counts as missing, lists and numbers too: a number may be a year, or seconds or
+    milliseconds since 1970, and nothing tells which.
+
+    Attributes:
+        field: the metadata field with the date; a dotted path names a field within mappings.
+        half_life: above 0: a timedelta, "180d", "12h", "30m", "2w", "90s", "1y" (365.25 days), or ISO 8601 ("P180D").
+        weight: what is lost at most, in [0, 1). 1 only with a floor: what is worth nothing has no place.
+        floor: g of documents that are infinitely old, in [0, 1].
+        grace: the age up to which documents are as good as new; like `half_life`, or 0.
+        missing: documents without a date are left as they are (`neutral`), count as infinitely old (`oldest`), or
+            a search that could find one raises InputError (`error`).
+        future: dates after now count as now (`now`), or a search that could find one raises InputError (`error`).
+        name: what the factor is called in `Hit.scores`; two boosts of one search need two names.
+
+    Raises:
+        ConfigError: settings outside these bounds.
+    """
+
+    field: str
+    half_life: str | timedelta
+    weight: float = 0.2
+    floor: float = 0.0
+    grace: str | timedelta | Literal[0] = 0
+    missing: Literal["neutral", "oldest", "error"] = "neutral"
+    future: Literal["now", "error"] = "now"
+    name: str = "freshness"
+    _half_life: int = dataclasses.field(init=False, repr=False, compare=False)  # both in microseconds
+    _grace: int = dataclasses.field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _check_names(self)
+        half_life = duration(self.half_life, "half_life") // _MICROSECOND
+        if not half_life:
+            raise ConfigError(f"half_life is {self.half_life!r}; it must be above 0")
+        grace = 0 if self.grace == 0 else duration(self.grace, "grace") // _MICROSECOND
+        _check_share("floor", self.floor)
+        _check_weight(self.weight, self.floor, "Use a weight below 1, or a floor above 0")
+        _check_choice("missing", self.missing, ("neutral", "oldest", "error"))
+        _check_choice("future", self.future, ("now", "error"))
+        object.__setattr__(self, "_half_life", half_life)
+        object.__setattr__(self, "_grace", grace)
+
+    def factors(self, values: Sequence[Any], now: float, /) -> Doubles:
+        """One factor in (0, 1] for each value (None where missing), shape (n,); `now` in seconds since 1970, UTC."""
+        moments = [instant(value) for value in values]
+        found = self.of_instants(np.array([moment or 0 for moment in moments], np.int64), now)
+        found[[moment is None for moment in moments]] = self.of_missing
+        return found
+
+    def of_instants(self, moments: NDArray[np.int64], now: float) -> Doubles:
+        """The factors of instants in microseconds since 1970, UTC, shape (n,)."""
+        late = np.maximum((_present(now) - _EPOCH) // _MICROSECOND - self._grace - moments, 0)
+        return _weighted(self.weight, self.floor + (1.0 - self.floor) * np.exp2(late / -self._half_life))
+
+    @property
+    def of_missing(self) -> float:
+        """The factor of what is no date."""
+        return 1.0 - self.weight * (1.0 - self.floor) if self.missing == "oldest" else 1.0
+
+    def refuses(self, now: float) -> Filter | None:
+        """What finds the documents that a search is refused for; None if it never is."""
+        present = _present(now)
+        undated = Not(Or((Compare(self.field, "$lte", present), Compare(self.field, "$gt", present))))
+        later = Compare(self.field, "$gt", present)
+        match self.missing, self.future:
+            case "error", "error":
+                return Or((undated, later))
+            case "error", _:
+                return undated
+            case _, "error":
+                return later
+        return None
+
+    @property
+    def refusal(self) -> str:
+        """Why: what those documents have in common."""
+        why = []
+        if self.missing == "error":
+            why.append(f"no date in {self.field!r} (missing='error')")
+        if self.future == "error":
+            why.append(f"a date in {self.field!r} that is still to come (future='error')")
+        return f"have {' or '.join(why)}"
+
+    def describe(self, value: Any, now: float) -> str:
+        """What the boost makes of a value, in words."""
+        factor = f"×{self.factors([value], now)[0]:.3g}"
+        moment = instant(value)
+        if moment is None:
+            return f"no date in {self.field}, {'the oldest' if self.missing == 'oldest' else 'left as it is'}: {factor}"
+        age = _present(now) - _EPOCH - moment * _MICROSECOND
+        text = value if isinstance(value, str) else value.isoformat()
+        old = f"{_words(age)} old" if age >= timedelta(0) else f"{_words(-age)} ahead"
+        grace = ", as good as new" if age // _MICROSECOND <= self._grace else ""
+        return f"{self.field} {text}, {old}{grace}: {factor}"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """Prefers some sources to others: g is the level of the field's value in a table.
+
+    Values are looked up as filters compare them: 1 is 1.0 but not True, strings are compared exactly. Of a list the
+    element with the highest level counts. The level of None is that of documents without the field, too.
+
+    Attributes:
+        field: the metadata field with the source; a dotted path names a field within mappings.
+        levels: levels in [0, 1] by value: a string, number, boolean or None. It is copied.
+        default: the level of all other values; None for the lowest in the table, so that no source comes before
+            another only because nobody has named it.
+        weight: what is lost at most, in [0, 1). 1 only if all levels are above 0: what is worth nothing has no place.
+        name: what the factor is called in `Hit.scores`; two boosts of one search need two names.
+
+    Raises:
+        ConfigError: settings outside these bounds.
+    """
+
+    field: str
+    levels: Mapping[Any, float] = dataclasses.field(compare=False)
+    default: float | None = None
+    weight: float = 0.2
+    name: str = "authority"
+    # Python takes 1 and True for the same, so the types are compared, too.
+    _table: tuple[tuple[str, Any, float], ...] = dataclasses.field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _check_names(self)
+        if not isinstance(self.levels, Mapping) or not self.levels:
+            raise ConfigError(f"levels is {self.levels!r}; it must map values to levels, such as {{'policy': 1.0}}")
+        for value, level in self.levels.items():
+            if not isinstance(value, (str, int, float, type(None))) or value != value:
+                raise ConfigError(f"levels names {value!r}; it must be a string, a number, a boolean or None")
+            _check_share(f"the level of {value!r}", level)
+        if self.default is not None:
+            _check_share("default", self.default)
+        lowest = min([*self.levels.values(), *([] if self.default is None else [self.default])])
+        _check_weight(self.weight, lowest, "Use a weight below 1, or levels above 0")
+        entries = [(type(value).__name__, value, float(level)) for value, level in self.levels.items()]
+        object.__setattr__(self, "levels", dict(self.levels))
+        object.__setattr__(self, "_table", tuple(sorted(entries, key=lambda entry: (entry[2], repr(entry)))))
+
+    @property
+    def table(self) -> list[tuple[Any, float]]:
+        """The values that are named and their factors, the lowest factor first."""
+        return [(value, self._factor(level)) for _, value, level in self._table]
+
+    @property
+    def of_others(self) -> float:
+        """The factor of a value that the table does not name."""
+        return self._factor(self._table[0][2] if self.default is None else self.default)
+
+    def factors(self, values: Sequence[Any], now: float = 0.0, /) -> Doubles:
+        """One factor in (0, 1] for each value (None where missing), shape (n,); `now` does not matter."""
+        return np.array([self._factor(self._level(value)[0]) for value in values], np.float64)
+
+    def describe(self, value: Any, now: float = 0.0) -> str:
+        """What the boost makes of a value, in words."""
+        level, named = self._level(value)
+        what = f"no {self.field}" if value is None else f"{self.field} {value!r}"
+        return f"{what}, level {level:g}{'' if named else ' by default'}: ×{self._factor(level):.3g}"
+
+    def _level(self, value: Any) -> tuple[float, bool]:
+        """Of a value, and whether the table names it."""
+        if isinstance(value, str):  # tables may be long
+            named = self.levels.get(value)
+        else:
+            named = next((level for _, wanted, level in reversed(self._table) if equal(value, wanted)), None)
+        if named is not None:
+            return named, True
+        return (self._table[0][2] if self.default is None else self.default), False
+
+    def _factor(self, level: float) -> float:
+        return 1.0 - self.weight * (1.0 - level)
+
+
+def as_boosts(given: Any) -> tuple[Boost, ...]:
+    """A boost or an iterable of them. Raises ConfigError for anything else, and for two of the same name."""
+    if isinstance(given, Boost):
+        given = (given,)
+    if not isinstance(given, Iterable) or isinstance(given, (str, bytes, Mapping)):
+        raise ConfigError(f"boosts is {given!r}; it must be a list of boosts, such as Freshness and Authority")
+    boosts = tuple(given)
+    names: set[str] = set(_TAKEN)
+    for boost in boosts:
+        if not isinstance(boost, Boost):
+            raise ConfigError(f"{boost!r} is no boost: it lacks name, field or factors(values, now)")
+        if boost.name in names:
+            raise ConfigError(f"the name {boost.name!r} of {boost!r} is taken already: give it another, name='...'")
+        names.add(boost.name)
+    return boosts
+
+
+def _weighted(weight: float, good: Doubles) -> Doubles:
+    return 1.0 - weight * (1.0 - good)
+
+
+def _present(now: float) -> datetime:
+    try:
+        return _EPOCH + timedelta(seconds=now)
+    except (OverflowError, ValueError):
+        raise InputError(f"now is {now!r}; it must be in seconds since 1970, before the year 10000") from None
+
+
+def _words(age: timedelta) -> str:
+    for unit, seconds in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        number = int(age.total_seconds() // seconds)
+        if number:
+            return f"{number:,} {unit}{'s' if number > 1 else ''}"
+    return "less than a minute"
+
+
+def _check_names(boost: Freshness | Authority) -> None:
+    for what, name in (("field", boost.field), ("name", boost.name)):
+        if not isinstance(name, str) or not name:
+            raise ConfigError(f"{type(boost).__name__}: {what} is {name!r}; it must be a string that is not empty")
+
+
+def _check_share(what: str, share: Any) -> None:
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
+        raise ConfigError(f"{what} is {share!r}; it must be a number in [0, 1]")
+
+
+def _check_weight(weight: Any, lowest: float, advice: str) -> None:
+    """A factor of 0 would make all documents equally bad, whatever they say."""
+    _check_share("weight", weight)
+    if 1.0 - weight * (1.0 - lowest) <= 0:
+        raise ConfigError(f"with weight {weight!r} a factor could be 0, and documents would lose their order. {advice}")
+
+
+def _check_choice(what: str, given: Any, known: tuple[str, ...]) -> None:
+    if given not in known:
+        close = get_close_matches(str(given), known, n=1)
+        meant = f". Did you mean {close[0]!r}?" if close else ""
+        raise ConfigError(f"{what} is {given!r}; it must be one of {', '.join(map(repr, known))}{meant}")
