@@ -15,6 +15,7 @@
         CorruptionError                   damaged or missing data
       EngineError                       a store or server failed; its own error is __cause__
         LockedError                       another writer holds the lock
+      RerankError                       a reranker failed, or was too slow; its own error is __cause__
 
 A message says what, how many, the first place, and what to do. The same values are attributes: whatever
 keywords an error was raised with can be read back from it.
@@ -113,6 +114,10 @@ class EngineError(TheodoliteError):
 
 class LockedError(EngineError):
     """Another writer holds the write lock."""
+
+
+class RerankError(TheodoliteError):
+    """A reranker failed, was too slow, or did not give one score for each text; its own error is `__cause__`."""
 
 
 def warn_caller(message: str, category: type[Warning]) -> None:

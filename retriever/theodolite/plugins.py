@@ -21,6 +21,10 @@ _TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "onnx": ("theodolite.embedders.onnx:OnnxEmbedder", "onnx"),
         "onnx-int8": ("theodolite.embedders.onnx:int8", "onnx"),
     },
+    "rerankers": {
+        "cross-encoder": ("theodolite.rerankers.cross_encoder:CrossEncoderReranker", "sentence-transformers"),
+        "cross-encoder-onnx": ("theodolite.rerankers.cross_encoder:onnx", "onnx"),
+    },
     # faiss comes by an entry point of our own package: the way that is open to any other.
     "indexes": {"hnsw": ("theodolite.indexes.hnsw:HnswIndex", "hnsw")},
 }

@@ -26,6 +26,7 @@ TREE = {
     "CorruptionError": ("IntegrityError",),
     "EngineError": ("TheodoliteError",),
     "LockedError": ("EngineError",),
+    "RerankError": ("TheodoliteError",),
 }
 
 CLASSES: list[type[TheodoliteError]] = [getattr(errors, name) for name in TREE]

@@ -43,7 +43,7 @@ def test_a_name_of_another_package(install: Install) -> None:
 
 def test_the_kind_is_part_of_the_group(install: Install) -> None:
     install("other", "other_kind:make", kind="rerankers")
-    assert plugins.names("rerankers") == ["other"]
+    assert plugins.names("rerankers") == ["cross-encoder", "cross-encoder-onnx", "other"]
     with pytest.raises(ConfigError):
         plugins.load("embedders", "other")
 
@@ -65,8 +65,8 @@ def test_an_unknown_name(install: Install) -> None:
 
 
 def test_an_unknown_name_unlike_any_other() -> None:
-    with pytest.raises(ConfigError, match=r"nothing called 'x' among the rerankers. Known: none"):
-        plugins.load("rerankers", "x")
+    with pytest.raises(ConfigError, match=r"nothing called 'x' among the stores. Known: none"):
+        plugins.load("stores", "x")
 
 
 def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

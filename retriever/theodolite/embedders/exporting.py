@@ -18,10 +18,10 @@ from theodolite.embedders.sessions import INPUTS, Session, runtime
 from theodolite.errors import UnsupportedError
 from theodolite.plugins import optional
 
-_OPSET = 17
+OPSET = 17
 _ADVICE = "Use it through sentence-transformers, without 'onnx:'"
 
-_SAMPLES = [
+SAMPLES = [
     "How long do refunds take?",
     "A theodolite measures horizontal and vertical angles; it is checked before every use.",
     "Prices in € and £: 7 × 6 = 42 (état du 1er mai)",
@@ -46,9 +46,9 @@ def export(source: Source, folder: Path, precision: str) -> Settings:
     model = loading.load(source, "cpu", "float32")
     _check_parts(model, source.name)
     limit = loading.stated_limit(model)
-    _write_tokenizer(model.tokenizer, limit, folder / TOKENIZER)
+    own_tokenizer(model.tokenizer, limit).save(str(folder / TOKENIZER))
     inputs = _write_graph(model, folder / MODEL)
-    expected = model.encode(_SAMPLES, prompt="", convert_to_numpy=True, show_progress_bar=False)
+    expected = model.encode(SAMPLES, prompt="", convert_to_numpy=True, show_progress_bar=False)
     _compare(expected, folder, inputs, "float32", source.name)
     if precision == "int8":
         _quantise(folder)
@@ -77,10 +77,11 @@ def _of_the_library(part: Any) -> bool:
     return type(part).__module__.partition(".")[0] == "sentence_transformers"
 
 
-def _write_tokenizer(tokenizer: Any, limit: int | None, path: Path) -> None:
+def own_tokenizer(tokenizer: Any, limit: int | None) -> Any:
+    """A copy of the fast tokenizer beneath one of transformers, with limit and padding set."""
     from tokenizers import Tokenizer
 
-    fast = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())  # a copy: this one's settings are changed
+    fast = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     if limit is None:
         fast.no_truncation()
     else:
@@ -91,7 +92,7 @@ def _write_tokenizer(tokenizer: Any, limit: int | None, path: Path) -> None:
         pad_type_id=tokenizer.pad_token_type_id,
         pad_token=tokenizer.pad_token,
     )
-    fast.save(str(path))
+    return fast
 
 
 def _write_graph(model: Any, path: Path) -> list[str]:
@@ -99,7 +100,7 @@ def _write_graph(model: Any, path: Path) -> list[str]:
     import torch
 
     tokenize = getattr(model, "preprocess", None) or model.tokenize  # its name before sentence-transformers 6
-    tokens = tokenize(_SAMPLES[:2])  # of different lengths: one is padded
+    tokens = tokenize(SAMPLES[:2])  # of different lengths: one is padded
     inputs = [name for name in INPUTS if name in tokens]
 
     class Graph(torch.nn.Module):
@@ -114,7 +115,7 @@ def _write_graph(model: Any, path: Path) -> list[str]:
             return features["sentence_embedding"]
 
     batch, length = {0: "texts"}, {1: "tokens"}
-    with _quiet(), torch.inference_mode():
+    with quiet(), torch.inference_mode():
         torch.onnx.export(
             Graph().eval(),
             tuple(tokens[name] for name in inputs),
@@ -122,7 +123,7 @@ def _write_graph(model: Any, path: Path) -> list[str]:
             input_names=inputs,
             output_names=["vectors"],
             dynamic_axes={**{name: {**batch, **length} for name in inputs}, "vectors": batch},
-            opset_version=_OPSET,
+            opset_version=OPSET,
             dynamo=False,  # the newer way needs another package, and more memory than the model
         )
     return inputs
@@ -133,7 +134,7 @@ def _quantise(folder: Path) -> None:
 
     large = folder / "float32.onnx"
     (folder / MODEL).rename(large)
-    with _quiet():
+    with quiet():
         # A scale per channel: with one per matrix the cosine fell to 0.89. Seven bits: with eight, processors
         # without VNNI add up pairs of products in 16 bits, which overflow in silence.
         quantize_dynamic(
@@ -145,8 +146,8 @@ def _quantise(folder: Path) -> None:
 def _compare(expected: NDArray[np.float32], folder: Path, inputs: list[str], precision: str, name: str) -> None:
     session = Session(folder, inputs, threads=1)
     for got, wanted in (
-        (session.vectors(_SAMPLES), expected),
-        (session.vectors(_SAMPLES[:1]), expected[:1]),
+        (session.vectors(SAMPLES), expected),
+        (session.vectors(SAMPLES[:1]), expected[:1]),
     ):
         lengths = np.linalg.norm(got, axis=1) * np.linalg.norm(wanted, axis=1)
         cosine = float(((got * wanted).sum(axis=1) / np.maximum(lengths, 1e-30)).min())
@@ -159,7 +160,7 @@ def _compare(expected: NDArray[np.float32], folder: Path, inputs: list[str], pre
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without what the exporters tell their developers: deprecations, traced branches, hints in the root log."""
     root = logging.getLogger()
 

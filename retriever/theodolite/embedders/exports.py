@@ -1,6 +1,6 @@
 """Exported models on disk: what a folder of one holds, where it is kept, and whether it is whole.
 
-A folder holds `model.onnx` (transformer, pooling and normalisation in one graph, with further files of weights
+A folder holds `model.onnx` (all parts of the model in one graph, with further files of weights
 where they exceed two gigabytes), `tokenizer.json` (with limit and padding) and `export.json`: what the model is
 called, its prompts and limits, and the SHA-256 of each file and of `export.json` itself. It is all that is needed
 to compute vectors, and may be copied to other machines.
@@ -17,9 +17,12 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from theodolite.errors import ConfigError, CorruptionError
+
+S = TypeVar("S")
+"""The settings of a kind of model: a dataclass of JSON values, with `files`."""
 
 FORMAT = 1
 """The version of the folder's form; another one is exported anew."""
@@ -34,7 +37,7 @@ _ELSEWHERE = ("onnx", "openvino")  # folders with other forms of the same model
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an exported model is, beside its graph.
+    """What an exported embedder is, beside its graph.
 
     Attributes:
         name: the model's name on the hub, or that of its folder.
@@ -103,24 +106,32 @@ def source_patterns() -> tuple[list[str], list[str]]:
     return [f"*{suffix}" for suffix in _SOURCE], [f"{folder}/*" for folder in _ELSEWHERE]
 
 
-def read(folder: Path) -> Settings:
+def read(folder: Path, form: type[S]) -> S:
     """The settings of an export, after each of its files has been compared with its SHA-256.
+
+    Args:
+        form: the class of the settings of the kind of model that it is to be.
 
     Raises:
         CorruptionError: naming the file that is missing, cannot be read or differs.
+        ConfigError: the export is of another version, or of another kind of model.
     """
     path = folder / SETTINGS
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         stated, written = content.pop("sha256"), content.pop("format")
-        settings = Settings(**content)
+        digest = _digest(content)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(path, f"cannot be read: {error}") from error
     if written != FORMAT:
         raise ConfigError(f"{folder} holds an export of format {written!r}, this version reads {FORMAT}: export again")
-    if stated != _digest(settings):
+    if stated != digest:
         raise _damaged(path, "is not what was written")
-    for name, expected in settings.files.items():
+    try:
+        settings = form(**content)
+    except TypeError as error:
+        raise ConfigError(f"{folder} holds an export of another kind of model: {error}", path=str(folder)) from error
+    for name, expected in content["files"].items():
         try:
             got = _sha256(folder / name)
         except OSError as error:
@@ -130,8 +141,8 @@ def read(folder: Path) -> Settings:
     return settings
 
 
-def write(target: Path, build: Callable[[Path], Settings]) -> None:
-    """Have `build` fill a new folder, and put it in its place whole, or not at all.
+def write(target: Path, build: Callable[[Path], Any]) -> None:
+    """Have `build` fill a new folder, returning the settings, and put it in its place whole, or not at all.
 
     Two processes may do the same at once: the first one's folder stays.
 
@@ -159,21 +170,21 @@ def write(target: Path, build: Callable[[Path], Settings]) -> None:
         shutil.rmtree(made, ignore_errors=True)
 
 
-def finish(folder: Path, settings: Settings, names: Iterable[str]) -> None:
+def finish(folder: Path, settings: Any, names: Iterable[str]) -> None:
     """Write `export.json` over the named files; all of it is on the disk afterwards."""
     for name in names:
         with (folder / name).open("rb+") as file:
             os.fsync(file.fileno())
     files = {name: _sha256(folder / name) for name in names}
-    whole = Settings(**{**asdict(settings), "files": files})
+    whole = {**asdict(settings), "files": files}
     with (folder / SETTINGS).open("w", encoding="utf-8") as out:
-        json.dump({"format": FORMAT, **asdict(whole), "sha256": _digest(whole)}, out, indent=1)
+        json.dump({"format": FORMAT, **whole, "sha256": _digest(whole)}, out, indent=1)
         out.flush()
         os.fsync(out.fileno())
 
 
-def _digest(settings: Settings) -> str:
-    return hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode()).hexdigest()
+def _digest(settings: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -82,7 +82,7 @@ def load(source: Source, device: str | None, precision: Precision | None) -> Any
     with optional("minilm" if source.minilm else "sentence-transformers"):
         from sentence_transformers import SentenceTransformer
     try:
-        with _no_progress_bars() if source.local else nullcontext():
+        with no_progress_bars() if source.local else nullcontext():
             found = SentenceTransformer(
                 source.place,
                 device=device,
@@ -144,7 +144,7 @@ def stated_limit(model: Any) -> int | None:
 
 
 @contextmanager
-def _no_progress_bars() -> Iterator[None]:
+def no_progress_bars() -> Iterator[None]:
     """For weights that are read from disk: that takes a moment only. Downloads keep theirs."""
     from transformers.utils import logging as untyped
 

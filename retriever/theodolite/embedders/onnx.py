@@ -75,7 +75,7 @@ class OnnxEmbedder:
                 "the folder"
             )
         self._folder = _exported(model, precision, revision, Path(cache) if cache else exports.cache_folder())
-        self._settings = exports.read(self._folder)
+        self._settings = exports.read(self._folder, exports.Settings)
         if self._settings.precision != precision:
             stored = self._settings.precision
             raise ConfigError(f"{self._folder} holds an export in {stored}; pass precision={stored!r}", stored=stored)
@@ -176,7 +176,7 @@ def _exported(model: str | os.PathLike[str], precision: str, revision: str | Non
     """The folder with the export of a model, which is made if it is not there."""
     if exports.is_export(Path(model)):
         return Path(model)
-    source = _on_disk(loading.locate(model, revision))
+    source = on_disk(loading.locate(model, revision))
     folder = exports.place(cache, source.name, precision, Path(source.place))
     if not exports.is_export(folder):
         from theodolite.embedders.exporting import export
@@ -185,7 +185,7 @@ def _exported(model: str | os.PathLike[str], precision: str, revision: str | Non
     return folder
 
 
-def _on_disk(source: Source) -> Source:
+def on_disk(source: Source) -> Source:
     """The same model in a folder: what the hub has is downloaded, if it is not in the hub's own cache."""
     if source.local:
         return source

@@ -1,8 +1,7 @@
 """Models of the sentence-transformers library as embedders."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,8 @@ from theodolite.embedders.batches import Progress, in_batches
 from theodolite.embedders.loading import Model, Precision
 from theodolite.embedders.prompts import Prompts, chosen, own
 from theodolite.embedders.texts import as_list
-from theodolite.embedders.turns import Turns
+from theodolite.embedders.turns import TORCH, torch_threads
 from theodolite.errors import ConfigError, UnsupportedError
-
-# For the whole process: torch gets many times slower when threads compute at the same time, and tokenizers
-# keep settings that calls change.
-_TURNS = Turns()
 
 
 class SentenceTransformerEmbedder:
@@ -165,7 +160,7 @@ class SentenceTransformerEmbedder:
         tokenizer: Any = getattr(self._model, "tokenizer", None)
         if not given:
             return []
-        with _TURNS:
+        with TORCH:
             if hasattr(tokenizer, "encode_batch"):  # of static embeddings, which add no special tokens
                 return [len(item.ids) for item in tokenizer.encode_batch(given, add_special_tokens=False)]
             if callable(tokenizer):
@@ -186,7 +181,7 @@ class SentenceTransformerEmbedder:
             return np.zeros((0, self.dimension), np.float32)
 
         def compute(batch: list[str]) -> NDArray[np.floating]:
-            with _TURNS, _torch_threads(self._threads):
+            with TORCH, torch_threads(self._threads):
                 vectors: NDArray[np.floating] = side(
                     batch,
                     prompt=prompt,
@@ -197,18 +192,3 @@ class SentenceTransformerEmbedder:
             return vectors
 
         return in_batches(given, self._batch_size, compute, name=self.name, progress=progress)
-
-
-@contextmanager
-def _torch_threads(number: int | None) -> Iterator[None]:
-    if number is None:
-        yield
-        return
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

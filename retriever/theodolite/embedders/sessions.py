@@ -32,41 +32,26 @@ def runtime() -> Any:
     return onnxruntime
 
 
-class Session:
-    """The graph and the tokenizer of an export. Any number of threads may use it at once."""
+class Graph:
+    """The graph of an export. Any number of threads may use it at once."""
 
-    def __init__(self, folder: Path, inputs: list[str], threads: int | None) -> None:
+    def __init__(self, folder: Path, threads: int | None) -> None:
         """
         Args:
             folder: of an export, verified.
-            inputs: what the graph is fed, of `INPUTS`.
             threads: for one batch; None for one per core.
         """
-        with optional("onnx"):
-            from tokenizers import Tokenizer
         self._path = str(folder / exports.MODEL)
-        self._inputs = inputs
         self._threads = threads
         self._running: Any = self._start()
-        # Two of them: settings of a tokenizer must not change while another thread uses it.
-        self._reading = Tokenizer.from_file(str(folder / exports.TOKENIZER))
-        self._counting = Tokenizer.from_file(str(folder / exports.TOKENIZER))
-        self._counting.no_truncation()
-        self._counting.no_padding()
-        _SESSIONS.add(self)
+        _GRAPHS.add(self)
 
-    def vectors(self, texts: list[str]) -> NDArray[np.float32]:
-        """Shape (n, d), of at least one text, in one batch."""
-        encoded = self._reading.encode_batch(texts)
-        feed = {name: np.array([getattr(one, _FIELDS[name]) for one in encoded], np.int64) for name in self._inputs}
+    def run(self, feed: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+        """What the graph makes of its inputs, each of shape (n, tokens)."""
         if self._running is None:
             self._running = self._start()
-        vectors: NDArray[np.float32] = self._running.run(None, feed)[0]
-        return vectors
-
-    def count(self, texts: list[str]) -> list[int]:
-        """Tokens of each text, special ones included, before truncation."""
-        return [len(one.ids) for one in self._counting.encode_batch(texts)]
+        found: NDArray[np.float32] = self._running.run(None, feed)[0]
+        return found
 
     def abandon(self) -> None:
         """In a forked process: start anew when it is next used.
@@ -87,12 +72,43 @@ class Session:
         return onnxruntime.InferenceSession(self._path, options, providers=["CPUExecutionProvider"])
 
 
-_SESSIONS: "weakref.WeakSet[Session]" = weakref.WeakSet()
+class Session:
+    """The graph and the tokenizer of an exported embedder. Any number of threads may use it at once."""
+
+    def __init__(self, folder: Path, inputs: list[str], threads: int | None) -> None:
+        """
+        Args:
+            folder: of an export, verified.
+            inputs: what the graph is fed, of `INPUTS`.
+            threads: for one batch; None for one per core.
+        """
+        with optional("onnx"):
+            from tokenizers import Tokenizer
+        self._inputs = inputs
+        self._graph = Graph(folder, threads)
+        # Two of them: settings of a tokenizer must not change while another thread uses it.
+        self._reading = Tokenizer.from_file(str(folder / exports.TOKENIZER))
+        self._counting = Tokenizer.from_file(str(folder / exports.TOKENIZER))
+        self._counting.no_truncation()
+        self._counting.no_padding()
+
+    def vectors(self, texts: list[str]) -> NDArray[np.float32]:
+        """Shape (n, d), of at least one text, in one batch."""
+        encoded = self._reading.encode_batch(texts)
+        feed = {name: np.array([getattr(one, _FIELDS[name]) for one in encoded], np.int64) for name in self._inputs}
+        return self._graph.run(feed)
+
+    def count(self, texts: list[str]) -> list[int]:
+        """Tokens of each text, special ones included, before truncation."""
+        return [len(one.ids) for one in self._counting.encode_batch(texts)]
+
+
+_GRAPHS: "weakref.WeakSet[Graph]" = weakref.WeakSet()
 
 
 def _abandon() -> None:
-    for session in list(_SESSIONS):
-        session.abandon()
+    for graph in list(_GRAPHS):
+        graph.abandon()
 
 
 if hasattr(os, "register_at_fork"):

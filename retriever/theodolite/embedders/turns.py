@@ -1,6 +1,8 @@
 """One at a time, in turn."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 
@@ -24,3 +26,24 @@ class Turns:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._lock.release()
+
+
+TORCH = Turns()
+"""For all models of a process: torch gets many times slower when threads compute at the same time, and tokenizers
+keep settings that calls change."""
+
+
+@contextmanager
+def torch_threads(number: int | None) -> Iterator[None]:
+    """Compute with so many CPU threads of torch meanwhile; None leaves its own number."""
+    if number is None:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
