@@ -87,6 +87,13 @@ def as_k(k: Any) -> int:
     return int(k)
 
 
+def check_questions(texts: Any) -> None:
+    """Raises InputError for a question without text."""
+    for number, query in enumerate(texts):
+        if not isinstance(query, str) or not query.strip():
+            raise InputError(f"query {number} is {query!r}; it must be a text", index=number)
+
+
 def as_batch(vector: Any) -> Any:
     """One vector as a batch of one."""
     shape = getattr(vector, "shape", None)

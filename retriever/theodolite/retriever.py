@@ -1,38 +1,38 @@
 """Retriever: the one class most users touch. Documents and questions in, ranked passages out."""
 
 import itertools
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from theodolite.collection import Collection
 from theodolite.embedders import resolve
 from theodolite.embedders.encoding import Encoder, OnTruncate, Progress, check_dimension, check_policy, name_of
 from theodolite.engines.local import LocalEngine
 from theodolite.engines.local.files import MONITOR
 from theodolite.errors import ConfigError, DocumentError, InputError
-from theodolite.filters import Where, parse
+from theodolite.filters import Where
 from theodolite.guards.drift import EmbedderCheck
 from theodolite.guards.norms import OnDrift, QueryNorms
 from theodolite.guards.watch import Watch, When, check_watch
-from theodolite.intake import DocumentLike, as_batch, as_document, as_ids, as_k, check_lengths, taker
+from theodolite.intake import DocumentLike, as_document, check_lengths, taker
 from theodolite.manifest import check_settings
-from theodolite.protocols import Embedder, Engine, Request
-from theodolite.ranking.hits import ranked, without
+from theodolite.protocols import Embedder, Engine
+from theodolite.ranking.options import told_relevance
+from theodolite.ranking.standing import keep, standing
 from theodolite.scopes import check_partition, narrowed, placed
-from theodolite.storing import between, store
+from theodolite.searching import Searching
+from theodolite.storing import store
 from theodolite.transforms import checked
-from theodolite.types import Document, Hits, Metric, Norms, Trace, Transform, Vectors
-from theodolite.vectors import prepare
+from theodolite.types import Document, Metric, Norms, Transform
+from theodolite.versions import Rule
 
 if TYPE_CHECKING:  # imported where it is wanted
     from theodolite.quality.monitor import Monitor
 
 
-class Retriever(Collection):
+class Retriever(Searching):
     """A collection of documents that can be searched. Open one with `Retriever.open`.
 
     It is a context manager, may be shared by threads, and several processes may have the same folder open: one
@@ -50,9 +50,13 @@ class Retriever(Collection):
         canary: When = "open",
         expect: Iterable[Any] | None = None,
         monitor: "Monitor | None" = None,
+        relevance: Any = None,
+        versions: Rule | Iterable[Rule] | None = None,
     ) -> None:
         check_watch(on_drift, canary)
+        told_relevance(engine.space.metric, relevance, needed=False)
         self._engine, self._monitor = engine, monitor
+        self._relevance, self._rules = relevance, standing(engine, versions)
         self._norms = QueryNorms(engine, on_drift)
         self._seen = None if monitor is None else monitor.norms
         self._encoding: Encoder | None = None
@@ -90,6 +94,8 @@ class Retriever(Collection):
         canary: When = "open",
         expect: Iterable[Any] | None = None,
         monitor: "bool | Monitor" = False,
+        relevance: Any = None,
+        versions: Rule | Iterable[Rule] | None = None,
     ) -> Self:
         """Open the collection in a folder, or make one where there is none.
 
@@ -121,6 +127,11 @@ class Retriever(Collection):
                 collection and asked whenever the embedder is compared; None leaves those that are kept.
             monitor: whether to watch searches for changes for the worse (see `quality.Monitor`, which may be given to
                 say how); `kb.monitor` tells what was seen.
+            relevance: how similarity is told as relevance, which boosts and thresholds act on: None takes the cosine,
+                or 1 / (1 + distance); a number is the cosine of unrelated texts (`kb.audit().typical_cosine`), above
+                which relevance begins; a function maps arrays of similarities to at most 1, as dot products need.
+            versions: rules for what is current (see `theodolite.versions`), kept with the collection: each search
+                follows them, unless it is given others. None takes those that are kept; `keep_versions` changes them.
 
         Raises:
             EmbedderDriftError: the embedder has changed, or known answers do not hold.
@@ -174,6 +185,8 @@ class Retriever(Collection):
                 canary=canary,
                 expect=expect,
                 monitor=watch,
+                relevance=relevance,
+                versions=versions,
             )
             if watch is not None:  # last: what could not be opened is not watched
                 watch.attach(engine, None if folder is None or read_only else folder / MONITOR)
@@ -250,76 +263,20 @@ class Retriever(Collection):
             )
         return ids
 
-    def search(
-        self,
-        query: str | None = None,
-        *,
-        vector: Any = None,
-        like: str | Iterable[str] | None = None,
-        k: int = 10,
-        where: Where = None,
-    ) -> Hits:
-        """The k passages nearest to a question: exactly those, best first.
-
-        Args:
-            query: the question, which is embedded.
-            vector: or one vector, (d,), in its place;
-            like: or ids of stored documents: what is near the mean of their vectors, but not these themselves.
-            k: how many hits; fewer come only where fewer are eligible.
-            where: a filter on metadata (see `theodolite.filters`).
-
-        Raises:
-            InputError: k below 1; none or several of query, vector and like; an empty query; ids in `like` that
-                are not there.
-            VectorError, FilterError, ConfigError.
-        """
-        if (query is None) + (vector is None) + (like is None) != 2:
-            raise InputError("search takes either a query, a vector, or ids of documents (like)")
-        if like is not None:
-            names = list(dict.fromkeys(as_ids(like)))
-            mean = between(self._engine, names, self._scope)
-            request = Request(mean, as_k(k) + len(names), parse(where), self._scope)
-            return without(self._answers(request, [0], time.perf_counter(), None)[0], names, k)
-        if vector is None:
-            return self.search_many([query or ""], k=k, where=where)[0]
-        return self.search_many(vectors=as_batch(vector), k=k, where=where)[0]
-
-    def search_many(
-        self,
-        queries: Sequence[str] | None = None,
-        *,
-        vectors: Any = None,
-        k: int = 10,
-        where: Where = None,
-    ) -> list[Hits]:
-        """One `search` for each of several queries, or of `vectors` (n, d), in one pass over the index."""
-        count = as_k(k)
-        if (queries is None) == (vectors is None):
-            raise InputError("search_many takes either queries or vectors")
-        if isinstance(queries, str):
-            raise InputError("search_many takes a list of queries; use search for one")
-        tree = parse(where)
-        space = self._engine.space
-        started = time.perf_counter()
-        if queries is not None:
-            self._encoder().check(queries)
-            self._watch.ready()
-        if space.dimension is None:  # nothing has ever been added
-            return [Hits((), Trace("empty", 0, 0, 0))] * len(vectors if queries is None else queries)
-        if queries is not None:
-            prepared, unread = self._encoder().queries(queries)
-        else:
-            prepared, _ = prepare(vectors, space, name="query vectors", seen=self._seen)
-            unread = [0] * len(prepared)
-        if space.metric == "dot" and space.norms == "any":
-            self._norms.check(prepared)
-        return self._answers(Request(prepared, count, tree, self._scope), unread, started, self._monitor)
-
     def clear(self) -> None:
         """Delete all documents. Metric, dimension and norms stay pinned."""
         super().clear()
         if self._scope is None:
             self._norms.forget()  # other documents may be of another model
+
+    def keep_versions(self, versions: Rule | Iterable[Rule]) -> None:
+        """Make these the collection's rules for what is current, for all who open it from now on; none for no rules.
+
+        Raises:
+            ConfigError: they are no rules. LockedError, EngineError: the store cannot be written.
+        """
+        self._check_whole("keep_versions()")
+        self._rules = keep(self._engine, versions)
 
     def scoped(self, where: Where = None, /, **fields: Any) -> Self:
         """A view of a part of the collection: what is outside it is, for the view, not there.
@@ -339,29 +296,6 @@ class Retriever(Collection):
         view._scope, view._writable = narrowed(self._scope, self._engine.partition, where, fields)
         view._writable &= self._writable
         return view
-
-    def _answers(
-        self, request: Request, unread: Sequence[int], started: float, monitor: "Monitor | None"
-    ) -> list[Hits]:
-        """What the engine finds. `started` is when embedding began; `monitor` is told of the search."""
-        if not len(request.vectors):
-            return []
-        embedded = time.perf_counter() - started
-        answers = self._engine.search(request)
-        if monitor is not None:
-            monitor.searched(request, answers, (time.perf_counter() - started) / len(answers))
-        metric, embed = self._engine.space.metric, embedded / len(answers)
-        return [
-            ranked(answer, metric, embed=embed, unread=tokens) for answer, tokens in zip(answers, unread, strict=True)
-        ]
-
-    def _as_queries(self, queries: Any) -> Vectors:
-        """Texts or vectors, (n, d), prepared."""
-        if len(queries) and isinstance(queries[0], str):
-            self._encoder().check(queries)
-            self._watch.ready()
-            return self._encoder().queries(queries)[0]
-        return prepare(queries, self._engine.space, name="query vectors")[0]
 
     def _place(self, document: Document) -> Document:
         """The document, in the partition of the scope."""
@@ -386,11 +320,6 @@ class Retriever(Collection):
             self._watch.added(batch, prepared)
         if progress is not None and not embed:
             progress(len(batch))
-
-    def _encoder(self) -> Encoder:
-        if self._encoding is None:
-            raise ConfigError("there is no embedder: open the collection with embedder=, or pass vectors")
-        return self._encoding
 
 
 def _monitor() -> "Monitor":

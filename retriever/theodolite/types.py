@@ -203,7 +203,8 @@ class Trace:
             would tell of others, and for engines that do not count.
         mode: what found the documents.
         superseded: documents, of those in the collection or scope, that rules for versions leave out.
-        rerank: what became of the reranking: empty where none was asked for, `done`, or why it fell back.
+        rerank: what became of the reranking: empty where none was asked for, `ok`, or `fallback: ` and why.
+        truncated: passages that the reranker did not read to their end.
     """
 
     path: str
@@ -218,6 +219,7 @@ class Trace:
     mode: Mode = "dense"
     superseded: int = 0
     rerank: str = ""
+    truncated: int = 0
 
 
 @dataclass(frozen=True, slots=True)

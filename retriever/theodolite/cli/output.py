@@ -59,31 +59,37 @@ def record(document: Document, vector: Any = None) -> str:
     return "{" + ", ".join(parts) + "}\n"
 
 
-def hits_as_json(query: str, hits: Hits) -> dict[str, Any]:
+def hits_as_json(query: str, hits: Hits, *, explain: bool = False) -> dict[str, Any]:
     """An answer as JSON values; dates in metadata are tagged as they are stored."""
-    return {
-        "query": query,
-        "hits": [
-            {
-                "rank": hit.rank,
-                "score": hit.score,
-                "scores": dict(hit.scores),
-                "id": hit.document.id,
-                "text": hit.document.text,
-                "metadata": json.loads(encode(hit.document.metadata)),
-            }
-            for hit in hits
-        ],
-        "trace": asdict(hits.trace),
+    return {"query": query, "hits": [_hit_as_json(hit, explain) for hit in hits], "trace": asdict(hits.trace)}
+
+
+def _hit_as_json(hit: Hit, explain: bool) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "rank": hit.rank,
+        "score": hit.score,
+        "scores": dict(hit.scores),
+        "id": hit.document.id,
+        "text": hit.document.text,
+        "metadata": json.loads(encode(hit.document.metadata)),
     }
+    if hit.version is not None:
+        told["version"] = asdict(hit.version)
+    if hit.duplicates:
+        told["duplicates"] = [duplicate.document.id for duplicate in hit.duplicates]
+    if explain:
+        told["explanation"] = hit.explain().to_dict()
+    return told
 
 
-def show_hits(hits: Hits) -> None:
+def show_hits(hits: Hits, *, explain: bool = False) -> None:
     """For people: score, id, place, and the first lines. Behind a pipe: tab-separated, a line each."""
     if not console.is_terminal:
         for hit in hits:
             name, text = _line(hit.document.id), _line(hit.document.text)
             sys.stdout.write(f"{hit.rank}\t{hit.score:.4f}\t{name}\t{text}\n")
+            if explain:
+                sys.stdout.write("".join(f"\t{_shown(line)}\n" for line in str(hit.explain()).splitlines()))
         return
     for hit in hits:
         say(f"{hit.rank:2}. {hit.score:.3f}  ", style="bold", end="")
@@ -92,6 +98,9 @@ def show_hits(hits: Hits) -> None:
         width = max(40, min(console.width, 120)) - 6
         for line in textwrap.wrap(_line(hit.document.text), width, max_lines=_LINES, placeholder=" …"):
             say(f"      {line}")
+        if explain:
+            for line in str(hit.explain()).splitlines():
+                say(f"      {_shown(line)}", style="dim")
     if not hits:
         note("Nothing is eligible.")
 

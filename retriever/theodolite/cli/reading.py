@@ -1,4 +1,4 @@
-"""Commands that change nothing: search, info, export."""
+"""Commands that change nothing: info, export."""
 
 import os
 import platform
@@ -18,34 +18,6 @@ from theodolite.cli import output
 from theodolite.cli.app import EmbedderName, In, Json, Kb, Where, app, as_filter
 from theodolite.cli.opening import bare, with_embedder
 from theodolite.errors import EngineError
-
-
-@app.command()
-def search(
-    query: Annotated[str, typer.Argument(metavar="QUERY", help="The question.")],
-    in_: In,
-    k: Annotated[int, typer.Option("-k", help="How many hits.")] = 5,
-    where: Where = None,
-    embedder: EmbedderName = None,
-    json_: Json = False,
-) -> None:
-    """Find the passages nearest to a question.
-
-    Behind a pipe each hit is a line: rank, score, id and text, separated by tabs.
-
-    \b
-    Examples:
-      theodolite search "how long do refunds take?" --in kb
-      theodolite search "refunds" --in kb -k 3 --where '{"lang": "en", "year": {"$gte": 2024}}'
-      theodolite search "refunds" --in kb --json | jq '.hits[].id'
-    """
-    tree = as_filter(where)
-    with with_embedder(in_, embedder, quiet=json_) as kb:
-        hits = kb.search(query, k=k, where=tree)
-    if json_:
-        output.say_json(output.hits_as_json(query, hits))
-    else:
-        output.show_hits(hits)
 
 
 @app.command()

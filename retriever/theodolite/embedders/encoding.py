@@ -121,12 +121,6 @@ class Encoder:
             progress(len(texts))
         return vectors, marked
 
-    def check(self, texts: Sequence[str]) -> None:
-        """Raises InputError for a question without text."""
-        for number, query in enumerate(texts):
-            if not isinstance(query, str) or not query.strip():
-                raise InputError(f"query {number} is {query!r}; it must be a text", index=number)
-
     def queries(self, texts: Sequence[str]) -> tuple[Vectors, list[int]]:
         """Prepared vectors of questions, (n, d), and how many tokens of each the embedder has not read.
 

@@ -1,38 +1,47 @@
 """Hits: the documents of an answer with their scores and places."""
 
-from collections.abc import Container
+from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from theodolite.protocols import Answer
-from theodolite.types import Hit, Hits, Metric
+from theodolite.relevance import Relevance
+from theodolite.types import Hit, Hits
 
 
-def ranked(answer: Answer, metric: Metric, *, embed: float = 0.0, unread: int = 0) -> Hits:
-    """An answer as hits.
+def ranked(
+    answer: Answer, told: Relevance | None, order: Sequence[int], *, embed: float = 0.0, unread: int = 0
+) -> Hits:
+    """Documents of an answer as hits, in the order of these places.
 
     Args:
+        told: how similarity is told as relevance, if it can be.
         embed: seconds it took to embed the query.
         unread: tokens of the query that the embedder did not read.
     """
+    documents, similarities, versions = answer.documents, answer.similarities, answer.versions
     hits = tuple(
-        Hit(document, similarity, rank, scores(similarity, metric))
-        for rank, (document, similarity) in enumerate(zip(answer.documents, answer.similarities, strict=True), start=1)
+        Hit(
+            documents[place],
+            similarities[place],
+            rank,
+            scores_of(similarities[place], told),
+            versions[place] if versions else None,
+        )
+        for rank, place in enumerate(order, start=1)
     )
     return Hits(hits, replace(answer.trace, unread=unread, timings={"embed": embed, **answer.trace.timings}))
 
 
-def without(hits: Hits, ids: Container[str], k: int) -> Hits:
-    """The k best of the hits on other documents than these."""
-    kept = [hit for hit in hits if hit.document.id not in ids][:k]
-    return Hits(tuple(replace(hit, rank=rank) for rank, hit in enumerate(kept, start=1)), hits.trace)
+def scores_of(similarity: float, told: Relevance | None) -> dict[str, float]:
+    """The parts that every hit with a similarity has."""
+    if told is None:
+        return {"similarity": similarity}
+    return {"similarity": similarity, "relevance": max(0.0, _relevance(similarity, told))}
 
 
-def scores(similarity: float, metric: Metric) -> dict[str, float]:
-    """Relevance: cosine clamped at 0; 1 / (1 + distance) for L2; dot products have none."""
-    match metric:
-        case "cosine":
-            return {"similarity": similarity, "relevance": max(0.0, similarity)}
-        case "l2":
-            return {"similarity": similarity, "relevance": 1.0 / (1.0 - similarity)}
-        case "dot":
-            return {"similarity": similarity}
+def _relevance(similarity: float, told: Relevance) -> float:
+    if told.mapping is None and not told.floor:
+        return 1.0 / (1.0 - similarity) if told.metric == "l2" else similarity
+    return float(told(np.array([similarity]))[0])

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from theodolite.engines.local.answering import Answering
 from theodolite.engines.local.approximate.keeper import Keeper
 from theodolite.engines.local.backup import backup
 from theodolite.engines.local.commit import select
@@ -52,6 +53,7 @@ class LocalEngine:
         self._view = View(store, cache=temporary is None)
         self._writer = Writer(store, self._view, manifest.partition)
         self._keeper = Keeper(store, self._view, background=store.mode == "rw")
+        self._answering = Answering(self._view, self._keeper, manifest.partition)
         # An engine that is dropped without close() leaves no connections and no temporary folder behind.
         self._release = weakref.finalize(self, _release, store, self._view, self._keeper, temporary)
 
@@ -211,7 +213,7 @@ class LocalEngine:
         return self._view.read(counted)
 
     def search(self, request: Request) -> list[Answer]:
-        return self._view.read(lambda connection, snapshot: self._answers(connection, snapshot, request))
+        return self._view.read(lambda connection, snapshot: self._answering.answers(connection, snapshot, request))
 
     def reindex(
         self,
@@ -279,47 +281,6 @@ class LocalEngine:
     def close(self) -> None:
         self._release()
 
-    def _answers(self, connection: Connection, snapshot: Snapshot, request: Request) -> list[Answer]:
-        started = time.perf_counter()
-        scope, live = request.scope, snapshot.state.live
-        commit = snapshot.state.sequence if scope is None else 0
-        if scope is not None:
-            inside = self._view.mask(snapshot, scope_filter(scope, self.partition), connection)
-            live = live if inside is None else int(np.count_nonzero(inside))
-        if not live:
-            trace = Trace("empty", 0, 0, 0, commit=commit)
-            return [Answer([], [], trace) for _ in request.vectors]
-        snapshot = self._view.searchable(snapshot)
-        mask = self._view.mask(snapshot, within(scope, self.partition, request.where), connection)
-        if snapshot.approximate is None or request.exact:
-            found = snapshot.flat.search(request.vectors, request.k, snapshot.vectors, mask)
-        else:
-            found = snapshot.approximate.search(request.vectors, request.k, snapshot.flat, snapshot.vectors, mask)
-        if snapshot.record is not None and not request.probe:
-            self._keeper.asked(snapshot, request)
-        searched = time.perf_counter()
-        eligible = live if mask is None else int(np.count_nonzero(mask))
-        answers = []
-        for one in found:
-            documents, similarities = _fetch(connection, one, request.k)
-            timings = {"search": (searched - started) / len(found), "fetch": time.perf_counter() - searched}
-            # Which way is taken, and at what cost, depends on what lies outside a scope as well.
-            way = (one.path, one.scored, one.proposed) if scope is None else ("scope", 0, 0)
-            path, scored, proposed = way if eligible else ("empty", 0, 0)
-            trace = Trace(
-                path,
-                live,
-                eligible,
-                scored,
-                proposed=proposed,
-                complete=one.complete,
-                timings=timings,
-                commit=commit,
-            )
-            answers.append(Answer(documents, similarities, trace))
-            searched = time.perf_counter()
-        return answers
-
 
 def _release(store: Store, view: View, keeper: Keeper, temporary: TemporaryFolder | None) -> None:
     try:
@@ -329,20 +290,3 @@ def _release(store: Store, view: View, keeper: Keeper, temporary: TemporaryFolde
         view.drop()  # before the folder goes: Windows does not delete files that are mapped
         if temporary is not None:
             temporary.remove()
-
-
-def _fetch(connection: Connection, found: Found, k: int) -> tuple[list[Document], list[float]]:
-    """The k best documents, those of equal score in the order of their ids."""
-    rows: list[int] = found.rows.tolist()
-    scores: list[float] = found.scores.tolist()
-    if len(set(scores)) < len(scores):
-        names: dict[int, str] = dict(select(connection, "row, id", "row", rows))
-        order = sorted(range(len(rows)), key=lambda i: (-scores[i], names.get(rows[i], "")))[:k]
-        rows, scores = [rows[i] for i in order], [scores[i] for i in order]
-    documents = {
-        row: Record(*record).document() for row, *record in select(connection, "row, id, text, metadata", "row", rows)
-    }
-    if len(documents) < len(rows):
-        lost = next(row for row in rows if row not in documents)
-        raise CorruptionError(f"row {lost} is live but has no document: the database is damaged. Run verify()")
-    return [documents[row] for row in rows], scores

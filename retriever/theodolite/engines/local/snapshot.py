@@ -14,6 +14,7 @@ from theodolite.engines.local.approximate.record import Record, load, read_recor
 from theodolite.engines.local.cache import CodeCache, owner_of
 from theodolite.engines.local.columns import ColumnFiles, Columns, evaluate
 from theodolite.engines.local.columns.column import Column
+from theodolite.engines.local.factors import Factors
 from theodolite.engines.local.files import vectors_path
 from theodolite.engines.local.frames import MappedVectors
 from theodolite.engines.local.log import HASH, Log, beginning, read_log
@@ -49,6 +50,7 @@ class Snapshot:
         vectors: the mapped vectors.
         flat: the flat index, over `flat.rows` rows: all of them once `View.searchable` has been called.
         columns: the columns in memory; shared by the snapshots of a generation.
+        factors: what boosts have made of them; shared likewise.
         record, approximate: what the store knows of the approximate index, and the index, if it can be used.
     """
 
@@ -60,6 +62,7 @@ class Snapshot:
     vectors: MappedVectors
     flat: FlatIndex
     columns: Columns
+    factors: Factors
     record: Record | None = None
     approximate: Approximate | None = None
 
@@ -124,18 +127,20 @@ class View:
         if tree is None:
             return None if snapshot.state.live == snapshot.state.rows else snapshot.live
 
-        def column(name: str) -> Column:
-            found = snapshot.columns.column(name, connection, rows, snapshot.state.sequence)
-            # What was read in a later transaction lacks rows that have died since; do not mix the two.
-            if found.read_at(rows) > snapshot.state.sequence:
-                raise Stale
-            return found
-
         rows = snapshot.state.rows
-        mask = evaluate(tree, column, rows)
+        mask = evaluate(tree, lambda name: self.column(snapshot, name, connection), rows)
         if snapshot.state.live < rows:
             mask &= snapshot.live
         return mask
+
+    def column(self, snapshot: Snapshot, name: str, connection: sqlite3.Connection) -> Column:
+        """A field's column. Called within the snapshot's transaction."""
+        rows = snapshot.state.rows
+        found = snapshot.columns.column(name, connection, rows, snapshot.state.sequence)
+        # What was read in a later transaction lacks rows that have died since; do not mix the two.
+        if found.read_at(rows) > snapshot.state.sequence:
+            raise Stale
+        return found
 
     def code_cache(self, snapshot: Snapshot) -> CodeCache | None:
         """The cache of the snapshot's generation, if the collection has one."""
@@ -176,6 +181,7 @@ class View:
             MappedVectors(vectors_path(self._store.folder, state.generation), dimension, frames, 0),
             FlatIndex(manifest.space.metric, dimension),
             Columns(self._column_files(state.generation)),
+            Factors(),
         )
 
     def _with_index(self, held: Snapshot, connection: sqlite3.Connection, state: State) -> Snapshot:

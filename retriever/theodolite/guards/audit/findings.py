@@ -78,6 +78,15 @@ class Audit:
         return max((finding.severity for finding in self.findings), key=SEVERITIES.index, default="ok")
 
     @property
+    def typical_cosine(self) -> float | None:
+        """The mean cosine of two vectors at random, at least 0: what means nothing. None where rows are too few.
+
+        `Retriever.open(..., relevance=...)` takes it, so that relevance begins there.
+        """
+        found = next((finding for finding in self.findings if finding.name == "anisotropy"), None)
+        return None if found is None else max(0.0, float(found.values["mean"]))
+
+    @property
     def ok(self) -> bool:
         """Whether there is nothing to do: no warning and no error."""
         return self.severity in ("ok", "note")

@@ -1,0 +1,276 @@
+"""Answers: what a request finds in one snapshot."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from sqlite3 import Connection
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.engines.local import lexical
+from theodolite.engines.local.approximate.keeper import Keeper
+from theodolite.engines.local.columns.column import Column
+from theodolite.engines.local.commit import select
+from theodolite.engines.local.records import Record
+from theodolite.engines.local.snapshot import Snapshot, View
+from theodolite.engines.local.versions import Standing
+from theodolite.errors import CorruptionError
+from theodolite.indexes.flat import Found
+from theodolite.indexes.worth import Worth
+from theodolite.protocols import Answer, Request
+from theodolite.ranking.fusion import Arm, fuse
+from theodolite.ranking.refusals import check_refusals
+from theodolite.ranking.words import words_of
+from theodolite.scopes import scope_filter
+from theodolite.types import Document, Mask, Rows, Trace, Vectors
+
+Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Eligible:
+    """What a request may find.
+
+    Attributes:
+        live: documents in the collection, or in the scope.
+        inside: (rows,) which are in the scope; None for all.
+        mask: (rows,) which are eligible; None for all.
+        count: how many these are.
+        standing: what rules say of versions; None without rules.
+        passed: (rows,) which pass the filter, whatever rules say; None for all.
+        factors: (rows,) what boosts multiply by; None without boosts.
+    """
+
+    live: int
+    inside: Mask | None
+    mask: Mask | None
+    count: int
+    standing: Standing | None
+    passed: Mask | None
+    factors: Doubles | None
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """What was found for one query, all that tie with the last included.
+
+    Attributes:
+        rows: (n,).
+        similarities: (n,); None in lexical mode.
+        scores: (n,) what they are ordered by, if not by similarity.
+        bm25: of the rows that words have found.
+        found: what the index did; None in lexical mode.
+    """
+
+    rows: Rows
+    similarities: NDArray[np.float32] | None
+    scores: Doubles | None
+    bm25: dict[int, float] | None = None
+    found: Found | None = None
+
+
+class Answering:
+    """Carries out requests."""
+
+    def __init__(self, view: View, keeper: Keeper, partition: str | None) -> None:
+        self._view = view
+        self._keeper = keeper
+        self._partition = partition
+
+    def answers(self, connection: Connection, snapshot: Snapshot, request: Request) -> list[Answer]:
+        """One answer for each query, within the snapshot's transaction."""
+        started = time.perf_counter()
+        eligible = self._eligible(connection, snapshot, request)
+        if not eligible.live:
+            commit = 0 if request.scope else snapshot.state.sequence
+            trace = Trace("empty", 0, 0, 0, commit=commit, mode=request.mode)
+            return [Answer([], [], trace) for _ in request.vectors]
+        if request.mode != "lexical" or request.with_vectors:
+            snapshot = self._view.searchable(snapshot)
+        matches = self._matches(connection, snapshot, request, eligible)
+        searched = time.perf_counter()
+        share = (searched - started) / len(matches)
+        answers = []
+        for match in matches:
+            answers.append(self._answer(connection, snapshot, request, eligible, match, (share, searched)))
+            searched = time.perf_counter()
+        return answers
+
+    def _eligible(self, connection: Connection, snapshot: Snapshot, request: Request) -> Eligible:
+        live, scope = snapshot.state.live, request.scope
+        inside = None
+        if scope is not None:
+            inside = self._view.mask(snapshot, scope_filter(scope, self._partition), connection)
+            live = live if inside is None else int(np.count_nonzero(inside))
+        if not live:
+            return Eligible(0, inside, None, 0, None, None, None)
+        passed = mask = inside
+        if request.where is not None:
+            passed = mask = self._view.mask(snapshot, request.where, connection)
+            if inside is not None and mask is not None:
+                passed = mask = mask & inside
+        elif inside is None:
+            mask = self._view.mask(snapshot, None, connection)
+        standing = None
+
+        def column(name: str) -> Column:
+            return self._view.column(snapshot, name, connection)
+
+        if request.versions is not None:
+            standing = Standing.of(snapshot, request.versions, column, inside, (request.scope, self._partition))
+            mask = standing.mask(passed)
+        count = live if mask is None else int(np.count_nonzero(mask))
+        factors = None
+        if request.boosts and count:
+            check_refusals(
+                request.boosts,
+                request.now,
+                lambda tree: self._view.mask(snapshot, tree, connection),
+                mask,
+                lambda row: next(iter(select(connection, "id", "row", [row])))[0],
+            )
+            factors = snapshot.factors.product(request.boosts, request.now, column, snapshot.state.rows)
+        return Eligible(live, inside, mask, count, standing, passed, factors)
+
+    def _matches(
+        self, connection: Connection, snapshot: Snapshot, request: Request, eligible: Eligible
+    ) -> list[Matches]:
+        if request.mode == "dense":
+            return [_dense(found, request) for found in self._found(snapshot, request, eligible, request.k)]
+        if request.mode == "lexical":
+            return [self._lexical(connection, text, request.k, request, eligible) for text in request.texts]
+        depth = max(request.k, request.fusion.depth)
+        found = self._found(snapshot, request, eligible, depth)
+        return [
+            self._fused(snapshot, request, number, one, self._lexical(connection, text, depth, request, eligible))
+            for number, (one, text) in enumerate(zip(found, request.texts, strict=True))
+        ]
+
+    def _found(self, snapshot: Snapshot, request: Request, eligible: Eligible, k: int) -> list[Found]:
+        """What is near, and preferred by boosts."""
+        worth = None
+        if eligible.factors is not None and request.relevance is not None:
+            least = -np.inf if request.min_relevance is None else request.min_relevance
+            worth = Worth(eligible.factors, request.relevance, least)
+        vectors, mask = request.vectors, eligible.mask
+        if snapshot.approximate is None or request.exact:
+            found = snapshot.flat.search(vectors, k, snapshot.vectors, mask, worth)
+        else:
+            found = snapshot.approximate.search(vectors, k, snapshot.flat, snapshot.vectors, mask, worth)
+        if snapshot.record is not None and not request.probe:
+            self._keeper.asked(snapshot, request)
+        return found
+
+    def _lexical(self, connection: Connection, text: str, n: int, request: Request, eligible: Eligible) -> Matches:
+        rows, bm25, worths = lexical.search(
+            connection, words_of(text), n, eligible.mask, eligible.factors, eligible.inside
+        )
+        return Matches(rows, None, worths, dict(zip(rows.tolist(), bm25.tolist(), strict=True)))
+
+    def _fused(self, snapshot: Snapshot, request: Request, number: int, found: Found, words: Matches) -> Matches:
+        fusion = request.fusion
+        near = Arm(found.rows, found.scores if found.worths is None else found.worths, fusion.dense)
+        rows, scores = fuse([near, Arm(words.rows, words.scores, fusion.lexical)], fusion.constant)
+        known = dict(zip(found.rows.tolist(), found.scores.tolist(), strict=True))
+        rest = np.array([row for row in rows.tolist() if row not in known], np.int64)
+        if len(rest):
+            more = snapshot.flat.score(request.vectors[number], rest, snapshot.vectors)
+            known.update(zip(rest.tolist(), more.tolist(), strict=True))
+        similarities = np.array([known[row] for row in rows.tolist()], np.float32)
+        return Matches(rows, similarities, scores, words.bm25, found)
+
+    def _answer(
+        self,
+        connection: Connection,
+        snapshot: Snapshot,
+        request: Request,
+        eligible: Eligible,
+        match: Matches,
+        times: tuple[float, float],
+    ) -> Answer:
+        order = _ordered(connection, match)[: request.k]
+        rows = match.rows[order]
+        documents = _documents(connection, rows.tolist())
+        scores = None if match.scores is None else match.scores[order].tolist()
+        similarities = [] if match.similarities is None else match.similarities[order].tolist()
+        bm25 = () if match.bm25 is None else [match.bm25.get(row) for row in rows.tolist()]
+        versions: Sequence[object] = ()
+        standing = eligible.standing
+        if standing is not None:
+            passed = eligible.passed
+            versions = [standing.version(row, passed is None or bool(passed[row])) for row in rows.tolist()]
+        vectors = snapshot.vectors.take(rows) if request.with_vectors else None
+        share, searched = times
+        timings = {"search": share, "fetch": time.perf_counter() - searched}
+        return Answer(
+            documents,
+            similarities,
+            _trace(snapshot, request, eligible, match, timings),
+            scores,
+            bm25,
+            versions,
+            vectors,
+        )
+
+
+def _dense(found: Found, request: Request) -> Matches:
+    match = Matches(found.rows, found.scores, found.worths, None, found)
+    if request.min_relevance is None or request.relevance is None or found.worths is not None:
+        return match
+    keep = request.relevance(found.scores) >= request.min_relevance
+    return Matches(found.rows[keep], found.scores[keep], None, None, found)
+
+
+def _trace(
+    snapshot: Snapshot, request: Request, eligible: Eligible, match: Matches, timings: dict[str, float]
+) -> Trace:
+    found = match.found
+    # Which way is taken, and at what cost, depends on what lies outside a scope as well.
+    if request.scope is not None:
+        path, scored, proposed = "scope", 0, 0
+    elif found is None:
+        path, scored, proposed = "lexical", 0, 0
+    else:
+        path, scored, proposed = found.path, found.scored, found.proposed
+    if not eligible.count:
+        path, scored, proposed = "empty", 0, 0
+    return Trace(
+        path,
+        eligible.live,
+        eligible.count,
+        scored,
+        proposed=proposed,
+        complete=True if found is None else found.complete,
+        timings=timings,
+        commit=snapshot.state.sequence if request.scope is None else 0,
+        mode=request.mode,
+        superseded=0 if eligible.standing is None else eligible.standing.superseded,
+    )
+
+
+def _ordered(connection: Connection, match: Matches) -> NDArray[np.int64]:
+    """Places of the matches: by score, then by similarity, then by id."""
+    keys = [key for key in (match.similarities, match.scores) if key is not None]
+    order: NDArray[np.int64] = np.lexsort([-key for key in keys])
+    tied = np.ones(max(len(order) - 1, 0), np.bool_)
+    for key in keys:
+        tied &= key[order[1:]] == key[order[:-1]]
+    if not tied.any():
+        return order
+    names: dict[int, str] = dict(select(connection, "row, id", "row", match.rows.tolist()))
+    groups = np.concatenate([[0], np.cumsum(~tied)]).tolist()
+    places = sorted(
+        zip(groups, order.tolist(), strict=True), key=lambda one: (one[0], names.get(int(match.rows[one[1]]), ""))
+    )
+    return np.array([place for _, place in places], np.int64)
+
+
+def _documents(connection: Connection, rows: list[int]) -> list[Document]:
+    found = {
+        row: Record(*record).document() for row, *record in select(connection, "row, id, text, metadata", "row", rows)
+    }
+    if len(found) < len(rows):
+        lost = next(row for row in rows if row not in found)
+        raise CorruptionError(f"row {lost} is live but has no document: the database is damaged. Run verify()")
+    return [found[row] for row in rows]

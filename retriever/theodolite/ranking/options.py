@@ -1,0 +1,202 @@
+"""How a search ranks: what the caller asks for, checked."""
+
+import math
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, get_args
+
+from theodolite.errors import ConfigError, InputError
+from theodolite.protocols import Boost, Fusion
+from theodolite.relevance import Relevance
+from theodolite.rerankers.stage import Rerank
+from theodolite.types import Metric, Mode
+from theodolite.versions import Rule, Versions, as_instant
+
+_POOL = 5  # candidates for each of the hits that diversity chooses from,
+_FEWEST = 50  # and at least so many
+_SPARE = 20  # what is asked for beyond k where near-duplicates are left out
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """What one search does beside finding what is near. `plain` where that is all.
+
+    Attributes:
+        mode, boosts, now, versions, relevance, min_relevance, fusion: see `protocols.Request`.
+        rerank: the reranking stage.
+        diversity: how much hits are to differ from one another, from 0 to 1.
+        dedupe: the cosine from which on hits count as the same.
+        told: how similarity is told as relevance; None where it cannot be.
+    """
+
+    told: Relevance | None
+    mode: Mode = "dense"
+    boosts: tuple[Boost, ...] = ()
+    now: float = 0.0
+    versions: Versions | None = None
+    min_relevance: float | None = None
+    fusion: Fusion = field(default_factory=Fusion)
+    rerank: Rerank | None = None
+    diversity: float = 0.0
+    dedupe: float | None = None
+
+    @property
+    def relevance(self) -> Relevance | None:
+        """What the engine needs of it."""
+        return self.told if self.mode != "lexical" and (self.boosts or self.min_relevance is not None) else None
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing but similarity and filters decides."""
+        later = self.rerank is not None or self.diversity or self.dedupe is not None
+        return self.mode == "dense" and not (self.boosts or later)
+
+    @property
+    def with_vectors(self) -> bool:
+        return bool(self.diversity) or self.dedupe is not None
+
+    def pool(self, k: int) -> int:
+        """How many documents the engine is to find, for k hits."""
+        wanted = [k]
+        if self.rerank is not None:
+            wanted.append(self.rerank.candidates)
+        if self.diversity:
+            wanted.append(max(_POOL * k, _FEWEST))
+        if self.dedupe is not None:
+            wanted.append(k + max(k, _SPARE))
+        return max(wanted)
+
+
+def ranking(
+    metric: Metric,
+    *,
+    mode: Mode,
+    boosts: Iterable[Boost],
+    rules: Sequence[Rule],
+    as_of: Any,
+    include_superseded: bool,
+    substitute: bool,
+    now: float | None,
+    relevance: Any,
+    min_relevance: float | None,
+    fusion: Fusion | None,
+    rerank: Any,
+    diversity: float,
+    dedupe: float | None,
+) -> Ranking:
+    """The options of one search, checked.
+
+    Raises:
+        ConfigError, InputError: what does not fit, or would do nothing.
+    """
+    if mode not in get_args(Mode):
+        raise InputError(f"mode is {mode!r}; it is one of {', '.join(map(repr, get_args(Mode)))}")
+    chosen = checked_boosts(boosts)
+    if min_relevance is not None:
+        if mode != "dense":
+            raise ConfigError(
+                f"min_relevance is for dense search: in {mode} mode a document found by its words has no relevance. "
+                "Leave it out, or set a threshold on a reranker's calibrated score"
+            )
+        if not isinstance(min_relevance, (int, float)) or not -1 <= min_relevance <= 1:
+            raise InputError(f"min_relevance is {min_relevance!r}; it must be a number up to 1")
+    if fusion is not None and mode != "hybrid":
+        raise ConfigError(f"fusion is for mode='hybrid', not for {mode!r}")
+    if not rules:
+        asked = [name for name, on in (("include_superseded", include_superseded), ("substitute", substitute)) if on]
+        if as_of is not None and not chosen:
+            asked.insert(0, "as_of")
+        if asked:
+            raise ConfigError(
+                f"{' and '.join(asked)} would do nothing: there are no rules for versions. Pass versions=, to open() or here"
+            )
+    for name, value in (("diversity", diversity), ("dedupe", dedupe)):
+        low = 0.0 if name == "diversity" else math.ulp(0.0)
+        if value is not None and (isinstance(value, bool) or not low <= value <= 1):
+            raise InputError(f"{name} is {value!r}; it must be a number from 0 to 1")
+    told = told_relevance(metric, relevance, needed=mode != "lexical" and (bool(chosen) or min_relevance is not None))
+    present = time.time() if now is None else checked_now(now)
+    moment = as_instant(as_of, present)
+    if now is None:
+        # By the minute, so that what boosts make of a million dates serves more than one search.
+        present = math.ceil((moment / 1e6 if as_of is not None else present) / 60) * 60.0
+    return Ranking(
+        told=told,
+        mode=mode,
+        boosts=chosen,
+        now=present,
+        versions=Versions(tuple(rules), moment, include_superseded, substitute) if rules else None,
+        min_relevance=None if min_relevance is None else float(min_relevance),
+        fusion=checked_fusion(fusion or Fusion()),
+        rerank=as_rerank(rerank),
+        diversity=float(diversity),
+        dedupe=None if dedupe is None else float(dedupe),
+    )
+
+
+def told_relevance(metric: Metric, given: Any, *, needed: bool = True) -> Relevance | None:
+    """Relevance from what a caller gives: None (the metric's own), a floor, or a function.
+
+    Returns:
+        None where there is none, and none is needed. Raises ConfigError where it is.
+    """
+    if isinstance(given, (int, float)) and not isinstance(given, bool):
+        return Relevance(metric, floor=float(given))
+    if given is None and metric == "dot" and not needed:
+        return None
+    return Relevance(metric, mapping=given)
+
+
+def checked_boosts(boosts: Iterable[Boost]) -> tuple[Boost, ...]:
+    """The boosts that do something. Raises ConfigError for what is none, or two of one name."""
+    if isinstance(boosts, Boost):
+        raise ConfigError("boosts must be a list, even of one boost")
+    chosen = tuple(boosts)
+    names = set()
+    for boost in chosen:
+        if not isinstance(boost, Boost):
+            raise ConfigError(f"{boost!r} is no boost: it needs name, field and factors(values, now)")
+        if boost.name in names or boost.name in RESERVED:
+            raise ConfigError(f"two parts of the ranking are called {boost.name!r}: give the boost another name=")
+        names.add(boost.name)
+    # Of no weight it changes nothing: the ranking is then the plain one, to the last bit.
+    return tuple(boost for boost in chosen if getattr(boost, "weight", None) != 0)
+
+
+RESERVED = frozenset(
+    {"similarity", "relevance", "lexical", "fusion", "rerank", "rerank_relevance", "dedupe", "diversity"}
+)
+"""Parts of the ranking; no boost may be called so."""
+
+
+def checked_fusion(fusion: Any) -> Fusion:
+    """Raises ConfigError."""
+    if not isinstance(fusion, Fusion):
+        raise ConfigError(f"fusion is {fusion!r}; pass Fusion(dense=1.0, lexical=0.5), say")
+    weights = (fusion.dense, fusion.lexical)
+    if not all(0 <= weight < math.inf for weight in weights) or not any(weights):
+        raise ConfigError(f"the weights of fusion are {weights}; they must be at least 0, and one of them more")
+    if not 0 <= fusion.constant < math.inf or fusion.depth < 1:
+        raise ConfigError(f"{fusion}: constant must be at least 0, and depth at least 1")
+    return fusion
+
+
+def checked_now(now: Any) -> float:
+    """Seconds since 1970, of a number of them, a date, a datetime or an ISO-8601 string."""
+    if isinstance(now, bool) or (isinstance(now, (int, float)) and not math.isfinite(now)):
+        raise InputError(f"now is {now!r}; it must be a time")
+    return float(now) if isinstance(now, (int, float)) else as_instant(now, 0.0) / 1e6
+
+
+def as_rerank(given: Any) -> Rerank | None:
+    """A reranking stage, of a stage or a reranker. Models that are named are loaded once."""
+    if given is None or isinstance(given, Rerank):
+        return given
+    return _named(given) if isinstance(given, str) else Rerank(given)
+
+
+@lru_cache(maxsize=4)
+def _named(name: str) -> Rerank:
+    return Rerank(name)

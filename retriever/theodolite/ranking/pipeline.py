@@ -1,0 +1,200 @@
+"""From what an engine has found to ranked hits: reranking, near-duplicates, diversity."""
+
+import time
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from theodolite.filters.values import MISSING, lookup
+from theodolite.protocols import Answer
+from theodolite.ranking.diversity import Scale, collapse, mmr, scaled
+from theodolite.ranking.hits import ranked, scores_of
+from theodolite.ranking.options import Ranking
+from theodolite.ranking.steps import Stage, places, steps_of
+from theodolite.rerankers.stage import rerank
+from theodolite.types import Hit, Hits
+
+
+@dataclass(slots=True)
+class _Candidates:
+    """The documents of an answer on their way through the stages.
+
+    Attributes:
+        order: places in the answer, best first.
+        scores: by place, what they are ordered by.
+        parts: by place, all parts of the score.
+        stages: what each stage has done.
+        kind: of what scale the scores are (see `diversity.scaled`).
+        part: the part of the score that is of this scale, where it is not the score itself.
+        alike: for a place, those that it stands for.
+        rerank, truncated: what became of the reranking, and how many passages were not read to their end.
+    """
+
+    answer: Answer
+    order: list[int]
+    scores: list[float]
+    parts: list[dict[str, float]]
+    kind: Scale
+    stages: list[Stage] = field(default_factory=list)
+    part: str | None = None
+    alike: dict[int, list[int]] = field(default_factory=dict)
+    rerank: str = ""
+    truncated: int = 0
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+def finish(
+    answer: Answer,
+    ranking: Ranking,
+    *,
+    k: int,
+    text: str | None = None,
+    candidates: int = 0,
+    embed: float = 0.0,
+    unread: int = 0,
+    leave_out: Container[str] = (),
+) -> Hits:
+    """The k best hits of an answer, or fewer where there are no more.
+
+    Args:
+        text: the query, for the reranker.
+        candidates: how many of the first the reranker reads.
+        embed: seconds it took to embed the query.
+        unread: tokens of the query that the embedder did not read.
+        leave_out: ids of documents that are no hits.
+    """
+    order = [place for place, document in enumerate(answer.documents) if document.id not in leave_out]
+    if ranking.plain:
+        return ranked(answer, ranking.told, order[:k], embed=embed, unread=unread)
+    found = _first(answer, ranking, order)
+    if ranking.rerank is not None and found.order:
+        _rerank(found, ranking, text or "", max(candidates, k))
+    if ranking.dedupe is not None:
+        _dedupe(found, ranking.dedupe)
+    if ranking.diversity:
+        _diversify(found, ranking.diversity, k)
+    trace = replace(
+        answer.trace,
+        unread=unread,
+        rerank=found.rerank,
+        truncated=found.truncated,
+        timings={"embed": embed, **answer.trace.timings, **found.timings},
+    )
+    return Hits(_hits(found, k), trace)
+
+
+def _first(answer: Answer, ranking: Ranking, order: list[int]) -> _Candidates:
+    """What the engine has decided: similarity, words, boosts, fusion."""
+    count = len(answer.documents)
+    told = ranking.told
+    parts: list[dict[str, float]] = [{} for _ in range(count)]
+    for place, similarity in enumerate(answer.similarities):
+        parts[place] = scores_of(similarity, told)
+    scores = list(answer.similarities if answer.scores is None else answer.scores)
+    kind: Scale = "open" if told is None else "relevance"
+    stages = []
+    if answer.similarities:
+        stages.append(Stage("similarity", list(answer.similarities), None, places(answer.similarities, order)))
+    if answer.lexical:
+        for part, bm25 in zip(parts, answer.lexical, strict=True):
+            if bm25 is not None:
+                part["lexical"] = bm25
+        stages.append(Stage("lexical", list(answer.lexical), None, places(answer.lexical, order)))
+        kind = "open"
+    weighted = [part.get("lexical" if ranking.mode == "lexical" else "relevance", 0.0) for part in parts]
+    for boost in ranking.boosts:
+        values = [lookup(document.metadata, boost.field) for document in answer.documents]
+        given = [None if value is MISSING else value for value in values]
+        before = places(weighted, order)
+        for place, factor in enumerate(boost.factors(given, ranking.now).tolist()):
+            parts[place][boost.name] = factor
+            weighted[place] *= factor
+        describe = getattr(boost, "describe", None)
+        notes = None if describe is None else [describe(value, ranking.now) for value in given]
+        # In hybrid mode boosts act within each arm; what they move shows in the fused places only.
+        moved = (None, None) if ranking.mode == "hybrid" else (before, places(weighted, order))
+        stages.append(Stage(boost.name, [part[boost.name] for part in parts], *moved, notes))
+    if ranking.mode == "hybrid":
+        for part, score in zip(parts, scores, strict=True):
+            part["fusion"] = score
+        near = places(answer.similarities, order)
+        stages.append(Stage("fusion", list(scores), near, places(None, order, count)))
+        kind = "fusion"
+    # Distances are no relevance; cosines are weighed as they are, below 0, too.
+    part = "relevance" if kind == "relevance" and answer.scores is None and told and told.metric == "l2" else None
+    return _Candidates(answer, order, scores, parts, kind, stages, part)
+
+
+def _rerank(found: _Candidates, ranking: Ranking, text: str, candidates: int) -> None:
+    stage = ranking.rerank
+    assert stage is not None
+    started = time.perf_counter()
+    read = found.order[:candidates]
+    documents = found.answer.documents
+    result = rerank(stage, text, [documents[place].text for place in read])
+    found.timings["rerank"] = time.perf_counter() - started
+    found.rerank, found.truncated = result.status, result.truncated
+    if result.scores is None or result.calibrated is None:
+        return
+    boosted = len(ranking.boosts) > 0
+    for place, raw, sure in zip(read, result.scores.tolist(), result.calibrated.tolist(), strict=True):
+        part = found.parts[place]
+        part["rerank"], part["rerank_relevance"] = raw, sure
+        found.scores[place] = raw
+        if boosted:
+            found.scores[place] = sure * float(np.prod([part[boost.name] for boost in ranking.boosts]))
+    before = places(None, found.order, len(documents))
+    # What it has not read has no place beside what it has.
+    standing = {place: number for number, place in enumerate(read)}
+    found.order = sorted(read, key=lambda place: (-found.scores[place], -found.parts[place]["rerank"], standing[place]))
+    values = [part.get("rerank") for part in found.parts]
+    found.stages.append(Stage("rerank", values, before, places(None, found.order, len(documents))))
+    found.kind = "relevance"
+    found.part = None if boosted else "rerank_relevance"
+
+
+def _dedupe(found: _Candidates, threshold: float) -> None:
+    vectors = _vectors(found)
+    before = places(None, found.order, len(found.scores))
+    kept, others = collapse(vectors, threshold)
+    order = found.order
+    found.alike = {
+        order[place]: [order[other] for other in same] for place, same in zip(kept, others, strict=True) if len(same)
+    }
+    found.order = [order[place] for place in kept]
+    values: list[float | None] = [None] * len(found.scores)
+    for place in found.order:
+        values[place] = float(len(found.alike.get(place, ())))
+    found.stages.append(Stage("dedupe", values, before, places(None, found.order, len(values))))
+
+
+def _diversify(found: _Candidates, diversity: float, k: int) -> None:
+    before = places(None, found.order, len(found.scores))
+    given = [found.parts[place][found.part] if found.part else found.scores[place] for place in found.order]
+    values = scaled(np.array(given, np.float64), found.kind)
+    chosen = mmr(values, _vectors(found), k, diversity)[0].tolist()
+    worth: list[float | None] = [None] * len(found.scores)
+    for place, value in zip(found.order, values.tolist(), strict=True):
+        worth[place] = value
+    found.order = [found.order[place] for place in chosen]
+    found.stages.append(Stage("diversity", worth, before, places(None, found.order, len(worth))))
+
+
+def _vectors(found: _Candidates) -> Any:
+    assert found.answer.vectors is not None
+    return found.answer.vectors[found.order]
+
+
+def _hits(found: _Candidates, k: int) -> tuple[Hit, ...]:
+    answer = found.answer
+    taken = steps_of(found.stages)
+
+    def hit(place: int, rank: int, alike: Sequence[int] = ()) -> Hit:
+        others = tuple(hit(other, number) for number, other in enumerate(alike, start=1))
+        version = answer.versions[place] if answer.versions else None
+        score = found.scores[place]
+        return Hit(answer.documents[place], score, rank, found.parts[place], version, others, taken[place])
+
+    return tuple(hit(place, rank, found.alike.get(place, ())) for rank, place in enumerate(found.order[:k], start=1))

@@ -1,0 +1,278 @@
+"""Searching: questions in, ranked passages out."""
+
+import time
+from collections.abc import Callable, Container, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from theodolite.collection import Collection
+from theodolite.embedders.encoding import Encoder
+from theodolite.errors import ConfigError, InputError
+from theodolite.filters import Filter, Where, parse
+from theodolite.guards.norms import QueryNorms
+from theodolite.guards.watch import Watch
+from theodolite.intake import as_batch, as_ids, as_k, check_questions
+from theodolite.protocols import Boost, Fusion, Request
+from theodolite.ranking.options import Ranking, ranking
+from theodolite.ranking.pipeline import finish
+from theodolite.storing import between
+from theodolite.types import Hits, Mode, Trace, Vectors
+from theodolite.vectors import prepare
+from theodolite.versions import Rule, as_rules
+
+_WIDER = 4  # how many times more candidates are asked for where near-duplicates have left too few
+
+
+class Searching(Collection):
+    """Documents in an engine that can be searched. `Retriever` opens one, and adds to it."""
+
+    _encoding: Encoder | None
+    _watch: Watch
+    _norms: QueryNorms
+    _seen: Callable[[Any], None] | None
+    _relevance: Any
+    _rules: tuple[Rule, ...]
+
+    def search(
+        self,
+        query: str | None = None,
+        *,
+        vector: Any = None,
+        like: str | Iterable[str] | None = None,
+        k: int = 10,
+        where: Where = None,
+        mode: Mode = "dense",
+        boosts: Iterable[Boost] = (),
+        versions: Rule | Iterable[Rule] | None = None,
+        as_of: Any = None,
+        include_superseded: bool = False,
+        substitute: bool = False,
+        now: Any = None,
+        min_relevance: float | None = None,
+        fusion: Fusion | None = None,
+        rerank: Any = None,
+        diversity: float = 0.0,
+        dedupe: float | None = None,
+    ) -> Hits:
+        """The k best passages for a question, best first. By itself: exactly those nearest to it.
+
+        What else is asked for acts in this order: scope, versions, filter, boosts (within each arm), fusion,
+        `min_relevance`, reranking (boosts act on its score, too), near-duplicates, diversity.
+
+        Args:
+            query: the question, which is embedded; or looked for in words.
+            vector: or one vector, (d,), in its place; or beside it, where words or a reranker need the text;
+            like: or ids of stored documents: what is near the mean of their vectors, but not these themselves.
+            k: how many hits; fewer come only where fewer are eligible (or `min_relevance` leaves fewer).
+            where: a filter on metadata (see `theodolite.filters`).
+            mode: `dense` goes by similarity, `lexical` by words (BM25), `hybrid` by both, fused by rank.
+            boosts: what else matters, such as `Freshness` and `Authority`: bounded factors on relevance.
+            versions: rules for what is current (see `theodolite.versions`), in place of the collection's own; an empty
+                list for none.
+            as_of: the instant to be current at, a date, datetime or ISO-8601 string; now, by default.
+            include_superseded: also find what is no longer current, marked (`Hit.version`).
+            substitute: find a successor that fails the filter in place of a document that passes it, marked.
+            now: what boosts take for the present; by default `as_of`, or the time, to the minute.
+            min_relevance: leave out passages of less relevance than that, whatever boosts say; in dense mode.
+            fusion: weights of the arms, in hybrid mode.
+            rerank: a reranker, its name, or `Rerank(...)` with options: it reads the first 50 and orders them.
+            diversity: from 0 to 1: how much a hit's likeness to those before it counts against it (MMR).
+            dedupe: a cosine, 0.97 say: of hits that are at least so alike the best stays, with the others on it.
+
+        Raises:
+            InputError: k below 1; none or several of query, vector and like; an empty query; ids in `like` that
+                are not there; options that are none.
+            ConfigError: options that do not fit together, or would do nothing.
+            VectorError, FilterError.
+        """
+        given = (query is not None) + (vector is not None)
+        if (like is None) == (not given):
+            raise InputError("search takes a query, a vector, both, or ids of documents (like)")
+        how, count, tree = (
+            self._ranking(
+                mode=mode,
+                boosts=boosts,
+                versions=versions,
+                as_of=as_of,
+                include_superseded=include_superseded,
+                substitute=substitute,
+                now=now,
+                min_relevance=min_relevance,
+                fusion=fusion,
+                rerank=rerank,
+                diversity=diversity,
+                dedupe=dedupe,
+            ),
+            as_k(k),
+            parse(where),
+        )
+        if like is None:
+            texts = None if query is None else [query]
+            return self._search(texts, None if vector is None else as_batch(vector), count, tree, how)[0]
+        if how.mode != "dense" or how.rerank is not None:
+            raise InputError("documents to search by (like) have no question in words: use dense mode, without rerank")
+        names = list(dict.fromkeys(as_ids(like)))
+        started = time.perf_counter()
+        mean = between(self._engine, names, self._scope)
+        return self._ranked(mean, (), [0], started, count, tree, how, watched=False, leave_out=frozenset(names))[0]
+
+    def search_many(
+        self,
+        queries: Sequence[str] | None = None,
+        *,
+        vectors: Any = None,
+        k: int = 10,
+        where: Where = None,
+        mode: Mode = "dense",
+        boosts: Iterable[Boost] = (),
+        versions: Rule | Iterable[Rule] | None = None,
+        as_of: Any = None,
+        include_superseded: bool = False,
+        substitute: bool = False,
+        now: Any = None,
+        min_relevance: float | None = None,
+        fusion: Fusion | None = None,
+        rerank: Any = None,
+        diversity: float = 0.0,
+        dedupe: float | None = None,
+    ) -> list[Hits]:
+        """One `search` for each of several queries, or of `vectors` (n, d), or both; in one pass over the index."""
+        if queries is None and vectors is None:
+            raise InputError("search_many takes queries, vectors, or both")
+        if isinstance(queries, str):
+            raise InputError("search_many takes a list of queries; use search for one")
+        how = self._ranking(
+            mode=mode,
+            boosts=boosts,
+            versions=versions,
+            as_of=as_of,
+            include_superseded=include_superseded,
+            substitute=substitute,
+            now=now,
+            min_relevance=min_relevance,
+            fusion=fusion,
+            rerank=rerank,
+            diversity=diversity,
+            dedupe=dedupe,
+        )
+        return self._search(queries, vectors, as_k(k), parse(where), how)
+
+    def _ranking(self, *, versions: Any, **options: Any) -> Ranking:
+        rules = self._standing() if versions is None else as_rules(versions)
+        return ranking(self._engine.space.metric, rules=rules, relevance=self._relevance, **options)
+
+    def _search(
+        self, texts: Sequence[str] | None, vectors: Any, k: int, where: Filter | None, how: Ranking
+    ) -> list[Hits]:
+        started = time.perf_counter()
+        if texts is None and (how.mode != "dense" or how.rerank is not None):
+            what = f"{how.mode} mode" if how.mode != "dense" else "a reranker"
+            raise InputError(f"{what} needs the question in words: pass query= beside the vector")
+        if texts is not None and vectors is not None and len(texts) != len(vectors):
+            raise InputError(f"there are {len(texts)} queries and {len(vectors)} vectors; each query needs one")
+        embeds = vectors is None and how.mode != "lexical"
+        encoder = self._encoder() if embeds else None
+        if texts is not None:
+            check_questions(texts)
+        if encoder is not None:
+            self._watch.ready()
+        count = len(vectors if texts is None else texts)
+        space = self._engine.space
+        if space.dimension is None:  # nothing has ever been added
+            return [Hits((), Trace("empty", 0, 0, 0, mode=how.mode))] * count
+        unread = [0] * count
+        if how.mode == "lexical":
+            prepared = Vectors(np.empty((count, 0), np.float32))
+        elif encoder is not None:
+            prepared, unread = encoder.queries(texts or ())
+        else:
+            prepared, _ = prepare(vectors, space, name="query vectors", seen=self._seen)
+        if space.metric == "dot" and space.norms == "any" and how.mode != "lexical":
+            self._norms.check(prepared)
+        return self._ranked(prepared, texts or (), unread, started, k, where, how, watched=True)
+
+    def _ranked(
+        self,
+        vectors: Vectors,
+        texts: Sequence[str],
+        unread: Sequence[int],
+        started: float,
+        k: int,
+        where: Filter | None,
+        how: Ranking,
+        *,
+        watched: bool,
+        leave_out: Container[str] = (),
+    ) -> list[Hits]:
+        """Hits for prepared queries. `started` is when embedding began; `watched`: the monitor is told."""
+        if not len(vectors):
+            return []
+        embedded = time.perf_counter() - started
+        more = len(leave_out) if isinstance(leave_out, frozenset) else 0
+        request = Request(
+            vectors,
+            how.pool(k) + more,
+            where,
+            self._scope,
+            texts=texts if how.mode != "dense" else (),
+            mode=how.mode,
+            boosts=how.boosts,
+            now=how.now,
+            versions=how.versions,
+            relevance=how.relevance,
+            min_relevance=how.min_relevance,
+            fusion=how.fusion,
+            with_vectors=how.with_vectors,
+        )
+        answers = self._engine.search(request)
+        if watched and self._monitor is not None and how.mode == "dense" and not how.boosts:
+            self._monitor.searched(request, answers, (time.perf_counter() - started) / len(answers))
+        found = []
+        for number, answer in enumerate(answers):
+            wide = request
+            candidates = 0 if how.rerank is None else how.rerank.candidates
+            while True:
+                hits = finish(
+                    answer,
+                    how,
+                    k=k,
+                    text=texts[number] if texts else None,
+                    candidates=candidates,
+                    embed=embedded / len(answers),
+                    unread=unread[number],
+                    leave_out=leave_out,
+                )
+                if how.dedupe is None or len(hits) == k or len(answer.documents) < wide.k:
+                    break
+                # What is alike has left too few.
+                candidates *= _WIDER
+                wide = replace(
+                    request,
+                    vectors=Vectors(vectors[number : number + 1]),
+                    texts=request.texts[number : number + 1],
+                    k=wide.k * _WIDER,
+                    probe=True,
+                )
+                (answer,) = self._engine.search(wide)
+            found.append(hits)
+        return found
+
+    def _standing(self) -> tuple[Rule, ...]:
+        """The collection's own rules for versions."""
+        return self._rules
+
+    def _as_queries(self, queries: Any) -> Vectors:
+        """Texts or vectors, (n, d), prepared."""
+        if len(queries) and isinstance(queries[0], str):
+            encoder = self._encoder()
+            check_questions(queries)
+            self._watch.ready()
+            return encoder.queries(queries)[0]
+        return prepare(queries, self._engine.space, name="query vectors")[0]
+
+    def _encoder(self) -> Encoder:
+        if self._encoding is None:
+            raise ConfigError("there is no embedder: open the collection with embedder=, or pass vectors")
+        return self._encoding
