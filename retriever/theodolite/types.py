@@ -7,6 +7,8 @@ from typing import Any, Literal, NewType, Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.explanation import Explanation
+
 Metric = Literal["cosine", "dot", "l2"]
 """How two vectors are compared; higher is better for each: cosine, dot product, minus the Euclidean distance."""
 
@@ -151,12 +153,14 @@ class Step:
         stage: `similarity`, `lexical`, a boost's name, `fusion`, `rerank`, `dedupe`, `diversity`.
         value: what the stage gave the hit, or multiplied it with.
         before, after: its place among the documents that the stage looked at, from 1; None where it had none.
+        note: what is behind the value, in words.
     """
 
     stage: str
     value: float
     before: int | None
     after: int | None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +186,10 @@ class Hit:
     version: Version | None = None
     duplicates: tuple["Hit", ...] = ()
     steps: tuple[Step, ...] = ()
+
+    def explain(self) -> Explanation:
+        """Why it stands where it stands: `print` it, or take its `to_dict()`."""
+        return Explanation(self)
 
 
 @dataclass(frozen=True, slots=True)
