@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from theodolite.errors import InputError, UnsupportedError
 from theodolite.filters import Where, parse
-from theodolite.intake import as_ids, as_k
+from theodolite.intake import as_ids, as_k, as_threshold
 from theodolite.protocols import Engine, Scope
-from theodolite.types import Document, Vectors, Verification
+from theodolite.types import Document, Duplicate, Vectors, Verification
 
 if TYPE_CHECKING:  # what few programs use is imported when they do
     from theodolite.guards.audit.findings import Audit
@@ -85,6 +85,34 @@ class Collection:
         (begin,) = as_ids([after])
         listed = self._engine.documents(parse(where), after=begin, limit=limit, scope=self._scope)
         return listed if vectors else (document for document, _ in listed)
+
+    def duplicates(
+        self,
+        threshold: float = 0.92,
+        *,
+        where: Where = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> Iterator[Duplicate]:
+        """Find near-duplicates: every pair of documents whose vectors' cosine is at least `threshold`, lazily.
+
+        Nothing is missed and each pair comes once, for every metric; the cosine is exact. Of n equal documents come
+        n·(n − 1)/2 pairs: stop when it is enough. 100,000 documents of 384 dimensions take some ten seconds.
+
+        The pairs are of the commit at which the first is asked for; documents that are deleted or written again
+        meanwhile are left out. In a collection of more than 4,096 documents, in the order they were written, pairs
+        within the first 4,096 come first, then those that have a document of the next 4,096, and so on.
+
+        Args:
+            threshold: above 0, at most 1. What two versions of one text have depends on the model: look at a few.
+            where: a filter, for both documents.
+            progress: called with the number of pairs compared since the last call: of n documents n·(n − 1)/2.
+
+        Raises:
+            InputError: a threshold out of range. FilterError.
+            CorruptionError: stored vectors are damaged.
+        """
+        limit = as_threshold(threshold)
+        return self._engine.duplicates(limit, parse(where), scope=self._scope, progress=progress)
 
     def update(self, ids: str | Iterable[str], metadata: Mapping[str, Any], *, replace: bool = False) -> None:
         """Merge `metadata` into the documents' own, or replace it, in one commit. Nothing is embedded again.

@@ -94,6 +94,16 @@ def check_questions(texts: Any) -> None:
             raise InputError(f"query {number} is {query!r}; it must be a text", index=number)
 
 
+def as_threshold(threshold: Any) -> float:
+    """A cosine to reach. Raises InputError for what is not a number above 0 and at most 1."""
+    number = isinstance(threshold, (int, float, np.integer, np.floating)) and not isinstance(threshold, bool)
+    if not number or not 0 < threshold <= 1:
+        raise InputError(
+            f"threshold is {threshold!r}; it is a cosine above 0 and at most 1, such as 0.92", threshold=threshold
+        )
+    return float(threshold)
+
+
 def as_batch(vector: Any) -> Any:
     """One vector as a batch of one."""
     shape = getattr(vector, "shape", None)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from theodolite.filters import Filter
 from theodolite.relevance import Relevance
-from theodolite.types import Document, Mode, Rows, Space, Trace, Vectors, Verification, Version
+from theodolite.types import Document, Duplicate, Mode, Rows, Space, Trace, Vectors, Verification, Version
 from theodolite.versions import Versions
 
 
@@ -321,6 +321,29 @@ class Engine(Protocol):
 
     def search(self, request: Request) -> list[Answer]:
         """One answer for each query vector."""
+        ...
+
+    def duplicates(
+        self,
+        threshold: float,
+        where: Filter | None = None,
+        *,
+        scope: Scope | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> Iterator[Duplicate]:
+        """Every pair of documents whose vectors' cosine is at least `threshold`, each once, in any order.
+
+        For every metric. Computed in float64 and rounded to float32, as the threshold is; documents with a vector of
+        zeros are in no pair. Of the commit at which the first pair is asked for, lazily and in bounded memory;
+        documents that are deleted or written again meanwhile are left out.
+
+        Args:
+            threshold: above 0, at most 1.
+            progress: called with the number of pairs compared since the last call: of n documents n·(n − 1)/2.
+
+        Raises:
+            UnsupportedError: this engine cannot.
+        """
         ...
 
     def reindex(

@@ -252,6 +252,20 @@ class Hits(Sequence[Hit]):
 
 
 @dataclass(frozen=True, slots=True)
+class Duplicate:
+    """Two documents whose vectors point nearly the same way.
+
+    Attributes:
+        first, second: the documents; `first` is the one that was written earlier.
+        similarity: the cosine of their vectors in [-1, 1], whatever the collection's metric.
+    """
+
+    first: Document
+    second: Document
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """Something that `verify` has found.
 

@@ -17,7 +17,7 @@ from theodolite.metadata import decode
 
 _ORDER = (
     *("index", "add", "search", "info", "delete", "reindex", "export", "verify", "backup", "audit"),
-    *("recall", "monitor", "demo"),
+    *("duplicates", "recall", "monitor", "demo"),
 )
 
 

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 from theodolite.metadata import encode
 from theodolite.sync import Progress as Done
 from theodolite.sync import Report
-from theodolite.types import Document, Hits
+from theodolite.types import Document, Duplicate, Hits
 
 # Texts and ids are shown as they are: `:key:` is no picture.
 console = Console(highlight=False, soft_wrap=True, emoji=False)
@@ -105,6 +105,22 @@ def show_hits(hits: Hits, *, explain: bool = False) -> None:
         note("Nothing is eligible.")
 
 
+def show_duplicate(pair: Duplicate) -> None:
+    """For people: the similarity, and of either document id, place and first line. Behind a pipe: a line."""
+    if not console.is_terminal:
+        names = "\t".join(_line(document.id) for document in (pair.first, pair.second))
+        sys.stdout.write(f"{pair.similarity:.4f}\t{names}\n")
+        return
+    start = f"{pair.similarity:.3f}  "
+    for document in (pair.first, pair.second):
+        say(start, style="bold", end="")
+        say(_line(document.id), style="cyan", end="  ")
+        say(_place(document), style="dim")
+        width = max(40, min(console.width, 120)) - 7
+        say(f"       {textwrap.shorten(_line(document.text), width, placeholder=' …')}")
+        start = "       "
+
+
 def show_mapping(values: Mapping[str, Any]) -> None:
     """Names and values, one a line."""
     width = max(map(len, values))
@@ -178,9 +194,11 @@ def working(what: str, *, quiet: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def counting(what: str, total: int | None = None, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
-    """A bar that is told how many more are done."""
-    with _bar(quiet) as bar:
+def counting(
+    what: str, total: int | None = None, *, quiet: bool = False, above: bool = False
+) -> Iterator[Callable[[int], None]]:
+    """A bar that is told how many more are done; `above` it appears what is said meanwhile on the same terminal."""
+    with _bar(quiet, above and console.is_terminal) as bar:
         task = bar.add_task(what, total=total)
         started = said = time.monotonic()
         done = 0
@@ -216,12 +234,12 @@ def indexing(*, quiet: bool = False) -> Iterator[Callable[[Done], None]]:
         yield at
 
 
-def _bar(quiet: bool) -> Progress:
+def _bar(quiet: bool, above: bool = False) -> Progress:
     said = TextColumn("{task.description}", markup=False)
     columns = (SpinnerColumn(), BarColumn(24), TaskProgressColumn(), TimeRemainingColumn(), said)
     hidden = quiet or not errors.is_terminal
     # Rich would take stdout for itself, and with it the documents of an export.
-    return Progress(*columns, console=errors, transient=True, disable=hidden, redirect_stdout=False)
+    return Progress(*columns, console=errors, transient=True, disable=hidden, redirect_stdout=above)
 
 
 def _rate(done: int, started: float) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 import typer
 
-from theodolite.cli import auditing, measuring, reading, searching, upkeep, writing
+from theodolite.cli import auditing, duplicates, measuring, reading, searching, upkeep, writing
 from theodolite.cli.app import app
 from theodolite.cli.output import note
 from theodolite.errors import InputError, IntegrityError, TheodoliteError
@@ -28,7 +28,7 @@ from theodolite.errors import InputError, IntegrityError, TheodoliteError
 _ClickException: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
 # Importing them has added their commands.
-COMMANDS = (writing, searching, reading, upkeep, auditing, measuring)
+COMMANDS = (writing, searching, reading, upkeep, auditing, duplicates, measuring)
 
 OK, FAILED, USAGE, DAMAGED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
 

@@ -15,6 +15,7 @@ from theodolite.engines.local.answering import Answering
 from theodolite.engines.local.approximate.keeper import Keeper
 from theodolite.engines.local.backup import backup
 from theodolite.engines.local.commit import select
+from theodolite.engines.local.duplicates import duplicates
 from theodolite.engines.local.files import folder_size
 from theodolite.engines.local.listing import Page, Pair, Place, behind, page, pairs
 from theodolite.engines.local.notes import read_note, write_note
@@ -31,7 +32,7 @@ from theodolite.indexes.flat import Found
 from theodolite.manifest import Manifest, check_pinned
 from theodolite.protocols import Answer, Request, Scope
 from theodolite.scopes import key_within, scope_filter, within
-from theodolite.types import Document, Metric, Norms, Space, Trace, Transform, Vectors, Verification
+from theodolite.types import Document, Duplicate, Metric, Norms, Space, Trace, Transform, Vectors, Verification
 
 
 class LocalEngine:
@@ -214,6 +215,16 @@ class LocalEngine:
 
     def search(self, request: Request) -> list[Answer]:
         return self._view.read(lambda connection, snapshot: self._answering.answers(connection, snapshot, request))
+
+    def duplicates(
+        self,
+        threshold: float,
+        where: Filter | None = None,
+        *,
+        scope: Scope | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> Iterator[Duplicate]:
+        return duplicates(self._view, within(scope, self.partition, where), threshold, progress)
 
     def reindex(
         self,
