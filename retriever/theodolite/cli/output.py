@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 from theodolite.metadata import encode
 from theodolite.sync import Progress as Done
 from theodolite.sync import Report
-from theodolite.types import Document, Duplicate, Hits
+from theodolite.types import Document, Duplicate, Hit, Hits
 
 # Texts and ids are shown as they are: `:key:` is no picture.
 console = Console(highlight=False, soft_wrap=True, emoji=False)

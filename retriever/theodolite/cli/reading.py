@@ -15,8 +15,8 @@ from typing import IO, Annotated
 import typer
 
 from theodolite.cli import output
-from theodolite.cli.app import EmbedderName, In, Json, Kb, Where, app, as_filter
-from theodolite.cli.opening import bare, with_embedder
+from theodolite.cli.app import Json, Kb, Where, app, as_filter
+from theodolite.cli.opening import bare
 from theodolite.errors import EngineError
 
 

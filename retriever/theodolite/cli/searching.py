@@ -13,6 +13,8 @@ from theodolite.protocols import Boost
 from theodolite.ranking.boosts import Authority, Freshness
 from theodolite.versions import Latest, Rule, Superseded, Valid
 
+_WEIGHT = 0.2  # of a boost, unless one is given
+
 
 @app.command()
 def search(
@@ -104,10 +106,10 @@ def _boosts(freshness: str | None, authority: str | None) -> list[Boost]:
     boosts: list[Boost] = []
     if freshness is not None:
         field, half_life, *weight = _parts("--freshness", freshness, 2, 3)
-        boosts.append(Freshness(field, half_life, **_weight("--freshness", weight)))
+        boosts.append(Freshness(field, half_life, _weight("--freshness", weight)))
     if authority is not None:
         field, table, *weight = _parts("--authority", authority, 2, 3)
-        boosts.append(Authority(field, _levels(table), **_weight("--authority", weight)))
+        boosts.append(Authority(field, _levels(table), weight=_weight("--authority", weight)))
     return boosts
 
 
@@ -135,8 +137,8 @@ def _parts(option: str, text: str, least: int, most: int) -> list[str]:
     return parts
 
 
-def _weight(option: str, given: Sequence[str]) -> dict[str, float]:
-    return {"weight": _number(option, given[0])} if given else {}
+def _weight(option: str, given: Sequence[str]) -> float:
+    return _number(option, given[0]) if given else _WEIGHT
 
 
 def _levels(table: str) -> dict[str, float]:

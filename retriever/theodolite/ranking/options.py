@@ -110,7 +110,8 @@ def ranking(
             asked.insert(0, "as_of")
         if asked:
             raise ConfigError(
-                f"{' and '.join(asked)} would do nothing: there are no rules for versions. Pass versions=, to open() or here"
+                f"{' and '.join(asked)} would do nothing: there are no rules for versions. Pass versions=, to open() "
+                "or to the search"
             )
     for name, value in (("diversity", diversity), ("dedupe", dedupe)):
         low = 0.0 if name == "diversity" else math.ulp(0.0)

@@ -1,19 +1,20 @@
 """From what an engine has found to ranked hits: reranking, near-duplicates, diversity."""
 
+import math
 import time
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from theodolite.filters.values import MISSING, lookup
-from theodolite.protocols import Answer
+from theodolite.protocols import Answer, Boost
 from theodolite.ranking.diversity import Scale, collapse, mmr, scaled
 from theodolite.ranking.hits import ranked, scores_of
 from theodolite.ranking.options import Ranking
-from theodolite.ranking.steps import Stage, places, steps_of
-from theodolite.rerankers.stage import rerank
+from theodolite.ranking.steps import Stage, steps
+from theodolite.rerankers.stage import Rerank, rerank
 from theodolite.types import Hit, Hits
 
 
@@ -70,7 +71,7 @@ def finish(
         return ranked(answer, ranking.told, order[:k], embed=embed, unread=unread)
     found = _first(answer, ranking, order)
     if ranking.rerank is not None and found.order:
-        _rerank(found, ranking, text or "", max(candidates, k))
+        _rerank(found, ranking.rerank, text or "", max(candidates, k), ranking.boosts)
     if ranking.dedupe is not None:
         _dedupe(found, ranking.dedupe)
     if ranking.diversity:
@@ -96,40 +97,39 @@ def _first(answer: Answer, ranking: Ranking, order: list[int]) -> _Candidates:
     kind: Scale = "open" if told is None else "relevance"
     stages = []
     if answer.similarities:
-        stages.append(Stage("similarity", list(answer.similarities), None, places(answer.similarities, order)))
+        stages.append(Stage("similarity", answer.similarities, None, _by(answer.similarities, order)))
     if answer.lexical:
-        for part, bm25 in zip(parts, answer.lexical, strict=True):
-            if bm25 is not None:
-                part["lexical"] = bm25
-        stages.append(Stage("lexical", list(answer.lexical), None, places(answer.lexical, order)))
+        found = [place for place in order if answer.lexical[place] is not None]
+        for place in found:
+            parts[place]["lexical"] = answer.lexical[place] or 0.0
+        stages.append(Stage("lexical", answer.lexical, None, _by([one or 0.0 for one in answer.lexical], found)))
         kind = "open"
-    weighted = [part.get("lexical" if ranking.mode == "lexical" else "relevance", 0.0) for part in parts]
+    worth = [part.get("lexical" if ranking.mode == "lexical" else "relevance", 0.0) for part in parts]
     for boost in ranking.boosts:
         values = [lookup(document.metadata, boost.field) for document in answer.documents]
         given = [None if value is MISSING else value for value in values]
-        before = places(weighted, order)
+        before = _by(worth, order)
         for place, factor in enumerate(boost.factors(given, ranking.now).tolist()):
             parts[place][boost.name] = factor
-            weighted[place] *= factor
+            worth[place] *= factor
         describe = getattr(boost, "describe", None)
-        notes = None if describe is None else [describe(value, ranking.now) for value in given]
-        # In hybrid mode boosts act within each arm; what they move shows in the fused places only.
-        moved = (None, None) if ranking.mode == "hybrid" else (before, places(weighted, order))
-        stages.append(Stage(boost.name, [part[boost.name] for part in parts], *moved, notes))
+        notes = () if describe is None else [describe(value, ranking.now) for value in given]
+        factors = [part[boost.name] for part in parts]
+        if ranking.mode == "hybrid":  # they act within each arm: what they move shows in the fused places only
+            stages.append(Stage(boost.name, factors, None, (), notes))
+        else:
+            stages.append(Stage(boost.name, factors, before, _by(worth, order), notes))
     if ranking.mode == "hybrid":
         for part, score in zip(parts, scores, strict=True):
             part["fusion"] = score
-        near = places(answer.similarities, order)
-        stages.append(Stage("fusion", list(scores), near, places(None, order, count)))
+        stages.append(Stage("fusion", scores[:], None, order))
         kind = "fusion"
     # Distances are no relevance; cosines are weighed as they are, below 0, too.
-    part = "relevance" if kind == "relevance" and answer.scores is None and told and told.metric == "l2" else None
-    return _Candidates(answer, order, scores, parts, kind, stages, part)
+    weighed = "relevance" if kind == "relevance" and answer.scores is None and told and told.metric == "l2" else None
+    return _Candidates(answer, order, scores, parts, kind, stages, weighed)
 
 
-def _rerank(found: _Candidates, ranking: Ranking, text: str, candidates: int) -> None:
-    stage = ranking.rerank
-    assert stage is not None
+def _rerank(found: _Candidates, stage: Rerank, text: str, candidates: int, boosts: Sequence[Boost]) -> None:
     started = time.perf_counter()
     read = found.order[:candidates]
     documents = found.answer.documents
@@ -138,58 +138,56 @@ def _rerank(found: _Candidates, ranking: Ranking, text: str, candidates: int) ->
     found.rerank, found.truncated = result.status, result.truncated
     if result.scores is None or result.calibrated is None:
         return
-    boosted = len(ranking.boosts) > 0
     for place, raw, sure in zip(read, result.scores.tolist(), result.calibrated.tolist(), strict=True):
         part = found.parts[place]
         part["rerank"], part["rerank_relevance"] = raw, sure
         found.scores[place] = raw
-        if boosted:
-            found.scores[place] = sure * float(np.prod([part[boost.name] for boost in ranking.boosts]))
-    before = places(None, found.order, len(documents))
+        if boosts:
+            found.scores[place] = sure * math.prod(part[boost.name] for boost in boosts)
+    before = found.order
     # What it has not read has no place beside what it has.
     standing = {place: number for number, place in enumerate(read)}
     found.order = sorted(read, key=lambda place: (-found.scores[place], -found.parts[place]["rerank"], standing[place]))
     values = [part.get("rerank") for part in found.parts]
-    found.stages.append(Stage("rerank", values, before, places(None, found.order, len(documents))))
+    found.stages.append(Stage("rerank", values, before, found.order))
     found.kind = "relevance"
-    found.part = None if boosted else "rerank_relevance"
+    found.part = None if boosts else "rerank_relevance"
 
 
 def _dedupe(found: _Candidates, threshold: float) -> None:
     vectors = _vectors(found)
-    before = places(None, found.order, len(found.scores))
     kept, others = collapse(vectors, threshold)
     order = found.order
     found.alike = {
         order[place]: [order[other] for other in same] for place, same in zip(kept, others, strict=True) if len(same)
     }
     found.order = [order[place] for place in kept]
-    values: list[float | None] = [None] * len(found.scores)
-    for place in found.order:
-        values[place] = float(len(found.alike.get(place, ())))
-    found.stages.append(Stage("dedupe", values, before, places(None, found.order, len(values))))
+    values = [float(len(found.alike.get(place, ()))) for place in range(len(found.scores))]
+    found.stages.append(Stage("dedupe", values, order, found.order))
 
 
 def _diversify(found: _Candidates, diversity: float, k: int) -> None:
-    before = places(None, found.order, len(found.scores))
+    before = found.order
     given = [found.parts[place][found.part] if found.part else found.scores[place] for place in found.order]
     values = scaled(np.array(given, np.float64), found.kind)
-    chosen = mmr(values, _vectors(found), k, diversity)[0].tolist()
-    worth: list[float | None] = [None] * len(found.scores)
-    for place, value in zip(found.order, values.tolist(), strict=True):
-        worth[place] = value
-    found.order = [found.order[place] for place in chosen]
-    found.stages.append(Stage("diversity", worth, before, places(None, found.order, len(worth))))
+    chosen, nearest = mmr(values, _vectors(found), k, diversity)
+    found.order = [before[place] for place in chosen.tolist()]
+    near: list[float | None] = [None] * len(found.scores)
+    for place, value in zip(found.order, nearest.tolist(), strict=True):
+        near[place] = value
+    found.stages.append(Stage("diversity", near, before, found.order))
 
 
-def _vectors(found: _Candidates) -> Any:
-    assert found.answer.vectors is not None
-    return found.answer.vectors[found.order]
+def _vectors(found: _Candidates) -> NDArray[np.float32]:
+    vectors = found.answer.vectors
+    if vectors is None:
+        raise ValueError("the engine has not given the vectors that it was asked for")
+    return vectors[found.order]
 
 
 def _hits(found: _Candidates, k: int) -> tuple[Hit, ...]:
     answer = found.answer
-    taken = steps_of(found.stages)
+    taken = steps(len(answer.documents), found.stages)
 
     def hit(place: int, rank: int, alike: Sequence[int] = ()) -> Hit:
         others = tuple(hit(other, number) for number, other in enumerate(alike, start=1))
@@ -198,3 +196,8 @@ def _hits(found: _Candidates, k: int) -> tuple[Hit, ...]:
         return Hit(answer.documents[place], score, rank, found.parts[place], version, others, taken[place])
 
     return tuple(hit(place, rank, found.alike.get(place, ())) for rank, place in enumerate(found.order[:k], start=1))
+
+
+def _by(values: Sequence[float], order: Sequence[int]) -> list[int]:
+    """Places by falling value; of equal ones, as they stand."""
+    return sorted(order, key=lambda place: -values[place])

@@ -31,8 +31,8 @@ def standing(engine: Engine, given: Rule | Iterable[Rule] | None) -> tuple[Rule,
         kept = _kept(engine) or ()
     if kept != rules:
         raise ConfigError(
-            f"the collection's rules for versions are {list(kept)}, not {list(rules)}: open it without versions= to follow "
-            "them, pass others to search(), or change them for all with keep_versions()"
+            f"the collection's rules for versions are {list(kept)}, not {list(rules)}: open it without versions= to "
+            "follow them, pass others to search(), or change them for all with keep_versions()"
         )
     return rules
 

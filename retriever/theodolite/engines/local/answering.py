@@ -23,7 +23,7 @@ from theodolite.ranking.fusion import Arm, fuse
 from theodolite.ranking.refusals import check_refusals
 from theodolite.ranking.words import words_of
 from theodolite.scopes import scope_filter
-from theodolite.types import Document, Mask, Rows, Trace, Vectors
+from theodolite.types import Document, Mask, Rows, Trace, Version
 
 Doubles = NDArray[np.float64]
 
@@ -195,7 +195,7 @@ class Answering:
         scores = None if match.scores is None else match.scores[order].tolist()
         similarities = [] if match.similarities is None else match.similarities[order].tolist()
         bm25 = () if match.bm25 is None else [match.bm25.get(row) for row in rows.tolist()]
-        versions: Sequence[object] = ()
+        versions: Sequence[Version | None] = ()
         standing = eligible.standing
         if standing is not None:
             passed = eligible.passed

@@ -1,6 +1,5 @@
 """LocalEngine: documents in SQLite, vectors in a file beside it, searched through snapshots."""
 
-import time
 import weakref
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace as changed
@@ -20,19 +19,17 @@ from theodolite.engines.local.files import folder_size
 from theodolite.engines.local.listing import Page, Pair, Place, behind, page, pairs
 from theodolite.engines.local.notes import read_note, write_note
 from theodolite.engines.local.opening import TemporaryFolder, check_folder, open_store
-from theodolite.engines.local.records import Record
 from theodolite.engines.local.snapshot import Snapshot, View
 from theodolite.engines.local.store import Store
 from theodolite.engines.local.verify import raise_damage, verify
 from theodolite.engines.local.verify.repair import repair
 from theodolite.engines.local.writes import Writer
-from theodolite.errors import ConfigError, CorruptionError
+from theodolite.errors import ConfigError
 from theodolite.filters import Exists, Filter
-from theodolite.indexes.flat import Found
 from theodolite.manifest import Manifest, check_pinned
 from theodolite.protocols import Answer, Request, Scope
-from theodolite.scopes import key_within, scope_filter, within
-from theodolite.types import Document, Duplicate, Metric, Norms, Space, Trace, Transform, Vectors, Verification
+from theodolite.scopes import key_within, within
+from theodolite.types import Document, Duplicate, Metric, Norms, Space, Transform, Vectors, Verification
 
 
 class LocalEngine:

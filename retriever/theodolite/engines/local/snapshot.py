@@ -5,7 +5,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,6 +122,10 @@ class View:
                 self._held = held = replace(held, flat=flat.measured(held.vectors))
             return held
 
+    @overload
+    def mask(self, snapshot: Snapshot, tree: Filter, connection: sqlite3.Connection) -> Mask: ...
+    @overload
+    def mask(self, snapshot: Snapshot, tree: Filter | None, connection: sqlite3.Connection) -> Mask | None: ...
     def mask(self, snapshot: Snapshot, tree: Filter | None, connection: sqlite3.Connection) -> Mask | None:
         """The eligible rows, or None for all. Called within the snapshot's transaction."""
         if tree is None:
