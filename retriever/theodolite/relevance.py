@@ -50,8 +50,20 @@ class Relevance:
 
     def __call__(self, similarities: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         wide = similarities.astype(np.float64)
-        if self.mapping is not None:
-            return _mapped(self.mapping, wide)
+        return self._own(wide) if self.mapping is None else _checked(_mapped(self.mapping, wide))
+
+    def bounds(self, similarities: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """The same for bounds on similarities, which need not be similarities of any documents.
+
+        A mapping need not have a value for these: NaN is left as it is, and what is above 1 is 1.
+        """
+        wide = similarities.astype(np.float64)
+        if self.mapping is None:
+            return self._own(wide)
+        with np.errstate(all="ignore"):
+            return np.minimum(_mapped(self.mapping, wide), 1.0)
+
+    def _own(self, wide: NDArray[np.float64]) -> NDArray[np.float64]:
         if self.metric == "l2":
             return 1.0 / (1.0 - np.minimum(wide, 0.0))
         np.clip(wide, -1.0, 1.0, out=wide)
@@ -63,9 +75,18 @@ class Relevance:
 
 def _mapped(mapping: Mapping, similarities: NDArray[np.float64]) -> NDArray[np.float64]:
     mapped = np.asarray(mapping(similarities), np.float64)
-    if mapped.shape != similarities.shape or not np.isfinite(mapped).all() or (len(mapped) and mapped.max() > 1):
+    if mapped.shape != similarities.shape:
         raise ConfigError(
-            f"the relevance function gives shape {mapped.shape} for {similarities.shape}, or values that are not "
-            "finite or above 1; it must map each similarity to at most 1"
+            f"the relevance function gives shape {mapped.shape} for {similarities.shape}; it must map each similarity"
+        )
+    return mapped
+
+
+def _checked(mapped: NDArray[np.float64]) -> NDArray[np.float64]:
+    wrong = ~(np.isfinite(mapped) & (mapped <= 1))
+    if wrong.any():
+        raise ConfigError(
+            f"the relevance function gives {mapped[wrong][0]} for one of {len(mapped)} similarities; it must map each "
+            "to a finite number, at most 1"
         )
     return mapped

@@ -16,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.errors import CorruptionError
+from theodolite.indexes import boosted
 from theodolite.indexes.blocks import BLOCK, Block, Codes, quantise
-from theodolite.indexes.scan import Scan
+from theodolite.indexes.scan import Scan, kth_largest
 from theodolite.indexes.timing import fastest
 from theodolite.indexes.workers import Workers, workers
+from theodolite.indexes.worth import Worth, reached
 from theodolite.similarity import similarities
 from theodolite.types import Mask, Metric, Rows, Scores, Vectors
 
@@ -60,10 +62,10 @@ class ArraySource:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Rows found for one query, by falling score and then rising row.
+    """Rows found for one query, by falling worth if it was asked for, then by falling score, then rising row.
 
-    At least min(k, eligible) of them, and with a row all others of the same score (of those that were proposed, where
-    they were): the caller breaks ties.
+    At least min(k, eligible) of them, but for those that are worth nothing, and with a row all others that are its
+    equals in this (of those that were proposed, where they were): the caller breaks ties.
 
     Attributes:
         rows, scores: (n,) the rows and their exact similarities.
@@ -71,6 +73,7 @@ class Found:
         path: `scan`, `rows` or `empty`; `index` where an approximate index has proposed rows.
         proposed: rows that were proposed.
         complete: whether this is proven to be the true top k.
+        worths: (n,) what the rows are worth, above −inf; None where that was not asked for.
     """
 
     rows: Rows
@@ -79,6 +82,7 @@ class Found:
     path: str
     proposed: int = 0
     complete: bool = True
+    worths: Doubles | None = None
 
 
 CodesFor = Callable[[int, int], Codes]
@@ -164,21 +168,27 @@ class FlatIndex:
         kept = [block for block in self.blocks if block.stop > first]
         return FlatIndex(self.metric, self.dimension, kept, self._pool, first, self.exchange)
 
-    def search(self, queries: Vectors, k: int, source: VectorSource, mask: Mask | None = None) -> list[Found]:
-        """The k most similar rows for each of `queries`, (m, d), among those where `mask` (rows,) is True.
+    def search(
+        self, queries: Vectors, k: int, source: VectorSource, mask: Mask | None = None, worth: Worth | None = None
+    ) -> list[Found]:
+        """The k best rows for each of `queries`, (m, d), among those where `mask` (rows,) is True.
+
+        The most similar ones, or those worth most: out of all, whatever their similarity.
 
         Raises:
             CorruptionError: a vector is not the one its code was made of.
+            ConfigError: a relevance function gives what is no relevance.
         """
         mask = self._own(mask) if self.first else mask
         eligible = self.rows - self.first if mask is None else int(np.count_nonzero(mask))
         if not eligible or not len(queries):
-            nothing = Found(np.empty(0, np.int64), np.empty(0, np.float32), 0, "empty")
+            worths = None if worth is None else np.empty(0)
+            nothing = Found(np.empty(0, np.int64), np.empty(0, np.float32), 0, "empty", worths=worths)
             return [nothing] * len(queries)
         if mask is not None and eligible <= self.few:
             rows = np.flatnonzero(mask) + self._scan.origin
-            return [self.among(query, rows, k, source) for query in queries]
-        return self._scanned(queries, min(k, eligible), source, mask)
+            return [self.among(query, rows, k, source, worth) for query in queries]
+        return self._scanned(queries, min(k, eligible), source, mask, worth)
 
     def score(self, query: NDArray[np.float32], rows: Rows, source: VectorSource) -> Scores:
         """The exact similarities of `query`, (d,), to these rows, (n,)."""
@@ -198,14 +208,16 @@ class FlatIndex:
         own[: self.first - origin] = False
         return own
 
-    def among(self, query: NDArray[np.float32], rows: Rows, k: int, source: VectorSource) -> Found:
-        """The k most similar of these rows: products in float32, with a bound of their error, rule most of them out.
+    def among(
+        self, query: NDArray[np.float32], rows: Rows, k: int, source: VectorSource, worth: Worth | None = None
+    ) -> Found:
+        """The k best of these rows: products in float32, with a bound of their error, rule most of them out.
 
         |fl(q·x) − q·x| ≤ c·‖q‖·‖x‖ with c = d·u / (1 − d·u), in whatever order it is summed (Higham, Accuracy and
         Stability of Numerical Algorithms, section 3.1). c is doubled here, which covers the rounding of the bound.
         """
         if self.metric == "l2" or len(rows) <= max(_FEW, 4 * k):
-            return self._pick(rows, self._exact(query, rows, source), k, "rows")
+            return self._pick(rows, self._exact(query, rows, source), k, "rows", worth)
         near, size = np.empty(len(rows), np.float32), np.ones(len(rows), np.float32)
         for start in range(0, len(rows), _GATHERED):
             part = slice(start, start + _GATHERED)
@@ -216,39 +228,62 @@ class FlatIndex:
         d, length = self.dimension, float(np.linalg.norm(query.astype(np.float64)))
         # What small components lose by underflow: of a squared norm, and of a product.
         error = (d + 8) * 2.0**-23 * length * (size + 2e-19 * math.sqrt(d)) + d * 2.4e-38
-        least = np.partition(near - error, len(rows) - k)[len(rows) - k]
-        keep = ~(near + error < least)
+        low, high = near - error, near + error
+        if worth is None:
+            least = np.partition(low, len(rows) - k)[len(rows) - k]
+        else:
+            high = boosted.highest(worth, rows, high, self.metric)
+            least = reached(kth_largest(boosted.lowest(worth, rows, low, self.metric), k))
+        keep = ~(high < least)
         if self.metric == "cosine":
             keep |= ~(np.abs(near) < 1 + 1e-3)  # damaged, which is told of a row that is scored
         rows = rows[keep]
-        return self._pick(rows, self._exact(query, rows, source), k, "rows")
+        return self._pick(rows, self._exact(query, rows, source), k, "rows", worth)
 
-    def _scanned(self, queries: Vectors, k: int, source: VectorSource, mask: Mask | None) -> list[Found]:
+    def _scanned(
+        self, queries: Vectors, k: int, source: VectorSource, mask: Mask | None, worth: Worth | None
+    ) -> list[Found]:
         found = []
         for part in self._scan.parts(len(queries)):
             chunk = queries[part]
             scan = self._scan.run(chunk, mask)
             for number, query in enumerate(chunk):
-                found.append(self._settle(query, *scan.candidates(number, k), k, source))
+                if worth is None:
+                    rows, near, error = scan.candidates(number, k)
+                else:
+                    rows, near, error = boosted.candidates(scan, number, k, worth)
+                found.append(self._settle(query, rows, near, error, k, source, worth))
         return found
 
     def _settle(
-        self, query: NDArray[np.float32], rows: Rows, near: Doubles, error: Doubles, k: int, source: VectorSource
+        self,
+        query: NDArray[np.float32],
+        rows: Rows,
+        near: Doubles,
+        error: Doubles,
+        k: int,
+        source: VectorSource,
+        worth: Worth | None,
     ) -> Found:
         """Score the candidates, the promising ones first: their exact scores rule out most of the rest."""
         if len(rows) > 2 * k + 64:
             high = near + error
+            if worth is not None:
+                high = boosted.highest(worth, rows, high, self.metric)
             first = np.argpartition(-high, 2 * k + 32)[: 2 * k + 32]
             exact = self._checked(query, rows[first], near[first], error[first], source)
-            kth = -np.partition(-exact, k - 1)[k - 1]
-            rest = high >= self._ordered(kth)
+            if worth is None:
+                least = float(self._ordered(-np.partition(-exact, k - 1)[k - 1]))
+            else:
+                least = reached(kth_largest(worth.of(self._bounded(exact, rows[first]), rows[first]), k))
+            rest = high >= least
             rest[first] = False
             more = np.flatnonzero(rest)
             scores = np.concatenate([exact, self._checked(query, rows[more], near[more], error[more], source)])
             rows = np.concatenate([rows[first], rows[more]])
         else:
             scores = self._checked(query, rows, near, error, source)
-        return self._pick(rows, scores, k, "scan")
+        return self._pick(rows, scores, k, "scan", worth)
 
     def _checked(
         self, query: NDArray[np.float32], rows: Rows, near: Doubles, error: Doubles, source: VectorSource
@@ -287,24 +322,28 @@ class FlatIndex:
         wide = scores.astype(np.float64)
         return -np.square(wide) if self.metric == "l2" else wide
 
-    def _pick(self, rows: Rows, scores: Scores, k: int, path: str) -> Found:
-        best, kept = top(rows, self._bounded(scores, rows), k)
-        return Found(best, kept, len(rows), path)
+    def _pick(self, rows: Rows, scores: Scores, k: int, path: str, worth: Worth | None) -> Found:
+        scores = self._bounded(scores, rows)
+        best, kept, worths = top(rows, scores, k, None if worth is None else worth.of(scores, rows))
+        return Found(best, kept, len(rows), path, worths=worths)
 
 
-def top(rows: Rows, scores: Scores, k: int) -> tuple[Rows, Scores]:
-    """The k best rows and all that tie with the last of them, with their scores: by falling score, then rising row."""
-    if len(rows) > 4 * k:  # else sorting all of them is as quick
-        keep = scores >= np.partition(scores, len(rows) - k)[len(rows) - k]
-        rows, scores = rows[keep], scores[keep]
-    order = np.lexsort((rows, -scores))
-    rows, scores = rows[order], scores[order]
-    if len(rows) > k:
-        end = k
-        while end < len(rows) and scores[end] == scores[k - 1]:
-            end += 1
-        rows, scores = rows[:end], scores[:end]
-    return rows, scores
+def top(rows: Rows, scores: Scores, k: int, worths: Doubles | None = None) -> tuple[Rows, Scores, Doubles | None]:
+    """The k best rows and all that tie with the last of them, with their scores, and with what they are worth.
+
+    By falling worth, if it is given, then by falling score, then rising row. What is worth −inf is left out.
+    """
+    leading = scores if worths is None else worths
+    if worths is not None or len(rows) > 4 * k:  # of fewer, sorting all of them is as quick
+        least = np.partition(leading, len(rows) - k)[len(rows) - k] if len(rows) > k else -np.inf
+        keep = leading >= least if worths is None or least > -np.inf else leading > -np.inf
+        rows, scores, worths = rows[keep], scores[keep], None if worths is None else worths[keep]
+    order = np.lexsort((rows, -scores) if worths is None else (rows, -scores, -worths))
+    rows, scores, worths = rows[order], scores[order], None if worths is None else worths[order]
+    end = min(k, len(rows))
+    while end and end < len(rows) and scores[end] == scores[k - 1] and (worths is None or worths[end] == worths[k - 1]):
+        end += 1
+    return rows[:end], scores[:end], None if worths is None else worths[:end]
 
 
 def _damaged(rows: Rows, wrong: Mask) -> CorruptionError:

@@ -213,87 +213,94 @@ class Scanned:
     """What a scan found, until the thread scans again."""
 
     def __init__(self, scan: Scan, queries: QueryCodes, room: Room, *, masked: bool) -> None:
-        self._scan = scan
+        self.scan = scan
         self._queries = queries
         self._room = room
         self._masked = masked
 
     def candidates(self, number: int, k: int) -> tuple[Rows, Doubles, Doubles]:
-        """Rows that may be among the k best for one of the queries, about in the order of the blocks.
+        """Rows that may be among the k best for one of the queries, in no particular order.
 
         With approximate similarities, for L2 of −d², and the largest error of each.
         """
-        scan, q = self._scan, self._queries
-        tops = self._room.tops[number]
-        constant, most = q.constant[:, number], q.most[number]
-        gain = None if scan.metric == "l2" else self._gain(number)
-        best = tops.astype(np.float64) if gain is None else tops * gain
-        best += constant.repeat(scan.group_counts)
-        if self._masked:
-            best[tops == scan.least] = -np.inf
+        best, most = self.best(number), self.most(number)
         # The best rows of k groups are k rows, so the k-th largest of their lower bounds is a threshold. First with
         # runs of groups, and the largest error there is for that of each: few passes over all groups are enough.
-        heads = np.maximum.reduceat(best, scan.heads) if len(scan.heads) >= k else best
-        threshold = _kth_largest(heads, k) - most
+        heads = np.maximum.reduceat(best, self.scan.heads) if len(self.scan.heads) >= k else best
+        threshold = kth_largest(heads, k) - most
         groups = (best >= max(threshold - most, _LOWEST)).nonzero()[0]
         best = best[groups]
-        of = scan.group_start.searchsorted(groups, "right") - 1
-        error = self._weighted(number, groups, of)
-        threshold = max(threshold, _kth_largest(best - error, k))
+        error = self.errors(number, groups)
+        threshold = max(threshold, kth_largest(best - error, k))
         keep = (best + error >= threshold).nonzero()[0]
-        groups, of, error = groups[keep], of[keep], error[keep]
-        gains = None if gain is None else gain[groups]
-        return self._rows(groups, of, number, k, threshold, gains, constant[of], error)
+        groups, error = groups[keep], error[keep]
+        rows, values, error = self.rows(number, groups, error, threshold - error)
+        if len(rows) > k:
+            keep = (values + error >= kth_largest(values - error, k)).nonzero()[0]
+            rows, values, error = rows[keep], values[keep], error[keep]
+        return rows, values, error
 
-    def _gain(self, number: int) -> Doubles:
-        """What a product is multiplied by, for each group."""
-        outer = self._queries.outer[:, number]
-        return self._scan.scale * (outer if len(outer) == 1 else outer.repeat(self._scan.group_counts))
+    def best(self, number: int) -> Doubles:
+        """The best approximate similarity of each group, (groups,); −inf where none of its rows is eligible."""
+        tops = self._room.tops[number]
+        counts = self.scan.group_counts
+        best: Doubles
+        if self.scan.metric == "l2":
+            best = tops.astype(np.float64)
+        else:
+            outer = self._queries.outer[:, number]
+            best = tops * (self.scan.scale * (outer if len(outer) == 1 else outer.repeat(counts)))
+        best += self._queries.constant[:, number].repeat(counts)
+        if self._masked:
+            best[tops == self.scan.least] = -np.inf
+        return best
 
-    def _weighted(self, number: int, groups: NDArray[np.int64], of: NDArray[np.int64]) -> Doubles:
-        """The largest errors of these groups' rows; `of` are their blocks."""
+    def most(self, number: int) -> float:
+        """The largest error of any row."""
+        return float(self._queries.most[number])
+
+    def errors(self, number: int, groups: NDArray[np.int64]) -> Doubles:
+        """The largest errors of these groups' rows."""
+        of = self._blocks(groups)
         weights = self._queries.weights[:, number]
-        bounds = self._scan.bounds[:, groups]
+        bounds = self.scan.bounds[:, groups]
         error: Doubles = weights[0] @ bounds if len(weights) == 1 else np.vecdot(weights[of], bounds.T)
         error += self._queries.slack[:, number][of]
         return error
 
-    def _rows(
-        self,
-        groups: NDArray[np.int64],
-        of: NDArray[np.int64],
-        number: int,
-        k: int,
-        threshold: float,
-        gain: Doubles | None,
-        constant: Doubles,
-        error: Doubles,
+    def rows(
+        self, number: int, groups: NDArray[np.int64], error: Doubles, reach: Doubles
     ) -> tuple[Rows, Doubles, Doubles]:
-        """The rows of these groups whose own upper bound reaches the threshold, and then the one they set."""
-        scan, room = self._scan, self._room
+        """The eligible rows of these groups whose approximate similarity is at least the group's `reach`.
+
+        With their approximate similarities, and with `error` of their groups.
+        """
+        scan, m, of = self.scan, self._room.m, self._blocks(groups)
         first, count, start = scan.layout[:, of]
-        groups = groups - first  # within their blocks
+        constant = self._queries.constant[:, number][of]
+        within = groups - first
         # Query `number`'s tile of a block starts at m·first + number·count groups; row i·count + g is in group g.
-        places = (count[:, None] * _WITHIN) + ((room.m * first + number * count) * GROUP + groups)[:, None]
-        kept = room.values.take(places)
+        # Neighbours in memory are taken one after the other: of many groups that is three times as fast.
+        kept = self._room.values.take(_WITHIN[:, None] * count + ((m * first + number * count) * GROUP + within))
         # In the kept values' own terms, so that only what passes is converted.
-        reach = threshold - constant - error
-        if gain is not None:
+        reach = reach - constant
+        gain = None
+        if scan.metric != "l2":
+            outer = self._queries.outer[:, number]
+            gain = scan.scale[groups] * (outer if len(outer) == 1 else outer[of])
             reach /= gain
-        passed = (kept >= np.maximum(reach, scan.lowest)[:, None]).ravel().nonzero()[0]
-        at = passed // GROUP
+        passed = (kept >= np.maximum(reach, scan.lowest)).ravel().nonzero()[0]
+        place, at = np.divmod(passed, max(1, len(groups)))
         values: Doubles = kept.ravel()[passed].astype(np.float64)
         if gain is not None:
             values *= gain[at]
         values += constant[at]
-        error = error[at]
-        rows = (start + groups)[at] + passed % GROUP * count[at]
-        if len(rows) > k:
-            keep = values + error >= _kth_largest(values - error, k)
-            rows, values, error = rows[keep], values[keep], error[keep]
-        return rows, values, error
+        return (start + within)[at] + place * count[at], values, error[at]
+
+    def _blocks(self, groups: NDArray[np.int64]) -> NDArray[np.int64]:
+        return self.scan.group_start.searchsorted(groups, "right") - 1
 
 
-def _kth_largest(values: Doubles, k: int) -> float:
+def kth_largest(values: Doubles, k: int) -> float:
     """The k-th largest of the values; minus infinity if there are fewer."""
     return float(np.partition(values, len(values) - k)[len(values) - k]) if len(values) >= k else -np.inf

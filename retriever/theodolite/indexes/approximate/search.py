@@ -180,7 +180,7 @@ class Approximate:
         if beyond is not None and len(beyond.rows):
             rows, scores = np.concatenate([rows, beyond.rows]), np.concatenate([scores, beyond.scores])
             scored += beyond.scored
-        rows, scores = top(rows, scores, k)
+        rows, scores, _ = top(rows, scores, k)
         return Found(rows, scores, scored, "index", asked, complete=False)
 
     def _beyond(
