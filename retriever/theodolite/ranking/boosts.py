@@ -209,19 +209,24 @@ class Authority:
 
 def as_boosts(given: Any) -> tuple[Boost, ...]:
     """A boost or an iterable of them. Raises ConfigError for anything else, and for two of the same name."""
-    if isinstance(given, Boost):
+    if _is_boost(given):
         given = (given,)
     if not isinstance(given, Iterable) or isinstance(given, (str, bytes, Mapping)):
         raise ConfigError(f"boosts is {given!r}; it must be a list of boosts, such as Freshness and Authority")
     boosts = tuple(given)
     names: set[str] = set(_TAKEN)
     for boost in boosts:
-        if not isinstance(boost, Boost):
-            raise ConfigError(f"{boost!r} is no boost: it lacks name, field or factors(values, now)")
+        if not _is_boost(boost):
+            raise ConfigError(f"{boost!r} is no boost: it needs name and field, both strings, and factors(values, now)")
         if boost.name in names:
             raise ConfigError(f"the name {boost.name!r} of {boost!r} is taken already: give it another, name='...'")
         names.add(boost.name)
     return boosts
+
+
+def _is_boost(given: Any) -> bool:
+    # A class has the methods, too, but no name.
+    return isinstance(given, Boost) and isinstance(given.name, str) and isinstance(given.field, str)
 
 
 def _weighted(weight: float, good: Doubles) -> Doubles:
