@@ -59,8 +59,9 @@ CREATE TABLE tombstones (
     PRIMARY KEY (sequence, row)
 ) WITHOUT ROWID;
 
--- Lexical search over documents.text.
+-- Lexical search over documents.text, and where each of its words is; the latter stores nothing.
 {LEXICAL};
+CREATE VIRTUAL TABLE lexical_terms USING fts5vocab(lexical, instance);
 """
 
 STATE = "SELECT generation, sequence, rows, slots, live, approximate, hash FROM state"
