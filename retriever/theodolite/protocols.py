@@ -335,14 +335,11 @@ class Engine(Protocol):
 
         For every metric. Computed in float64 and rounded to float32, as the threshold is; documents with a vector of
         zeros are in no pair. Of the commit at which the first pair is asked for, lazily and in bounded memory;
-        documents that are deleted or written again meanwhile are left out.
+        documents that are deleted or written again meanwhile are left out, but for pairs that were read ahead.
 
         Args:
             threshold: above 0, at most 1.
             progress: called with the number of pairs compared since the last call: of n documents n·(n − 1)/2.
-
-        Raises:
-            UnsupportedError: this engine cannot.
         """
         ...
 

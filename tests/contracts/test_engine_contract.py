@@ -16,9 +16,11 @@ from theodolite.filters import Filter, matches
 from theodolite.metadata import decode, encode
 from theodolite.protocols import Answer, Engine, Request, Scope
 from theodolite.testing import EngineContract
+from theodolite.testing.engine_duplicates import DuplicatesContract
 from theodolite.testing.engine_filters import FiltersContract
 from theodolite.testing.engine_scopes import ScopesContract
-from theodolite.types import Document, Space, Trace, Vectors, Verification
+from theodolite.testing.oracle import brute_force
+from theodolite.types import Document, Duplicate, Space, Trace, Vectors, Verification
 
 Stored = tuple[str, str, NDArray[np.float32]]
 
@@ -112,6 +114,27 @@ class DictEngine:
         stored = self._inside(request.scope)
         names = self._eligible(stored, request.where)
         return [self._answer(stored, names, query, request.k) for query in request.vectors]
+
+    def duplicates(
+        self,
+        threshold: float,
+        where: Filter | None = None,
+        *,
+        scope: Scope | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> Iterator[Duplicate]:
+        stored = self._inside(scope)
+        names = self._eligible(stored, where)
+        for i, name in enumerate(names):
+            vectors = np.array([stored[other][2] for other in names[:i]]).reshape(i, len(stored[name][2]))
+            cosines = self._cosines(stored[name][2], vectors).astype(np.float32)
+            for j in np.flatnonzero(cosines >= np.float32(threshold)).tolist():
+                yield Duplicate(self._document(stored, names[j]), self._document(stored, name), float(cosines[j]))
+            if progress is not None:
+                progress(i)
+
+    def _cosines(self, vector: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+        return brute_force(vector, vectors, "cosine")
 
     def warm(self, fields: Sequence[str] = ()) -> None:
         pass
@@ -904,4 +927,9 @@ def test_every_test_of_the_contract_can_fail() -> None:
     can_fail = {test for _, test in BROKEN} | {"test_a_reopened_engine_holds_the_same"}
     of_scopes = {name for name in vars(ScopesContract) if name.startswith("test_")}  # test_scopes_contract.py
     of_filters = {name for name in vars(FiltersContract) if name.startswith("test_")}  # test_filters_contract.py
-    assert can_fail | of_scopes | of_filters == {name for name in dir(EngineContract) if name.startswith("test_")}
+    of_duplicates = {
+        name for name in vars(DuplicatesContract) if name.startswith("test_")
+    }  # test_duplicates_contract.py
+    assert can_fail | of_scopes | of_filters | of_duplicates == {
+        name for name in dir(EngineContract) if name.startswith("test_")
+    }

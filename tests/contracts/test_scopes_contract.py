@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace as changed
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from theodolite.filters import Filter, matches
 from theodolite.protocols import Answer, Engine, Request, Scope
 from theodolite.scopes import partition_key, within
 from theodolite.testing.engine_scopes import ScopesContract
-from theodolite.testing.oracle import top_k
-from theodolite.types import Document, Space, Trace, Vectors, Verification
+from theodolite.testing.oracle import brute_force, top_k
+from theodolite.types import Document, Duplicate, Space, Trace, Vectors, Verification
 
 Key = tuple[str, str]
 Pair = tuple[Document, NDArray[np.float32]]
@@ -116,6 +117,19 @@ class Tenants:
             answers.append(Answer([found[row][0] for row in rows], [float(score) for score in scores], trace))
         return answers
 
+    def duplicates(
+        self,
+        threshold: float,
+        where: Filter | None = None,
+        *,
+        scope: Scope | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> Iterator[Duplicate]:
+        for (first, vector), (second, other) in combinations(self.inside(scope, where).values(), 2):
+            (cosine,) = brute_force(vector, other[None], "cosine")
+            if cosine >= threshold:
+                yield Duplicate(first, second, float(np.float32(cosine)))
+
     def reindex(self, index: str, **options: Any) -> None: ...
 
     def warm(self, fields: Sequence[str] = ()) -> None: ...
@@ -190,6 +204,11 @@ class SearchesAll(Tenants):
         return super().search(Request(request.vectors, request.k, request.where))
 
 
+class ComparesAll(Tenants):
+    def duplicates(self, threshold: float, where: Filter | None = None, **options: Any) -> Iterator[Duplicate]:
+        return super().duplicates(threshold, where)
+
+
 class AddsAnywhere(Tenants):
     def add(self, *arguments: Any, scope: Scope | None = None, **options: Any) -> None:
         super().add(*arguments, **options)
@@ -252,6 +271,8 @@ BROKEN = [
     (FilterWidens, "test_a_scope_shows_its_partition_only"),
     (TellsOfAll, "test_a_scope_shows_its_partition_only"),
     (SearchesAll, "test_a_scope_shows_its_partition_only"),
+    (ComparesAll, "test_a_scope_shows_its_partition_only"),
+    (ComparesAll, "test_nothing_is_a_partition_where_there_are_none"),
     (TellsOfTheWay, "test_the_trace_tells_nothing_of_the_outside"),
     (TellsWhetherThereIsAnything, "test_the_trace_tells_nothing_of_the_outside"),
     (TakesAnyScope, "test_nothing_is_a_partition_where_there_are_none"),

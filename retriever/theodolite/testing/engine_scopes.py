@@ -59,6 +59,10 @@ class ScopesContract(EngineUnderTest):
                 seen = {repr(document.metadata[_FIELD]) for document in found}
                 check(seen == {repr(tenant)}, f"{tenant!r} is shown documents of {seen}")
             check(len(answer.documents) == 3, f"search finds {len(answer.documents)} of 3 documents")
+            pairs = list(engine.duplicates(1e-3, scope=scope))
+            check(len(pairs) == 3, f"of 3 documents alike {len(pairs)} pairs are found in the scope")
+            seen = {repr(one.metadata[_FIELD]) for pair in pairs for one in (pair.first, pair.second)}
+            check(seen == {repr(tenant)}, f"{tenant!r} is shown duplicates of {seen}")
             check(answer.trace.rows == 3, f"trace.rows tells of {answer.trace.rows} documents, of which 3 are inside")
         engine.close()
 
@@ -147,6 +151,7 @@ class ScopesContract(EngineUnderTest):
                 "get": lambda: engine.get(["a"], scope=scope),
                 "documents": lambda: list(engine.documents(scope=scope)),
                 "count": lambda: engine.count(scope=scope),
+                "duplicates": lambda: list(engine.duplicates(0.9, scope=scope)),
                 "search": lambda: engine.search(Request(prepared(drawn(2, 1), engine), 1, None, scope)),
             }
             for name, call in calls.items():

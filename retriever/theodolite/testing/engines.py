@@ -1,5 +1,6 @@
 """The contract of engines."""
 
+from theodolite.testing.engine_duplicates import DuplicatesContract
 from theodolite.testing.engine_filters import FiltersContract
 from theodolite.testing.engine_reads import ReadsContract
 from theodolite.testing.engine_scopes import ScopesContract
@@ -7,7 +8,9 @@ from theodolite.testing.engine_threads import ThreadsContract
 from theodolite.testing.engine_writes import WritesContract
 
 
-class EngineContract(WritesContract, ReadsContract, FiltersContract, ScopesContract, ThreadsContract):
+class EngineContract(
+    WritesContract, ReadsContract, DuplicatesContract, FiltersContract, ScopesContract, ThreadsContract
+):
     """What every engine must keep. Each test asks for new engines, one after the other.
 
     class TestMyEngine(EngineContract):
