@@ -8,10 +8,10 @@ from sqlite3 import Connection
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.engines.local import lexical
 from theodolite.engines.local.approximate.keeper import Keeper
 from theodolite.engines.local.columns.column import Column
 from theodolite.engines.local.commit import select
+from theodolite.engines.local.lexical import Lexical
 from theodolite.engines.local.records import Record
 from theodolite.engines.local.snapshot import Snapshot, View
 from theodolite.engines.local.versions import Standing
@@ -21,7 +21,7 @@ from theodolite.indexes.worth import Worth
 from theodolite.protocols import Answer, Request
 from theodolite.ranking.fusion import Arm, fuse
 from theodolite.ranking.refusals import check_refusals
-from theodolite.ranking.words import words_of
+from theodolite.ranking.words import words
 from theodolite.scopes import scope_filter
 from theodolite.types import Document, Mask, Rows, Trace, Version
 
@@ -77,6 +77,7 @@ class Answering:
         self._view = view
         self._keeper = keeper
         self._partition = partition
+        self._index = Lexical()
 
     def answers(self, connection: Connection, snapshot: Snapshot, request: Request) -> list[Answer]:
         """One answer for each query, within the snapshot's transaction."""
@@ -118,9 +119,15 @@ class Answering:
             return self._view.column(snapshot, name, connection)
 
         if request.versions is not None:
-            standing = Standing.of(snapshot, request.versions, column, inside, (request.scope, self._partition))
-            mask = standing.mask(passed)
+            scope = request.scope
+            within = None if scope is None else scope.where
+            standing = snapshot.standings.at(
+                request.versions, snapshot.state.sequence, column, snapshot.live, inside, within, passed
+            )
+            mask = standing.mask
         count = live if mask is None else int(np.count_nonzero(mask))
+        if count == snapshot.state.rows:
+            mask = None
         factors = None
         if request.boosts and count:
             check_refusals(
@@ -139,11 +146,11 @@ class Answering:
         if request.mode == "dense":
             return [_dense(found, request) for found in self._found(snapshot, request, eligible, request.k)]
         if request.mode == "lexical":
-            return [self._lexical(connection, text, request.k, request, eligible) for text in request.texts]
+            return [self._lexical(connection, snapshot, text, request.k, eligible) for text in request.texts]
         depth = max(request.k, request.fusion.depth)
         found = self._found(snapshot, request, eligible, depth)
         return [
-            self._fused(snapshot, request, number, one, self._lexical(connection, text, depth, request, eligible))
+            self._fused(snapshot, request, number, one, self._lexical(connection, snapshot, text, depth, eligible))
             for number, (one, text) in enumerate(zip(found, request.texts, strict=True))
         ]
 
@@ -162,11 +169,12 @@ class Answering:
             self._keeper.asked(snapshot, request)
         return found
 
-    def _lexical(self, connection: Connection, text: str, n: int, request: Request, eligible: Eligible) -> Matches:
-        rows, bm25, worths = lexical.search(
-            connection, words_of(text), n, eligible.mask, eligible.factors, eligible.inside
+    def _lexical(self, connection: Connection, snapshot: Snapshot, text: str, n: int, eligible: Eligible) -> Matches:
+        inside = snapshot.live if eligible.inside is None else eligible.inside
+        found = self._index.search(
+            connection, snapshot.state.generation, words(text), n, inside, eligible.mask, eligible.factors
         )
-        return Matches(rows, None, worths, dict(zip(rows.tolist(), bm25.tolist(), strict=True)))
+        return Matches(found.rows, None, found.worths, dict(zip(found.rows.tolist(), found.bm25.tolist(), strict=True)))
 
     def _fused(self, snapshot: Snapshot, request: Request, number: int, found: Found, words: Matches) -> Matches:
         fusion = request.fusion

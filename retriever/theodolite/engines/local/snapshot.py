@@ -19,6 +19,7 @@ from theodolite.engines.local.files import vectors_path
 from theodolite.engines.local.frames import MappedVectors
 from theodolite.engines.local.log import HASH, Log, beginning, read_log
 from theodolite.engines.local.store import State, Store, read_manifest
+from theodolite.engines.local.versions import Standings
 from theodolite.errors import CorruptionError
 from theodolite.filters import Filter
 from theodolite.indexes.approximate import Approximate
@@ -50,7 +51,7 @@ class Snapshot:
         vectors: the mapped vectors.
         flat: the flat index, over `flat.rows` rows: all of them once `View.searchable` has been called.
         columns: the columns in memory; shared by the snapshots of a generation.
-        factors: what boosts have made of them; shared likewise.
+        factors, standings: what boosts and rules for versions have made of them; shared likewise.
         record, approximate: what the store knows of the approximate index, and the index, if it can be used.
     """
 
@@ -63,6 +64,7 @@ class Snapshot:
     flat: FlatIndex
     columns: Columns
     factors: Factors
+    standings: Standings
     record: Record | None = None
     approximate: Approximate | None = None
 
@@ -186,6 +188,7 @@ class View:
             FlatIndex(manifest.space.metric, dimension),
             Columns(self._column_files(state.generation)),
             Factors(),
+            Standings(manifest.partition),
         )
 
     def _with_index(self, held: Snapshot, connection: sqlite3.Connection, state: State) -> Snapshot:
