@@ -87,9 +87,8 @@ class Searching(Collection):
             ConfigError: options that do not fit together, or would do nothing.
             VectorError, FilterError.
         """
-        given = (query is not None) + (vector is not None)
-        if (like is None) == (not given):
-            raise InputError("search takes a query, a vector, both, or ids of documents (like)")
+        if (query is not None or vector is not None) == (like is not None):
+            raise InputError("search takes either a query, a vector, or ids of documents (like)")
         how, count, tree = (
             self._ranking(
                 mode=mode,
@@ -140,7 +139,7 @@ class Searching(Collection):
     ) -> list[Hits]:
         """One `search` for each of several queries, or of `vectors` (n, d), or both; in one pass over the index."""
         if queries is None and vectors is None:
-            raise InputError("search_many takes queries, vectors, or both")
+            raise InputError("search_many takes either queries or vectors")
         if isinstance(queries, str):
             raise InputError("search_many takes a list of queries; use search for one")
         how = self._ranking(
@@ -170,8 +169,14 @@ class Searching(Collection):
         if texts is None and (how.mode != "dense" or how.rerank is not None):
             what = f"{how.mode} mode" if how.mode != "dense" else "a reranker"
             raise InputError(f"{what} needs the question in words: pass query= beside the vector")
-        if texts is not None and vectors is not None and len(texts) != len(vectors):
-            raise InputError(f"there are {len(texts)} queries and {len(vectors)} vectors; each query needs one")
+        if texts is not None and vectors is not None:
+            if how.mode == "dense" and how.rerank is None:
+                raise InputError(
+                    "a search takes either a query or a vector: both only where words are read, too, in hybrid mode or "
+                    "by a reranker"
+                )
+            if len(texts) != len(vectors):
+                raise InputError(f"there are {len(texts)} queries and {len(vectors)} vectors; each query needs one")
         embeds = vectors is None and how.mode != "lexical"
         encoder = self._encoder() if embeds else None
         if texts is not None:

@@ -15,6 +15,7 @@ def check_refusals(
     now: float,
     mask_of: Callable[[Filter], Mask],
     eligible: Mask | None,
+    total: int,
     id_of: Callable[[int], str],
 ) -> None:
     """Refuse a search where a boost refuses one of the documents that it may find.
@@ -23,6 +24,7 @@ def check_refusals(
         now: seconds since 1970, UTC.
         mask_of: which rows are living documents that pass a filter, shape (rows,).
         eligible: which rows the search may find, shape (rows,); None for all living ones.
+        total: how many these are.
         id_of: the id of a row's document.
 
     Raises:
@@ -37,10 +39,9 @@ def check_refusals(
         count = int(np.count_nonzero(refused))
         if count:
             first = id_of(int(refused.argmax()))
-            total = "" if eligible is None else f" of {np.count_nonzero(eligible)}"
             why = getattr(boost, "refusal", "are refused")
             raise InputError(
-                f"{boost.name}: {count}{total} eligible documents {why}, first {first!r}. Correct their "
+                f"{boost.name}: {count} of {total} eligible documents {why}, first {first!r}. Correct their "
                 "metadata, leave them out with where, or let the boost accept them",
                 boost=boost.name,
                 count=count,

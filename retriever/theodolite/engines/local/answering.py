@@ -1,7 +1,6 @@
 """Answers: what a request finds in one snapshot."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from sqlite3 import Connection
 
@@ -23,7 +22,7 @@ from theodolite.ranking.fusion import Arm, fuse
 from theodolite.ranking.refusals import check_refusals
 from theodolite.ranking.words import words
 from theodolite.scopes import scope_filter
-from theodolite.types import Document, Mask, Rows, Trace, Version
+from theodolite.types import Document, Mask, Rows, Trace
 
 Doubles = NDArray[np.float64]
 
@@ -38,7 +37,6 @@ class Eligible:
         mask: (rows,) which are eligible; None for all.
         count: how many these are.
         standing: what rules say of versions; None without rules.
-        passed: (rows,) which pass the filter, whatever rules say; None for all.
         factors: (rows,) what boosts multiply by; None without boosts.
     """
 
@@ -47,7 +45,6 @@ class Eligible:
     mask: Mask | None
     count: int
     standing: Standing | None
-    passed: Mask | None
     factors: Doubles | None
 
 
@@ -105,7 +102,7 @@ class Answering:
             inside = self._view.mask(snapshot, scope_filter(scope, self._partition), connection)
             live = live if inside is None else int(np.count_nonzero(inside))
         if not live:
-            return Eligible(0, inside, None, 0, None, None, None)
+            return Eligible(0, inside, None, 0, None, None)
         passed = mask = inside
         if request.where is not None:
             passed = mask = self._view.mask(snapshot, request.where, connection)
@@ -135,10 +132,11 @@ class Answering:
                 request.now,
                 lambda tree: self._view.mask(snapshot, tree, connection),
                 mask,
+                count,
                 lambda row: next(iter(select(connection, "id", "row", [row])))[0],
             )
             factors = snapshot.factors.product(request.boosts, request.now, column, snapshot.state.rows)
-        return Eligible(live, inside, mask, count, standing, passed, factors)
+        return Eligible(live, inside, mask, count, standing, factors)
 
     def _matches(
         self, connection: Connection, snapshot: Snapshot, request: Request, eligible: Eligible
@@ -203,11 +201,8 @@ class Answering:
         scores = None if match.scores is None else match.scores[order].tolist()
         similarities = [] if match.similarities is None else match.similarities[order].tolist()
         bm25 = () if match.bm25 is None else [match.bm25.get(row) for row in rows.tolist()]
-        versions: Sequence[Version | None] = ()
         standing = eligible.standing
-        if standing is not None:
-            passed = eligible.passed
-            versions = [standing.version(row, passed is None or bool(passed[row])) for row in rows.tolist()]
+        versions = () if standing is None else [standing.version(row) for row in rows.tolist()]
         vectors = snapshot.vectors.take(rows) if request.with_vectors else None
         share, searched = times
         timings = {"search": share, "fetch": time.perf_counter() - searched}
