@@ -48,6 +48,11 @@ class Column:
                 segment.mask(test, out[segment.start : segment.stop])
         return out[:rows]
 
+    def value(self, row: int) -> Any:
+        """The value of one row, or MISSING; None for a list."""
+        segment = next(segment for segment in self.segments if row < segment.stop)
+        return segment.dictionary.value(segment.code(row - segment.start))
+
     def read_at(self, rows: int) -> int:
         """The newest commit that the values of the first `rows` rows were read at."""
         return max((segment.read_at for segment in self.segments if segment.start < rows), default=0)

@@ -106,8 +106,19 @@ class Dictionary:
             text or _EPOCH + timedelta(microseconds=moment)
             for text, moment in zip(self.iso.all(), self.moments.tolist(), strict=True)
         ]
-        fixed = [MISSING, None, False, True, [], None, {}]
-        return [*fixed, *self.rest, *self.ints.tolist(), *self.floats.tolist(), *iso, *self.texts.all()]
+        return [*_fixed_values(), *self.rest, *self.ints.tolist(), *self.floats.tolist(), *iso, *self.texts.all()]
+
+    def value(self, code: int) -> Any:
+        """What `values` has for one code."""
+        ints, floats, moments, texts, _ = self.starts
+        if code >= texts:
+            return self.texts[code - texts]
+        if code >= moments:
+            moment = int(self.moments[code - moments])
+            return self.iso[code - moments] or _EPOCH + timedelta(microseconds=moment)
+        if code >= floats:
+            return float(self.floats[code - floats])
+        return int(self.ints[code - ints]) if code >= ints else [*_fixed_values(), *self.rest][code]
 
     def runs(self, test: Test) -> list[Run]:
         """Runs of codes, apart from one another, whose values pass the test.
@@ -228,6 +239,10 @@ class Dictionary:
 
 
 _NAMES: dict[type, str] = {int: "int", float: "float", str: "str", date: "date", datetime: "date"}
+
+
+def _fixed_values() -> list[Any]:
+    return [MISSING, None, False, True, [], None, {}]
 
 
 def _fixed(value: Any) -> int:

@@ -5,7 +5,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from theodolite.filters.values import same
 from theodolite.types import Mask
 
 Codes = NDArray[np.unsignedinteger[Any]]
+T = TypeVar("T", bound=np.generic)
 
 _PARSED = 1 << 16  # lists parsed in one piece
 _UNHASHABLE = (list, dict)
@@ -191,6 +192,21 @@ class Segment:
             out[self.places] = found
         if self.lists is not None and isinstance(test, (In, Contains)):
             self.lists.mark(test, out)
+
+    def each(self, of_code: NDArray[T]) -> NDArray[T]:
+        """For each row, (stop − start,), what stands in `of_code`, (codes,), for its value."""
+        if self.places is None:
+            return of_code[self.codes]
+        out = np.full(self.stop - self.start, of_code[0])
+        out[self.places] = of_code[self.codes]
+        return out
+
+    def code(self, place: int) -> int:
+        """The code of one row, counted from `start`."""
+        if self.places is None:
+            return int(self.codes[place])
+        at = int(self.places.searchsorted(place))
+        return int(self.codes[at]) if at < len(self.places) and self.places[at] == place else 0
 
     def entries(self) -> tuple[NDArray[np.int32], NDArray[np.int64], list[Any]]:
         """What `of` would make this segment of: places, numbers and values."""
