@@ -140,7 +140,7 @@ class Reference:
             one
             for one in self._begun
             if self._beside(one, document)
-            and _same(_key(one, rule.per), group)
+            and _key(one, rule.per) == group
             and _order(rule, one) > _order(rule, document)
         ]
 

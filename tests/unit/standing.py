@@ -1,0 +1,91 @@
+"""Rules for versions on a collection's columns."""
+
+from dataclasses import dataclass
+from sqlite3 import Connection
+from typing import Any
+
+import numpy as np
+
+from theodolite import Document, Retriever
+from theodolite.engines.local.columns.column import Column
+from theodolite.engines.local.snapshot import Snapshot
+from theodolite.engines.local.versions import Standings
+from theodolite.filters import instant, parse
+from theodolite.protocols import Scope
+from theodolite.scopes import scope_filter
+from theodolite.types import Version
+from theodolite.versions import Rule, Versions
+
+
+@dataclass
+class Found:
+    """What a search might find: what is said of each document, by partition and id; and how many are left out."""
+
+    versions: dict[tuple[str, str], Version | None]
+    superseded: int
+
+    @property
+    def ids(self) -> set[str]:
+        return {name for _, name in self.versions}
+
+    def __getitem__(self, name: str) -> Version | None:
+        (version,) = (version for (_, one), version in self.versions.items() if one == name)
+        return version
+
+
+class Looking:
+    """Looks at a collection through rules, with what has been worked out kept, as the engine keeps it."""
+
+    def __init__(self, kb: Retriever) -> None:
+        self._engine: Any = kb._engine
+        self._standings: dict[int, Standings] = {}
+
+    def at(self, versions: Versions, scope: Scope | None = None, where: Any = None) -> Found:
+        view, partition = self._engine._view, self._engine.partition
+
+        def work(connection: Connection, snapshot: Snapshot) -> Found:
+            standings = self._standings.setdefault(snapshot.state.generation, Standings(partition))
+            rows, commit = snapshot.state.rows, snapshot.state.sequence
+
+            def column(name: str) -> Column:
+                found = snapshot.columns.column(name, connection, rows, commit)
+                assert found.read_at(rows) <= commit
+                return found
+
+            inside = None if scope is None else view.mask(snapshot, scope_filter(scope, partition), connection)
+            passing = None if where is None else view.mask(snapshot, parse(where), connection)
+            within = None if scope is None else scope.where
+            standing = standings.at(versions, commit, column, snapshot.live, inside, within, passing)
+            names = {
+                row: (key, name) for row, key, name in connection.execute("SELECT row, partition, id FROM documents")
+            }
+            found = np.flatnonzero(standing.mask).tolist()
+            return Found({names[row]: standing.version(row) for row in found}, standing.superseded)
+
+        found: Found = view.read(work)
+        return found
+
+
+def moment(text: str) -> int:
+    """An ISO-8601 string in microseconds since 1970."""
+    found = instant(text)
+    assert found is not None
+    return found
+
+
+def look(
+    documents: dict[str, dict[str, Any]],
+    *rules: Rule,
+    as_of: str = "2026-01-01",
+    where: Any = None,
+    scope: Any = None,
+    **options: bool,
+) -> Found:
+    """What rules make of a few documents, by id."""
+    with Retriever.open(None) as kb:
+        kb.add(
+            [Document("text", metadata, name) for name, metadata in documents.items()],
+            vectors=np.ones((len(documents), 2)),
+        )
+        confined = None if scope is None else Scope(None, parse(scope))
+        return Looking(kb).at(Versions(rules, moment(as_of), **options), confined, where)
