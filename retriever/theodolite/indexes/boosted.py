@@ -2,7 +2,8 @@
 
 A scan tells of each group of rows the best approximate similarity. With the largest factor of the group and the
 largest error it bounds what the group's rows are worth. The most promising groups are opened row by row, and the k-th
-largest lower bound among their rows is a threshold that no row of the top k can stay below; what reaches it is opened.
+largest lower bound among their rows is a threshold that no row of the top k can stay below. Of the other groups only
+those are opened that reach it, and of their rows only those looked at whose factor and similarity can.
 """
 
 import numpy as np
@@ -14,8 +15,9 @@ from theodolite.types import Metric, Rows
 
 Doubles = NDArray[np.float64]
 
-_FIRST = 32  # groups that are opened to find a threshold, beside k
-_STEPS = 256  # of similarities, at which it is seen how many are worth too little
+_FIRST = 32  # groups that are opened first, beside k
+_MORE = 8  # so many times more are opened next: a better threshold spares looking at the rows of all
+_STEPS = 256  # similarities whose relevance is looked at
 _LOWEST = float(np.finfo(np.float64).min)
 
 
@@ -27,19 +29,29 @@ def candidates(scanned: Scanned, number: int, k: int, worth: Worth) -> tuple[Row
     high = worth.highest(_similarities(best + scanned.most(number), metric), largest)
     high[best == -np.inf] = -np.inf  # no row of it is eligible
     threshold = _LOWEST
-    if len(high) > k + _FIRST:
-        first = np.argpartition(-high, k + _FIRST)[: k + _FIRST]
-        first = first[high[first] > -np.inf]
-        rows, near, error = scanned.rows(number, first, scanned.errors(number, first), np.full(len(first), -np.inf))
-        threshold = max(threshold, reached(kth_largest(lowest(worth, rows, near - error, metric), k)))
-    groups = (high >= threshold).nonzero()[0]
-    error = scanned.errors(number, groups)
-    top = _similarities(best[groups] + error, metric)
-    keep = (worth.highest(top, largest[groups]) >= threshold).nonzero()[0]
-    groups, error, top = groups[keep], error[keep], top[keep]
-    reach = _reach(top, largest[groups], threshold, worth, metric)
-    rows, near, error = scanned.rows(number, groups, error, reach - error)
-    threshold = max(threshold, reached(kth_largest(lowest(worth, rows, near - error, metric), k)))
+    parts = []
+    lows = np.empty(0)
+    for size in (k + _FIRST, _MORE * (k + _FIRST), len(high)):
+        groups = (high >= threshold).nonzero()[0]
+        if len(groups) > size:
+            groups = groups[np.argpartition(-high[groups], size)[:size]]
+        high[groups] = -np.inf
+        error = scanned.errors(number, groups)
+        top = _similarities(best[groups] + error, metric)
+        keep = (worth.highest(top, largest[groups]) >= threshold).nonzero()[0]
+        if not len(keep):
+            continue
+        groups, error, top = groups[keep], error[keep], top[keep]
+        reach = _reach(top, worth.needed(threshold, largest[groups]), worth, metric) - error
+        factor = worth.factor_needed(threshold, top)
+        rows, near, error = scanned.rows(number, groups, error, reach, (worth.factors, factor))
+        low = lowest(worth, rows, near - error, metric)
+        parts.append((rows, near, error))
+        lows = np.concatenate([lows, low])
+        threshold = max(threshold, reached(kth_largest(lows, k)))
+    if not parts:
+        return np.empty(0, np.int64), np.empty(0), np.empty(0)
+    rows, near, error = (np.concatenate(part) for part in zip(*parts, strict=True))
     keep = (highest(worth, rows, near + error, metric) >= threshold).nonzero()[0]
     return rows[keep], near[keep], error[keep]
 
@@ -64,15 +76,10 @@ def _similarities(values: Doubles, metric: Metric) -> Doubles:
     return np.clip(values, -1.0, 1.0) if metric == "cosine" else values
 
 
-def _reach(top: Doubles, largest: Doubles, threshold: float, worth: Worth, metric: Metric) -> float:
-    """On the scan's scale, what no similarity below reaches the threshold with; −inf if there is no telling."""
-    if not len(top):
-        return -np.inf
+def _reach(top: Doubles, needed: Doubles, worth: Worth, metric: Metric) -> Doubles:
+    """On the scan's scale, below what no similarity has the relevance needed; −inf if there is no telling."""
     high = float(top.max())
     steps = np.linspace(high - 2 * (high - float(top.min())), high, _STEPS)
-    enough = worth.highest(steps, float(largest.max())) >= threshold
-    first = int(enough.argmax()) if enough.any() else _STEPS
-    if not first:
-        return -np.inf
-    below = float(steps[first - 1])
+    relevance = np.maximum.accumulate(worth.highest(steps, 1.0))
+    below = np.concatenate([[-np.inf], steps])[relevance.searchsorted(needed)]
     return -below * below if metric == "l2" else below

@@ -269,11 +269,19 @@ class Scanned:
         return error
 
     def rows(
-        self, number: int, groups: NDArray[np.int64], error: Doubles, reach: Doubles
+        self,
+        number: int,
+        groups: NDArray[np.int64],
+        error: Doubles,
+        reach: Doubles,
+        factors: tuple[Doubles, Doubles] | None = None,
     ) -> tuple[Rows, Doubles, Doubles]:
         """The eligible rows of these groups whose approximate similarity is at least the group's `reach`.
 
         With their approximate similarities, and with `error` of their groups.
+
+        Args:
+            factors: of all rows, and the least that a row of each group must have.
         """
         scan, m, of = self.scan, self._room.m, self._blocks(groups)
         first, count, start = scan.layout[:, of]
@@ -291,11 +299,15 @@ class Scanned:
             reach /= gain
         passed = (kept >= np.maximum(reach, scan.lowest)).ravel().nonzero()[0]
         place, at = np.divmod(passed, max(1, len(groups)))
+        rows = (start + within)[at] + place * count[at]
+        if factors is not None:
+            enough = (factors[0][rows] >= factors[1][at]).nonzero()[0]
+            rows, at, passed = rows[enough], at[enough], passed[enough]
         values: Doubles = kept.ravel()[passed].astype(np.float64)
         if gain is not None:
             values *= gain[at]
         values += constant[at]
-        return (start + within)[at] + place * count[at], values, error[at]
+        return rows, values, error[at]
 
     def _blocks(self, groups: NDArray[np.int64]) -> NDArray[np.int64]:
         return self.scan.group_start.searchsorted(groups, "right") - 1

@@ -47,6 +47,18 @@ class Worth:
         relevance = self.relevance.bounds(similarities)
         return self._multiplied(np.where(np.isnan(relevance), -np.inf, relevance), factors)
 
+    def needed(self, threshold: float, factors: Doubles) -> Doubles:
+        """The relevance, or a little less, that it takes to be worth `threshold` with these factors, (n,)."""
+        needed = threshold / factors if threshold > 0 else np.full(len(factors), threshold)
+        return np.maximum(needed, reached(self.least))
+
+    def factor_needed(self, threshold: float, similarities: Doubles) -> Doubles:
+        """The factor that it takes to be worth `threshold` with a similarity of at most this, (n,); 0 for any."""
+        relevance = self.highest(similarities, 1.0)
+        if threshold <= 0:
+            return np.zeros(len(relevance))
+        return np.divide(threshold, relevance, out=np.zeros(len(relevance)), where=relevance > 0)
+
     def largest(self, scan: Any, blocks: Any) -> Doubles:
         """The largest factor of each group of rows, (groups,), for a scan of these blocks; kept."""
         kept = self._largest.get(scan)
