@@ -169,8 +169,10 @@ class Authority:
             _check_share("default", self.default)
         lowest = min([*self.levels.values(), *([] if self.default is None else [self.default])])
         _check_weight(self.weight, lowest, "Use a weight below 1, or levels above 0")
-        entries = [(type(value).__name__, value, float(level)) for value, level in self.levels.items()]
-        object.__setattr__(self, "levels", dict(self.levels))
+        # An enum's members are strings, but print otherwise.
+        levels = {str.__str__(v) if isinstance(v, str) else v: float(level) for v, level in self.levels.items()}
+        entries = [(type(value).__name__, value, level) for value, level in levels.items()]
+        object.__setattr__(self, "levels", levels)
         object.__setattr__(self, "_table", tuple(sorted(entries, key=lambda entry: (entry[2], repr(entry)))))
 
     @property

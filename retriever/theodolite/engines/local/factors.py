@@ -46,7 +46,7 @@ class Factors:
         self._lock = threading.Lock()
 
     def product(self, boosts: tuple[Boost, ...], now: float, column: Callable[[str], Column], rows: int) -> Doubles:
-        """The product of the boosts' factors for rows 0 to `rows`, shape (rows,), each in (0, 1]; read-only.
+        """The product of the boosts' factors for rows 0 to `rows`, shape (rows,), each in (0, 1]; not to be written to.
 
         A boost is asked once for each distinct value of a segment, be it of a row that is dead: those rows' factors
         mean nothing. Values are those of the column: equal to the stored ones as far as filters can tell, and a
@@ -171,7 +171,7 @@ def _asked(boost: Boost, values: list[Any], now: float) -> Doubles:
     if len(wrong):
         first = int(wrong[0])
         raise ConfigError(
-            f"{what}: {len(wrong)} of {len(values)} factors are not in (0, 1], first {factors[first]!r:.40} for "
+            f"{what}: {len(wrong)} of {len(values)} factors are not in (0, 1], first {factors[first]} for "
             f"{values[first]!r:.80}, at place {first}; see theodolite.testing.BoostContract",
             boost=boost.name,
             value=values[first],
