@@ -1,0 +1,75 @@
+"""How many words each document has, as FTS5 counts them."""
+
+import sqlite3
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.errors import CorruptionError
+from theodolite.types import Mask, Rows
+
+_MANY = 500  # parameters of one statement; old SQLites take 999
+
+Counts = NDArray[np.int32]
+
+
+class Lengths:
+    """The lengths of a generation's documents, kept from search to search.
+
+    A row never changes, so that what is known of it is right for every transaction that sees it. One that had ended
+    when the others were read is looked up by the transactions that still see it.
+    """
+
+    def __init__(self, generation: int) -> None:
+        self.generation = generation
+        self._known: Counts = np.empty(0, np.int32)  # -1 where it is not
+        self._total: tuple[Mask | None, int] = (None, 0)
+
+    def of(self, connection: sqlite3.Connection, rows: Rows) -> Counts:
+        """(n,) the lengths of some rows, rising, which are documents to the transaction."""
+        known = self._known
+        if len(rows) and rows[-1] >= len(known):
+            self._known = known = _longer(connection, known, int(rows[-1]) + 1)
+        lengths: Counts = known[rows]
+        missing: list[int] = rows[lengths < 0].tolist()
+        for start in range(0, len(missing), _MANY):
+            some = missing[start : start + _MANY]
+            marks = ", ".join("?" * len(some))
+            _fill(known, connection.execute(f"SELECT id, sz FROM lexical_docsize WHERE id IN ({marks})", some))  # noqa: S608
+        if missing:
+            lengths = known[rows]
+            if lengths.min() < 0:
+                raise CorruptionError(f"row {missing[0]} is missing in the lexical index. Run repair()")
+        return lengths
+
+    def total(self, connection: sqlite3.Connection, scope: Mask) -> int:
+        """The sum over a scope, (rows,), which does not change any more."""
+        of, total = self._total
+        if of is not scope:  # searches of one snapshot share the mask of what is living
+            total = int(self.of(connection, np.flatnonzero(scope)).sum(dtype=np.int64))
+            self._total = scope, total
+        return total
+
+
+def _longer(connection: sqlite3.Connection, known: Counts, rows: int) -> Counts:
+    """What is known, and of at least `rows` rows now."""
+    query = "SELECT id, sz FROM lexical_docsize WHERE id >= ? ORDER BY id"
+    found = connection.execute(query, (len(known),)).fetchall()
+    longer = np.full(max(rows, found[-1][0] + 1 if found else 0), -1, np.int32)
+    longer[: len(known)] = known
+    _fill(longer, found)
+    return longer
+
+
+def _fill(lengths: Counts, found: Iterable[tuple[int, bytes]]) -> None:
+    for row, size in found:
+        lengths[row] = _varint(size)
+
+
+def _varint(data: bytes) -> int:
+    """An integer as SQLite stores it: seven bits in a byte, the highest first."""
+    value = 0
+    for byte in data:
+        value = value << 7 | byte & 0x7F
+    return value
