@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from sentence_transformers import SentenceTransformer
+from tests.unit.crossing import tiny_cross_encoder
 from tests.unit.models import tiny_bert
 
 from theodolite.embedders.sentence_transformers import SentenceTransformerEmbedder
@@ -28,3 +29,8 @@ def tiny(tiny_folder: Path) -> SentenceTransformerEmbedder:
 def mini() -> SentenceTransformerEmbedder:
     # Small batches are padded less, and one thread is the quickest beside other work.
     return SentenceTransformerEmbedder("all-MiniLM-L6-v2", device="cpu", batch_size=2, threads=1)
+
+
+@pytest.fixture(scope="session")
+def cross_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_cross_encoder(tmp_path_factory.mktemp("models") / "tiny-cross-encoder")

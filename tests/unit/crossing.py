@@ -94,10 +94,11 @@ def _trained(labels: int) -> tuple[Any, Any]:
         else:
             loss = cross_entropy(out.logits, same)
         recent = [*recent[1:], loss.item()]
-        if max(recent) < 0.02:
+        if max(recent) < 0.1:
             return model.eval(), tokenizer
         optimizer.zero_grad()
-        (loss + binary_cross_entropy_with_logits(sides_of(out.hidden_states[-1][:, 0]), sides.float())).backward()
+        both: Any = loss + binary_cross_entropy_with_logits(sides_of(out.hidden_states[-1][:, 0]), sides.float())
+        both.backward()
         optimizer.step()
     raise AssertionError(f"the tiny cross-encoder has not learnt it in {_STEPS} steps: loss {recent[-1]:.3f}")
 

@@ -1,0 +1,227 @@
+"""The stage: all passages are scored, or none; late and failed rerankers are told of, never passed over."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.unit.crossing import averse, fond
+
+from theodolite.errors import ConfigError, RerankError
+from theodolite.rerankers.cross_encoder import CrossEncoderReranker
+from theodolite.rerankers.stage import Rerank, Reranked, rerank
+
+TEXTS = [f"{'x' * i}" for i in range(20)]
+
+
+def lengths(query: str, texts: Sequence[str]) -> list[int]:
+    return [len(text) for text in texts]
+
+
+class Slow:
+    """Takes a while for each call."""
+
+    def __init__(self, seconds: float, batch_size: int | None = None) -> None:
+        self.seconds = seconds
+        self.calls: list[int] = []
+        if batch_size is not None:
+            self.batch_size = batch_size
+
+    def score(self, query: str, texts: Sequence[str]) -> list[int]:
+        self.calls.append(len(texts))
+        time.sleep(self.seconds)
+        return lengths(query, texts)
+
+
+class TestScores:
+    @pytest.mark.parametrize(
+        "kind",
+        [
+            list,
+            tuple,
+            np.array,
+            lambda rows: np.array(rows, np.float16),
+            lambda rows: np.array(rows, np.float32)[:, None],
+            lambda rows: torch.tensor(rows, dtype=torch.bfloat16),
+            lambda rows: torch.tensor(rows, dtype=torch.float32, requires_grad=True),
+            lambda rows: [np.float32(row) for row in rows],
+        ],
+    )
+    def test_of_any_kind(self, kind: Any) -> None:
+        found = rerank(Rerank(lambda query, texts: kind([float(len(text)) for text in texts])), "q", TEXTS)
+        assert found.ok
+        assert found.status == "ok"
+        assert found.scored == 20
+        assert found.scores is not None
+        assert found.calibrated is not None
+        assert found.scores.dtype == found.calibrated.dtype == np.float64
+        np.testing.assert_array_equal(found.scores, np.arange(20))
+        np.testing.assert_allclose(found.calibrated, 1 / (1 + np.exp(-np.arange(20.0))))
+
+    def test_of_no_passages(self) -> None:
+        for deadline in (None, 5.0):
+            found = rerank(Rerank(lengths, deadline=deadline), "q", [])
+            assert found.ok
+            assert found.scores is not None
+            assert found.scores.shape == (0,)
+
+    def test_its_own_calibration(self) -> None:
+        class Own:
+            def score(self, query: str, texts: Sequence[str]) -> list[int]:
+                return lengths(query, texts)
+
+            def calibrate(self, scores: Any) -> Any:
+                return scores / 100
+
+        found = rerank(Rerank(Own()), "q", TEXTS)
+        assert found.calibrated is not None
+        np.testing.assert_array_equal(found.calibrated, np.arange(20) / 100)
+
+    def test_the_caller_keeps_its_list(self) -> None:
+        def greedy(query: str, texts: list[str]) -> list[int]:
+            scores = lengths(query, texts)
+            texts.clear()
+            return scores
+
+        given = list(TEXTS)
+        assert rerank(Rerank(greedy), "q", given).ok
+        assert given == TEXTS
+
+    def test_of_a_cross_encoder(self, cross_folder: Path) -> None:
+        reranker = CrossEncoderReranker(cross_folder, device="cpu", batch_size=2)
+        texts = [averse("office"), fond("office"), "office " * 100]
+        stage = Rerank(reranker, deadline=60)
+        found, again = (rerank(stage, "someone who does not hate this office", texts) for _ in range(2))
+        assert found.scores is not None
+        assert found.scores.argmax() == 1
+        assert (found.scored, found.cached, again.cached) == (3, 0, 3)
+        assert found.windows > 3
+        assert (found.truncated, found.unread) == (0, 0)
+        np.testing.assert_array_equal(found.scores, again.scores)
+
+    def test_a_model_by_its_folder(self, cross_folder: Path) -> None:
+        stage = Rerank(str(cross_folder))
+        assert isinstance(stage.reranker, CrossEncoderReranker)
+
+
+class TestFailures:
+    BAD: tuple[tuple[Any, str], ...] = (
+        (lambda rows: [1.0], r"score of the reranker returned an array of shape \(1,\) for 20 texts"),
+        (lambda rows: None, r"of shape \(\) for 20 texts|not an array of numbers"),
+        (lambda rows: [[1, 2]] * len(rows), r"shape \(20, 2\) for 20 texts"),
+        (lambda rows: [[1, 2], [3]], "returned a list, not an array of numbers"),
+        (lambda rows: ["high"] * len(rows), "not an array of numbers"),
+        (lambda rows: [0.0, *[np.nan] * 19], "19 of 20 values that are not finite, first nan for text 1"),
+        (lambda rows: [*[0.0] * 19, np.inf], "1 of 20 values that are not finite, first inf for text 19"),
+    )
+
+    @pytest.mark.parametrize(("made", "message"), BAD)
+    def test_of_scores(self, made: Any, message: str) -> None:
+        with pytest.raises(RerankError, match=message):
+            rerank(Rerank(lambda query, texts: made(texts)), "q", TEXTS)
+        found = rerank(Rerank(lambda query, texts: made(texts), on_error="fallback"), "q", TEXTS)
+        assert not found.ok
+        assert (found.scores, found.calibrated) == (None, None)
+        assert found.status.startswith("fallback: score of the reranker returned")
+
+    @pytest.mark.parametrize(
+        "calibrate", [lambda scores: -scores, lambda scores: scores, lambda scores: 1 - scores / 100, lambda scores: 0]
+    )
+    def test_of_calibration(self, calibrate: Any) -> None:
+        class Wrong:
+            def score(self, query: str, texts: Sequence[str]) -> list[int]:
+                return lengths(query, texts)
+
+        reranker: Any = Wrong()
+        reranker.calibrate = calibrate
+        with pytest.raises(RerankError, match="calibrate of the reranker"):
+            rerank(Rerank(reranker), "q", TEXTS)
+
+    def test_an_exception(self) -> None:
+        def broken(query: str, texts: Sequence[str]) -> list[int]:
+            raise ConnectionError("no route to host")
+
+        with pytest.raises(RerankError, match="reranking failed: ConnectionError: no route to host") as caught:
+            rerank(Rerank(broken), "q", TEXTS)
+        assert isinstance(caught.value.__cause__, ConnectionError)
+        assert (caught.value.scored, caught.value.total) == (0, 20)
+        found = rerank(Rerank(broken, on_error="fallback"), "q", TEXTS)
+        assert found.status == "fallback: ConnectionError: no route to host"
+
+    @pytest.mark.parametrize("on_error", ["raise", "fallback"])
+    @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+    def test_an_interrupt_passes(self, on_error: Any, stop: type[BaseException]) -> None:
+        def interrupted(query: str, texts: Sequence[str]) -> list[int]:
+            raise stop
+
+        with pytest.raises(stop):
+            rerank(Rerank(interrupted, on_error=on_error), "q", TEXTS)
+
+
+class TestDeadline:
+    def test_stops_between_parts(self) -> None:
+        slow = Slow(0.1, batch_size=4)
+        found = rerank(Rerank(slow, deadline=0.15, on_error="fallback"), "q", TEXTS)
+        assert (found.scores, found.calibrated, found.ok) == (None, None, False)
+        assert slow.calls == [4, 4]
+        assert found.status == "fallback: deadline of 0.15 s, 8 of 20 passages scored"
+        assert found.scored == 8
+        assert found.seconds >= 0.2
+
+    def test_raises(self) -> None:
+        with pytest.raises(RerankError, match=r"deadline of 0.01 s, 8 of 20 passages scored") as caught:
+            rerank(Rerank(Slow(0.05), deadline=0.01), "q", TEXTS)
+        assert (caught.value.scored, caught.value.total) == (8, 20)
+        assert caught.value.seconds >= 0.05
+        assert caught.value.__cause__ is None
+
+    def test_that_is_kept_changes_nothing(self) -> None:
+        told: list[int] = []
+        slow = Slow(0, batch_size=7)
+        found = rerank(Rerank(slow, deadline=600, progress=told.append), "q", TEXTS)
+        assert found.scores is not None
+        np.testing.assert_array_equal(found.scores, np.arange(20))
+        assert slow.calls == told == [7, 7, 6]
+
+    def test_parts(self) -> None:
+        for settings, calls in (({}, [20]), ({"deadline": 600}, [8, 8, 4]), ({"deadline": 600, "batch": 50}, [20])):
+            slow = Slow(0)
+            rerank(Rerank(slow, **settings), "q", TEXTS)
+            assert slow.calls == calls
+
+    def test_over_with_the_last_part_is_late_all_the_same(self) -> None:
+        found = rerank(Rerank(Slow(0.05, batch_size=20), deadline=0.01, on_error="fallback"), "q", TEXTS)
+        assert found.status == "fallback: deadline of 0.01 s, 20 of 20 passages scored"
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"candidates": 0}, "candidates is 0"),
+            ({"candidates": 1.5}, "candidates is 1.5"),
+            ({"candidates": True}, "candidates is True"),
+            ({"batch": 0}, "batch is 0"),
+            ({"deadline": 0}, "deadline is 0"),
+            ({"deadline": -1.0}, "deadline is -1"),
+            ({"deadline": float("nan")}, "deadline is nan"),
+            ({"deadline": "1s"}, "deadline is '1s'"),
+            ({"on_error": "ignore"}, "on_error is 'ignore'"),
+            ({"progress": 1}, "progress is 1"),
+            ({"reranker": None}, "does not fit"),
+        ],
+    )
+    def test_that_do_not_fit(self, settings: dict[str, Any], message: str) -> None:
+        with pytest.raises(ConfigError, match=message):
+            Rerank(**{"reranker": lengths, **settings})
+
+    def test_are_frozen(self) -> None:
+        with pytest.raises(AttributeError):
+            Rerank(lengths).candidates = 3  # type: ignore[misc]  # what is tested
+
+    def test_ok(self) -> None:
+        assert Reranked(np.zeros(1), np.zeros(1), "ok", 0.1).ok
+        assert not Reranked(None, None, "fallback: so", 0.1).ok
