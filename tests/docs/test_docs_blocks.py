@@ -18,6 +18,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "filters.md": (),
     "indexes.md": ("hnswlib", "faiss"),
     "quality.md": (),
+    "rerankers.md": (),
     "scopes.md": (),
     "transforms.md": (),
     "verify.md": (),
@@ -47,6 +48,15 @@ def test_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_the_index_of_the_guide_keeps_its_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     contract = run(examples_of(DOCS / "indexes.md"), "indexes.md")["TestSigns"]()
+    promises = [getattr(contract, name) for name in dir(contract) if name.startswith("test_")]
+    assert promises
+    for promise in promises:
+        promise()
+
+
+def test_the_reranker_of_the_guide_keeps_its_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    contract = run(examples_of(DOCS / "rerankers.md"), "rerankers.md")["TestOverlap"]()
     promises = [getattr(contract, name) for name in dir(contract) if name.startswith("test_")]
     assert promises
     for promise in promises:

@@ -22,17 +22,19 @@ def lengths(query: str, texts: Sequence[str]) -> list[int]:
 
 
 class Slow:
-    """Takes a while for each call."""
+    """Takes a while for each call after the first ones."""
 
-    def __init__(self, seconds: float, batch_size: int | None = None) -> None:
+    def __init__(self, seconds: float, batch_size: int | None = None, quick: int = 0) -> None:
         self.seconds = seconds
+        self.quick = quick
         self.calls: list[int] = []
         if batch_size is not None:
             self.batch_size = batch_size
 
     def score(self, query: str, texts: Sequence[str]) -> list[int]:
         self.calls.append(len(texts))
-        time.sleep(self.seconds)
+        if len(self.calls) > self.quick:
+            time.sleep(self.seconds)
         return lengths(query, texts)
 
 
@@ -163,13 +165,13 @@ class TestFailures:
 
 class TestDeadline:
     def test_stops_between_parts(self) -> None:
-        slow = Slow(0.1, batch_size=4)
-        found = rerank(Rerank(slow, deadline=0.15, on_error="fallback"), "q", TEXTS)
+        slow = Slow(1.1, batch_size=4, quick=1)
+        found = rerank(Rerank(slow, deadline=1, on_error="fallback"), "q", TEXTS)
         assert (found.scores, found.calibrated, found.ok) == (None, None, False)
         assert slow.calls == [4, 4]
-        assert found.status == "fallback: deadline of 0.15 s, 8 of 20 passages scored"
+        assert found.status == "fallback: deadline of 1 s, 8 of 20 passages scored"
         assert found.scored == 8
-        assert found.seconds >= 0.2
+        assert found.seconds >= 1
 
     def test_raises(self) -> None:
         with pytest.raises(RerankError, match=r"deadline of 0.01 s, 8 of 20 passages scored") as caught:
@@ -187,14 +189,36 @@ class TestDeadline:
         assert slow.calls == told == [7, 7, 6]
 
     def test_parts(self) -> None:
-        for settings, calls in (({}, [20]), ({"deadline": 600}, [8, 8, 4]), ({"deadline": 600, "batch": 50}, [20])):
+        for deadline, batch, calls in ((None, None, [20]), (600, None, [8, 8, 4]), (600, 50, [20])):
             slow = Slow(0)
-            rerank(Rerank(slow, **settings), "q", TEXTS)
+            rerank(Rerank(slow, deadline=deadline, batch=batch), "q", TEXTS)
             assert slow.calls == calls
 
     def test_over_with_the_last_part_is_late_all_the_same(self) -> None:
         found = rerank(Rerank(Slow(0.05, batch_size=20), deadline=0.01, on_error="fallback"), "q", TEXTS)
         assert found.status == "fallback: deadline of 0.01 s, 20 of 20 passages scored"
+
+    def test_of_a_cross_encoder_is_looked_at_after_each_batch(self, cross_folder: Path) -> None:
+        """Also within one long text; what was scored is remembered."""
+        reranker = CrossEncoderReranker(cross_folder, device="cpu", batch_size=2)
+        texts = ["office " * 2000, "love", "hate"]
+        stage = Rerank(reranker, deadline=1e-9, on_error="fallback")
+        assert rerank(stage, "q", texts).status == "fallback: deadline of 1e-09 s, 0 of 3 passages scored"
+        assert rerank(stage, "q", texts[1:]).status == "fallback: deadline of 1e-09 s, 2 of 2 passages scored"
+        assert len(reranker.cache) == 2
+        patient = rerank(Rerank(reranker, deadline=600), "q", texts)
+        assert (patient.ok, patient.scored, patient.cached) == (True, 3, 2)
+
+
+class TestProgress:
+    @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+    def test_what_it_raises_is_the_callers(self, error: type[BaseException], cross_folder: Path) -> None:
+        def stop(done: int) -> None:
+            raise error("enough")
+
+        for reranker in (lengths, CrossEncoderReranker(cross_folder, device="cpu")):
+            with pytest.raises(error, match="enough"):
+                rerank(Rerank(reranker, progress=stop, on_error="fallback"), "q", TEXTS)
 
 
 class TestOptions:

@@ -1,7 +1,8 @@
 """Cross-encoders: models that read a query and a text together, and say how well they fit."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -149,8 +150,8 @@ class CrossEncoderReranker:
         Args:
             query: read up to half of the room for query and text.
             texts: n texts; a text that occurs twice is read once.
-            progress: called after each batch with the number of texts that it completed, and at first with those
-                that were remembered. What it raises passes through.
+            progress: called after each batch with the number of texts that it completed, perhaps 0, and at first
+                with those that were remembered. What it raises passes through; what is completed is remembered.
 
         Raises:
             InputError: what is not a list of texts.
@@ -159,19 +160,25 @@ class CrossEncoderReranker:
         if not isinstance(query, str):
             raise InputError(f"the query is a {type(query).__name__}; pass a string")
         [query], given = as_list([query]), as_list(texts)
-        times = {text: given.count(text) for text in given} if len(set(given)) < len(given) else dict.fromkeys(given, 1)
+        times = Counter(given)
         known = self._cache.find(query, times)
         missing = [text for text in times if text not in known]
         cached = sum(times[text] for text in known)
         if progress is not None and cached:
             progress(cached)
         cut = self._pairs.cut(query, missing)
-        scores = self._score(cut, missing, given, progress, [times[text] for text in missing])
-        fresh = {
-            text: Kept(float(score), int(windows), bool(truncated))
-            for text, score, windows, truncated in zip(missing, scores, cut.windows, cut.truncated, strict=True)
-        }
-        self._cache.keep(query, fresh)
+        fresh: dict[str, Kept] = {}
+        try:
+            for done in self._score(cut):
+                for row, score in done.items():
+                    text = missing[row]
+                    if not np.isfinite(score):
+                        raise self._not_finite(given.index(text), len(given))
+                    fresh[text] = Kept(score, int(cut.windows[row]), bool(cut.truncated[row]))
+                if progress is not None:
+                    progress(sum(times[missing[row]] for row in done))
+        finally:
+            self._cache.keep(query, fresh)  # also where `progress` has ended it: the next call goes on from there
         rows = [(known if text in known else fresh)[text] for text in given]
         return Reading(
             np.array([row.score for row in rows], np.float64),
@@ -184,30 +191,31 @@ class CrossEncoderReranker:
     def __repr__(self) -> str:
         return f"<CrossEncoderReranker {self.name} {self._backend}>"
 
-    def _score(
-        self, cut: Cut, texts: list[str], given: list[str], progress: Progress | None, times: list[int]
-    ) -> Floats:
-        """The best of the windows of each text; pairs of like length are computed together, the longest first."""
-        best = np.full(len(texts), -np.inf)
+    def _score(self, cut: Cut) -> Iterator[dict[int, float]]:
+        """After each batch the texts that it completed, by number, each with the score of its best window.
+
+        Pairs of like length are computed together, the longest first. A window that is not finite makes its text so.
+        """
+        best = np.full(len(cut.windows), -np.inf)
         left = cut.windows.copy()
         pairs = sorted(cut.pairs, key=lambda pair: -len(pair.ids))
         for start in range(0, len(pairs), self._batch_size):
             batch = pairs[start : start + self._batch_size]
             logits = self._model.logits(self._pairs.feed(batch, self._model.inputs)).astype(np.float64)
-            scores = logits[:, 0] if self._model.labels == 1 else logits[:, 1] - logits[:, 0]
             owners = np.array([pair.text for pair in batch])
-            if not np.isfinite(scores).all():
-                place = given.index(texts[owners[~np.isfinite(scores)][0]])
-                raise RerankError(
-                    f"{self.name} gives a score that is not finite for text {place} of {len(given)}. "
-                    "Damaged weights, or an overflow in half precision?",
-                    index=place,
-                )
-            np.maximum.at(best, owners, scores)
+            with np.errstate(invalid="ignore"):
+                scores = logits[:, 0] if self._model.labels == 1 else logits[:, 1] - logits[:, 0]
+                scores[~np.isfinite(scores)] = np.nan  # which a maximum keeps, as it would not keep -inf
+                np.maximum.at(best, owners, scores)
             np.subtract.at(left, owners, 1)
-            if progress is not None:
-                progress(sum(times[text] for text in set(owners.tolist()) if left[text] == 0))
-        return best
+            yield {row: float(best[row]) for row in set(owners.tolist()) if not left[row]}
+
+    def _not_finite(self, place: int, total: int) -> RerankError:
+        return RerankError(
+            f"{self.name} gives a score that is not finite for text {place} of {total}. "
+            "Damaged weights, or an overflow in half precision?",
+            index=place,
+        )
 
 
 def onnx(model: str | os.PathLike[str] = _DEFAULT) -> CrossEncoderReranker:

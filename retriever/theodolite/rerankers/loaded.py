@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.embedders import loading
+from theodolite.embedders import exports, loading
 from theodolite.embedders.exporting import own_tokenizer
 from theodolite.embedders.loading import Source
 from theodolite.embedders.onnx import on_disk
@@ -68,7 +68,9 @@ def locate(name_or_path: Any, revision: str | None) -> Source:
     source = loading.locate(name_or_path, revision)
     if not source.local and "/" not in source.place:
         source = source._replace(name=f"cross-encoder/{source.name}", place=f"cross-encoder/{source.place}")
-    return on_disk(source)
+    found = on_disk(source)
+    exports.source_files(Path(found.place))
+    return found
 
 
 def load(source: Source, device: str | None, threads: int | None) -> LoadedModel:

@@ -12,6 +12,7 @@ from theodolite.errors import ConfigError, RerankError, TheodoliteError
 from theodolite.protocols import Reranker
 from theodolite.rerankers import resolve
 from theodolite.rerankers.cross_encoder import CrossEncoderReranker
+from theodolite.rerankers.reading import Reading
 
 _BATCH = 8  # passages scored between two looks at the clock, where the reranker has no batch size of its own
 
@@ -24,12 +25,13 @@ class Rerank:
         reranker: what `theodolite.rerankers.resolve` takes; a Reranker once this is made.
         candidates: how many passages of the first stage it reads.
         deadline: seconds that it may take; None without an end. The passages are then scored in parts, and the clock
-            is looked at between them: it can be late by one part.
+            is looked at after each: it can be late by one part.
         on_error: what happens when the reranker fails or is late: `raise` an error, or `fallback` to the ranking of
             the first stage, which the answer tells.
-        batch: passages in a part; None for the reranker's own `batch_size`, or 8. Their scores must be comparable
-            between parts: a reranker that holds the passages of one list against each other needs one part.
-        progress: called after each part with the number of passages scored.
+        batch: passages in a part; None for the reranker's own `batch_size`, or 8. Scores must be comparable between
+            parts: a reranker that holds the passages of one list against each other needs one part. Of a
+            CrossEncoderReranker, the parts are its batches.
+        progress: called after each part with the number of passages scored in it. What it raises passes through.
     """
 
     reranker: Any
@@ -93,6 +95,13 @@ class _Late(Exception):
     """The deadline is over."""
 
 
+class _Stopped(Exception):
+    """The caller's `progress` raised: no failure of the reranker."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
 def rerank(stage: Rerank, query: str, texts: Sequence[str]) -> Reranked:
     """Score all of the passages, or none.
 
@@ -109,6 +118,8 @@ def rerank(stage: Rerank, query: str, texts: Sequence[str]) -> Reranked:
     except _Late:
         why = f"deadline of {stage.deadline:g} s, {run.scored} of {len(run.texts)} passages scored"
         cause: Exception | None = None
+    except _Stopped as stopped:
+        raise stopped.error from None
     except Exception as error:  # whatever a reranker raises
         why = str(error) if isinstance(error, RerankError) else f"{type(error).__name__}: {error}"
         cause = error
@@ -133,7 +144,7 @@ class _Run:
     def __init__(self, stage: Rerank, query: str, texts: list[str]) -> None:
         self.stage, self.query, self.texts = stage, query, texts
         self.reranker: Reranker = stage.reranker
-        self.scored = self.cached = self.windows = self.truncated = self.unread = 0
+        self.scored = 0
         self._start = time.perf_counter()
 
     @property
@@ -141,20 +152,8 @@ class _Run:
         return time.perf_counter() - self._start
 
     def all(self) -> Reranked:
-        parts = []
-        size = max(1, len(self.texts))
-        if self.stage.deadline is not None:
-            size = self.stage.batch or getattr(self.reranker, "batch_size", None) or _BATCH
-        for start in range(0, len(self.texts), size):
-            part = self.texts[start : start + size]
-            if start:
-                self._check_time()
-            parts.append(self._score(part))
-            self.scored += len(part)
-            if self.stage.progress is not None:
-                self.stage.progress(len(part))
-        self._check_time()
-        scores = np.concatenate(parts) if parts else np.zeros(0)
+        reading = self._read()
+        scores = reading.scores
         calibrated = _numbers(self.reranker.calibrate(scores), len(scores), "calibrate")
         ordered = calibrated[np.argsort(scores, kind="stable")]
         if not ((calibrated >= 0) & (calibrated <= 1)).all() or (np.diff(ordered) < 0).any():
@@ -168,24 +167,33 @@ class _Run:
             "ok",
             self.seconds,
             self.scored,
-            self.cached,
-            self.windows,
-            self.truncated,
-            self.unread,
+            reading.cached,
+            int(reading.windows.sum()),
+            reading.truncated,
+            reading.unread,
         )
 
-    def _score(self, part: list[str]) -> NDArray[np.float64]:
-        if not isinstance(self.reranker, CrossEncoderReranker):
-            # A copy: a function may change its list.
-            return _numbers(self.reranker.score(self.query, list(part)), len(part), "score")
-        reading = self.reranker.read(self.query, part)
-        self.cached += reading.cached
-        self.windows += int(reading.windows.sum())
-        self.truncated += reading.truncated
-        self.unread = reading.unread
-        return reading.scores
+    def _read(self) -> Reading:
+        if isinstance(self.reranker, CrossEncoderReranker):
+            return self.reranker.read(self.query, self.texts, progress=self._done)
+        parts = [np.zeros(0)]
+        size = max(1, len(self.texts))
+        if self.stage.deadline is not None:
+            size = self.stage.batch or getattr(self.reranker, "batch_size", None) or _BATCH
+        for start in range(0, len(self.texts), size):
+            part = self.texts[start : start + size]
+            found = self.reranker.score(self.query, list(part))  # a copy: a function may change its list
+            parts.append(_numbers(found, len(part), "score"))
+            self._done(len(part))
+        return Reading(np.concatenate(parts), np.zeros(len(self.texts), np.int64))
 
-    def _check_time(self) -> None:
+    def _done(self, number: int) -> None:
+        self.scored += number
+        if self.stage.progress is not None:
+            try:
+                self.stage.progress(number)
+            except Exception as error:
+                raise _Stopped(error) from error
         if self.stage.deadline is not None and self.seconds > self.stage.deadline:
             raise _Late
 
