@@ -47,7 +47,7 @@ STAGES: dict[str, dict[str, Any]] = {
         "now": TODAY,
     },
     "hybrid": {"mode": "hybrid"},
-    "min_relevance": {"min_relevance": 0.6},
+    "min_relevance": {"min_relevance": 0.5},
     "rerank": {"rerank": Words()},
     "dedupe": {"dedupe": 0.95},
     "diversity": {"diversity": 0.3},

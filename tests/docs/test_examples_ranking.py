@@ -47,8 +47,9 @@ def test_every_stage_changes_what_it_is_for(table: dict[str, tuple[list[str], in
     assert not any("chat-" in id for id in hits["where"])
     assert "+shipping-v3" in hits["versions"]
     assert {"-shipping-v1", "-shipping-v2"}.isdisjoint(hits["versions"])
-    assert hits["boosts"].index("+shipping-v3") < len(hits["boosts"])
-    assert len(hits["min_relevance"]) < len(hits["similarity"]) + 1
+    assert "+shipping-v3" in hits["boosts"]
+    assert "+shipping-v3" not in hits["similarity"]
+    assert sum(table["min_relevance"][1:]) < sum(table["similarity"][1:])  # some questions then have no answer
     assert {"-shipping-v1", "-shipping-v2"} <= set(hits["similarity"])
     assert len({"-shipping-v1", "-shipping-v2"} & set(hits["dedupe"])) == 1  # they differ in figures only
     assert hits["together"][0] == "+shipping-v3"
@@ -81,4 +82,5 @@ def test_any_question_can_be_asked() -> None:
     answered = run("How long do refunds take?")
     assert answered.startswith("How long do refunds take?\n")
     assert "+refunds-v3" in answered
-    assert not re.search(r"[+-](?!first)\w+-v\d", run("Who feeds the office cat?").split("\n\n")[1])
+    unknown = run("Who feeds the office cat?").split("\n\n")[1].splitlines()[1:]
+    assert not [line for line in unknown if re.search(r" [+-]\w", line)]  # nobody has said what is right
