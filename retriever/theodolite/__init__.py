@@ -25,16 +25,20 @@ from theodolite.errors import (
     ManifestError,
     MetricMismatchError,
     MissingExtraError,
+    RerankError,
     TheodoliteError,
     TruncationWarning,
     UnsupportedError,
     VectorError,
 )
 from theodolite.filters import F
-from theodolite.protocols import Boost, Candidates, Embedder, Engine, Reranker
+from theodolite.protocols import Boost, Candidates, Embedder, Engine, Fusion, Reranker
+from theodolite.ranking.boosts import Authority, Freshness
+from theodolite.rerankers.stage import Rerank
 from theodolite.retriever import Retriever
 from theodolite.transforms import Center, Pca, Truncate, Whiten
-from theodolite.types import Document, Hit, Hits, Trace
+from theodolite.types import Document, Duplicate, Hit, Hits, Trace
+from theodolite.versions import Latest, Superseded, Valid
 
 if TYPE_CHECKING:
     from theodolite.guards.audit.audit import audit
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Alert",
     "Audit",
+    "Authority",
     "Boost",
     "Candidates",
     "Center",
@@ -52,6 +57,7 @@ __all__ = [
     "Document",
     "DocumentError",
     "DriftWarning",
+    "Duplicate",
     "Embedder",
     "EmbedderDriftError",
     "Engine",
@@ -59,10 +65,13 @@ __all__ = [
     "F",
     "FilterError",
     "Finding",
+    "Freshness",
+    "Fusion",
     "Hit",
     "Hits",
     "InputError",
     "IntegrityError",
+    "Latest",
     "LockedError",
     "ManifestError",
     "MetricMismatchError",
@@ -70,13 +79,17 @@ __all__ = [
     "Monitor",
     "Pca",
     "Recall",
+    "Rerank",
+    "RerankError",
     "Reranker",
     "Retriever",
+    "Superseded",
     "TheodoliteError",
     "Trace",
     "Truncate",
     "TruncationWarning",
     "UnsupportedError",
+    "Valid",
     "VectorError",
     "Whiten",
     "audit",

@@ -342,6 +342,7 @@ def test_a_search_is_refused_for_documents_that_a_boost_refuses(kb: Retriever) -
                 NOW,
                 lambda tree: engine._view.mask(snapshot, tree, connection),
                 eligible,
+                len(ids) if inside is None else len(inside),
                 ids.__getitem__,
             )
 

@@ -54,9 +54,10 @@ def test_nothing_asked_for_is_plain() -> None:
     ("options", "error", "says"),
     [
         ({"mode": "sparse"}, InputError, "'dense', 'lexical', 'hybrid'"),
-        ({"boosts": FRESH}, ConfigError, "list"),
+        ({"boosts": "fresh"}, ConfigError, "list"),
+        ({"boosts": [Freshness("published", "180d", name="rerank_relevance")]}, ConfigError, "taken"),
         ({"boosts": ["fresh"]}, ConfigError, "no boost"),
-        ({"boosts": [FRESH, Freshness("updated", "1y")]}, ConfigError, "another name"),
+        ({"boosts": [FRESH, Freshness("updated", "1y")]}, ConfigError, "give it another"),
         ({"mode": "lexical", "min_relevance": 0.5}, ConfigError, "dense"),
         ({"mode": "hybrid", "min_relevance": 0.5}, ConfigError, "dense"),
         ({"min_relevance": "high"}, InputError, "number"),
@@ -96,11 +97,14 @@ def test_relevance_begins_at_the_floor() -> None:
     told = asked(relevance=0.75, boosts=[FRESH]).relevance
     assert told is not None
     np.testing.assert_allclose(told(np.array([0.75, 1.0, 0.875, 0.5])), [0.0, 1.0, 0.5, -1.0])
-    for metric in ("l2", "dot"):
+    others: list[Metric] = ["l2", "dot"]
+    for metric in others:
         with pytest.raises(ConfigError):
-            asked(metric, relevance=0.75)  # type: ignore[arg-type]  # of a loop over the names
+            asked(metric, relevance=0.75)
+    far = asked("dot", relevance=lambda scores: scores, boosts=[FRESH]).told
+    assert far is not None
     with pytest.raises(ConfigError, match="at most 1"):
-        asked("dot", relevance=lambda scores: scores, boosts=[FRESH]).told(np.array([3.0]))  # type: ignore[misc]  # it is there
+        far(np.array([3.0]))
 
 
 def test_boosts_of_no_weight_leave_the_plain_ranking() -> None:
@@ -126,7 +130,7 @@ def test_the_present_is_told_to_the_minute_and_as_of_moves_it() -> None:
 
 def test_as_of_takes_any_time() -> None:
     zone = timezone(timedelta(hours=2))
-    times = ["2025-03-01T10:00+02:00", datetime(2025, 3, 1, 10, tzinfo=zone), datetime(2025, 3, 1, 8), 1740816000]
+    times = ["2025-03-01T10:00+02:00", datetime(2025, 3, 1, 10, tzinfo=zone), "2025-03-01 08:00", 1740816000]
     rules = [Valid(start="from")]
     assert {asked(rules=rules, as_of=when).versions.as_of for when in times} == {1740816000_000_000}  # type: ignore[union-attr]  # there are rules
 
@@ -146,7 +150,8 @@ def test_rules_are_data() -> None:
     for wrong in ("latest", {"kind": "latest"}, ["latest"], 3):
         with pytest.raises(ConfigError):
             as_rules(wrong)
-    for wrong in ([{"kind": "newest"}], [{"kind": "latest", "per": 3, "by": "b"}], 7, [{}]):
+    broken: list[Any] = [[{"kind": "newest"}], [{"kind": "latest", "per": 3, "by": "b"}], 7, [{}]]
+    for wrong in broken:
         with pytest.raises(ConfigError):
             from_json(wrong)
 

@@ -1,5 +1,6 @@
 """Searching with all stages, through the public door."""
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -121,7 +122,7 @@ def test_versions_are_standing_rules_of_the_collection(tmp_path: Any) -> None:
         assert ids(find(kb)) == ["chat", "new", "wiki", "hours"]
         assert find(kb).trace.superseded == 1
         assert ids(find(kb, versions=[]))[0] == "old"
-        assert ids(find(kb, as_of="2024-06-01")) [0] == "old"
+        assert ids(find(kb, as_of="2024-06-01"))[0] == "old"
     with Retriever.open(tmp_path / "kb") as kb:
         assert ids(find(kb)) == ["chat", "new", "wiki", "hours"]
         assert kb.search_many(vectors=[ASKED], k=5)[0][0].document.id == "chat"
@@ -261,7 +262,7 @@ def test_near_duplicates_become_one_hit_and_k_come_back() -> None:
         alike = hits[0].duplicates
         assert all(int(hit.document.id) // 100 == 0 for hit in alike)
         assert [hit.rank for hit in alike] == list(range(1, len(alike) + 1))
-        assert all(one.score >= other.score for one, other in zip(alike, alike[1:], strict=False))
+        assert all(one.score >= other.score for one, other in itertools.pairwise(alike))
         assert len(kb.search(vector=query, k=50, dedupe=0.99)) == 8
 
 

@@ -24,7 +24,7 @@ Doubles = NDArray[np.float64]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_TAKEN = ("similarity", "relevance", "lexical", "fusion", "rerank")
+_TAKEN = ("similarity", "relevance", "lexical", "fusion", "rerank", "rerank_relevance", "dedupe", "diversity")
 
 
 @final

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from theodolite.errors import ConfigError, InputError
 from theodolite.protocols import Boost, Fusion
+from theodolite.ranking.boosts import as_boosts
 from theodolite.relevance import Relevance
 from theodolite.rerankers.stage import Rerank
 from theodolite.types import Metric, Mode
@@ -73,7 +74,7 @@ def ranking(
     metric: Metric,
     *,
     mode: Mode,
-    boosts: Iterable[Boost],
+    boosts: Boost | Iterable[Boost],
     rules: Sequence[Rule],
     as_of: Any,
     include_superseded: bool,
@@ -93,7 +94,8 @@ def ranking(
     """
     if mode not in get_args(Mode):
         raise InputError(f"mode is {mode!r}; it is one of {', '.join(map(repr, get_args(Mode)))}")
-    chosen = checked_boosts(boosts)
+    # Of no weight a boost changes nothing: the ranking is then the plain one, to the last bit.
+    chosen = tuple(boost for boost in as_boosts(boosts) if getattr(boost, "weight", None) != 0)
     if min_relevance is not None:
         if mode != "dense":
             raise ConfigError(
@@ -148,28 +150,6 @@ def told_relevance(metric: Metric, given: Any, *, needed: bool = True) -> Releva
     if given is None and metric == "dot" and not needed:
         return None
     return Relevance(metric, mapping=given)
-
-
-def checked_boosts(boosts: Iterable[Boost]) -> tuple[Boost, ...]:
-    """The boosts that do something. Raises ConfigError for what is none, or two of one name."""
-    if isinstance(boosts, Boost):
-        raise ConfigError("boosts must be a list, even of one boost")
-    chosen = tuple(boosts)
-    names = set()
-    for boost in chosen:
-        if not isinstance(boost, Boost):
-            raise ConfigError(f"{boost!r} is no boost: it needs name, field and factors(values, now)")
-        if boost.name in names or boost.name in RESERVED:
-            raise ConfigError(f"two parts of the ranking are called {boost.name!r}: give the boost another name=")
-        names.add(boost.name)
-    # Of no weight it changes nothing: the ranking is then the plain one, to the last bit.
-    return tuple(boost for boost in chosen if getattr(boost, "weight", None) != 0)
-
-
-RESERVED = frozenset(
-    {"similarity", "relevance", "lexical", "fusion", "rerank", "rerank_relevance", "dedupe", "diversity"}
-)
-"""Parts of the ranking; no boost may be called so."""
 
 
 def checked_fusion(fusion: Any) -> Fusion:

@@ -169,9 +169,7 @@ class Answering:
 
     def _lexical(self, connection: Connection, snapshot: Snapshot, text: str, n: int, eligible: Eligible) -> Matches:
         inside = snapshot.live if eligible.inside is None else eligible.inside
-        found = self._index.search(
-            connection, snapshot.state.generation, words(text), n, inside, eligible.mask, eligible.factors
-        )
+        found = self._index.search(connection, snapshot.state, words(text), n, inside, eligible.mask, eligible.factors)
         return Matches(found.rows, None, found.worths, dict(zip(found.rows.tolist(), found.bm25.tolist(), strict=True)))
 
     def _fused(self, snapshot: Snapshot, request: Request, number: int, found: Found, words: Matches) -> Matches:
