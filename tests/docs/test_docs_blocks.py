@@ -19,6 +19,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "indexes.md": ("hnswlib", "faiss"),
     "quality.md": (),
     "rerankers.md": (),
+    "ranking.md": (),
     "scopes.md": (),
     "transforms.md": (),
     "verify.md": (),

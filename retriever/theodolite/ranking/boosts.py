@@ -24,7 +24,17 @@ Doubles = NDArray[np.float64]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_TAKEN = ("similarity", "relevance", "lexical", "fusion", "rerank", "rerank_relevance", "dedupe", "diversity")
+_TAKEN = (
+    "similarity",
+    "relevance",
+    "lexical",
+    "fusion",
+    "rerank",
+    "rerank_relevance",
+    "dedupe",
+    "diversity",
+    "version",
+)
 
 
 @final
@@ -118,15 +128,14 @@ class Freshness:
 
     def describe(self, value: Any, now: float) -> str:
         """What the boost makes of a value, in words."""
-        factor = f"×{self.factors([value], now)[0]:.3g}"
         moment = instant(value)
         if moment is None:
-            return f"no date in {self.field}, {'the oldest' if self.missing == 'oldest' else 'left as it is'}: {factor}"
+            return f"no date in {self.field}, {'the oldest' if self.missing == 'oldest' else 'left as it is'}"
         age = _present(now) - _EPOCH - moment * _MICROSECOND
         text = value if isinstance(value, str) else value.isoformat()
         old = f"{_words(age)} old" if age >= timedelta(0) else f"{_words(-age)} ahead"
         grace = ", as good as new" if age // _MICROSECOND <= self._grace else ""
-        return f"{self.field} {text}, {old}{grace}: {factor}"
+        return f"{self.field} {text}, {old}{grace}"
 
 
 @final
@@ -193,7 +202,7 @@ class Authority:
         """What the boost makes of a value, in words."""
         level, named = self._level(value)
         what = f"no {self.field}" if value is None else f"{self.field} {value!r}"
-        return f"{what}, level {level:g}{'' if named else ' by default'}: ×{self._factor(level):.3g}"
+        return f"{what}, level {level:g}{'' if named else ' by default'}"
 
     def _level(self, value: Any) -> tuple[float, bool]:
         """Of a value, and whether the table names it."""
