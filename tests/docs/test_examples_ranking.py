@@ -79,8 +79,8 @@ def test_the_first_hit_is_explained(output: str) -> None:
 
 @needs_model
 def test_any_question_can_be_asked() -> None:
-    answered = run("How long do refunds take?")
-    assert answered.startswith("How long do refunds take?\n")
-    assert "+refunds-v3" in answered
-    unknown = run("Who feeds the office cat?").split("\n\n")[1].splitlines()[1:]
+    question = "Who feeds the office cat?"
+    answered = run(question)
+    assert answered.startswith(question)
+    unknown = answered.split("\n\n")[1].splitlines()[1:]
     assert not [line for line in unknown if re.search(r" [+-]\w", line)]  # nobody has said what is right
