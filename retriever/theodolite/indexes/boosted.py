@@ -25,9 +25,11 @@ def candidates(scanned: Scanned, number: int, k: int, worth: Worth) -> tuple[Row
     """Rows that may be among the k worth most for a query; as `Scanned.candidates`."""
     scan, metric = scanned.scan, scanned.scan.metric
     best = scanned.best(number)
+    alive = best > -np.inf  # some row of it is eligible
     largest = worth.largest(scan, scan.blocks)
-    high = worth.highest(_similarities(best + scanned.most(number), metric), largest)
-    high[best == -np.inf] = -np.inf  # no row of it is eligible
+    top = _similarities(best + scanned.most(number), metric)
+    high = np.where(alive, worth.highest(top, largest), -np.inf)
+    reach = _Reach(float(top.max()), float(top.min(where=alive, initial=np.inf)), worth, metric)
     threshold = _LOWEST
     parts = []
     lows = np.empty(0)
@@ -42,9 +44,9 @@ def candidates(scanned: Scanned, number: int, k: int, worth: Worth) -> tuple[Row
         if not len(keep):
             continue
         groups, error, top = groups[keep], error[keep], top[keep]
-        reach = _reach(top, worth.needed(threshold, largest[groups]), worth, metric) - error
+        least = reach.of(worth.needed(threshold, largest[groups])) - error
         factor = worth.factor_needed(threshold, top)
-        rows, near, error = scanned.rows(number, groups, error, reach, (worth.factors, factor))
+        rows, near, error = scanned.rows(number, groups, error, least, (worth.factors, factor))
         low = lowest(worth, rows, near - error, metric)
         parts.append((rows, near, error))
         lows = np.concatenate([lows, low])
@@ -76,10 +78,18 @@ def _similarities(values: Doubles, metric: Metric) -> Doubles:
     return np.clip(values, -1.0, 1.0) if metric == "cosine" else values
 
 
-def _reach(top: Doubles, needed: Doubles, worth: Worth, metric: Metric) -> Doubles:
-    """On the scan's scale, below what no similarity has the relevance needed; −inf if there is no telling."""
-    high = float(top.max())
-    steps = np.linspace(high - 2 * (high - float(top.min())), high, _STEPS)
-    relevance = np.maximum.accumulate(worth.highest(steps, 1.0))
-    below = np.concatenate([[-np.inf], steps])[relevance.searchsorted(needed)]
-    return -below * below if metric == "l2" else below
+class _Reach:
+    """What similarity it takes to have some relevance, from a table of those below `high`, the highest there is."""
+
+    def __init__(self, high: float, low: float, worth: Worth, metric: Metric) -> None:
+        self._metric = metric
+        # Denser near the top, and beyond `low`, as even less similar rows may have the larger factors.
+        span = 2 * (high - low) + abs(high)
+        self._steps: Doubles = high - span * np.square(np.linspace(1, 0, _STEPS))
+        self._relevance = np.maximum.accumulate(worth.highest(self._steps, 1.0))
+
+    def of(self, relevance: Doubles) -> Doubles:
+        """Similarities, (n,), below which none has this relevance, on the scan's scale; −inf where that is unknown."""
+        places = self._relevance.searchsorted(relevance)
+        below = np.concatenate([[-np.inf], self._steps])[places]
+        return -below * below if self._metric == "l2" else below

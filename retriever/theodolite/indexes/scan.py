@@ -23,6 +23,7 @@ _SMALLEST = 2.0**-149  # scores below it are 0 in float32, and tie
 _LOWEST = float(np.finfo(np.float64).min)
 _WITHIN = np.arange(GROUP)
 _HEADS = 512
+_LITTLE = 8  # below this part of rows, nothing more needs to be ruled out in advance
 _SHARED = 4  # scans of a block (0.2 ms) that are worth a second thread
 _BATCH = 64  # queries scanned together: what the kernel gains from more is little
 _BUFFER = 1 << 25  # values held at a time, 128 MB
@@ -281,7 +282,8 @@ class Scanned:
         With their approximate similarities, and with `error` of their groups.
 
         Args:
-            factors: of all rows, and the least that a row of each group must have.
+            factors: of all rows, and the least of each group that a row must have, where it rules out enough for
+                that to be of use.
         """
         scan, m, of = self.scan, self._room.m, self._blocks(groups)
         first, count, start = scan.layout[:, of]
@@ -289,7 +291,8 @@ class Scanned:
         within = groups - first
         # Query `number`'s tile of a block starts at m·first + number·count groups; row i·count + g is in group g.
         # Neighbours in memory are taken one after the other: of many groups that is three times as fast.
-        kept = self._room.values.take(_WITHIN[:, None] * count + ((m * first + number * count) * GROUP + within))
+        offsets = _WITHIN[:, None] * count
+        kept = self._room.values.take(offsets + ((m * first + number * count) * GROUP + within))
         # In the kept values' own terms, so that only what passes is converted.
         reach = reach - constant
         gain = None
@@ -297,12 +300,13 @@ class Scanned:
             outer = self._queries.outer[:, number]
             gain = scan.scale[groups] * (outer if len(outer) == 1 else outer[of])
             reach /= gain
-        passed = (kept >= np.maximum(reach, scan.lowest)).ravel().nonzero()[0]
-        place, at = np.divmod(passed, max(1, len(groups)))
+        enough = kept >= np.maximum(reach, scan.lowest)
+        if factors is not None and np.count_nonzero(enough) > enough.size // _LITTLE:
+            enough &= factors[0].take(offsets + (start + within)) >= factors[1]
+        passed = enough.ravel().nonzero()[0]
+        place = passed // max(1, len(groups))
+        at = passed - place * len(groups)  # divmod would take five times as long
         rows = (start + within)[at] + place * count[at]
-        if factors is not None:
-            enough = (factors[0][rows] >= factors[1][at]).nonzero()[0]
-            rows, at, passed = rows[enough], at[enough], passed[enough]
         values: Doubles = kept.ravel()[passed].astype(np.float64)
         if gain is not None:
             values *= gain[at]

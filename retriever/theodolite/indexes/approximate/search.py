@@ -10,6 +10,7 @@ from theodolite.indexes.approximate.calibration import Calibration
 from theodolite.indexes.approximate.costs import Costs
 from theodolite.indexes.flat import FlatIndex, Found, VectorSource, top
 from theodolite.indexes.workers import workers
+from theodolite.indexes.worth import Worth
 from theodolite.protocols import Candidates
 from theodolite.types import Mask, Rows, Vectors
 
@@ -37,9 +38,18 @@ class _Plan:
     costs: Costs
     shared: float
 
-    def cost(self, ask: int) -> float:
-        """Seconds for so many proposals and what follows."""
-        return self.costs.propose(ask) * self.shared + self.costs.call + self.costs.score * self.score
+    def cost(self, ask: int, score: int | None = None) -> float:
+        """Seconds for so many proposals and what follows, where that is not as planned scoring `score` of them."""
+        score = self.score if score is None else score
+        return self.costs.propose(ask) * self.shared + self.costs.call + self.costs.score * score
+
+
+@dataclass(frozen=True, slots=True)
+class _Boosted:
+    """What rows are worth, and the largest factor of the eligible rows up to the last that is indexed."""
+
+    worth: Worth
+    most: float
 
 
 class Approximate:
@@ -80,33 +90,41 @@ class Approximate:
         return self._costs
 
     def search(
-        self, queries: Vectors, k: int, flat: FlatIndex, source: VectorSource, mask: Mask | None = None
+        self,
+        queries: Vectors,
+        k: int,
+        flat: FlatIndex,
+        source: VectorSource,
+        mask: Mask | None = None,
+        worth: Worth | None = None,
     ) -> list[Found]:
-        """The k most similar rows for each of `queries`, (m, d), among those where `mask` (flat.rows,) is True.
+        """The k best rows for each of `queries`, (m, d), among those where `mask` (flat.rows,) is True.
 
         As many as `flat.search` gives, with the same scores; `Found.complete` says whether they are proven to be the
         best. They are not where rows were proposed; where that would cost more than the exact answer, or too few are,
-        the flat index gives it.
+        the flat index gives it. With `worth`, too few are proposed as long as the next most similar row, if it had the
+        largest factor there is, could be worth more than the k-th.
         """
         plan = self._plan(len(queries), k, flat, source, mask)
         if plan is None:
-            return flat.search(queries, k, source, mask)
-        beyond = self._beyond(queries, k, flat, source, mask)
+            return flat.search(queries, k, source, mask, worth)
+        boosted = None if worth is None else _Boosted(worth, worth.most(mask, self._stop))
+        beyond = self._beyond(queries, k, flat, source, mask, worth)
         if len(queries) == 1:
-            best = self._propose(queries, k, plan, flat, source, mask, None if beyond is None else beyond[0])
-            return [best] if best else flat.search(queries, k, source, mask)
+            best = self._propose(queries, k, plan, flat, source, mask, None if beyond is None else beyond[0], boosted)
+            return [best] if best else flat.search(queries, k, source, mask, worth)
         found: list[Found | None] = [None] * len(queries)
 
         def one(number: int) -> None:
             query = Vectors(queries[number : number + 1])
             found[number] = self._propose(
-                query, k, plan, flat, source, mask, None if beyond is None else beyond[number]
+                query, k, plan, flat, source, mask, None if beyond is None else beyond[number], boosted
             )
 
         workers.run(one, range(len(queries)))
         left = [number for number, answer in enumerate(found) if answer is None]
         if left:
-            exact = flat.search(Vectors(queries[left]), k, source, mask)
+            exact = flat.search(Vectors(queries[left]), k, source, mask, worth)
             for number, full in zip(left, exact, strict=True):
                 found[number] = full
         return [answer for answer in found if answer is not None]
@@ -155,6 +173,7 @@ class Approximate:
         source: VectorSource,
         mask: Mask | None,
         beyond: Found | None,
+        boosted: _Boosted | None,
     ) -> Found | None:
         """The answer from proposals; None if they are too few or become too dear."""
         ask, asked, spent = plan.ask, 0, 0.0
@@ -166,25 +185,54 @@ class Approximate:
             if mask is not None:
                 rows = rows[mask[rows]]
             asked += len(labels)
+            wider, score = 1.2 * plan.need / max(len(rows), 1), plan.score
             if len(rows) >= plan.need:
-                break
+                found, enough = self._settle(query, rows, k, plan, flat, source, beyond, boosted, asked)
+                if enough or ask == len(self.rows):
+                    return found
+                spent += plan.costs.score * len(rows)
+                wider = _WIDER
             if ask == len(self.rows):
                 return None
             spent += plan.costs.propose(ask) * plan.shared
-            ask = min(len(self.rows), math.ceil(ask * min(_WIDER, 1.2 * plan.need / max(len(rows), 1))))
-            if spent + plan.cost(ask) > plan.most:
+            wider = min(_WIDER, wider)
+            if boosted is not None:
+                score = math.ceil(len(rows) * wider)
+            ask = min(len(self.rows), math.ceil(ask * wider))
+            if spent + plan.cost(ask, score) > plan.most:
                 return None
-        rows = rows[: plan.score]
+
+    def _settle(
+        self,
+        query: Vectors,
+        rows: Rows,
+        k: int,
+        plan: _Plan,
+        flat: FlatIndex,
+        source: VectorSource,
+        beyond: Found | None,
+        boosted: _Boosted | None,
+        asked: int,
+    ) -> tuple[Found, bool]:
+        """The best of proposed rows and of the tail's, and whether no row that is less similar could be among them."""
+        rows = rows if boosted else rows[: plan.score]
         scores = flat.score(query[0], rows, source)
-        scored = len(rows)
+        worths = None if boosted is None else boosted.worth.of(scores, rows)
+        scored, lowest = len(rows), float(scores.min())
         if beyond is not None and len(beyond.rows):
             rows, scores = np.concatenate([rows, beyond.rows]), np.concatenate([scores, beyond.scores])
+            if worths is not None and beyond.worths is not None:
+                worths = np.concatenate([worths, beyond.worths])
             scored += beyond.scored
-        rows, scores, _ = top(rows, scores, k)
-        return Found(rows, scores, scored, "index", asked, complete=False)
+        rows, scores, worths = top(rows, scores, k, worths)
+        found = Found(rows, scores, scored, "index", asked, complete=False, worths=worths)
+        if boosted is None or worths is None:
+            return found, True
+        (bound,) = boosted.worth.highest(np.array([lowest]), boosted.most)
+        return found, bool((worths[k - 1] if len(worths) >= k else -np.inf) >= bound)
 
     def _beyond(
-        self, queries: Vectors, k: int, flat: FlatIndex, source: VectorSource, mask: Mask | None
+        self, queries: Vectors, k: int, flat: FlatIndex, source: VectorSource, mask: Mask | None, worth: Worth | None
     ) -> list[Found] | None:
         """The exact answers over the tail, if there is one."""
         if flat.rows <= self._stop:
@@ -192,4 +240,4 @@ class Approximate:
         tail = self._tail
         if tail is None or tail[0] is not flat:
             self._tail = tail = (flat, flat.tail(self._stop))
-        return tail[1].search(queries, k, source, mask)
+        return tail[1].search(queries, k, source, mask, worth)
