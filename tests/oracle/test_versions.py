@@ -46,7 +46,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
 }
 metadata = st.fixed_dictionaries({"tenant": st.sampled_from(TENANTS)}, optional=FIELDS)
 
-rules = st.sampled_from(
+rules: st.SearchStrategy[Rule] = st.sampled_from(
     [
         Latest("key", "order"),
         Latest("other", "start"),

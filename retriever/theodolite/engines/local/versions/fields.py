@@ -81,7 +81,9 @@ class Fields:
         key, parts, whole = self._parts(kind, column, exact, make)
         if whole is None:
             whole = _joined(parts)
-            self._keep(key, (column.segments, parts if len(parts) > 1 else [whole], whole))
+            # Parts of the whole, not beside it.
+            views = [whole[segment.start : segment.stop] for segment in column.segments]
+            self._keep(key, (column.segments, views, whole))
         return whole
 
     def _parts(

@@ -63,10 +63,10 @@ class Groups:
         """Rows of the groups where one of the rows `gone` has been overtaken by `as_of`."""
         return _flagged(self.group, np.flatnonzero(gone & (self.until <= as_of)))
 
-    def mates(self, row: int) -> Mask:
+    def mates(self, row: int) -> Rows:
         """The rows of a row's group; none for one that stands alone."""
         number = self.group[row]
-        return self.group == number if number >= 0 else np.zeros(len(self.group), np.bool_)
+        return np.flatnonzero(self.group == number) if number >= 0 else np.empty(0, np.int64)
 
 
 def _flagged(group: NDArray[np.integer[Any]], rows: Rows) -> Mask:

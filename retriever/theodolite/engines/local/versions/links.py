@@ -28,20 +28,22 @@ class Graph:
         ends = np.searchsorted(old[order], np.arange(nodes + 1)).tolist()
         targets = new[order].tolist()
         self._next = [targets[first:last] for first, last in itertools.pairwise(ends)]
-        self._before: list[list[int]] = [[] for _ in range(nodes)]
-        for node, found in enumerate(self._next):
-            for other in found:
-                self._before[other].append(node)
         self.circle, self._members = _circles(self._next)
 
     def until(self, begins: list[int]) -> list[int]:
         """For each node the least of `begins` that it reaches outside its circle; FOREVER where it reaches none."""
         reached: list[int] = []
-        within: list[int] = []
+        within: list[int] = []  # in the circle, or reached from it
         for number, members in enumerate(self._members):
-            beyond = {self.circle[other] for node in members for other in self._next[node]} - {number}
-            reached.append(min((within[other] for other in beyond), default=FOREVER))
-            within.append(min(reached[-1], *(begins[node] for node in members)))
+            least, own = FOREVER, FOREVER
+            for node in members:
+                own = min(own, begins[node])
+                for other in self._next[node]:
+                    beyond = self.circle[other]
+                    if beyond != number and within[beyond] < least:
+                        least = within[beyond]
+            reached.append(least)
+            within.append(min(least, own))
         return [reached[number] for number in self.circle]
 
     def successors(self, nodes: Iterable[int]) -> set[int]:
@@ -50,7 +52,11 @@ class Graph:
 
     def predecessors(self, nodes: Iterable[int]) -> set[int]:
         """The nodes that have one of `nodes` among their successors."""
-        return self._reached(nodes, self._before)
+        before: list[list[int]] = [[] for _ in self._next]
+        for node, found in enumerate(self._next):
+            for other in found:
+                before[other].append(node)
+        return self._reached(nodes, before)
 
     def _reached(self, nodes: Iterable[int], links: list[list[int]]) -> set[int]:
         own = {self.circle[node] for node in nodes}

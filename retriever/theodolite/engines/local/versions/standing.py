@@ -78,11 +78,13 @@ class Standing:
         return None if version == Version() else version
 
     def _newest(self, part: Groups, row: int) -> list[Any]:
-        rows = np.flatnonzero(part.mates(row) & self._intervals.inside & (self._intervals.begin <= self._as_of))
+        rows = part.mates(row)
+        rows = rows[self._intervals.inside[rows] & (self._intervals.begin[rows] <= self._as_of)]
         return [self._column(part.rule.by).value(int(rows[part.rank[rows].argmax()]))]
 
     def _shared(self, part: Groups, row: int, gone: Mask) -> list[Any]:
-        overtaken = part.mates(row) & (part.until <= self._as_of) & gone
+        rows = part.mates(row)
+        overtaken = gone[rows] & (part.until[rows] <= self._as_of)
         return [self._column(part.rule.per).value(row)] if overtaken.any() else []
 
     def _replaced(self, part: Chains, node: int, gone: Mask) -> list[Any]:

@@ -1,0 +1,277 @@
+"""What rules for versions make of a few documents: every outcome that is stated."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.unit.standing import Looking, look, moment
+
+from theodolite import Document, Retriever
+from theodolite.protocols import Scope
+from theodolite.types import Version
+from theodolite.versions import Latest, Superseded, Valid, Versions
+
+LATEST = Latest("policy", "from")
+DATED: dict[str, dict[str, Any]] = {
+    "2023": {"policy": "refunds", "from": "2023-01-01", "lang": "en"},
+    "2025": {"policy": "refunds", "from": "2025-03-01", "lang": "de"},
+    "other": {"policy": "returns", "from": "2020-01-01", "lang": "en"},
+}
+BY = Superseded("key", by="by")
+CHAIN: dict[str, dict[str, Any]] = {"a": {"key": "a", "by": "b"}, "b": {"key": "b", "by": ["c"]}, "c": {"key": "c"}}
+DATED_CHAIN: dict[str, dict[str, Any]] = {
+    "a": {"key": "a", "by": "b", "since": "2020-01-01", "lang": "en"},
+    "b": {"key": "b", "by": "c", "since": "2022-01-01", "lang": "en"},
+    "c": {"key": "c", "since": "2024-01-01", "lang": "de"},
+}
+SINCE = Superseded("key", by="by", since="since")
+
+
+def test_the_newest_is_current() -> None:
+    assert look(DATED, LATEST).ids == {"2025", "other"}
+    assert look(DATED, LATEST).superseded == 1
+
+
+@pytest.mark.parametrize(
+    ("as_of", "expected"),
+    [
+        ("2019-12-31", set()),
+        ("2020-01-01", {"other"}),
+        ("2025-02-28T23:59:59.999999", {"2023", "other"}),
+        ("2025-03-01", {"2025", "other"}),
+        ("2025-03-01T00:30+01:00", {"2023", "other"}),
+    ],
+)
+def test_what_has_not_begun_is_not_there(as_of: str, expected: set[str]) -> None:
+    assert look(DATED, LATEST, as_of=as_of).ids == expected
+    assert look(DATED, LATEST, as_of=as_of, include_superseded=True).ids >= expected
+    assert "2025" not in look(DATED, LATEST, as_of="2025-02-28", include_superseded=True).ids
+
+
+def test_all_that_tie_are_current() -> None:
+    passages: dict[str, dict[str, Any]] = {
+        f"{year}#{n}": {"policy": 1, "from": f"{year}-01-01"} for year in (2023, 2025) for n in range(3)
+    }
+    passages["2025#1"]["policy"] = 1.0
+    passages["2025#2"]["from"] = "2025-01-01T02:00+02:00"
+    assert look(passages, LATEST).ids == {"2025#0", "2025#1", "2025#2"}
+
+
+def test_missing_comes_before_numbers_and_those_before_dates() -> None:
+    steps = [None, 1, 2, 2.5, 2**53, 2**53 + 1, 2**70, "1960-01-01", "2025-01-01"]
+    for newest in range(1, len(steps)):
+        documents = {f"{n}": {"policy": "x", "from": step} for n, step in enumerate(steps[: newest + 1])}
+        assert look(documents, LATEST).ids == {f"{newest}"}
+
+
+@pytest.mark.parametrize("odd", [True, "soon", ["2025-01-01"], {"x": 1}, ""])
+def test_what_has_no_order_is_as_if_missing(odd: Any) -> None:
+    documents = {"odd": {"policy": "x", "from": odd}, "none": {"policy": "x"}}
+    assert look(documents, LATEST).ids == {"odd", "none"}
+    assert look({**documents, "dated": {"policy": "x", "from": 0}}, LATEST).ids == {"dated"}
+
+
+@pytest.mark.parametrize("alone", [None, "", ["refunds"], {"x": 1}, []])
+def test_without_a_group_each_stands_alone(alone: Any) -> None:
+    documents = {f"{year}": {"policy": alone, "from": f"{year}-01-01"} for year in (2023, 2024, 2025)}
+    documents["missing"] = {"from": "2020-01-01"}
+    assert look(documents, LATEST).ids == set(documents)
+
+
+def test_groups_are_the_same_as_in_filters() -> None:
+    values = [1, True, "1", "true", "a", "A"]
+    documents = {f"{n}": {"policy": value, "from": "2025-01-01"} for n, value in enumerate(values)}
+    assert look({**documents, "one": {"policy": 1.0, "from": "2024-01-01"}}, LATEST).ids == set(documents)
+
+
+def test_valid_from_start_to_before_end() -> None:
+    rule = Valid("start", "end")
+    documents: dict[str, dict[str, Any]] = {
+        "both": {"start": "2025-01-01", "end": "2025-02-01"},
+        "start": {"start": "2025-01-01"},
+        "end": {"end": "2025-02-01"},
+        "none": {"start": None, "end": "never"},
+    }
+    assert look(documents, rule, as_of="2024-12-31T23:59").ids == {"end", "none"}
+    assert look(documents, rule, as_of="2025-01-01").ids == set(documents)
+    assert look(documents, rule, as_of="2025-01-31T23:59:59.999999").ids == set(documents)
+    after = look(documents, rule, as_of="2025-02-01", include_superseded=True)
+    assert after["both"] == after["end"] == Version(current=False, ended=True)
+    assert after["start"] is after["none"] is None
+
+
+def test_what_has_ended_still_succeeds() -> None:
+    documents = {
+        "old": {"policy": "x", "from": "2023-01-01"},
+        "new": {"policy": "x", "from": "2024-01-01", "end": "2025-01-01"},
+    }
+    assert look(documents, LATEST, Valid(end="end"), as_of="2024-06-01").ids == {"new"}
+    assert look(documents, LATEST, Valid(end="end"), as_of="2025-06-01").ids == set()
+
+
+def test_a_successor_begins_by_all_rules() -> None:
+    documents = {
+        "old": {"policy": "x", "version": 1},
+        "new": {"policy": "x", "version": 2, "start": "2025-01-01"},
+    }
+    rules = (Latest("policy", "version"), Valid(start="start"))
+    assert look(documents, *rules, as_of="2024-12-31").ids == {"old"}
+    assert look(documents, *rules, as_of="2025-01-01").ids == {"new"}
+
+
+@pytest.mark.parametrize(
+    "links",
+    [
+        {"a": {"by": "b"}, "b": {}},
+        {"a": {"by": ["b", "b"]}, "b": {}},
+        {"a": {}, "b": {"replaces": "a"}},
+        {"a": {"by": ["b"]}, "b": {"replaces": ["a"]}},
+    ],
+)
+def test_links_in_either_direction(links: dict[str, dict[str, Any]]) -> None:
+    documents = {f"{key}#{n}": {"key": key, **link} for key, link in links.items() for n in range(2)}
+    found = look(documents, Superseded("key", "by", "replaces"), include_superseded=True)
+    assert found["a#0"] == found["a#1"] == Version(current=False, successors=("b",))
+    assert found["b#0"] is found["b#1"] is None
+    assert found.superseded == 0
+
+
+def test_one_passage_speaks_for_its_key() -> None:
+    documents = {"a#0": {"key": "a", "by": "b"}, "a#1": {"key": "a"}, "b#0": {"key": "b"}}
+    assert look(documents, BY).ids == {"b#0"}
+
+
+def test_chains_name_their_end() -> None:
+    found = look(CHAIN, BY, include_superseded=True)
+    assert found["a"] == found["b"] == Version(current=False, successors=("c",))
+    forked = {**CHAIN, "b": {"key": "b", "by": ["c", "d"]}, "d": {"key": "d"}}
+    version = look(forked, BY, include_superseded=True)["a"]
+    assert version is not None
+    assert set(version.successors) == {"c", "d"}
+
+
+def test_the_end_of_a_chain_is_that_of_the_instant() -> None:
+    found = look(DATED_CHAIN, SINCE, as_of="2023-01-01", include_superseded=True)
+    assert found.versions.keys() == {("", "a"), ("", "b")}
+    assert found["a"] == Version(current=False, successors=("b",))
+    assert found["b"] == Version(absent=("c",))
+    assert look(DATED_CHAIN, SINCE, as_of="2021-01-01").ids == {"a"}
+    assert look(DATED_CHAIN, SINCE, as_of="2024-01-01").ids == {"c"}
+
+
+def test_an_absent_successor_leaves_the_old_one_and_is_named() -> None:
+    found = look({"a": {"key": "a", "by": ["gone", 7]}}, BY)
+    version = found["a"]
+    assert version is not None
+    assert version.current
+    assert set(version.absent) == {"gone", 7}
+    assert found.superseded == 0
+
+
+def test_chains_lead_through_what_is_absent() -> None:
+    without: dict[str, Any] = {name: metadata for name, metadata in CHAIN.items() if name != "b"}
+    assert look(without, BY).ids == {"a", "c"}
+    both = {"a": {"key": "a", "by": "b"}, "c": {"key": "c", "replaces": "b"}}
+    found = look(both, Superseded("key", "by", "replaces"), include_superseded=True)
+    assert found["a"] == Version(current=False, successors=("c",))
+
+
+def test_in_a_circle_nobody_supersedes_one_another() -> None:
+    circle: dict[str, dict[str, Any]] = {
+        "a": {"key": "a", "by": "b"},
+        "b": {"key": "b", "by": "c"},
+        "c": {"key": "c", "by": "a"},
+    }
+    found = look({**circle, "self": {"key": "self", "by": "self"}}, BY)
+    assert found.versions == {("", name): None for name in ("a", "b", "c", "self")}
+    leading = {**circle, "before": {"key": "before", "by": "a"}}
+    assert look(leading, BY).ids == set(circle)
+    leaving = {**circle, "c": {"key": "c", "by": ["a", "out"]}, "out": {"key": "out"}}
+    assert look(leaving, BY).ids == {"out"}
+
+
+@pytest.mark.parametrize("key", [None, "", [], ["a"], {"a": 1}])
+def test_without_a_key_a_document_is_current(key: Any) -> None:
+    documents = {"none": {"key": key, "by": "b", "replaces": "b"}, "missing": {"by": "b"}, "b": {"key": "b"}}
+    found = look(documents, Superseded("key", "by", "replaces"))
+    assert found.versions == {("", name): None for name in documents}
+
+
+def test_a_long_chain() -> None:
+    documents = {f"d{n:04d}": {"key": n, "by": n + 1} for n in range(3000)}
+    found = look(documents, BY)
+    assert found.versions == {("", "d2999"): Version(absent=(3000,))}
+
+
+def test_the_scope_comes_first_and_the_filter_last() -> None:
+    assert look(DATED, LATEST, scope={"lang": "en"}).ids == {"2023", "other"}
+    assert look(DATED, LATEST, where={"lang": "en"}).ids == {"other"}
+    assert look(CHAIN, BY, scope={"key": {"$ne": "c"}})["b"] == Version(absent=("c",))
+    assert look(CHAIN, BY, scope={"key": "a"}).superseded == 0
+
+
+def test_scopes_that_python_takes_for_one() -> None:
+    documents = {"one": {"n": 1, "policy": "x", "from": 1}, "true": {"n": True, "policy": "x", "from": 2}}
+    with Retriever.open(None) as kb:
+        kb.add([Document("t", metadata, name) for name, metadata in documents.items()], vectors=np.ones((2, 2)))
+        looking, versions = Looking(kb), Versions((LATEST,), 0)
+        for value, expected in ((1, "one"), (True, "true")):
+            scope = Scope(None, kb.scoped(n=value)._scope.where)  # type: ignore[union-attr]  # a view has one
+            assert looking.at(versions, scope).ids == {expected}
+
+
+def test_a_substitute_stands_in_for_what_the_filter_lets_pass() -> None:
+    found = look(DATED, LATEST, where={"lang": "en"}, substitute=True)
+    assert found.versions == {("", "2025"): Version(substitutes=("refunds",)), ("", "other"): None}
+    found = look(DATED_CHAIN, SINCE, where={"lang": "en"}, substitute=True)
+    assert set(found.ids) == {"c"}
+    version = found["c"]
+    assert version is not None
+    assert set(version.substitutes) == {"a", "b"}
+    # Nothing that passes the filter is replaced by what passes it not.
+    assert look(DATED, LATEST, where={"policy": "returns"}, substitute=True).ids == {"other"}
+    assert look(DATED, LATEST, where={"lang": "de"}, substitute=True).versions == {("", "2025"): None}
+
+
+def test_a_substitute_never_comes_from_outside_the_scope() -> None:
+    found = look(DATED, LATEST, where={"from": "2023-01-01"}, scope={"lang": "en"}, substitute=True)
+    assert found.versions == {("", "2023"): None}
+
+
+def test_partitions_have_nothing_to_do_with_one_another() -> None:
+    with Retriever.open(None, partition="tenant") as kb:
+        for year, tenants in enumerate([("acme", "1", 1, "2025-01-01", "2025-01-01T00:00Z"), ("acme",)], 2020):
+            for tenant in tenants:
+                metadata = {"tenant": tenant, "policy": "refunds", "from": f"{year}-01-01", "key": year, "by": year + 1}
+                kb.add([Document("text", metadata, f"{year}")], vectors=np.ones((1, 2)))
+        looking = Looking(kb)
+        for rule in (LATEST, BY):
+            versions = Versions((rule,), moment("2026-01-01"))
+            everything = looking.at(versions)
+            assert everything.superseded == 1
+            assert len(everything.versions) == 5
+            assert everything.ids == {"2020", "2021"}
+            assert looking.at(versions, Scope("acme")).ids == {"2021"}
+            assert looking.at(versions, Scope("acme")).superseded == 1
+            assert looking.at(versions, Scope(1)).ids == {"2020"}
+        version = looking.at(Versions((BY,), 0), Scope(1))["2020"]
+        assert version == Version(absent=(2021,))
+
+
+def test_writes_are_followed() -> None:
+    versions = Versions((LATEST, Superseded("key", "by")), moment("2026-01-01"))
+    with Retriever.open(None) as kb:
+        kb.add([Document("t", metadata, name) for name, metadata in DATED.items()], vectors=np.ones((3, 2)))
+        looking = Looking(kb)
+        assert looking.at(versions).ids == {"2025", "other"}
+        kb.delete("2025")
+        assert looking.at(versions).ids == {"2023", "other"}
+        kb.update("other", {"policy": "refunds", "from": "2024-01-01"})
+        assert looking.at(versions).ids == {"other"}
+        kb.add([Document("t", {"key": 2}, "n")], vectors=np.ones((1, 2)))
+        kb.update("other", {"key": 1, "by": 2})
+        assert looking.at(versions).ids == {"n"}
+        kb.clear()
+        assert looking.at(versions).ids == set()
+        kb.add([Document("t", {"key": 1, "by": 2}, "o")], vectors=np.ones((1, 2)))
+        assert looking.at(versions)["o"] == Version(absent=(2,))
