@@ -42,6 +42,7 @@ def test_help_tells_by_example(shell: Shell) -> None:
         "backup",
         "delete",
         "demo",
+        "duplicates",
         "export",
         "index",
         "info",

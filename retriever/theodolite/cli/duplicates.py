@@ -45,7 +45,7 @@ def duplicates(
                     output.show_duplicate(pair)
     if not json_ and sys.stdout.isatty():
         more = ", and there may be more" if found == limit else ""
-        output.note(f"{found:,} pairs of {count:,} documents{more}")
+        output.note(f"{found:,} {'pair' if found == 1 else 'pairs'} of {count:,} documents{more}")
 
 
 def _as_json(pair: Duplicate) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def quantise(vectors: Floats) -> Codes:
     n, d = vectors.shape
     groups = group_count(n)
     center = vectors.mean(axis=0)
-    rotated = _has_outliers(vectors, center)
+    rotated = has_outliers(vectors, center)
     turn = rotation(d) if rotated else None
     # Whole rounds of groups at a time, so that what is computed of them stays in the cache, and the heap small.
     step = groups * max(1, _SLICE // groups)
@@ -117,7 +117,7 @@ def _squares(rows: Floats) -> NDArray[np.float64]:
     return squares
 
 
-def _has_outliers(vectors: Floats, center: Floats) -> bool:
+def has_outliers(vectors: NDArray[np.floating[Any]], center: NDArray[np.floating[Any]]) -> bool:
     """Whether single components dwarf the others, judged by a sample of rows."""
     n, d = vectors.shape
     sample = np.abs((vectors[:: -(-n // _SLICE)] - center).astype(np.float64))

@@ -1,7 +1,8 @@
 """Pairs of rows that point the same way: every one whose cosine reaches a threshold, from products of int8 codes.
 
 A row a counts as x = a/‖a‖. With the mean μ of a sample taken off, v = x − μ is stored as a code c and the residual
-norm r = ‖v − s·c‖; one scale s serves all rows, and the few components beyond it are cut, which r accounts for. Then
+norm r = ‖v − s·c‖, rotated first where a few outlier components would waste the code's range. One scale s serves all
+rows, and the few components beyond it are cut, which r accounts for. Then
 
     x·y = v·w + β(x) + β(y),    β(x) = v·μ + ‖μ‖²/2
     v·w ≤ s²·(c·c') + r·N + H·r'
@@ -11,6 +12,7 @@ codes, something of the one row and something of the other: integers, in units o
 threshold is decided in float64, from the vectors themselves.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.errors import CorruptionError
+from theodolite.indexes.blocks import has_outliers, rotation
 from theodolite.indexes.flat import VectorSource
 from theodolite.indexes.workers import Workers, workers
 from theodolite.types import Rows, Scores
@@ -118,31 +121,36 @@ class _Comparison:
         self._threshold = np.float32(threshold)
         n = len(rows)
         sample = self._directions(np.linspace(0, n - 1, min(n, _SAMPLE)).astype(np.int64))
-        self._mean: Doubles = sample.mean(axis=0)
-        sample -= self._mean
-        self._scale = max(float(np.quantile(np.abs(sample).max(axis=1), _CUT)) / 127, _FINEST)
-        self.codes = np.empty((n, sample.shape[1]), np.int8)
+        d = sample.shape[1]
+        mean: Doubles = sample.mean(axis=0)
+        turn = rotation(d).T.astype(np.float64) if has_outliers(sample, mean) else None
+        sample -= mean
+        largest = np.abs(sample if turn is None else sample @ turn).max(axis=1)
+        scale = max(float(np.quantile(largest, _CUT)) / 127, _FINEST)
+        self.codes = np.empty((n, d), np.int8)
         beta, residual, coded, length = np.empty((4, n))
 
         def encode(start: int) -> None:
             part = slice(start, start + _PART)
-            v = self._directions(np.arange(n)[part])
-            v -= self._mean
-            levels = np.clip(np.rint(v / self._scale), -127, 127)
+            v = self._directions(np.arange(start, min(start + _PART, n)))
+            v -= mean
+            beta[part] = v @ mean
+            v = v if turn is None else v @ turn
+            levels = np.clip(np.rint(v / scale), -127, 127)
             self.codes[part] = levels
-            levels *= self._scale
-            beta[part] = v @ self._mean
-            coded[part] = np.sqrt(np.vecdot(levels, levels))
-            length[part] = np.sqrt(np.vecdot(v, v))
+            levels *= scale
+            length[part], coded[part] = _norms(v), _norms(levels)
             levels -= v
-            residual[part] = np.sqrt(np.vecdot(levels, levels))
+            residual[part] = _norms(levels)
 
         pool.run(encode, range(0, n, _PART))
-        beta += self._mean @ self._mean / 2
-        unit = self._scale**2
+        beta += mean @ mean / 2
+        unit = scale**2
         self.of_first = np.ceil((beta + residual * length.max()) / unit).astype(np.int32)
         self.of_second = np.ceil((beta + residual * coded.max()) / unit).astype(np.int32)
-        self.least = int(np.floor((float(self._threshold) - _SLACK) / unit))
+        # A rotation in float32 changes products by 2^-24·√d of the lengths, which are 2 at most.
+        slack = _SLACK if turn is None else _SLACK + 2.0**-21 * math.sqrt(d)
+        self.least = math.floor((float(self._threshold) - slack) / unit)
 
     def block(self, start: int) -> _Block:
         codes = self.codes[start : start + BLOCK]
@@ -190,7 +198,7 @@ def _lengths(source: VectorSource, rows: Rows) -> tuple[Rows, Doubles]:
     norms = np.empty(len(rows))
     for start in range(0, len(rows), _PART):
         wide = source.take(rows[start : start + _PART]).astype(np.float64)
-        norms[start : start + _PART] = np.sqrt(np.vecdot(wide, wide))
+        norms[start : start + _PART] = _norms(wide)
     broken = ~np.isfinite(norms)
     if broken.any():
         raise CorruptionError(
@@ -199,6 +207,11 @@ def _lengths(source: VectorSource, rows: Rows) -> tuple[Rows, Doubles]:
             rows=rows[broken].tolist(),
         )
     return rows[norms > 0], norms[norms > 0]
+
+
+def _norms(rows: Doubles) -> Doubles:
+    norms: Doubles = np.sqrt(np.vecdot(rows, rows))
+    return norms
 
 
 def _joined(parts: list[Pairs]) -> Pairs:
