@@ -11,7 +11,7 @@ import torch
 import transformers
 from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder
-from tests.unit.crossing import LIMIT, averse, fond, tiny_cross_encoder, untrained
+from tests.unit.crossing import LIMIT, averse, fond, tiny_cross_encoder, untrained, word_tokenizer
 from tests.unit.models import needs_minilm, tiny_bert
 
 from theodolite.embedders.onnx import OnnxEmbedder
@@ -143,6 +143,9 @@ class TestScores:
 
     def test_of_a_loaded_model(self, cross_folder: Path, on_torch: CrossEncoderReranker) -> None:
         model = CrossEncoder(str(cross_folder), device="cpu", local_files_only=True)
+        for part in model.modules():
+            if isinstance(part, torch.nn.Dropout):
+                part.p = 0.5
         model.train()  # a loaded model may be in any state
         for found in (resolve(model), CrossEncoderReranker(model, threads=1)):
             assert isinstance(found, CrossEncoderReranker)
@@ -225,6 +228,20 @@ class TestWindows:
         low = CrossEncoderReranker(cross_folder, device="cpu", max_tokens=24)
         assert low.max_tokens == 24
         assert low.read(QUERY, [LONG]).windows[0] > 10
+
+    def test_positions_that_are_not_all_for_tokens(self, tmp_path: Path) -> None:
+        """Models of the RoBERTa family begin to count after the padding's place; more tokens end in an IndexError."""
+        settings: Any = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+        config = transformers.RobertaConfig(vocab_size=99, max_position_embeddings=40, **settings)
+        config.num_labels = 1
+        transformers.RobertaForSequenceClassification(config).save_pretrained(tmp_path)
+        tokenizer = word_tokenizer()
+        tokenizer.model_max_length = 10**30
+        tokenizer.model_input_names = ["input_ids", "attention_mask"]
+        tokenizer.save_pretrained(tmp_path)
+        reranker = CrossEncoderReranker(tmp_path, device="cpu")
+        assert reranker.max_tokens == 38
+        assert np.isfinite(reranker.score(QUERY, [LONG])).all()
 
     @pytest.mark.parametrize(
         ("tokens", "message"), [(49, "max_tokens is 49; tiny-cross-encoder reads 48"), (10, "must be at least 11")]
