@@ -302,7 +302,8 @@ class Scanned:
             reach /= gain
         enough = kept >= np.maximum(reach, scan.lowest)
         if factors is not None and np.count_nonzero(enough) > enough.size // _LITTLE:
-            enough &= factors[0].take(offsets + (start + within)) >= factors[1]
+            # Groups end in places without a row where a block is not full.
+            enough &= factors[0].take(offsets + (start + within), mode="clip") >= factors[1]
         passed = enough.ravel().nonzero()[0]
         place = passed // max(1, len(groups))
         at = passed - place * len(groups)  # divmod would take five times as long
