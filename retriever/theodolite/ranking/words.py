@@ -20,7 +20,10 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, pairwise
 
 MOST = 256
-"""Words of a text that are read; what follows is not looked for. Each gives ten strings at most."""
+"""Words of a text that are read; what follows is not looked for."""
+
+STRINGS = 1024
+"""How many strings are looked for, at most."""
 
 LESS = 0.25
 """What other spellings of prose, and parts of words, count."""
@@ -69,7 +72,8 @@ def words(text: str) -> dict[str, float]:
         *(_spellings(chunk, some, ignored) for chunk, some in chunks),
         _joined(flat, ignored),
     ):
-        weights[string] = max(weight, weights.get(string, 0.0))
+        if len(weights) < STRINGS or string in weights:
+            weights[string] = max(weight, weights.get(string, 0.0))
     return weights
 
 
