@@ -4,10 +4,9 @@
     python benchmarks/duplicates.py --rows 20000 --kinds clustered --threads 1
     python benchmarks/duplicates.py --vectors corpus.npy --kinds real --threshold 0.95
 
-Theodolite is asked through `Retriever.duplicates`, so that its time includes opening nothing but reading the documents
-of each pair; numpy only counts places in an array. Each combination of data and threads runs in a process of its own,
-in which they take turns. Of synthetic rows one in a hundred is a near copy of another. The exit code is 1 only if
-theodolite misses a pair or lists one too many.
+Theodolite is asked through `Retriever.duplicates`: its time includes reading the documents of each pair. Each
+combination of data and threads runs in a process of its own, in which the two take turns. Of synthetic rows one in a
+hundred is a near copy of another. The exit code is 1 only if theodolite misses a pair or lists one too many.
 """
 
 import argparse
@@ -130,7 +129,7 @@ def verdicts(outcomes: list[dict[str, Any]]) -> list[str]:
     """Whether the targets are met; that of time is for 100,000 rows of 384 dimensions on two threads."""
     lines = []
     for outcome in outcomes:
-        name = f"{outcome['kind']}, {outcome['threads']} threads"
+        name = f"{outcome['kind']}, {outcome['threads']} thread{'s' if outcome['threads'] > 1 else ''}"
         if (outcome["rows"], outcome["dimension"], outcome["threads"]) == (100_000, 384, 2):
             lines.append(verdict(f"{name}: seconds", median(outcome["seconds"]["theodolite"]), 60))
         lines.append(f"{'FAIL' if outcome['wrong'] else 'PASS'}  {name}: the pairs are those of the full product")

@@ -96,11 +96,13 @@ class Collection:
         """Find near-duplicates: every pair of documents whose vectors' cosine is at least `threshold`, lazily.
 
         Nothing is missed and each pair comes once, for every metric; the cosine is exact. Of n equal documents come
-        n·(n − 1)/2 pairs: stop when it is enough. 100,000 documents of 384 dimensions take some ten seconds.
+        n·(n − 1)/2 pairs: stop when it is enough. 100,000 documents of 384 dimensions take some ten seconds
+        on two cores, ten times as many a hundred times as long.
 
-        The pairs are of the commit at which the first is asked for; documents that are deleted or written again
-        meanwhile are left out. In a collection of more than 4,096 documents, in the order they were written, pairs
-        within the first 4,096 come first, then those that have a document of the next 4,096, and so on.
+        The pairs are of the commit at which the first is asked for. Documents that are deleted or written again
+        meanwhile are left out, but for some hundred pairs that have been read ahead. First come the pairs among the
+        4,096 documents that were written first, then those with one of the next 4,096, and so on. Outside of scopes
+        documents of different partitions are paired, too.
 
         Args:
             threshold: above 0, at most 1. What two versions of one text have depends on the model: look at a few.
