@@ -9,6 +9,10 @@ A rule is hard: what is not current is not found. In the order of what a rule sa
 4. `Superseded`: a document whose key has a successor that is there is not current.
 
 All rules look at all documents of the scope, and a document is current if all of them say so. Only then filters apply.
+Documents of one partition have nothing to do with those of another.
+
+Values of `per`, and keys, are the same as in filters: 1 and 1.0, but not 1 and True or "1"; dates and ISO-8601 strings
+where they name one instant. None, an empty string, a list and a mapping count as missing.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,8 +30,7 @@ class Latest:
 
     All that tie for it are current: passages of one document share both. `by` is a date (see `theodolite.filters`; an
     ISO-8601 string counts) or a number, such as that of a version; dates come after numbers. A document without
-    `by`, or with something else in it, is older than all that have one. A document without `per`, or with a list or
-    mapping in it, stands alone.
+    `by`, or with something else in it, is older than all that have one. A document without `per` stands alone.
     """
 
     per: str
@@ -66,7 +69,8 @@ class Superseded:
 
     A successor that is not there (not stored, outside the scope, or not begun) supersedes nothing: the old document
     stays, and its hit says what is missing. Chains are followed, through keys that are not there, too. In a circle
-    nobody supersedes one another; what leads out of it supersedes all of it. A document without a key is current.
+    nobody supersedes one another; what leads out of it supersedes all of it. A document without a key is current, and
+    its links say nothing.
 
     Args:
         since: the field that says when a document begins, such as its date; without it `as_of` takes nothing back.

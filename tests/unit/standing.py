@@ -8,7 +8,7 @@ import numpy as np
 
 from theodolite import Document, Retriever
 from theodolite.engines.local.columns.column import Column
-from theodolite.engines.local.snapshot import Snapshot
+from theodolite.engines.local.snapshot import Snapshot, Stale
 from theodolite.engines.local.versions import Standings
 from theodolite.filters import instant, parse
 from theodolite.protocols import Scope
@@ -49,7 +49,8 @@ class Looking:
 
             def column(name: str) -> Column:
                 found = snapshot.columns.column(name, connection, rows, commit)
-                assert found.read_at(rows) <= commit
+                if found.read_at(rows) > commit:
+                    raise Stale
                 return found
 
             inside = None if scope is None else view.mask(snapshot, scope_filter(scope, partition), connection)

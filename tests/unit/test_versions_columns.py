@@ -1,5 +1,7 @@
 """What rules for versions make of a few documents: every outcome that is stated."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from tests.unit.standing import Looking, look, moment
 
 from theodolite import Document, Retriever
+from theodolite.filters import F
 from theodolite.protocols import Scope
 from theodolite.types import Version
 from theodolite.versions import Latest, Superseded, Valid, Versions
@@ -275,3 +278,50 @@ def test_writes_are_followed() -> None:
         assert looking.at(versions).ids == set()
         kb.add([Document("t", {"key": 1, "by": 2}, "o")], vectors=np.ones((1, 2)))
         assert looking.at(versions)["o"] == Version(absent=(2,))
+
+
+def test_threads_see_one_commit() -> None:
+    """In each commit one document is current, while another thread replaces it again and again."""
+    versions = Versions((LATEST, BY), 0)
+    done = threading.Event()
+    with Retriever.open(None) as kb, ThreadPoolExecutor(3) as pool:
+
+        def write() -> None:
+            try:
+                for n in range(60):
+                    metadata = {"policy": "x", "from": n, "key": n, "by": n + 1}
+                    kb.add([Document("t", metadata, f"d{n}")], vectors=np.ones((1, 2)))
+                    if n % 3 == 2:
+                        kb.delete([f"d{n - 2}", f"d{n - 1}"])
+            finally:
+                done.set()
+
+        def read() -> int:
+            count = 0
+            while not done.is_set():
+                found = looking.at(versions)
+                assert len(found.versions) == 1, found
+                (version,) = found.versions.values()
+                assert version is not None
+                (name,) = found.ids
+                assert version == Version(absent=(int(name[1:]) + 1,))
+                count += 1
+            return count
+
+        kb.add([Document("t", {"policy": "x", "from": -1, "key": -1, "by": 0}, "d-1")], vectors=np.ones((1, 2)))
+        looking = Looking(kb)
+        readers = [pool.submit(read) for _ in range(2)]
+        pool.submit(write).result()
+        assert sum(reader.result() for reader in readers) > 0
+
+
+def test_many_rules_and_scopes_keep_little() -> None:
+    with Retriever.open(None) as kb:
+        kb.add([Document("t", metadata, name) for name, metadata in DATED.items()], vectors=np.ones((3, 2)))
+        looking = Looking(kb)
+        for n in range(40):
+            versions = Versions((Latest("policy", f"from{n}"), LATEST), moment("2026-01-01"))
+            assert looking.at(versions, Scope(None, F("lang") != f"{n}")).ids == {"2025", "other"}
+        (standings,) = looking._standings.values()
+        assert len(standings._held) < 10
+        assert len(standings._fields._held) < 30
