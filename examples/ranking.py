@@ -67,7 +67,8 @@ def records(name: str) -> list[dict[str, Any]]:
 def compare(kb: Retriever, question: str, *, explain: bool) -> None:
     """Print a line for each stage, and one for several of them together."""
     known = records("questions.jsonl")
-    about = next((one for one in known if one["question"] == question), {"relevant": [], "outdated": []})
+    nothing: dict[str, Any] = {"relevant": [], "outdated": []}
+    about = next((one for one in known if one["question"] == question), nothing)
     asked = [question, *(one["question"] for one in known)]
     stages = STAGES | {"together": {name: value for stage in TOGETHER for name, value in STAGES[stage].items()}}
     print(f"{question}\n\n{'':<15}{'the first hits: + right, - outdated':<66}+ first  - first")

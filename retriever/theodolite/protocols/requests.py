@@ -39,7 +39,7 @@ class Fusion:
     """
 
     dense: float = 1.0
-    lexical: float = 1.0
+    lexical: float = 0.8
     constant: float = 60.0
     depth: int = 100
 
@@ -93,8 +93,8 @@ class Answer:
         similarities: the metric's own values, as float32 rounded from the exact ones; empty in lexical mode.
         trace: how the answer came about.
         scores: what the documents are ordered by; None where that is the similarity.
-        lexical: BM25 of each, None where the words did not find it; empty in dense mode, and in scopes, where it
-            would tell of what lies outside.
+        lexical: BM25 of each, None where the words did not find it; empty in dense mode. In a scope it is what it
+            would be of the scope's documents alone.
         versions: what the rules say of each, None where there is nothing to say; empty without rules.
         vectors: (n, d), if they were asked for.
     """

@@ -254,7 +254,9 @@ class LocalEngine:
         return found
 
     def repair(self, progress: Callable[[int], object] | None = None) -> Verification:
-        return repair(self._store, self._keeper, self._writer.fill_cache, progress)
+        found = repair(self._store, self._keeper, self._writer.fill_cache, progress)
+        self._answering = Answering(self._view, self._keeper, self.partition)  # what it held of words may be damaged
+        return found
 
     def backup(self, target: Path, progress: Callable[[int], object] | None = None) -> None:
         backup(self._view.read, self._store.folder, target, progress)
