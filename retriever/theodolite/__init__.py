@@ -34,7 +34,6 @@ from theodolite.errors import (
 from theodolite.filters import F
 from theodolite.protocols import Boost, Candidates, Embedder, Engine, Fusion, Reranker
 from theodolite.ranking.boosts import Authority, Freshness
-from theodolite.rerankers.stage import Rerank
 from theodolite.retriever import Retriever
 from theodolite.transforms import Center, Pca, Truncate, Whiten
 from theodolite.types import Document, Duplicate, Hit, Hits, Trace
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from theodolite.guards.audit.audit import audit
     from theodolite.guards.audit.findings import Audit, Finding
     from theodolite.quality import Alert, Monitor, Recall
+    from theodolite.rerankers.stage import Rerank
 
 __all__ = [
     "Alert",
@@ -102,6 +102,7 @@ _LATER = {
     "Finding": "theodolite.guards.audit.findings",
     "Monitor": "theodolite.quality",
     "Recall": "theodolite.quality",
+    "Rerank": "theodolite.rerankers.stage",
     "audit": "theodolite.guards.audit.audit",
 }
 

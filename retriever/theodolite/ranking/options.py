@@ -5,15 +5,17 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from theodolite.errors import ConfigError, InputError
 from theodolite.protocols import Boost, Fusion
 from theodolite.ranking.boosts import as_boosts
 from theodolite.relevance import Relevance
-from theodolite.rerankers.stage import Rerank
 from theodolite.types import Metric, Mode
 from theodolite.versions import Rule, Versions, as_instant
+
+if TYPE_CHECKING:  # imported where it is wanted
+    from theodolite.rerankers.stage import Rerank
 
 _POOL = 5  # candidates for each of the hits that diversity chooses from,
 _FEWEST = 50  # and at least so many
@@ -39,7 +41,7 @@ class Ranking:
     versions: Versions | None = None
     min_relevance: float | None = None
     fusion: Fusion = field(default_factory=Fusion)
-    rerank: Rerank | None = None
+    rerank: "Rerank | None" = None
     diversity: float = 0.0
     dedupe: float | None = None
 
@@ -171,13 +173,19 @@ def checked_now(now: Any) -> float:
     return float(now) if isinstance(now, (int, float)) else as_instant(now, 0.0) / 1e6
 
 
-def as_rerank(given: Any) -> Rerank | None:
+def as_rerank(given: Any) -> "Rerank | None":
     """A reranking stage, of a stage or a reranker. Models that are named are loaded once."""
-    if given is None or isinstance(given, Rerank):
+    if given is None:
+        return None
+    from theodolite.rerankers.stage import Rerank
+
+    if isinstance(given, Rerank):
         return given
     return _named(given) if isinstance(given, str) else Rerank(given)
 
 
 @lru_cache(maxsize=4)
-def _named(name: str) -> Rerank:
+def _named(name: str) -> "Rerank":
+    from theodolite.rerankers.stage import Rerank
+
     return Rerank(name)

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,10 @@ from theodolite.ranking.diversity import Scale, collapse, mmr, scaled
 from theodolite.ranking.hits import ranked, scores_of
 from theodolite.ranking.options import Ranking
 from theodolite.ranking.steps import Stage, steps
-from theodolite.rerankers.stage import Rerank, rerank
 from theodolite.types import Hit, Hits
+
+if TYPE_CHECKING:  # imported where it is wanted
+    from theodolite.rerankers.stage import Rerank
 
 
 @dataclass(slots=True)
@@ -129,7 +132,9 @@ def _first(answer: Answer, ranking: Ranking, order: list[int]) -> _Candidates:
     return _Candidates(answer, order, scores, parts, kind, stages, weighed)
 
 
-def _rerank(found: _Candidates, stage: Rerank, text: str, candidates: int, boosts: Sequence[Boost]) -> None:
+def _rerank(found: _Candidates, stage: "Rerank", text: str, candidates: int, boosts: Sequence[Boost]) -> None:
+    from theodolite.rerankers.stage import rerank
+
     started = time.perf_counter()
     read = found.order[:candidates]
     documents = found.answer.documents
