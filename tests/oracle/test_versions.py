@@ -48,7 +48,7 @@ metadata = st.fixed_dictionaries({"tenant": st.sampled_from(TENANTS)}, optional=
 
 rules: st.SearchStrategy[Rule] = st.sampled_from(
     [
-        Latest("key", "order"),
+        *[Latest("key", "order")] * 3,
         Latest("other", "start"),
         Valid("start", "end"),
         Valid(end="end"),
@@ -140,7 +140,7 @@ def compare(data: st.DataObject) -> None:
             fuzz.check(data.draw(versions()), data.draw(scopes(partitioned)), data.draw(wheres))
             if data.draw(st.booleans()):
                 fuzz.delete(data.draw(st.sampled_from(TENANTS)), data.draw(names))
-            fuzz.add(data.draw(st.dictionaries(names, metadata, max_size=3)))
+            fuzz.add(data.draw(st.dictionaries(names, metadata, min_size=1, max_size=3)))
 
 
 @given(st.data())

@@ -280,6 +280,17 @@ def test_writes_are_followed() -> None:
         assert looking.at(versions)["o"] == Version(absent=(2,))
 
 
+def test_what_died_is_forgotten_though_its_columns_are_read_anew() -> None:
+    with Retriever.open(None) as kb:
+        kb.add([Document("t", metadata, name) for name, metadata in DATED.items()], vectors=np.ones((3, 2)))
+        engine: Any = kb._engine
+        looking, versions = Looking(kb), Versions((LATEST,), moment("2026-01-01"))
+        assert looking.at(versions).ids == {"2025", "other"}
+        kb.delete("2025")
+        engine._view._held.columns._held.clear()
+        assert looking.at(versions).ids == {"2023", "other"}
+
+
 def test_threads_see_one_commit() -> None:
     """In each commit one document is current, while another thread replaces it again and again."""
     versions = Versions((LATEST, BY), 0)

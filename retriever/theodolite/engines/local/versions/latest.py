@@ -52,7 +52,6 @@ class Groups:
             then = earlier.group
             touched[: len(then)] |= _flagged(then, changed[changed < len(then)])
             until[: len(earlier.until)] = earlier.until
-            until[touched] = FOREVER
             chosen &= touched
         rows = np.flatnonzero(chosen)
         if len(rows):

@@ -6,7 +6,7 @@ own circle.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,32 +19,36 @@ from theodolite.types import Mask, Rows
 class Graph:
     """Nodes from 0 to `nodes`, their links, and the circles among them. Immutable.
 
-    Attributes:
-        circle: the number of each node's circle, in an order in which every link leads to a lower number or stays.
+    Circles are numbered so that every link between two leads to the lower number.
     """
 
     def __init__(self, nodes: int, old: Ints, new: Ints) -> None:
         order = np.argsort(old, kind="stable")
         ends = np.searchsorted(old[order], np.arange(nodes + 1)).tolist()
         targets = new[order].tolist()
-        self._next = [targets[first:last] for first, last in itertools.pairwise(ends)]
-        self.circle, self._members = _circles(self._next)
+        links = [targets[first:last] for first, last in itertools.pairwise(ends)]
+        circle, self._members = _circles(links)
+        self._circle = np.array(circle, np.int64)
+        self._next: list[list[int]] = [[] for _ in self._members]
+        for one, other in zip(self._circle[old].tolist(), self._circle[new].tolist(), strict=True):
+            if one != other:
+                self._next[one].append(other)
 
-    def until(self, begins: list[int]) -> list[int]:
+    def until(self, begins: Ints) -> Ints:
         """For each node the least of `begins` that it reaches outside its circle; FOREVER where it reaches none."""
-        reached: list[int] = []
-        within: list[int] = []  # in the circle, or reached from it
-        for number, members in enumerate(self._members):
-            least, own = FOREVER, FOREVER
-            for node in members:
-                own = min(own, begins[node])
-                for other in self._next[node]:
-                    beyond = self.circle[other]
-                    if beyond != number and within[beyond] < least:
-                        least = within[beyond]
-            reached.append(least)
-            within.append(min(least, own))
-        return [reached[number] for number in self.circle]
+        own = np.full(len(self._members), FOREVER, np.int64)
+        np.minimum.at(own, self._circle, begins)
+        least = own.tolist()  # of a circle, and of what it reaches
+        beyond = []
+        for number, following in enumerate(self._next):
+            reached = FOREVER
+            for other in following:
+                if least[other] < reached:
+                    reached = least[other]
+            beyond.append(reached)
+            if reached < least[number]:
+                least[number] = reached
+        return np.array(beyond, np.int64)[self._circle]
 
     def successors(self, nodes: Iterable[int]) -> set[int]:
         """What leads out of the circles of some nodes, and what is reached from there."""
@@ -53,24 +57,21 @@ class Graph:
     def predecessors(self, nodes: Iterable[int]) -> set[int]:
         """The nodes that have one of `nodes` among their successors."""
         before: list[list[int]] = [[] for _ in self._next]
-        for node, found in enumerate(self._next):
-            for other in found:
-                before[other].append(node)
+        for number, following in enumerate(self._next):
+            for other in following:
+                before[other].append(number)
         return self._reached(nodes, before)
 
     def _reached(self, nodes: Iterable[int], links: list[list[int]]) -> set[int]:
-        own = {self.circle[node] for node in nodes}
+        own = {int(self._circle[node]) for node in nodes}
+        left = [other for number in own for other in links[number]]
         found: set[int] = set()
-        left = [other for number in own for other in self._leaving(number, links)]
         while left:
-            number = self.circle[left.pop()]
+            number = left.pop()
             if number not in found:
                 found.add(number)
-                left += self._leaving(number, links)
+                left += links[number]
         return {node for number in found for node in self._members[number]}
-
-    def _leaving(self, number: int, links: list[list[int]]) -> Iterator[int]:
-        return (other for node in self._members[number] for other in links[node] if self.circle[other] != number)
 
 
 def _circles(links: list[list[int]]) -> tuple[list[int], list[list[int]]]:
@@ -128,8 +129,8 @@ class Chains:
         links: distinct, sorted: the place in `keys` of what is replaced, times `nodes`, plus that of what replaces it.
         graph: of the links.
         rows, nodes: the rows whose key is in a link, rising, and its place in `keys`.
-        begins: when the first row of each key begins; FOREVER where none is there.
-        ends: when the first successor of each key begins.
+        begins: (nodes,) when the first row of each key begins; FOREVER where none is there.
+        ends: (nodes,) when the first successor of each key begins.
         until: (rows of the collection,) the same by row; FOREVER for a row without one, or outside.
     """
 
@@ -138,8 +139,8 @@ class Chains:
     graph: Graph
     rows: Rows
     nodes: Rows
-    begins: list[int]
-    ends: list[int]
+    begins: Ints
+    ends: Ints
     until: Ints
 
     @classmethod
@@ -165,10 +166,10 @@ class Chains:
         rows, nodes = rows[there], nodes[there]
         begins = np.full(len(keys), FOREVER, np.int64)
         np.minimum.at(begins, nodes, begin[rows])
-        ends = graph.until(begins.tolist())
+        ends = graph.until(begins)
         until = np.full(len(begin), FOREVER, np.int64)
-        until[rows] = np.array(ends, np.int64)[nodes]
-        return cls(keys, distinct, graph, rows, nodes, begins.tolist(), ends, until)
+        until[rows] = ends[nodes]
+        return cls(keys, distinct, graph, rows, nodes, begins, ends, until)
 
     def heirs(self, gone: Mask, as_of: int) -> Mask:
         """Rows of the keys that have taken the place of the rows `gone` by `as_of`."""
