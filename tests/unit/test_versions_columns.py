@@ -122,6 +122,19 @@ def test_a_successor_begins_by_all_rules() -> None:
     assert look(documents, *rules, as_of="2025-01-01").ids == {"new"}
 
 
+@pytest.mark.parametrize("count", [2, 3, 5, 9, 17])
+def test_a_version_that_begins_before_its_predecessors(count: int) -> None:
+    """The last begins first, so nothing that it follows is current once it is there."""
+    documents: dict[str, dict[str, Any]] = {
+        f"{n}": {"policy": "x", "version": n, "start": f"{2050 - n}-01-01"} for n in range(count)
+    }
+    del documents["0"]["start"]
+    rules = (Latest("policy", "version"), Valid(start="start"))
+    for year in range(2051 - count, 2052):
+        assert look(documents, *rules, as_of=f"{year}-01-01").ids == {f"{count - 1}"}
+    assert look(documents, *rules, as_of=f"{2050 - count}-12-31").ids == {"0"}
+
+
 @pytest.mark.parametrize(
     "links",
     [
