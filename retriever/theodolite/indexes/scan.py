@@ -296,11 +296,13 @@ class Scanned:
         # In the kept values' own terms, so that only what passes is converted.
         reach = reach - constant
         gain = None
-        if scan.metric != "l2":
+        if scan.metric == "l2":
+            enough = kept >= np.maximum(reach, scan.lowest)
+        else:
             outer = self._queries.outer[:, number]
             gain = scan.scale[groups] * (outer if len(outer) == 1 else outer[of])
             reach /= gain
-        enough = kept >= np.maximum(reach, scan.lowest)
+            enough = kept >= np.clip(np.ceil(reach), scan.lowest, -scan.lowest).astype(np.int32)
         if factors is not None and np.count_nonzero(enough) > enough.size // _LITTLE:
             # Groups end in places without a row where a block is not full.
             enough &= factors[0].take(offsets + (start + within), mode="clip") >= factors[1]

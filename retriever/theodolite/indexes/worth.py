@@ -69,8 +69,9 @@ class Worth:
 
     def most(self, mask: Mask | None, stop: int) -> float:
         """The largest factor of the rows below `stop` where `mask` is True; 0 if there are none."""
-        where = True if mask is None else mask[:stop]
-        return float(np.maximum.reduce(self.factors[:stop], initial=0.0, where=where))
+        factors = self.factors[:stop]
+        # A product with the mask takes a tenth of the time of picking by it.
+        return float(np.maximum.reduce(factors if mask is None else factors * mask[:stop], initial=0.0))
 
     def _multiplied(self, relevance: Doubles, factors: Doubles | float) -> Doubles:
         out: Doubles = np.where(relevance > 0, relevance * factors, relevance)
