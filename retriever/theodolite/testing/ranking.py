@@ -1,0 +1,96 @@
+"""What a request may find and what that is worth, the slow and obvious way: what every engine is held against.
+
+Written one document at a time, without a look at what does the same in an engine.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.errors import InputError
+from theodolite.filters import lookup, matches
+from theodolite.filters.values import MISSING
+from theodolite.protocols import Boost, Fusion, Request
+from theodolite.relevance import Relevance
+from theodolite.scopes import scope_filter
+from theodolite.testing.versions import Reference
+from theodolite.types import Document, Version
+
+Doubles = NDArray[np.float64]
+
+
+class Eligible:
+    """The documents that a request may find.
+
+    Args:
+        documents: all there are.
+        partition: the field that partitions the collection, if one does.
+
+    Attributes:
+        inside: those that are in the scope.
+        documents: those of them that are current and pass the filter.
+        superseded: how many the rules for versions leave out.
+    """
+
+    def __init__(self, documents: Sequence[Document], request: Request, partition: str | None = None) -> None:
+        tree = None if request.scope is None else scope_filter(request.scope, partition)
+        self.inside = [document for document in documents if matches(tree, document.metadata)]
+        self.superseded = 0
+        self._reference: Reference | None = None
+        if request.versions is None:
+            self.documents = [one for one in self.inside if matches(request.where, one.metadata)]
+        else:
+            self._reference = Reference(
+                self.inside, request.versions, lambda one: matches(request.where, one.metadata), partition
+            )
+            self.documents = self._reference.found()
+            self.superseded = self._reference.superseded
+
+    def version(self, document: Document) -> Version | None:
+        """What the rules say of a document; see `testing.versions` for how values are told."""
+        return None if self._reference is None else self._reference.version(document)
+
+
+def factors(documents: Sequence[Document], boosts: Sequence[Boost], now: float) -> Doubles:
+    """What boosts multiply the relevance of each document by, (n,)."""
+    product = np.ones(len(documents))
+    for boost in boosts:
+        for place, document in enumerate(documents):
+            value = lookup(document.metadata, boost.field)
+            product[place] *= boost.factors([None if value is MISSING else value], now)[0]
+    return product
+
+
+def worth(relevance: Doubles, factors: Doubles) -> Doubles:
+    """Relevance times factor, (n,); what is not relevant stays as it is."""
+    return np.array([r * f if r > 0 else r for r, f in zip(relevance.tolist(), factors.tolist(), strict=True)])
+
+
+def relevant(similarities: NDArray[np.floating], relevance: Relevance) -> Doubles:
+    """The relevance of each similarity, (n,), asked one by one."""
+    return np.array([relevance(np.array([one], np.float64))[0] for one in similarities.tolist()], np.float64)
+
+
+def check_refused(documents: Sequence[Document], boosts: Sequence[Boost], now: float) -> None:
+    """Raises InputError where a boost refuses one of the documents that may be found."""
+    for boost in boosts:
+        refuses = getattr(boost, "refuses", None)
+        tree = None if refuses is None else refuses(now)
+        refused = [] if tree is None else [one.id for one in documents if matches(tree, one.metadata)]
+        if refused:
+            raise InputError(f"{boost.name}: {len(refused)} documents are refused, first {refused[0]!r}")
+
+
+def reciprocal_ranks(arms: Sequence[Mapping[str, float]], fusion: Fusion) -> dict[str, float]:
+    """Weighted reciprocal rank fusion by its definition: of the scores in the dense arm and in the lexical one.
+
+    A rank is one more than the number of documents that score higher.
+    """
+    sums: dict[str, float] = {}
+    for arm, weight in zip(arms, (fusion.dense, fusion.lexical), strict=True):
+        for name, score in arm.items():
+            rank = 1 + sum(other > score for other in arm.values())
+            if weight > 0:
+                sums[name] = sums.get(name, 0.0) + weight / (fusion.constant + rank)
+    return sums
