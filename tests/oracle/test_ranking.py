@@ -14,14 +14,11 @@ from tests.oracle.ranked import Ranked, Stored
 from tests.oracle.test_versions import FIELDS, INSTANTS, TENANTS, canonical, referred, versions
 from tests.unit.standing import moment
 
-from theodolite import Authority, Document, Freshness, Fusion, Hits, Retriever
+from theodolite import Authority, Document, Freshness, Hits, Retriever
 from theodolite.errors import InputError
 from theodolite.filters import In, parse
-from theodolite.indexes.approximate import Costs
-from theodolite.indexes.flat import FlatIndex
 from theodolite.protocols import Boost, Request, Scope
 from theodolite.relevance import Relevance
-from theodolite.testing.ranking import reciprocal_ranks
 from theodolite.types import Metric, Space
 from theodolite.vectors import prepare
 from theodolite.versions import Versions

@@ -170,6 +170,25 @@ def test_words(kb: Retriever) -> None:
     assert "old" not in ids(find(kb, "refunds", mode="lexical", versions=[Latest("policy", "from")]))
 
 
+@pytest.mark.parametrize("stages", [{"dedupe": 0.9}, {"diversity": 0.5}, {"dedupe": 0.9, "diversity": 0.5}])
+def test_where_there_is_nothing_no_stage_minds(kb: Retriever, stages: dict[str, Any]) -> None:
+    for nothing in (kb.scoped(source="nobody"), kb.scoped(source="wiki").scoped(source="chat")):
+        assert ids(find(nothing, **stages)) == []
+        assert ids(find(nothing, "refunds", mode="lexical", **stages)) == []
+    assert ids(find(kb, where={"source": "nobody"}, **stages)) == []
+    kb.clear()
+    assert ids(find(kb, **stages)) == []
+
+
+def test_relevance_is_at_most_one() -> None:
+    vectors = np.random.default_rng(1).normal(size=(200, 384))
+    with Retriever.open() as kb:
+        kb.add([Document("", id=str(number)) for number in range(200)], vectors=vectors)
+        found = [kb.search(vector=vector, k=1)[0].scores for vector in vectors]
+    assert max(scores["similarity"] for scores in found) > 1  # by the rounding of unit vectors
+    assert max(scores["relevance"] for scores in found) == 1
+
+
 def test_words_need_no_embedder_and_no_vectors(kb: Retriever) -> None:
     assert ids(kb.search("nine", mode="lexical")) == ["hours"]
     assert [ids(hits) for hits in kb.search_many(["nine", "blocked", "qwertz"], mode="lexical")] == [

@@ -43,5 +43,5 @@ def scores_of(similarity: float, told: Relevance | None) -> dict[str, float]:
 
 def _relevance(similarity: float, told: Relevance) -> float:
     if told.mapping is None and not told.floor:
-        return 1.0 / (1.0 - similarity) if told.metric == "l2" else similarity
+        return 1.0 / (1.0 - similarity) if told.metric == "l2" else min(1.0, similarity)
     return float(told(np.array([similarity]))[0])

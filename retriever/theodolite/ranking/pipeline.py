@@ -73,12 +73,13 @@ def finish(
     if ranking.plain:
         return ranked(answer, ranking.told, order[:k], embed=embed, unread=unread)
     found = _first(answer, ranking, order)
-    if ranking.rerank is not None and found.order:
-        _rerank(found, ranking.rerank, text or "", max(candidates, k), ranking.boosts)
-    if ranking.dedupe is not None:
-        _dedupe(found, ranking.dedupe)
-    if ranking.diversity:
-        _diversify(found, ranking.diversity, k)
+    if found.order:
+        if ranking.rerank is not None:
+            _rerank(found, ranking.rerank, text or "", max(candidates, k), ranking.boosts)
+        if ranking.dedupe is not None:
+            _dedupe(found, ranking.dedupe)
+        if ranking.diversity:
+            _diversify(found, ranking.diversity, k)
     trace = replace(
         answer.trace,
         unread=unread,

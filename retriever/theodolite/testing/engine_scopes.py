@@ -21,10 +21,6 @@ _TENANTS = ("acme", "bolt", 7, "7")
 class ScopesContract(EngineUnderTest):
     """What lies outside a scope is, for a call, not there."""
 
-    def partitioned(self, space: Space, field: str) -> Engine | None:
-        """A new, empty engine partitioned by a metadata field. None: this kind of engine has no partitions."""
-        return None
-
     def test_an_id_is_one_document_in_each_partition(self) -> None:
         engine = self._filled()
         if engine is None:

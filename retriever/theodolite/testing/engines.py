@@ -2,14 +2,25 @@
 
 from theodolite.testing.engine_duplicates import DuplicatesContract
 from theodolite.testing.engine_filters import FiltersContract
+from theodolite.testing.engine_lexical import LexicalContract
+from theodolite.testing.engine_ranking import RankingContract
 from theodolite.testing.engine_reads import ReadsContract
 from theodolite.testing.engine_scopes import ScopesContract
 from theodolite.testing.engine_threads import ThreadsContract
+from theodolite.testing.engine_versions import VersionsContract
 from theodolite.testing.engine_writes import WritesContract
 
 
 class EngineContract(
-    WritesContract, ReadsContract, DuplicatesContract, FiltersContract, ScopesContract, ThreadsContract
+    WritesContract,
+    ReadsContract,
+    RankingContract,
+    VersionsContract,
+    LexicalContract,
+    DuplicatesContract,
+    FiltersContract,
+    ScopesContract,
+    ThreadsContract,
 ):
     """What every engine must keep. Each test asks for new engines, one after the other.
 
@@ -17,5 +28,6 @@ class EngineContract(
         def engine(self, space):
             return MyEngine(space)
 
-    Engines that outlive a process override `reopened` as well, those that have partitions `partitioned`.
+    Engines that outlive a process override `reopened` as well, those that have partitions `partitioned`, and those
+    without boosts, rules for versions or lexical search say so in `lacks`.
     """

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ METRICS: tuple[Metric, ...] = get_args(Metric)
 DIMENSION = 12
 
 Where = Mapping[str, Any] | None
+Lacking = Literal["boosts", "versions", "lexical"]
 Doubles = NDArray[np.float64]
 
 # How far a similarity may be from the exact one, relative to the largest value it could have.
@@ -28,12 +29,19 @@ _CLOSE = 1e-6
 class EngineUnderTest:
     """The factory an engine's contract asks for, and what opens and closes it."""
 
+    lacks: ClassVar[frozenset[Lacking]] = frozenset()
+    """What this kind of engine cannot do, and refuses with UnsupportedError."""
+
     def engine(self, space: Space) -> Engine:
         """A new, empty engine for vectors of this space, with nothing shared with earlier ones."""
         raise NotImplementedError
 
     def reopened(self, engine: Engine) -> Engine | None:
         """The same data in a new engine, the old one closed: for engines that outlive a process. None: it cannot be."""
+        return None
+
+    def partitioned(self, space: Space, field: str) -> Engine | None:
+        """A new, empty engine partitioned by a metadata field. None: this kind of engine has no partitions."""
         return None
 
     @contextmanager
@@ -75,6 +83,10 @@ class Pair:
     def clear(self) -> None:
         self.engine.clear()
         self.stored.clear()
+
+    @property
+    def documents(self) -> list[Document]:
+        return [document for document, _ in self.stored.values()]
 
     def eligible(self, where: Where = None) -> list[str]:
         """Ids of the documents that pass, in their order."""
