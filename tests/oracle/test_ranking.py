@@ -245,6 +245,6 @@ def test_a_search_is_what_plain_documents_give(data: st.DataObject) -> None:
 
 @pytest.mark.slow
 @given(st.data())
-@settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_search_is_what_plain_documents_give_many_times(data: st.DataObject) -> None:
     compare(data)
