@@ -1,9 +1,10 @@
 """Is the current document first? Collections in which some documents take the place of others.
 
-PEPs: the titles of those that another one has superseded are the questions, and the successors, at the end of the chain,
-are current. What supersedes what is told by the headers of the PEPs, not by people who judged. FAQ: of the answers that
-several dates give to one question, that of the last date is current; the questions are paraphrases, by people. Many of
-these answers are as similar as can be, so that ids decide: they are given ids that grow with time, as counters do.
+PEPs: the titles of those that another one has superseded are the questions, and the successors, at the end of the
+chain, are current. What supersedes what is told by the headers of the PEPs, not by people who judged. FAQ: of the
+answers that several dates give to one question, that of the last date is current; the questions are paraphrases, by
+people. Many of these answers are as similar as can be, so that ids decide: they are given ids that grow with time, as
+counters do.
 """
 
 import csv
@@ -134,7 +135,7 @@ def _numbers(hits: Hits) -> list[int]:
 
 
 def _counted(found: Sequence[list[Any]], current: Sequence[set[Any]], older: Sequence[set[Any]]) -> dict[str, int]:
-    """Questions whose first hit is current, or older; with a current one before all older, or at all; and older hits."""
+    """Questions whose first hit is current, or older; with a current one before all older, or at all; older hits."""
     counts = {"queries": len(found), "first": 0, "older_first": 0, "before": 0, "found": 0, "older": 0}
     for names, new, old in zip(found, current, older, strict=True):
         firsts = [next((place for place, name in enumerate(names) if name in kind), len(names)) for kind in (new, old)]

@@ -66,6 +66,16 @@ def records(path: Path) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, lines)
 
 
+def read_vectors(folder: str | Path, name: str, rows: int, queries: int | None) -> tuple[Floats, Floats] | None:
+    """The first vectors of a collection, and of its queries (None: all); None where it is not there."""
+    place = Path(folder) / name
+    if not (place / "corpus.f16.npy").exists():
+        return None
+    found = (np.load(place / f"{kind}.f16.npy", mmap_mode="r") for kind in ("corpus", "queries"))
+    vectors, asked = (part[:count].astype(np.float32) for part, count in zip(found, (rows, queries), strict=True))
+    return vectors, asked
+
+
 def opened(collection: Judged) -> Retriever:
     """All of it in a temporary collection. The caller closes it."""
     kb = Retriever.open()

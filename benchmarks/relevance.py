@@ -3,9 +3,9 @@
     python benchmarks/relevance.py --data FOLDER
     python benchmarks/relevance.py --data FOLDER --only currency --markdown
 
-Arms: nDCG@10 and recall@10 of dense, lexical and hybrid search. Currency: how often the current document is first, where
-an older one says nearly the same: without versions, with boosts alone, with rules for versions. Vectors are given
-(`corpus.f16.npy`, `queries.f16.npy`), so that nothing is embedded.
+Arms: nDCG@10 and recall@10 of dense, lexical and hybrid search. Currency: how often the current document is first,
+where an older one says nearly the same: without versions, with boosts alone, with rules for versions. Vectors are
+given (`corpus.f16.npy`, `queries.f16.npy`), so that nothing is embedded.
 """
 
 import argparse

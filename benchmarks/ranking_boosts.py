@@ -1,0 +1,81 @@
+"""Boosted exact search beside the plain one: the index alone, and the whole search."""
+
+import time
+from typing import Any
+
+import numpy as np
+
+from benchmarks.data import Floats, Synthetic
+from benchmarks.judged import read_vectors
+from benchmarks.measure import in_turns, median, percentile, progress, quiet_gc
+from theodolite import Authority, Document, Freshness, Retriever
+from theodolite.indexes.worth import Worth
+from theodolite.relevance import Relevance
+from theodolite.types import Space
+from theodolite.vectors import prepare
+
+K = 10
+NOW = "2025-01-01"
+SOURCES = ("policy", "wiki", "chat", "mail", "web")
+LEVELS = {"policy": 1.0, "wiki": 0.8, "web": 0.5, "mail": 0.3, "chat": 0.1}
+BOOSTS = (Freshness("published", "365d", weight=0.2), Authority("source", LEVELS, weight=0.2))
+
+
+def metadata(number: int) -> dict[str, str]:
+    """A source, and a day of the ten years before `NOW`; they repeat at different paces."""
+    day = np.datetime64(NOW) - np.timedelta64(number * 7919 % 3650, "D")
+    return {"source": SOURCES[number % len(SOURCES)], "published": str(day)}
+
+
+def measure(task: dict[str, Any]) -> dict[str, Any]:
+    made = Synthetic("clustered", task["boosts"], 384)
+    ways = {"clustered": _measure(made.vectors(0, task["boosts"]), made.queries(task["queries"]))}
+    real = read_vectors(task["data"], "glosses", task["glosses"], task["queries"])
+    if real is not None:
+        ways["glosses"] = _measure(*real)
+    return {"ways": {f"{name} {rows:,}": times for name, (rows, times) in ways.items()}}
+
+
+def _measure(vectors: Floats, queries: Floats) -> tuple[int, dict[str, Any]]:
+    with Retriever.open() as kb:
+        documents = (Document("", metadata(row), id=f"{row:07}") for row in range(len(vectors)))
+        kb.add(documents, vectors=vectors, batch_size=20_000)
+        kb.search(vector=queries[0], boosts=BOOSTS, now=NOW)
+        progress(f"  {len(vectors):,} rows are ready")
+        # The snapshot that the retriever itself searches: there is no public way to it, and none is needed but here.
+        engine: Any = kb._engine
+        snapshot = engine._view._held
+        asked = prepare(queries, Space("cosine", queries.shape[1]))[0]
+        moment = np.datetime64(NOW, "s").astype(float)
+        sources, dates = zip(*(metadata(row).values() for row in range(len(vectors))), strict=True)
+        factors = BOOSTS[0].factors(dates, moment) * BOOSTS[1].factors(sources, moment)
+        worth = Worth(factors, Relevance("cosine"))
+
+        def index(number: int, worth: Worth | None) -> None:
+            snapshot.flat.search(asked[number : number + 1], K, snapshot.vectors, None, worth)
+
+        ways = {
+            "index": (lambda number: index(number, None), lambda number: index(number, worth)),
+            "search": (
+                lambda number: kb.search(vector=queries[number], k=K),
+                lambda number: kb.search(vector=queries[number], k=K, boosts=BOOSTS, now=NOW),
+            ),
+        }
+        return len(vectors), {name: _by_turns(*pair, len(queries)) for name, pair in ways.items()}
+
+
+def _by_turns(plain: Any, boosted: Any, queries: int) -> dict[str, Any]:
+    both = {"plain": plain, "boosted": boosted}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in both}
+    with quiet_gc():
+        for name, number in in_turns(list(both), queries):
+            started, begun = time.perf_counter(), time.process_time()
+            both[name](number)
+            taken[name].append((1e3 * (time.perf_counter() - started), 1e3 * (time.process_time() - begun)))
+    times: dict[str, Any] = {name: _shares([wall for wall, _ in taken[name]]) for name in both}
+    cpu = {name: median([used for _, used in taken[name]]) for name in both}
+    return {**times, "cpu": cpu["boosted"] / cpu["plain"]}
+
+
+def _shares(values: list[float]) -> dict[str, float]:
+    return {"p50": median(values), "p95": percentile(values, 95)}

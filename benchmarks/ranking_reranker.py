@@ -1,0 +1,71 @@
+"""A cross-encoder of the shape of ms-marco-MiniLM-L6 on torch and on onnxruntime. What it costs, not what it says.
+
+Its weights are random. The tokenizer is that of the extra `minilm`, which has the same vocabulary.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.measure import in_turns, median, percentile, progress, quiet_gc
+from benchmarks.ranking_arms import SETS, passages
+from theodolite.embedders.minilm import bundled
+from theodolite.rerankers.cross_encoder import CrossEncoderReranker
+
+CANDIDATES = 50
+
+
+def untrained(folder: Path) -> Path:
+    """A BERT of 6 layers of 384, 12 heads, with one label."""
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    source = bundled()
+    if source is None:
+        raise SystemExit("the part `reranker` needs the extra minilm")
+    torch.manual_seed(7)
+    config = BertConfig(
+        hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536, num_labels=1
+    )
+    model: Any = BertForSequenceClassification(config)
+    model.save_pretrained(folder)
+    tokenizer: Any = AutoTokenizer.from_pretrained(source)  # type: ignore[no-untyped-call]  # untyped library
+    tokenizer.model_max_length = 512
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def measure(task: dict[str, Any]) -> dict[str, Any]:
+    threads, turns = task["threads"], max(3, task["queries"] // 10)
+    texts, _, queries, _ = _texts(Path(task["data"]), turns)
+    with tempfile.TemporaryDirectory(prefix="bench-reranker-") as name:
+        folder = untrained(Path(name) / "model")
+        ways = {
+            "torch": CrossEncoderReranker(folder, device="cpu", cache=0, threads=threads),
+            "onnx": CrossEncoderReranker(
+                folder, backend="onnx", cache=0, threads=threads, exports=Path(name) / "exports"
+            ),
+        }
+        progress("  the models are ready")
+        scores = [way.score(queries[-1], texts[:8]) for way in ways.values()]
+        np.testing.assert_allclose(*scores, atol=1e-3)
+        taken: dict[str, list[float]] = {name: [] for name in ways}
+        with quiet_gc():
+            for way, turn in in_turns(list(ways), turns, block=2):
+                given = texts[turn * CANDIDATES : (turn + 1) * CANDIDATES]
+                started = time.perf_counter()
+                ways[way].score(queries[turn], given)
+                taken[way].append(1e3 * (time.perf_counter() - started))
+    return {
+        "candidates": CANDIDATES,
+        "ways": {way: {"p50": median(times), "p95": percentile(times, 95)} for way, times in taken.items()},
+    }
+
+
+def _texts(folder: Path, turns: int) -> tuple[list[str], Any, list[str], Any]:
+    if not all((folder / name / "corpus.f16.npy").exists() for name in SETS):
+        raise SystemExit(f"no collections in {folder}")
+    return passages(folder, turns * CANDIDATES)

@@ -1,0 +1,101 @@
+"""What rules for versions add to a search of many documents. Few dimensions keep the search itself short."""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.measure import in_turns, median, progress, quiet_gc, timed
+from theodolite import Document, Latest, Retriever, Superseded, Valid
+
+DIMENSION = 8
+K = 10
+COMMITS = 7
+DAYS = 3650
+TODAY = np.datetime64("2025-01-01")
+
+RULES: dict[str, list[Any]] = {
+    "Latest": [Latest(per="policy", by="from")],
+    "Valid": [Valid(start="valid_from", end="valid_until")],
+    "Superseded": [Superseded(key="name", by="next", since="created")],
+}
+RULES["all three"] = [rules[0] for rules in RULES.values()]
+
+
+def documents(rows: int) -> Iterator[Document]:
+    """Three of ten have a policy of their own; one of ten has a successor; days are of ten years.
+
+    Each rule has fields of its own, so that the first search that follows it reads their columns.
+    """
+    draw = np.random.default_rng(3)
+    begins = TODAY - draw.integers(0, DAYS, rows)
+    ends = begins + draw.integers(30, 2 * DAYS, rows)
+    policies = draw.integers(0, max(1, 3 * rows // 10), rows)
+    nexts = draw.integers(0, rows, rows)
+    linked = draw.random(rows) < 0.1
+    for row, (begin, end, policy, following, link) in enumerate(
+        zip(begins.astype(str), ends.astype(str), policies.tolist(), nexts.tolist(), linked.tolist(), strict=True)
+    ):
+        fields = _fields(row, policy, str(begin), str(end))
+        yield Document("", {**fields, "next": following} if link else fields, id=f"{row:07}")
+
+
+def _fields(row: int, policy: int, begin: str, end: str) -> dict[str, Any]:
+    dates = {"from": begin, "valid_from": begin, "valid_until": end, "created": begin}
+    return {"policy": policy, "name": row, **dates}
+
+
+def measure(task: dict[str, Any]) -> dict[str, Any]:
+    rows, count = task["versions"], task["queries"]
+    draw = np.random.default_rng(5)
+    queries = draw.standard_normal((count, DIMENSION), np.float32)
+    outcome: dict[str, Any] = {"rows": rows, "rules": {}}
+    with Retriever.open() as kb:
+        kb.add(documents(rows), vectors=draw.standard_normal((rows, DIMENSION), np.float32), batch_size=50_000)
+        progress(f"  {rows:,} documents are ready")
+        kb.search(vector=queries[0], k=K)
+        plain = median([1e3 * timed(kb.search, vector=query, k=K)[0] for query in queries])
+        lasting = {name: _lasting(kb, rules, queries) for name, rules in RULES.items()}
+        fresh = []
+        for name, rules in RULES.items():
+            fresh.append(_after_commits(kb, rules, queries))
+            outcome["rules"][name] = {**lasting[name], "commit": fresh[-1][1]}
+            progress(f"  {name}")
+    return {**outcome, "plain": plain, "plain_commit": median([before for before, _ in fresh])}
+
+
+def _lasting(kb: Retriever, rules: Sequence[Any], queries: Any) -> dict[str, float]:
+    """What is added at first, and from then on: with one `as_of`, and with another one for each search."""
+    first = 1e3 * timed(kb.search, vector=queries[0], k=K, versions=rules)[0]
+    taken: dict[str, list[float]] = {"plain": [], "same": [], "changing": []}
+    eligible = 0
+    with quiet_gc():
+        for name, number in in_turns(list(taken), len(queries)):
+            options: dict[str, Any] = {} if name == "plain" else {"versions": rules}
+            if name != "plain":
+                options["as_of"] = str(TODAY - (number * 17 % DAYS if name == "changing" else 0))
+            started = time.perf_counter()
+            hits = kb.search(vector=queries[number], k=K, **options)
+            taken[name].append(1e3 * (time.perf_counter() - started))
+            if name == "same":
+                eligible = hits.trace.eligible
+    plain = median(taken["plain"])
+    return {
+        "eligible": eligible,
+        "same": median(taken["same"]) - plain,
+        "changing": median(taken["changing"]) - plain,
+        "first": first - plain,
+    }
+
+
+def _after_commits(kb: Retriever, rules: Sequence[Any], queries: Any) -> tuple[float, float]:
+    """The first search after a commit, plain; and what rules add to that. Every other commit is for one of the two."""
+    taken: dict[bool, list[float]] = {False: [], True: []}
+    for number in range(2 * COMMITS):
+        ruled = bool(number % 2)
+        document = Document("", _fields(number, number, str(TODAY), "2030-01-01"), id=f"new {number}")
+        kb.add([document], vectors=queries[number % len(queries)][None])
+        options = {"versions": rules} if ruled else {}
+        taken[ruled].append(1e3 * timed(kb.search, vector=queries[0], k=K, **options)[0])
+    return median(taken[False]), median(taken[True]) - median(taken[False])
