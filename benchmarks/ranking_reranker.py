@@ -12,6 +12,7 @@ import numpy as np
 
 from benchmarks.measure import in_turns, median, percentile, progress, quiet_gc
 from benchmarks.ranking_arms import SETS, passages
+from theodolite.embedders.loading import no_progress_bars
 from theodolite.embedders.minilm import bundled
 from theodolite.rerankers.cross_encoder import CrossEncoderReranker
 
@@ -27,14 +28,14 @@ def untrained(folder: Path) -> Path:
     if source is None:
         raise SystemExit("the part `reranker` needs the extra minilm")
     torch.manual_seed(7)
-    config = BertConfig(
-        hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536, num_labels=1
-    )
-    model: Any = BertForSequenceClassification(config)
-    model.save_pretrained(folder)
-    tokenizer: Any = AutoTokenizer.from_pretrained(source)  # type: ignore[no-untyped-call]  # untyped library
+    shape = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
+    untyped: Any = BertConfig
+    model: Any = BertForSequenceClassification(untyped(**shape, num_labels=1))
+    tokenizer: Any = AutoTokenizer.from_pretrained(source)
     tokenizer.model_max_length = 512
-    tokenizer.save_pretrained(folder)
+    with no_progress_bars():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
     return folder
 
 
@@ -50,8 +51,8 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
             ),
         }
         progress("  the models are ready")
-        scores = [way.score(queries[-1], texts[:8]) for way in ways.values()]
-        np.testing.assert_allclose(*scores, atol=1e-3)
+        first, second = (way.score(queries[-1], texts[:8]) for way in ways.values())
+        np.testing.assert_allclose(first, second, atol=1e-3)
         taken: dict[str, list[float]] = {name: [] for name in ways}
         with quiet_gc():
             for way, turn in in_turns(list(ways), turns, block=2):

@@ -96,6 +96,5 @@ def _after_commits(kb: Retriever, rules: Sequence[Any], queries: Any) -> tuple[f
         ruled = bool(number % 2)
         document = Document("", _fields(number, number, str(TODAY), "2030-01-01"), id=f"new {number}")
         kb.add([document], vectors=queries[number % len(queries)][None])
-        options = {"versions": rules} if ruled else {}
-        taken[ruled].append(1e3 * timed(kb.search, vector=queries[0], k=K, **options)[0])
+        taken[ruled].append(1e3 * timed(kb.search, vector=queries[0], k=K, versions=rules if ruled else None)[0])
     return median(taken[False]), median(taken[True]) - median(taken[False])
