@@ -220,6 +220,8 @@ class Authority:
 
 def as_boosts(given: Any) -> tuple[Boost, ...]:
     """A boost or an iterable of them. Raises ConfigError for anything else, and for two of the same name."""
+    if given == ():  # as usual: looking at what a protocol wants takes longer than the rest of a search's options
+        return ()
     if _is_boost(given):
         given = (given,)
     if not isinstance(given, Iterable) or isinstance(given, (str, bytes, Mapping)):

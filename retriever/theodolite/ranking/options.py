@@ -97,7 +97,7 @@ def ranking(
     if mode not in get_args(Mode):
         raise InputError(f"mode is {mode!r}; it is one of {', '.join(map(repr, get_args(Mode)))}")
     # Of no weight a boost changes nothing: the ranking is then the plain one, to the last bit.
-    chosen = tuple(boost for boost in as_boosts(boosts) if getattr(boost, "weight", None) != 0) if boosts else ()
+    chosen = tuple(boost for boost in as_boosts(boosts) if getattr(boost, "weight", None) != 0)
     if min_relevance is not None:
         if mode != "dense":
             raise ConfigError(

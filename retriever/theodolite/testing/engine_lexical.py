@@ -220,7 +220,9 @@ def _scores(answer: Answer) -> dict[str, float]:
 def _check_parts(answer: Answer, what: str) -> None:
     """Scores are there, fall, and are those of the words."""
     scores = answer.scores or []
-    check(len(scores) == len(answer.documents), f"{what} gives {len(scores)} scores to {len(answer.documents)} documents")
+    check(
+        len(scores) == len(answer.documents), f"{what} gives {len(scores)} scores to {len(answer.documents)} documents"
+    )
     check(not answer.similarities, f"{what} gives similarities")
     check(list(answer.lexical) == scores, f"{what} gives {list(answer.lexical)} for words and {scores} in all")
     check(all(score > 0 for score in scores), f"{what} gives scores that are not above 0: {scores}")
