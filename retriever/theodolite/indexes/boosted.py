@@ -2,8 +2,8 @@
 
 A scan tells of each group of rows the best approximate similarity. With the largest factor of the group and the
 largest error it bounds what the group's rows are worth. The most promising groups are opened row by row, and the k-th
-largest lower bound among their rows is a threshold that no row of the top k can stay below. Of the other groups only
-those are opened that reach it, and of their rows only those looked at whose factor and similarity can.
+largest lower bound among their rows is a threshold that no row of the top k can stay below. Only groups that reach it
+are opened, and of their rows only those looked at whose factor and similarity can.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from theodolite.types import Metric, Rows
 Doubles = NDArray[np.float64]
 
 _FIRST = 32  # groups that are opened first, beside k
-_MORE = 8  # so many times more are opened next: a better threshold spares looking at the rows of all
+_MORE = 8  # so many times more are opened next
 _STEPS = 256  # similarities whose relevance is looked at
 _LOWEST = float(np.finfo(np.float64).min)
 
@@ -33,9 +33,17 @@ def candidates(scanned: Scanned, number: int, k: int, worth: Worth) -> tuple[Row
     threshold = _LOWEST
     parts = []
     lows = np.empty(0)
+    if len(high) > k + _FIRST:
+        # The most similar rows of the most promising groups do to begin with; they are looked at again.
+        first = np.argpartition(-high, k + _FIRST)[: k + _FIRST]
+        first = first[alive[first]]
+        rows, near, error = scanned.rows(
+            number, first, scanned.errors(number, first), np.full(len(first), best[first].min())
+        )
+        threshold = max(threshold, reached(kth_largest(lowest(worth, rows, near - error, metric), k)))
     for size in (k + _FIRST, _MORE * (k + _FIRST), len(high)):
         groups = (high >= threshold).nonzero()[0]
-        if len(groups) > size:
+        if len(groups) > max(size, _MORE * (k + _FIRST)):  # so many that a better threshold pays
             groups = groups[np.argpartition(-high[groups], size)[:size]]
         high[groups] = -np.inf
         error = scanned.errors(number, groups)
