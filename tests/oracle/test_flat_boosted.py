@@ -240,6 +240,14 @@ def test_fewer_where_too_little_is_relevant() -> None:
         assert nothing.worths is not None
 
 
+def test_nothing_where_some_groups_have_rows_and_none_is_relevant() -> None:
+    case = Case("cosine", BLOCK, 8, "plain", 7)
+    mask = np.arange(BLOCK) % 256 >= 220  # the last groups of the block, which are looked at last
+    worth = Worth(case.factors("random"), Relevance("cosine"), 1.1)
+    for found in case.flat.search(case.queries, 1, case.source, mask, worth):
+        assert (found.path, len(found.rows)) == ("scan", 0)
+
+
 def test_a_relevance_function_is_only_held_to_its_word_for_similarities() -> None:
     """Bounds may lie where it has no value; documents may not."""
     case = Case("dot", 4000, 8, "plain", 6)

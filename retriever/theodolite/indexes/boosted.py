@@ -37,9 +37,8 @@ def candidates(scanned: Scanned, number: int, k: int, worth: Worth) -> tuple[Row
         # The most similar rows of the most promising groups do to begin with; they are looked at again.
         first = np.argpartition(-high, k + _FIRST)[: k + _FIRST]
         first = first[alive[first]]
-        rows, near, error = scanned.rows(
-            number, first, scanned.errors(number, first), np.full(len(first), best[first].min())
-        )
+        least = np.full(len(first), best[first].min(initial=np.inf))
+        rows, near, error = scanned.rows(number, first, scanned.errors(number, first), least)
         threshold = max(threshold, reached(kth_largest(lowest(worth, rows, near - error, metric), k)))
     for size in (k + _FIRST, _MORE * (k + _FIRST), len(high)):
         groups = (high >= threshold).nonzero()[0]
