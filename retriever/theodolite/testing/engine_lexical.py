@@ -235,7 +235,7 @@ def _told(engine: Engine) -> Iterator[Any]:
     vectors = prepared(drawn(9, len(_QUERIES)), engine)
     for scope in (Scope("acme"), Scope("acme", In("n", (1,))), Scope(None, In("tenant", ("acme",))), Scope("nobody")):
         for mode in ("lexical", "hybrid"):
-            request = Request(vectors, 10, None, scope, texts=_QUERIES, mode=mode)  # type: ignore[arg-type]  # a Mode
+            request = Request(vectors, 10, None, scope, texts=_QUERIES, mode=mode)
             if mode == "lexical":
                 request = replace(request, vectors=Vectors(vectors[:, :0]))
             for answer in engine.search(request):

@@ -75,6 +75,7 @@ class Answering:
         self._keeper = keeper
         self._partition = partition
         self._index = Lexical()
+        self._worth: Worth | None = None
 
     def answers(self, connection: Connection, snapshot: Snapshot, request: Request) -> list[Answer]:
         """One answer for each query, within the snapshot's transaction."""
@@ -154,10 +155,7 @@ class Answering:
 
     def _found(self, snapshot: Snapshot, request: Request, eligible: Eligible, k: int) -> list[Found]:
         """What is near, and preferred by boosts."""
-        worth = None
-        if eligible.factors is not None and request.relevance is not None:
-            least = -np.inf if request.min_relevance is None else request.min_relevance
-            worth = Worth(eligible.factors, request.relevance, least)
+        worth = self._worthy(request, eligible.factors)
         vectors, mask = request.vectors, eligible.mask
         if snapshot.approximate is None or request.exact:
             found = snapshot.flat.search(vectors, k, snapshot.vectors, mask, worth)
@@ -166,6 +164,16 @@ class Answering:
         if snapshot.record is not None and not request.probe:
             self._keeper.asked(snapshot, request)
         return found
+
+    def _worthy(self, request: Request, factors: Doubles | None) -> Worth | None:
+        """What boosts and `min_relevance` make of similarities. The last one is kept: it learns of groups of rows."""
+        if factors is None or request.relevance is None:
+            return None
+        least = -np.inf if request.min_relevance is None else request.min_relevance
+        kept = self._worth
+        if kept is None or kept.factors is not factors or (kept.relevance, kept.least) != (request.relevance, least):
+            self._worth = kept = Worth(factors, request.relevance, least)
+        return kept
 
     def _lexical(self, connection: Connection, snapshot: Snapshot, text: str, n: int, eligible: Eligible) -> Matches:
         inside = snapshot.live if eligible.inside is None else eligible.inside

@@ -76,7 +76,7 @@ class Factors:
             known = _Product(np.concatenate([known.factors, more]) if done else more, read_at)
             known.factors.flags.writeable = False
         self._keep(key, known)
-        return known.factors[:rows]
+        return known.factors if len(known.factors) == rows else known.factors[:rows]
 
     def _computed(
         self, boosts: Sequence[Boost], now: float, columns: Sequence[Column], start: int, stop: int
