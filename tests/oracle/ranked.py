@@ -1,6 +1,9 @@
 """An engine's search over plain documents, one stage after the other, the slow and obvious way."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,14 +11,16 @@ from numpy.typing import NDArray
 from theodolite.protocols import Answer, Request
 from theodolite.similarity import similarities
 from theodolite.testing.ranking import Eligible, check_refused, factors, reciprocal_ranks, relevant, worth
-from theodolite.types import Document, Metric, Trace
+from theodolite.types import Document, Metric, Trace, Version
 
 Stored = tuple[Document, NDArray[np.float32]]
-Named = dict[str, float]
+Values = dict[int, float]  # by place among the documents that may be found
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Ranked:
-    """Answers requests. Ids must be distinct: of a partitioned collection one partition is asked."""
+    """Answers requests. Subclasses get some of it wrong."""
 
     def __init__(self, stored: Sequence[Stored], metric: Metric, partition: str | None = None) -> None:
         self.documents = [document for document, _ in stored]
@@ -26,34 +31,35 @@ class Ranked:
     def answers(self, request: Request) -> list[Answer]:
         eligible = self.eligible(request)
         self.refuse(eligible, request)
-        return [self._answer(request, number, eligible) for number in range(len(request.vectors))]
+        return [self.answer(request, number, eligible) for number in range(len(request.vectors))]
 
-    def _answer(self, request: Request, number: int, eligible: Eligible) -> Answer:
-        found = {document.id: document for document in eligible.documents}
-        bm25: Named = {}
-        near: Named = {}
+    def answer(self, request: Request, number: int, eligible: Eligible) -> Answer:
+        found = eligible.documents
+        near: Values = {}
+        bm25: Values = {}
         if request.mode != "lexical":
             near = self.similar(request.vectors[number], found)
         if request.mode != "dense":
-            bm25 = self.bm25(request.texts[number], eligible.inside)
-        scores = self.scores(request, found, near, {name: score for name, score in bm25.items() if name in found})
-        names = sorted(scores, key=lambda name: (-scores[name], -near.get(name, 0.0), name))[: request.k]
-        vectors = [self.vectors[id(found[name])] for name in names]
+            bm25 = self.bm25(request.texts[number], eligible)
+        scores = self.scores(request, found, near, bm25)
+        places = self.order(scores, near, found)[: request.k]
+        documents = [found[place] for place in places]
+        trace = Trace(
+            "scan" if request.scope is None else "scope",
+            len(eligible.inside),
+            len(found),
+            0,
+            mode=request.mode,
+            superseded=eligible.superseded,
+        )
         return Answer(
-            [found[name] for name in names],
-            [near[name] for name in names] if near else [],
-            Trace(
-                "scan",
-                len(eligible.inside),
-                len(found),
-                0,
-                mode=request.mode,
-                superseded=eligible.superseded,
-            ),
-            None if scores is near else [scores[name] for name in names],
-            [bm25.get(name) for name in names] if request.mode != "dense" else (),
-            [eligible.version(found[name]) for name in names] if request.versions is not None else (),
-            np.array(vectors, np.float32) if request.with_vectors else None,
+            documents,
+            [near[place] for place in places] if near else [],
+            trace,
+            None if request.mode == "dense" and not request.boosts else [scores[place] for place in places],
+            [bm25.get(place) for place in places] if request.mode != "dense" else (),
+            [_told(eligible.version(one)) for one in documents] if request.versions is not None else (),
+            np.array([self.vectors[id(one)] for one in documents]) if request.with_vectors else None,
         )
 
     def eligible(self, request: Request) -> Eligible:
@@ -62,50 +68,80 @@ class Ranked:
     def refuse(self, eligible: Eligible, request: Request) -> None:
         check_refused(eligible.documents, request.boosts, request.now)
 
-    def scores(self, request: Request, found: Mapping[str, Document], near: Named, bm25: Named) -> Named:
+    def order(self, scores: Values, near: Values, found: Sequence[Document]) -> list[int]:
+        return sorted(scores, key=lambda place: (-scores[place], -near.get(place, 0.0), found[place].id))
+
+    def scores(self, request: Request, found: Sequence[Document], near: Values, bm25: Values) -> Values:
         """What the documents that are found are ordered by."""
+        words = self.boosted(request, found, bm25) if request.boosts else bm25
         if request.mode == "lexical":
-            return self.boosted(request, found, bm25) if request.boosts else bm25
+            return words
         arm = near
         if request.relevance is not None:
-            relevance = dict(
-                zip(near, relevant(np.array(list(near.values())), request.relevance).tolist(), strict=True)
-            )
-            if request.min_relevance is not None:
-                relevance = {name: value for name, value in relevance.items() if value >= request.min_relevance}
-                arm = {name: near[name] for name in relevance}
+            relevance = self.relevant(near, request)
+            arm = {place: near[place] for place in relevance}
             if request.boosts:
                 arm = self.boosted(request, found, relevance)
-        if request.mode == "dense":
-            return arm
-        return self.fused(request, arm, self.boosted(request, found, bm25) if request.boosts else bm25)
+        return arm if request.mode == "dense" else self.fused(request, arm, words)
 
-    def boosted(self, request: Request, found: Mapping[str, Document], values: Named) -> Named:
-        product = factors([found[name] for name in values], request.boosts, request.now)
+    def relevant(self, near: Values, request: Request) -> Values:
+        """The relevance of what has enough of it."""
+        if request.relevance is None:
+            raise ValueError("there is no relevance")
+        values = relevant(np.array(list(near.values())), request.relevance).tolist()
+        least = -np.inf if request.min_relevance is None else request.min_relevance
+        return {place: value for place, value in zip(near, values, strict=True) if value >= least}
+
+    def boosted(self, request: Request, found: Sequence[Document], values: Values) -> Values:
+        product = factors([found[place] for place in values], request.boosts, request.now)
         return dict(zip(values, worth(np.array(list(values.values())), product).tolist(), strict=True))
 
-    def similar(self, query: NDArray[np.float32], found: Mapping[str, Document]) -> Named:
-        vectors = np.array([self.vectors[id(one)] for one in found.values()], np.float32)
-        near = similarities(query, vectors.reshape(len(found), len(query)), self.metric)
-        return dict(zip(found, near.tolist(), strict=True))
+    def similar(self, query: NDArray[np.float32], found: Sequence[Document]) -> Values:
+        vectors = np.array([self.vectors[id(one)] for one in found], np.float32).reshape(len(found), len(query))
+        return dict(enumerate(similarities(query, vectors, self.metric).tolist()))
 
-    def bm25(self, text: str, inside: Sequence[Document]) -> Named:
-        """Of documents in the scope that have a word of the text, what they have of it: rare words count for more."""
-        held = {document.id: document.text.lower().replace(".", " ").split() for document in inside}
-        scores: Named = {}
+    def bm25(self, text: str, eligible: Eligible) -> Values:
+        """How much of the text's words a document holds: the fewer in the scope hold one, the more it counts."""
+        inside = [document.text.lower().split() for document in self.counted(eligible)]
+        scores: Values = {}
         for word in dict.fromkeys(text.lower().split()):
-            having = [name for name, words in held.items() if word in words]
-            for name in having:
-                share = held[name].count(word) / (1 + len(held[name]))
-                scores[name] = scores.get(name, 0.0) + share * np.log(1 + len(held) / len(having)).item()
+            having = sum(word in words for words in inside)
+            for place, document in enumerate(eligible.documents):
+                words = document.text.lower().split()
+                if word in words:
+                    share = words.count(word) / (1 + len(words))
+                    scores[place] = scores.get(place, 0.0) + share * float(np.log(1 + len(inside) / having))
         return scores
 
-    def fused(self, request: Request, dense: Named, lexical: Named) -> Named:
+    def counted(self, eligible: Eligible) -> Sequence[Document]:
+        """The documents that say how rare a word is."""
+        return eligible.inside
+
+    def fused(self, request: Request, dense: Values, lexical: Values) -> Values:
         depth = max(request.k, request.fusion.depth)
-        return reciprocal_ranks([best(dense, depth), best(lexical, depth)], request.fusion)
+        return reciprocal_ranks([_first(dense, depth), _first(lexical, depth)], request.fusion)
 
 
-def best(scores: Named, depth: int) -> Named:
+def _first(scores: Values, depth: int) -> Values:
     """The first so many, and all that tie with the last."""
-    least = sorted(scores.values(), reverse=True)[:depth]
-    return {name: score for name, score in scores.items() if score >= least[-1]}
+    best = sorted(scores.values(), reverse=True)[:depth]
+    return {place: score for place, score in scores.items() if score >= best[-1]}
+
+
+def _told(version: Version | None) -> Version | None:
+    """As an engine tells it: the reference tells dates and booleans in its own way."""
+    if version is None:
+        return None
+    return replace(
+        version,
+        successors=tuple(map(_value, version.successors)),
+        absent=tuple(map(_value, version.absent)),
+        substitutes=tuple(map(_value, version.substitutes)),
+    )
+
+
+def _value(told: Any) -> Any:
+    if not isinstance(told, tuple):
+        return told
+    kind, value = told
+    return value if kind == "bool" else _EPOCH + timedelta(microseconds=value)

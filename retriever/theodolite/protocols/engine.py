@@ -104,7 +104,16 @@ class Engine(Protocol):
         ...
 
     def search(self, request: Request) -> list[Answer]:
-        """One answer for each query vector."""
+        """One answer for each query vector.
+
+        Scope, rules for versions and filter say what may be found, before anything is ranked; boosts act within each
+        arm, over all of that. Nothing that is asked for is ever left out in silence.
+
+        Raises:
+            UnsupportedError: boosts, rules for versions, or words (lexical and hybrid mode), in an engine without them.
+            InputError: a boost refuses a document that could be found.
+            ConfigError: a boost does not give factors in (0, 1].
+        """
         ...
 
     def duplicates(

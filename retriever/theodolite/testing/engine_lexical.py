@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from theodolite.errors import UnsupportedError
 from theodolite.filters import In, parse
 from theodolite.protocols import Answer, Engine, Fusion, Request, Scope
-from theodolite.testing.checks import check, raising
+from theodolite.testing.checks import check
 from theodolite.testing.engine_ranking import BOOSTS, CLOSE, NOW, Table, check_order, check_ranked, relevance_of
 from theodolite.testing.ranking import Eligible, factors, reciprocal_ranks
 from theodolite.testing.reference import METRICS, EngineUnderTest, Pair, Where, drawn, numbered, prepared
@@ -32,7 +31,7 @@ class LexicalContract(EngineUnderTest):
     """
 
     def test_words_find_the_documents_that_hold_them(self) -> None:
-        if self._without_words():
+        if "lexical" in self.lacks:
             return
         with self.opened() as pair:
             pair.add(_passages(80), drawn(1, 80))
@@ -42,7 +41,7 @@ class LexicalContract(EngineUnderTest):
                         self._check_words(pair, k, where, scope)
 
     def test_words_follow_what_is_written(self) -> None:
-        if self._without_words():
+        if "lexical" in self.lacks:
             return
         with self.opened() as pair:
             names = numbered(40)
@@ -56,7 +55,7 @@ class LexicalContract(EngineUnderTest):
             self._check_words(pair, 100, None, None)
 
     def test_more_of_the_words_come_first(self) -> None:
-        if self._without_words():
+        if "lexical" in self.lacks:
             return
         with self.opened() as pair:
             texts = ["saffron meadow", "saffron harbour", "glacier meadow", "octopus trumpet", "velvet lantern"]
@@ -66,7 +65,7 @@ class LexicalContract(EngineUnderTest):
             check(found[:1] == ["a"], f"of {texts} the words 'saffron meadow' find {found}")
 
     def test_boosts_multiply_what_words_are_worth(self) -> None:
-        if self._without_words() or "boosts" in self.lacks:
+        if self.lacks & {"lexical", "boosts"}:
             return
         with self.opened() as pair:
             pair.add(_passages(80), drawn(1, 80))
@@ -85,7 +84,7 @@ class LexicalContract(EngineUnderTest):
                             check_ranked(answer, list(_scores(answer).values()), names, values, slack, k, what)
 
     def test_versions_bind_words(self) -> None:
-        if self._without_words() or "versions" in self.lacks:
+        if self.lacks & {"lexical", "versions"}:
             return
         with self.opened() as pair:
             pair.add(_passages(60), drawn(1, 60))
@@ -94,7 +93,7 @@ class LexicalContract(EngineUnderTest):
                 self._check_words(pair, 100, where, Scope(None, In("n", (1, 2))), _VERSIONS)
 
     def test_both_arms_are_fused_by_rank(self) -> None:
-        if self._without_words():
+        if "lexical" in self.lacks:
             return
         for metric in METRICS:
             with self.opened(metric) as pair:
@@ -115,7 +114,7 @@ class LexicalContract(EngineUnderTest):
 
     def test_words_tell_nothing_of_the_outside(self) -> None:
         """What is said of a search in a scope is the same, however often the words occur outside."""
-        if self._without_words():
+        if "lexical" in self.lacks:
             return
         told = []
         for crowd in (0, 1, 200):
@@ -130,17 +129,6 @@ class LexicalContract(EngineUnderTest):
             engine.close()
         for alone, *crowded in zip(*told, strict=True):
             check(crowded == [alone] * 2, f"words find in a scope alone {alone}, beside others {crowded}")
-
-    def _without_words(self) -> bool:
-        """Whether the engine has no lexical search; then it says so."""
-        if "lexical" not in self.lacks:
-            return False
-        with self.opened() as pair:
-            pair.add(_passages(5), drawn(1, 5))
-            for request in (_lexical(pair, _QUERIES, 3), _hybrid(pair, 3, None)):
-                with raising(UnsupportedError, f"a {request.mode} search in an engine without it"):
-                    pair.engine.search(request)
-        return True
 
     def _check_words(
         self, pair: Pair, k: int, where: Where, scope: Scope | None, versions: Versions | None = None
@@ -182,13 +170,19 @@ class LexicalContract(EngineUnderTest):
             values = np.array([fused[name] for name in names])
             scores = [] if answer.scores is None else answer.scores
             check_ranked(answer, scores, names, values, np.full(len(names), 1e-12), request.k, what)
+            _check_each(answer, what)
             similar = {document.id: value for document, value in zip(one.documents, one.similarities, strict=True)}
             bm25 = {document.id: value for document, value in zip(other.documents, other.lexical, strict=True)}
-            for document, similarity, lexical in zip(
-                answer.documents, answer.similarities, answer.lexical, strict=True
-            ):
+            parts = zip(answer.documents, answer.similarities, answer.lexical, strict=True)
+            for document, similarity, lexical in parts:
                 told, true = (similarity, lexical), (similar[document.id], bm25.get(document.id))
                 check(told == true, f"{what} gives {document.id!r} {told}, and either arm by itself {true}")
+
+
+def _check_each(answer: Answer, what: str) -> None:
+    """There is a similarity, and a score of the words or None, for each document."""
+    for name, values in (("similarities", answer.similarities), ("scores of words", answer.lexical)):
+        check(len(values) == len(answer.documents), f"{what} gives {len(values)} {name}, not {len(answer.documents)}")
 
 
 def _passages(count: int, seed: int = 0, **metadata: Any) -> list[Document]:

@@ -14,7 +14,8 @@ from theodolite.relevance import Relevance
 from theodolite.testing.checks import check, raising
 from theodolite.testing.ranking import Doubles, Eligible, factors, worth
 from theodolite.testing.reference import METRICS, EngineUnderTest, Lacking, Pair, Where, drawn, numbered, prepared
-from theodolite.types import Document, Metric
+from theodolite.types import Document, Metric, Vectors
+from theodolite.versions import Valid, Versions
 
 CLOSE = 1e-6  # how far a score may be from the exact one, for relevance is at most 1
 
@@ -176,7 +177,10 @@ class RankingContract(EngineUnderTest):
             with raising(InputError, "a search for a document that a boost refuses"):
                 pair.engine.search(request)
             for where, scope in (({"source": "wiki"}, None), (None, Scope(None, In("source", ("wiki",))))):
-                pair.engine.search(replace(request, where=parse(where), scope=scope))
+                try:
+                    pair.engine.search(replace(request, where=parse(where), scope=scope))
+                except InputError as error:
+                    raise AssertionError(f"a search is refused for what it could not find: {error}") from error
 
     def test_boosts_stay_in_a_scope(self) -> None:
         if "boosts" in self.lacks:
@@ -211,6 +215,16 @@ class RankingContract(EngineUnderTest):
         with self.opened() as pair:
             pair.add(various(5), drawn(1, 5))
             request = Request(prepared(drawn(2, 1), pair.engine), 3)
+            if "versions" in self.lacks:
+                rules = Versions((Valid(end="day"),), 0)
+                with raising(UnsupportedError, "rules for versions in an engine without them"):
+                    pair.engine.search(replace(request, versions=rules))
+            if "lexical" in self.lacks:
+                words = replace(request, texts=["text"])
+                with raising(UnsupportedError, "a hybrid search in an engine without words"):
+                    pair.engine.search(replace(words, mode="hybrid"))
+                with raising(UnsupportedError, "a lexical search in an engine without words"):
+                    pair.engine.search(replace(words, mode="lexical", vectors=Vectors(request.vectors[:, :0])))
             if "boosts" in self.lacks:
                 with raising(UnsupportedError, "boosts in an engine without them"):
                     pair.engine.search(replace(request, boosts=(Table(),), now=NOW, relevance=relevance_of("cosine")))

@@ -3,7 +3,8 @@
 Written one document at a time, without a look at what does the same in an engine.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from theodolite.testing.versions import Reference
 from theodolite.types import Document, Version
 
 Doubles = NDArray[np.float64]
+Name = TypeVar("Name", bound=Hashable)
 
 
 class Eligible:
@@ -82,12 +84,12 @@ def check_refused(documents: Sequence[Document], boosts: Sequence[Boost], now: f
             raise InputError(f"{boost.name}: {len(refused)} documents are refused, first {refused[0]!r}")
 
 
-def reciprocal_ranks(arms: Sequence[Mapping[str, float]], fusion: Fusion) -> dict[str, float]:
+def reciprocal_ranks(arms: Sequence[Mapping[Name, float]], fusion: Fusion) -> dict[Name, float]:
     """Weighted reciprocal rank fusion by its definition: of the scores in the dense arm and in the lexical one.
 
     A rank is one more than the number of documents that score higher.
     """
-    sums: dict[str, float] = {}
+    sums: dict[Name, float] = {}
     for arm, weight in zip(arms, (fusion.dense, fusion.lexical), strict=True):
         for name, score in arm.items():
             rank = 1 + sum(other > score for other in arm.values())

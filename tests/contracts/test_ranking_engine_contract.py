@@ -1,0 +1,380 @@
+"""The contracts of boosts, versions and words: each of their tests fails an engine that does not keep them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+from tests.contracts.test_engine_contract import DictEngine, plain
+from tests.contracts.test_scopes_contract import Tenants
+from tests.oracle.ranked import Ranked, Stored, Values
+
+from theodolite.errors import UnsupportedError
+from theodolite.protocols import Answer, Engine, Fusion, Request
+from theodolite.testing.engine_lexical import LexicalContract
+from theodolite.testing.engine_ranking import RankingContract
+from theodolite.testing.engine_versions import VersionsContract
+from theodolite.testing.ranking import Eligible
+from theodolite.testing.reference import Lacking
+from theodolite.types import Document, Metric, Space, Version
+
+
+class Unboosted(Ranked):
+    def boosted(self, request: Request, found: Sequence[Document], values: Values) -> Values:
+        return values
+
+
+class OneBoostOnly(Ranked):
+    def boosted(self, request: Request, found: Sequence[Document], values: Values) -> Values:
+        return super().boosted(replace(request, boosts=request.boosts[:1]), found, values)
+
+
+class BoostsWhatIsNotRelevant(Ranked):
+    """What is negative is made less so by a factor below 1."""
+
+    def boosted(self, request: Request, found: Sequence[Document], values: Values) -> Values:
+        factors = super().boosted(request, found, dict.fromkeys(values, 1.0))
+        return {place: value * factors[place] for place, value in values.items()}
+
+
+class BoostsTheFirstFew(Ranked):
+    """As many ranking layers do: what boosts see is what was near enough."""
+
+    def scores(self, request: Request, found: Sequence[Document], near: Values, bm25: Values) -> Values:
+        scores = super().scores(request, found, near, bm25)
+        first = sorted(near, key=lambda place: -near[place])[: max(10 * request.k, 50)]
+        return {place: scores[place] for place in scores if place in first or not near}
+
+
+class ThresholdAfterBoosts(Ranked):
+    def scores(self, request: Request, found: Sequence[Document], near: Values, bm25: Values) -> Values:
+        scores = super().scores(replace(request, min_relevance=None), found, near, bm25)
+        least = -np.inf if request.min_relevance is None or not request.boosts else request.min_relevance
+        return {place: score for place, score in scores.items() if score >= least}
+
+
+class NoThreshold(Ranked):
+    def relevant(self, near: Values, request: Request) -> Values:
+        return super().relevant(near, replace(request, min_relevance=None))
+
+
+class AnyOrderOfTies(Ranked):
+    def order(self, scores: Values, near: Values, found: Sequence[Document]) -> list[int]:
+        return sorted(scores, key=lambda place: -scores[place])
+
+
+class RefusesNothing(Ranked):
+    def refuse(self, eligible: Eligible, request: Request) -> None: ...
+
+
+class RefusesForAnything(Ranked):
+    """Documents that could not be found count, too."""
+
+    def refuse(self, eligible: Eligible, request: Request) -> None:
+        super().refuse(Eligible(self.documents, replace(request, where=None, scope=None)), request)
+
+
+class LeavesTheScope(Ranked):
+    def eligible(self, request: Request) -> Eligible:
+        return super().eligible(replace(request, scope=None))
+
+
+class Unfiltered(Ranked):
+    def eligible(self, request: Request) -> Eligible:
+        return super().eligible(replace(request, where=None))
+
+
+class FiltersFirst(Ranked):
+    """Rules look at what has passed the filter."""
+
+    def eligible(self, request: Request) -> Eligible:
+        passing = Eligible(self.documents, replace(request, versions=None))
+        eligible = Eligible(passing.documents, replace(request, where=None, scope=None), self.partition)
+        eligible.inside = passing.inside
+        return eligible
+
+
+class NoVersions(Ranked):
+    def eligible(self, request: Request) -> Eligible:
+        return super().eligible(replace(request, versions=None))
+
+
+class PartitionsMix(Ranked):
+    """Documents of one partition replace those of another."""
+
+    def __init__(self, stored: Sequence[Stored], metric: Metric, partition: str | None = None) -> None:
+        super().__init__(stored, metric)
+
+
+class VersionsAfterwards(Ranked):
+    """What is not current is taken out of what was found."""
+
+    def answer(self, request: Request, number: int, eligible: Eligible) -> Answer:
+        unbound = Eligible(self.documents, replace(request, versions=None))
+        answer = super().answer(replace(request, versions=None), number, unbound)
+        kept = [i for i, one in enumerate(answer.documents) if one in eligible.documents]
+        return replace(
+            super().answer(request, number, eligible),
+            documents=[answer.documents[i] for i in kept],
+            similarities=[answer.similarities[i] for i in kept],
+            versions=[eligible.version(answer.documents[i]) for i in kept],
+        )
+
+
+class TellsOfVersionsAlways(Ranked):
+    def answer(self, request: Request, number: int, eligible: Eligible) -> Answer:
+        answer = super().answer(request, number, eligible)
+        return replace(answer, versions=[Version() for _ in answer.documents])
+
+
+class RankedOnceOnly(Ranked):
+    """Keeps what it has worked out, whatever is written."""
+
+    known: dict[Any, Any]
+
+    def __init__(self, stored: Sequence[Stored], metric: Metric, partition: str | None = None) -> None:
+        super().__init__(stored, metric, partition)
+        self.vectors = self.known.setdefault("vectors", {})
+        self.vectors.update((id(document), vector) for document, vector in stored)
+
+    def eligible(self, request: Request) -> Eligible:
+        key = (request.where, request.scope, request.versions, request.boosts, request.texts)
+        return self.known.setdefault(key, super().eligible(request))
+
+
+class OtherVectors(Ranked):
+    def answer(self, request: Request, number: int, eligible: Eligible) -> Answer:
+        answer = super().answer(request, number, eligible)
+        return replace(answer, vectors=None if answer.vectors is None else answer.vectors[::-1])
+
+
+class RoundedVectors(Ranked):
+    def answer(self, request: Request, number: int, eligible: Eligible) -> Answer:
+        answer = super().answer(request, number, eligible)
+        half = None if answer.vectors is None else answer.vectors.astype(np.float16).astype(np.float32)
+        return replace(answer, vectors=half)
+
+
+class AllWordsOnly(Ranked):
+    """As FTS5 reads a query: every word must be there."""
+
+    def bm25(self, text: str, eligible: Eligible) -> Values:
+        found = super().bm25(text, eligible)
+        wanted = set(text.lower().split())
+        return {p: s for p, s in found.items() if wanted <= set(eligible.documents[p].text.lower().split())}
+
+
+class CaseMatters(Ranked):
+    def bm25(self, text: str, eligible: Eligible) -> Values:
+        return super().bm25(" ".join(word for word in text.split() if word.islower()), eligible)
+
+
+class FindsEverything(Ranked):
+    def bm25(self, text: str, eligible: Eligible) -> Values:
+        return dict.fromkeys(range(len(eligible.documents)), 0.001) | super().bm25(text, eligible)
+
+
+class LowerIsBetter(Ranked):
+    """As FTS5's own bm25() has it."""
+
+    def bm25(self, text: str, eligible: Eligible) -> Values:
+        return {place: -score for place, score in super().bm25(text, eligible).items()}
+
+
+class WordsAsTheyCome(Ranked):
+    """One word is as good as two."""
+
+    def bm25(self, text: str, eligible: Eligible) -> Values:
+        return dict.fromkeys(reversed(super().bm25(text, eligible)), 1.0)
+
+    def order(self, scores: Values, near: Values, found: Sequence[Document]) -> list[int]:
+        return sorted(scores, key=lambda place: (-scores[place], [-ord(letter) for letter in found[place].id]))
+
+
+class WordsCountEverywhere(Ranked):
+    """How rare a word is depends on what lies outside of the scope."""
+
+    def counted(self, eligible: Eligible) -> Sequence[Document]:
+        return self.documents
+
+
+class LosesTheScores(Ranked):
+    def answer(self, request: Request, number: int, eligible: Eligible) -> Answer:
+        return replace(super().answer(request, number, eligible), lexical=())
+
+
+class AddsScores(Ranked):
+    def fused(self, request: Request, dense: Values, lexical: Values) -> Values:
+        return {place: dense.get(place, 0.0) + lexical.get(place, 0.0) for place in dense | lexical}
+
+
+class PlainFusion(Ranked):
+    def fused(self, request: Request, dense: Values, lexical: Values) -> Values:
+        return super().fused(replace(request, fusion=Fusion()), dense, lexical)
+
+
+class ShallowArms(Ranked):
+    """An arm contributes no more than k."""
+
+    def fused(self, request: Request, dense: Values, lexical: Values) -> Values:
+        return super().fused(replace(request, fusion=replace(request.fusion, depth=1)), dense, lexical)
+
+
+class BoostsAfterFusion(Ranked):
+    def scores(self, request: Request, found: Sequence[Document], near: Values, bm25: Values) -> Values:
+        fused = super().scores(replace(request, boosts=()), found, near, bm25)
+        return self.boosted(request, found, fused) if request.boosts and request.mode == "hybrid" else fused
+
+
+def dictionary(ranked: type[Ranked]) -> type[DictEngine]:
+    return type(ranked.__name__, (DictEngine,), {"ranked": ranked})
+
+
+def remembering(space: Space) -> Any:
+    return dictionary(type("Remembering", (RankedOnceOnly,), {"known": {}}))(space)
+
+
+class TenantsMix(Tenants):
+    ranked = PartitionsMix
+
+
+class TenantsCount(Tenants):
+    """The collection as a whole says how rare a word is."""
+
+    def search(self, request: Request) -> list[Answer]:
+        if plain(request):
+            return super().search(request)
+        everyone = list(self.stored.values())
+        return WordsCountEverywhere(everyone, self.space.metric, self.partition).answers(request)
+
+
+class Refusing(DictEngine):
+    """Refuses what it lacks."""
+
+    lacks: frozenset[Lacking] = frozenset()
+
+    def search(self, request: Request) -> list[Answer]:
+        asked = {"boosts": bool(request.boosts), "versions": request.versions, "lexical": request.mode != "dense"}
+        lacking = [what for what in self.lacks if asked[what]]
+        if lacking:
+            raise UnsupportedError(f"there are no {lacking}")
+        return super().search(request)
+
+
+class Contract(RankingContract, VersionsContract, LexicalContract):
+    def __init__(self, make: Callable[[Space], Any], partitioned: type[Tenants] = Tenants) -> None:
+        self.make = make
+        self.tenants = partitioned
+
+    def engine(self, space: Space) -> Engine:
+        engine: Engine = self.make(space)
+        return engine
+
+    def partitioned(self, space: Space, field: str) -> Engine:
+        return self.tenants(space, field)
+
+
+BOOSTS, FAR = "test_boosts_agree_with_brute_force", "test_a_boost_lifts_what_lies_far_down"
+TIES, NEGATIVE = (
+    "test_boosts_of_equal_worth_are_ordered_by_similarity_and_id",
+    "test_what_is_not_relevant_is_not_made_less_so",
+)
+LEAST, WRITTEN = "test_min_relevance_leaves_out_what_has_less", "test_boosts_follow_what_is_written"
+REFUSED, SCOPE = "test_a_search_that_a_boost_refuses_raises", "test_boosts_stay_in_a_scope"
+VECTORS, LACKS = "test_vectors_are_given_where_they_are_asked_for", "test_what_an_engine_lacks_it_refuses"
+RULES, RULES_WRITTEN = "test_rules_for_versions_mean_what_they_say", "test_rules_for_versions_follow_writes"
+PARTITIONS, NO_RULES = "test_partitions_do_not_supersede_one_another", "test_without_rules_nothing_is_left_out"
+BEST, WORDS = "test_the_best_current_documents_are_found", "test_words_find_the_documents_that_hold_them"
+WORDS_WRITTEN, MORE = "test_words_follow_what_is_written", "test_more_of_the_words_come_first"
+WORDS_BOOSTED, WORDS_RULES = "test_boosts_multiply_what_words_are_worth", "test_versions_bind_words"
+FUSED, OUTSIDE = "test_both_arms_are_fused_by_rank", "test_words_tell_nothing_of_the_outside"
+
+BROKEN: list[tuple[type[Ranked], str]] = [
+    *((Unboosted, test) for test in (BOOSTS, FAR, WRITTEN, SCOPE, WORDS_BOOSTED)),
+    *((OneBoostOnly, test) for test in (BOOSTS, WORDS_BOOSTED)),
+    *((BoostsWhatIsNotRelevant, test) for test in (BOOSTS, NEGATIVE)),
+    (BoostsTheFirstFew, FAR),
+    *((ThresholdAfterBoosts, LEAST), (NoThreshold, LEAST), (Unfiltered, LEAST)),
+    (AnyOrderOfTies, TIES),
+    *((RefusesNothing, REFUSED), (RefusesForAnything, REFUSED)),
+    *((LeavesTheScope, test) for test in (SCOPE, RULES, WORDS, WORDS_RULES)),
+    *((Unfiltered, test) for test in (BOOSTS, RULES, WORDS)),
+    *((FiltersFirst, test) for test in (RULES, RULES_WRITTEN, WORDS_RULES)),
+    *((NoVersions, test) for test in (RULES, BEST, WORDS_RULES)),
+    (VersionsAfterwards, BEST),
+    *((TellsOfVersionsAlways, test) for test in (RULES, RULES_WRITTEN)),
+    *((OtherVectors, VECTORS), (RoundedVectors, VECTORS)),
+    *((AllWordsOnly, test) for test in (WORDS, WORDS_WRITTEN)),
+    *((CaseMatters, test) for test in (WORDS, WORDS_WRITTEN)),
+    *((FindsEverything, test) for test in (WORDS, WORDS_WRITTEN)),
+    *((LowerIsBetter, test) for test in (WORDS, MORE)),
+    (WordsAsTheyCome, MORE),
+    (LosesTheScores, WORDS),
+    *((broken, FUSED) for broken in (AddsScores, PlainFusion, ShallowArms, BoostsAfterFusion, LosesTheScores)),
+]
+BROKEN_OTHERWISE: list[tuple[Callable[[Space], Any], type[Tenants], str]] = [
+    *((remembering, Tenants, test) for test in (WRITTEN, RULES_WRITTEN, WORDS_WRITTEN)),
+    (DictEngine, TenantsMix, PARTITIONS),
+    (DictEngine, TenantsCount, OUTSIDE),
+]
+
+
+def fails(contract: Contract, test: str) -> None:
+    with pytest.raises(AssertionError):
+        getattr(contract, test)()
+
+
+@pytest.mark.parametrize(("broken", "test"), BROKEN)
+def test_a_broken_engine_fails(broken: type[Ranked], test: str) -> None:
+    fails(Contract(dictionary(broken)), test)
+
+
+@pytest.mark.parametrize(("broken", "tenants", "test"), BROKEN_OTHERWISE)
+def test_one_that_is_broken_elsewhere_fails(broken: Callable[[Space], Any], tenants: type[Tenants], test: str) -> None:
+    fails(Contract(broken, tenants), test)
+
+
+@pytest.mark.parametrize("test", [PARTITIONS, OUTSIDE])
+def test_partitions_that_keep_apart_pass(test: str) -> None:
+    getattr(Contract(DictEngine), test)()
+
+
+class SaysNothingOfRules(DictEngine):
+    """Tells of versions where nobody has asked."""
+
+    def search(self, request: Request) -> list[Answer]:
+        return [replace(one, versions=[None] * len(one.documents)) for one in super().search(request)]
+
+
+def test_versions_that_nobody_asked_for_fail() -> None:
+    fails(Contract(SaysNothingOfRules), NO_RULES)
+
+
+LACKING: tuple[Lacking, ...] = get_args(Lacking)
+
+
+@pytest.mark.parametrize("what", LACKING)
+def test_what_an_engine_lacks_must_be_said_and_refused(what: Lacking) -> None:
+    refusing = type("Refusing", (Refusing,), {"lacks": frozenset([what])})
+    honest, silent = Contract(refusing), Contract(DictEngine)
+    honest.lacks = silent.lacks = frozenset([what])  # type: ignore[misc]  # a class's, but for this one
+    for test in TESTS:
+        getattr(honest, test)()
+    fails(silent, LACKS)
+    unsaid = {"boosts": BOOSTS, "versions": RULES, "lexical": WORDS}[what]
+    with pytest.raises(UnsupportedError):
+        getattr(Contract(refusing), unsaid)()
+
+
+TESTS = sorted(
+    name
+    for contract in (RankingContract, VersionsContract, LexicalContract)
+    for name in vars(contract)
+    if name.startswith("test_")
+)
+
+
+def test_every_test_can_fail() -> None:
+    shown = {test for _, test in BROKEN} | {test for *_, test in BROKEN_OTHERWISE} | {LACKS, NO_RULES}
+    assert shown == set(TESTS)
