@@ -72,10 +72,10 @@ def report_hybrid(outcome: Outcome, markdown: bool) -> list[str]:
 def report_versions(outcome: Outcome, markdown: bool) -> list[str]:
     lines, verdicts = [], []
     for name, times in outcome["rules"].items():
-        columns = ("same", "changing", "first", "commit")
+        columns = ("same", "changing", "filter", "first", "commit")
         lines.append([name, str(times["eligible"]), *(f"{times[column]:.2f}" for column in columns)])
         verdicts += [verdict(f"{name}, {as_of} as_of: added", times[as_of], 3, unit=" ms") for as_of in columns[:2]]
-    head = ["versions, added ms", "current", "same as_of", "changing", "first use", "after a commit"]
+    head = ["versions, added ms", "current", "same as_of", "changing", "a filter", "first use", "after a commit"]
     plain = f"plain search: {outcome['plain']:.2f} ms; the first after a commit: {outcome['plain_commit']:.2f} ms"
     return [f"{outcome['rows']:,} documents; {plain}", "", table(head, lines, markdown), "", *verdicts, ""]
 
