@@ -249,10 +249,15 @@ class Searching(Collection):
                     unread=unread[number],
                     leave_out=leave_out,
                 )
-                if how.dedupe is None or len(hits) == k or len(answer.documents) < wide.k:
+                if how.dedupe is None or len(hits) == k:
                     break
-                # What is alike has left too few.
+                # What is alike has left too few: go on as long as there is more to find, or to read.
+                no_more = len(answer.documents) < wide.k
+                if no_more and (hits.trace.rerank != "ok" or candidates >= len(answer.documents)):
+                    break
                 candidates *= _WIDER
+                if no_more:
+                    continue
                 wide = replace(
                     request,
                     vectors=Vectors(vectors[number : number + 1]),

@@ -140,7 +140,8 @@ class RankedOnceOnly(Ranked):
 
     def eligible(self, request: Request) -> Eligible:
         key = (request.where, request.scope, request.versions, request.boosts, request.texts)
-        return self.known.setdefault(key, super().eligible(request))
+        eligible: Eligible = self.known.setdefault(key, super().eligible(request))
+        return eligible
 
 
 class OtherVectors(Ranked):

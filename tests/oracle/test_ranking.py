@@ -116,6 +116,10 @@ class Both:
     def key(self, document: Document) -> tuple[str, str]:
         return repr(document.metadata["tenant"]) if self.partition else "", document.id
 
+    def within(self, scope: Scope, key: tuple[str, str]) -> bool:
+        """Whether a key is in the scope's partition."""
+        return scope.partition is None or key[0] == repr(scope.partition)
+
     def view(self, scope: Scope | None) -> Retriever:
         if scope is None:
             return self.kb
@@ -175,7 +179,7 @@ def options_of(request: Request) -> dict[str, Any]:
 
 def check(both: Both, request: Request, seed: int) -> Hits | None:
     """One search in dense mode gives what plain documents give."""
-    inside = [pair for key, pair in both.stored.items() if request.scope is None or _in(request.scope, key, both)]
+    inside = [pair for key, pair in both.stored.items() if request.scope is None or both.within(request.scope, key)]
     view = both.view(request.scope)
     try:
         (answer,) = Ranked(inside, both.metric, both.partition).answers(request)
@@ -202,10 +206,6 @@ def check(both: Both, request: Request, seed: int) -> Hits | None:
     told = answer.trace
     assert (trace.rows, trace.eligible, trace.superseded) == (told.rows, told.eligible, told.superseded)
     return hits
-
-
-def _in(scope: Scope, key: tuple[str, str], both: Both) -> bool:
-    return scope.partition is None or key[0] == repr(scope.partition)
 
 
 @st.composite

@@ -284,6 +284,34 @@ def test_near_duplicates_become_one_hit_and_k_come_back() -> None:
         assert len(kb.search(vector=query, k=50, dedupe=0.99)) == 8
 
 
+@pytest.mark.parametrize("candidates", [1, 3, 10, 50])
+def test_k_come_back_however_few_a_reranker_reads(candidates: int) -> None:
+    asked: list[int] = []
+
+    def number(query: str, texts: Sequence[str]) -> list[float]:
+        asked.append(len(texts))
+        return [float(text) for text in texts]
+
+    with Retriever.open() as kb:
+        kb.add([Document(str(n), id=f"{n:02}") for n in range(25)], vectors=np.repeat(np.eye(5) + 0.2, 5, axis=0))
+        hits = kb.search("x", vector=[5, 4, 3, 2, 1], k=5, dedupe=0.99, rerank=Rerank(number, candidates=candidates))
+        assert sorted(int(hit.document.id) // 5 for hit in hits) == [0, 1, 2, 3, 4]
+        asked.clear()
+        assert len(kb.search("x", vector=[5, 4, 3, 2, 1], k=9, dedupe=0.99, rerank=Rerank(number, candidates))) == 5
+        assert asked[-1] == 25
+
+    def broken(query: str, texts: Sequence[str]) -> list[float]:
+        asked.append(len(texts))
+        raise RuntimeError
+
+    with Retriever.open() as kb:
+        kb.add([Document(str(n), id=str(n)) for n in range(3)], vectors=np.ones((3, 2)))
+        asked.clear()
+        stage = Rerank(broken, candidates=1, batch=100, on_error="fallback")
+        assert len(kb.search("x", vector=[1, 1], k=2, dedupe=0.9, rerank=stage)) == 1
+        assert asked == [2]  # there is nothing more to read
+
+
 def test_diversity_keeps_hits_apart(kb: Retriever) -> None:
     assert ids(find(kb, diversity=0.0)) == ids(find(kb))
     with Retriever.open() as apart:
