@@ -31,6 +31,7 @@ GROUP = 64
 
 Floats = NDArray[np.float32]
 
+_WIDTH = 64  # columns that the kernel takes at once
 _OUTLIER = 6.0  # largest component over root mean square; about 3 to 4 for rows without outliers
 _TINY = np.float32(1e-36)  # below, a scale has no precision left: such rows get the code 0
 _LEVELS = np.float32(127)
@@ -143,13 +144,22 @@ class Block:
         self.size = len(codes.codes)
         self.start = start
         self.stop = start + self.size
-        self.packed: Any = numkong.dots_pack(codes.codes, "int8")
+        self.packed: Any = numkong.dots_pack(widened(codes.codes), "int8")
         self.center = codes.center
         self.rotated = codes.rotated
         self.groups = group_count(self.size)
         self.scale = codes.scale
         self.bounds = codes.bounds
         self.square = codes.square
+
+
+def widened(codes: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Codes, (…, d), with zeros up to the next multiple of 64: what is left over takes the kernel twice as long.
+
+    The packed codes are no larger for it.
+    """
+    left = -codes.shape[-1] % _WIDTH
+    return np.pad(codes, [(0, 0)] * (codes.ndim - 1) + [(0, left)]) if left else codes
 
 
 def save_codes(path: Path, codes: Codes, start: int, owner: bytes) -> None:

@@ -9,7 +9,7 @@ import numkong
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.indexes.blocks import GROUP, Block, rotation
+from theodolite.indexes.blocks import GROUP, Block, rotation, widened
 from theodolite.indexes.workers import Workers
 from theodolite.types import Mask, Metric, Rows
 
@@ -193,7 +193,7 @@ class QueryCodes:
         np.maximum(scale, _SMALLEST, out=scale)  # not 0
         levels = base / scale[:, :, None]
         np.rint(levels, out=levels)
-        self.codes: NDArray[np.int8] = levels.astype(np.int8)
+        self.codes: NDArray[np.int8] = widened(levels.astype(np.int8))
         levels *= scale[:, :, None]
         levels -= base
         square: Doubles = np.vecdot(seen, seen)
