@@ -16,12 +16,16 @@ where they name one instant. None, an empty string, a list and a mapping count a
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from theodolite.errors import ConfigError, InputError
 from theodolite.filters import instant
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +128,25 @@ def as_rules(given: Any) -> tuple[Rule, ...]:
     return rules
 
 
-def as_instant(given: Any, now: float) -> int:
-    """Microseconds since 1970: of a date, a datetime or an ISO-8601 string; of `now` (seconds) for None."""
+def as_instant(given: Any, now: float, what: str = "as_of") -> int:
+    """Microseconds since 1970: of a date, a datetime, an ISO-8601 string or seconds; of `now` (seconds) for None.
+
+    Raises:
+        InputError: it is none of these, or beyond the years 1 to 9999; `what` names it.
+    """
     if given is None:
         return int(now * 1e6)
+    moment = None
     if isinstance(given, (int, float)) and not isinstance(given, bool):
-        given = datetime.fromtimestamp(given, UTC)
-    moment = instant(given)
+        with suppress(OverflowError, ValueError):  # infinite, NaN, or too far away for a date
+            moment = (_EPOCH + timedelta(seconds=given) - _EPOCH) // _MICROSECOND
+    else:
+        moment = instant(given)
     if moment is None:
-        raise InputError(f"as_of is {given!r}; it must be a date, a datetime, or a string such as '2025-03-01'")
+        raise InputError(
+            f"{what} is {given!r:.80}; it must be a date, a datetime, a string such as '2025-03-01', or seconds since "
+            "1970, in the years 1 to 9999"
+        )
     return moment
 
 

@@ -71,11 +71,23 @@ def test_nothing_asked_for_is_plain() -> None:
         ({"as_of": "2025-01-01"}, ConfigError, "as_of would do nothing"),
         ({"include_superseded": True, "substitute": True}, ConfigError, "include_superseded and substitute"),
         ({"rules": [Latest("a", "b")], "as_of": "soon"}, InputError, "as_of is 'soon'"),
+        ({"rules": [Latest("a", "b")], "as_of": 10**12}, InputError, "as_of is 1000000000000"),
+        ({"rules": [Latest("a", "b")], "as_of": math.nan}, InputError, "as_of is nan"),
+        ({"min_relevance": True}, InputError, "number"),
+        ({"mode": "hybrid", "fusion": Fusion(dense="1")}, ConfigError, "weights"),  # type: ignore[arg-type]
+        ({"mode": "hybrid", "fusion": Fusion(constant="60")}, ConfigError, "constant"),  # type: ignore[arg-type]
+        ({"mode": "hybrid", "fusion": Fusion(depth=1.5)}, ConfigError, "depth"),  # type: ignore[arg-type]
         ({"diversity": 1.5}, InputError, "diversity"),
+        ({"diversity": "0.5"}, InputError, "diversity"),
+        ({"diversity": None}, InputError, "diversity"),
+        ({"dedupe": "0.5"}, InputError, "dedupe"),
+        ({"dedupe": math.nan}, InputError, "dedupe"),
         ({"diversity": True}, InputError, "diversity"),
         ({"dedupe": 0.0}, InputError, "dedupe"),
         ({"dedupe": 1.1}, InputError, "dedupe"),
         ({"now": math.nan}, InputError, "now"),
+        ({"now": "soon"}, InputError, "now is 'soon'"),
+        ({"now": 10**400}, InputError, "now is 1000"),
         ({"rerank": 3}, ConfigError, "rerank"),
     ],
 )

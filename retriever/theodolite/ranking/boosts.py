@@ -220,7 +220,7 @@ class Authority:
 
 def as_boosts(given: Any) -> tuple[Boost, ...]:
     """A boost or an iterable of them. Raises ConfigError for anything else, and for two of the same name."""
-    if given == ():  # as usual: looking at what a protocol wants takes longer than the rest of a search's options
+    if isinstance(given, tuple) and not given:  # as usual: looking at what a protocol wants takes longer than all else
         return ()
     if _is_boost(given):
         given = (given,)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, get_args
 
+import numpy as np
+
 from theodolite.errors import ConfigError, InputError
 from theodolite.protocols import Boost, Fusion
 from theodolite.ranking.boosts import as_boosts
@@ -104,8 +106,8 @@ def ranking(
                 f"min_relevance is for dense search: in {mode} mode a document found by its words has no relevance. "
                 "Leave it out, or set a threshold on a reranker's calibrated score"
             )
-        if not isinstance(min_relevance, (int, float)) or not -1 <= min_relevance <= 1:
-            raise InputError(f"min_relevance is {min_relevance!r}; it must be a number up to 1")
+        if not is_number(min_relevance) or not -1 <= min_relevance <= 1:
+            raise InputError(f"min_relevance is {min_relevance!r}; it must be a number from -1 to 1")
     if fusion is not None and mode != "hybrid":
         raise ConfigError(f"fusion is for mode='hybrid', not for {mode!r}")
     if not rules:
@@ -117,10 +119,10 @@ def ranking(
                 f"{' and '.join(asked)} would do nothing: there are no rules for versions. Pass versions=, to open() "
                 "or to the search"
             )
-    for name, value in (("diversity", diversity), ("dedupe", dedupe)):
-        low = 0.0 if name == "diversity" else math.ulp(0.0)
-        if value is not None and (isinstance(value, bool) or not low <= value <= 1):
-            raise InputError(f"{name} is {value!r}; it must be a number from 0 to 1")
+    if not is_number(diversity) or not 0 <= diversity <= 1:
+        raise InputError(f"diversity is {diversity!r}; it must be a number from 0 to 1")
+    if dedupe is not None and not (is_number(dedupe) and 0 < dedupe <= 1):
+        raise InputError(f"dedupe is {dedupe!r}; it must be a cosine above 0, at most 1, or None")
     told = told_relevance(metric, relevance, needed=mode != "lexical" and (bool(chosen) or min_relevance is not None))
     present = time.time() if now is None else checked_now(now)
     moment = as_instant(as_of, present)
@@ -159,18 +161,23 @@ def checked_fusion(fusion: Any) -> Fusion:
     if not isinstance(fusion, Fusion):
         raise ConfigError(f"fusion is {fusion!r}; pass Fusion(dense=1.0, lexical=0.5), say")
     weights = (fusion.dense, fusion.lexical)
-    if not all(0 <= weight < math.inf for weight in weights) or not any(weights):
+    if not all(is_number(weight) and 0 <= weight < math.inf for weight in weights) or not any(weights):
         raise ConfigError(f"the weights of fusion are {weights}; they must be at least 0, and one of them more")
-    if not 0 <= fusion.constant < math.inf or fusion.depth < 1:
-        raise ConfigError(f"{fusion}: constant must be at least 0, and depth at least 1")
+    if not is_number(fusion.constant) or not 0 <= fusion.constant < math.inf:
+        raise ConfigError(f"{fusion}: constant must be a number of at least 0")
+    if isinstance(fusion.depth, bool) or not isinstance(fusion.depth, int) or fusion.depth < 1:
+        raise ConfigError(f"{fusion}: depth must be a whole number of at least 1")
     return fusion
 
 
 def checked_now(now: Any) -> float:
     """Seconds since 1970, of a number of them, a date, a datetime or an ISO-8601 string."""
-    if isinstance(now, bool) or (isinstance(now, (int, float)) and not math.isfinite(now)):
-        raise InputError(f"now is {now!r}; it must be a time")
-    return float(now) if isinstance(now, (int, float)) else as_instant(now, 0.0) / 1e6
+    return as_instant(now, 0.0, "now") / 1e6
+
+
+def is_number(given: Any) -> bool:
+    """Whether it is a number that options may be: of Python or numpy, and neither True nor False."""
+    return isinstance(given, (int, float, np.integer, np.floating)) and not isinstance(given, bool)
 
 
 def as_rerank(given: Any) -> "Rerank | None":
