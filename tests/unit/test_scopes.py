@@ -1,12 +1,14 @@
 """Scopes: for a view, what is outside it is not there."""
 
 from collections import UserDict
+from collections.abc import Sequence
 from enum import Enum, IntEnum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from theodolite import (
     ConfigError,
@@ -104,6 +106,25 @@ def test_searches_see_their_scope_only(kb: Retriever) -> None:
     with pytest.raises(InputError, match="'c'"):
         acme.search(like="c")
     assert all(len(one) == 2 for one in acme.search_many(vectors=EYE))
+
+
+class Refusing:
+    """A boost that is not content with one value."""
+
+    name, field = "refusing", "secret"
+
+    def factors(self, values: Sequence[Any], now: float, /) -> NDArray[np.float64]:
+        return np.array([0.0 if value else 1.0 for value in values])
+
+
+def test_errors_of_boosts_tell_nothing_of_what_is_outside(kb: Retriever) -> None:
+    add(kb, ["mine"], {"tenant": "acme"})
+    add(kb, ["theirs"], {"tenant": "other", "secret": "rosebud"})
+    with pytest.raises(ConfigError, match="rosebud"):
+        kb.search(vector=np.ones(4), boosts=[Refusing()])
+    with pytest.raises(ConfigError, match="'refusing'") as caught:
+        kb.scoped(tenant="acme").search(vector=np.ones(4), boosts=[Refusing()])
+    assert "rosebud" not in f"{caught.value} {vars(caught.value)}"
 
 
 def test_what_is_outside_cannot_be_told_from_what_is_not(kb: Retriever) -> None:
