@@ -4,7 +4,7 @@ Stronger than looking for what must not be seen: whatever could be told of the o
 be a difference between the two.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tests.oracle.filters import VALUES, Draw
 
-from theodolite import Document, F, Hits, Retriever
+from theodolite import Authority, Document, F, Freshness, Hits, Latest, Retriever, Superseded, Valid
 from theodolite.filters import And, Filter, In, Not, Or, parse
 
 DIMENSION = 3
@@ -40,6 +40,43 @@ WRONG: list[Any] = [
     *({"secret": {"$gt": [10**400]}}, {"secret": [[10**400]]}, {"secret": {"$lt": 10**400}}, {"secret": 10**5000}),
     *({"secret": {"$like": "%\ud800"}}, {"\ud800": 1}, {"": None}, {"$": 1}, {"a" * 5000: 1}, {"a.": 1}, {".a": 1}),
 ]
+
+
+RULES: list[Any] = [
+    Latest("a", "n"),
+    Latest("tenant", "secret"),
+    Valid("a", "n"),
+    Superseded("a", "n", "secret", "a.b"),
+    Superseded("a", replaces="n"),
+]
+
+
+class Prying:
+    """A boost that fails with all it is shown."""
+
+    field = "a"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def factors(self, values: Sequence[Any], now: float, /) -> Any:
+        if self.name == "raising":
+            raise ValueError(sorted(map(plain, values)))
+        return np.array([0.5 if value is None else 1 + (self.name == "wrong") for value in values], np.float64)
+
+
+BOOSTS: list[Any] = [
+    Freshness("a", "30d"),
+    Freshness("secret", "1y", weight=0.9, missing="error", name="strict"),
+    Freshness("n", "30d", future="error", name="past"),
+    Authority("a", {"a": 1.0, 1: 0.5, None: 0.1}),
+    Authority("secret", {"acme": 0.0, None: 1.0}, default=0.5, weight=0.9, name="secretive"),
+    *(Prying(name) for name in ("raising", "wrong", "right")),
+]
+
+
+def shortest(query: str, passages: Sequence[str]) -> list[float]:
+    return [-float(len(passage)) for passage in passages]
 
 
 class Pair:
@@ -97,12 +134,43 @@ class Pair:
                 lambda view: list(view.documents(where, after=name)),
                 lambda view: view.search_many(vectors=vectors, k=k, where=where),
                 lambda view: view.search(like=like, k=k, where=where),
+                self.ranked(),
+                self.ranked(),
+                self.ranked(),
+                lambda view: list(view.duplicates(0.6, where=where)),
                 lambda view: view.get([name, "a", "b"], vectors=True),
                 lambda view: (view.info(), len(view), repr(view)),
                 lambda view: view.verify(),
                 lambda view: view.reindex("hnsw"),
             ]
         )
+
+    def ranked(self) -> Callable[[Retriever], Any]:
+        """A search with some of the stages there are."""
+        draw = self.draw.random
+        options: dict[str, Any] = {"k": self.choose([1, 3, 100]), "now": self.choose(["2024-06-01", "2025-03-02"])}
+        options["mode"] = mode = self.choose(["dense", "lexical", "hybrid"])
+        options["boosts"] = draw.sample(BOOSTS, self.choose([0, 0, 1, 2]))
+        options["where"] = self.where() if draw.random() < 0.4 else None
+        if draw.random() < 0.5:
+            options["versions"] = draw.sample(RULES, self.choose([1, 1, 2]))
+            options |= {"as_of": self.choose(["2024-06-01", "2025-03-01", None]), "substitute": draw.random() < 0.5}
+            options["include_superseded"] = draw.random() < 0.5
+        for name, value in (("dedupe", 0.8), ("diversity", 0.5), ("rerank", shortest), ("min_relevance", 0.3)):
+            if draw.random() < 0.3:
+                options[name] = value
+        text, vectors = (
+            self.choose(["secret", "t", "t secret acme", "%", "\ud800 t", '" OR secret', "t*"]),
+            self.vectors(2),
+        )
+        return lambda view: [
+            [hits, [str(hit.explain()) for hit in hits], [hit.explain().to_dict() for hit in hits]]
+            for hits in view.search_many(
+                None if mode == "dense" and "rerank" not in options else [text, "t"],
+                vectors=None if mode == "lexical" else vectors,
+                **options,
+            )
+        ]
 
     def add(self) -> Callable[[Retriever], Any]:
         metadata = self.choose(

@@ -14,7 +14,7 @@ from theodolite.engines.local.lexical import Lexical
 from theodolite.engines.local.records import Record
 from theodolite.engines.local.snapshot import Snapshot, View
 from theodolite.engines.local.versions import Standing
-from theodolite.errors import ConfigError, CorruptionError
+from theodolite.errors import CorruptionError
 from theodolite.indexes.flat import Found
 from theodolite.indexes.worth import Worth
 from theodolite.protocols import Answer, Request
@@ -135,17 +135,7 @@ class Answering:
                 count,
                 lambda row: next(iter(select(connection, "id", "row", [row])))[0],
             )
-            try:
-                factors = snapshot.factors.product(request.boosts, request.now, column, snapshot.state.rows)
-            except ConfigError:
-                if scope is None:
-                    raise
-                # Boosts are asked about all documents: what they were given is not for a scope's user to read.
-                named = ", ".join(repr(boost.name) for boost in request.boosts)
-                raise ConfigError(
-                    f"of the boosts {named} one does not give a factor in (0, 1] for each value, as float64, shape "
-                    "(n,); see theodolite.testing.BoostContract"
-                ) from None
+            factors = snapshot.factors.product(request.boosts, request.now, column, snapshot.state.rows, inside)
         return Eligible(live, inside, mask, count, standing, factors)
 
     def _matches(

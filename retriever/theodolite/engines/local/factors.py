@@ -15,6 +15,7 @@ from theodolite.engines.local.columns.segment import Lists, Segment
 from theodolite.errors import ConfigError
 from theodolite.protocols import Boost
 from theodolite.ranking.boosts import Authority, Freshness
+from theodolite.types import Mask
 
 Doubles = NDArray[np.float64]
 
@@ -45,7 +46,14 @@ class Factors:
         self.nbytes = 0
         self._lock = threading.Lock()
 
-    def product(self, boosts: tuple[Boost, ...], now: float, column: Callable[[str], Column], rows: int) -> Doubles:
+    def product(
+        self,
+        boosts: tuple[Boost, ...],
+        now: float,
+        column: Callable[[str], Column],
+        rows: int,
+        inside: Mask | None = None,
+    ) -> Doubles:
         """The product of the boosts' factors for rows 0 to `rows`, shape (rows,), each in (0, 1]; not to be written to.
 
         A boost is asked once for each distinct value of a segment, be it of a row that is dead: those rows' factors
@@ -55,11 +63,15 @@ class Factors:
         Args:
             now: seconds since 1970, UTC.
             column: the column of a field, with `rows` rows at least, as the search's transaction may use it.
+            inside: (rows,) which rows are in the scope; None for all. Boosts that others have written are asked about
+                these only, each time anew: what lies outside is not for their eyes. Factors of other rows mean nothing.
 
         Raises:
             ConfigError: a boost does not give one factor in (0, 1] for each value.
         """
         columns = [column(boost.field) for boost in boosts]
+        if inside is not None and not all(isinstance(boost, (Freshness, Authority)) for boost in boosts):
+            return self._computed(boosts, now, columns, 0, rows, inside)
         read_at = max((found.read_at(rows) for found in columns), default=0)
         key = (boosts, now)
         try:
@@ -79,10 +91,19 @@ class Factors:
         return known.factors if len(known.factors) == rows else known.factors[:rows]
 
     def _computed(
-        self, boosts: Sequence[Boost], now: float, columns: Sequence[Column], start: int, stop: int
+        self,
+        boosts: Sequence[Boost],
+        now: float,
+        columns: Sequence[Column],
+        start: int,
+        stop: int,
+        inside: Mask | None = None,
     ) -> Doubles:
         product = np.ones(stop - start, np.float64)
         for boost, column in zip(boosts, columns, strict=True):
+            if inside is not None and not isinstance(boost, (Freshness, Authority)):
+                product[inside] *= _within(boost, column.segments, inside, now)
+                continue
             for segment in column.segments:
                 first, last = max(start, segment.start), min(stop, segment.stop)
                 if first < last:
@@ -112,6 +133,48 @@ def _of_segment(boost: Boost, segment: Segment, now: float) -> Doubles:
         for places, factors in _of_lists(boost, segment.lists, now):
             found[places] = factors
     return found
+
+
+def _within(boost: Boost, segments: Sequence[Segment], inside: Mask, now: float) -> Doubles:
+    """The factors of the rows that are inside, of a boost that is asked once for each distinct value of these.
+
+    In an order that depends on the values alone: not even how rows are divided into segments tells of others.
+    """
+    number_of: dict[tuple[str, str], int] = {}
+    values: list[Any] = []
+
+    def number(value: Any) -> int:
+        found = number_of.setdefault((type(value).__name__, repr(value)), len(values))
+        if found == len(values):
+            values.append(value)
+        return found
+
+    numbers = np.zeros(len(inside), np.int64)
+    for segment in segments:
+        part = inside[segment.start : segment.stop]
+        if not part.any():
+            continue
+        codes = segment.codes[: len(part)]
+        if segment.places is not None:
+            codes = np.zeros(segment.stop - segment.start, np.int64)
+            codes[segment.places] = segment.codes
+            codes = codes[: len(part)]
+        known = segment.dictionary.values()
+        known[0] = None
+        table = np.zeros(len(known), np.int64)
+        for code in np.unique(codes[part]).tolist():
+            if code != LIST:
+                table[code] = number(known[code])
+        numbers[segment.start : segment.stop] = table[codes]
+        if segment.lists is not None:
+            for place, value in zip(segment.lists.places.tolist(), segment.lists.values(), strict=True):
+                if place < len(part) and part[place]:
+                    numbers[segment.start + place] = number(value)
+    order = sorted(number_of)
+    given = _asked(boost, [values[number_of[key]] for key in order], now)
+    factors = np.empty(len(values), np.float64)
+    factors[[number_of[key] for key in order]] = given
+    return factors[numbers[inside]]
 
 
 def _of_codes(boost: Boost, segment: Segment, now: float) -> Doubles:
