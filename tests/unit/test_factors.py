@@ -361,3 +361,35 @@ def test_a_search_is_refused_for_documents_that_a_boost_refuses(kb: Retriever) -
     check(strict, ["old"])
     check(strict, [])
     check(Freshness("d", "1d"), None)
+
+
+def test_in_a_scope_a_boost_of_somebody_elses_sees_the_scope_only(kb: Retriever) -> None:
+    for number in range(3):  # a segment each
+        mine = {f"m{number}": {"source": "mine", "n": 1}, f"l{number}": {"source": ["a", number], "n": 1}}
+        fill(kb, mine | {f"o{number}": {"source": f"secret {number}"}, f"t{number}": {"source": ["secret"]}})
+    kb.delete("l1")
+    asked = Asked()
+    view = kb.scoped(n=1)
+    for _ in range(2):  # nothing is kept
+        hits = view.search(vector=[1.0, 1.0], k=10, boosts=[asked, Authority("n", {1: 0.5, 2: 1.0}, weight=0.5)])
+        assert len(hits) == 5
+        assert {hit.score for hit in hits} == {hits[0].scores["relevance"] * (0.5 * 0.75)}
+        assert asked.calls[0] == [["a", 0], ["a", 2], "mine"]  # each once, in an order of their own
+        assert all("secret" not in str(call) for call in asked.calls)
+        asked.calls.clear()
+
+
+def test_in_a_scope_factors_are_those_of_each_document(kb: Retriever) -> None:
+    draw = Draw(5)
+    stored = {f"d{number:03d}": {**draw.metadata(), "mine": number % 3 == 0} for number in range(200)}
+    for start in range(0, 200, 50):
+        fill(kb, dict(list(stored.items())[start : start + 50]))
+    for name in ("d003", "d051", "d150"):
+        kb.delete(name)
+        del stored[name]
+    mine = {name: metadata for name, metadata in stored.items() if metadata["mine"]}
+    boosts = (Foreign("a"), Foreign("n.a", "other"), Freshness("b", "30d"))
+    hits = kb.scoped(mine=True).search(vector=[1.0, 1.0], k=200, boosts=boosts, now=NOW)
+    one = hits[0].scores["relevance"]
+    told = {hit.document.id: hit.score / one for hit in hits}
+    assert told == pytest.approx(expected(boosts, mine))
