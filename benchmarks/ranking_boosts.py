@@ -33,7 +33,10 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     real = read_vectors(task["data"], "glosses", task["glosses"], task["queries"])
     if real is not None:
         ways["glosses"] = _measure(*real)
-    return {"ways": {f"{name} {rows:,}": times for name, (rows, times) in ways.items()}}
+    return {
+        "rows": {f"{name} {rows:,}": rows for name, (rows, _) in ways.items()},
+        "ways": {f"{name} {rows:,}": times for name, (rows, times) in ways.items()},
+    }
 
 
 def _measure(vectors: Floats, queries: Floats) -> tuple[int, dict[str, Any]]:
