@@ -274,6 +274,31 @@ def test_partitions_have_nothing_to_do_with_one_another() -> None:
         assert version == Version(absent=(2021,))
 
 
+def test_names_are_spelt_as_in_the_scope() -> None:
+    rule = Superseded(key="key", by="by")
+    large = 2**70
+    with Retriever.open(None, partition="tenant") as kb:
+        theirs = [{"tenant": "b", "key": "2024-01-01T02:00:00+02:00", "by": float(large)}]
+        mine = [
+            {"tenant": "a", "key": 1, "by": ["2023-01-01T00:00Z", "2024-01-01"]},
+            {"tenant": "a", "key": "2024-01-01"},
+            {"tenant": "a", "key": 3, "by": large},
+        ]
+        for number, metadata in enumerate([*theirs, *mine]):
+            view = kb.scoped(tenant=metadata["tenant"])
+            view.add([Document("text", metadata, str(number))], vectors=np.ones((1, 2)))
+            hits = view.search(vector=np.ones(2), versions=[rule], include_superseded=True)
+        versions = {hit.document.id: hit.version for hit in hits}
+        assert versions["1"] == Version(current=False, successors=("2024-01-01",))
+        assert versions["2"] is None
+        assert versions["3"] == Version(absent=(large,))
+        assert repr(versions["3"]) == repr(Version(absent=(large,)))  # not the equal float
+        listed = {"tenant": "a", "key": 4, "by": ["2022-01-01T00:00Z"]}
+        view.add([Document("text", listed, "4")], vectors=np.ones((1, 2)))
+        (hit,) = view.search(vector=np.ones(2), where={"key": 4}, versions=[rule])
+        assert hit.version == Version(absent=("2022-01-01T00:00Z",))
+
+
 def test_writes_are_followed() -> None:
     versions = Versions((LATEST, Superseded("key", "by")), moment("2026-01-01"))
     with Retriever.open(None) as kb:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from theodolite.engines.local.columns.column import Column
 from theodolite.engines.local.columns.dictionary import FALSE, FIRST, TRUE, Dictionary
 from theodolite.engines.local.columns.segment import Segment
+from theodolite.filters import instant
+from theodolite.types import Mask
 
 Ints = NDArray[np.int64]
 GetColumn = Callable[[str], Column]
@@ -31,7 +33,6 @@ class Fields:
 
     def __init__(self) -> None:
         self._number_of: defaultdict[Any, int] = defaultdict(itertools.count().__next__)
-        self._name_of: dict[Any, Any] = {}
         self._names: list[Any] = []
         self._held: dict[tuple[str, str, bool], tuple[tuple[Segment, ...], list[Any], Any]] = {}
 
@@ -70,12 +71,28 @@ class Fields:
             return np.empty(0, np.int64), np.empty(0, np.int64)
         return np.concatenate([rows for rows, _ in parts]), np.concatenate([numbers for _, numbers in parts])
 
-    def name(self, number: int) -> Any:
-        """The value with a number, as it was first seen; a date as a datetime in UTC."""
+    def name(self, number: int, columns: Iterable[Column], inside: Mask) -> Any:
+        """The value with a number, as it is written in the first of these columns that has it in a row inside.
+
+        How it is written elsewhere is not for a scope to know: instants may be written in several ways, and so may
+        numbers beyond 64 bits.
+        """
         if number >= len(self._names):
             self._names.extend(itertools.islice(self._number_of, len(self._names), None))
         key = self._names[number]
-        return self._name_of.get(key, key) if isinstance(key, tuple) else key
+        if isinstance(key, str) or (isinstance(key, int) and abs(key) < 1 << 63):
+            return key
+        if key in ((False,), (True,)):
+            return key[0]
+        for column in columns:
+            rows, numbers = self.links(column)
+            rows = rows[numbers == number]
+            rows = rows[rows < len(inside)]
+            rows = rows[inside[rows]]
+            if len(rows):
+                values = _values(column, int(rows[0]))
+                return next(value for value in values if (instant(value) == key[1] if _dated(key) else value == key))
+        raise ValueError(f"no row inside has the value {key!r}")
 
     def _whole(self, kind: str, column: Column, exact: bool, make: Callable[[Segment], Any]) -> Any:
         key, parts, whole = self._parts(kind, column, exact, make)
@@ -123,7 +140,6 @@ class Fields:
         ints, floats, moments, texts, size = dictionary.starts
         table = np.full(size, -1, np.int32)
         table[FALSE], table[TRUE] = self._numbered([(False,), (True,)])
-        self._name_of.update({(False,): False, (True,): True})
         for place, value in enumerate(dictionary.rest):
             if isinstance(value, int):
                 table[FIRST + place] = self._number_of[value]
@@ -132,7 +148,6 @@ class Fields:
         for code, moment in enumerate(dictionary.moments.tolist(), moments):
             value = dictionary.value(code)
             key = value if exact and isinstance(value, str) else ("instant", moment)
-            self._name_of.setdefault(key, value)
             table[code] = self._number_of[key]
         words = dictionary.texts.all()
         table[texts:] = self._numbered(words)
@@ -142,6 +157,21 @@ class Fields:
 
     def _numbered(self, keys: Iterable[Any]) -> list[int]:
         return list(map(self._number_of.__getitem__, keys))
+
+
+def _dated(key: Any) -> bool:
+    """Whether a value's key is that of an instant."""
+    return isinstance(key, tuple)
+
+
+def _values(column: Column, row: int) -> list[Any]:
+    """The value of a row, or the elements of the list in it."""
+    segment = next(segment for segment in column.segments if row < segment.stop)
+    place, lists = row - segment.start, segment.lists
+    if lists is not None and len(at := np.flatnonzero(lists.places == place)):
+        start, stop = lists.ends[at[0]], lists.ends[at[0] + 1]
+        return [lists.dictionary.value(int(code)) for code in lists.codes[start:stop]]
+    return [segment.dictionary.value(segment.code(place))]
 
 
 def _instants(segment: Segment) -> Ints:

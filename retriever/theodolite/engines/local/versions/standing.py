@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from theodolite.engines.local.columns import evaluate
+from theodolite.engines.local.columns.column import Column
 from theodolite.engines.local.versions.fields import Fields, GetColumn
 from theodolite.engines.local.versions.intervals import Intervals, Rules, number_of
 from theodolite.engines.local.versions.latest import Groups
 from theodolite.engines.local.versions.links import Chains
 from theodolite.filters import Filter
 from theodolite.types import Mask, Version
-from theodolite.versions import Rule, Versions
+from theodolite.versions import Rule, Superseded, Valid, Versions
 
 _HELD = 8  # rules and scopes whose intervals are kept; each takes some 25 bytes a row
 
@@ -33,8 +34,10 @@ class Standing:
         inside: Mask,
         where: Mask | None,
         column: GetColumn,
-        name: Callable[[int], Any],
+        name: Callable[[int, Iterable[Column], Mask], Any],
     ) -> None:
+        self._rules = [rule for rule in versions.rules if not isinstance(rule, Valid)]  # those with a part
+        self._inside = inside
         self._as_of = versions.as_of
         self._intervals = intervals
         self._where = where
@@ -63,15 +66,15 @@ class Standing:
         successors: list[Any] = []
         absent: list[Any] = []
         substitutes: list[Any] = []
-        for part in self._intervals.parts:
+        for rule, part in zip(self._rules, self._intervals.parts, strict=True):
             replaced = part.until[row] <= self._as_of
             if isinstance(part, Groups):
                 successors += self._newest(part, row) if replaced else []
                 substitutes += [] if gone is None else self._shared(part, row, gone)
-            elif (node := part.node(row)) is not None:
-                successors += self._keys(part, part.last(node, self._as_of)) if replaced else []
-                absent += [] if replaced else self._keys(part, part.missing(node, self._as_of))
-                substitutes += [] if gone is None else self._replaced(part, node, gone)
+            elif isinstance(rule, Superseded) and (node := part.node(row)) is not None:
+                successors += self._keys(rule, part, part.last(node, self._as_of)) if replaced else []
+                absent += [] if replaced else self._keys(rule, part, part.missing(node, self._as_of))
+                substitutes += [] if gone is None else self._keys(rule, part, _replaced(part, node, gone))
         end = self._intervals.end
         ended = end is not None and bool(end[row] <= self._as_of)
         version = Version(current, tuple(successors), tuple(absent), tuple(substitutes), ended)
@@ -87,12 +90,15 @@ class Standing:
         overtaken = gone[rows] & (part.until[rows] <= self._as_of)
         return [self._column(part.rule.per).value(row)] if overtaken.any() else []
 
-    def _replaced(self, part: Chains, node: int, gone: Mask) -> list[Any]:
-        nodes = set(part.nodes[gone[part.rows]].tolist())
-        return self._keys(part, sorted(nodes & part.graph.predecessors([node])))
+    def _keys(self, rule: Superseded, part: Chains, nodes: Iterable[int]) -> list[Any]:
+        columns = [self._column(field) for field in (rule.key, rule.by, rule.replaces) if field is not None]
+        return [self._name(number_of(int(part.keys[node])), columns, self._inside) for node in nodes]
 
-    def _keys(self, part: Chains, nodes: Iterable[int]) -> list[Any]:
-        return [self._name(number_of(int(part.keys[node]))) for node in nodes]
+
+def _replaced(part: Chains, node: int, gone: Mask) -> list[int]:
+    """The keys among the rows `gone` that a key has replaced."""
+    nodes = set(part.nodes[gone[part.rows]].tolist())
+    return sorted(nodes & part.graph.predecessors([node]))
 
 
 class Standings:
@@ -149,6 +155,6 @@ class Standings:
         inside = live if within is None else live & evaluate(within, column, len(live))
         return Rules(self._fields, column, self._partition, len(live)).intervals(rules, commit, inside, before)
 
-    def _name(self, number: int) -> Any:
+    def _name(self, number: int, columns: Iterable[Column], inside: Mask) -> Any:
         with self._building:
-            return self._fields.name(number)
+            return self._fields.name(number, columns, inside)
