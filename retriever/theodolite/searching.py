@@ -14,9 +14,9 @@ from theodolite.filters import Filter, Where, parse
 from theodolite.guards.norms import QueryNorms
 from theodolite.guards.watch import Watch
 from theodolite.intake import as_batch, as_ids, as_k, check_questions
-from theodolite.protocols import Boost, Fusion, Request
+from theodolite.protocols import Answer, Boost, Fusion, Request
 from theodolite.ranking.options import Ranking, ranking
-from theodolite.ranking.pipeline import finish
+from theodolite.ranking.pipeline import finish, reach
 from theodolite.storing import between
 from theodolite.types import Hits, Mode, Trace, Vectors
 from theodolite.vectors import prepare
@@ -239,6 +239,13 @@ class Searching(Collection):
             wide = request
             candidates = 0 if how.rerank is None else how.rerank.candidates
             while True:
+                if how.rerank is not None and how.dedupe is not None:
+                    # Found out before anything is scored, so that the reranker reads once, and in its time.
+                    enough = reach(answer, how, k)
+                    if enough is None and len(answer.documents) == wide.k:
+                        answer, wide = self._wider(wide, request, number)
+                        continue
+                    candidates = max(candidates, enough or len(answer.documents))
                 hits = finish(
                     answer,
                     how,
@@ -256,18 +263,22 @@ class Searching(Collection):
                 if no_more and (hits.trace.rerank != "ok" or candidates >= len(answer.documents)):
                     break
                 candidates *= _WIDER
-                if no_more:
-                    continue
-                wide = replace(
-                    request,
-                    vectors=Vectors(vectors[number : number + 1]),
-                    texts=request.texts[number : number + 1],
-                    k=wide.k * _WIDER,
-                    probe=True,
-                )
-                (answer,) = self._engine.search(wide)
+                if not no_more:
+                    answer, wide = self._wider(wide, request, number)
             found.append(hits)
         return found
+
+    def _wider(self, asked: Request, request: Request, number: int) -> tuple[Answer, Request]:
+        """More candidates for one of a request's queries than were `asked` for last; and what is asked for now."""
+        wide = replace(
+            request,
+            vectors=Vectors(request.vectors[number : number + 1]),
+            texts=request.texts[number : number + 1],
+            k=asked.k * _WIDER,
+            probe=True,
+        )
+        (answer,) = self._engine.search(wide)
+        return answer, wide
 
     def _standing(self) -> tuple[Rule, ...]:
         """The collection's own rules for versions."""

@@ -309,7 +309,26 @@ def test_k_come_back_however_few_a_reranker_reads(candidates: int) -> None:
         asked.clear()
         stage = Rerank(broken, candidates=1, batch=100, on_error="fallback")
         assert len(kb.search("x", vector=[1, 1], k=2, dedupe=0.9, rerank=stage)) == 1
-        assert asked == [2]  # there is nothing more to read
+        assert asked == [3]  # there is nothing more to read
+
+
+def test_among_near_duplicates_a_reranker_reads_once() -> None:
+    read: list[int] = []
+
+    def score(query: str, texts: Sequence[str]) -> list[float]:
+        read.append(len(texts))
+        return [float(text) for text in texts]
+
+    vectors = np.repeat(np.eye(3)[:2], [900, 100], axis=0)
+    with Retriever.open() as kb:
+        kb.add([Document(str(n), id=f"{n:03}") for n in range(1000)], vectors=vectors)
+        asked: dict[str, Any] = {"vector": [1.0, 0.5, 0.0], "dedupe": 0.99, "rerank": score}
+        hits = kb.search("?", k=1, **asked)
+        assert (ids(hits), read) == (["049"], [50])
+        hits = kb.search("?", k=2, **asked)
+        assert (ids(hits), read) == (["900", "899"], [50, 901])
+        assert len(kb.search("?", k=3, **asked)) == 2
+        assert read == [50, 901, 1000]
 
 
 def test_diversity_keeps_hits_apart(kb: Retriever) -> None:

@@ -101,11 +101,13 @@ class Reranker(Protocol):
 class Boost(Protocol):
     """A bounded preference: multiplies the relevance of a document by a factor in (0, 1].
 
-    Two that are equal and hash alike give the same factors. It may be asked about values of documents that are gone
-    (in a scope, of the scope's own living documents only); a mapping may come as an empty one, and a date as a datetime. Name fields within mappings by dotted paths.
+    Two that are equal and hash alike give the same factors. It may be asked about values of documents that are
+    gone (in a scope, of the scope's own living documents only); a mapping may come as an empty one, and a date
+    as a datetime. Name fields within mappings by dotted paths.
 
-    Optional are `weight` (0: it is left out), `refuses(now) -> Filter | None` (a search that could find a document
-    that passes it raises InputError), `refusal` (the words for that), and `describe(value, now)` (for `explain`).
+    Optional are `weight` (0: it is left out), `refuses(now) -> Filter | None` (a search that could find a
+    document that passes it raises InputError), `refusal` (the words for that), and `describe(value, now)` (for
+    `explain`).
     """
 
     @property

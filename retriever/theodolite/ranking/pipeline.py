@@ -90,6 +90,14 @@ def finish(
     return Hits(_hits(found, k), trace)
 
 
+def reach(answer: Answer, ranking: Ranking, k: int) -> int | None:
+    """How many of the first documents of an answer hold k that are no near-duplicates; None if all of them do not."""
+    if ranking.dedupe is None or answer.vectors is None:
+        return min(k, len(answer.documents))
+    kept, _ = collapse(answer.vectors, ranking.dedupe)
+    return int(kept[k - 1]) + 1 if len(kept) >= k else None
+
+
 def _first(answer: Answer, ranking: Ranking, order: list[int]) -> _Candidates:
     """What the engine has decided: similarity, words, boosts, fusion."""
     count = len(answer.documents)
