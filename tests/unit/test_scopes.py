@@ -122,7 +122,7 @@ def test_boosts_are_asked_about_nothing_outside(kb: Retriever) -> None:
     add(kb, ["theirs"], {"tenant": "other", "secret": "rosebud"})
     with pytest.raises(ConfigError, match="rosebud"):
         kb.search(vector=np.ones(4), boosts=[Refusing()])
-    assert len(kb.scoped(tenant="acme").search(vector=np.ones(4), boosts=[Refusing()])) == 1
+    assert len(kb.scoped(tenant="acme").search(vector=np.ones(4), boosts=[Refusing()])) == 3
 
 
 def test_what_is_outside_cannot_be_told_from_what_is_not(kb: Retriever) -> None:
