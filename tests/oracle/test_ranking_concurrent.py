@@ -24,8 +24,8 @@ from theodolite.versions import Versions
 
 DIMENSION = 6
 WORDS = ["refund", "parcel", "invoice", "delivery", "E-1234"]
-BOOSTS = [Freshness("day", "90d", weight=0.5), Authority("source", {"policy": 1.0, "wiki": 0.5}, weight=0.4)]
-RULES = [Latest("group", "day"), Superseded("key", "next")]
+BOOSTS: list[Any] = [Freshness("day", "90d", weight=0.5), Authority("source", {"policy": 1.0, "wiki": 0.5}, weight=0.4)]
+RULES: list[Any] = [Latest("group", "day"), Superseded("key", "next")]
 
 NOW = 1759276800.0  # 2025-10-01
 
