@@ -278,8 +278,8 @@ def test_names_are_spelt_as_in_the_scope() -> None:
     rule = Superseded(key="key", by="by")
     large = 2**70
     with Retriever.open(None, partition="tenant") as kb:
-        theirs = [{"tenant": "b", "key": "2024-01-01T02:00:00+02:00", "by": float(large)}]
-        mine = [
+        theirs: list[dict[str, Any]] = [{"tenant": "b", "key": "2024-01-01T02:00:00+02:00", "by": float(large)}]
+        mine: list[dict[str, Any]] = [
             {"tenant": "a", "key": 1, "by": ["2023-01-01T00:00Z", "2024-01-01"]},
             {"tenant": "a", "key": "2024-01-01"},
             {"tenant": "a", "key": 3, "by": large},
