@@ -1,6 +1,5 @@
 """Hybrid and lexical search beside dense search: glosses, and passages of 80 words, with questions of people."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 
 from benchmarks.data import Floats
 from benchmarks.judged import read_vectors, records
-from benchmarks.measure import in_turns, median, percentile, progress, quiet_gc
+from benchmarks.measure import clocked, in_turns, progress, quiet_gc, summary
 from benchmarks.ranking_boosts import BOOSTS, NOW, metadata
 from theodolite import Document, Retriever
 
@@ -90,24 +89,19 @@ def _measure(
             numbers = [number % len(queries) for number in range(place * count, (place + 1) * count)]
             for mode in MODES:  # whatever is made at the first use of a field
                 _search(view, mode, queries[-1 - place], asked[-1 - place], options)
-            taken: dict[str, list[float]] = {mode: [] for mode in MODES}
+            taken: dict[str, list[tuple[float, float]]] = {mode: [] for mode in MODES}
             with quiet_gc():
                 for mode, turn in in_turns(MODES, len(numbers)):
                     number = numbers[turn]
                     taken[mode].append(_search(view, mode, queries[number], asked[number], options))
-            outcome[case] = {
-                mode: {"p50": median(times), "p95": percentile(times, 95)} for mode, times in taken.items()
-            }
+            outcome[case] = {mode: summary(times) for mode, times in taken.items()}
     return outcome
 
 
-def _search(kb: Retriever, mode: str, text: str, vector: Any, options: dict[str, Any]) -> float:
+def _search(kb: Retriever, mode: str, text: str, vector: Any, options: dict[str, Any]) -> tuple[float, float]:
     """Milliseconds of one search."""
-    started = time.perf_counter()
     if mode == "dense":
-        kb.search(vector=vector, k=K, **options)
-    elif mode == "lexical":
-        kb.search(text, k=K, mode="lexical", **options)
-    else:
-        kb.search(text, vector=vector, k=K, mode="hybrid", **options)
-    return 1e3 * (time.perf_counter() - started)
+        return clocked(kb.search, vector=vector, k=K, **options)
+    if mode == "lexical":
+        return clocked(kb.search, text, k=K, mode="lexical", **options)
+    return clocked(kb.search, text, vector=vector, k=K, mode="hybrid", **options)

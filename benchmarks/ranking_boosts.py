@@ -1,13 +1,12 @@
 """Boosted exact search beside the plain one: the index alone, and the whole search."""
 
-import time
 from typing import Any
 
 import numpy as np
 
 from benchmarks.data import Floats, Synthetic
 from benchmarks.judged import read_vectors
-from benchmarks.measure import in_turns, median, percentile, progress, quiet_gc
+from benchmarks.measure import clocked, in_turns, progress, quiet_gc, summary
 from theodolite import Authority, Document, Freshness, Retriever
 from theodolite.indexes.worth import Worth
 from theodolite.relevance import Relevance
@@ -72,13 +71,5 @@ def _by_turns(plain: Any, boosted: Any, queries: int) -> dict[str, Any]:
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in both}
     with quiet_gc():
         for name, number in in_turns(list(both), queries):
-            started, begun = time.perf_counter(), time.process_time()
-            both[name](number)
-            taken[name].append((1e3 * (time.perf_counter() - started), 1e3 * (time.process_time() - begun)))
-    times: dict[str, Any] = {name: _shares([wall for wall, _ in taken[name]]) for name in both}
-    cpu = {name: median([used for _, used in taken[name]]) for name in both}
-    return {**times, "cpu": cpu["boosted"] / cpu["plain"]}
-
-
-def _shares(values: list[float]) -> dict[str, float]:
-    return {"p50": median(values), "p95": percentile(values, 95)}
+            taken[name].append(clocked(both[name], number))
+    return {name: summary(times) for name, times in taken.items()}

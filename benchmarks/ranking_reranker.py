@@ -4,13 +4,12 @@ Its weights are random. The tokenizer is that of the extra `minilm`, which has t
 """
 
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.measure import in_turns, median, percentile, progress, quiet_gc
+from benchmarks.measure import clocked, in_turns, progress, quiet_gc, summary
 from benchmarks.ranking_arms import SETS, passages
 from theodolite.embedders.loading import no_progress_bars
 from theodolite.embedders.minilm import bundled
@@ -53,16 +52,14 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
         progress("  the models are ready")
         first, second = (way.score(queries[-1], texts[:8]) for way in ways.values())
         np.testing.assert_allclose(first, second, atol=1e-3)
-        taken: dict[str, list[float]] = {name: [] for name in ways}
+        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
         with quiet_gc():
             for way, turn in in_turns(list(ways), turns, block=2):
                 given = texts[turn * CANDIDATES : (turn + 1) * CANDIDATES]
-                started = time.perf_counter()
-                ways[way].score(queries[turn], given)
-                taken[way].append(1e3 * (time.perf_counter() - started))
+                taken[way].append(clocked(ways[way].score, queries[turn], given))
     return {
         "candidates": CANDIDATES,
-        "ways": {way: {"p50": median(times), "p95": percentile(times, 95)} for way, times in taken.items()},
+        "ways": {way: summary(times) for way, times in taken.items()},
     }
 
 

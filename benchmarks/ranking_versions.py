@@ -3,13 +3,12 @@
 Few dimensions keep the search itself short, but no fewer than 64: products of shorter rows take longer.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from benchmarks.measure import in_turns, median, progress, quiet_gc, timed
+from benchmarks.measure import clocked, in_turns, median, progress, quiet_gc, summary, timed
 from theodolite import Document, Latest, Retriever, Superseded, Valid
 
 DIMENSION = 64
@@ -68,27 +67,28 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     return {**outcome, "plain": plain, "plain_commit": median([before for before, _ in fresh])}
 
 
-def _lasting(kb: Retriever, rules: Sequence[Any], queries: Any) -> dict[str, float]:
+def _lasting(kb: Retriever, rules: Sequence[Any], queries: Any) -> dict[str, Any]:
     """What is added at first, and from then on: with one `as_of`, with another one for each search, by a filter."""
     seconds, hits = timed(kb.search, vector=queries[0], k=K, versions=rules, as_of=str(TODAY))
     eligible, rows = hits.trace.eligible, hits.trace.rows
     where = {"draw": {"$lt": round(1000 * eligible / rows)}}
     kb.search(vector=queries[0], k=K, where=where)
-    taken: dict[str, list[float]] = {"plain": [], "same": [], "changing": [], "filter": []}
+    taken: dict[str, list[tuple[float, float]]] = {"plain": [], "same": [], "changing": [], "filter": []}
     with quiet_gc():
         for name, number in in_turns(list(taken), len(queries)):
             options: dict[str, Any] = {"where": where} if name == "filter" else {}
             if name in ("same", "changing"):
                 as_of = TODAY - (number * 17 % DAYS if name == "changing" else 0)
                 options = {"versions": rules, "as_of": str(as_of)}
-            started = time.perf_counter()
-            kb.search(vector=queries[number], k=K, **options)
-            taken[name].append(1e3 * (time.perf_counter() - started))
-    plain = median(taken["plain"])
+            taken[name].append(clocked(kb.search, vector=queries[number], k=K, **options))
+    times = {name: summary(each) for name, each in taken.items()}
+    plain = times["plain"]
     return {
         "eligible": eligible,
-        "first": 1e3 * seconds - plain,
-        **{name: median(taken[name]) - plain for name in ("same", "changing", "filter")},
+        "plain": plain,
+        "first": 1e3 * seconds - plain["p50"],
+        **{name: times[name]["p50"] - plain["p50"] for name in ("same", "changing", "filter")},
+        **{f"{name}_cpu": times[name]["cpu"] - plain["cpu"] for name in ("same", "changing", "filter")},
     }
 
 
