@@ -8,6 +8,7 @@ own circle.
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,11 +57,16 @@ class Graph:
 
     def predecessors(self, nodes: Iterable[int]) -> set[int]:
         """The nodes that have one of `nodes` among their successors."""
+        return self._reached(nodes, self._before)
+
+    @cached_property
+    def _before(self) -> list[list[int]]:
+        """The links backwards."""
         before: list[list[int]] = [[] for _ in self._next]
         for number, following in enumerate(self._next):
             for other in following:
                 before[other].append(number)
-        return self._reached(nodes, before)
+        return before
 
     def _reached(self, nodes: Iterable[int], links: list[list[int]]) -> set[int]:
         own = {int(self._circle[node]) for node in nodes}

@@ -42,6 +42,7 @@ class Standing:
         self._intervals = intervals
         self._where = where
         self._gone: Mask | None = None
+        self._left: list[set[int]] = [set()] * len(self._rules)  # by rule, the keys among what is gone
         self._column = column
         self._name = name
         self._current = (intervals.begin <= self._as_of) & (intervals.until > self._as_of)
@@ -55,6 +56,10 @@ class Standing:
         if versions.substitute and where is not None:
             # What passes the filter, and has been replaced.
             self._gone = self._begun & ~self._current & where
+            self._left = [
+                set(part.nodes[self._gone[part.rows]].tolist()) if isinstance(part, Chains) else set()
+                for part in intervals.parts
+            ]
             for part in intervals.parts:
                 self.mask |= part.heirs(self._gone, self._as_of) & self._current
 
@@ -66,7 +71,7 @@ class Standing:
         successors: list[Any] = []
         absent: list[Any] = []
         substitutes: list[Any] = []
-        for rule, part in zip(self._rules, self._intervals.parts, strict=True):
+        for rule, part, left in zip(self._rules, self._intervals.parts, self._left, strict=True):
             replaced = part.until[row] <= self._as_of
             if isinstance(part, Groups):
                 successors += self._newest(part, row) if replaced else []
@@ -74,7 +79,8 @@ class Standing:
             elif isinstance(rule, Superseded) and (node := part.node(row)) is not None:
                 successors += self._keys(rule, part, part.last(node, self._as_of)) if replaced else []
                 absent += [] if replaced else self._keys(rule, part, part.missing(node, self._as_of))
-                substitutes += [] if gone is None else self._keys(rule, part, _replaced(part, node, gone))
+                if gone is not None:
+                    substitutes += self._keys(rule, part, sorted(left & part.graph.predecessors([node])))
         end = self._intervals.end
         ended = end is not None and bool(end[row] <= self._as_of)
         version = Version(current, tuple(successors), tuple(absent), tuple(substitutes), ended)
@@ -93,12 +99,6 @@ class Standing:
     def _keys(self, rule: Superseded, part: Chains, nodes: Iterable[int]) -> list[Any]:
         columns = [self._column(field) for field in (rule.key, rule.by, rule.replaces) if field is not None]
         return [self._name(number_of(int(part.keys[node])), columns, self._inside) for node in nodes]
-
-
-def _replaced(part: Chains, node: int, gone: Mask) -> list[int]:
-    """The keys among the rows `gone` that a key has replaced."""
-    nodes = set(part.nodes[gone[part.rows]].tolist())
-    return sorted(nodes & part.graph.predecessors([node]))
 
 
 class Standings:
