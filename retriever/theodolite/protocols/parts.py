@@ -102,8 +102,8 @@ class Boost(Protocol):
     """A bounded preference: multiplies the relevance of a document by a factor in (0, 1].
 
     Two that are equal and hash alike give the same factors. It may be asked about values of documents that are
-    gone (in a scope, of the scope's own living documents only); a mapping may come as an empty one, and a date
-    as a datetime. Name fields within mappings by dotted paths.
+    gone (in a scope, of the scope's own living documents only). A mapping comes as an empty one, a date as a
+    datetime, 1.0 as 1. Name fields within mappings by dotted paths.
 
     Optional are `weight` (0: it is left out), `refuses(now) -> Filter | None` (a search that could find a
     document that passes it raises InputError), `refusal` (the words for that), and `describe(value, now)` (for

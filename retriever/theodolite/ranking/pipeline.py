@@ -2,9 +2,10 @@
 
 import math
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,7 +122,8 @@ def _first(answer: Answer, ranking: Ranking, order: list[int]) -> _Candidates:
         values = [lookup(document.metadata, boost.field) for document in answer.documents]
         given = [None if value is MISSING else value for value in values]
         before = _by(worth, order)
-        for place, factor in enumerate(boost.factors(given, ranking.now).tolist()):
+        asked = [_indexed(value) for value in given]
+        for place, factor in enumerate(boost.factors(asked, ranking.now).tolist()):
             parts[place][boost.name] = factor
             worth[place] *= factor
         describe = getattr(boost, "describe", None)
@@ -210,6 +212,22 @@ def _hits(found: _Candidates, k: int) -> tuple[Hit, ...]:
         return Hit(answer.documents[place], score, rank, found.parts[place], version, others, taken[place])
 
     return tuple(hit(place, rank, found.alike.get(place, ())) for rank, place in enumerate(found.order[:k], start=1))
+
+
+def _indexed(value: Any) -> Any:
+    """A value as an engine's columns have it: what multiplied the score is the factor of this one."""
+    match value:
+        case Mapping():
+            return {}
+        case list():
+            return [_indexed(item) for item in value]
+        case float() if value.is_integer():
+            return int(value)
+        case datetime():
+            return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        case date():
+            return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    return value
 
 
 def _by(values: Sequence[float], order: Sequence[int]) -> list[int]:
