@@ -40,7 +40,8 @@ class Explanation:
         digits = max((len(value) for _, value, _ in lines), default=0)
         head = f"{_ordinal(hit.rank)} of the list with score {_number(hit.score)} ({hit.document.id})"
         body = [f"  {what:<{wide}}  {value:>{digits}}  {words}".rstrip() for what, value, words in lines]
-        return "\n".join([head, *body])
+        # Ids and keys may hold newlines: they must not look like lines of their own.
+        return "\n".join(" ".join(line.splitlines()) for line in [head, *body])
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON values: `id`, `rank`, `score`, `scores`, `steps`, `version`, `duplicates`.

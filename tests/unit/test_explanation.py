@@ -56,6 +56,12 @@ def test_every_stage() -> None:
     )
 
 
+def test_an_id_cannot_look_like_a_line() -> None:
+    forged = hit("a)\n  rerank  9.99", duplicates=(hit("b\u2028c"),))
+    assert str(forged.explain()).splitlines()[0] == "2nd of the list with score 0.612 (a)   rerank  9.99)"
+    assert len(str(forged.explain()).splitlines()) == 4
+
+
 def test_the_first_of_a_diverse_list_is_like_none_before_it() -> None:
     explained = str(hit(steps=(Step("diversity", 0.0, 1, 1),)).explain())
     assert explained.endswith("\n  diversity  0.00  no hit is before it: stays 1st")
