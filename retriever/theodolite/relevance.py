@@ -74,7 +74,11 @@ class Relevance:
 
 
 def _mapped(mapping: Mapping, similarities: NDArray[np.float64]) -> NDArray[np.float64]:
-    mapped = np.asarray(mapping(similarities), np.float64)
+    given = mapping(similarities)
+    try:
+        mapped = np.asarray(given, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"the relevance function gives a {type(given).__name__}, not an array of numbers") from error
     if mapped.shape != similarities.shape:
         raise ConfigError(
             f"the relevance function gives shape {mapped.shape} for {similarities.shape}; it must map each similarity"

@@ -113,6 +113,10 @@ def test_relevance_begins_at_the_floor() -> None:
     for metric in others:
         with pytest.raises(ConfigError):
             asked(metric, relevance=0.75)
+    words = asked("dot", relevance=lambda scores: ["high"] * len(scores), boosts=[FRESH]).told
+    assert words is not None
+    with pytest.raises(ConfigError, match="gives a list"):
+        words(np.array([3.0]))
     far = asked("dot", relevance=lambda scores: scores, boosts=[FRESH]).told
     assert far is not None
     with pytest.raises(ConfigError, match="at most 1"):
