@@ -87,12 +87,12 @@ def show_hits(hits: Hits, *, explain: bool = False) -> None:
     if not console.is_terminal:
         for hit in hits:
             name, text = _line(hit.document.id), _line(hit.document.text)
-            sys.stdout.write(f"{hit.rank}\t{hit.score:.4f}\t{name}\t{text}\n")
+            sys.stdout.write(f"{hit.rank}\t{_score(hit.score, 4)}\t{name}\t{text}\n")
             if explain:
                 sys.stdout.write("".join(f"\t{_shown(line)}\n" for line in str(hit.explain()).splitlines()))
         return
     for hit in hits:
-        say(f"{hit.rank:2}. {hit.score:.3f}  ", style="bold", end="")
+        say(f"{hit.rank:2}. {_score(hit.score, 3)}  ", style="bold", end="")
         say(_line(hit.document.id), style="cyan", end="  ")
         say(_place(hit.document), style="dim")
         width = max(40, min(console.width, 120)) - 6
@@ -103,6 +103,11 @@ def show_hits(hits: Hits, *, explain: bool = False) -> None:
                 say(f"      {_shown(line)}", style="dim")
     if not hits:
         note("Nothing is eligible.")
+
+
+def _score(score: float, digits: int) -> str:
+    """Sums of reciprocal ranks are small, and BM25 may be: of these so many significant digits."""
+    return f"{score:.{digits}f}" if abs(score) >= 0.1 or not score else f"{score:#.{digits}g}"
 
 
 def show_duplicate(pair: Duplicate) -> None:
