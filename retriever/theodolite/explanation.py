@@ -38,7 +38,8 @@ class Explanation:
         lines = list(_lines(hit))
         wide = max((len(what) for what, _, _ in lines), default=0)
         digits = max((len(value) for _, value, _ in lines), default=0)
-        head = f"{_ordinal(hit.rank)} of the list with score {_number(hit.score)} ({hit.document.id})"
+        where = "near-duplicates left out" if any(map(_left_out, hit.steps)) else "list"
+        head = f"{_ordinal(hit.rank)} of the {where} with score {_number(hit.score)} ({hit.document.id})"
         body = [f"  {what:<{wide}}  {value:>{digits}}  {words}".rstrip() for what, value, words in lines]
         # Ids and keys may hold newlines: they must not look like lines of their own.
         return "\n".join(" ".join(line.splitlines()) for line in [head, *body])
@@ -87,6 +88,8 @@ def _step(step: "Step", hit: "Hit") -> _Line:
             words.append(f"relevance {_number(hit.scores['relevance'])}")
         case "rerank" if "rerank_relevance" in hit.scores:
             words.append(f"{_number(hit.scores['rerank_relevance'])} calibrated")
+        case "dedupe" if _left_out(step):
+            value, words = "", ["left out for a better hit"]
         case "dedupe":
             value, words = str(len(hit.duplicates)), [_collapsed(hit)]
         case "diversity" if step.after == 1:
@@ -95,6 +98,11 @@ def _step(step: "Step", hit: "Hit") -> _Line:
             value = f"x{value}"
     said = ", ".join(filter(None, words))
     return step.stage, value, ": ".join(filter(None, [said, _moved(step)]))
+
+
+def _left_out(step: "Step") -> bool:
+    """Whether this made the hit one of the near-duplicates of another."""
+    return step.stage == "dedupe" and step.after is None
 
 
 def _moved(step: "Step") -> str:

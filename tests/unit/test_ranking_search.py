@@ -304,6 +304,9 @@ def test_near_duplicates_become_one_hit_and_k_come_back() -> None:
         assert [hit.rank for hit in alike] == list(range(1, len(alike) + 1))
         assert all(one.score >= other.score for one, other in itertools.pairwise(alike))
         assert len(kb.search(vector=query, k=50, dedupe=0.99)) == 8
+        head, *_, last = str(alike[0].explain()).splitlines()
+        assert head.startswith("1st of the near-duplicates left out with score")
+        assert last.split(maxsplit=1) == ["dedupe", "left out for a better hit"]
 
 
 @pytest.mark.parametrize("candidates", [1, 3, 10, 50])
