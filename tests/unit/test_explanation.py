@@ -1,12 +1,15 @@
 """Explanations of hits, word for word, and as data."""
 
 import json
-from datetime import UTC, date, datetime
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from theodolite import Document
+from theodolite import Document, Retriever
 from theodolite.explanation import _number, _ordinal
 from theodolite.types import Hit, Step, Version
 
@@ -145,3 +148,23 @@ def test_numbers(value: float, text: str) -> None:
 def test_ordinals() -> None:
     numbers = (1, 2, 3, 4, 11, 12, 13, 21, 101, 111, 122, 1203)
     assert " ".join(map(_ordinal, numbers)) == "1st 2nd 3rd 4th 11th 12th 13th 21st 101st 111th 122nd 1,203rd"
+
+
+class ByKind:
+    """A boost that tells values apart which are one to filters."""
+
+    name, field = "kind", "value"
+
+    def factors(self, values: Sequence[Any], now: float, /) -> NDArray[np.float64]:
+        return np.array([1 / (1 + len(repr(value))) for value in values])
+
+
+def test_the_factor_that_is_told_is_the_one_that_acted() -> None:
+    zone = timezone(timedelta(hours=2))
+    values = [1, 1.0, True, {"a": 1}, {}, [1.0, {"a": 1}], [], "2024-01-01", None, 2**70, 0.5]
+    values += [date(2024, 1, 1), datetime.fromisoformat("2024-01-01T00:00"), datetime(2024, 1, 1, tzinfo=zone)]
+    with Retriever.open() as kb:
+        for number, value in enumerate(values):  # each has a segment of its own
+            kb.add([Document("text", {"value": value}, str(number))], vectors=[[1.0, 0.0]])
+        for hit in kb.search(vector=[1.0, 0.0], k=len(values), boosts=[ByKind()]):
+            assert hit.score == hit.scores["relevance"] * hit.scores["kind"], hit

@@ -3,12 +3,10 @@
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from theodolite import Document, Retriever
 from theodolite.errors import ConfigError, InputError, RerankError
@@ -77,26 +75,6 @@ def test_several_boosts_multiply(kb: Retriever) -> None:
         if hit.scores["similarity"] > 0:
             product = hit.scores["relevance"] * hit.scores["authority"] * hit.scores["freshness"]
             assert hit.score == pytest.approx(product)
-
-
-class ByKind:
-    """A boost that tells values apart which are one to filters."""
-
-    name, field = "kind", "value"
-
-    def factors(self, values: Sequence[Any], now: float, /) -> NDArray[np.float64]:
-        return np.array([1 / (1 + len(repr(value))) for value in values])
-
-
-def test_the_factor_that_is_told_is_the_one_that_acted() -> None:
-    zone = timezone(timedelta(hours=2))
-    values = [1, 1.0, True, {"a": 1}, {}, [1.0, {"a": 1}], [], "2024-01-01", None, 2**70, 0.5]
-    values += [date(2024, 1, 1), datetime.fromisoformat("2024-01-01T00:00"), datetime(2024, 1, 1, tzinfo=zone)]
-    with Retriever.open() as kb:
-        for number, value in enumerate(values):  # each has a segment of its own
-            kb.add([Document("text", {"value": value}, str(number))], vectors=[ASKED])
-        for hit in kb.search(vector=ASKED, k=len(values), boosts=[ByKind()]):
-            assert hit.score == hit.scores["relevance"] * hit.scores["kind"], hit
 
 
 def test_boosts_of_no_weight_change_nothing_at_all(kb: Retriever) -> None:
