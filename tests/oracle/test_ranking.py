@@ -19,6 +19,7 @@ from theodolite.errors import InputError
 from theodolite.filters import In, parse
 from theodolite.protocols import Boost, Request, Scope
 from theodolite.relevance import Relevance
+from theodolite.similarity import similarities
 from theodolite.types import Metric, Space
 from theodolite.vectors import prepare
 from theodolite.versions import Versions
@@ -212,6 +213,9 @@ def check(both: Both, request: Request, seed: int) -> Hits | None:
 def requests(draw: st.DrawFn, both: Both, seed: int) -> Request:
     chosen: list[Boost] = draw(boosts)
     least = draw(st.sampled_from([None, None, None, 0.0, 0.4, 0.9, -0.5]))
+    if least is not None and both.stored and draw(st.booleans()):  # exactly what one of them has
+        _, vector = draw(st.sampled_from(list(both.stored.values())))
+        (least,) = both.told(similarities(both.query(seed)[0], vector[None], both.metric)).tolist()
     rules: Versions | None = draw(st.none() | versions())
     return Request(
         both.query(seed),  # type: ignore[arg-type]  # a NewType in the engine's signature
