@@ -16,7 +16,6 @@ Beyond (2009), with FTS5's k1 = 1.2 and b = 0.75.
 import math
 import sqlite3
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,8 +23,8 @@ from numpy.typing import NDArray
 
 from theodolite.engines.local.lengths import Lengths
 from theodolite.engines.local.postings import Phrase, Postings
-from theodolite.engines.local.schema import TOKENIZER
 from theodolite.engines.local.store import State
+from theodolite.engines.local.tokens import Tokenizer
 from theodolite.errors import CorruptionError
 from theodolite.types import Mask, Rows
 
@@ -61,6 +60,7 @@ class Lexical:
     def __init__(self) -> None:
         self._lengths = Lengths(0)
         self._postings = Postings(0)
+        self._tokenizer = Tokenizer()
 
     def search(
         self,
@@ -87,7 +87,7 @@ class Lexical:
             self._lengths = lengths = Lengths(state.generation)
         if state.sequence != postings.sequence:
             self._postings = postings = Postings(state.sequence)
-        bm25 = _scores(connection, tokenized(words), scope, lengths, postings)
+        bm25 = _scores(connection, self._tokenizer.phrases(words), scope, lengths, postings)
         rows = np.flatnonzero(bm25 if eligible is None else np.where(eligible, bm25, 0.0))
         scores = bm25[rows]
         worths = scores if factors is None else scores * factors[rows]
@@ -122,23 +122,3 @@ def _scores(
         norms = K1 * (1 - B + B * lengths.of(connection, rows) / mean)
         bm25[rows] += weight * idf * (counts * (K1 + 1) / (counts + norms))
     return bm25
-
-
-def tokenized(words: Mapping[str, float]) -> dict[Phrase, float]:
-    """The words as the index has them, with their weights, in the order they come in."""
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        connection.execute("PRAGMA trusted_schema=OFF")
-        connection.execute(f"CREATE VIRTUAL TABLE words USING fts5(word, tokenize='{TOKENIZER}')")
-        connection.execute("CREATE VIRTUAL TABLE tokens USING fts5vocab(words, instance)")
-        connection.execute("BEGIN")  # one for all words: each would be written by itself
-        # Halves of surrogate pairs are no text: they are read as what separates words.
-        plain = [word.encode(errors="replace").decode() for word in words]
-        connection.executemany("INSERT INTO words (rowid, word) VALUES (?, ?)", enumerate(plain))
-        found: list[list[str]] = [[] for _ in words]
-        for number, token in connection.execute("SELECT doc, term FROM tokens ORDER BY doc, offset"):
-            found[number].append(token)
-    weights: dict[Phrase, float] = {}
-    for phrase, weight in zip(map(tuple, found), words.values(), strict=True):
-        if phrase:
-            weights[phrase] = max(weight, weights.get(phrase, 0.0))
-    return weights
