@@ -106,8 +106,8 @@ def ranking(
                 f"min_relevance is for dense search: in {mode} mode a document found by its words has no relevance. "
                 "Leave it out, or set a threshold on a reranker's calibrated score"
             )
-        if not is_number(min_relevance) or not -1 <= min_relevance <= 1:
-            raise InputError(f"min_relevance is {min_relevance!r}; it must be a number from -1 to 1")
+        if not is_number(min_relevance) or not -math.inf < min_relevance <= 1:
+            raise InputError(f"min_relevance is {min_relevance!r}; it must be a number up to 1")
     if fusion is not None and mode != "hybrid":
         raise ConfigError(f"fusion is for mode='hybrid', not for {mode!r}")
     if not rules:
