@@ -1,1 +1,19 @@
-"""LangChain adapter for theodolite: planned, not written yet."""
+"""LangChain adapter for theodolite: vector store, retrievers, embeddings.
+
+>>> from langchain_core.embeddings import DeterministicFakeEmbedding
+>>> from langchain_theodolite import TheodoliteVectorStore
+>>> store = TheodoliteVectorStore(DeterministicFakeEmbedding(size=8))
+>>> store.add_texts(["Refunds take five working days."], ids=["refunds"])
+['refunds']
+"""
+
+from langchain_theodolite.embeddings import TheodoliteEmbeddings, as_embedder
+from langchain_theodolite.retrievers import TheodoliteVectorStoreRetriever
+from langchain_theodolite.vectorstores import TheodoliteVectorStore
+
+__all__ = [
+    "TheodoliteEmbeddings",
+    "TheodoliteVectorStore",
+    "TheodoliteVectorStoreRetriever",
+    "as_embedder",
+]

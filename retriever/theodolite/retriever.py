@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from theodolite.asynchronous import Asynchronous, twin
 from theodolite.embedders import resolve
 from theodolite.embedders.encoding import Encoder, OnTruncate, Progress, check_dimension, check_policy, name_of
 from theodolite.engines.local import LocalEngine
@@ -22,7 +23,6 @@ from theodolite.protocols import Embedder, Engine
 from theodolite.ranking.options import told_relevance
 from theodolite.ranking.standing import keep, standing
 from theodolite.scopes import check_partition, narrowed, placed
-from theodolite.searching import Searching
 from theodolite.storing import store
 from theodolite.transforms import checked
 from theodolite.types import Document, Metric, Norms, Transform
@@ -32,11 +32,11 @@ if TYPE_CHECKING:  # imported where it is wanted
     from theodolite.quality.monitor import Monitor
 
 
-class Retriever(Searching):
+class Retriever(Asynchronous):
     """A collection of documents that can be searched. Open one with `Retriever.open`.
 
     It is a context manager, may be shared by threads, and several processes may have the same folder open: one
-    writes at a time, readers never wait.
+    writes at a time, readers never wait. `asearch`, `aadd` and the like are the same for async programs.
     """
 
     def __init__(
@@ -262,6 +262,8 @@ class Retriever(Searching):
                 count=len(ids),
             )
         return ids
+
+    aadd = twin(add)
 
     def clear(self) -> None:
         """Delete all documents. Metric, dimension and norms stay pinned."""

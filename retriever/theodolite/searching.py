@@ -1,7 +1,7 @@
 """Searching: questions in, ranked passages out."""
 
 import time
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,14 +15,14 @@ from theodolite.guards.norms import QueryNorms
 from theodolite.guards.watch import Watch
 from theodolite.intake import as_batch, as_ids, as_k, check_questions
 from theodolite.protocols import Answer, Boost, Fusion, Request
-from theodolite.ranking.options import Ranking, ranking
-from theodolite.ranking.pipeline import finish, reach
+from theodolite.ranking.options import Accept, Ranking, ranking
+from theodolite.ranking.pipeline import accepted, finish, reach
 from theodolite.storing import between
 from theodolite.types import Hits, Mode, Trace, Vectors
 from theodolite.vectors import prepare
 from theodolite.versions import Rule, as_rules
 
-_WIDER = 4  # how many times more candidates are asked for where near-duplicates have left too few
+_WIDER = 4  # how many times more candidates are asked for where too few are left
 
 
 class Searching(Collection):
@@ -55,6 +55,8 @@ class Searching(Collection):
         rerank: Any = None,
         diversity: float = 0.0,
         dedupe: float | None = None,
+        pool: int | None = None,
+        accept: Accept | None = None,
     ) -> Hits:
         """The k best passages for a question, best first. By itself: exactly those nearest to it.
 
@@ -80,6 +82,10 @@ class Searching(Collection):
             rerank: a reranker, its name, or `Rerank(...)` with options: it reads the first 50 and orders them.
             diversity: from 0 to 1: how much a hit's likeness to those before it counts against it (MMR).
             dedupe: a cosine, 0.97 say: of hits that are at least so alike the best stays, with the others on it.
+            pool: how many of the first diversity chooses from; five times k, at least 50, by default.
+            accept: a function on documents, for what no filter can say: only those it is true of are hits, and come
+                before reranking. More and more documents are read until there are enough of them, so a filter is
+                quicker.
 
         Raises:
             InputError: k below 1; none or several of query, vector and like; an empty query; ids in `like` that
@@ -103,6 +109,8 @@ class Searching(Collection):
                 rerank=rerank,
                 diversity=diversity,
                 dedupe=dedupe,
+                pool=pool,
+                accept=accept,
             ),
             as_k(k),
             parse(where),
@@ -136,6 +144,8 @@ class Searching(Collection):
         rerank: Any = None,
         diversity: float = 0.0,
         dedupe: float | None = None,
+        pool: int | None = None,
+        accept: Accept | None = None,
     ) -> list[Hits]:
         """One `search` for each of several queries, or of `vectors` (n, d), or both; in one pass over the index."""
         if queries is None and vectors is None:
@@ -155,6 +165,8 @@ class Searching(Collection):
             rerank=rerank,
             diversity=diversity,
             dedupe=dedupe,
+            pool=pool,
+            accept=accept,
         )
         return self._search(queries, vectors, as_k(k), parse(where), how)
 
@@ -209,16 +221,15 @@ class Searching(Collection):
         how: Ranking,
         *,
         watched: bool,
-        leave_out: Container[str] = (),
+        leave_out: frozenset[str] = frozenset(),
     ) -> list[Hits]:
         """Hits for prepared queries. `started` is when embedding began; `watched`: the monitor is told."""
         if not len(vectors):
             return []
         embedded = time.perf_counter() - started
-        more = len(leave_out) if isinstance(leave_out, frozenset) else 0
         request = Request(
             vectors,
-            how.pool(k) + more,
+            how.wanted(k) + len(leave_out),
             where,
             self._scope,
             texts=texts if how.mode != "dense" else (),
@@ -235,15 +246,19 @@ class Searching(Collection):
         if watched and self._monitor is not None and how.mode == "dense" and not how.boosts:
             self._monitor.searched(request, answers, (time.perf_counter() - started) / len(answers))
         found = []
-        for number, answer in enumerate(answers):
-            wide = request
+        for number, found_first in enumerate(answers):
+            wide, more = request, len(found_first.documents) == request.k
+            answer = accepted(found_first, how.accept)
             candidates = 0 if how.rerank is None else how.rerank.candidates
             while True:
+                if more and len(answer.documents) < request.k:  # of those that are accepted
+                    answer, wide, more = self._wider(wide, request, number, how.accept)
+                    continue
                 if how.rerank is not None and how.dedupe is not None:
                     # Found out before anything is scored, so that the reranker reads once, and in its time.
                     enough = reach(answer, how, k)
-                    if enough is None and len(answer.documents) == wide.k:
-                        answer, wide = self._wider(wide, request, number)
+                    if enough is None and more:
+                        answer, wide, more = self._wider(wide, request, number, how.accept)
                         continue
                     candidates = max(candidates, enough or len(answer.documents))
                 hits = finish(
@@ -259,17 +274,22 @@ class Searching(Collection):
                 if how.dedupe is None or len(hits) == k:
                     break
                 # What is alike has left too few: go on as long as there is more to find, or to read.
-                no_more = len(answer.documents) < wide.k
-                if no_more and (hits.trace.rerank != "ok" or candidates >= len(answer.documents)):
+                if not more and (hits.trace.rerank != "ok" or candidates >= len(answer.documents)):
                     break
                 candidates *= _WIDER
-                if not no_more:
-                    answer, wide = self._wider(wide, request, number)
+                if more:
+                    answer, wide, more = self._wider(wide, request, number, how.accept)
             found.append(hits)
         return found
 
-    def _wider(self, asked: Request, request: Request, number: int) -> tuple[Answer, Request]:
-        """More candidates for one of a request's queries than were `asked` for last; and what is asked for now."""
+    def _wider(
+        self, asked: Request, request: Request, number: int, accept: Accept | None
+    ) -> tuple[Answer, Request, bool]:
+        """More candidates for one of a request's queries than were `asked` for last.
+
+        Returns:
+            Those that are accepted, what is asked for now, and whether there may be more still.
+        """
         wide = replace(
             request,
             vectors=Vectors(request.vectors[number : number + 1]),
@@ -278,7 +298,7 @@ class Searching(Collection):
             probe=True,
         )
         (answer,) = self._engine.search(wide)
-        return answer, wide
+        return accepted(answer, accept), wide, len(answer.documents) == wide.k
 
     def _standing(self) -> tuple[Rule, ...]:
         """The collection's own rules for versions."""

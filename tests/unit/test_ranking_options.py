@@ -152,11 +152,11 @@ def test_as_of_takes_any_time() -> None:
 
 
 def test_the_pool_is_wide_enough_for_every_stage() -> None:
-    assert asked().pool(10) == 10
-    assert asked(rerank=overlap).pool(10) == 50
-    assert asked(rerank=overlap).pool(80) == 80
-    assert asked(diversity=0.5).pool(20) == 100
-    assert asked(dedupe=0.9).pool(5) > 10
+    assert asked().wanted(10) == 10
+    assert asked(rerank=overlap).wanted(10) == 50
+    assert asked(rerank=overlap).wanted(80) == 80
+    assert asked(diversity=0.5).wanted(20) == 100
+    assert asked(dedupe=0.9).wanted(5) > 10
 
 
 def test_rules_are_data() -> None:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, get_args
@@ -13,11 +13,14 @@ from theodolite.errors import ConfigError, InputError
 from theodolite.protocols import Boost, Fusion
 from theodolite.ranking.boosts import as_boosts
 from theodolite.relevance import Relevance
-from theodolite.types import Metric, Mode
+from theodolite.types import Document, Metric, Mode
 from theodolite.versions import Rule, Versions, as_instant
 
 if TYPE_CHECKING:  # imported where it is wanted
     from theodolite.rerankers.stage import Rerank
+
+Accept = Callable[[Document], bool]
+"""Whether a document may be a hit."""
 
 _POOL = 5  # candidates for each of the hits that diversity chooses from,
 _FEWEST = 50  # and at least so many
@@ -33,6 +36,8 @@ class Ranking:
         rerank: the reranking stage.
         diversity: how much hits are to differ from one another, from 0 to 1.
         dedupe: the cosine from which on hits count as the same.
+        pool: how many documents diversity chooses from; None for so many as k says.
+        accept: whether a document may be a hit; None: all may.
         told: how similarity is told as relevance; None where it cannot be.
     """
 
@@ -46,6 +51,8 @@ class Ranking:
     rerank: "Rerank | None" = None
     diversity: float = 0.0
     dedupe: float | None = None
+    pool: int | None = None
+    accept: Accept | None = None
 
     @property
     def relevance(self) -> Relevance | None:
@@ -62,13 +69,13 @@ class Ranking:
     def with_vectors(self) -> bool:
         return bool(self.diversity) or self.dedupe is not None
 
-    def pool(self, k: int) -> int:
+    def wanted(self, k: int) -> int:
         """How many documents the engine is to find, for k hits."""
         wanted = [k]
         if self.rerank is not None:
             wanted.append(self.rerank.candidates)
         if self.diversity:
-            wanted.append(max(_POOL * k, _FEWEST))
+            wanted.append(max(_POOL * k, _FEWEST) if self.pool is None else self.pool)
         if self.dedupe is not None:
             wanted.append(k + max(k, _SPARE))
         return max(wanted)
@@ -90,6 +97,8 @@ def ranking(
     rerank: Any,
     diversity: float,
     dedupe: float | None,
+    pool: int | None = None,
+    accept: Accept | None = None,
 ) -> Ranking:
     """The options of one search, checked.
 
@@ -123,6 +132,12 @@ def ranking(
         raise InputError(f"diversity is {diversity!r}; it must be a number from 0 to 1")
     if dedupe is not None and not (is_number(dedupe) and 0 < dedupe <= 1):
         raise InputError(f"dedupe is {dedupe!r}; it must be a cosine above 0, at most 1, or None")
+    if pool is not None and not diversity:
+        raise ConfigError("pool would do nothing: it says what diversity chooses from. Pass diversity=, too")
+    if pool is not None and (isinstance(pool, bool) or not isinstance(pool, int) or pool < 1):
+        raise InputError(f"pool is {pool!r}; it must be a whole number of at least 1")
+    if accept is not None and not callable(accept):
+        raise InputError(f"accept is {accept!r}; it must be a function of a document. Pass filters as where=")
     told = told_relevance(metric, relevance, needed=mode != "lexical" and (bool(chosen) or min_relevance is not None))
     present = time.time() if now is None else checked_now(now)
     moment = as_instant(as_of, present)
@@ -140,6 +155,8 @@ def ranking(
         rerank=as_rerank(rerank),
         diversity=float(diversity),
         dedupe=None if dedupe is None else float(dedupe),
+        pool=pool,
+        accept=accept,
     )
 
 

@@ -14,7 +14,7 @@ from theodolite.filters.values import MISSING, lookup
 from theodolite.protocols import Answer, Boost
 from theodolite.ranking.diversity import Scale, collapse, mmr, scaled
 from theodolite.ranking.hits import ranked, scores_of
-from theodolite.ranking.options import Ranking
+from theodolite.ranking.options import Accept, Ranking
 from theodolite.ranking.steps import Stage, steps
 from theodolite.types import Hit, Hits
 
@@ -80,7 +80,7 @@ def finish(
         if ranking.dedupe is not None:
             _dedupe(found, ranking.dedupe)
         if ranking.diversity:
-            _diversify(found, ranking.diversity, k)
+            _diversify(found, ranking.diversity, k, ranking.pool)
     trace = replace(
         answer.trace,
         unread=unread,
@@ -89,6 +89,22 @@ def finish(
         timings={"embed": embed, **answer.trace.timings, **found.timings},
     )
     return Hits(_hits(found, k), trace)
+
+
+def accepted(answer: Answer, accept: Accept | None) -> Answer:
+    """The answer without the documents that a function does not accept."""
+    if accept is None:
+        return answer
+    places = [place for place, document in enumerate(answer.documents) if accept(document)]
+    return replace(
+        answer,
+        documents=[answer.documents[place] for place in places],
+        similarities=[answer.similarities[place] for place in places] if answer.similarities else [],
+        scores=None if answer.scores is None else [answer.scores[place] for place in places],
+        lexical=[answer.lexical[place] for place in places] if answer.lexical else (),
+        versions=[answer.versions[place] for place in places] if answer.versions else (),
+        vectors=None if answer.vectors is None else answer.vectors[places],
+    )
 
 
 def reach(answer: Answer, ranking: Ranking, k: int) -> int | None:
@@ -182,9 +198,9 @@ def _dedupe(found: _Candidates, threshold: float) -> None:
     found.stages.append(Stage("dedupe", values, order, found.order))
 
 
-def _diversify(found: _Candidates, diversity: float, k: int) -> None:
-    before = found.order
-    given = [found.parts[place][found.part] if found.part else found.scores[place] for place in found.order]
+def _diversify(found: _Candidates, diversity: float, k: int, pool: int | None) -> None:
+    before = found.order = found.order if pool is None else found.order[: max(pool, k)]
+    given = [found.parts[place][found.part] if found.part else found.scores[place] for place in before]
     values = scaled(np.array(given, np.float64), found.kind)
     chosen, nearest = mmr(values, _vectors(found), k, diversity)
     found.order = [before[place] for place in chosen.tolist()]

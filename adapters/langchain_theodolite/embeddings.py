@@ -1,0 +1,150 @@
+"""Embedders both ways: LangChain's `Embeddings` as an embedder, and any of ours as `Embeddings`."""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from typing import Any, Literal
+
+import numpy as np
+from langchain_core.embeddings import Embeddings
+
+from theodolite import Embedder, Retriever, VectorError
+
+Side = Literal["query", "document"]
+_Known = dict[tuple[str, str], list[float]]
+
+_known: ContextVar[_Known | None] = ContextVar("theodolite_known_vectors", default=None)
+
+
+class EmbeddingsEmbedder:
+    """LangChain's `Embeddings` as a `theodolite.Embedder`, with the same guards as any other."""
+
+    def __init__(self, embeddings: Embeddings) -> None:
+        self.embeddings = embeddings
+        self._dimension: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The class, and its model if it tells one: what people read in `info()` and in messages."""
+        kind = type(self.embeddings).__name__
+        model = getattr(self.embeddings, "model", None) or getattr(self.embeddings, "model_name", None)
+        return f"{kind}:{model}" if isinstance(model, str) else kind
+
+    @property
+    def dimension(self) -> int:
+        """The vectors' length, found by embedding one short text when it is first asked for."""
+        if self._dimension is None:
+            self._dimension = len(self.embeddings.embed_documents(["dimension"])[0])
+        return self._dimension
+
+    def encode_query(self, texts: Sequence[str], /) -> Any:
+        """Vectors of questions, (n, d)."""
+        return self._encode("query", texts, lambda missing: [self.embeddings.embed_query(text) for text in missing])
+
+    def encode_document(self, texts: Sequence[str], /) -> Any:
+        """Vectors of passages, (n, d)."""
+        return self._encode("document", texts, self.embeddings.embed_documents)
+
+    def awaits(self, side: Side) -> bool:
+        """Whether these embeddings have an async method of their own for that."""
+        name = "aembed_query" if side == "query" else "aembed_documents"
+        return getattr(type(self.embeddings), name) is not getattr(Embeddings, name)
+
+    @contextmanager
+    def knowing(self, side: Side, texts: Sequence[str], vectors: Sequence[list[float]]) -> Iterator[None]:
+        """Within it, these vectors, which were awaited, are what the embedder gives for these texts.
+
+        So the core sees one embedder, with its canary and its cache, whether vectors were awaited or not.
+        """
+        check_count(side, texts, vectors)
+        token = _known.set({(side, text): vector for text, vector in zip(texts, vectors, strict=True)})
+        try:
+            yield
+        finally:
+            _known.reset(token)
+
+    def _encode(self, side: Side, texts: Sequence[str], embed: Callable[[list[str]], list[list[float]]]) -> Any:
+        if not texts:
+            return np.zeros((0, self.dimension), np.float32)
+        known = _known.get()
+        if known is not None and all((side, text) in known for text in texts):
+            return [known[side, text] for text in texts]
+        vectors = embed(list(texts))
+        check_count(side, texts, vectors)
+        return vectors
+
+
+class TheodoliteEmbeddings(Embeddings):
+    """Any of theodolite's embedders as LangChain's `Embeddings`.
+
+    >>> from theodolite.testing import HashingEmbedder
+    >>> len(TheodoliteEmbeddings(HashingEmbedder(64)).embed_query("How long do refunds take?"))
+    64
+    """
+
+    def __init__(self, embedder: Any) -> None:
+        """
+        Args:
+            embedder: whatever `Retriever.open(embedder=...)` takes: a model's name or folder, an object, functions.
+
+        Raises:
+            ConfigError, MissingExtraError: as there.
+        """
+        if isinstance(embedder, Embedder):
+            found: Embedder | None = embedder
+        else:
+            with Retriever.open(embedder=embedder) as kb:  # which knows what may be passed
+                found = kb.embedder
+        if found is None:
+            raise TypeError("embedder is None; pass a model's name, or an object with encode_query and encode_document")
+        self.embedder = found
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Vectors of passages."""
+        return _as_lists(self.embedder.encode_document(texts))
+
+    def embed_query(self, text: str) -> list[float]:
+        """The vector of a question."""
+        return _as_lists(self.embedder.encode_query([text]))[0]
+
+
+def as_embedder(embedding: Any) -> Any:
+    """What `Retriever.open(embedder=...)` takes: `Embeddings` are wrapped, everything else stays what it is."""
+    if isinstance(embedding, TheodoliteEmbeddings):
+        return embedding.embedder
+    return EmbeddingsEmbedder(embedding) if isinstance(embedding, Embeddings) else embedding
+
+
+@asynccontextmanager
+async def embedded(embedder: Any, side: Side, texts: Sequence[str]) -> AsyncIterator[None]:
+    """Within it the texts are embedded already, by awaiting, if the embedder wraps natively async `Embeddings`.
+
+    Others, and texts that the core refuses, are left to the core.
+    """
+    wanted = bool(texts) and all(isinstance(text, str) and text.strip() for text in texts)
+    if not wanted or not isinstance(embedder, EmbeddingsEmbedder) or not embedder.awaits(side):
+        yield
+        return
+    distinct = list(dict.fromkeys(texts))
+    if side == "query":
+        vectors = [await embedder.embeddings.aembed_query(text) for text in distinct]
+    else:
+        vectors = await embedder.embeddings.aembed_documents(distinct)
+    with embedder.knowing(side, distinct, vectors):
+        yield
+
+
+def check_count(side: Side, texts: Sequence[str], vectors: Sequence[Any]) -> None:
+    """Raises VectorError where there is not one vector for each text."""
+    if len(vectors) != len(texts):
+        raise VectorError(
+            f"the embeddings returned {len(vectors)} vectors for {len(texts)} {side} texts; each needs one",
+            expected=len(texts),
+            got=len(vectors),
+        )
+
+
+def _as_lists(vectors: Any) -> list[list[float]]:
+    rows = vectors.detach().cpu().numpy() if hasattr(vectors, "detach") else np.asarray(vectors)
+    listed: list[list[float]] = rows.astype(np.float64).tolist()
+    return listed

@@ -1,0 +1,293 @@
+"""TheodoliteVectorStore: a collection as LangChain's vector store."""
+
+from collections.abc import Iterable, Sequence
+from inspect import signature
+from os import PathLike
+from typing import Any, Self
+
+from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
+from langchain_core.runnables import run_in_executor
+
+from langchain_theodolite.documents import from_core, to_core
+from langchain_theodolite.embeddings import EmbeddingsEmbedder, TheodoliteEmbeddings, as_embedder, embedded
+from langchain_theodolite.filters import split_filter
+from langchain_theodolite.retrievers import TheodoliteVectorStoreRetriever
+from langchain_theodolite.searching import check_names
+from langchain_theodolite.similarity import Searches
+from theodolite import Document as Passage
+from theodolite import InputError, Retriever
+
+_OPENING = frozenset(signature(Retriever.open).parameters) - {"location", "embedder"}
+_ADDING = frozenset({"batch_size"})
+_HINTS = {
+    "persist_directory": "location, a folder",
+    "path": "location, a folder",
+    "collection_name": "location: one folder for each collection",
+    "embedder": "embedding",
+    "relevance_score_fn": "relevance, a function on arrays of similarities",
+    "distance_strategy": "metric: 'cosine', 'dot' or 'l2'",
+    "normalize_L2": "metric='cosine', which normalises",
+    "allow_dangerous_deserialization": "not needed: nothing is pickled",
+}
+
+
+class TheodoliteVectorStore(Searches):
+    """Documents in a folder, searched exactly; LangChain's interface to a `theodolite.Retriever`.
+
+    >>> from langchain_core.embeddings import DeterministicFakeEmbedding
+    >>> store = TheodoliteVectorStore(DeterministicFakeEmbedding(size=8))  # location="kb" keeps it in a folder
+    >>> store.add_texts(["Refunds take five working days."], [{"lang": "en"}], ids=["refunds"])
+    ['refunds']
+    >>> store.similarity_search("How long do refunds take?", k=1, filter={"lang": "en"})[0].id
+    'refunds'
+
+    Ids are upserts. A document without an id gets one made of its text and metadata, so that adding it again replaces
+    it. Each call that adds is one atomic commit. Filters decide before the best are chosen, so min(k, matching)
+    documents come back. Scores are cosines (the metric's own value), higher is better; relevance is the cosine, at
+    least 0. Searches take, beside `k` and `filter`, `score_threshold`, `scope`, `fetch_k` and `lambda_mult`, and of
+    `theodolite.Retriever.search` mode, boosts, versions, as_of, include_superseded, substitute, now, rerank,
+    diversity, dedupe, min_relevance and fusion; any other keyword is a TypeError.
+
+    Threads may share a store. What is awaited runs on a bounded pool of threads, and embeddings that are natively
+    async are awaited, so an event loop never waits.
+    """
+
+    def __init__(
+        self,
+        embedding: Any = None,
+        location: str | PathLike[str] | None = None,
+        *,
+        embedding_function: Any = None,
+        **options: Any,
+    ) -> None:
+        """Open the collection in a folder, or make one where there is none.
+
+        Args:
+            embedding: LangChain `Embeddings`, or whatever `Retriever.open(embedder=...)` takes.
+            location: a folder; None keeps the collection in a temporary one until the store is closed.
+            embedding_function: another name for `embedding`.
+            options: further arguments of `Retriever.open`: metric, index, partition, versions, ...
+
+        Raises:
+            TypeError: there is no such option. TheodoliteError: see `Retriever.open`.
+        """
+        if embedding is not None and embedding_function is not None:
+            raise TypeError("embedding and embedding_function are the same: pass one of them")
+        check_names(options, _OPENING, type(self).__name__, _HINTS)
+        given = embedding_function if embedding is None else embedding
+        self._kb, self._shared = Retriever.open(location, embedder=as_embedder(given), **options), False
+
+    @classmethod
+    def from_retriever(cls, kb: Retriever) -> Self:
+        """A store over an open collection, or a scope of one; closing the store leaves it open."""
+        store = cls.__new__(cls)
+        store._kb, store._shared = kb, True
+        return store
+
+    @classmethod
+    def from_texts(
+        cls,
+        texts: Iterable[str],
+        embedding: Any = None,
+        metadatas: list[dict[str, Any]] | None = None,
+        *,
+        ids: list[str] | None = None,
+        **options: Any,
+    ) -> Self:
+        """Open a store as the constructor does, and add texts to what is there."""
+        store = cls(embedding, **options)
+        try:
+            store.add_texts(texts, metadatas, ids=ids)
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    @classmethod
+    async def afrom_texts(
+        cls,
+        texts: Iterable[str],
+        embedding: Any = None,
+        metadatas: list[dict[str, Any]] | None = None,
+        *,
+        ids: list[str] | None = None,
+        **options: Any,
+    ) -> Self:
+        """`from_texts`, awaited."""
+        store = await run_in_executor(None, cls, embedding, **options)
+        try:
+            await store.aadd_texts(texts, metadatas, ids=ids)
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    @property
+    def kb(self) -> Retriever:
+        """The collection: everything that LangChain's interface has no name for."""
+        return self._kb
+
+    @property
+    def embeddings(self) -> Embeddings | None:
+        """What embeds texts, as LangChain's `Embeddings`; None where the caller brings vectors."""
+        embedder = self._kb.embedder
+        if embedder is None:
+            return None
+        return embedder.embeddings if isinstance(embedder, EmbeddingsEmbedder) else TheodoliteEmbeddings(embedder)
+
+    def close(self) -> None:
+        """Release files and memory, unless the collection is somebody else's (`from_retriever`)."""
+        if not self._shared:
+            self._kb.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def add_texts(
+        self,
+        texts: Iterable[str],
+        metadatas: Iterable[dict[str, Any] | None] | None = None,
+        *,
+        ids: Iterable[str | None] | None = None,
+        **kwargs: Any,
+    ) -> list[str]:
+        """Embed and store texts, in one commit; the same id replaces, and of one id within a call the last stays.
+
+        Args:
+            texts: any iterable.
+            metadatas: one for each text; None where a text has none.
+            ids: one for each text; None or "" for one made of the text and its metadata.
+            kwargs: `batch_size`, which `index()` passes, changes nothing.
+
+        Returns:
+            The ids, in the order of the texts.
+
+        Raises:
+            ValueError: lengths that differ, or what cannot be stored. Nothing is stored then.
+            TypeError: any other keyword.
+        """
+        return self._kb.add(_passages(texts, metadatas, ids, kwargs), batch_size=None)
+
+    async def aadd_texts(
+        self,
+        texts: Iterable[str],
+        metadatas: Iterable[dict[str, Any] | None] | None = None,
+        *,
+        ids: Iterable[str | None] | None = None,
+        **kwargs: Any,
+    ) -> list[str]:
+        """`add_texts`, awaited."""
+        return await self._aadd(_passages(texts, metadatas, ids, kwargs))
+
+    def add_documents(
+        self, documents: Iterable[Document], *, ids: Iterable[str | None] | None = None, **kwargs: Any
+    ) -> list[str]:
+        """Embed and store documents, as `add_texts` does; `ids` go before the documents' own."""
+        return self._kb.add(_taken(documents, ids, kwargs), batch_size=None)
+
+    async def aadd_documents(
+        self, documents: Iterable[Document], *, ids: Iterable[str | None] | None = None, **kwargs: Any
+    ) -> list[str]:
+        """`add_documents`, awaited."""
+        return await self._aadd(_taken(documents, ids, kwargs))
+
+    async def _aadd(self, passages: list[Passage]) -> list[str]:
+        async with embedded(self._kb.embedder, "document", [passage.text for passage in passages]):
+            return await self._kb.aadd(passages, batch_size=None)
+
+    def delete(self, ids: Iterable[str] | None = None, *, filter: Any = None, **kwargs: Any) -> bool:
+        """Delete documents by id, those that are not there are fine; or those that pass a filter.
+
+        Returns:
+            True.
+
+        Raises:
+            ValueError: neither ids nor a filter: a None that comes from a mistake must not delete all; or both.
+        """
+        chosen = self._chosen(ids, filter, kwargs)
+        if chosen is not None:
+            self._kb.delete(**chosen)
+        return True
+
+    async def adelete(self, ids: Iterable[str] | None = None, *, filter: Any = None, **kwargs: Any) -> bool:
+        """`delete`, awaited."""
+        chosen = await run_in_executor(None, self._chosen, ids, filter, kwargs)
+        if chosen is not None:
+            await self._kb.adelete(**chosen)
+        return True
+
+    def _chosen(self, ids: Iterable[str] | None, filter: Any, kwargs: dict[str, Any]) -> dict[str, Any] | None:
+        check_names(kwargs, {"ids", "filter"}, "delete", {"delete_all": "clear()", "where": "filter"})
+        if (ids is None) == (filter is None):
+            raise InputError("delete takes either ids or a filter; clear() deletes all documents")
+        if ids is not None:
+            names = [ids] if isinstance(ids, str) else list(ids)
+            return {"ids": names} if names else None
+        where, passes = split_filter(filter)
+        if passes is None:
+            return {"where": where if where is not None else {}}  # which lets all pass, and is refused
+        return {"ids": [passage.id for passage in self._kb.documents() if passes(from_core(passage))]}
+
+    def clear(self) -> None:
+        """Delete all documents. Metric and dimension stay pinned."""
+        self._kb.clear()
+
+    async def aclear(self) -> None:
+        """`clear`, awaited."""
+        await self._kb.aclear()
+
+    def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
+        """Documents by id, in the order asked; those that are not there are skipped."""
+        return [from_core(passage) for passage in self._kb.get(ids)]
+
+    async def aget_by_ids(self, ids: Sequence[str], /) -> list[Document]:
+        """`get_by_ids`, awaited."""
+        return [from_core(passage) for passage in await self._kb.aget(ids)]
+
+    def as_retriever(self, **kwargs: Any) -> TheodoliteVectorStoreRetriever:
+        """A retriever over this store that refuses fields it does not know; see `VectorStore.as_retriever`."""
+        tags = kwargs.pop("tags", None) or self._get_retriever_tags()
+        return TheodoliteVectorStoreRetriever(vectorstore=self, tags=tags, **kwargs)
+
+
+def _passages(
+    texts: Iterable[str],
+    metadatas: Iterable[dict[str, Any] | None] | None,
+    ids: Iterable[str | None] | None,
+    kwargs: dict[str, Any],
+) -> list[Passage]:
+    check_names(kwargs, _ADDING, "add_texts")
+    if isinstance(texts, str):
+        raise InputError("texts is one text; pass a list of texts")
+    listed = list(texts)
+    entries = _as_many(metadatas, len(listed), "metadatas", "texts")
+    names = _as_many(ids, len(listed), "ids", "texts")
+    rows = zip(listed, entries, names, strict=True)
+    return [Passage(text, metadata or {}, name or "") for text, metadata, name in rows]
+
+
+def _taken(
+    documents: Iterable[Document], ids: Iterable[str | None] | None, kwargs: dict[str, Any]
+) -> list[Passage]:
+    check_names(kwargs, _ADDING, "add_documents")
+    listed = [to_core(document) for document in documents]
+    if ids is None:
+        return listed
+    names = _as_many(ids, len(listed), "ids", "documents")
+    return [Passage(passage.text, passage.metadata, name or "") for passage, name in zip(listed, names, strict=True)]
+
+
+def _as_many(values: Iterable[Any] | None, count: int, what: str, whose: str) -> list[Any]:
+    """One value for each; None for each where there are none. Raises InputError where the numbers differ."""
+    if values is None:
+        return [None] * count
+    if isinstance(values, (str, dict)):
+        raise InputError(f"{what} is one {type(values).__name__}; pass a list, one for each of the {whose}")
+    listed = list(values)
+    if len(listed) != count:
+        raise InputError(f"there are {len(listed)} {what} for {count} {whose}; each needs one. Nothing is stored")
+    return listed

@@ -1,0 +1,102 @@
+"""langchain-tests' own suite for vector stores: every index and place, with nothing skipped or expected to fail."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("langchain_core")
+pytest.importorskip("langchain_tests")
+
+from langchain_core.documents import Document
+from langchain_tests.integration_tests import VectorStoreIntegrationTests
+from langchain_theodolite import TheodoliteVectorStore
+
+
+class Reopened(TheodoliteVectorStore):
+    """Closes its folder after every write, and opens it again: what is read comes from the disk."""
+
+    def __init__(self, embedding: Any, location: Path, **options: Any) -> None:
+        super().__init__(embedding, location, **options)
+        self._again = embedding, location, options
+
+    def _reopen(self) -> None:
+        embedding, location, options = self._again
+        self.close()
+        super().__init__(embedding, location, **options)
+
+    def add_documents(self, documents: Any, **kwargs: Any) -> list[str]:
+        ids = super().add_documents(documents, **kwargs)
+        self._reopen()
+        return ids
+
+    async def aadd_documents(self, documents: Any, **kwargs: Any) -> list[str]:
+        ids = await super().aadd_documents(documents, **kwargs)
+        self._reopen()
+        return ids
+
+    def delete(self, ids: Any = None, **kwargs: Any) -> bool:
+        done = super().delete(ids, **kwargs)
+        self._reopen()
+        return done
+
+    async def adelete(self, ids: Any = None, **kwargs: Any) -> bool:
+        done = await super().adelete(ids, **kwargs)
+        self._reopen()
+        return done
+
+
+class Indexed(TheodoliteVectorStore):
+    """Builds its approximate index anew after every write, so that searches go through it from the first row on."""
+
+    def add_documents(self, documents: Any, **kwargs: Any) -> list[str]:
+        ids = super().add_documents(documents, **kwargs)
+        self.kb.reindex("hnsw")
+        return ids
+
+    async def aadd_documents(self, documents: Any, **kwargs: Any) -> list[str]:
+        ids = await super().aadd_documents(documents, **kwargs)
+        self.kb.reindex("hnsw")
+        return ids
+
+
+class TestInMemory(VectorStoreIntegrationTests):
+    @pytest.fixture
+    def vectorstore(self) -> Iterator[TheodoliteVectorStore]:  # type: ignore[override]  # theirs is a generator
+        with TheodoliteVectorStore(self.get_embeddings()) as store:
+            yield store
+
+
+class TestOnDisk(VectorStoreIntegrationTests):
+    @pytest.fixture
+    def vectorstore(self, tmp_path: Path) -> Iterator[TheodoliteVectorStore]:  # type: ignore[override]  # as above
+        with TheodoliteVectorStore(self.get_embeddings(), tmp_path / "kb") as store:
+            yield store
+
+
+class TestReopened(VectorStoreIntegrationTests):
+    @pytest.fixture
+    def vectorstore(self, tmp_path: Path) -> Iterator[TheodoliteVectorStore]:  # type: ignore[override]  # as above
+        with Reopened(self.get_embeddings(), tmp_path / "kb") as store:
+            yield store
+
+
+class TestHnsw(VectorStoreIntegrationTests):
+    @pytest.fixture
+    def vectorstore(self) -> Iterator[TheodoliteVectorStore]:  # type: ignore[override]  # as above
+        with Indexed(self.get_embeddings(), index="hnsw") as store:
+            yield store
+
+
+class TestHnswReopened(VectorStoreIntegrationTests):
+    @pytest.fixture
+    def vectorstore(self, tmp_path: Path) -> Iterator[TheodoliteVectorStore]:  # type: ignore[override]  # as above
+        with Reopened(self.get_embeddings(), tmp_path / "kb", index="hnsw") as store:
+            yield store
+
+
+def test_what_is_built_anew_goes_through_the_index() -> None:
+    with Indexed(VectorStoreIntegrationTests.get_embeddings(), index="hnsw") as store:
+        store.add_documents([Document(f"text {number}") for number in range(20)])
+        assert store.kb.search("text 3", k=2).trace.path == "index"
