@@ -35,7 +35,7 @@ class Searches(VectorStore):
         """`similarity_search`, awaited."""
         return _documents(await self._asearch(SEARCHING, options, query=query, k=k, filter=filter))
 
-    def similarity_search_with_score(  # type: ignore[override]  # the base names no parameters at all
+    def similarity_search_with_score(
         self, query: str, k: int = 4, filter: Any = None, **options: Any
     ) -> list[tuple[Document, float]]:
         """The same with scores, higher is better: cosines (for other metrics: the dot product; minus the distance).
@@ -44,7 +44,7 @@ class Searches(VectorStore):
         """
         return _scored(self._search(SEARCHING, options, query=query, k=k, filter=filter))
 
-    async def asimilarity_search_with_score(  # type: ignore[override]  # as above
+    async def asimilarity_search_with_score(
         self, query: str, k: int = 4, filter: Any = None, **options: Any
     ) -> list[tuple[Document, float]]:
         """`similarity_search_with_score`, awaited."""

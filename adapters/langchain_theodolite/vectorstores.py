@@ -270,9 +270,7 @@ def _passages(
     return [Passage(text, metadata or {}, name or "") for text, metadata, name in rows]
 
 
-def _taken(
-    documents: Iterable[Document], ids: Iterable[str | None] | None, kwargs: dict[str, Any]
-) -> list[Passage]:
+def _taken(documents: Iterable[Document], ids: Iterable[str | None] | None, kwargs: dict[str, Any]) -> list[Passage]:
     check_names(kwargs, _ADDING, "add_documents")
     listed = [to_core(document) for document in documents]
     if ids is None:
