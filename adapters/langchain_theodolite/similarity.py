@@ -61,12 +61,14 @@ class Searches(VectorStore):
             ConfigError: there is none, in lexical and hybrid mode without a reranker, or for dot products that
                 nothing maps.
         """
+        _check_relevance(options)
         return _relevant(self._search(SEARCHING, options, query=query, k=k, filter=filter))
 
     async def asimilarity_search_with_relevance_scores(
         self, query: str, k: int = 4, filter: Any = None, **options: Any
     ) -> list[tuple[Document, float]]:
         """`similarity_search_with_relevance_scores`, awaited."""
+        _check_relevance(options)
         return _relevant(await self._asearch(SEARCHING, options, query=query, k=k, filter=filter))
 
     def similarity_search_by_vector(
@@ -161,6 +163,14 @@ def _asked(asked: dict[str, Any]) -> dict[str, Any]:
     if isinstance(asked.get("vector"), list):
         asked["vector"] = np.asarray(asked["vector"])
     return asked
+
+
+def _check_relevance(options: dict[str, Any]) -> None:
+    mode = options.get("mode", "dense")
+    if mode != "dense" and options.get("rerank") is None:
+        raise ConfigError(
+            f"there is no relevance in {mode} mode: use similarity_search_with_score, or pass rerank=, which gives one"
+        )
 
 
 def _documents(hits: list[Hit]) -> list[Document]:
