@@ -7,6 +7,13 @@
 ['refunds']
 """
 
+from importlib.util import find_spec
+
+from theodolite import MissingExtraError
+
+if find_spec("langchain_core") is None:
+    raise MissingExtraError("langchain_theodolite needs langchain-core: pip install 'theodolite[langchain]'")
+
 from langchain_theodolite.embeddings import TheodoliteEmbeddings, as_embedder
 from langchain_theodolite.retrievers import TheodoliteVectorStoreRetriever
 from langchain_theodolite.vectorstores import TheodoliteVectorStore

@@ -90,9 +90,9 @@ class TheodoliteVectorStore(Searches):
         cls,
         texts: Iterable[str],
         embedding: Any = None,
-        metadatas: list[dict[str, Any]] | None = None,
+        metadatas: Iterable[dict[str, Any] | None] | None = None,
         *,
-        ids: list[str] | None = None,
+        ids: Iterable[str | None] | None = None,
         **options: Any,
     ) -> Self:
         """Open a store as the constructor does, and add texts to what is there."""
@@ -109,9 +109,9 @@ class TheodoliteVectorStore(Searches):
         cls,
         texts: Iterable[str],
         embedding: Any = None,
-        metadatas: list[dict[str, Any]] | None = None,
+        metadatas: Iterable[dict[str, Any] | None] | None = None,
         *,
-        ids: list[str] | None = None,
+        ids: Iterable[str | None] | None = None,
         **options: Any,
     ) -> Self:
         """`from_texts`, awaited."""

@@ -1,13 +1,11 @@
 """Async twins: the same calls on threads of one bounded pool, so that an event loop never waits for them."""
 
-import asyncio
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial, wraps
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +14,9 @@ from theodolite.collection import Collection
 from theodolite.searching import Searching
 from theodolite.types import Document
 
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
 S = TypeVar("S")
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -23,7 +24,7 @@ T = TypeVar("T")
 THREADS = min(32, (os.cpu_count() or 1) + 4)
 
 _lock = threading.Lock()
-_pool: ThreadPoolExecutor | None = None
+_pool: "ThreadPoolExecutor | None" = None
 
 
 def twin(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
@@ -71,6 +72,7 @@ class Asynchronous(Searching):
 
 async def in_thread(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
     """What the function returns, called on a thread of the pool with a copy of the caller's context variables."""
+    from asyncio import get_running_loop  # who awaits has it, and others need not wait for it to be imported
 
     def call() -> T:
         try:
@@ -78,12 +80,14 @@ async def in_thread(function: Callable[..., T], /, *args: Any, **kwargs: Any) ->
         except StopIteration as error:  # no future takes it: whoever awaits would wait for ever
             raise RuntimeError(f"{function.__name__} raised StopIteration") from error
 
-    return await asyncio.get_running_loop().run_in_executor(_threads(), partial(copy_context().run, call))
+    return await get_running_loop().run_in_executor(_threads(), partial(copy_context().run, call))
 
 
-def _threads() -> ThreadPoolExecutor:
+def _threads() -> "ThreadPoolExecutor":
     """The pool, made when it is first needed. The interpreter, when it ends, waits for what is running in it."""
     global _pool
+    from concurrent.futures import ThreadPoolExecutor
+
     with _lock:
         if _pool is None:
             _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="theodolite")

@@ -12,13 +12,13 @@ from tests.adapters.langchain.tables import Table
 
 from langchain_theodolite import TheodoliteEmbeddings, TheodoliteVectorStore, as_embedder
 from theodolite import ConfigError, Embedder, EmbedderDriftError, Retriever, VectorError
-from theodolite.testing import HashingEmbedder, check_embedder
+from theodolite.testing import EmbedderContract, HashingEmbedder
 
 
-def test_embeddings_fit_the_contract_of_embedders() -> None:
-    embedder = as_embedder(DeterministicFakeEmbedding(size=16))
-    assert isinstance(embedder, Embedder)
-    check_embedder(embedder)
+class TestEmbeddingsAsAnEmbedder(EmbedderContract):
+    def embedder(self) -> Embedder:
+        embedder: Embedder = as_embedder(DeterministicFakeEmbedding(size=16))
+        return embedder
 
 
 def test_the_dimension_is_measured_once_and_only_when_it_is_asked_for() -> None:

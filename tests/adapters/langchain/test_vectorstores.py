@@ -130,7 +130,7 @@ def test_nothing_to_add_is_fine(store: Store) -> None:
     assert store.add_texts([]) == store.add_documents([]) == []
 
 
-METADATA = {
+METADATA: dict[str, Any] = {
     "int": 1,
     "float": 2.5,
     "true": True,
@@ -149,7 +149,11 @@ def test_metadata_comes_back_as_it_went_in_and_shares_nothing(store: Store) -> N
     store.add_documents([document])
     assert document == Document("a", metadata=METADATA, id="1"), "the caller's document is not touched"
     document.metadata["list"][1][1]["deep"].append(4)
-    for find in (lambda: store.get_by_ids(["1"])[0], lambda: store.similarity_search("a", k=1)[0]):
+    finds: list[Callable[[], Document]] = [
+        lambda: store.get_by_ids(["1"])[0],
+        lambda: store.similarity_search("a", k=1)[0],
+    ]
+    for find in finds:
         found = find()
         assert found.metadata == METADATA
         assert [type(value) for value in found.metadata.values()] == [type(value) for value in METADATA.values()]
@@ -250,10 +254,11 @@ def test_options_of_open_pass_through(tmp_path: Path) -> None:
     ],
 )
 def test_options_that_there_are_not_are_refused_with_what_was_meant(option: str, hint: str) -> None:
+    options: dict[str, Any] = {option: "x"}
     with pytest.raises(TypeError, match=f"takes no '{option}'.*{hint}"):
-        Store(Table(), **{option: "x"})
+        Store(Table(), **options)
     with pytest.raises(TypeError, match=hint):
-        Store.from_texts(["a"], Table(), **{option: "x"})
+        Store.from_texts(["a"], Table(), **options)
 
 
 def test_embedding_function_is_another_name() -> None:
