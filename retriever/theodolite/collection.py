@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from theodolite.errors import InputError, UnsupportedError
 from theodolite.filters import Where, parse
-from theodolite.intake import as_ids, as_k, as_threshold
+from theodolite.intake import as_count, as_ids, as_k, as_threshold
 from theodolite.protocols import Engine, Scope
-from theodolite.types import Document, Duplicate, Vectors, Verification
+from theodolite.types import Document, Duplicate, Field, Vectors, Verification
 
 if TYPE_CHECKING:  # what few programs use is imported when they do
     from theodolite.guards.audit.findings import Audit
@@ -155,6 +155,21 @@ class Collection:
     def count(self, where: Where = None) -> int:
         """How many documents there are, or pass the filter."""
         return self._engine.count(parse(where), scope=self._scope)
+
+    def fields(self, *, values: int = 20) -> dict[str, Field]:
+        """What documents hold in each field of their metadata, by name: how many have it, kinds, values, ranges.
+
+        For a form or a tool that filters (see docs/filters.md). In a scope it tells of the scope's documents only. Fields
+        in mappings have dotted names, as in filters; names of more than four parts are left out. The first call
+        reads all metadata, seconds for a million documents; later ones what has changed since.
+
+        Args:
+            values: of fields with at most so many different values, these are told, with how many hold each.
+
+        Raises:
+            InputError: `values` is negative.
+        """
+        return self._engine.fields(values=as_count(values, "values"), scope=self._scope)
 
     def warm(self, *fields: str) -> None:
         """Load what searching needs, and the columns of these metadata fields, so that no user waits for it."""

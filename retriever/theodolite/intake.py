@@ -87,6 +87,13 @@ def as_k(k: Any) -> int:
     return int(k)
 
 
+def as_count(count: Any, name: str) -> int:
+    """How many of something. Raises InputError for what is not a whole number of at least 0."""
+    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 0:
+        raise InputError(f"{name} is {count!r}; it must be a whole number of at least 0")
+    return int(count)
+
+
 def check_questions(texts: Any) -> None:
     """Raises InputError for a question without text."""
     for number, query in enumerate(texts):

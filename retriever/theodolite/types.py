@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal, NewType, Protocol, overload
 
 import numpy as np
@@ -14,6 +15,9 @@ Metric = Literal["cosine", "dot", "l2"]
 
 Mode = Literal["dense", "lexical", "hybrid"]
 """What finds documents: vectors, words, or both, fused by rank."""
+
+FieldKind = Literal["string", "number", "boolean", "date", "list", "mapping", "none"]
+"""What a field may hold: `date` is a date, a datetime or an ISO-8601 string, `string` any other."""
 
 Norms = Literal["auto", "unit", "any"]
 """What norms vectors may have: `unit` refuses a batch with norms outside [0.98, 1.02]."""
@@ -249,6 +253,26 @@ class Hits(Sequence[Hit]):
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What documents hold in one field of their metadata.
+
+    Attributes:
+        count: how many have it, be it None.
+        kinds: how many hold each kind of value, most frequent first.
+        values: each value, with how many hold it or a list with it, most frequent first; empty where there are more
+            than were asked for. None, mappings and lists are no values; dates and datetimes are instants in UTC.
+        numbers: the lowest and the highest number, outside of lists; None where there are none.
+        dates: the first and the last instant, in UTC, outside of lists; None where there are none.
+    """
+
+    count: int
+    kinds: Mapping[FieldKind, int]
+    values: tuple[tuple[Any, int], ...] = ()
+    numbers: tuple[float, float] | None = None
+    dates: tuple[datetime, datetime] | None = None
 
 
 @dataclass(frozen=True, slots=True)

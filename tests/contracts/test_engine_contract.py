@@ -14,17 +14,19 @@ from tests.oracle.ranked import Ranked
 
 from theodolite.errors import ConfigError, DocumentError, EngineError, UnsupportedError, VectorError
 from theodolite.filters import Filter, matches
+from theodolite.filters.survey import Survey
 from theodolite.metadata import decode, encode
 from theodolite.protocols import Answer, Engine, Request, Scope
 from theodolite.testing import EngineContract
 from theodolite.testing.engine_duplicates import DuplicatesContract
+from theodolite.testing.engine_fields import FieldsContract
 from theodolite.testing.engine_filters import FiltersContract
 from theodolite.testing.engine_lexical import LexicalContract
 from theodolite.testing.engine_ranking import RankingContract
 from theodolite.testing.engine_scopes import ScopesContract
 from theodolite.testing.engine_versions import VersionsContract
 from theodolite.testing.oracle import brute_force
-from theodolite.types import Document, Duplicate, Space, Trace, Vectors, Verification
+from theodolite.types import Document, Duplicate, Field, Space, Trace, Vectors, Verification
 
 Stored = tuple[str, str, NDArray[np.float32]]
 
@@ -121,6 +123,12 @@ class DictEngine:
 
     def count(self, where: Filter | None = None, *, scope: Scope | None = None) -> int:
         return len(self._eligible(self._inside(scope), where))
+
+    def fields(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
+        survey = Survey(values)
+        for _, metadata, _ in self._inside(scope).values():
+            survey.add(decode(metadata))
+        return survey.fields()
 
     def search(self, request: Request) -> list[Answer]:
         if not plain(request):
@@ -942,6 +950,7 @@ def test_losing_data_while_closed_fails(lose: Callable[[DictEngine], None]) -> N
 def test_every_test_of_the_contract_can_fail() -> None:
     can_fail = {test for _, test in BROKEN} | {"test_a_reopened_engine_holds_the_same"}
     # Each of these has a test of its own beside this one.
-    parts = (ScopesContract, FiltersContract, DuplicatesContract, RankingContract, VersionsContract, LexicalContract)
+    parts: tuple[type, ...] = (ScopesContract, FiltersContract, FieldsContract, DuplicatesContract)
+    parts += (RankingContract, VersionsContract, LexicalContract)
     elsewhere = {name for part in parts for name in vars(part) if name.startswith("test_")}
     assert can_fail | elsewhere == {name for name in dir(EngineContract) if name.startswith("test_")}

@@ -14,11 +14,12 @@ from tests.oracle.ranked import Ranked
 
 from theodolite.errors import DocumentError, InputError, UnsupportedError
 from theodolite.filters import Filter, matches
+from theodolite.filters.survey import Survey
 from theodolite.protocols import Answer, Engine, Request, Scope
 from theodolite.scopes import partition_key, within
 from theodolite.testing.engine_scopes import ScopesContract
 from theodolite.testing.oracle import brute_force, top_k
-from theodolite.types import Document, Duplicate, Space, Trace, Vectors, Verification
+from theodolite.types import Document, Duplicate, Field, Space, Trace, Vectors, Verification
 
 Key = tuple[str, str]
 Pair = tuple[Document, NDArray[np.float32]]
@@ -110,6 +111,12 @@ class Tenants:
 
     def count(self, where: Filter | None = None, *, scope: Scope | None = None) -> int:
         return len(self.inside(scope, where))
+
+    def fields(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
+        survey = Survey(values)
+        for document, _ in self.inside(scope).values():
+            survey.add(document.metadata)
+        return survey.fields()
 
     def search(self, request: Request) -> list[Answer]:
         if not plain(request):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from theodolite.filters import Filter
 from theodolite.protocols.requests import Answer, Request, Scope
-from theodolite.types import Document, Duplicate, Space, Vectors, Verification
+from theodolite.types import Document, Duplicate, Field, Space, Vectors, Verification
 
 
 @runtime_checkable
@@ -101,6 +101,16 @@ class Engine(Protocol):
 
     def count(self, where: Filter | None = None, *, scope: Scope | None = None) -> int:
         """How many documents there are, or pass the filter."""
+        ...
+
+    def fields(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
+        """What documents hold in each field of their metadata, by name, in the order of the names.
+
+        A name of a field in a mapping is dotted, as in filters; what has more than four parts is left out.
+
+        Args:
+            values: of fields with at most so many values, these are told.
+        """
         ...
 
     def search(self, request: Request) -> list[Answer]:

@@ -1,6 +1,7 @@
 """The contract of engines."""
 
 from theodolite.testing.engine_duplicates import DuplicatesContract
+from theodolite.testing.engine_fields import FieldsContract
 from theodolite.testing.engine_filters import FiltersContract
 from theodolite.testing.engine_lexical import LexicalContract
 from theodolite.testing.engine_ranking import RankingContract
@@ -19,6 +20,7 @@ class EngineContract(
     LexicalContract,
     DuplicatesContract,
     FiltersContract,
+    FieldsContract,
     ScopesContract,
     ThreadsContract,
 ):

@@ -15,6 +15,7 @@ from theodolite.engines.local.approximate.keeper import Keeper
 from theodolite.engines.local.backup import backup
 from theodolite.engines.local.commit import select
 from theodolite.engines.local.duplicates import duplicates
+from theodolite.engines.local.fields import Fields
 from theodolite.engines.local.files import folder_size
 from theodolite.engines.local.listing import Page, Pair, Place, behind, page, pairs
 from theodolite.engines.local.notes import read_note, write_note
@@ -29,7 +30,7 @@ from theodolite.filters import Exists, Filter
 from theodolite.manifest import Manifest, check_pinned
 from theodolite.protocols import Answer, Request, Scope
 from theodolite.scopes import key_within, within
-from theodolite.types import Document, Duplicate, Metric, Norms, Space, Transform, Vectors, Verification
+from theodolite.types import Document, Duplicate, Field, Metric, Norms, Space, Transform, Vectors, Verification
 
 
 class LocalEngine:
@@ -52,6 +53,7 @@ class LocalEngine:
         self._writer = Writer(store, self._view, manifest.partition)
         self._keeper = Keeper(store, self._view, background=store.mode == "rw")
         self._answering = Answering(self._view, self._keeper, manifest.partition)
+        self._fields = Fields(self._view)
         # An engine that is dropped without close() leaves no connections and no temporary folder behind.
         self._release = weakref.finalize(self, _release, store, self._view, self._keeper, temporary)
 
@@ -209,6 +211,10 @@ class LocalEngine:
             return snapshot.state.live if mask is None else int(np.count_nonzero(mask))
 
         return self._view.read(counted)
+
+    def fields(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
+        tree = within(scope, self.partition, None)
+        return self._view.read(lambda connection, snapshot: self._fields.fields(connection, snapshot, tree, values))
 
     def search(self, request: Request) -> list[Answer]:
         return self._view.read(lambda connection, snapshot: self._answering.answers(connection, snapshot, request))

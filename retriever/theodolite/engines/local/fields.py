@@ -1,0 +1,159 @@
+"""What fields there are: from the documents where they are few, else from the columns."""
+
+import sqlite3
+import threading
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.engines.local.columns.dictionary import FALSE, FIRST, MAPPING, NONE, NOTHING, TRUE, Dictionary
+from theodolite.engines.local.columns.segment import Lists, Segment
+from theodolite.engines.local.commit import select
+from theodolite.engines.local.records import stored
+from theodolite.engines.local.snapshot import Snapshot, Stale, View
+from theodolite.filters import Filter
+from theodolite.filters.survey import Survey, Tally, kind_of, names, told
+from theodolite.types import Field, Mask
+
+FEW = 5000
+"""Documents up to which each is read: sooner done than looking at every row of every column."""
+MANY = 200
+"""Names above which each document is read: a column for each would take more time, and memory."""
+
+_KEPT = 16  # answers
+
+Counts = NDArray[np.int64]
+Key = tuple[int, int, str, int]
+
+
+class _Names(NamedTuple):
+    """Names in the rows of a generation up to `rows`; of those alive at the commit `read_at`, at least."""
+
+    generation: int = -1
+    rows: int = 0
+    read_at: int = 0
+    names: frozenset[str] = frozenset()
+
+
+class Fields:
+    """Tells the fields of a collection, or of what passes a filter; the last answers are kept."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._names = _Names()
+        self._kept: dict[Key, dict[str, Field]] = {}
+        self._lock = threading.Lock()
+
+    def fields(
+        self, connection: sqlite3.Connection, snapshot: Snapshot, where: Filter | None, most: int
+    ) -> dict[str, Field]:
+        """The fields of the documents that pass, within the snapshot's transaction."""
+        key = snapshot.state.generation, snapshot.state.sequence, repr(where), most
+        with self._lock:
+            found = self._kept.get(key)
+        if found is None:
+            found = self._found(connection, snapshot, where, most)
+            with self._lock:
+                self._kept[key] = found
+                while len(self._kept) > _KEPT:
+                    del self._kept[next(iter(self._kept))]
+        return {name: replace(field, kinds=dict(field.kinds)) for name, field in found.items()}
+
+    def _found(
+        self, connection: sqlite3.Connection, snapshot: Snapshot, where: Filter | None, most: int
+    ) -> dict[str, Field]:
+        mask = self._view.mask(snapshot, where, connection)
+        count = snapshot.state.live if mask is None else int(np.count_nonzero(mask))
+        if count > FEW:
+            known = self._known(connection, snapshot)
+            if len(known) <= MANY:
+                return told((name, self._tally(connection, snapshot, name, mask, most)) for name in known)
+        rows = np.arange(snapshot.state.rows) if mask is None else np.flatnonzero(mask)
+        survey = Survey(most)
+        for (metadata,) in select(connection, "metadata", "row", rows.tolist()):
+            survey.add(stored(metadata))
+        return survey.fields()
+
+    def _known(self, connection: sqlite3.Connection, snapshot: Snapshot) -> frozenset[str]:
+        """All names in the snapshot, and maybe some that no living document has any more."""
+        state = snapshot.state
+        with self._lock:
+            held = self._names
+            if held.generation != state.generation:
+                if held.generation > state.generation:
+                    raise Stale
+                held = _Names(state.generation)
+            if held.rows < state.rows:
+                found = set(held.names)
+                for (metadata,) in connection.execute("SELECT metadata FROM documents WHERE row >= ?", (held.rows,)):
+                    found.update(names(stored(metadata)))
+                held = self._names = _Names(state.generation, state.rows, state.sequence, frozenset(found))
+            elif held.read_at > state.sequence:
+                raise Stale  # it lacks names of rows that have died since
+            return held.names
+
+    def _tally(
+        self, connection: sqlite3.Connection, snapshot: Snapshot, name: str, mask: Mask | None, most: int
+    ) -> Tally:
+        tally = Tally(most)
+        rows = snapshot.state.rows
+        for segment in self._view.column(snapshot, name, connection).segments:
+            if segment.start >= rows:
+                break
+            inside = np.zeros(segment.stop - segment.start, np.bool_)  # it may reach beyond the snapshot
+            inside[: rows - segment.start] = True if mask is None else mask[segment.start : segment.stop]
+            _tell(tally, segment, inside, most)
+        return tally
+
+
+def _tell(tally: Tally, segment: Segment, inside: Mask, most: int) -> None:
+    """What one segment holds in the rows `inside`, (stop − start,)."""
+    of = segment.dictionary
+    rows = inside if segment.places is None else inside[segment.places]
+    counts = np.bincount(segment.codes if rows.all() else segment.codes[rows], minlength=of.starts[-1])
+    ints, floats, moments, texts, end = of.starts
+    tally.hold("none", int(counts[NONE]))
+    tally.hold("boolean", int(counts[FALSE] + counts[TRUE]))
+    tally.hold("list", int(counts[NOTHING:MAPPING].sum()))
+    tally.hold("mapping", int(counts[MAPPING]))
+    tally.hold("number", int(counts[FIRST:moments].sum()))
+    tally.hold("date", int(counts[moments:texts].sum()))
+    tally.hold("string", int(counts[texts:end].sum()))
+    for start, stop in ((FIRST, ints), (ints, floats), (floats, moments)):
+        there = np.flatnonzero(counts[start:stop]) + start
+        found = there.tolist() if start == FIRST else there[[0, -1]].tolist() if len(there) else []
+        for code in found:
+            tally.reach("number", of.value(code), of.value(code))
+    there = np.flatnonzero(counts[moments:texts])
+    if len(there):
+        tally.reach("date", int(of.moments[there[0]]), int(of.moments[there[-1]]))
+    _values(tally, of, counts, most)
+    if segment.lists is not None:
+        _values(tally, segment.lists.dictionary, _holding(segment.lists, inside), most)
+
+
+def _holding(lists: Lists, inside: Mask) -> Counts:
+    """In how many of the lists, of the rows `inside`, each element is."""
+    codes = np.repeat(np.arange(len(lists.bounds) - 1), np.diff(lists.bounds))
+    counted = inside[lists.owners]
+    # The owners of a code are in order, so a list that has it twice stands there twice in a row.
+    counted[1:] &= (codes[1:] != codes[:-1]) | (lists.owners[1:] != lists.owners[:-1])
+    return np.bincount(codes[counted], minlength=len(lists.bounds) - 1)
+
+
+def _values(tally: Tally, of: Dictionary, counts: Counts, most: int) -> None:
+    """Tell the values, if they can be few. Equal numbers too large for 64 bits may have two codes."""
+    there = np.flatnonzero(counts)
+    there = there[(there == FALSE) | (there == TRUE) | (there >= FIRST)]
+    if len(there) - len(of.rest) > most:
+        tally.overflow()
+        return
+    _, _, moments, texts, _ = of.starts
+    for code in there.tolist():
+        if moments <= code < texts:
+            iso = of.iso[code - moments]
+            tally.count("string" if iso else "date", iso or int(of.moments[code - moments]), int(counts[code]))
+        elif (kind := kind_of(of.value(code))) != "list":
+            tally.count(kind, of.value(code), int(counts[code]))

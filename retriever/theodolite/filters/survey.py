@@ -1,0 +1,153 @@
+"""What there is to filter by: the fields that documents have, and what they hold.
+
+`Survey` goes from document to document, and is the reference that every engine's `fields` is held against. An engine
+that knows better how many hold what tells each field's `Tally`.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from theodolite.filters.values import MISSING, instant, lookup
+from theodolite.types import Field, FieldKind
+
+PARTS = 4
+"""Names of more parts than that, `a.b.c.d.e` say, are left out."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_WHOLE = 1 << 63
+
+
+class Tally:
+    """What is known of one field so far.
+
+    Args:
+        most: different values up to which they are kept.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kinds: Counter[FieldKind] = Counter()
+        self._values: dict[tuple[FieldKind, Any], int] | None = {}
+        self._ends: dict[FieldKind, tuple[Any, Any]] = {}
+
+    def hold(self, kind: FieldKind, documents: int) -> None:
+        """So many documents hold a value of this kind."""
+        if documents:
+            self._kinds[kind] += documents
+
+    def reach(self, kind: FieldKind, low: Any, high: Any) -> None:
+        """There are such a number, or instant in microseconds, and such another."""
+        first, last = self._ends.get(kind, (low, high))
+        self._ends[kind] = min(first, low), max(last, high)
+
+    def count(self, kind: FieldKind, value: Any, documents: int) -> None:
+        """So many documents hold this value, or a list with it. Dates are instants in microseconds."""
+        if self._values is None:
+            return
+        if isinstance(value, float) and value.is_integer() and abs(value) < _WHOLE:
+            value = int(value)
+        key = kind, value
+        self._values[key] = self._values.get(key, 0) + documents
+        if len(self._values) > self._most:
+            self._values = None
+
+    def overflow(self) -> None:
+        """There are more values than are kept."""
+        self._values = None
+
+    def field(self) -> Field | None:
+        """All of it, or None where no document has the field."""
+        if not self._kinds:
+            return None
+        dates = self._ends.get("date")
+        # Kinds before values: those of different kinds have no order.
+        known = sorted((self._values or {}).items(), key=lambda one: (-one[1], *one[0]))
+        return Field(
+            self._kinds.total(),
+            dict(sorted(self._kinds.items(), key=lambda one: (-one[1], one[0]))),
+            tuple((moment(value) if kind == "date" else value, count) for (kind, value), count in known),
+            self._ends.get("number"),
+            None if dates is None else (moment(dates[0]), moment(dates[1])),
+        )
+
+
+class Survey:
+    """Fields of documents, one by one."""
+
+    def __init__(self, most: int) -> None:
+        self._tallies: defaultdict[str, Tally] = defaultdict(lambda: Tally(most))
+
+    def add(self, metadata: Mapping[str, Any]) -> None:
+        for name in set(names(metadata)):
+            value = lookup(metadata, name)
+            if value is not MISSING:
+                _tell(self._tallies[name], value)
+
+    def fields(self) -> dict[str, Field]:
+        return told(self._tallies.items())
+
+
+def told(tallies: Iterable[tuple[str, Tally]]) -> dict[str, Field]:
+    """The fields that some document has, in the order of their names."""
+    found = ((name, tally.field()) for name, tally in tallies)
+    return dict(sorted((name, field) for name, field in found if field is not None))
+
+
+def names(metadata: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    """Dotted names that could lead to something in a document: all that do are among them, some more than once."""
+    for key, value in metadata.items():
+        name = before + key
+        if name.count(".") < PARTS:
+            yield name
+            if isinstance(value, Mapping):
+                yield from names(value, name + ".")
+
+
+def moment(microseconds: int) -> datetime:
+    """An instant in UTC. Those that only have a name in other zones, at the ends of time, are drawn in."""
+    try:
+        return _EPOCH + timedelta(microseconds=microseconds)
+    except OverflowError:
+        return (datetime.max if microseconds > 0 else datetime.min).replace(tzinfo=UTC)
+
+
+def _tell(tally: Tally, value: Any) -> None:
+    kind = kind_of(value)
+    tally.hold(kind, 1)
+    if kind == "number":
+        tally.reach(kind, value, value)
+    elif kind == "date":
+        when = instant(value)
+        tally.reach(kind, when, when)
+    for key in {key for item in (value if kind == "list" else [value]) if (key := _key(item)) is not None}:
+        tally.count(*key, 1)
+
+
+def _key(value: Any) -> tuple[FieldKind, Any] | None:
+    """What a value is counted as: equal strings are the same strings, and no dates."""
+    match kind_of(value):
+        case "string" | "number" | "boolean" as kind:
+            return kind, value
+        case "date":
+            return ("string", value) if isinstance(value, str) else ("date", instant(value))
+    return None
+
+
+def kind_of(value: Any) -> FieldKind:
+    """The kind of a stored value."""
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "boolean"
+        case int() | float():
+            return "number"
+        case list():
+            return "list"
+        case date():
+            return "date"
+        case str():
+            return "string" if instant(value) is None else "date"
+    return "mapping"

@@ -1,0 +1,124 @@
+"""The contract of fields: the local engine keeps it by columns too, and each of its tests fails a wrong engine."""
+
+from collections.abc import Callable
+from dataclasses import replace as changed
+from typing import Any
+
+import pytest
+from tests.contracts.test_engine_contract import DictEngine
+from tests.contracts.test_scopes_contract import Tenants
+
+from theodolite.engines.local import LocalEngine, fields
+from theodolite.filters.survey import Survey
+from theodolite.metadata import decode
+from theodolite.protocols import Engine, Scope
+from theodolite.testing.engine_fields import FieldsContract
+from theodolite.types import Field, Space
+
+
+@pytest.fixture
+def by_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a large collection."""
+    monkeypatch.setattr(fields, "FEW", -1)
+
+
+@pytest.mark.usefixtures("by_columns")
+class TestColumns(FieldsContract):
+    def engine(self, space: Space) -> Engine:
+        return LocalEngine.open(metric=space.metric)
+
+    def partitioned(self, space: Space, field: str) -> Engine:
+        return LocalEngine.open(metric=space.metric, partition=field)
+
+
+@pytest.mark.usefixtures("by_columns")
+class TestTooManyNames(TestColumns):
+    @pytest.fixture(autouse=True)
+    def few(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(fields, "MANY", 2)
+
+
+class TopLevelOnly(DictEngine):
+    def fields(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
+        return {name: field for name, field in super().fields(values=values, scope=scope).items() if "." not in name}
+
+
+class CountsElements(DictEngine):
+    """Twice in a list is counted twice."""
+
+    def fields(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
+        found = super().fields(values=values, scope=scope)
+        return {
+            name: changed(field, values=tuple((value, count + (value == "x")) for value, count in field.values))
+            for name, field in found.items()
+        }
+
+
+class Remembers(DictEngine):
+    """Counts what has died."""
+
+    def __init__(self, space: Space) -> None:
+        super().__init__(space)
+        self._seen: dict[str, str] = {}
+
+    def fields(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
+        self._seen |= {name: kept[1] for name, kept in self._inside(scope).items()}
+        survey = Survey(values)
+        for text in self._seen.values():
+            survey.add(decode(text))
+        return survey.fields()
+
+
+class CutsValues(DictEngine):
+    """The first few of many."""
+
+    def fields(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
+        found = super().fields(values=1000, scope=scope)
+        return {name: changed(field, values=field.values[:values]) for name, field in found.items()}
+
+
+class NamesOfOthers(DictEngine):
+    """Counts are the scope's own, names everybody's."""
+
+    def fields(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
+        outside = {name: Field(0, {}) for name in super().fields()}
+        return dict(sorted({**outside, **super().fields(values=values, scope=scope)}.items()))
+
+
+class ForgetsPartitions(Tenants):
+    def fields(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
+        return super().fields(values=values, scope=None if scope and scope.partition else scope)
+
+
+class Contract(FieldsContract):
+    def __init__(self, make: Callable[..., Any]) -> None:
+        self.make = make
+
+    def engine(self, space: Space) -> Any:
+        return self.make(space)
+
+    def partitioned(self, space: Space, field: str) -> Any:
+        return self.make(space, field) if self.make is ForgetsPartitions or self.make is Tenants else None
+
+
+BROKEN: list[tuple[Callable[..., Any], str]] = [
+    (TopLevelOnly, "test_fields_are_what_the_manual_says"),
+    (CountsElements, "test_fields_are_what_the_manual_says"),
+    (Remembers, "test_fields_agree_with_the_reference"),
+    (CutsValues, "test_no_more_values_are_told_than_asked_for"),
+    (NamesOfOthers, "test_fields_of_a_scope_are_its_own"),
+    (ForgetsPartitions, "test_fields_of_a_scope_are_its_own"),
+]
+
+
+@pytest.mark.parametrize(("broken", "test"), BROKEN)
+def test_a_broken_engine_fails(broken: Callable[..., Any], test: str) -> None:
+    with pytest.raises(AssertionError):
+        getattr(Contract(broken), test)()
+
+
+def test_every_test_of_the_contract_can_fail() -> None:
+    assert {test for _, test in BROKEN} == {name for name in vars(FieldsContract) if name.startswith("test_")}
+    for name in vars(FieldsContract):
+        if name.startswith("test_"):
+            getattr(Contract(Tenants), name)()
