@@ -96,12 +96,12 @@ def told(tallies: Iterable[tuple[str, Tally]]) -> dict[str, Field]:
 
 
 def names(metadata: Mapping[str, Any], before: str = "") -> Iterator[str]:
-    """Dotted names that could lead to something in a document: all that do are among them, some more than once."""
+    """Dotted names that could lead to something in stored metadata: all that do are among them, some twice."""
     for key, value in metadata.items():
         name = before + key
         if name.count(".") < PARTS:
             yield name
-            if isinstance(value, Mapping):
+            if isinstance(value, dict):
                 yield from names(value, name + ".")
 
 

@@ -14,7 +14,7 @@ from theodolite.engines.local.commit import select
 from theodolite.engines.local.records import stored
 from theodolite.engines.local.snapshot import Snapshot, Stale, View
 from theodolite.filters import Filter
-from theodolite.filters.survey import Survey, Tally, kind_of, names, told
+from theodolite.filters.survey import PARTS, Survey, Tally, kind_of, names, told
 from theodolite.types import Field, Mask
 
 FEW = 5000
@@ -23,6 +23,7 @@ MANY = 200
 """Names above which each document is read: a column for each would take more time, and memory."""
 
 _KEPT = 16  # answers
+_FETCH = 512  # documents parsed in one piece
 
 Counts = NDArray[np.int64]
 Key = tuple[int, int, str, int]
@@ -87,8 +88,13 @@ class Fields:
                 held = _Names(state.generation)
             if held.rows < state.rows:
                 found = set(held.names)
-                for (metadata,) in connection.execute("SELECT metadata FROM documents WHERE row >= ?", (held.rows,)):
-                    found.update(names(stored(metadata)))
+                cursor = connection.execute("SELECT metadata FROM documents WHERE row >= ?", (held.rows,))
+                while texts := cursor.fetchmany(_FETCH):
+                    for metadata in stored(f"[{','.join(text for (text,) in texts)}]"):
+                        found.update(metadata)
+                        if dict in map(type, metadata.values()):
+                            found.update(names(metadata))
+                found = {name for name in found if name.count(".") < PARTS}
                 held = self._names = _Names(state.generation, state.rows, state.sequence, frozenset(found))
             elif held.read_at > state.sequence:
                 raise Stale  # it lacks names of rows that have died since
@@ -121,11 +127,13 @@ def _tell(tally: Tally, segment: Segment, inside: Mask, most: int) -> None:
     tally.hold("number", int(counts[FIRST:moments].sum()))
     tally.hold("date", int(counts[moments:texts].sum()))
     tally.hold("string", int(counts[texts:end].sum()))
-    for start, stop in ((FIRST, ints), (ints, floats), (floats, moments)):
+    for number, large in enumerate(of.rest):  # in no order
+        if counts[FIRST + number]:
+            tally.reach("number", large, large)
+    for start, stop in ((ints, floats), (floats, moments)):
         there = np.flatnonzero(counts[start:stop]) + start
-        found = there.tolist() if start == FIRST else there[[0, -1]].tolist() if len(there) else []
-        for code in found:
-            tally.reach("number", of.value(code), of.value(code))
+        if len(there):
+            tally.reach("number", of.value(int(there[0])), of.value(int(there[-1])))
     there = np.flatnonzero(counts[moments:texts])
     if len(there):
         tally.reach("date", int(of.moments[there[0]]), int(of.moments[there[-1]]))
