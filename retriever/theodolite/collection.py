@@ -159,9 +159,9 @@ class Collection:
     def fields(self, *, values: int = 20) -> dict[str, Field]:
         """What documents hold in each field of their metadata, by name: how many have it, kinds, values, ranges.
 
-        For a form or a tool that filters (see docs/filters.md). In a scope it tells of the scope's documents only. Fields
-        in mappings have dotted names, as in filters; names of more than four parts are left out. The first call
-        reads all metadata, seconds for a million documents; later ones what has changed since.
+        For a form or a tool that filters. In a scope it tells of the scope's documents only. Fields in mappings have
+        dotted names, as in filters; names of more than four parts are left out. The first call reads all metadata,
+        seconds for a million documents and some fields; later ones what has changed since.
 
         Args:
             values: of fields with at most so many different values, these are told, with how many hold each.
