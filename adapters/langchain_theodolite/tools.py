@@ -4,6 +4,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -12,7 +13,7 @@ from langchain_core.tools import StructuredTool, ToolException
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, WithJsonSchema, create_model
 
 from langchain_theodolite.documents import from_core
-from theodolite import Boost, FilterError, Hits, InputError, Retriever
+from theodolite import Boost, FilterError, Hits, InputError, Retriever, VectorError
 
 _MOST = 20
 """Passages that a model may ask for, unless `k` is more."""
@@ -23,7 +24,6 @@ _LONG = 64
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # what the services of chat models take for a property's name
 _RANGE = {"min": "$gte", "max": "$lte"}
-_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _Query = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=8192)]
 
 
@@ -63,7 +63,7 @@ def theodolite_tool(
 
     Returns:
         A tool whose content is numbered passages with their ids, and whose artifact is the LangChain Documents, with
-        `score` in their metadata: higher is better.
+        `score` (higher is better) and `rank` under `theodolite` in their metadata.
 
     Raises:
         InputError: no document has a field that is named; k below 1. FilterError: `scope` is no filter.
@@ -92,7 +92,11 @@ def theodolite_tool(
             )
         except FilterError as error:
             raise ToolException(f"The filter does not work: {error}") from error
-        return _passages(hits, shown), [from_core(hit.document, score=hit.score) for hit in hits]
+        except VectorError as error:
+            raise ToolException(f"The query cannot be searched for, try other words: {error}") from error
+        return _passages(hits, shown), [
+            from_core(hit.document, theodolite={"score": hit.score, "rank": hit.rank}) for hit in hits
+        ]
 
     return StructuredTool.from_function(
         search,
@@ -186,7 +190,7 @@ def _conditions(sent: Mapping[str, Any], offered: Sequence[str], dated: set[str]
     for field, value in sent.items():
         if field not in offered:
             raise ToolException(f"There is no field {field[:_LONG]!r} to filter by{_meant(field, offered)}")
-        if isinstance(value, Mapping) and value.keys() <= _RANGE.keys():
+        if isinstance(value, Mapping) and value and value.keys() <= _RANGE.keys():
             if field in dated:
                 yield from _range(field, value.get("min"), value.get("max"))
             else:
@@ -208,12 +212,11 @@ def _range(field: str, since: Any, until: Any) -> Iterator[dict[str, Any]]:
 
 
 def _moment(sent: Any) -> date:
-    try:
-        return date.fromisoformat(sent) if _DAY.fullmatch(sent) else datetime.fromisoformat(sent)
-    except (TypeError, ValueError):
-        raise ToolException(
-            f"{str(sent)[:_LONG]!r} is no date; write it as 2024-07-01 or 2024-07-01T09:00:00Z"
-        ) from None
+    for read in (date.fromisoformat, datetime.fromisoformat):
+        with suppress(TypeError, ValueError):
+            return read(sent)
+    shown = repr(sent[:_LONG]) if isinstance(sent, str) else f"A {type(sent).__name__}"
+    raise ToolException(f"{shown} is no date; write it as 2024-07-01 or 2024-07-01T09:00:00Z")
 
 
 def _meant(field: str, known: Iterable[str]) -> str:
