@@ -173,8 +173,8 @@ def test_passages_are_numbered_and_the_artifact_has_all(tool: BaseTool, kb: Retr
     shown = {name: first.metadata[name] for name in ("draft", "lang", "note", "tags", "year", "published")}
     shown = dict(sorted({**shown, "author.name": first.metadata["author"]["name"]}.items()))
     shown["published"] = shown.pop("published")
-    assert message.content.split("\n\n")[0] == f"[1] {first.id} {json.dumps(shown)}\n{first.text}"
-    assert message.content.split("\n\n")[1].startswith("[2] ")
+    assert str(message.content).split("\n\n")[0] == f"[1] {first.id} {json.dumps(shown)}\n{first.text}"
+    assert str(message.content).split("\n\n")[1].startswith("[2] ")
     for document, hit in zip(message.artifact, hits, strict=True):
         assert (document.page_content, document.id) == (hit.document.text, hit.document.id)
         assert document.metadata == {**hit.document.metadata, "theodolite": {"score": hit.score, "rank": hit.rank}}
