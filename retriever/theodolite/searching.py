@@ -271,7 +271,7 @@ class Searching(Collection):
                     unread=unread[number],
                     leave_out=leave_out,
                 )
-                if how.dedupe is None or len(hits) == k:
+                if not how.widens or len(hits) == k:
                     break
                 # What is alike has left too few: go on as long as there is more to find, or to read.
                 if not more and (hits.trace.rerank != "ok" or candidates >= len(answer.documents)):

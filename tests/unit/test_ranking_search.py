@@ -253,6 +253,24 @@ def test_a_reranker_that_fails_is_seen(kb: Retriever) -> None:
     assert "rerank" not in hits[0].scores
 
 
+@pytest.mark.parametrize("stages", [{}, {"dedupe": 0.9999}, {"diversity": 0.5}, {"boosts": [AUTHORITY]}])
+def test_a_reranker_leaves_out_what_is_not_relevant_enough(kb: Retriever, stages: dict[str, Any]) -> None:
+    asked: list[int] = []
+
+    def sure(query: str, texts: Sequence[str]) -> list[float]:
+        asked.append(len(texts))
+        return [2.0 if "days" in text else -2.0 for text in texts]
+
+    def found(least: float) -> Hits:
+        return kb.search("q", vector=ASKED, now=NOW, rerank=Rerank(sure, min_relevance=least), **stages)
+
+    assert sorted(ids(found(0.88))) == ["new", "old"]
+    assert len(found(0.11)) == 5
+    hits = found(0.9)
+    assert (len(hits), hits.trace.rerank) == (0, "ok")
+    assert asked == [5, 5, 5]  # nothing is read again to make up for it
+
+
 def test_words_are_needed_where_they_are_read(kb: Retriever) -> None:
     for options in ({"mode": "lexical"}, {"mode": "hybrid"}, {"rerank": length}):
         with pytest.raises(InputError, match="query="):

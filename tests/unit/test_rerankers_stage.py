@@ -12,7 +12,7 @@ from tests.unit.crossing import averse, fond
 
 from theodolite.errors import ConfigError, RerankError
 from theodolite.rerankers.cross_encoder import CrossEncoderReranker
-from theodolite.rerankers.stage import Rerank, Reranked, rerank
+from theodolite.rerankers.stage import Rerank, Reranked
 
 TEXTS = [f"{'x' * i}" for i in range(20)]
 
@@ -53,7 +53,7 @@ class TestScores:
         ],
     )
     def test_of_any_kind(self, kind: Any) -> None:
-        found = rerank(Rerank(lambda query, texts: kind([float(len(text)) for text in texts])), "q", TEXTS)
+        found = Rerank(lambda query, texts: kind([float(len(text)) for text in texts])).run("q", TEXTS)
         assert found.ok
         assert found.status == "ok"
         assert found.scored == 20
@@ -65,7 +65,7 @@ class TestScores:
 
     def test_of_no_passages(self) -> None:
         for deadline in (None, 5.0):
-            found = rerank(Rerank(lengths, deadline=deadline), "q", [])
+            found = Rerank(lengths, deadline=deadline).run("q", [])
             assert found.ok
             assert found.scores is not None
             assert found.scores.shape == (0,)
@@ -78,7 +78,7 @@ class TestScores:
             def calibrate(self, scores: Any) -> Any:
                 return scores / 100
 
-        found = rerank(Rerank(Own()), "q", TEXTS)
+        found = Rerank(Own()).run("q", TEXTS)
         assert found.calibrated is not None
         np.testing.assert_array_equal(found.calibrated, np.arange(20) / 100)
 
@@ -89,14 +89,14 @@ class TestScores:
             return scores
 
         given = list(TEXTS)
-        assert rerank(Rerank(greedy), "q", given).ok
+        assert Rerank(greedy).run("q", given).ok
         assert given == TEXTS
 
     def test_of_a_cross_encoder(self, cross_folder: Path) -> None:
         reranker = CrossEncoderReranker(cross_folder, device="cpu", batch_size=2)
         texts = [averse("office"), fond("office"), "office " * 100]
         stage = Rerank(reranker, deadline=60)
-        found, again = (rerank(stage, "someone who does not hate this office", texts) for _ in range(2))
+        found, again = (stage.run("someone who does not hate this office", texts) for _ in range(2))
         assert found.scores is not None
         assert found.scores.argmax() == 1
         assert (found.scored, found.cached, again.cached) == (3, 0, 3)
@@ -123,8 +123,8 @@ class TestFailures:
     @pytest.mark.parametrize(("made", "message"), BAD)
     def test_of_scores(self, made: Any, message: str) -> None:
         with pytest.raises(RerankError, match=message):
-            rerank(Rerank(lambda query, texts: made(texts)), "q", TEXTS)
-        found = rerank(Rerank(lambda query, texts: made(texts), on_error="fallback"), "q", TEXTS)
+            Rerank(lambda query, texts: made(texts)).run("q", TEXTS)
+        found = Rerank(lambda query, texts: made(texts), on_error="fallback").run("q", TEXTS)
         assert not found.ok
         assert (found.scores, found.calibrated) == (None, None)
         assert found.status.startswith("fallback: score of the reranker returned")
@@ -140,17 +140,17 @@ class TestFailures:
         reranker: Any = Wrong()
         reranker.calibrate = calibrate
         with pytest.raises(RerankError, match="calibrate of the reranker"):
-            rerank(Rerank(reranker), "q", TEXTS)
+            Rerank(reranker).run("q", TEXTS)
 
     def test_an_exception(self) -> None:
         def broken(query: str, texts: Sequence[str]) -> list[int]:
             raise ConnectionError("no route to host")
 
         with pytest.raises(RerankError, match="reranking failed: ConnectionError: no route to host") as caught:
-            rerank(Rerank(broken), "q", TEXTS)
+            Rerank(broken).run("q", TEXTS)
         assert isinstance(caught.value.__cause__, ConnectionError)
         assert (caught.value.scored, caught.value.total) == (0, 20)
-        found = rerank(Rerank(broken, on_error="fallback"), "q", TEXTS)
+        found = Rerank(broken, on_error="fallback").run("q", TEXTS)
         assert found.status == "fallback: ConnectionError: no route to host"
 
     @pytest.mark.parametrize("on_error", ["raise", "fallback"])
@@ -160,13 +160,13 @@ class TestFailures:
             raise stop
 
         with pytest.raises(stop):
-            rerank(Rerank(interrupted, on_error=on_error), "q", TEXTS)
+            Rerank(interrupted, on_error=on_error).run("q", TEXTS)
 
 
 class TestDeadline:
     def test_stops_between_parts(self) -> None:
         slow = Slow(1.1, batch_size=4, quick=1)
-        found = rerank(Rerank(slow, deadline=1, on_error="fallback"), "q", TEXTS)
+        found = Rerank(slow, deadline=1, on_error="fallback").run("q", TEXTS)
         assert (found.scores, found.calibrated, found.ok) == (None, None, False)
         assert slow.calls == [4, 4]
         assert found.status == "fallback: deadline of 1 s, 8 of 20 passages scored"
@@ -175,7 +175,7 @@ class TestDeadline:
 
     def test_raises(self) -> None:
         with pytest.raises(RerankError, match=r"deadline of 0.01 s, 8 of 20 passages scored") as caught:
-            rerank(Rerank(Slow(0.05), deadline=0.01), "q", TEXTS)
+            Rerank(Slow(0.05), deadline=0.01).run("q", TEXTS)
         assert (caught.value.scored, caught.value.total) == (8, 20)
         assert caught.value.seconds >= 0.05
         assert caught.value.__cause__ is None
@@ -183,7 +183,7 @@ class TestDeadline:
     def test_that_is_kept_changes_nothing(self) -> None:
         told: list[int] = []
         slow = Slow(0, batch_size=7)
-        found = rerank(Rerank(slow, deadline=600, progress=told.append), "q", TEXTS)
+        found = Rerank(slow, deadline=600, progress=told.append).run("q", TEXTS)
         assert found.scores is not None
         np.testing.assert_array_equal(found.scores, np.arange(20))
         assert slow.calls == told == [7, 7, 6]
@@ -191,11 +191,11 @@ class TestDeadline:
     def test_parts(self) -> None:
         for deadline, batch, calls in ((None, None, [20]), (600, None, [8, 8, 4]), (600, 50, [20])):
             slow = Slow(0)
-            rerank(Rerank(slow, deadline=deadline, batch=batch), "q", TEXTS)
+            Rerank(slow, deadline=deadline, batch=batch).run("q", TEXTS)
             assert slow.calls == calls
 
     def test_over_with_the_last_part_is_late_all_the_same(self) -> None:
-        found = rerank(Rerank(Slow(0.05, batch_size=20), deadline=0.01, on_error="fallback"), "q", TEXTS)
+        found = Rerank(Slow(0.05, batch_size=20), deadline=0.01, on_error="fallback").run("q", TEXTS)
         assert found.status == "fallback: deadline of 0.01 s, 20 of 20 passages scored"
 
     def test_of_a_cross_encoder_is_looked_at_after_each_batch(self, cross_folder: Path) -> None:
@@ -203,10 +203,10 @@ class TestDeadline:
         reranker = CrossEncoderReranker(cross_folder, device="cpu", batch_size=2)
         texts = ["office " * 2000, "love", "hate"]
         stage = Rerank(reranker, deadline=1e-9, on_error="fallback")
-        assert rerank(stage, "q", texts).status == "fallback: deadline of 1e-09 s, 0 of 3 passages scored"
-        assert rerank(stage, "q", texts[1:]).status == "fallback: deadline of 1e-09 s, 2 of 2 passages scored"
+        assert stage.run("q", texts).status == "fallback: deadline of 1e-09 s, 0 of 3 passages scored"
+        assert stage.run("q", texts[1:]).status == "fallback: deadline of 1e-09 s, 2 of 2 passages scored"
         assert len(reranker.cache) == 2
-        patient = rerank(Rerank(reranker, deadline=600), "q", texts)
+        patient = Rerank(reranker, deadline=600).run("q", texts)
         assert (patient.ok, patient.scored, patient.cached) == (True, 3, 2)
 
 
@@ -218,7 +218,7 @@ class TestProgress:
 
         for reranker in (lengths, CrossEncoderReranker(cross_folder, device="cpu")):
             with pytest.raises(error, match="enough"):
-                rerank(Rerank(reranker, progress=stop, on_error="fallback"), "q", TEXTS)
+                Rerank(reranker, progress=stop, on_error="fallback").run("q", TEXTS)
 
 
 class TestOptions:
@@ -235,6 +235,9 @@ class TestOptions:
             ({"deadline": "1s"}, "deadline is '1s'"),
             ({"on_error": "ignore"}, "on_error is 'ignore'"),
             ({"progress": 1}, "progress is 1"),
+            ({"min_relevance": 1.5}, "min_relevance is 1.5"),
+            ({"min_relevance": True}, "min_relevance is True"),
+            ({"min_relevance": 0.5, "on_error": "fallback"}, "after a fallback there is none"),
             ({"reranker": None}, "does not fit"),
         ],
     )

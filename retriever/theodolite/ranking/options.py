@@ -69,6 +69,14 @@ class Ranking:
     def with_vectors(self) -> bool:
         return bool(self.diversity) or self.dedupe is not None
 
+    @property
+    def widens(self) -> bool:
+        """Whether more candidates may be asked for, because near-duplicates have left too few.
+
+        Not where a reranker leaves some out: it would come to read everything that is stored.
+        """
+        return self.dedupe is not None and (self.rerank is None or self.rerank.min_relevance is None)
+
     def wanted(self, k: int) -> int:
         """How many documents the engine is to find, for k hits."""
         wanted = [k]
@@ -113,7 +121,7 @@ def ranking(
         if mode != "dense":
             raise ConfigError(
                 f"min_relevance is for dense search: in {mode} mode a document found by its words has no relevance. "
-                "Leave it out, or set a threshold on a reranker's calibrated score"
+                "Leave it out, or set it on a reranker's calibrated score: rerank=Rerank(..., min_relevance=...)"
             )
         if not is_number(min_relevance) or not -math.inf < min_relevance <= 1:
             raise InputError(f"min_relevance is {min_relevance!r}; it must be a number up to 1")

@@ -77,9 +77,9 @@ def finish(
     if found.order:
         if ranking.rerank is not None:
             _rerank(found, ranking.rerank, text or "", max(candidates, k), ranking.boosts)
-        if ranking.dedupe is not None:
+        if ranking.dedupe is not None and found.order:
             _dedupe(found, ranking.dedupe)
-        if ranking.diversity:
+        if ranking.diversity and found.order:
             _diversify(found, ranking.diversity, k, ranking.pool)
     trace = replace(
         answer.trace,
@@ -160,12 +160,10 @@ def _first(answer: Answer, ranking: Ranking, order: list[int]) -> _Candidates:
 
 
 def _rerank(found: _Candidates, stage: "Rerank", text: str, candidates: int, boosts: Sequence[Boost]) -> None:
-    from theodolite.rerankers.stage import rerank
-
     started = time.perf_counter()
     read = found.order[:candidates]
     documents = found.answer.documents
-    result = rerank(stage, text, [documents[place].text for place in read])
+    result = stage.run(text, [documents[place].text for place in read])
     found.timings["rerank"] = time.perf_counter() - started
     found.rerank, found.truncated = result.status, result.truncated
     if result.scores is None or result.calibrated is None:
@@ -179,7 +177,9 @@ def _rerank(found: _Candidates, stage: "Rerank", text: str, candidates: int, boo
     before = found.order
     # What it has not read has no place beside what it has.
     standing = {place: number for number, place in enumerate(read)}
-    found.order = sorted(read, key=lambda place: (-found.scores[place], -found.parts[place]["rerank"], standing[place]))
+    least = stage.min_relevance or 0.0
+    kept = [place for place in read if found.parts[place]["rerank_relevance"] >= least]
+    found.order = sorted(kept, key=lambda place: (-found.scores[place], -found.parts[place]["rerank"], standing[place]))
     values = [part.get("rerank") for part in found.parts]
     found.stages.append(Stage("rerank", values, before, found.order))
     found.kind = "relevance"

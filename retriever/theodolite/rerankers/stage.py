@@ -32,6 +32,8 @@ class Rerank:
             parts: a reranker that holds the passages of one list against each other needs one part. Of a
             CrossEncoderReranker, the parts are its batches.
         progress: called after each part with the number of passages scored in it. What it raises passes through.
+        min_relevance: in [0, 1]; a search leaves out passages whose calibrated score is less, before boosts. What is
+            left out is not made up for by passages beyond `candidates`.
     """
 
     reranker: Any
@@ -40,6 +42,7 @@ class Rerank:
     on_error: Literal["raise", "fallback"] = "raise"
     batch: int | None = None
     progress: Callable[[int], object] | None = None
+    min_relevance: float | None = None
 
     def __post_init__(self) -> None:
         """
@@ -56,7 +59,51 @@ class Rerank:
             raise ConfigError(f"on_error is {self.on_error!r}; expected 'raise' or 'fallback'")
         if self.progress is not None and not callable(self.progress):
             raise ConfigError(f"progress is {self.progress!r}; pass a function of the number of passages scored")
+        least = self.min_relevance
+        if least is not None:
+            if isinstance(least, bool) or not isinstance(least, (int, float)) or not 0 <= least <= 1:
+                raise ConfigError(f"min_relevance is {least!r}; the calibrated score lies in [0, 1]")
+            if self.on_error == "fallback":
+                raise ConfigError(
+                    "min_relevance is for the calibrated score, and after a fallback there is none: leave it "
+                    "out, or pass on_error='raise'"
+                )
         object.__setattr__(self, "reranker", resolve(self.reranker))
+
+    def run(self, query: str, texts: Sequence[str]) -> "Reranked":
+        """Score all of the passages, or none: what a search does with those it has found.
+
+        Args:
+            texts: n passages, all of which are read; `candidates` and `min_relevance` are for searches.
+
+        Raises:
+            RerankError: the reranker failed, was late, or did not give one finite score for each passage, where
+                `on_error` is `raise`. KeyboardInterrupt passes in any case.
+        """
+        run = _Run(self, query, list(texts))
+        try:
+            return run.all()
+        except _Late:
+            why = f"deadline of {self.deadline:g} s, {run.scored} of {len(run.texts)} passages scored"
+            cause: Exception | None = None
+        except _Stopped as stopped:
+            raise stopped.error from None
+        except Exception as error:  # whatever a reranker raises
+            why = str(error) if isinstance(error, RerankError) else f"{type(error).__name__}: {error}"
+            cause = error
+        if self.on_error == "fallback":
+            return Reranked(None, None, f"fallback: {why}", run.seconds, run.scored)
+        if isinstance(cause, TheodoliteError):
+            raise cause
+        raise RerankError(
+            f"reranking failed after {run.seconds:.3g} s: {why}. Raise the deadline, lower candidates, or pass "
+            "on_error='fallback'"
+            if cause is None
+            else f"reranking failed: {why}. With on_error='fallback' the first stage's ranking is returned instead",
+            scored=run.scored,
+            total=len(run.texts),
+            seconds=run.seconds,
+        ) from cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,42 +147,6 @@ class _Stopped(Exception):
 
     def __init__(self, error: Exception) -> None:
         self.error = error
-
-
-def rerank(stage: Rerank, query: str, texts: Sequence[str]) -> Reranked:
-    """Score all of the passages, or none.
-
-    Args:
-        texts: n passages; at most `stage.candidates` of them are expected, which is not checked.
-
-    Raises:
-        RerankError: the reranker failed, was late, or did not give one finite score for each passage, where
-            `stage.on_error` is `raise`. KeyboardInterrupt passes in any case.
-    """
-    run = _Run(stage, query, list(texts))
-    try:
-        return run.all()
-    except _Late:
-        why = f"deadline of {stage.deadline:g} s, {run.scored} of {len(run.texts)} passages scored"
-        cause: Exception | None = None
-    except _Stopped as stopped:
-        raise stopped.error from None
-    except Exception as error:  # whatever a reranker raises
-        why = str(error) if isinstance(error, RerankError) else f"{type(error).__name__}: {error}"
-        cause = error
-    if stage.on_error == "fallback":
-        return Reranked(None, None, f"fallback: {why}", run.seconds, run.scored)
-    if isinstance(cause, TheodoliteError):
-        raise cause
-    raise RerankError(
-        f"reranking failed after {run.seconds:.3g} s: {why}. Raise the deadline, lower candidates, or pass "
-        "on_error='fallback'"
-        if cause is None
-        else f"reranking failed: {why}. With on_error='fallback' the first stage's ranking is returned instead",
-        scored=run.scored,
-        total=len(run.texts),
-        seconds=run.seconds,
-    ) from cause
 
 
 class _Run:
