@@ -1,10 +1,203 @@
-"""LangChain retrievers over a collection."""
+"""LangChain retrievers over a collection: every option of a search is a field, and none is ignored."""
 
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar, Literal, Self
+
+from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from langchain_core.vectorstores import VectorStoreRetriever
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field, model_validator
+
+from langchain_theodolite.documents import from_core
+from langchain_theodolite.embeddings import as_embedder
+from langchain_theodolite.filters import split_filter
+from langchain_theodolite.rerankers import as_stage
+from langchain_theodolite.searching import OPTIONS, asearch, check_names, scoped, search
+from theodolite import Fusion, Hit, Retriever
+
+SCORES = "theodolite"
+"""Where `with_scores` puts what is known of a hit into a document's metadata."""
+
+_STORE_OPTIONS = OPTIONS | {"fetch_k", "lambda_mult"}
+
+
+class TheodoliteRetriever(BaseRetriever):
+    """Finds passages in a collection.
+
+    Made of an open collection (`kb=`), of a vector store (`from_store`), or of a folder (`location=` and
+    `embedding=`), which must be there. All fields but `kb` may be given for a single call, too:
+    `retriever.invoke(question, k=2, filter={"lang": "en"})`.
+
+    Attributes:
+        kb: the collection, or a scope of it.
+        k: how many passages.
+        filter: on metadata: a dict, a filter of theodolite, or a function of a LangChain document.
+        scope: a filter that confines: what is outside of it is not there. Given for a call, it narrows this one.
+        mode: `dense` goes by similarity, `lexical` by words, `hybrid` by both.
+        score_threshold: in [0, 1]: leave out passages of less relevance (for cosine: the cosine, at least 0); with
+            `rerank`, those with a lower calibrated score of the reranker.
+        rerank: what `TheodoliteReranker` takes as its reranker.
+        with_scores: put `score`, `scores` and `rank`, and `version` and `duplicates` where there are any, under
+            `theodolite` into the metadata.
+        boosts, versions, as_of, include_superseded, substitute, now, min_relevance, fusion, diversity, dedupe: see
+            `theodolite.Retriever.search`.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    kb: Retriever
+    k: int = Field(default=4, ge=1)
+    filter: Any = None
+    scope: Any = None
+    mode: Literal["dense", "lexical", "hybrid"] = "dense"
+    score_threshold: float | None = Field(default=None, ge=0, le=1)
+    boosts: Any = ()
+    versions: Any = None
+    as_of: Any = None
+    include_superseded: bool = False
+    substitute: bool = False
+    now: Any = None
+    min_relevance: float | None = None
+    fusion: Fusion | None = None
+    rerank: Any = None
+    diversity: float = Field(default=0.0, ge=0, le=1)
+    dedupe: float | None = Field(default=None, gt=0, le=1)
+    with_scores: bool = False
+
+    def __init__(self, *, location: Any = None, embedding: Any = None, **fields: Any) -> None:
+        """
+        Args:
+            location: the folder of a collection, in place of `kb`. It stays open; `retriever.kb.close()` closes it.
+            embedding: what embeds questions then: LangChain `Embeddings`, or what `theodolite.Retriever.open` takes.
+            fields: see the class.
+
+        Raises:
+            ValidationError: unknown fields, or values that do not fit.
+            ManifestError: there is no collection in the folder.
+        """
+        opened = None
+        if location is not None and "kb" not in fields:
+            fields["kb"] = opened = Retriever.open(location, embedder=as_embedder(embedding), create=False)
+        elif location is not None or embedding is not None:
+            raise ValueError("pass kb=, or location= and embedding=; one without the other would do nothing")
+        try:
+            super().__init__(**fields)
+        except BaseException:
+            if opened is not None:
+                opened.close()
+            raise
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, values: dict[str, Any]) -> dict[str, Any]:
+        _check_fields({*cls.model_fields, "location", "embedding"}, values, cls.__name__)
+        return values
+
+    @classmethod
+    def from_store(cls, store: Any, **fields: Any) -> Self:
+        """One that shares the collection of a `TheodoliteVectorStore`."""
+        return cls(kb=store.kb, **fields)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        # What is wrong shows here, and not with the first question.
+        scoped(self.kb, self.scope)
+        where, _ = split_filter(self.filter)
+        if where is not None and where != {}:
+            self.kb.scoped(where)
+        if self.rerank is not None:
+            self.rerank = as_stage(self.rerank)
+            as_stage(self.rerank, self.score_threshold)
+        return self
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **options: Any
+    ) -> list[Document]:
+        view, asked, scored = self._asked(options)
+        return [_document(hit, scored) for hit in search(view, query=query, **asked)]
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **options: Any
+    ) -> list[Document]:
+        view, asked, scored = self._asked(options)
+        return [_document(hit, scored) for hit in await asearch(view, query=query, **asked)]
+
+    def _asked(self, given: Mapping[str, Any]) -> tuple[Retriever, dict[str, Any], bool]:
+        """Where to search, with which options, and whether scores are wanted."""
+        given = {name: value for name, value in given.items() if name != "verbose"}  # LangChain's own
+        check_names(given, OPTIONS | {"with_scores"}, "the retriever")
+        options = {name: getattr(self, name) for name in OPTIONS if name != "scope"} | given
+        return scoped(self.kb, self.scope), options, options.pop("with_scores", self.with_scores)
+
+    def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
+        params = super()._get_ls_params(**kwargs)
+        params["ls_vector_store_provider"] = "theodolite"
+        embedder = self.kb.embedder
+        if embedder is not None:
+            embeddings = getattr(embedder, "embeddings", embedder)
+            params["ls_embedding_provider"] = type(embeddings).__name__
+            model = getattr(embeddings, "model_name", None) or getattr(embeddings, "model", None)
+            if isinstance(model, str):
+                params["ls_embedding_model"] = model
+        return params
 
 
 class TheodoliteVectorStoreRetriever(VectorStoreRetriever):
-    """What `TheodoliteVectorStore.as_retriever` returns: LangChain's own, but unknown fields are refused."""
+    """What `TheodoliteVectorStore.as_retriever` returns: LangChain's own, but that it ignores nothing.
+
+    Unknown fields and unknown `search_kwargs` are refused when it is made. Beside LangChain's search types there is
+    `hybrid`: by similarity and words.
+    """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    allowed_search_types: ClassVar[tuple[str, ...]] = ("similarity", "similarity_score_threshold", "mmr", "hybrid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _strict(cls, values: dict[str, Any]) -> dict[str, Any]:
+        _check_fields(cls.model_fields, values, cls.__name__)
+        given = values.get("search_kwargs") or {}
+        check_names(given, _STORE_OPTIONS, "search_kwargs")
+        threshold = given.get("score_threshold")
+        if isinstance(threshold, int):  # LangChain takes floats alone
+            values = {**values, "search_kwargs": {**given, "score_threshold": float(threshold)}}
+        return values
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **kwargs: Any
+    ) -> list[Document]:
+        if self.search_type == "hybrid":
+            return self.vectorstore.similarity_search(query, **_hybrid(self.search_kwargs | kwargs))
+        return super()._get_relevant_documents(query, run_manager=run_manager, **kwargs)
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any
+    ) -> list[Document]:
+        if self.search_type == "hybrid":
+            return await self.vectorstore.asimilarity_search(query, **_hybrid(self.search_kwargs | kwargs))
+        return await super()._aget_relevant_documents(query, run_manager=run_manager, **kwargs)
+
+
+def _hybrid(options: dict[str, Any]) -> dict[str, Any]:
+    if options.get("mode", "hybrid") != "hybrid":
+        raise ValueError(f"mode is {options['mode']!r}, and search_type 'hybrid': pass one of them")
+    return {**options, "mode": "hybrid"}
+
+
+def _document(hit: Hit, scored: bool) -> Document:
+    if not scored:
+        return from_core(hit.document)
+    told = hit.explain().to_dict()
+    known = {name: told[name] for name in ("score", "scores", "rank")}
+    known |= {name: told[name] for name in ("version", "duplicates") if told[name]}
+    return from_core(hit.document, **{SCORES: known})
+
+
+def _check_fields(known: Collection[str], values: Mapping[str, Any], what: str) -> None:
+    """Raises ValueError, which pydantic tells as a ValidationError, with what may have been meant."""
+    try:
+        check_names(values, known, what)
+    except TypeError as error:
+        raise ValueError(str(error)) from None

@@ -8,7 +8,8 @@ from typing import Any
 from langchain_theodolite.documents import from_core
 from langchain_theodolite.embeddings import embedded
 from langchain_theodolite.filters import split_filter
-from theodolite import ConfigError, Hit, Hits, InputError, Retriever
+from langchain_theodolite.rerankers import as_stage
+from theodolite import ConfigError, Hit, InputError, Retriever
 
 RANKING = frozenset(signature(Retriever.search).parameters) - {
     *("self", "query", "vector", "like", "k", "where", "accept", "pool")
@@ -59,16 +60,16 @@ def search(kb: Retriever, **options: Any) -> list[Hit]:
     Raises:
         ValueError: options that do not fit. TypeError: there is no such option.
     """
-    view, asked, threshold = _prepare(kb, **options)
-    return _kept(view.search(**asked), threshold)
+    view, asked = _prepare(kb, **options)
+    return list(view.search(**asked))
 
 
 async def asearch(kb: Retriever, **options: Any) -> list[Hit]:
     """The same, without blocking the event loop."""
-    view, asked, threshold = _prepare(kb, **options)
+    view, asked = _prepare(kb, **options)
     texts = [asked["query"]] if "vector" not in asked and asked.get("mode") != "lexical" else []
     async with embedded(view.embedder, "query", texts):
-        return _kept(await view.asearch(**asked), threshold)
+        return list(await view.asearch(**asked))
 
 
 def relevance_of(hit: Hit) -> float:
@@ -96,8 +97,8 @@ def _prepare(
     fetch_k: int | None = None,
     lambda_mult: float | None = None,
     **options: Any,
-) -> tuple[Retriever, dict[str, Any], float | None]:
-    """Where to search, what for, and which calibrated score hits must have."""
+) -> tuple[Retriever, dict[str, Any]]:
+    """Where to search, and what for."""
     check_names(options, RANKING | {"query", "vector"}, "a search")
     threshold = checked_threshold(score_threshold)
     asked = {name: value for name, value in options.items() if value is not None}
@@ -113,20 +114,22 @@ def _prepare(
             raise InputError(f"fetch_k is {fetch_k!r}; it must be a whole number of at least 1")
         if asked.get("diversity"):
             asked["pool"] = fetch_k
-    if threshold is not None and "rerank" not in asked:
+    if "rerank" in asked:
+        asked["rerank"] = as_stage(asked["rerank"], threshold)
+    elif threshold is not None:
         if "min_relevance" in asked:
             raise InputError("score_threshold is min_relevance where nothing is reranked: pass one of them")
         asked["min_relevance"] = threshold
-        threshold = None
     where, passes = split_filter(filter)
     if where is not None:
         asked["where"] = where
     if passes is not None:
         asked["accept"] = lambda passage: passes(from_core(passage))
-    return _scoped(kb, scope), asked, threshold
+    return scoped(kb, scope), asked
 
 
-def _scoped(kb: Retriever, scope: Any) -> Retriever:
+def scoped(kb: Retriever, scope: Any) -> Retriever:
+    """What of a collection a scope shows: fields with their values, or a filter; None shows all."""
     if scope is None:
         return kb
     # Plain fields may name a partition, which a filter does not.
@@ -141,7 +144,3 @@ def checked_threshold(threshold: Any) -> float | None:
     if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1:
         raise InputError(f"score_threshold is {threshold!r}; it must be a number in [0, 1]")
     return float(threshold) or None
-
-
-def _kept(hits: Hits, threshold: float | None) -> list[Hit]:
-    return list(hits) if threshold is None else [hit for hit in hits if relevance_of(hit) >= threshold]
