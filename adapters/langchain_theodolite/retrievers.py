@@ -157,7 +157,8 @@ class TheodoliteVectorStoreRetriever(VectorStoreRetriever):
     @model_validator(mode="before")
     @classmethod
     def _strict(cls, values: dict[str, Any]) -> dict[str, Any]:
-        _check_fields(cls.model_fields, values, cls.__name__)
+        hints = {name: f"search_kwargs={{{name!r}: ...}}" for name in _STORE_OPTIONS}
+        _check_fields(cls.model_fields, values, cls.__name__, hints)
         given = values.get("search_kwargs") or {}
         check_names(given, _STORE_OPTIONS, "search_kwargs")
         threshold = given.get("score_threshold")
@@ -195,9 +196,9 @@ def _document(hit: Hit, scored: bool) -> Document:
     return from_core(hit.document, **{SCORES: known})
 
 
-def _check_fields(known: Collection[str], values: Mapping[str, Any], what: str) -> None:
+def _check_fields(known: Collection[str], values: Mapping[str, Any], what: str, *hints: Mapping[str, str]) -> None:
     """Raises ValueError, which pydantic tells as a ValidationError, with what may have been meant."""
     try:
-        check_names(values, known, what)
+        check_names(values, known, what, *hints)
     except TypeError as error:
         raise ValueError(str(error)) from None

@@ -17,6 +17,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "audit.md": (),
     "filters.md": (),
     "indexes.md": ("hnswlib", "faiss"),
+    "langchain.md": ("langchain_core",),
     "quality.md": (),
     "rerankers.md": (),
     "ranking.md": (),

@@ -60,7 +60,7 @@ def test_search_types_differ(store: TheodoliteVectorStore) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"filter": {}}, "takes no 'filter'"),
+        ({"filter": {}}, r"takes no 'filter'; here that is search_kwargs={'filter': ...}"),
         ({"k": 3}, "takes no 'k'"),
         ({"search_kwarg": {}}, "did you mean 'search_kwargs'"),
         ({"search_type": "bm25"}, "bm25 not allowed"),
