@@ -1,27 +1,148 @@
-"""Filters: what the store can decide itself, and functions on documents."""
+"""Filters: what `filter=` takes, and the structured queries of self-query retrievers."""
 
-from collections.abc import Callable
-from typing import Any
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, assert_never
 
 from langchain_core.documents import Document
+from langchain_core.structured_query import (
+    Comparator,
+    Comparison,
+    FilterDirective,
+    Operation,
+    Operator,
+    StructuredQuery,
+    Visitor,
+)
+
+from theodolite import FilterError
 
 Predicate = Callable[[Document], bool]
 
 
 def split_filter(filter: Any) -> tuple[Any, Predicate | None]:
-    """A filter for the store (`where`), and a function on LangChain documents: one of them, or neither."""
-    if filter is None or not callable(filter):
-        return filter, None
+    """What `filter=` was given, as a filter of the core (`where`) and a predicate; at most one of them is not None.
 
-    def passes(document: Document) -> bool:
+    Dictionaries and filters built with `theodolite.F` are `where`; the core reads them, and refuses what is none. A
+    function is a predicate: it is given each Document.
+
+    Raises:
+        FilterError: a coroutine function: its result, a coroutine, would let every document pass.
+    """
+    if not callable(filter):
+        return (None if filter is None or filter == {} else filter), None
+    if inspect.iscoroutinefunction(filter):
+        raise FilterError(f"filter {_name(filter)} is a coroutine function; give a function that returns a bool")
+
+    def predicate(document: Document) -> bool:
+        given = _Given.model_construct(**document.__dict__)
         try:
-            return bool(filter(document))
-        except TypeError as error:
-            if "'Document' object" not in str(error):
+            return bool(filter(given))
+        except AttributeError as error:
+            if error.obj is not given:
                 raise
-            raise TypeError(
-                f"{error}: a filter that is a function is given a Document, so write document.metadata['field'], or "
-                "pass a dict such as {'field': value}, which is quicker"
+            raise FilterError(
+                f"filter {_name(filter)} takes document {document.id!r} for its metadata, as FAISS would give it; here "
+                "it is given the Document: write document.metadata['field'], or pass {'field': value}",
+                id=document.id,
             ) from error
 
-    return None, passes
+    return None, predicate
+
+
+class _Given(Document):
+    """A document that says so when it is taken for its metadata; `in` would quietly be False."""
+
+    def __contains__(self, key: object) -> bool:
+        raise AttributeError("a document has no keys", obj=self)
+
+    def __getitem__(self, key: object) -> Any:
+        raise AttributeError("a document has no keys", obj=self)
+
+
+class TheodoliteTranslator(Visitor):
+    """Translates structured queries for `SelfQueryRetriever(structured_query_translator=TheodoliteTranslator(), ...)`.
+
+    All comparators and operators of langchain-core are known. `contain` is an element of a list or a substring;
+    `like` is a pattern for the whole string, with % for any characters and _ for one. Dates are compared as instants.
+    """
+
+    allowed_comparators = tuple(Comparator)
+    allowed_operators = tuple(Operator)
+
+    def visit_operation(self, operation: Operation) -> dict[str, Any]:
+        """The dictionary form of an operation.
+
+        Raises:
+            FilterError: no conditions; or several for `not`, which would say either of two things.
+        """
+        parts = [_visited(self, argument) for argument in operation.arguments]
+        if not parts:
+            raise FilterError(
+                f"{operation.operator.value} has no conditions to join", operator=operation.operator.value
+            )
+        match operation.operator:
+            case Operator.AND:
+                return {"$and": parts}
+            case Operator.OR:
+                return {"$or": parts}
+            case Operator.NOT:
+                if len(parts) > 1:
+                    raise FilterError(
+                        f"not takes one condition, and there are {len(parts)}; write not(and(...)) or not(or(...))",
+                        operator="not",
+                    )
+                return {"$not": parts[0]}
+            case _:
+                assert_never(operation.operator)
+
+    def visit_comparison(self, comparison: Comparison) -> dict[str, Any]:
+        """The dictionary form of a comparison. What the values are is checked where the filter is used."""
+        value = comparison.value
+        if comparison.comparator in (Comparator.IN, Comparator.NIN):
+            values = value if isinstance(value, (list, tuple, set, frozenset)) else [value]
+            operand: Any = [_plain(item) for item in values]
+        else:
+            operand = _plain(value)
+        return {comparison.attribute: {_OPERATORS[comparison.comparator]: operand}}
+
+    def visit_structured_query(self, structured_query: StructuredQuery) -> tuple[str, dict[str, Any]]:
+        """The query, and keyword arguments for a search: `filter` and `k`, where the query says so."""
+        arguments: dict[str, Any] = {}
+        if structured_query.filter is not None:
+            arguments["filter"] = _visited(self, structured_query.filter)
+        if structured_query.limit is not None:
+            arguments["k"] = structured_query.limit
+        return structured_query.query, arguments
+
+
+_OPERATORS = {
+    Comparator.EQ: "$eq",
+    Comparator.NE: "$ne",
+    Comparator.GT: "$gt",
+    Comparator.GTE: "$gte",
+    Comparator.LT: "$lt",
+    Comparator.LTE: "$lte",
+    Comparator.CONTAIN: "$contains",
+    Comparator.LIKE: "$like",
+    Comparator.IN: "$in",
+    Comparator.NIN: "$nin",
+}
+
+
+def _visited(visitor: TheodoliteTranslator, directive: FilterDirective) -> dict[str, Any]:
+    found: dict[str, Any] = directive.accept(visitor)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Dates, which the query language writes as {"date": ..., "type": "date"}, as filters write them."""
+    if isinstance(value, Mapping) and value.get("type") in ("date", "datetime") and len(value) == 2:
+        kind = value["type"]
+        if kind in value:
+            return {f"${kind}": value[kind]}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _name(function: Any) -> str:
+    return getattr(function, "__name__", None) or type(function).__name__

@@ -29,6 +29,17 @@ class Collection:
     _scope: Scope | None = None
     _writable = True
 
+    @property
+    def location(self) -> Path | None:
+        """The collection's folder; None where it is kept in memory."""
+        folder = self._engine.info().get("location")
+        return None if folder is None else Path(folder)
+
+    @property
+    def partition(self) -> str | int | None:
+        """The partition that this scope is confined to, as a value of the field; None where it is to none."""
+        return None if self._scope is None else self._scope.partition
+
     @overload
     def get(self, ids: str | Iterable[str], *, vectors: Literal[False] = False) -> list[Document]: ...
     @overload

@@ -14,7 +14,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from theodolite.engines.local.approximate.record import hash_of, read_record
-from theodolite.engines.local.files import STORE, codes_folder, index_folder, sync_file, sync_folder, vectors_path
+from theodolite.engines.local.files import (
+    RECORDS,
+    STORE,
+    codes_folder,
+    index_folder,
+    sync_file,
+    sync_folder,
+    vectors_path,
+)
 from theodolite.engines.local.frames import holds_frame, logged
 from theodolite.engines.local.points import reach
 from theodolite.engines.local.snapshot import Snapshot, Stale
@@ -70,6 +78,7 @@ def copy_collection(
     _copy_caches(connection, snapshot, folder, target)
     _copy_store(connection, target / _UNFINISHED, progress)
     reach("backup.store")
+    _copy_records(folder / RECORDS, target / RECORDS)
     (target / _UNFINISHED).rename(target / STORE)
 
 
@@ -86,6 +95,22 @@ def _copy_store(connection: sqlite3.Connection, path: Path, progress: Progress) 
         connection.backup(copy, pages=_PAGES, progress=copied, sleep=0)
     with path.open("rb+") as file:
         sync_file(file)
+
+
+def _copy_records(source: Path, target: Path) -> None:
+    """What an adapter has noted of documents. It fits any commit: whether they are there is asked of the store."""
+    if not source.is_file():
+        return
+    try:
+        with (
+            contextlib.closing(sqlite3.connect(source)) as connection,
+            contextlib.closing(sqlite3.connect(target)) as copy,
+        ):
+            connection.backup(copy, pages=_PAGES)
+        with target.open("rb+") as file:
+            sync_file(file)
+    except sqlite3.Error:  # the documents do not need it
+        target.unlink(missing_ok=True)
 
 
 def _copy_vectors(

@@ -10,6 +10,7 @@ STORE = "store.sqlite"
 WRITER = "writer.pid"
 BUILD_LOCK = "build.lock"
 MONITOR = "monitor.sqlite"  # kept by `quality`; nothing here reads it
+RECORDS = "records.sqlite"  # kept by the LangChain adapter; nothing here reads it
 
 
 def vectors_path(folder: Path, generation: int) -> Path:

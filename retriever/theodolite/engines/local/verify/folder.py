@@ -6,6 +6,7 @@ from pathlib import Path
 from theodolite.engines.local.files import (
     BUILD_LOCK,
     MONITOR,
+    RECORDS,
     STORE,
     WRITER,
     codes_folder,
@@ -19,7 +20,7 @@ from theodolite.engines.local.verify.report import Report
 from theodolite.engines.local.verify.truth import Truth
 from theodolite.indexes.blocks import BLOCK
 
-_KNOWN = (STORE, WRITER, BUILD_LOCK, MONITOR)  # and what SQLite adds to their names
+_KNOWN = (STORE, WRITER, BUILD_LOCK, MONITOR, RECORDS)  # and what SQLite adds to their names
 _OURS = ("vectors-", "codes-", "columns-", "index-")
 
 
