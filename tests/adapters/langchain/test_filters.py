@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections.abc import Callable, Iterator
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -30,7 +30,7 @@ METADATA: list[dict[str, Any]] = [
     {"source": "policy", "year": 2025, "tags": ["refund", "money"], "day": "2025-03-01", "title": "Refunds, 100 %"},
     {"source": "wiki", "year": 2023, "tags": ["money"], "day": date(2024, 7, 1), "title": "Returning goods"},
     {"source": "chat", "year": 2023.5, "tags": [], "day": "2024-07-01T12:00:00+02:00", "title": ""},
-    {"source": "wiki", "year": None, "day": datetime(2023, 1, 1, 8), "author": {"name": "Ada"}},
+    {"source": "wiki", "year": None, "day": datetime(2023, 1, 1, 8, tzinfo=UTC), "author": {"name": "Ada"}},
     {},
 ]
 
@@ -123,17 +123,18 @@ def test_a_coroutine_function_is_refused() -> None:
 
 
 def instant(value: Any) -> datetime | None:
-    """A date of the test data as an instant in UTC, without its zone."""
-    if isinstance(value, datetime):
-        return value
-    if isinstance(value, date):
-        return datetime(value.year, value.month, value.day)
-    if isinstance(value, dict):
-        return instant(value["date"] if value["type"] == "date" else value["datetime"])
-    if isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d", value):
-        found = datetime.fromisoformat(value)
-        return found if found.tzinfo is None else (found - found.utcoffset()).replace(tzinfo=None)  # type: ignore[operator]  # it has a zone
-    return None
+    """A date of the test data as an instant."""
+    match value:
+        case {"type": kind, **written}:
+            value = written[kind]
+        case datetime():
+            return value
+        case date():
+            value = value.isoformat()
+    if not isinstance(value, str) or not re.match(r"\d{4}-\d\d-\d\d", value):
+        return None
+    found = datetime.fromisoformat(value)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def meaning(comparison: Comparison, metadata: dict[str, Any]) -> bool:

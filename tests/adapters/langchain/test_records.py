@@ -1,0 +1,191 @@
+"""The indexing API: against langchain-core's own stores, and through crashes."""
+
+import asyncio
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("langchain_core")
+
+from langchain_core.documents import Document
+from langchain_core.embeddings import DeterministicFakeEmbedding
+from langchain_core.indexing import InMemoryRecordManager, aindex, index
+from langchain_core.vectorstores import InMemoryVectorStore
+from tests.adapters.langchain.indexing import FIRST, SECOND, THIRD, documents, opened, run
+
+from langchain_theodolite.records import TheodoliteRecordManager
+from langchain_theodolite.vectorstores import TheodoliteVectorStore
+from theodolite import ConfigError, EngineError, InputError, Retriever
+from theodolite.testing import HashingEmbedder
+
+MODES = [None, "incremental", "full", "scoped_full"]
+
+
+def texts(kb: Retriever) -> list[str]:
+    return sorted(document.text for document in kb.documents())
+
+
+@pytest.fixture
+def kb() -> Iterator[Retriever]:
+    with Retriever.open(embedder=HashingEmbedder()) as kb:
+        yield kb
+
+
+# Against langchain-core's own
+
+
+def history(seed: int) -> Iterator[tuple[list[Document], dict[str, Any]]]:
+    """Runs of `index()`: passages come, go and change, sources too."""
+    draw = random.Random(seed)
+    held: dict[str, set[int]] = {source: set(range(3)) for source in "abc"}
+    for _ in range(5):
+        for source in draw.sample("abcde", 2):
+            held[source] = {draw.randrange(8) for _ in range(draw.randrange(5))}
+        given = [
+            Document(f"{source} {number}", metadata={"source": source, "tags": [source, {"n": number}]})
+            for source in draw.sample(sorted(held), draw.randrange(1, len(held) + 1))
+            for number in held[source]
+        ]
+        given += given[: draw.randrange(3)]  # some twice
+        yield given, {"batch_size": draw.choice([2, 3, 100]), "force_update": draw.random() < 0.2}
+
+
+@pytest.mark.parametrize("awaited", [False, True], ids=["index", "aindex"])
+@pytest.mark.parametrize("cleanup", MODES)
+def test_as_langchains_own(tmp_path: Path, cleanup: Any, awaited: bool) -> None:
+    for seed in range(4):
+        ours = tmp_path / str(seed)
+        theirs, record = InMemoryVectorStore(DeterministicFakeEmbedding(size=4)), InMemoryRecordManager("tests")
+        store, manager = opened(ours)
+        by_hand = Document("by hand", metadata={"source": "a"})
+        for place in (store, theirs):
+            place.add_documents([by_hand], ids=["mine"])
+        for given, options in history(seed):
+            options = {"source_id_key": "source", "key_encoder": "sha256", "cleanup": cleanup, **options}
+            if awaited:
+                told = [
+                    asyncio.run(aindex(given, *into, **options)) for into in ((manager, store), (record, theirs))
+                ]
+            else:
+                told = [index(given, *into, **options) for into in ((manager, store), (record, theirs))]
+            assert told[0] == told[1]
+            kept = sorted(entry["text"] for entry in theirs.store.values())
+            assert texts(store.kb) == kept
+            assert "by hand" in kept
+            assert sorted(manager.list_keys()) == sorted(record.list_keys())
+            if seed % 2:  # a restart
+                store.kb.close()
+                store, manager = opened(ours)
+        assert store.kb.verify().sound
+        store.kb.close()
+
+
+@pytest.mark.parametrize("encoder", ["sha1", "sha256", "sha512", "blake2b", lambda document: document.page_content])
+@pytest.mark.filterwarnings("ignore:Using SHA-1:UserWarning")
+def test_key_encoders_and_forced_updates(kb: Retriever, encoder: Any) -> None:
+    store, manager = TheodoliteVectorStore.from_retriever(kb), TheodoliteRecordManager(kb, "tests")
+    told = [
+        index(FIRST, manager, store, cleanup="full", key_encoder=encoder, force_update=forced)
+        for forced in (False, False, True)
+    ]
+    assert [one["num_added"] for one in told] == [6, 0, 0]
+    assert [one["num_skipped"] for one in told] == [0, 6, 0]
+    assert [one["num_updated"] for one in told] == [0, 0, 6]
+    assert len(kb) == 6
+
+
+# What is in the collection exists
+
+
+def test_what_was_deleted_by_other_means_is_added_again(kb: Retriever) -> None:
+    store, manager = TheodoliteVectorStore.from_retriever(kb), TheodoliteRecordManager(kb, "tests")
+    options: dict[str, Any] = {"cleanup": "full", "key_encoder": "blake2b"}
+    index(FIRST, manager, store, **options)
+    kb.delete(where={"source": "a"})
+    assert len(manager.list_keys()) == 3
+    assert index(FIRST, manager, store, **options)["num_added"] == 3
+    kb.clear()
+    assert manager.list_keys() == []
+    assert index(FIRST, manager, store, **options)["num_added"] == 6
+    assert len(kb) == 6
+
+
+def test_without_the_records_nothing_is_written_again(tmp_path: Path) -> None:
+    run(tmp_path / "kb", FIRST, "full")
+    for path in (tmp_path / "kb").glob("records.sqlite*"):
+        path.unlink()
+    assert run(tmp_path / "kb", FIRST, "full") == {
+        "num_added": 0,
+        "num_updated": 0,
+        "num_skipped": 6,
+        "num_deleted": 0,
+    }
+    assert run(tmp_path / "kb", SECOND, "full")["num_deleted"] == 3  # they are known again
+
+
+def test_the_core_knows_the_file(tmp_path: Path) -> None:
+    run(tmp_path / "kb", FIRST, "full")
+    with Retriever.open(tmp_path / "kb", embedder=HashingEmbedder()) as kb:
+        TheodoliteRecordManager(kb, "tests").get_time()
+        assert (tmp_path / "kb" / "records.sqlite").exists()
+        assert not kb.verify().warnings
+        assert not kb.repair().warnings
+        kb.backup(tmp_path / "copy")
+    assert run(tmp_path / "copy", SECOND, "full") == run(tmp_path / "kb", SECOND, "full")
+
+
+def test_damaged_records_do_not_stop_a_backup(tmp_path: Path) -> None:
+    run(tmp_path / "kb", FIRST, "full")
+    (tmp_path / "kb" / "records.sqlite").write_bytes(b"no database" * 1000)
+    with Retriever.open(tmp_path / "kb", embedder=HashingEmbedder()) as kb:
+        with pytest.raises(EngineError, match="delete it and index everything again"):
+            TheodoliteRecordManager(kb, "tests")
+        kb.backup(tmp_path / "copy")
+    assert run(tmp_path / "copy", FIRST, "full")["num_skipped"] == 6
+
+
+# Crashes
+
+
+@pytest.mark.skipif(os.name != "posix", reason="forks, and kills its own")
+@pytest.mark.parametrize("cleanup", MODES[1:])
+def test_killed_at_any_statement(tmp_path: Path, cleanup: str) -> None:
+    run(tmp_path / "kb", FIRST, cleanup)
+    store, _ = opened(tmp_path / "kb")
+    with store.kb:
+        store.add_documents([Document("by hand", metadata={"source": "a"})], ids=["mine"])
+    script = Path(__file__).with_name("indexing.py")
+    done = subprocess.run([sys.executable, script, tmp_path, cleanup, "11"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    killed = sorted((path for path in tmp_path.iterdir() if path.name != "kb"), key=lambda path: int(path.name))
+    assert len(killed) > 10
+    stay = [] if cleanup == "full" else documents("c1")
+    unrecorded = 0
+    for folder in killed:
+        again = folder.with_name(f"{folder.name} again")
+        shutil.copytree(folder, again)
+        with Retriever.open(folder, embedder=HashingEmbedder()) as kb:
+            there = set(texts(kb))
+            with sqlite3.connect(folder / "records.sqlite") as connection:
+                pending = connection.execute("SELECT key FROM records WHERE pending").fetchall()
+            connection.close()
+            unrecorded += len(kb.get([key for (key,) in pending]))
+        # The same again: what was written is not written twice.
+        told = run(again, SECOND, cleanup)
+        if cleanup == "full":
+            assert told["num_added"] == len({one.page_content for one in SECOND} - there)
+        for place, given in ((again, SECOND), (folder, THIRD)):
+            run(place, given, cleanup)
+            with Retriever.open(place, embedder=HashingEmbedder()) as kb:
+                assert texts(kb) == sorted(["by hand", *(one.page_content for one in given + stay)])
+                assert kb.verify().sound
+    assert unrecorded  # some were killed between the write and the record
