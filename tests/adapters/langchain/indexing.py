@@ -2,7 +2,8 @@
 
     python indexing.py FOLDER MODE STEP
 
-copies FOLDER/kb to FOLDER/1, FOLDER/1 + STEP, ..., indexes `SECOND` there, and ends with the first run that survives.
+copies FOLDER/kb to FOLDER/0, FOLDER/STEP, ..., indexes `SECOND` there, and ends with the first run that survives. Run 0
+dies when the first documents have been written and are about to be recorded.
 """
 
 import os
@@ -54,13 +55,13 @@ def run(folder: Path, given: list[Document], cleanup: Any) -> Any:
 
 
 def dying(folder: Path, cleanup: str, at: int) -> None:
-    """Index, and be killed when statement number `at` begins."""
+    """Index, and be killed when statement number `at` begins; 0 stands for the first that records sources."""
     connect, begun = sqlite3.connect, 0
 
     def count(statement: str) -> None:
         nonlocal begun
         begun += 1
-        if begun == at:
+        if begun == at or (not at and "source = excluded.source" in statement):
             os.kill(os.getpid(), signal.SIGKILL)
 
     def counted(*given: Any, **options: Any) -> sqlite3.Connection:
@@ -73,7 +74,7 @@ def dying(folder: Path, cleanup: str, at: int) -> None:
 
 
 def main(home: Path, cleanup: str, step: int) -> None:
-    at = 1
+    at = 0
     while True:
         folder = home / str(at)
         shutil.copytree(home / "kb", folder)

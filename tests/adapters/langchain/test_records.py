@@ -62,7 +62,7 @@ def history(seed: int) -> Iterator[tuple[list[Document], dict[str, Any]]]:
 @pytest.mark.parametrize("awaited", [False, True], ids=["index", "aindex"])
 @pytest.mark.parametrize("cleanup", MODES)
 def test_as_langchains_own(tmp_path: Path, cleanup: Any, awaited: bool) -> None:
-    for seed in range(4):
+    for seed in range(3):
         ours = tmp_path / str(seed)
         theirs, record = InMemoryVectorStore(DeterministicFakeEmbedding(size=4)), InMemoryRecordManager("tests")
         store, manager = opened(ours)
@@ -157,17 +157,24 @@ def test_damaged_records_do_not_stop_a_backup(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="forks, and kills its own")
-@pytest.mark.parametrize("cleanup", MODES[1:])
-def test_killed_at_any_statement(tmp_path: Path, cleanup: str) -> None:
+@pytest.mark.parametrize(
+    ("cleanup", "step"),
+    [
+        ("incremental", 31),
+        ("full", 37),
+        *(pytest.param(cleanup, 3, marks=pytest.mark.slow) for cleanup in ("incremental", "full", "scoped_full")),
+    ],
+)
+def test_killed_at_any_statement(tmp_path: Path, cleanup: str, step: int) -> None:
     run(tmp_path / "kb", FIRST, cleanup)
     store, _ = opened(tmp_path / "kb")
     with store.kb:
         store.add_documents([Document("by hand", metadata={"source": "a"})], ids=["mine"])
     script = Path(__file__).with_name("indexing.py")
-    done = subprocess.run([sys.executable, script, tmp_path, cleanup, "11"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, script, tmp_path, cleanup, str(step)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     killed = sorted((path for path in tmp_path.iterdir() if path.name != "kb"), key=lambda path: int(path.name))
-    assert len(killed) > 10
+    assert len(killed) > 5
     stay = [] if cleanup == "full" else documents("c1")
     unrecorded = 0
     for folder in killed:
@@ -188,4 +195,102 @@ def test_killed_at_any_statement(tmp_path: Path, cleanup: str) -> None:
             with Retriever.open(place, embedder=HashingEmbedder()) as kb:
                 assert texts(kb) == sorted(["by hand", *(one.page_content for one in given + stay)])
                 assert kb.verify().sound
-    assert unrecorded  # some were killed between the write and the record
+    assert unrecorded  # run 0 at least
+
+
+def test_what_another_run_is_about_to_record_is_left_alone(kb: Retriever) -> None:
+    store, manager = TheodoliteVectorStore.from_retriever(kb), TheodoliteRecordManager(kb, "tests")
+    options: dict[str, Any] = {"source_id_key": "source", "key_encoder": lambda document: document.page_content}
+    index(FIRST, manager, store, cleanup="incremental", **options)
+    started = manager.get_time()
+    new = documents("a7")[0]
+    assert manager.exists([new.page_content]) == [False]
+    store.add_documents([new], ids=[new.page_content])
+    assert new.page_content not in manager.list_keys(before=started, group_ids=["a"])
+    assert manager.list_keys(after=started, group_ids=["a"]) == [new.page_content]  # its source is known
+    assert manager.list_keys(after=started, group_ids=["b"]) == []
+    manager.update([new.page_content])
+    assert manager.list_keys(after=started, group_ids=["a"]) == [new.page_content]
+
+
+def test_a_source_that_a_function_tells(kb: Retriever) -> None:
+    def source_of(document: Document) -> str:
+        return f"source {document.metadata['source']}"
+
+    store = TheodoliteVectorStore.from_retriever(kb)
+    manager = TheodoliteRecordManager(store, "tests", source_id_key=source_of)
+    options: dict[str, Any] = {"cleanup": "incremental", "source_id_key": source_of, "key_encoder": "blake2b"}
+    index(FIRST, manager, store, **options)
+    assert manager.exists(["left"]) == [False]
+    store.add_documents(documents("a9"), ids=["left"])
+    assert index(documents("b1"), manager, store, **options)["num_deleted"] == 1  # b2
+    assert len(kb.get("left")) == 1
+    assert index(documents("a1"), manager, store, **options)["num_deleted"] == 3
+    assert texts(kb) == ["passage a1", "passage b1", "passage c1"]
+
+
+# Namespaces, scopes, the clock
+
+
+def test_namespaces_know_nothing_of_one_another(kb: Retriever, tmp_path: Path) -> None:
+    with Retriever.open(tmp_path / "kb", embedder=HashingEmbedder()) as kb:
+        store = TheodoliteVectorStore.from_retriever(kb)
+        one, other = TheodoliteRecordManager(store, "one"), TheodoliteRecordManager(store, "other")
+        index(FIRST, one, store, cleanup="full", key_encoder="blake2b")
+        index(documents("z1"), other, store, cleanup="full", key_encoder="blake2b")
+        assert len(kb) == 7
+        assert (len(one.list_keys()), len(other.list_keys())) == (6, 1)
+
+
+def test_each_partition_has_its_own_records(tmp_path: Path) -> None:
+    with Retriever.open(tmp_path / "kb", embedder=HashingEmbedder(), partition="tenant") as kb:
+        for given in (FIRST, SECOND):
+            for tenant in ("acme", 7):
+                store = TheodoliteVectorStore.from_retriever(kb.scoped(tenant=tenant))
+                manager = TheodoliteRecordManager(store, "tests")
+                index(given, manager, store, cleanup="full", key_encoder="blake2b")
+        assert [kb.count({"tenant": tenant}) for tenant in ("acme", 7)] == [len(SECOND)] * 2
+        assert kb.location == tmp_path / "kb"
+        assert kb.scoped(tenant=7).location == tmp_path / "kb"
+        assert (kb.partition, kb.scoped(tenant=7).partition) == (None, 7)
+    with Retriever.open() as memory:
+        assert memory.location is None
+
+
+def test_the_clock_never_goes_back_and_never_stands(tmp_path: Path) -> None:
+    with Retriever.open(tmp_path / "kb", embedder=HashingEmbedder()) as kb:
+        managers = [TheodoliteRecordManager(kb, "one"), TheodoliteRecordManager(kb, "other")]
+        times = [manager.get_time() for manager in managers * 50]
+        assert times == sorted(set(times))
+        told: list[float] = []
+        threads = [
+            threading.Thread(target=lambda manager=manager: told.extend(manager.get_time() for _ in range(20)))
+            for manager in managers * 3
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(set(told)) == 120
+        connection = sqlite3.connect(tmp_path / "kb" / "records.sqlite")
+        with connection:
+            connection.execute("UPDATE clock SET at = 1e11")  # by a computer whose clock was wrong
+        connection.close()
+        assert managers[0].get_time() > 1e11
+
+
+def test_what_is_refused(kb: Retriever, tmp_path: Path) -> None:
+    manager = TheodoliteRecordManager(kb, "tests")
+    with pytest.raises(ValueError, match="there are 2 keys and 1 group_ids"):
+        manager.update(["a", "b"], group_ids=["s"])
+    with pytest.raises(ValueError, match="is that time from elsewhere"):
+        manager.update(["a"], time_at_least=manager.get_time() + 60)
+    assert manager.list_keys(group_ids=[]) == []
+    with pytest.raises(InputError, match="takes a TheodoliteVectorStore, not InMemoryVectorStore"):
+        TheodoliteRecordManager(InMemoryVectorStore(DeterministicFakeEmbedding(size=4)), "tests")
+    run(tmp_path / "kb", FIRST, "full")
+    connection = sqlite3.connect(tmp_path / "kb" / "records.sqlite")
+    connection.execute("PRAGMA user_version = 2")
+    connection.close()
+    with pytest.raises(ConfigError, match="is of version 2, and this program reads 1: update it"):
+        opened(tmp_path / "kb")
