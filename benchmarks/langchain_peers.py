@@ -1,0 +1,153 @@
+"""LangChain's embedded vector stores: how each is opened, kept, and told of a filter.
+
+All are used as their guides say, with cosine similarity, and with their own defaults otherwise.
+"""
+
+import importlib
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
+from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
+
+from benchmarks.langchain_data import Rule
+
+Opening = Callable[[Path, Embeddings, int], VectorStore]
+"""Folder, embeddings, dimension: a store with what the folder holds, empty where there is none."""
+
+
+def _nothing(store: Any, folder: Path) -> None:
+    """A store that keeps itself."""
+
+
+def _equal(rule: Rule, rows: int) -> dict[str, Any]:
+    return {"filter": {rule.field: rule.value}}
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A store: how it is opened, what keeps it, the keywords for a filter among so many rows, and its package."""
+
+    open: Opening
+    package: str
+    save: Callable[[Any, Path], None] = _nothing
+    filter: Callable[[Rule, int], dict[str, Any]] = _equal
+    shares: str | None = None  # the store is that of another, asked in another way; only with filters
+
+    @property
+    def version(self) -> str:
+        try:
+            return f"{self.package} {version(self.package)}"
+        except PackageNotFoundError:  # run from its sources
+            return self.package
+
+
+def _theodolite(folder: Path, embedding: Embeddings, dimension: int) -> VectorStore:
+    made: VectorStore = importlib.import_module("langchain_theodolite").TheodoliteVectorStore(
+        embedding=embedding, location=folder
+    )
+    return made
+
+
+def _in_memory(folder: Path, embedding: Embeddings, dimension: int) -> VectorStore:
+    file = folder / "store.json"
+    return InMemoryVectorStore.load(str(file), embedding) if file.exists() else InMemoryVectorStore(embedding)
+
+
+def _faiss(folder: Path, embedding: Embeddings, dimension: int) -> VectorStore:
+    """Inner products of unit vectors: with `DistanceStrategy.COSINE` it makes an index for L2."""
+    faiss = importlib.import_module("faiss")
+    faiss.omp_set_num_threads(1)
+    module = importlib.import_module("langchain_community.vectorstores.faiss")
+    strategy = importlib.import_module("langchain_community.vectorstores.utils").DistanceStrategy.MAX_INNER_PRODUCT
+    if folder.exists():
+        loaded: VectorStore = module.FAISS.load_local(
+            str(folder), embedding, allow_dangerous_deserialization=True, distance_strategy=strategy
+        )
+        return loaded
+    docstore = importlib.import_module("langchain_community.docstore.in_memory").InMemoryDocstore()
+    made: VectorStore = module.FAISS(embedding, faiss.IndexFlatIP(dimension), docstore, {}, distance_strategy=strategy)
+    return made
+
+
+def _fetch_all(rule: Rule, rows: int) -> dict[str, Any]:
+    """It looks at the filter after the search, so only all rows are enough."""
+    return {"filter": {rule.field: rule.value}, "fetch_k": rows}
+
+
+def _chroma(folder: Path, embedding: Embeddings, dimension: int) -> VectorStore:
+    settings = importlib.import_module("chromadb.config").Settings(anonymized_telemetry=False)
+    made: VectorStore = importlib.import_module("langchain_chroma").Chroma(
+        embedding_function=embedding,
+        persist_directory=str(folder),
+        client_settings=settings,
+        collection_configuration={"hnsw": {"space": "cosine"}},
+    )
+    return made
+
+
+def _qdrant(folder: Path, embedding: Embeddings, dimension: int) -> VectorStore:
+    client = importlib.import_module("qdrant_client")
+    with warnings.catch_warnings():  # it recommends its server from 20,000 points on
+        warnings.simplefilter("ignore")
+        opened = client.QdrantClient(path=str(folder))
+        if not opened.collection_exists("rows"):
+            size = client.models.VectorParams(size=dimension, distance=client.models.Distance.COSINE)
+            opened.create_collection("rows", vectors_config=size)
+        made: VectorStore = importlib.import_module("langchain_qdrant").QdrantVectorStore(opened, "rows", embedding)
+    return made
+
+
+def _qdrant_filter(rule: Rule, rows: int) -> dict[str, Any]:
+    models = importlib.import_module("qdrant_client").models
+    match = models.FieldCondition(key=f"metadata.{rule.field}", match=models.MatchValue(value=rule.value))
+    return {"filter": models.Filter(must=[match])}
+
+
+def _lancedb(folder: Path, embedding: Embeddings, dimension: int) -> VectorStore:
+    """The store of langchain-community: that of langchain-lancedb 0.1.0 takes no filter."""
+    database = importlib.import_module("lancedb").connect(str(folder))
+    made: VectorStore = importlib.import_module("langchain_community.vectorstores.lancedb").LanceDB(
+        database, embedding, table_name="rows", mode="append", distance="cosine"
+    )
+    return made
+
+
+def _lancedb_filter(rule: Rule, rows: int) -> dict[str, Any]:
+    value = f"'{rule.value}'" if isinstance(rule.value, str) else rule.value
+    return {"filter": f"metadata.{rule.field} = {value}", "prefilter": True}
+
+
+def _turbovec(folder: Path, embedding: Embeddings, dimension: int) -> VectorStore:
+    store = importlib.import_module("turbovec.langchain").TurboQuantVectorStore
+    made: VectorStore = store.load(folder, embedding) if folder.exists() else store(embedding)
+    return made
+
+
+def _admits(rule: Rule, rows: int) -> dict[str, Any]:
+    def admits(document: Document) -> bool:
+        held: bool = document.metadata[rule.field] == rule.value
+        return held
+
+    return {"filter": admits}
+
+
+PEERS: dict[str, Peer] = {
+    "theodolite": Peer(_theodolite, "theodolite"),
+    "InMemoryVectorStore": Peer(
+        _in_memory, "langchain-core", save=lambda store, folder: store.dump(str(folder / "store.json")), filter=_admits
+    ),
+    "FAISS": Peer(_faiss, "faiss-cpu", save=lambda store, folder: store.save_local(str(folder))),
+    "FAISS, fetch_k = all": Peer(_faiss, "faiss-cpu", filter=_fetch_all, shares="FAISS"),
+    "Chroma": Peer(_chroma, "langchain-chroma"),
+    "Qdrant": Peer(_qdrant, "langchain-qdrant", filter=_qdrant_filter),
+    "LanceDB": Peer(_lancedb, "lancedb", filter=_lancedb_filter),
+    "turbovec": Peer(_turbovec, "turbovec", save=lambda store, folder: store.dump(folder)),
+}
+SLOW = ("InMemoryVectorStore",)
+"""Those that make an array of all vectors for each question: only the smaller size."""

@@ -1,0 +1,61 @@
+"""The figures of the LangChain stores as tables, and whether the targets are met."""
+
+from typing import Any
+
+from benchmarks.measure import table, verdict
+
+RECALL = 0.99
+_OURS = "theodolite"
+
+
+def report(outcomes: list[dict[str, Any]], markdown: bool) -> str:
+    """For each size: medians with their recall, and the ratios."""
+    return "\n".join(part for outcome in outcomes for part in _tables(outcome, markdown))
+
+
+def _tables(outcome: dict[str, Any], markdown: bool) -> list[str]:
+    searches, whole = outcome["searches"], {name: outcome[name] for name in ("add", "reopen")}
+    names = list(dict.fromkeys(name for case in searches.values() for name in case))
+    figures, ratios = [], []
+    for name in names:
+        found = [case.get(name) for case in searches.values()]
+        figures.append(
+            [
+                name,
+                *(f"{1e3 * one['p50']:.2f} ({one['recall']:.3f})" if one else "" for one in found),
+                *(f"{column[name]:.2f}" if name in column else "" for column in whole.values()),
+            ]
+        )
+        columns = [{peer: one["p50"] for peer, one in case.items()} for case in searches.values()]
+        columns += whole.values()
+        ratios.append([name, *(_ratio(column, name) for column in columns)])
+    head = [*(f"{case}, ms (recall@10)" for case in searches), "add, s", "reopen, s"]
+    made = f"{outcome['rows']:,} documents of {outcome['dimension']}, {outcome['questions']} questions, one thread"
+    versions = ", ".join(outcome["versions"].values())
+    return [
+        f"{made}; {versions}\n",
+        table(["store", *head], figures, markdown) + "\n",
+        table(["× theodolite", *searches, *whole], ratios, markdown) + "\n",
+    ]
+
+
+def _ratio(column: dict[str, float], name: str) -> str:
+    return f"{column[name] / column[_OURS]:.2f}" if name in column and _OURS in column else ""
+
+
+def verdicts(outcomes: list[dict[str, Any]]) -> list[str]:
+    """First or within 5 % of it among those that find what there is; and what the adapter costs."""
+    lines = []
+    for outcome in outcomes:
+        size = f"{outcome['rows']:,}"
+        for case, found in outcome["searches"].items():
+            times = {name: one["p50"] for name, one in found.items() if one["recall"] >= RECALL}
+            if _OURS in times:
+                best = min(times, key=times.__getitem__)
+                lines.append(verdict(f"{size}, {case}: ours over {best}'s", times[_OURS] / times[best], 1.05, unit="x"))
+            elif _OURS in found:
+                lines.append(verdict(f"{size}, {case}: recall@10", found[_OURS]["recall"], RECALL, least=True))
+        for k, seconds in outcome.get("overhead", {}).items():
+            most = 0.2 + 0.02 * int(k)
+            lines.append(verdict(f"{size}, the adapter's share of {k} documents", 1e3 * seconds, most, unit=" ms"))
+    return lines
