@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-# In place of this folder, in which `langchain` would be this very file.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
+sys.path.pop(0)  # this folder, in which `langchain` would be this very file
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.langchain_data import RULES, Corpus, Given, Rule, make
 from benchmarks.langchain_peers import PEERS, SLOW

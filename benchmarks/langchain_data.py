@@ -29,7 +29,7 @@ class Given(Embeddings):
 
     def __init__(self, rows: Floats, questions: Floats) -> None:
         self._rows = rows
-        self._questions = [question.tolist() for question in questions]
+        self._questions: list[list[float]] = questions.tolist()
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         return [self._of(text) for text in texts]
@@ -42,10 +42,11 @@ class Given(Embeddings):
         if word[:1] == "q" and word[1:].isdigit():
             return self._questions[int(word[1:])]
         if word.isdigit():
-            made: list[float] = self._rows[int(word)].tolist()
-            return made
-        drawn = np.random.default_rng(zlib.crc32(text.encode())).standard_normal(self._rows.shape[1])
-        return (drawn / np.linalg.norm(drawn)).tolist()  # type: ignore[no-any-return]  # numpy's tolist is Any
+            row = self._rows[int(word)]
+        else:  # of some other text: drawn, the same each time
+            row = np.random.default_rng(zlib.crc32(text.encode())).standard_normal(self._rows.shape[1], np.float32)
+        made: list[float] = row.tolist()
+        return made
 
 
 @dataclass(frozen=True, slots=True)

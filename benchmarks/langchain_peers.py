@@ -59,19 +59,21 @@ def _in_memory(folder: Path, embedding: Embeddings, dimension: int) -> VectorSto
     return InMemoryVectorStore.load(str(file), embedding) if file.exists() else InMemoryVectorStore(embedding)
 
 
-def _faiss(folder: Path, embedding: Embeddings, dimension: int) -> VectorStore:
-    """Inner products of unit vectors: with `DistanceStrategy.COSINE` it makes an index for L2."""
+def open_faiss(folder: Path, embedding: Embeddings, dimension: int, plain: bool = False) -> VectorStore:
+    """Inner products, for unit vectors: with its strategy `COSINE` it is an index for L2. `plain`: L2, the default."""
     faiss = importlib.import_module("faiss")
     faiss.omp_set_num_threads(1)
     module = importlib.import_module("langchain_community.vectorstores.faiss")
-    strategy = importlib.import_module("langchain_community.vectorstores.utils").DistanceStrategy.MAX_INNER_PRODUCT
+    strategies = importlib.import_module("langchain_community.vectorstores.utils").DistanceStrategy
+    strategy = strategies.EUCLIDEAN_DISTANCE if plain else strategies.MAX_INNER_PRODUCT
     if folder.exists():
         loaded: VectorStore = module.FAISS.load_local(
             str(folder), embedding, allow_dangerous_deserialization=True, distance_strategy=strategy
         )
         return loaded
     docstore = importlib.import_module("langchain_community.docstore.in_memory").InMemoryDocstore()
-    made: VectorStore = module.FAISS(embedding, faiss.IndexFlatIP(dimension), docstore, {}, distance_strategy=strategy)
+    index = faiss.IndexFlatL2(dimension) if plain else faiss.IndexFlatIP(dimension)
+    made: VectorStore = module.FAISS(embedding, index, docstore, {}, distance_strategy=strategy)
     return made
 
 
@@ -80,13 +82,14 @@ def _fetch_all(rule: Rule, rows: int) -> dict[str, Any]:
     return {"filter": {rule.field: rule.value}, "fetch_k": rows}
 
 
-def _chroma(folder: Path, embedding: Embeddings, dimension: int) -> VectorStore:
+def open_chroma(folder: Path, embedding: Embeddings, dimension: int, plain: bool = False) -> VectorStore:
+    """With cosine distances. `plain`: squared L2, its default."""
     settings = importlib.import_module("chromadb.config").Settings(anonymized_telemetry=False)
     made: VectorStore = importlib.import_module("langchain_chroma").Chroma(
         embedding_function=embedding,
         persist_directory=str(folder),
         client_settings=settings,
-        collection_configuration={"hnsw": {"space": "cosine"}},
+        collection_configuration=None if plain else {"hnsw": {"space": "cosine"}},
     )
     return made
 
@@ -142,9 +145,9 @@ PEERS: dict[str, Peer] = {
     "InMemoryVectorStore": Peer(
         _in_memory, "langchain-core", save=lambda store, folder: store.dump(str(folder / "store.json")), filter=_admits
     ),
-    "FAISS": Peer(_faiss, "faiss-cpu", save=lambda store, folder: store.save_local(str(folder))),
-    "FAISS, fetch_k = all": Peer(_faiss, "faiss-cpu", filter=_fetch_all, shares="FAISS"),
-    "Chroma": Peer(_chroma, "langchain-chroma"),
+    "FAISS": Peer(open_faiss, "faiss-cpu", save=lambda store, folder: store.save_local(str(folder))),
+    "FAISS, fetch_k = all": Peer(open_faiss, "faiss-cpu", filter=_fetch_all, shares="FAISS"),
+    "Chroma": Peer(open_chroma, "langchain-chroma"),
     "Qdrant": Peer(_qdrant, "langchain-qdrant", filter=_qdrant_filter),
     "LanceDB": Peer(_lancedb, "lancedb", filter=_lancedb_filter),
     "turbovec": Peer(_turbovec, "turbovec", save=lambda store, folder: store.dump(folder)),
