@@ -6,7 +6,9 @@ found documents are told by their texts, as not all have ids. The standard tests
 
 import math
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,17 @@ def texts_of(found: list[Document]) -> list[str]:
     return [document.page_content for document in found]
 
 
+@contextmanager
+def refusal(word: str) -> Iterator[None]:
+    """An error is fine if it says what is wrong."""
+    try:
+        yield
+    except AssertionError:
+        raise
+    except Exception as error:
+        assert word in str(error), repr(error)
+
+
 class Promises:
     """One store; subclasses say which."""
 
@@ -95,42 +108,45 @@ class Promises:
         assert made[1]
         assert isinstance(made[1], str)
 
-    def test_of_equal_ids_in_a_batch_the_last_stays(self, store: Any) -> None:
-        assert store.add_texts(["1", "2"], ids=[name(1), name(1)]) == [name(1), name(1)]
-        assert texts_of(store.similarity_search("0", k=2)) == ["2"]
+    def test_of_equal_ids_in_a_batch_the_last_stays_or_they_are_refused(self, store: Any) -> None:
+        with refusal("uplicate"):
+            assert store.add_texts(["1", "2"], ids=[name(1), name(1)]) == [name(1), name(1)]
+        assert texts_of(store.similarity_search("0", k=2)) in ([], ["2"])
 
     def test_nested_metadata_come_back_equal(self, store: Any) -> None:
         given = {"none": None, "list": [1, "two", None], "nested": {"a": {"b": [True]}}, "number": 1.5}
         store.add_documents([Document("1", metadata=given, id=name(1))])
-        assert store.similarity_search("1", k=1)[0].metadata == given
+        found = store.similarity_search("1", k=1)[0].metadata
+        assert {key: found[key] for key in given} == given
 
     def test_what_was_found_is_a_copy(self, store: Any) -> None:
         store.add_documents([Document("1", metadata={"list": ["a"]}, id=name(1))])
         found = store.similarity_search("1", k=1)[0]
         found.metadata["list"].append("b")
         found.metadata["more"] = 1
-        assert store.similarity_search("1", k=1)[0].metadata == {"list": ["a"]}
+        again = store.similarity_search("1", k=1)[0].metadata
+        assert again["list"] == ["a"]
+        assert "more" not in again
 
     def test_what_was_given_is_copied(self, store: Any) -> None:
         given = Document("1", metadata={"list": ["a"]}, id=name(1))
         store.add_documents([given])
         given.metadata["list"].append("b")
-        assert store.similarity_search("1", k=1)[0].metadata == {"list": ["a"]}
+        assert store.similarity_search("1", k=1)[0].metadata["list"] == ["a"]
 
-    def test_no_texts_make_an_empty_store(self, store: Any) -> None:
+    def test_no_texts_are_no_error(self, store: Any) -> None:
         assert store.add_texts([]) == []
         assert store.similarity_search("1", k=1) == []
 
     def test_a_vector_of_another_length_is_refused_in_words(self, store: Any) -> None:
         store.add_texts(["1"], ids=[name(1)])
-        with pytest.raises(Exception) as caught:  # noqa: PT011 - each store has its own
+        with pytest.raises(Exception, match=str(DIMENSION - 1)):
             store.add_texts(["short"], ids=[name(2)])
-        assert str(DIMENSION - 1) in str(caught.value)
         assert texts_of(store.similarity_search("0", k=2)) == ["1"]
 
     def test_a_vector_of_nan_does_not_break_the_store(self, store: Any) -> None:
         store.add_texts(["1"], ids=[name(1)])
-        with pytest.raises(ValueError):  # noqa: PT011 - each store words it in its own way
+        with pytest.raises(Exception, match="(?i)nan|finite"):
             store.add_texts(["nan"], ids=[name(2)])
         assert texts_of(store.similarity_search("0", k=2)) == ["1"]
 
@@ -141,10 +157,8 @@ class Promises:
     @pytest.mark.parametrize("k", [0, -1])
     def test_no_k_is_refused_in_words_or_finds_nothing(self, store: Any, k: int) -> None:
         store.add_texts(["1", "2", "3"])
-        try:
+        with refusal(str(k)):
             assert store.similarity_search("0", k=k) == []
-        except ValueError as error:
-            assert str(error)  # noqa: PT017 - either is fine
 
     def test_relevance_is_the_cosine_within_0_and_1_or_in_its_order(self, store: Any) -> None:
         store.add_texts(list(TABLE), ids=[name(i) for i in range(len(TABLE))])
@@ -178,7 +192,7 @@ class Promises:
 
     @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
     def test_mmr_is_that_of_langchain(self, store: Any, share: float) -> None:
-        angles = [str(angle) for angle in (3, 4, 5, 20, 40, 41, 60, 75, 76, 300)]
+        angles = [str(angle) for angle in (3, 4, 5, 20, 40, 41, 60, 75, 76, 290)]
         store.add_texts(angles, ids=[name(i) for i in range(len(angles))])
         made = Angles()
         places = maximal_marginal_relevance(
@@ -196,17 +210,15 @@ class Promises:
         with pytest.raises((TypeError, ValueError)):
             store.as_retriever(filter={"a": 1})
 
-    def test_no_ids_delete_nothing(self, store: Any) -> None:
+    def test_to_delete_no_ids_is_no_error(self, store: Any) -> None:
         store.add_texts(["1"], ids=[name(1)])
         store.delete([])
         assert texts_of(store.similarity_search("0", k=1)) == ["1"]
 
     def test_none_deletes_nothing(self, store: Any) -> None:
         store.add_texts(["1"], ids=[name(1)])
-        try:
+        with refusal("ids"):
             store.delete(None)
-        except ValueError as error:
-            assert str(error)  # noqa: PT017 - either is fine
         assert texts_of(store.similarity_search("0", k=1)) == ["1"]
 
     def test_the_same_id_again_replaces(self, store: Any) -> None:
