@@ -46,17 +46,18 @@ class Angles(Embeddings):
         return [math.cos(angle), math.sin(angle), *([0.0] * (DIMENSION - 2))]
 
 
-class OnlyAsync(Angles):
-    """Embeddings whose questions can only be awaited, as those behind an HTTP client of one event loop."""
+class Awaited(Angles):
+    """Embeddings that can be awaited; they keep the questions for which that was not done."""
+
+    def __init__(self) -> None:
+        self.questions: list[str] = []
 
     def embed_query(self, text: str) -> list[float]:
-        raise AssertionError("embed_query was called where aembed_query could be awaited")
-
-    def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        return [Angles.embed_query(self, text) for text in texts]
+        self.questions.append(text)
+        return super().embed_query(text)
 
     async def aembed_query(self, text: str) -> list[float]:
-        return Angles.embed_query(self, text)
+        return super().embed_query(text)
 
 
 def name(number: int) -> str:
@@ -73,10 +74,9 @@ def refusal(word: str) -> Iterator[None]:
     """An error is fine if it says what is wrong."""
     try:
         yield
-    except AssertionError:
-        raise
     except Exception as error:
-        assert word in str(error), repr(error)
+        if isinstance(error, AssertionError) or word not in str(error):
+            raise
 
 
 class Promises:
@@ -146,7 +146,7 @@ class Promises:
 
     def test_a_vector_of_nan_does_not_break_the_store(self, store: Any) -> None:
         store.add_texts(["1"], ids=[name(1)])
-        with pytest.raises(Exception, match="(?i)nan|finite"):
+        with pytest.raises(Exception, match=r"(?i)nan|finite"):
             store.add_texts(["nan"], ids=[name(2)])
         assert texts_of(store.similarity_search("0", k=2)) == ["1"]
 
@@ -236,9 +236,11 @@ class Promises:
         assert len(store.similarity_search("0", k=200)) == 160
 
     async def test_embeddings_that_can_be_awaited_are(self, tmp_path: Path) -> None:
-        store = type(self).opening(tmp_path / "store", OnlyAsync(), DIMENSION)
+        embedding = Awaited()
+        store = type(self).opening(tmp_path / "store", embedding, DIMENSION)
         await store.aadd_texts(["1", "2"], ids=[name(1), name(2)])
         assert texts_of(await store.asimilarity_search("0", k=1)) == ["1"]
+        assert "0" not in embedding.questions
 
     def test_the_indexing_api_replaces_what_has_changed(self, store: Any) -> None:
         records = InMemoryRecordManager("records")
