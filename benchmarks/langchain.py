@@ -131,7 +131,7 @@ def _ask(
 
 
 def _overhead(store: Any, corpus: Corpus, k: int) -> float:
-    """The median of what the adapter takes longer than `Retriever.search`, which is given an array where it gets a list."""
+    """The median of what it takes longer than `Retriever.search`, which is given an array in place of a list."""
     kb = store.kb
     vectors = corpus.questions.tolist()
     ways: dict[str, Callable[[int], Any]] = {
