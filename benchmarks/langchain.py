@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -117,17 +118,23 @@ def _ask(
     """Every question to every store, by turns."""
     mask = corpus.mask(rule)
     times: dict[str, list[float]] = {name: [] for name in searches}
+    spent: dict[str, list[float]] = {name: [] for name in searches}
     hits = dict.fromkeys(searches, 0)
     for search in searches.values():  # whatever is made at the first search
         search(0)
     with quiet_gc():
         for name, number in in_turns(list(searches), count):
+            used = time.process_time()
             seconds, found = timed(searches[name], number)
+            spent[name].append(time.process_time() - used)
             times[name].append(seconds)
             rows = np.array([document.metadata["row"] for document in found], np.int64)
             hits[name] += eligible_hits(scores[number], mask, rows, K)
     wanted = count * min(K, int(np.count_nonzero(mask)))
-    return {name: {"p50": median(times[name]), "recall": hits[name] / wanted} for name in searches}
+    return {
+        name: {"p50": median(times[name]), "cpu": median(spent[name]), "recall": hits[name] / wanted}
+        for name in searches
+    }
 
 
 def _overhead(store: Any, corpus: Corpus, k: int) -> float:

@@ -16,7 +16,7 @@ def report(outcomes: list[dict[str, Any]], markdown: bool) -> str:
 def _tables(outcome: dict[str, Any], markdown: bool) -> list[str]:
     searches, whole = outcome["searches"], {name: outcome[name] for name in ("add", "reopen")}
     names = list(dict.fromkeys(name for case in searches.values() for name in case))
-    figures, ratios = [], []
+    figures, ratios, spent = [], [], []
     for name in names:
         found = [case.get(name) for case in searches.values()]
         figures.append(
@@ -29,6 +29,8 @@ def _tables(outcome: dict[str, Any], markdown: bool) -> list[str]:
         columns = [{peer: one["p50"] for peer, one in case.items()} for case in searches.values()]
         columns += whole.values()
         ratios.append([name, *(_ratio(column, name) for column in columns)])
+        used = [{peer: one["cpu"] for peer, one in case.items()} for case in searches.values()]
+        spent.append([name, *(_ratio(column, name) for column in used)])
     head = [*(f"{case}, ms (recall@10)" for case in searches), "add, s", "reopen, s"]
     made = f"{outcome['rows']:,} documents of {outcome['dimension']}, {outcome['questions']} questions, one thread"
     versions = ", ".join(outcome["versions"].values())
@@ -36,6 +38,7 @@ def _tables(outcome: dict[str, Any], markdown: bool) -> list[str]:
         f"{made}; {versions}\n",
         table(["store", *head], figures, markdown) + "\n",
         table(["× theodolite", *searches, *whole], ratios, markdown) + "\n",
+        table(["processor time, × theodolite", *searches], spent, markdown) + "\n",
     ]
 
 
