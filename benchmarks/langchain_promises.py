@@ -5,6 +5,7 @@ found documents are told by their texts, as not all have ids. The standard tests
 """
 
 import math
+import sys
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -70,12 +71,12 @@ def texts_of(found: list[Document]) -> list[str]:
 
 
 @contextmanager
-def refusal(word: str) -> Iterator[None]:
+def refusal(word: str = "") -> Iterator[None]:
     """An error is fine if it says what is wrong."""
     try:
         yield
     except Exception as error:
-        if isinstance(error, AssertionError) or word not in str(error):
+        if isinstance(error, AssertionError) or not str(error) or word not in str(error):
             raise
 
 
@@ -217,7 +218,7 @@ class Promises:
 
     def test_none_deletes_nothing(self, store: Any) -> None:
         store.add_texts(["1"], ids=[name(1)])
-        with refusal("ids"):
+        with refusal():
             store.delete(None)
         assert texts_of(store.similarity_search("0", k=1)) == ["1"]
 
@@ -231,8 +232,13 @@ class Promises:
             store.add_texts([str(number)], ids=[name(number)])
             return len(store.similarity_search("0", k=200))
 
-        with ThreadPoolExecutor(16) as pool:
-            assert min(pool.map(work, range(160))) >= 1
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)  # threads take turns as often as can be
+        try:
+            with ThreadPoolExecutor(16) as pool:
+                assert min(pool.map(work, range(160))) >= 1
+        finally:
+            sys.setswitchinterval(before)
         assert len(store.similarity_search("0", k=200)) == 160
 
     async def test_embeddings_that_can_be_awaited_are(self, tmp_path: Path) -> None:
