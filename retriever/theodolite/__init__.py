@@ -36,7 +36,7 @@ from theodolite.protocols import Boost, Candidates, Embedder, Engine, Fusion, Re
 from theodolite.ranking.boosts import Authority, Freshness
 from theodolite.retriever import Retriever
 from theodolite.transforms import Center, Pca, Truncate, Whiten
-from theodolite.types import Document, Duplicate, Hit, Hits, Trace
+from theodolite.types import Document, Duplicate, Field, Hit, Hits, Trace
 from theodolite.versions import Latest, Superseded, Valid
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ __all__ = [
     "Engine",
     "EngineError",
     "F",
+    "Field",
     "FilterError",
     "Finding",
     "Freshness",

@@ -26,6 +26,7 @@ PUBLIC = [
     "Engine",
     "EngineError",
     "F",
+    "Field",
     "FilterError",
     "Finding",
     "Freshness",
