@@ -162,7 +162,7 @@ class TheodoliteVectorStoreRetriever(VectorStoreRetriever):
         given = values.get("search_kwargs") or {}
         check_names(given, _STORE_OPTIONS, "search_kwargs")
         threshold = given.get("score_threshold")
-        if isinstance(threshold, int):  # LangChain takes floats alone
+        if isinstance(threshold, int) and not isinstance(threshold, bool):  # LangChain takes floats alone
             values = {**values, "search_kwargs": {**given, "score_threshold": float(threshold)}}
         return values
 
