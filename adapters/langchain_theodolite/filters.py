@@ -30,7 +30,7 @@ def split_filter(filter: Any) -> tuple[Any, Predicate | None]:
         FilterError: a coroutine function: its result, a coroutine, would let every document pass.
     """
     if not callable(filter):
-        return (None if filter is None or filter == {} else filter), None
+        return (None if isinstance(filter, Mapping) and not filter else filter), None
     if inspect.iscoroutinefunction(filter):
         raise FilterError(f"filter {_name(filter)} is a coroutine function; give a function that returns a bool")
 

@@ -13,6 +13,7 @@ import sqlite3
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from langchain_core.documents import Document
 from langchain_core.indexing import index
@@ -65,12 +66,12 @@ def dying(folder: Path, cleanup: str, at: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def counted(*given: Any, **options: Any) -> sqlite3.Connection:
-        connection = connect(*given, **options)
+        connection: sqlite3.Connection = connect(*given, **options)
         connection.set_trace_callback(count)
         return connection
 
-    sqlite3.connect = counted
-    run(folder, SECOND, cleanup)
+    with patch("sqlite3.connect", counted):
+        run(folder, SECOND, cleanup)
 
 
 def main(home: Path, cleanup: str, step: int) -> None:
