@@ -11,10 +11,9 @@ from theodolite.engines.local.approximate.keeper import Keeper
 from theodolite.engines.local.columns.column import Column
 from theodolite.engines.local.commit import select
 from theodolite.engines.local.lexical import Lexical
-from theodolite.engines.local.records import Record
+from theodolite.engines.local.recent import Recent
 from theodolite.engines.local.snapshot import Snapshot, View
 from theodolite.engines.local.versions import Standing
-from theodolite.errors import CorruptionError
 from theodolite.indexes.flat import Found
 from theodolite.indexes.worth import Worth
 from theodolite.protocols import Answer, Request
@@ -22,7 +21,7 @@ from theodolite.ranking.fusion import Arm, fuse
 from theodolite.ranking.refusals import check_refusals
 from theodolite.ranking.words import words
 from theodolite.scopes import scope_filter
-from theodolite.types import Document, Mask, Rows, Trace
+from theodolite.types import Mask, Rows, Trace
 
 Doubles = NDArray[np.float64]
 
@@ -75,6 +74,7 @@ class Answering:
         self._keeper = keeper
         self._partition = partition
         self._index = Lexical()
+        self._recent = Recent()
         self._worth: Worth | None = None
 
     def answers(self, connection: Connection, snapshot: Snapshot, request: Request) -> list[Answer]:
@@ -202,7 +202,7 @@ class Answering:
     ) -> Answer:
         order = _ordered(connection, match)[: request.k]
         rows = match.rows[order]
-        documents = _documents(connection, rows.tolist())
+        documents = self._recent.documents(connection, snapshot.state.generation, rows.tolist())
         scores = None if match.scores is None else match.scores[order].tolist()
         similarities = [] if match.similarities is None else match.similarities[order].tolist()
         bm25 = () if match.bm25 is None else [match.bm25.get(row) for row in rows.tolist()]
@@ -272,13 +272,3 @@ def _ordered(connection: Connection, match: Matches) -> NDArray[np.int64]:
         zip(groups, order.tolist(), strict=True), key=lambda one: (one[0], names.get(int(match.rows[one[1]]), ""))
     )
     return np.array([place for _, place in places], np.int64)
-
-
-def _documents(connection: Connection, rows: list[int]) -> list[Document]:
-    found = {
-        row: Record(*record).document() for row, *record in select(connection, "row, id, text, metadata", "row", rows)
-    }
-    if len(found) < len(rows):
-        lost = next(row for row in rows if row not in found)
-        raise CorruptionError(f"row {lost} is live but has no document: the database is damaged. Run verify()")
-    return [found[row] for row in rows]
