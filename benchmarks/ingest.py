@@ -43,7 +43,7 @@ from benchmarks.measure import (
 from theodolite import Document, Retriever
 from theodolite.types import Vectors
 
-PEERS = ("theodolite", "chroma", "lancedb")
+PEERS = ("theodolite", "theodolite-warm", "chroma", "lancedb")
 _MIB = 1 << 20
 
 
@@ -72,6 +72,15 @@ def make_rows(count: int, dimension: int, corpus: str | None) -> Rows:
 def into_theodolite(folder: Path, rows: Rows, batch: int) -> None:
     with Retriever.open(folder) as kb:
         kb.add(rows.documents, vectors=rows.vectors, batch_size=batch)
+
+
+def into_theodolite_warm(folder: Path, rows: Rows, batch: int) -> None:
+    """With the columns of all fields, and the flat index, brought up to date after each batch, as searches would."""
+    with Retriever.open(folder) as kb:
+        for start in range(0, len(rows.ids), batch):
+            part = slice(start, start + batch)
+            kb.add(rows.documents[part], vectors=rows.vectors[part], batch_size=batch)
+            kb.warm(*rows.metadata[0])
 
 
 def into_chroma(folder: Path, rows: Rows, batch: int) -> None:
@@ -117,6 +126,7 @@ def into_lancedb(folder: Path, rows: Rows, batch: int, positions: bool = False) 
 def ways(positions: bool) -> dict[str, Callable[[Path, Rows, int], None]]:
     return {
         "theodolite": into_theodolite,
+        "theodolite-warm": into_theodolite_warm,
         "chroma": into_chroma,
         "lancedb": functools.partial(into_lancedb, positions=positions),
     }
