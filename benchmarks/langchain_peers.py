@@ -54,6 +54,10 @@ def _theodolite(folder: Path, embedding: Embeddings, dimension: int) -> VectorSt
     return made
 
 
+def _reindex(store: Any, folder: Path) -> None:
+    store.kb.reindex("hnsw")
+
+
 def _in_memory(folder: Path, embedding: Embeddings, dimension: int) -> VectorStore:
     file = folder / "store.json"
     return InMemoryVectorStore.load(str(file), embedding) if file.exists() else InMemoryVectorStore(embedding)
@@ -142,6 +146,7 @@ def _admits(rule: Rule, rows: int) -> dict[str, Any]:
 
 PEERS: dict[str, Peer] = {
     "theodolite": Peer(_theodolite, "theodolite"),
+    "theodolite, hnsw": Peer(_theodolite, "hnswlib", _reindex),
     "InMemoryVectorStore": Peer(
         _in_memory, "langchain-core", save=lambda store, folder: store.dump(str(folder / "store.json")), filter=_admits
     ),
