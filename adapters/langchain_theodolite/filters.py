@@ -19,6 +19,8 @@ from theodolite import FilterError
 
 Predicate = Callable[[Document], bool]
 
+_AWAITED = "filter {} has to be awaited; give a function that returns a bool"
+
 
 def split_filter(filter: Any) -> tuple[Any, Predicate | None]:
     """What `filter=` was given, as a filter of the core (`where`) and a predicate; at most one of them is not None.
@@ -27,17 +29,18 @@ def split_filter(filter: Any) -> tuple[Any, Predicate | None]:
     function is a predicate: it is given each Document.
 
     Raises:
-        FilterError: a coroutine function: its result, a coroutine, would let every document pass.
+        FilterError: a coroutine function: its result, a coroutine, would let every document pass. A function that
+            returns something to be awaited is refused when it is called.
     """
     if not callable(filter):
         return (None if isinstance(filter, Mapping) and not filter else filter), None
     if inspect.iscoroutinefunction(filter):
-        raise FilterError(f"filter {_name(filter)} is a coroutine function; give a function that returns a bool")
+        raise FilterError(_AWAITED.format(_name(filter)))
 
     def predicate(document: Document) -> bool:
         given = _Given.model_construct(**document.__dict__)
         try:
-            return bool(filter(given))
+            passes = filter(given)
         except AttributeError as error:
             if error.obj is not given:
                 raise
@@ -46,6 +49,11 @@ def split_filter(filter: Any) -> tuple[Any, Predicate | None]:
                 "it is given the Document: write document.metadata['field'], or pass {'field': value}",
                 id=document.id,
             ) from error
+        if inspect.isawaitable(passes):
+            if inspect.iscoroutine(passes):
+                passes.close()  # nobody will await it
+            raise FilterError(_AWAITED.format(_name(filter)), id=document.id)
+        return bool(passes)
 
     return None, predicate
 

@@ -115,8 +115,20 @@ def test_a_coroutine_function_is_refused() -> None:
     async def passes(document: Document) -> bool:
         return False
 
-    with pytest.raises(FilterError, match="passes is a coroutine function"):
+    with pytest.raises(FilterError, match="passes has to be awaited"):
         split_filter(passes)
+
+
+def test_a_function_whose_result_must_be_awaited_is_refused() -> None:
+    class Passes:
+        async def __call__(self, document: Document) -> bool:
+            return False
+
+    for function in (Passes(), lambda document: Passes()(document)):
+        _, predicate = split_filter(function)
+        assert predicate is not None
+        with pytest.raises(FilterError, match="has to be awaited"):
+            predicate(Document("text"))
 
 
 # Structured queries
