@@ -5,10 +5,19 @@ from typing import Any
 from langchain_core.documents import Document
 
 from theodolite import Document as Passage
+from theodolite import InputError
 
 
 def to_core(document: Document) -> Passage:
-    """The document as theodolite stores it. It is encoded when it is added, so nothing of it is shared later."""
+    """The document as theodolite stores it. It is encoded when it is added, so nothing of it is shared later.
+
+    Raises:
+        InputError: it is none.
+    """
+    if not isinstance(document, Document):
+        raise InputError(
+            f"a {type(document).__name__} is no Document of LangChain; pass a list of them, or texts to add_texts"
+        )
     return Passage(document.page_content, document.metadata, document.id or "")
 
 

@@ -123,6 +123,16 @@ class TheodoliteVectorStore(Searches):
             raise
         return store
 
+    @classmethod
+    def from_documents(cls, documents: Iterable[Document], embedding: Any = None, **options: Any) -> Self:
+        """Open a store as the constructor does, and add documents to what is there."""
+        return super().from_documents(list(documents), embedding, **options)  # LangChain's reads them twice
+
+    @classmethod
+    async def afrom_documents(cls, documents: Iterable[Document], embedding: Any = None, **options: Any) -> Self:
+        """`from_documents`, awaited."""
+        return await super().afrom_documents(list(documents), embedding, **options)
+
     @property
     def kb(self) -> Retriever:
         """The collection: everything that LangChain's interface has no name for."""
@@ -267,7 +277,7 @@ def _passages(
     entries = _as_many(metadatas, len(listed), "metadatas", "texts")
     names = _as_many(ids, len(listed), "ids", "texts")
     rows = zip(listed, entries, names, strict=True)
-    return [Passage(text, metadata or {}, name or "") for text, metadata, name in rows]
+    return [Passage(text, {} if metadata is None else metadata, _id(name)) for text, metadata, name in rows]
 
 
 def _taken(documents: Iterable[Document], ids: Iterable[str | None] | None, kwargs: dict[str, Any]) -> list[Passage]:
@@ -276,7 +286,12 @@ def _taken(documents: Iterable[Document], ids: Iterable[str | None] | None, kwar
     if ids is None:
         return listed
     names = _as_many(ids, len(listed), "ids", "documents")
-    return [Passage(passage.text, passage.metadata, name or "") for passage, name in zip(listed, names, strict=True)]
+    return [Passage(passage.text, passage.metadata, _id(name)) for passage, name in zip(listed, names, strict=True)]
+
+
+def _id(name: Any) -> Any:
+    """An id as the core takes it: "" for one to be made. What is neither None nor text, 0 say, the core refuses."""
+    return "" if name is None else name
 
 
 def _as_many(values: Iterable[Any] | None, count: int, what: str, whose: str) -> list[Any]:

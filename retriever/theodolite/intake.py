@@ -36,14 +36,16 @@ def as_document(
                     f"document number {number} has {what}; a mapping has 'text', and may have 'id' and 'metadata'",
                     index=number,
                 )
-            document = Document(item["text"], item.get("metadata") or {}, item.get("id") or "")
+            metadata, id = item.get("metadata"), item.get("id")
+            document = Document(item["text"], {} if metadata is None else metadata, "" if id is None else id)
         case _:
             raise DocumentError(
                 f"document number {number} is a {type(item).__name__}; expected a Document, a text or a mapping",
                 index=number,
             )
     document = place(document)
-    return document if document.id else _named(document, number)
+    # Neither 0 nor False: they are mistakes, which the store refuses.
+    return _named(document, number) if document.id in (None, "") else document
 
 
 def _named(document: Document, number: int) -> Document:

@@ -48,6 +48,11 @@ async def test_awaited_searches_find_the_same(store: Store, name: str) -> None:
     assert await getattr(store, f"a{name}")(*places, **options) == expected
 
 
+async def test_awaited_from_documents() -> None:
+    with await Store.afrom_documents((Document(text) for text in "ab"), Table({}, 8)) as store:
+        assert len(store.kb) == 2
+
+
 async def test_awaited_writes() -> None:
     store = await Store.afrom_texts(["a"], Table({}, 8), [{"n": 1}], ids=["1"])
     with store:

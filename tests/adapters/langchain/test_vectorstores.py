@@ -114,6 +114,9 @@ def test_one_call_is_one_commit(store: Store) -> None:
         (["a", "b"], {"ids": ["1", 2]}, DocumentError),
         (["a", "b"], {"metadatas": [{}, {"x": object()}]}, DocumentError),
         ("one text", {}, InputError),
+        (["a"], {"ids": [0]}, DocumentError),
+        (["a"], {"ids": [False]}, DocumentError),
+        (["a"], {"metadatas": [[]]}, DocumentError),
         (["a"], {"ids": "1"}, InputError),
         (["a"], {"metadatas": {"x": 1}}, InputError),
         (["a"], {"batchsize": 3}, TypeError),
@@ -123,6 +126,15 @@ def test_one_call_is_one_commit(store: Store) -> None:
 def test_what_cannot_be_stored_stores_nothing(store: Store, texts: Any, arguments: dict[str, Any], error: Any) -> None:
     with pytest.raises(error):
         store.add_texts(texts, **arguments)
+    assert stored(store) == {}
+
+
+@pytest.mark.parametrize("documents", [["a text"], [Document("one"), None], Document("not in a list")])
+def test_what_is_no_document_stores_nothing(store: Store, documents: Any) -> None:
+    with pytest.raises(InputError, match="Document"):
+        store.add_documents(documents)
+    with pytest.raises(DocumentError, match="not a string"):
+        store.add_documents([Document("text")], ids=[0])  # type: ignore[list-item]
     assert stored(store) == {}
 
 
@@ -221,6 +233,8 @@ def test_from_texts_and_from_documents(tmp_path: Path) -> None:
     documents = [Document("b", id="2"), Document("c")]
     with Store.from_documents(documents, Table({}, 8), location=tmp_path / "kb") as store:
         assert sorted(stored(store).values()) == ["a", "b", "c"], "it adds to what is there"
+    with Store.from_documents((Document(text) for text in "ab"), Table({}, 8)) as store:
+        assert sorted(stored(store).values()) == ["a", "b"], "a generator is read once"
 
 
 def test_a_store_that_cannot_be_filled_is_closed(tmp_path: Path) -> None:
