@@ -47,11 +47,11 @@ class TheodoliteRetriever(BaseRetriever):
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
     kb: Retriever
-    k: int = Field(default=4, ge=1)
+    k: int = Field(default=4, ge=1, strict=True)
     filter: Any = None
     scope: Any = None
     mode: Literal["dense", "lexical", "hybrid"] = "dense"
-    score_threshold: float | None = Field(default=None, ge=0, le=1)
+    score_threshold: float | None = Field(default=None, ge=0, le=1, strict=True)
     boosts: Any = ()
     versions: Any = None
     as_of: Any = None
@@ -137,10 +137,7 @@ class TheodoliteRetriever(BaseRetriever):
         if embedder is not None:
             embeddings = getattr(embedder, "embeddings", embedder)
             params["ls_embedding_provider"] = type(embeddings).__name__
-            model = getattr(embeddings, "model_name", None) or getattr(embeddings, "model", None)
-            if isinstance(model, str):
-                params["ls_embedding_model"] = model
-        return params
+        return _with_model(params, embedder)
 
 
 class TheodoliteVectorStoreRetriever(VectorStoreRetriever):
@@ -179,6 +176,19 @@ class TheodoliteVectorStoreRetriever(VectorStoreRetriever):
         if self.search_type == "hybrid":
             return await self.vectorstore.asimilarity_search(query, **_hybrid(self.search_kwargs | kwargs))
         return await super()._aget_relevant_documents(query, run_manager=run_manager, **kwargs)
+
+    def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
+        kb = getattr(self.vectorstore, "kb", None)
+        return _with_model(super()._get_ls_params(**kwargs), None if kb is None else kb.embedder)
+
+
+def _with_model(params: LangSmithRetrieverParams, embedder: Any) -> LangSmithRetrieverParams:
+    """What is traced, with the model of the embeddings if they name one."""
+    embeddings = getattr(embedder, "embeddings", embedder)
+    model = getattr(embeddings, "model_name", None) or getattr(embeddings, "model", None)
+    if isinstance(model, str):
+        params["ls_embedding_model"] = model
+    return params
 
 
 def _hybrid(options: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("langchain_core")
 
+from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.vectorstores import VectorStoreRetriever
 from pydantic import ValidationError
 from tests.adapters.langchain.corpus import DOCUMENTS, QUESTION, found, ids, newest_first
@@ -94,6 +95,19 @@ def test_modes_that_contradict_one_another(store: TheodoliteVectorStore) -> None
 def test_calls(store: TheodoliteVectorStore) -> None:
     with pytest.raises(TypeError, match="did you mean 'filter'"):
         store.as_retriever().invoke(QUESTION, filtr={})
+
+
+def test_the_model_of_the_embeddings_is_traced() -> None:
+    class Named(DeterministicFakeEmbedding):
+        model: str = "small-3"
+
+    with TheodoliteVectorStore(Named(size=8)) as store:
+        for retriever in (store.as_retriever(), TheodoliteRetriever.from_store(store)):
+            told = retriever._get_ls_params()
+            assert told["ls_embedding_provider"] == "Named"
+            assert told["ls_embedding_model"] == "small-3"
+    with TheodoliteVectorStore() as store:
+        assert "ls_embedding_model" not in store.as_retriever()._get_ls_params()
 
 
 def test_from_store(store: TheodoliteVectorStore) -> None:
