@@ -10,8 +10,8 @@ from langchain_core.runnables import run_in_executor
 
 from langchain_theodolite.documents import from_core
 from langchain_theodolite.ledger import FILE, Ledger
+from langchain_theodolite.searching import collection
 from theodolite import Document as Passage
-from theodolite import InputError, Retriever
 
 _SAMPLE = 100  # documents looked at to find the field that holds the source
 
@@ -47,9 +47,7 @@ class TheodoliteRecordManager(RecordManager):
             EngineError: they cannot be read or written.
         """
         super().__init__(namespace)
-        kb = getattr(store, "kb", store)
-        if not isinstance(kb, Retriever):
-            raise InputError(f"TheodoliteRecordManager takes a TheodoliteVectorStore, not {type(store).__name__}")
+        kb = collection(store, type(self).__name__)
         self._kb, self._source_id_key = kb, source_id_key
         space = namespace if kb.partition is None else json.dumps([namespace, kb.partition])
         self._ledger = Ledger(None if kb.location is None else kb.location / FILE, space)

@@ -128,6 +128,14 @@ def _prepare(
     return scoped(kb, scope), asked
 
 
+def collection(given: Any, what: str) -> Retriever:
+    """The collection that a caller passes, or that the store they pass holds. Raises InputError for anything else."""
+    kb = getattr(given, "kb", given)
+    if not isinstance(kb, Retriever):
+        raise InputError(f"{what} takes a TheodoliteVectorStore or its Retriever, not {type(given).__name__}")
+    return kb
+
+
 def scoped(kb: Retriever, scope: Any) -> Retriever:
     """What of a collection a scope shows: fields with their values, or a filter; None shows all."""
     if scope is None:

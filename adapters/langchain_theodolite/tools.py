@@ -13,6 +13,8 @@ from langchain_core.tools import StructuredTool, ToolException
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, WithJsonSchema, create_model
 
 from langchain_theodolite.documents import from_core
+from langchain_theodolite.rerankers import as_stage
+from langchain_theodolite.searching import collection, scoped
 from theodolite import Boost, FilterError, Hits, InputError, Retriever, VectorError
 
 _MOST = 20
@@ -20,7 +22,9 @@ _MOST = 20
 _FIELDS = 24
 """Fields that are offered where none are named: those that most documents have."""
 _LONG = 64
-"""Longer values are not told to the model."""
+"""Longer values are not told to the model as ones to choose from."""
+_SHOWN = 256
+"""Characters of a field's value that are shown with a passage."""
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # what the services of chat models take for a property's name
 _RANGE = {"min": "$gte", "max": "$lte"}
@@ -48,10 +52,11 @@ def theodolite_tool(
     evaluated; what is none comes back as a message it can correct itself by, as do fields that are not offered. Nothing
     it sends leads out of `scope`, nor out of `kb` if that is a scope.
 
-    The names and values of fields are part of what the model reads: name `fields` where strangers write metadata.
+    The names and values of fields are part of what the model reads: name `fields` where strangers write metadata. Of
+    long values it reads the beginning.
 
     Args:
-        kb: an open collection, or a scope of one.
+        kb: an open collection, a scope of one, or a store.
         name: the tool's name, for the model.
         description: when to use it, for the model.
         fields: what may be filtered by, and is shown with the passages. None takes up to 24 that most documents have,
@@ -66,11 +71,13 @@ def theodolite_tool(
         `score` (higher is better) and `rank` under `theodolite` in their metadata.
 
     Raises:
-        InputError: no document has a field that is named; k below 1. FilterError: `scope` is no filter.
+        InputError: no document has a field that is named; k below 1. FilterError: `scope` is no filter. ConfigError:
+            `rerank` is no reranker.
     """
-    if k < 1:
-        raise InputError(f"k is {k}; it must be at least 1")
-    view = kb if scope is None else kb.scoped(**scope) if isinstance(scope, Mapping) else kb.scoped(scope)
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise InputError(f"k is {k!r}; it must be a whole number of at least 1")
+    view = scoped(collection(kb, "theodolite_tool"), scope)
+    stage = None if rerank is None else as_stage(rerank)
     known = view.fields()
     offered = _offered(known, view.count(), fields, date_field)
     dated = {field for field in offered if _kind(known[field]) == "date"}
@@ -83,12 +90,12 @@ def theodolite_tool(
         try:
             hits = view.search(
                 query,
-                k=arguments.get("k", k),
+                k=arguments.get("k") or k,
                 where={"$and": where} if where else None,
                 mode=mode,
                 boosts=boosts,
                 versions=versions,
-                rerank=rerank,
+                rerank=stage,
             )
         except FilterError as error:
             raise ToolException(f"The filter does not work: {error}") from error
@@ -114,6 +121,8 @@ def _offered(
     known: Mapping[str, Any], documents: int, fields: Iterable[str] | None, date_field: str | None
 ) -> list[str]:
     """The fields that may be filtered by. Raises InputError for those that are not there."""
+    if isinstance(fields, str):
+        raise InputError(f"fields is one str; pass a list: [{fields!r}]")
     named = None if fields is None else list(dict.fromkeys(fields))
     for field in [*(named or ()), *([] if date_field is None else [date_field])]:
         if field not in known:
@@ -136,7 +145,7 @@ def _arguments(name: str, offered: Mapping[str, Any], k: int, date_field: str | 
     most = max(k, _MOST)
     arguments: dict[str, Any] = {
         "query": (_Query, Field(description="What to look for, as a question or in words.")),
-        "k": (Annotated[int, Field(ge=1, le=most)], Field(k, description=f"How many passages, {most} at most.")),
+        "k": (_number(most), Field(k, description=f"How many passages, {most} at most.")),
     }
     if date_field is not None:
         for argument, what in (("since", "not before"), ("until", "not after")):
@@ -154,6 +163,12 @@ def _arguments(name: str, offered: Mapping[str, Any], k: int, date_field: str | 
         }
         arguments["filter"] = (Annotated[dict[str, Any] | None, WithJsonSchema(filters)], None)
     return create_model(f"{name}_arguments", __config__=ConfigDict(extra="forbid"), **arguments)
+
+
+def _number(most: int) -> Any:
+    """A whole number for the model; null means that it does not matter."""
+    schema = {"type": "integer", "minimum": 1, "maximum": most}
+    return Annotated[Annotated[int, Field(ge=1, le=most)] | None, WithJsonSchema(schema)]
 
 
 def _shape(told: Any) -> dict[str, Any]:
@@ -231,10 +246,16 @@ def _passages(hits: Hits, shown: Sequence[str]) -> str:
         return "No passages fit. Try other words, or a wider filter."
     parts = []
     for hit in hits:
-        held = {field: value for field in shown if (value := _value(hit.document.metadata, field)) is not None}
+        held = {field: _cut(value) for field in shown if (value := _value(hit.document.metadata, field)) is not None}
         told = f" {json.dumps(held, ensure_ascii=False, default=str)}" if held else ""
         parts.append(f"[{hit.rank}] {hit.document.id}{told}\n{hit.document.text}")
     return "\n\n".join(parts)
+
+
+def _cut(value: Any) -> Any:
+    """A value, or the beginning of a long one: metadata may be larger than what a model can read."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return value if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _value(metadata: Any, field: str) -> Any:

@@ -13,7 +13,7 @@ from langchain_theodolite.documents import from_core, to_core
 from langchain_theodolite.embeddings import EmbeddingsEmbedder, TheodoliteEmbeddings, as_embedder, embedded
 from langchain_theodolite.filters import split_filter
 from langchain_theodolite.retrievers import TheodoliteVectorStoreRetriever
-from langchain_theodolite.searching import check_names
+from langchain_theodolite.searching import check_names, collection
 from langchain_theodolite.similarity import Searches
 from theodolite import Document as Passage
 from theodolite import InputError, Retriever
@@ -82,7 +82,7 @@ class TheodoliteVectorStore(Searches):
     def from_retriever(cls, kb: Retriever) -> Self:
         """A store over an open collection, or a scope of one; closing the store leaves it open."""
         store = cls.__new__(cls)
-        store._kb, store._shared = kb, True
+        store._kb, store._shared = collection(kb, "from_retriever"), True
         return store
 
     @classmethod

@@ -284,7 +284,7 @@ def test_what_is_refused(kb: Retriever, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is that time from elsewhere"):
         manager.update(["a"], time_at_least=manager.get_time() + 60)
     assert manager.list_keys(group_ids=[]) == []
-    with pytest.raises(InputError, match="takes a TheodoliteVectorStore, not InMemoryVectorStore"):
+    with pytest.raises(InputError, match="takes a TheodoliteVectorStore or its Retriever, not InMemory"):
         TheodoliteRecordManager(InMemoryVectorStore(DeterministicFakeEmbedding(size=4)), "tests")
     run(tmp_path / "kb", FIRST, "full")
     connection = sqlite3.connect(tmp_path / "kb" / "records.sqlite")
