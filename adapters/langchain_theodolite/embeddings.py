@@ -136,6 +136,8 @@ async def embedded(embedder: Any, side: Side, texts: Sequence[str]) -> AsyncIter
 
 def check_count(side: Side, texts: Sequence[str], vectors: Sequence[Any]) -> None:
     """Raises VectorError where there is not one vector for each text."""
+    if not hasattr(vectors, "__len__"):
+        raise VectorError(f"the embeddings returned a {type(vectors).__name__} for {side} texts; expected a list")
     if len(vectors) != len(texts):
         raise VectorError(
             f"the embeddings returned {len(vectors)} vectors for {len(texts)} {side} texts; each needs one",

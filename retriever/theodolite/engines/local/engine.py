@@ -6,7 +6,7 @@ from dataclasses import replace as changed
 from functools import partial
 from pathlib import Path
 from sqlite3 import Connection
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -56,6 +56,10 @@ class LocalEngine:
         self._fields = Fields(self._view)
         # An engine that is dropped without close() leaves no connections and no temporary folder behind.
         self._release = weakref.finalize(self, _release, store, self._view, self._keeper, temporary)
+
+    def __reduce__(self) -> NoReturn:
+        """Raises TypeError: copies of it would share files and locks, or have none."""
+        raise TypeError("an open collection cannot be pickled or copied: pass its folder on, and open it there")
 
     @classmethod
     def open(
