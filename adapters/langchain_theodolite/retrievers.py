@@ -192,7 +192,7 @@ def _with_model(params: LangSmithRetrieverParams, embedder: Any) -> LangSmithRet
 
 
 def _hybrid(options: dict[str, Any]) -> dict[str, Any]:
-    if options.get("mode", "hybrid") != "hybrid":
+    if (options.get("mode") or "hybrid") != "hybrid":
         raise ValueError(f"mode is {options['mode']!r}, and search_type 'hybrid': pass one of them")
     return {**options, "mode": "hybrid"}
 

@@ -166,7 +166,7 @@ def _asked(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_relevance(options: dict[str, Any]) -> None:
-    mode = options.get("mode", "dense")
+    mode = options.get("mode") or "dense"
     if mode != "dense" and options.get("rerank") is None:
         raise ConfigError(
             f"there is no relevance in {mode} mode: use similarity_search_with_score, or pass rerank=, which gives one"

@@ -57,6 +57,12 @@ def test_fields_are_not_made_to_fit(store: TheodoliteVectorStore, fields: dict[s
         TheodoliteRetriever.from_store(store).invoke("short", **fields)
 
 
+def test_no_mode_is_the_usual_mode(store: TheodoliteVectorStore) -> None:
+    assert store.similarity_search_with_relevance_scores("short", k=1, mode=None)[0][0].id == "a"
+    retriever = store.as_retriever(search_type="hybrid", search_kwargs={"mode": None, "k": 1})
+    assert [document.id for document in retriever.invoke("short")] == ["a"]
+
+
 def test_a_tool_ranks_by_a_cross_encoder(store: TheodoliteVectorStore) -> None:
     tool = theodolite_tool(store.kb, rerank=Longest())
     assert tool.invoke({"query": "short"}).startswith("[1] b")
