@@ -1,15 +1,19 @@
 """Embedders both ways: LangChain's `Embeddings` as an embedder, and any of ours as `Embeddings`."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from langchain_core.embeddings import Embeddings
 
 from theodolite import Embedder, Retriever, VectorError
 
+A = TypeVar("A")
+T = TypeVar("T")
 Side = Literal["query", "document"]
 _Known = dict[tuple[str, str], list[float]]
 
@@ -34,21 +38,37 @@ class EmbeddingsEmbedder:
     def dimension(self) -> int:
         """The vectors' length, found by embedding one short text when it is first asked for."""
         if self._dimension is None:
-            self._dimension = len(self.embeddings.embed_documents(["dimension"])[0])
+            self._dimension = len(self._documents(["dimension"])[0])
         return self._dimension
 
     def encode_query(self, texts: Sequence[str], /) -> Any:
         """Vectors of questions, (n, d)."""
-        return self._encode("query", texts, lambda missing: [self.embeddings.embed_query(text) for text in missing])
+        return self._encode("query", texts, lambda missing: [self._query(text) for text in missing])
 
     def encode_document(self, texts: Sequence[str], /) -> Any:
         """Vectors of passages, (n, d)."""
-        return self._encode("document", texts, self.embeddings.embed_documents)
+        return self._encode("document", texts, self._documents)
 
     def awaits(self, side: Side) -> bool:
         """Whether these embeddings have an async method of their own for that."""
         name = "aembed_query" if side == "query" else "aembed_documents"
         return getattr(type(self.embeddings), name) is not getattr(Embeddings, name)
+
+    def _query(self, text: str) -> list[float]:
+        try:
+            return self.embeddings.embed_query(text)
+        except NotImplementedError:
+            if not self.awaits("query"):
+                raise
+            return _run(self.embeddings.aembed_query, text)
+
+    def _documents(self, texts: list[str]) -> list[list[float]]:
+        try:
+            return self.embeddings.embed_documents(texts)
+        except NotImplementedError:
+            if not self.awaits("document"):
+                raise
+            return _run(self.embeddings.aembed_documents, texts)
 
     @contextmanager
     def knowing(self, side: Side, texts: Sequence[str], vectors: Sequence[list[float]]) -> Iterator[None]:
@@ -132,6 +152,12 @@ async def embedded(embedder: Any, side: Side, texts: Sequence[str]) -> AsyncIter
         vectors = await embedder.embeddings.aembed_documents(distinct)
     with embedder.knowing(side, distinct, vectors):
         yield
+
+
+def _run(function: Callable[[A], Coroutine[Any, Any, T]], given: A) -> T:
+    """What an async function returns, for embeddings that are nothing else; in a thread, as a loop may run here."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(lambda: asyncio.run(function(given))).result()
 
 
 def check_count(side: Side, texts: Sequence[str], vectors: Sequence[Any]) -> None:

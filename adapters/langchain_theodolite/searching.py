@@ -67,7 +67,9 @@ def search(kb: Retriever, **options: Any) -> list[Hit]:
 async def asearch(kb: Retriever, **options: Any) -> list[Hit]:
     """The same, without blocking the event loop."""
     view, asked = _prepare(kb, **options)
-    texts = [asked["query"]] if "vector" not in asked and asked.get("mode") != "lexical" else []
+    query = asked.get("query")
+    embeds = "vector" not in asked and asked.get("mode") != "lexical"
+    texts = [query] if embeds and isinstance(query, str) and not view.remembers(query) else []
     async with embedded(view.embedder, "query", texts):
         return list(await view.asearch(**asked))
 

@@ -35,6 +35,11 @@ class QueryCache:
         self._rows: OrderedDict[str, Floats] = OrderedDict()
         self._lock = threading.Lock()
 
+    def knows(self, text: str) -> bool:
+        """Whether the vector of a text is remembered."""
+        with self._lock:
+            return text in self._rows
+
     def encode_query(self, texts: Sequence[str]) -> Floats:
         """The vectors of `texts`, (n, d) float32, in their order: an array of the caller's own.
 

@@ -136,6 +136,10 @@ class Encoder:
             _warn(message + ", or open with")
         return Vectors(self._cache.encode_query(texts)), unread
 
+    def knows(self, text: str) -> bool:
+        """Whether a question's vector is kept."""
+        return self._cache.knows(text)
+
     def _encode(self, texts: Sequence[str]) -> Vectors:
         """What the cache keeps: prepared vectors."""
         return prepare(self.embedder.encode_query(texts), self._space(), name="query vectors", seen=self._seen)[0]

@@ -153,6 +153,40 @@ async def test_natively_async_embeddings_are_awaited_and_nothing_is_embedded_twi
         assert embeddings.embedded == ["d"]
 
 
+async def test_questions_that_are_remembered_are_not_awaited_again() -> None:
+    embeddings = Native()
+    with Store(embeddings, canary="off") as store:
+        store.add_texts(["a"], ids=["1"])
+        for _ in range(3):
+            assert await store.asimilarity_search("question")
+        assert await store.as_retriever().abatch(["question", "question"])
+        assert embeddings.awaited == ["question"]
+        store.similarity_search("another")
+        await store.asimilarity_search("another")
+        assert embeddings.awaited == ["question"]
+
+
+async def test_embeddings_may_be_async_alone(tmp_path: Path) -> None:
+    class Alone(Native):
+        def embed_documents(self, texts: list[str]) -> list[list[float]]:
+            raise NotImplementedError
+
+        def embed_query(self, text: str) -> list[float]:
+            raise NotImplementedError
+
+        async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+            return [self.vector(text) for text in texts]
+
+        async def aembed_query(self, text: str) -> list[float]:
+            return self.vector(text)
+
+    with Store(Alone(), tmp_path / "kb") as store:
+        await store.aadd_texts(["a", "b"], ids=["1", "2"])
+    with Store(Alone(), tmp_path / "kb") as store:
+        assert (await store.asimilarity_search("b", k=1))[0].id == "2"
+        assert store.similarity_search("a", k=1)[0].id == "1", "within a running loop, too"
+
+
 async def test_what_is_refused_is_not_embedded_first() -> None:
     embeddings = Native()
     with Store(embeddings, canary="off") as store:
