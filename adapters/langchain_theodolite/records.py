@@ -12,6 +12,7 @@ from langchain_theodolite.documents import from_core
 from langchain_theodolite.ledger import FILE, Ledger
 from langchain_theodolite.searching import collection
 from theodolite import Document as Passage
+from theodolite import InputError
 
 _SAMPLE = 100  # documents looked at to find the field that holds the source
 
@@ -43,11 +44,15 @@ class TheodoliteRecordManager(RecordManager):
                 tells the source of what a crash has left.
 
         Raises:
-            InputError: the store is another's. ConfigError: the records are of a newer version.
-            EngineError: they cannot be read or written.
+            InputError: the store is another's, or cannot be written to. EngineError: they cannot be read or written.
+            ConfigError: the records are of a newer version.
         """
         super().__init__(namespace)
         kb = collection(store, type(self).__name__)
+        if not kb.writable:  # a part of it would take what lies outside for gone, and forget it
+            raise InputError(
+                "this collection is read-only, or a scope that is: index() needs all of it, or a partition"
+            )
         self._kb, self._source_id_key = kb, source_id_key
         space = namespace if kb.partition is None else json.dumps([namespace, kb.partition])
         self._ledger = Ledger(None if kb.location is None else kb.location / FILE, space)

@@ -40,6 +40,11 @@ class Collection:
         """The partition that this scope is confined to, as a value of the field; None where it is to none."""
         return None if self._scope is None else self._scope.partition
 
+    @property
+    def writable(self) -> bool:
+        """Whether documents can be added and deleted: not where it was opened read-only, nor in most scopes."""
+        return self._writable and not self._engine.info().get("read_only", False)
+
     @overload
     def get(self, ids: str | Iterable[str], *, vectors: Literal[False] = False) -> list[Document]: ...
     @overload

@@ -286,6 +286,12 @@ def test_what_is_refused(kb: Retriever, tmp_path: Path) -> None:
     assert manager.list_keys(group_ids=[]) == []
     with pytest.raises(InputError, match="takes a TheodoliteVectorStore or its Retriever, not InMemory"):
         TheodoliteRecordManager(InMemoryVectorStore(DeterministicFakeEmbedding(size=4)), "tests")
+    with pytest.raises(InputError, match="read-only"):
+        TheodoliteRecordManager(kb.scoped(lang="en"), "tests")
+    Retriever.open(tmp_path / "new").close()
+    with Retriever.open(tmp_path / "new", read_only=True) as closed, pytest.raises(InputError, match="read-only"):
+        TheodoliteRecordManager(closed, "tests")
+    assert not (tmp_path / "new" / "records.sqlite").exists()
     run(tmp_path / "kb", FIRST, "full")
     connection = sqlite3.connect(tmp_path / "kb" / "records.sqlite")
     connection.execute("PRAGMA user_version = 2")

@@ -278,6 +278,7 @@ class LocalEngine:
             state, manifest = snapshot.state, snapshot.manifest
             return {
                 "location": None if self._temporary else str(folder),
+                "read_only": self._store.mode != "rw",
                 "documents": state.live,
                 "metric": manifest.space.metric,
                 "dimension": manifest.space.dimension,
