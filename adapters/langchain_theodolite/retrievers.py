@@ -11,9 +11,8 @@ from pydantic import ConfigDict, Field, model_validator
 
 from langchain_theodolite.documents import from_core
 from langchain_theodolite.embeddings import as_embedder
-from langchain_theodolite.filters import split_filter
 from langchain_theodolite.rerankers import as_stage
-from langchain_theodolite.searching import OPTIONS, asearch, check_names, scoped, search
+from langchain_theodolite.searching import OPTIONS, asearch, check_names, prepare, scoped, search
 from theodolite import Fusion, Hit, Retriever
 
 SCORES = "theodolite"
@@ -102,13 +101,12 @@ class TheodoliteRetriever(BaseRetriever):
     @model_validator(mode="after")
     def _check(self) -> Self:
         # What is wrong shows here, and not with the first question.
-        scoped(self.kb, self.scope)
-        where, _ = split_filter(self.filter)
-        if where is not None and where != {}:
-            self.kb.scoped(where)
         if self.rerank is not None:
             self.rerank = as_stage(self.rerank)
-            as_stage(self.rerank, self.score_threshold)
+        view, options, _ = self._asked({})
+        _, asked = prepare(view, **options)
+        if "where" in asked:
+            self.kb.scoped(asked["where"])
         return self
 
     def _get_relevant_documents(

@@ -60,13 +60,13 @@ def search(kb: Retriever, **options: Any) -> list[Hit]:
     Raises:
         ValueError: options that do not fit. TypeError: there is no such option.
     """
-    view, asked = _prepare(kb, **options)
+    view, asked = prepare(kb, **options)
     return list(view.search(**asked))
 
 
 async def asearch(kb: Retriever, **options: Any) -> list[Hit]:
     """The same, without blocking the event loop."""
-    view, asked = _prepare(kb, **options)
+    view, asked = prepare(kb, **options)
     query = asked.get("query")
     embeds = "vector" not in asked and asked.get("mode") != "lexical"
     texts = [query] if embeds and isinstance(query, str) and not view.remembers(query) else []
@@ -89,7 +89,7 @@ def relevance_of(hit: Hit) -> float:
     )
 
 
-def _prepare(
+def prepare(
     kb: Retriever,
     *,
     k: int = 4,
@@ -100,7 +100,11 @@ def _prepare(
     lambda_mult: float | None = None,
     **options: Any,
 ) -> tuple[Retriever, dict[str, Any]]:
-    """Where to search, and what for."""
+    """Where to search, and what for.
+
+    Raises:
+        InputError, ConfigError, FilterError: options that do not fit. TypeError: there is no such option.
+    """
     check_names(options, RANKING | {"query", "vector"}, "a search")
     threshold = checked_threshold(score_threshold)
     asked = {name: value for name, value in options.items() if value is not None}

@@ -49,6 +49,11 @@ def test_what_is_open_is_not_copied(store: TheodoliteVectorStore) -> None:
     assert retriever.model_copy().invoke("short") == retriever.invoke("short")
 
 
+def test_options_that_exclude_each_other_are_refused_when_it_is_made(store: TheodoliteVectorStore) -> None:
+    with pytest.raises(ValidationError, match="score_threshold is min_relevance"):
+        TheodoliteRetriever.from_store(store, score_threshold=0.5, min_relevance=0.2)
+
+
 @pytest.mark.parametrize("fields", [{"k": True}, {"k": "3"}, {"score_threshold": True}])
 def test_fields_are_not_made_to_fit(store: TheodoliteVectorStore, fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
