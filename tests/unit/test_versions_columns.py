@@ -374,3 +374,17 @@ def test_many_rules_and_scopes_keep_little() -> None:
         (standings,) = looking._standings.values()
         assert len(standings._held) < 10
         assert len(standings._fields._held) < 30
+
+
+def test_keys_are_named_in_an_order_of_their_own() -> None:
+    """Not in that in which the process has met them, which may be another after a restart."""
+    named: list[Any] = ["b", 10, 9, "a"]
+    for met in (named, named[::-1]):
+        with Retriever.open() as kb:
+            for number, key in enumerate(met):
+                kb.add([Document("other", {"key": f"x{number}", "by": key}, str(number))], vectors=np.ones((1, 2)))
+                kb.search(vector=np.ones(2), versions=Superseded(key="key", by="by"))
+            kb.add([Document("text", {"key": "k", "by": named}, "asked")], vectors=np.ones((1, 2)))
+            hits = kb.search(vector=np.ones(2), versions=Superseded(key="key", by="by"))
+        versions = {hit.document.id: hit.version for hit in hits}
+        assert versions["asked"] == Version(absent=(9, 10, "a", "b"))

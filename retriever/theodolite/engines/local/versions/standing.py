@@ -83,7 +83,7 @@ class Standing:
                     substitutes += self._keys(rule, part, sorted(left & part.graph.predecessors([node])))
         end = self._intervals.end
         ended = end is not None and bool(end[row] <= self._as_of)
-        version = Version(current, tuple(successors), tuple(absent), tuple(substitutes), ended)
+        version = Version(current, _in_order(successors), _in_order(absent), _in_order(substitutes), ended)
         return None if version == Version() else version
 
     def _newest(self, part: Groups, row: int) -> list[Any]:
@@ -158,3 +158,13 @@ class Standings:
     def _name(self, number: int, columns: Iterable[Column], inside: Mask) -> Any:
         with self._building:
             return self._fields.name(number, columns, inside)
+
+
+def _in_order(values: list[Any]) -> tuple[Any, ...]:
+    """Numbers first: as they come, keys stand in the order in which this process has met them."""
+
+    def place(value: Any) -> tuple[bool, Any, str]:
+        number = isinstance(value, (int, float))
+        return not number, value if number else 0, str(value)
+
+    return tuple(sorted(values, key=place))
