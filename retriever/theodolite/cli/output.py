@@ -158,7 +158,7 @@ def show_report(report: Report) -> None:
 def described(info: Mapping[str, Any]) -> dict[str, Any]:
     """What `Retriever.info` tells, with a line for each of its parts; what is not there is left out."""
     told = {name: value for name, value in info.items() if value is not None}
-    del told["columns"]  # those of this process, which has filtered nothing
+    del told["columns"], told["read_only"]  # those of this process, which has filtered nothing, and opened it to read
     if info["transforms"]:
         told["transforms"] = ", ".join(info["transforms"])
     else:
