@@ -1,0 +1,101 @@
+"""Nodes across the border: what kind they are, relationships and templates survive; metadata stays a top-level field."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from llama_index.core.schema import (
+    BaseNode,
+    Document,
+    ImageDocument,
+    ImageNode,
+    IndexNode,
+    MetadataMode,
+    Node,
+    TextNode,
+)
+
+from theodolite import Document as Passage
+from theodolite import DocumentError
+
+CONTENT = "_node_content"
+TYPE = "_node_type"
+SOURCE = "ref_doc_id"
+RESERVED = frozenset({CONTENT, TYPE, SOURCE, "doc_id", "document_id"})
+"""Fields of a stored document that say what node it is. The names are LlamaIndex's own, so filters may use them."""
+
+_NONE = "None"  # what LlamaIndex's filters find where a node has no source
+_KINDS: dict[str, type[BaseNode]] = {
+    kind.class_name(): kind for kind in (TextNode, ImageNode, IndexNode, Node, Document, ImageDocument)
+}
+
+
+def to_core(node: BaseNode) -> Passage:
+    """The node as theodolite stores it.
+
+    Metadata keeps its types (dates are dates). A field of the caller's own that has a reserved name is kept, but
+    filters see the node's, as in LlamaIndex's own stores.
+
+    Raises:
+        DocumentError: what is in the node cannot be written as JSON.
+    """
+    try:
+        content = node.model_dump(mode="json", exclude={"embedding", "metadata"})
+        metadata = node.metadata
+        if not RESERVED.isdisjoint(metadata):
+            # All names, for their order, which is part of what is embedded; the values only of those that are covered.
+            content["metadata"] = {key: metadata[key] if key in RESERVED else None for key in metadata}
+        text = _taken(content)
+        written = json.dumps(content, ensure_ascii=False)
+    except (TypeError, ValueError) as error:  # pydantic's and LlamaIndex's own are ValueErrors
+        raise DocumentError(f"node {node.node_id!r} cannot be written as JSON: {error}", id=node.node_id) from error
+    source = node.ref_doc_id or _NONE
+    own = {CONTENT: written, TYPE: node.class_name(), SOURCE: source, "doc_id": source, "document_id": source}
+    return Passage(text, {**metadata, **own}, node.node_id)
+
+
+def from_core(passage: Passage) -> BaseNode:
+    """The stored document as a node of its kind, new at each call; a TextNode where it was not stored as a node.
+
+    A subclass that LlamaIndex does not know comes back as what it was made of: a TextNode, or a Node.
+    """
+    metadata = {key: value for key, value in passage.metadata.items() if key not in RESERVED}
+    written = passage.metadata.get(CONTENT)
+    if not isinstance(written, str):
+        return TextNode(id_=passage.id, text=passage.text, metadata={**passage.metadata})
+    content: dict[str, Any] = json.loads(written)
+    covered = content.get("metadata")
+    if covered:
+        names = dict.fromkeys([*covered, *metadata])
+        metadata = {
+            name: covered[name] if name in RESERVED else metadata[name]
+            for name in names
+            if name in RESERVED or name in metadata
+        }
+    kind = _KINDS.get(str(passage.metadata.get(TYPE))) or (Node if "text_resource" in content else TextNode)
+    if issubclass(kind, TextNode):
+        content["text"] = passage.text
+    elif content.get("text_resource"):
+        content["text_resource"]["text"] = passage.text
+    return kind.from_dict({**content, "id_": passage.id, "metadata": metadata})
+
+
+def source_of(passage: Passage) -> str | None:
+    """The id of the document that a stored node was cut from; None where there is none."""
+    found = passage.metadata.get(SOURCE)
+    return found if isinstance(found, str) and found != _NONE else None
+
+
+def text_of(node: BaseNode) -> str:
+    """What is embedded of a node: its text with the metadata that embedders are to see."""
+    return node.get_content(MetadataMode.EMBED)
+
+
+def _taken(content: dict[str, Any]) -> str:
+    """The node's text, which is stored as the document's own, taken out of the rest."""
+    resource = content.get("text_resource")
+    if isinstance(resource, Mapping):
+        content.pop("text", None)  # a Document tells it twice
+        content["text_resource"] = {**resource, "text": None}
+        return resource.get("text") or ""
+    return content.pop("text", None) or ""

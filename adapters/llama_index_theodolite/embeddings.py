@@ -1,0 +1,189 @@
+"""Embedders both ways: LlamaIndex's `BaseEmbedding` as an embedder, and any of ours as a `BaseEmbedding`."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from typing import Any, Literal
+
+import numpy as np
+from llama_index.core import Settings
+from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.bridge.pydantic import PrivateAttr
+
+from theodolite import Embedder, Retriever, VectorError
+
+Side = Literal["query", "document"]
+_Known = dict[tuple[str, str], list[float]]
+
+_known: ContextVar[_Known | None] = ContextVar("theodolite_known_embeddings", default=None)
+
+
+class EmbeddingEmbedder:
+    """LlamaIndex's `BaseEmbedding` as a `theodolite.Embedder`, with the same guards as any other."""
+
+    def __init__(self, embed_model: BaseEmbedding | None = None) -> None:
+        """
+        Args:
+            embed_model: the model; None takes `Settings.embed_model` when it is first used, and then stays with it.
+        """
+        self._embed_model = embed_model
+        self._dimension: int | None = None
+
+    @property
+    def embed_model(self) -> BaseEmbedding:
+        """LlamaIndex's model."""
+        if self._embed_model is None:
+            self._embed_model = Settings.embed_model
+        return self._embed_model
+
+    @property
+    def name(self) -> str:
+        """The class, and its model if it tells one: what people read in `info()` and in messages."""
+        kind, model = type(self.embed_model).__name__, self.embed_model.model_name
+        return kind if model in ("", "unknown") else f"{kind}:{model}"
+
+    @property
+    def dimension(self) -> int:
+        """The vectors' length, found by embedding one short text when it is first asked for."""
+        if self._dimension is None:
+            self._dimension = len(self.embed_model.get_text_embedding("dimension"))
+        return self._dimension
+
+    def encode_query(self, texts: Sequence[str], /) -> Any:
+        """Vectors of questions, (n, d)."""
+        return self._encode("query", texts, lambda some: [self.embed_model.get_query_embedding(text) for text in some])
+
+    def encode_document(self, texts: Sequence[str], /) -> Any:
+        """Vectors of passages, (n, d)."""
+        return self._encode("document", texts, lambda some: self.embed_model.get_text_embedding_batch(some))
+
+    @contextmanager
+    def knowing(self, side: Side, texts: Sequence[str], vectors: Sequence[list[float]]) -> Iterator[None]:
+        """Within it, these vectors, which were awaited, are what the embedder gives for these texts.
+
+        So the core sees one embedder, with its canary and its cache, whether vectors were awaited or not.
+        """
+        _check_count(side, texts, vectors)
+        token = _known.set({(side, text): vector for text, vector in zip(texts, vectors, strict=True)})
+        try:
+            yield
+        finally:
+            _known.reset(token)
+
+    def _encode(self, side: Side, texts: Sequence[str], embed: Callable[[list[str]], list[list[float]]]) -> Any:
+        if not texts:
+            return np.zeros((0, self.dimension), np.float32)
+        known = _known.get()
+        if known is not None and all((side, text) in known for text in texts):
+            return [known[side, text] for text in texts]
+        vectors = embed(list(texts))
+        _check_count(side, texts, vectors)
+        return vectors
+
+
+class TheodoliteEmbedding(BaseEmbedding):
+    """Any of theodolite's embedders as LlamaIndex's `BaseEmbedding`.
+
+    >>> from theodolite.testing import HashingEmbedder
+    >>> len(TheodoliteEmbedding(HashingEmbedder(64)).get_query_embedding("How long do refunds take?"))
+    64
+    """
+
+    _embedder: Any = PrivateAttr()
+
+    def __init__(self, embedder: Any, **kwargs: Any) -> None:
+        """
+        Args:
+            embedder: whatever `Retriever.open(embedder=...)` takes: a model's name or folder, an object, functions.
+            kwargs: fields of `BaseEmbedding`: embed_batch_size, callback_manager, ...
+
+        Raises:
+            ConfigError, MissingExtraError: as there.
+        """
+        if isinstance(embedder, Embedder):
+            found: Embedder | None = embedder
+        else:
+            with Retriever.open(embedder=embedder) as kb:  # which knows what may be passed
+                found = kb.embedder
+        if found is None:
+            raise TypeError("embedder is None; pass a model's name, or an object with encode_query and encode_document")
+        name = getattr(found, "name", None)
+        super().__init__(**{"model_name": name if isinstance(name, str) else type(found).__name__, **kwargs})
+        self._embedder = found
+
+    @property
+    def embedder(self) -> Embedder:
+        """What embeds."""
+        found: Embedder = self._embedder
+        return found
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "TheodoliteEmbedding"
+
+    def _get_query_embedding(self, query: str) -> list[float]:
+        return _as_lists(self.embedder.encode_query([query]))[0]
+
+    def _get_text_embedding(self, text: str) -> list[float]:
+        return _as_lists(self.embedder.encode_document([text]))[0]
+
+    def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+        return _as_lists(self.embedder.encode_document(texts)) if texts else []
+
+    # A thread each, so that an event loop never waits for a model.
+    async def _aget_query_embedding(self, query: str) -> list[float]:
+        return await asyncio.to_thread(self._get_query_embedding, query)
+
+    async def _aget_text_embedding(self, text: str) -> list[float]:
+        return await asyncio.to_thread(self._get_text_embedding, text)
+
+    async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+        return await asyncio.to_thread(self._get_text_embeddings, texts)
+
+
+def as_embedder(embed_model: Any) -> Any:
+    """What `Retriever.open(embedder=...)` takes: a `BaseEmbedding` is wrapped, everything else stays what it is.
+
+    `Settings` itself stands for `Settings.embed_model`, which is looked up when it is first used.
+    """
+    if embed_model is Settings:
+        return EmbeddingEmbedder()
+    if isinstance(embed_model, TheodoliteEmbedding):
+        return embed_model.embedder
+    return EmbeddingEmbedder(embed_model) if isinstance(embed_model, BaseEmbedding) else embed_model
+
+
+@asynccontextmanager
+async def embedded(embedder: Any, side: Side, texts: Sequence[str]) -> AsyncIterator[None]:
+    """Within it the texts are embedded already, by awaiting, if the embedder wraps a `BaseEmbedding`.
+
+    Others, and texts that the core refuses, are left to the core.
+    """
+    wanted = bool(texts) and all(isinstance(text, str) and text.strip() for text in texts)
+    if not wanted or not isinstance(embedder, EmbeddingEmbedder):
+        yield
+        return
+    distinct = list(dict.fromkeys(texts))
+    if side == "query":
+        vectors = [await embedder.embed_model.aget_query_embedding(text) for text in distinct]
+    else:
+        vectors = await embedder.embed_model.aget_text_embedding_batch(distinct)
+    with embedder.knowing(side, distinct, vectors):
+        yield
+
+
+def _check_count(side: Side, texts: Sequence[str], vectors: Sequence[Any]) -> None:
+    if not isinstance(vectors, (list, tuple, np.ndarray)) or len(vectors) != len(texts):
+        count = len(vectors) if isinstance(vectors, (list, tuple, np.ndarray)) else type(vectors).__name__
+        raise VectorError(
+            f"the embed_model returned {count} vectors for {len(texts)} {side} texts; each needs one",
+            expected=len(texts),
+            got=count,
+        )
+
+
+def _as_lists(vectors: Any) -> list[list[float]]:
+    rows = vectors.detach().cpu().numpy() if hasattr(vectors, "detach") else np.asarray(vectors)
+    listed: list[list[float]] = rows.astype(np.float64).tolist()
+    return listed

@@ -1,0 +1,241 @@
+"""Filters: LlamaIndex's `MetadataFilters` as filters of the core, which decide before the best are chosen.
+
+They mean what the predicate of llama-index-core 0.14.25 means (`build_metadata_filter_fn`), wherever that gives a bool:
+
+| | passes |
+|---|---|
+| `==`, `in` | the value; a list is not its elements; 1 is 1.0, and True, but not "1" |
+| `!=`, `nin` | whatever `==` and `in` do not, **a missing field too** |
+| `>` `>=` `<` `<=` | numbers with numbers (True is 1), strings with strings |
+| `contains`, `any`, `all` | a list with the element, one of them, each of them; a string with the substring |
+| `text_match`, `text_match_insensitive` | a string with the substring |
+| `is_empty` | missing, None, "" and [] |
+| `and`, `or`, `not` | all, one, **none** of the filters |
+
+What differs:
+
+| | llama-index-core | here |
+|---|---|---|
+| filters within filters | ValueError | as deep as you like |
+| a stored value of another kind: `5 > "a"` | TypeError for the whole query | that node does not pass |
+| a filter that no value could pass: `in "abc"`, `> None`, `> [1]` | TypeError, or letters of the string | FilterError |
+| dates, and strings that are ISO-8601 dates | strings | instants in UTC, in `>` `>=` `<` `<=`; equal to a stored date |
+| `a.b` | that key | that key, else `b` of the mapping `a` |
+| stored mappings in `contains`, `any`, `all` | their keys are elements | no elements |
+| `text_match_insensitive` | `lower()` | the regular expressions' ignoring of case: other letters than ASCII may differ |
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable
+from datetime import date, datetime
+from functools import reduce
+from itertools import product
+from typing import Any
+
+from llama_index.core.vector_stores.types import FilterCondition, FilterOperator, MetadataFilter, MetadataFilters
+
+from theodolite import F, FilterError
+
+_ISO = re.compile(r"\d{4}-\d\d-\d\d([T ](?!24)\d\d:\d\d(:\d\d([.,]\d{1,6})?)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII)
+_LONGEST = 8  # numbers that are 0 or 1 in a list that is compared as a whole: each may be a bool, too
+
+
+def as_where(filters: Any) -> Any:
+    """A filter of the core; None where all nodes pass.
+
+    Args:
+        filters: `MetadataFilters`, a `MetadataFilter`, or a filter of theodolite, which stays what it is.
+
+    Raises:
+        FilterError: an operator with a value that it cannot have.
+    """
+    if isinstance(filters, MetadataFilter):
+        return _condition(filters)
+    if not isinstance(filters, MetadataFilters):
+        return filters or None if isinstance(filters, dict) else filters
+    parts = [as_where(part) for part in filters.filters]
+    if not parts:
+        return None
+    if filters.condition in (None, FilterCondition.AND):
+        return _joined(parts)
+    if any(part is None for part in parts):  # an empty filter within, which everything passes
+        return None if filters.condition is FilterCondition.OR else _nothing("id")
+    passes = _either(parts)
+    return passes if filters.condition is FilterCondition.OR else ~passes
+
+
+def joined(*filters: Any) -> Any:
+    """All of some filters of the core (as `as_where` gives them, none a dict); None where all nodes pass."""
+    return _joined(filters)
+
+
+def _joined(parts: Iterable[Any]) -> Any:
+    given = [part for part in parts if part is not None]
+    return reduce(lambda one, other: one & other, given) if given else None
+
+
+def _condition(one: MetadataFilter) -> Any:
+    field, operator, value = one.key, one.operator, one.value
+    match operator:
+        case FilterOperator.EQ:
+            return _equal(field, value)
+        case FilterOperator.NE:
+            return ~_equal(field, value)
+        case FilterOperator.IN:
+            return _among(field, _listed(one))
+        case FilterOperator.NIN:
+            return ~_among(field, _listed(one))
+        case FilterOperator.GT | FilterOperator.GTE | FilterOperator.LT | FilterOperator.LTE:
+            return _ordered(one)
+        case FilterOperator.CONTAINS:
+            return _contains(field, value)
+        case FilterOperator.ANY:
+            values = _listed(one)
+            return _either(_contains(field, item) for item in values) if values else _nothing(field)
+        case FilterOperator.ALL:
+            values = _listed(one)
+            # Of no values a node has all, if it has the field.
+            return _joined(_contains(field, item) for item in values) if values else _present(field)
+        case FilterOperator.TEXT_MATCH | FilterOperator.TEXT_MATCH_INSENSITIVE:
+            if not isinstance(value, str):
+                raise _refused(one, "a string")
+            pattern = "%" + re.sub(r"([\\%_])", r"\\\1", value) + "%"
+            return F(field).like(pattern) if operator is FilterOperator.TEXT_MATCH else F(field).ilike(pattern)
+        case FilterOperator.IS_EMPTY:
+            return F(field).empty()
+    raise FilterError(f"unknown operator {operator!r} on field {field!r}", operator=str(operator), field=field)
+
+
+def _equal(field: str, value: Any) -> Any:
+    if value is None:
+        return _nothing(field)  # a field that is None equals nothing, as in SQL
+    if not isinstance(value, list):
+        return _among(field, [value])
+    if sum(item in (0, 1) for item in value) > _LONGEST:
+        raise FilterError(
+            f"field {field!r} is compared with a list that has more than {_LONGEST} numbers that are 0 or 1, each of "
+            "which may be a bool, too; use the operator 'all'",
+            field=field,
+        )
+    whole = [list(items) for items in product(*map(_forms, value))] if _known(value) else []
+    return _either(F(field).isin([items]) & ~F(field).contains(items) for items in whole) if whole else _nothing(field)
+
+
+def _among(field: str, values: list[Any]) -> Any:
+    """The stored value, which is no list, is one of these."""
+    values = [value for value in values if _known([value])]
+    texts, numbers = ([value for value in values if isinstance(value, str) is kind] for kind in (True, False))
+    parts = []
+    if texts:  # an order knows no lists: it tells them from their elements
+        parts.append(F(field).isin(texts) & _either([F(field) >= "", F(field) >= date.min]))
+    if numbers:
+        parts.append(F(field).isin(numbers) & (F(field) >= -math.inf))
+    parts += _bools(field, lambda stored: stored in numbers)
+    return _either(parts) if parts else _nothing(field)
+
+
+def _ordered(one: MetadataFilter) -> Any:
+    field, operator, value = one.key, one.operator, one.value
+    if isinstance(value, str):
+        # Text that is no date is ordered with stored dates by where it would stand among them, and the other way round.
+        if _is_date(value):
+            text, upwards = value + "\0", operator in (FilterOperator.GT, FilterOperator.GTE)
+            return _compare(field, operator, value) | (F(field) >= text if upwards else F(field) < text)
+        day = _first_day_after(value)
+        if operator in (FilterOperator.GT, FilterOperator.GTE):
+            dates = _nothing(field) if day is None else F(field) >= day
+        else:
+            dates = F(field) >= date.min if day is None else F(field) < day
+        return _compare(field, operator, value) | dates
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise _refused(one, "a number or a string")
+    if not _known([value]):
+        return _nothing(field)
+    passes = {
+        FilterOperator.GT: lambda stored: stored > value,
+        FilterOperator.GTE: lambda stored: stored >= value,
+        FilterOperator.LT: lambda stored: stored < value,
+        FilterOperator.LTE: lambda stored: stored <= value,
+    }[operator]
+    return _either([_compare(field, operator, value), *_bools(field, passes)])
+
+
+def _compare(field: str, operator: FilterOperator, value: Any) -> Any:
+    match operator:
+        case FilterOperator.GT:
+            return F(field) > value
+        case FilterOperator.GTE:
+            return F(field) >= value
+        case FilterOperator.LT:
+            return F(field) < value
+        case _:
+            return F(field) <= value
+
+
+def _contains(field: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return F(field).contains(value) if _known(value) else _nothing(field)
+    return _either(F(field).contains(form) for form in _forms(value)) if _known([value]) else _nothing(field)
+
+
+def _bools(field: str, passes: Callable[[bool], bool]) -> list[Any]:
+    """Python's True is 1 and False is 0, also in an order; in the core they are no numbers."""
+    return [F(field).isin([stored]) & ~F(field).contains(stored) for stored in (False, True) if passes(stored)]
+
+
+def _forms(value: Any) -> list[Any]:
+    return [value, bool(value)] if not isinstance(value, str) and value in (0, 1) else [value]
+
+
+def _known(values: list[Any]) -> bool:
+    """Whether something can equal each of them: NaN equals nothing."""
+    return all(value == value for value in values)
+
+
+def _listed(one: MetadataFilter) -> list[Any]:
+    if not isinstance(one.value, list):
+        raise _refused(one, "a list of values")
+    return one.value
+
+
+def _present(field: str) -> Any:
+    return ~F(field).isin([None]) | F(field).contains(None)
+
+
+def _nothing(field: str) -> Any:
+    return F(field).isin([])
+
+
+def _either(parts: Iterable[Any]) -> Any:
+    return reduce(lambda one, other: one | other, parts)
+
+
+def _is_date(text: str) -> bool:
+    """Whether the core takes it for an instant."""
+    if not _ISO.fullmatch(text):
+        return False
+    try:
+        datetime.fromisoformat(text.replace(",", "."))
+    except ValueError:  # such as February 30
+        return False
+    return True
+
+
+def _first_day_after(text: str) -> date | None:
+    """The first day that as a string stands behind the text; None: there is none."""
+    low, high = date.min.toordinal(), date.max.toordinal() + 1
+    while low < high:
+        middle = (low + high) // 2
+        if date.fromordinal(middle).isoformat() > text:
+            high = middle
+        else:
+            low = middle + 1
+    return None if low > date.max.toordinal() else date.fromordinal(low)
+
+
+def _refused(one: MetadataFilter, wanted: str) -> FilterError:
+    operator = one.operator.value
+    return FilterError(
+        f"{operator!r} on {one.key!r} takes {wanted}, not {one.value!r}", operator=operator, field=one.key
+    )
