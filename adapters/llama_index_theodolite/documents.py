@@ -1,4 +1,4 @@
-"""Nodes across the border: what kind they are, relationships and templates survive; metadata stays a top-level field."""
+"""Nodes across the border: their kinds, relationships and templates survive; filters see their metadata."""
 
 import json
 from collections.abc import Mapping

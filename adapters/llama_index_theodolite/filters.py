@@ -22,7 +22,7 @@ What differs:
 | dates, and strings that are ISO-8601 dates | strings | instants in UTC, in `>` `>=` `<` `<=`; equal to a stored date |
 | `a.b` | that key | that key, else `b` of the mapping `a` |
 | stored mappings in `contains`, `any`, `all` | their keys are elements | no elements |
-| `text_match_insensitive` | `lower()` | the regular expressions' ignoring of case: other letters than ASCII may differ |
+| `text_match_insensitive` | `lower()` | as regular expressions ignore case: letters beyond ASCII may differ |
 """
 
 import math

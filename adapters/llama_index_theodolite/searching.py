@@ -1,11 +1,20 @@
-"""What searches share: names checked, parts of a collection, the options that pass through."""
+"""One search as LlamaIndex asks for it: names checked; modes, top_k, thresholds and ids as the core takes them."""
 
+import logging
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from inspect import signature
 from typing import Any
 
-from theodolite import Retriever
+import numpy as np
+from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryMode
+
+from llama_index_theodolite.documents import SOURCE, TYPE
+from llama_index_theodolite.filters import as_where
+from theodolite import Document as Passage
+from theodolite import F, Fusion, InputError, Retriever
+
+_LOGGER = logging.getLogger(__name__)
 
 RANKING = frozenset(signature(Retriever.search).parameters) - {
     *("self", "query", "vector", "like", "k", "where", "mode", "accept", "diversity", "pool")
@@ -22,6 +31,11 @@ HINTS = {
     "mmr_prefetch_factor": "pool, a number of nodes",
     "fetch_k": "pool",
 }
+
+_OPTIONS = RANKING | {"mmr_threshold", "pool", "scope"}
+_LEXICAL = (VectorStoreQueryMode.TEXT_SEARCH, VectorStoreQueryMode.SPARSE)
+_MODES = (VectorStoreQueryMode.DEFAULT, VectorStoreQueryMode.MMR, VectorStoreQueryMode.HYBRID, *_LEXICAL)
+_POINTING = ("IndexNode", "ImageNode")
 
 
 def check_names(given: Iterable[str], known: Collection[str], what: str, hints: Mapping[str, str] = HINTS) -> None:
@@ -46,3 +60,100 @@ def scoped(kb: Retriever, scope: Any) -> Retriever:
     # Plain fields may name a partition, which a filter does not.
     plain = isinstance(scope, Mapping) and all(isinstance(name, str) and name[:1] != "$" for name in scope)
     return kb.scoped(**scope) if plain else kb.scoped(scope)
+
+
+def asked(
+    kb: Retriever, query: VectorStoreQuery, kwargs: dict[str, Any]
+) -> tuple[Retriever | None, dict[str, Any], str | None]:
+    """Where to search (None: nothing can be found), what for, and the part of a hit's score that is told.
+
+    Raises:
+        ValueError, ConfigError: what does not fit. TypeError: there is no such keyword.
+    """
+    check_names(kwargs, _OPTIONS, "query")
+    if query.mode not in _MODES:
+        names = ", ".join(mode.value for mode in _MODES)
+        raise InputError(f"mode is {getattr(query.mode, 'value', query.mode)!r}; it must be one of {names}")
+    options = {name: value for name, value in kwargs.items() if value is not None}
+    threshold, scope = options.pop("mmr_threshold", query.mmr_threshold), options.pop("scope", None)
+    view = scoped(kb, scope)
+    where = _within(as_where(query.filters), query.doc_ids)
+    options |= {"k": query.similarity_top_k, "where": where}
+    ranked = bool(options.get("boosts")) or options.get("rerank") is not None
+    if query.mode in _LEXICAL:
+        options |= {"query": _words(query), "mode": "lexical", "k": query.sparse_top_k or query.similarity_top_k}
+    elif query.mode is VectorStoreQueryMode.HYBRID:
+        options |= {"query": _words(query), "mode": "hybrid", "k": query.hybrid_top_k or query.similarity_top_k}
+        options |= _vector(view, query)
+        if query.alpha is not None:
+            if "fusion" in options:
+                raise InputError("alpha is the weights of fusion: pass one of them")
+            options["fusion"] = Fusion(dense=_share(query.alpha, "alpha"), lexical=1 - query.alpha)
+    else:
+        options |= _vector(view, query)
+        if "vector" not in options or options.get("rerank") is not None:
+            options["query"] = _words(query)
+    if query.mode is VectorStoreQueryMode.MMR:
+        options["diversity"] = 1 - _share(0.5 if threshold is None else threshold, "mmr_threshold")
+        if not options["diversity"]:
+            options.pop("pool", None)
+    elif kwargs.get("mmr_threshold") is not None:
+        raise InputError(f"mmr_threshold is for mode MMR, not for {query.mode.value!r}")
+    if query.node_ids:
+        options["accept"] = _accept(view, query.node_ids)
+    nothing = query.doc_ids is not None and not query.doc_ids
+    dense = query.mode in (VectorStoreQueryMode.DEFAULT, VectorStoreQueryMode.MMR)
+    return None if nothing else view, options, "similarity" if dense and not ranked else None
+
+
+def _within(where: Any, doc_ids: Collection[str] | None) -> Any:
+    if not doc_ids:
+        return where
+    if isinstance(where, Mapping):
+        return {"$and": [where, {SOURCE: {"$in": list(doc_ids)}}]}
+    inside = F(SOURCE).isin(doc_ids)
+    return inside if where is None else where & inside
+
+
+def _vector(view: Retriever, query: VectorStoreQuery) -> dict[str, Any]:
+    """The query's vector; none where there is a text for the collection's own embedder."""
+    if query.query_embedding is not None:
+        return {"vector": np.asarray(query.query_embedding)}
+    if view.embedder is None or not query.query_str:
+        raise InputError(
+            f"mode {query.mode.value!r} needs query_embedding, and there is none"
+            + ("; with embed_model= the store would embed query_str" if query.query_str else " (nor query_str)")
+        )
+    return {}
+
+
+def _words(query: VectorStoreQuery) -> str:
+    if not query.query_str:
+        raise InputError(f"mode {query.mode.value!r}, or a reranker, reads words: query_str is {query.query_str!r}")
+    return query.query_str
+
+
+def _share(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise InputError(f"{name} is {value!r}; it must be a number in [0, 1]")
+    return float(value)
+
+
+def _accept(view: Retriever, node_ids: Collection[str]) -> Any:
+    if isinstance(node_ids, str):
+        raise InputError(f"node_ids is one string; pass a list, [{node_ids!r}]")
+    wanted = frozenset(node_ids)
+    if _LOGGER.isEnabledFor(logging.WARNING) and len(view) > len(wanted):
+        kinds = {passage.metadata.get(TYPE) for passage in view.get(wanted)}
+        if kinds and kinds <= set(_POINTING):
+            _LOGGER.warning(
+                "the query is restricted to %d nodes, all of them IndexNodes or ImageNodes: an index that holds such "
+                "nodes passes their ids, and its other nodes are not found. Use TheodoliteRetriever, or "
+                "VectorStoreIndex.from_vector_store(store)",
+                len(wanted),
+            )
+
+    def accept(passage: Passage) -> bool:
+        return passage.id in wanted
+
+    return accept

@@ -21,8 +21,7 @@ from llama_index_theodolite.documents import SOURCE, from_core, to_core
 from llama_index_theodolite.embeddings import EmbeddingEmbedder, TheodoliteEmbedding, as_embedder
 from llama_index_theodolite.filters import as_where
 from llama_index_theodolite.persisting import persist, persisted
-from llama_index_theodolite.querying import asked
-from llama_index_theodolite.searching import check_names
+from llama_index_theodolite.searching import asked, check_names
 from theodolite import ConfigError, DocumentError, F, InputError, Retriever, VectorError
 
 _OPENING = frozenset(signature(Retriever.open).parameters) - {"location", "embedder"}
@@ -94,7 +93,7 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
             raise ConfigError("kb is a collection that is open already: pass it alone")
         if kb is not None and not isinstance(kb, Retriever):
             raise ConfigError(f"kb is a {type(kb).__name__}; it must be a theodolite.Retriever")
-        super().__init__()
+        super().__init__(stores_text=True)
         self._shared = kb is not None
         self._kb = kb if kb is not None else Retriever.open(location, embedder=as_embedder(embed_model), **options)
         if location is not None and embed_model is None:
@@ -275,13 +274,14 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
             query: `doc_ids` and `node_ids` narrow, as filters do. No `doc_ids` are no nodes; no `node_ids` are no
                 restriction, since an index always passes some: those of its own `IndexNode`s, and then only these are
                 found. `TheodoliteVectorStore` in `VectorStoreIndex.from_vector_store` has none.
-            kwargs: `mmr_threshold` (from 0, as different as can be, to 1, as near as can be; before the query's), `pool`
-                (how many of the nearest MMR chooses from), `scope`, and of `theodolite.Retriever.search` boosts,
+            kwargs: `mmr_threshold` (from 0, as different as can be, to 1, as near as can be; before the query's),
+                `pool` (how many of the nearest MMR chooses from), `scope`, and of `theodolite.Retriever.search` boosts,
                 versions, as_of, include_superseded, substitute, now, rerank, dedupe, min_relevance and fusion.
 
         Raises:
             ValueError: no embedding (or no `query_str`, where words are read), one of another dimension, a top_k
-                below 1, a filter or an option that does not fit, a mode that there is not. TypeError: any other keyword.
+                below 1, a filter or an option that does not fit, a mode that there is not.
+            TypeError: any other keyword.
         """
         view, options, score = asked(self.kb, query, kwargs)
         return _result(() if view is None else view.search(**options), score)
