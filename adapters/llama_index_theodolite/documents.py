@@ -1,7 +1,6 @@
 """Nodes across the border: their kinds, relationships and templates survive; filters see their metadata."""
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from llama_index.core.schema import (
@@ -25,6 +24,7 @@ RESERVED = frozenset({CONTENT, TYPE, SOURCE, "doc_id", "document_id"})
 """Fields of a stored document that say what node it is. The names are LlamaIndex's own, so filters may use them."""
 
 _NONE = "None"  # what LlamaIndex's filters find where a node has no source
+_MEDIA = ("image_resource", "audio_resource", "video_resource")
 _KINDS: dict[str, type[BaseNode]] = {
     kind.class_name(): kind for kind in (TextNode, ImageNode, IndexNode, Node, Document, ImageDocument)
 }
@@ -45,6 +45,10 @@ def to_core(node: BaseNode) -> Passage:
         if not RESERVED.isdisjoint(metadata):
             # All names, for their order, which is part of what is embedded; the values only of those that are covered.
             content["metadata"] = {key: metadata[key] if key in RESERVED else None for key in metadata}
+        for name in _MEDIA:
+            data = getattr(getattr(node, name, None), "data", None)
+            if data is not None:  # base64, which LlamaIndex's own JSON leaves out
+                content[name]["data"] = data.decode()
         text = _taken(content)
         written = json.dumps(content, ensure_ascii=False)
     except (TypeError, ValueError) as error:  # pydantic's and LlamaIndex's own are ValueErrors
@@ -76,7 +80,7 @@ def from_core(passage: Passage) -> BaseNode:
     if issubclass(kind, TextNode):
         content["text"] = passage.text
     elif content.get("text_resource"):
-        content["text_resource"]["text"] = passage.text
+        content["text_resource"].setdefault("text", passage.text)
     return kind.from_dict({**content, "id_": passage.id, "metadata": metadata})
 
 
@@ -94,8 +98,7 @@ def text_of(node: BaseNode) -> str:
 def _taken(content: dict[str, Any]) -> str:
     """The node's text, which is stored as the document's own, taken out of the rest."""
     resource = content.get("text_resource")
-    if isinstance(resource, Mapping):
+    if isinstance(resource, dict):
         content.pop("text", None)  # a Document tells it twice
-        content["text_resource"] = {**resource, "text": None}
-        return resource.get("text") or ""
+        return "" if resource.get("text") is None else str(resource.pop("text"))
     return content.pop("text", None) or ""

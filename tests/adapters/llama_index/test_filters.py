@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -28,7 +28,22 @@ MISSING = object()
 STORED: list[Any] = [
     *(MISSING, None, "", "a", "b", "abc", "ABC", "a%c", "a_c", "é", "10", "1", "2024", "2024-07-01", "2025-01-31", "z"),
     *(0, 1, 2, 10, -1, 0.0, 1.0, 0.5, 2.5, 2**60, 2**60 + 1, True, False),
-    *([], ["a"], ["a", "b"], ["abc"], [1], [1, 2], [1.0], [0.5], [True], [False, True], [None], ["a", 1], [["a"]], [""]),
+    *(
+        [],
+        ["a"],
+        ["a", "b"],
+        ["abc"],
+        [1],
+        [1, 2],
+        [1.0],
+        [0.5],
+        [True],
+        [False, True],
+        [None],
+        ["a", 1],
+        [["a"]],
+        [""],
+    ),
 ]
 SCALARS: list[Any] = [value for value in STORED if isinstance(value, (str, int, float)) and not isinstance(value, bool)]
 SCALARS += ["c", "bc", "B", "2024-07", "2024-07-02", "9999-12-31", "~", " ", 3, 1.5, float("inf"), float("nan")]
@@ -51,7 +66,10 @@ class Nodes:
             entries = {"x": value, "y": other}
             self.metadata[f"n{number:03}"] = {key: item for key, item in entries.items() if item is not MISSING}
         store.add(
-            [TextNode(id_=name, text=name, metadata=entries, embedding=[1.0]) for name, entries in self.metadata.items()]
+            [
+                TextNode(id_=name, text=name, metadata=entries, embedding=[1.0])
+                for name, entries in self.metadata.items()
+            ]
         )
 
     def core(self, filters: MetadataFilters) -> dict[str, bool | None]:
@@ -81,7 +99,6 @@ def refused(one: MetadataFilter) -> bool:
     except FilterError:
         return True
     return False
-
 
 
 def check(nodes: Nodes, filters: MetadataFilters) -> int:
@@ -174,7 +191,7 @@ def store() -> Iterator[TheodoliteVectorStore]:
     with TheodoliteVectorStore() as store:
         entries: dict[str, dict[str, Any]] = {
             "day": {"at": date(2024, 7, 1)},
-            "instant": {"at": datetime(2024, 7, 1, 12)},
+            "instant": {"at": datetime(2024, 7, 1, 12, tzinfo=UTC)},
             "string": {"at": "2024-07-01T14:00:00+02:00"},
             "year": {"at": "2024"},
             "number": {"at": 2024},

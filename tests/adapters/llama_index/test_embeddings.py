@@ -1,0 +1,107 @@
+"""Embedders both ways."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+pytest.importorskip("llama_index.core")
+
+from llama_index.core import MockEmbedding, Settings
+from tests.adapters.llama_index.nodes import Letters
+
+from llama_index_theodolite import TheodoliteEmbedding, as_embedder
+from llama_index_theodolite.embeddings import embedded
+from theodolite import ConfigError, Embedder, Retriever, VectorError
+from theodolite.testing import EmbedderContract, HashingEmbedder
+
+
+class TestEmbeddingAsAnEmbedder(EmbedderContract):
+    def embedder(self) -> Embedder:
+        embedder: Embedder = as_embedder(Letters(embed_dim=4))
+        return embedder
+
+
+class Counting(Letters):
+    asked: list[str] = []  # noqa: RUF012 - a field: pydantic copies it for each model
+
+    def _get_query_embedding(self, query: str) -> list[float]:
+        self.asked.append(query)
+        return super()._get_query_embedding(query)
+
+    async def _aget_query_embedding(self, query: str) -> list[float]:
+        self.asked.append(f"awaited {query}")
+        return super()._get_query_embedding(query)
+
+    async def _aget_text_embedding(self, text: str) -> list[float]:
+        return await self._aget_query_embedding(text)
+
+
+def test_the_dimension_is_measured_once_and_only_when_it_is_asked_for() -> None:
+    model = Counting(embed_dim=4)
+    embedder = as_embedder(model)
+    assert model.asked == []
+    assert (embedder.dimension, embedder.dimension) == (4, 4)
+    assert model.asked == ["dimension"]
+    assert embedder.encode_query([]).shape == embedder.encode_document([]).shape == (0, 4)
+
+
+def test_its_name_tells_the_model() -> None:
+    assert as_embedder(Letters(embed_dim=4)).name == "Letters"
+    assert as_embedder(Letters(embed_dim=4, model_name="small-3")).name == "Letters:small-3"
+
+
+def test_too_few_vectors_are_refused() -> None:
+    class Loses(Letters):
+        def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+            return super()._get_text_embeddings(texts)[:1]
+
+    with pytest.raises(VectorError, match="returned 1 vectors for 2 document texts"):
+        as_embedder(Loses(embed_dim=4)).encode_document(["a", "b"])
+
+
+def test_ours_give_llama_index_the_same_vectors() -> None:
+    ours = HashingEmbedder(16)
+    model = TheodoliteEmbedding(ours, embed_batch_size=2)
+    texts = ["one", "two", "three"]
+    assert np.allclose(model.get_text_embedding_batch(texts), ours.encode_document(texts))
+    assert np.allclose(model.get_query_embedding("one"), ours.encode_query(["one"])[0])
+    assert np.allclose(model.get_text_embedding("one"), ours.encode_document(["one"])[0])
+    assert as_embedder(model) is ours
+    assert model.class_name() == "TheodoliteEmbedding"
+
+
+async def test_ours_awaited() -> None:
+    model = TheodoliteEmbedding(HashingEmbedder(16))
+    found = await asyncio.gather(model.aget_query_embedding("one"), model.aget_text_embedding("two"))
+    assert found == [model.get_query_embedding("one"), model.get_text_embedding("two")]
+    assert await model.aget_text_embedding_batch(["one", "two"]) == model.get_text_embedding_batch(["one", "two"])
+
+
+def test_what_embeds_nothing_is_refused() -> None:
+    with pytest.raises(TypeError, match="embedder is None"):
+        TheodoliteEmbedding(None)
+    with pytest.raises(ConfigError):
+        TheodoliteEmbedding(object())
+
+
+def test_settings_are_looked_up_when_they_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Settings, "_embed_model", None)
+    embedder = as_embedder(Settings)
+    model = MockEmbedding(embed_dim=3)
+    monkeypatch.setattr(Settings, "_embed_model", model)
+    assert embedder.dimension == 3
+    monkeypatch.setattr(Settings, "_embed_model", MockEmbedding(embed_dim=5))
+    assert embedder.embed_model is model
+
+
+async def test_what_was_awaited_is_what_the_collection_sees() -> None:
+    model = Counting(embed_dim=4)
+    with Retriever.open(embedder=as_embedder(model), canary="off") as kb:
+        async with embedded(kb.embedder, "document", ["aaa", "bbb"]):
+            await kb.aadd([{"id": text, "text": text} for text in ("aaa", "bbb")])
+        model.asked.clear()
+        async with embedded(kb.embedder, "query", ["bb"]):
+            found = await kb.asearch("bb", k=1)
+    assert [hit.document.id for hit in found] == ["bbb"]
+    assert model.asked == ["awaited bb"]
