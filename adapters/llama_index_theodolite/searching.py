@@ -11,7 +11,6 @@ from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQu
 
 from llama_index_theodolite.documents import SOURCE, TYPE
 from llama_index_theodolite.filters import as_where
-from theodolite import Document as Passage
 from theodolite import F, Fusion, InputError, Retriever
 
 _LOGGER = logging.getLogger(__name__)
@@ -99,9 +98,12 @@ def asked(
             options.pop("pool", None)
     elif kwargs.get("mmr_threshold") is not None:
         raise InputError(f"mmr_threshold is for mode MMR, not for {query.mode.value!r}")
-    if query.node_ids:
-        options["accept"] = _accept(view, query.node_ids)
     nothing = query.doc_ids is not None and not query.doc_ids
+    if query.node_ids:
+        there = _there(view, query.node_ids)
+        nothing = nothing or not there
+        # The core filters by metadata: documents are read, best first, until so many of these are found.
+        options |= {"accept": lambda passage: passage.id in there, "k": min(options["k"], max(1, len(there)))}
     dense = query.mode in (VectorStoreQueryMode.DEFAULT, VectorStoreQueryMode.MMR)
     return None if nothing else view, options, "similarity" if dense and not ranked else None
 
@@ -110,7 +112,7 @@ def _within(where: Any, doc_ids: Collection[str] | None) -> Any:
     if not doc_ids:
         return where
     if isinstance(where, Mapping):
-        return {"$and": [where, {SOURCE: {"$in": list(doc_ids)}}]}
+        return {"$and": [where, {SOURCE: {"$in": doc_ids}}]}
     inside = F(SOURCE).isin(doc_ids)
     return inside if where is None else where & inside
 
@@ -139,21 +141,16 @@ def _share(value: Any, name: str) -> float:
     return float(value)
 
 
-def _accept(view: Retriever, node_ids: Collection[str]) -> Any:
+def _there(view: Retriever, node_ids: Collection[str]) -> frozenset[str]:
+    """Those of the ids that are stored."""
     if isinstance(node_ids, str):
         raise InputError(f"node_ids is one string; pass a list, [{node_ids!r}]")
-    wanted = frozenset(node_ids)
-    if _LOGGER.isEnabledFor(logging.WARNING) and len(view) > len(wanted):
-        kinds = {passage.metadata.get(TYPE) for passage in view.get(wanted)}
-        if kinds and kinds <= set(_POINTING):
-            _LOGGER.warning(
-                "the query is restricted to %d nodes, all of them IndexNodes or ImageNodes: an index that holds such "
-                "nodes passes their ids, and its other nodes are not found. Use TheodoliteRetriever, or "
-                "VectorStoreIndex.from_vector_store(store)",
-                len(wanted),
-            )
-
-    def accept(passage: Passage) -> bool:
-        return passage.id in wanted
-
-    return accept
+    found = view.get(node_ids)
+    if found and len(view) > len(found) and all(passage.metadata.get(TYPE) in _POINTING for passage in found):
+        _LOGGER.warning(
+            "the query is restricted to %d nodes, all of them IndexNodes or ImageNodes: an index that holds such nodes "
+            "passes their ids, and its other nodes are not found. Search with a retriever of theodolite, or "
+            "VectorStoreIndex.from_vector_store(store)",
+            len(found),
+        )
+    return frozenset(passage.id for passage in found)

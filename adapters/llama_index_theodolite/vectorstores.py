@@ -288,8 +288,7 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
 
     async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """`query`, awaited."""
-        view, options, score = asked(self.kb, query, kwargs)
-        return _result(() if view is None else await view.asearch(**options), score)
+        return await asyncio.to_thread(self.query, query, **kwargs)
 
     def persist(self, persist_path: str, fs: Any = None) -> None:
         """Called by `StorageContext.persist`. What is in a folder is there already: only where it is, is written.

@@ -11,15 +11,14 @@ from llama_index.core import MockEmbedding, Settings
 from tests.adapters.llama_index.nodes import Letters
 
 from llama_index_theodolite import TheodoliteEmbedding, as_embedder
-from llama_index_theodolite.embeddings import embedded
+from llama_index_theodolite.embeddings import EmbeddingEmbedder, embedded
 from theodolite import ConfigError, Embedder, Retriever, VectorError
 from theodolite.testing import EmbedderContract, HashingEmbedder
 
 
 class TestEmbeddingAsAnEmbedder(EmbedderContract):
     def embedder(self) -> Embedder:
-        embedder: Embedder = as_embedder(Letters(embed_dim=4))
-        return embedder
+        return EmbeddingEmbedder(TheodoliteEmbedding(HashingEmbedder(16)))
 
 
 class Counting(Letters):
@@ -73,8 +72,8 @@ def test_ours_give_llama_index_the_same_vectors() -> None:
 
 async def test_ours_awaited() -> None:
     model = TheodoliteEmbedding(HashingEmbedder(16))
-    found = await asyncio.gather(model.aget_query_embedding("one"), model.aget_text_embedding("two"))
-    assert found == [model.get_query_embedding("one"), model.get_text_embedding("two")]
+    query, text = await asyncio.gather(model.aget_query_embedding("one"), model.aget_text_embedding("two"))
+    assert (query, text) == (model.get_query_embedding("one"), model.get_text_embedding("two"))
     assert await model.aget_text_embedding_batch(["one", "two"]) == model.get_text_embedding_batch(["one", "two"])
 
 
