@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from theodolite.guards.audit.findings import Audit, Finding
     from theodolite.quality import Alert, Monitor, Recall
     from theodolite.rerankers.stage import Rerank
+    from theodolite.toolschema import SearchTool
 
 __all__ = [
     "Alert",
@@ -84,6 +85,7 @@ __all__ = [
     "RerankError",
     "Reranker",
     "Retriever",
+    "SearchTool",
     "Superseded",
     "TheodoliteError",
     "Trace",
@@ -104,6 +106,7 @@ _LATER = {
     "Monitor": "theodolite.quality",
     "Recall": "theodolite.quality",
     "Rerank": "theodolite.rerankers.stage",
+    "SearchTool": "theodolite.toolschema",
     "audit": "theodolite.guards.audit.audit",
 }
 

@@ -1,0 +1,141 @@
+"""Rerankers: ours as a LlamaIndex node postprocessor."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from llama_index.core.callbacks import CBEventType, EventPayload
+from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]  # it is public there
+from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
+from pydantic import ConfigDict, Field, PrivateAttr
+
+from llama_index_theodolite.searching import check_names
+from theodolite import Rerank
+
+_dispatcher = get_dispatcher(__name__)
+
+
+class TheodoliteRerank(BaseNodePostprocessor):
+    """Ranks nodes that were found by anything anew, by any reranker of theodolite.
+
+    Nodes come back best first, in new NodeWithScore objects whose `score` is calibrated: in [0, 1], higher is better,
+    so that a `SimilarityPostprocessor` after it does what it says. Their order is that of the raw scores; equal ones
+    keep the order they came in. The nodes themselves, their metadata, and the NodeWithScore objects that were passed
+    stay as they are. All nodes that are passed are read, as `node.get_content(MetadataMode.EMBED)`.
+
+    Attributes:
+        reranker: the name or folder of a cross-encoder, an object with `score(query, texts)`, a function of a query and
+            texts, or `theodolite.Rerank(...)` with a deadline and the like. After a fallback (`on_error="fallback"`)
+            nodes keep their order and the scores they came with.
+        top_n: how many come back; None for all.
+        score_threshold: leave out nodes whose calibrated score is less; in [0, 1].
+        mode: what of a node is read: as embedded (with the metadata that is not excluded), or `MetadataMode.NONE` for
+            its text alone.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, validate_assignment=True)
+
+    reranker: Any = Field(exclude=True)
+    top_n: int | None = Field(default=None, ge=1)
+    score_threshold: float | None = Field(default=None, ge=0, le=1)
+    mode: MetadataMode = MetadataMode.EMBED
+    _stage: Rerank = PrivateAttr()
+    _name: str = PrivateAttr()
+
+    def __init__(self, reranker: Any, **fields: Any) -> None:
+        """
+        Args:
+            reranker: see the class, as for `fields`.
+
+        Raises:
+            TypeError: unknown fields. ValidationError: values that do not fit.
+            ConfigError, MissingExtraError: the reranker does not fit, or needs a package that is not installed.
+        """
+        check_names(fields, type(self).model_fields, type(self).__name__, _ELSEWHERE)
+        super().__init__(**{"reranker": reranker, **fields})
+        self._stage = as_stage(reranker, self.score_threshold)
+        self._name = (
+            reranker
+            if isinstance(reranker, str)
+            else _name_of(reranker.reranker if isinstance(reranker, Rerank) else reranker)
+        )
+
+    @classmethod
+    def class_name(cls) -> str:
+        """LlamaIndex's name for the class."""
+        return "TheodoliteRerank"
+
+    def raw_scores(self, nodes: Sequence[NodeWithScore], query: str) -> list[float]:
+        """What the reranker itself gives for each of the nodes, in their order; higher is better, in no fixed range.
+
+        Raises:
+            RerankError: the reranker failed, was late, or did not give one finite score for each node.
+        """
+        found = self._stage.run(query, self._texts(nodes)) if nodes else None
+        return [] if found is None or found.scores is None else found.scores.tolist()
+
+    def _postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        if query_bundle is None:
+            raise ValueError("a reranker needs the question: pass query_str= or query_bundle= beside the nodes")
+        if not nodes:
+            return []
+        query, top = query_bundle.query_str, len(nodes) if self.top_n is None else self.top_n
+        _dispatcher.event(ReRankStartEvent(query=query_bundle, nodes=nodes, top_n=top, model_name=self._name))
+        payload: dict[str, Any] = {
+            EventPayload.NODES: nodes,
+            EventPayload.MODEL_NAME: self._name,
+            EventPayload.QUERY_STR: query,
+            EventPayload.TOP_K: top,
+        }
+        with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
+            ranked = self._ranked(nodes, query)[:top]
+            event.on_end(payload={EventPayload.NODES: ranked})
+        _dispatcher.event(ReRankEndEvent(nodes=ranked))
+        return ranked
+
+    def _ranked(self, nodes: Sequence[NodeWithScore], query: str) -> list[NodeWithScore]:
+        found = self._stage.run(query, self._texts(nodes))
+        if found.scores is None or found.calibrated is None:  # after a fallback
+            return [NodeWithScore(node=one.node, score=one.score) for one in nodes]
+        raw, calibrated = found.scores.tolist(), found.calibrated.tolist()
+        order = sorted(range(len(nodes)), key=lambda place: -raw[place])
+        return [
+            NodeWithScore(node=nodes[place].node, score=calibrated[place])
+            for place in order
+            if calibrated[place] >= (self.score_threshold or 0)
+        ]
+
+    def _texts(self, nodes: Sequence[NodeWithScore]) -> list[str]:
+        return [one.node.get_content(metadata_mode=self.mode) for one in nodes]
+
+
+_ELSEWHERE = {"model": "reranker, the first argument", "keep_retrieval_score": "the nodes you passed: they are kept"}
+
+
+def as_stage(reranker: Any, score_threshold: float | None = None) -> Rerank:
+    """What a caller passes as a reranker, with a threshold on its calibrated score.
+
+    Raises:
+        ConfigError, MissingExtraError: it does not fit, or falls back, where there is nothing to hold a threshold to.
+    """
+    if isinstance(reranker, str):
+        reranker = _named(reranker)
+    stage = reranker if isinstance(reranker, Rerank) else Rerank(reranker)
+    return stage if score_threshold is None else replace(stage, min_relevance=score_threshold)
+
+
+@lru_cache(maxsize=4)
+def _named(name: str) -> Rerank:
+    """Models that are named are loaded once, not once a call."""
+    return Rerank(name)
+
+
+def _name_of(reranker: Any) -> str:
+    """What events call it."""
+    named = (getattr(reranker, name, None) for name in ("name", "model_name", "__name__"))
+    return next((name for name in named if isinstance(name, str)), type(reranker).__name__)

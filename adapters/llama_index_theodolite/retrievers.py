@@ -1,0 +1,227 @@
+"""A LlamaIndex retriever over a collection: every option of a search is an argument, and none is ignored."""
+
+import asyncio
+from collections.abc import Iterable
+from inspect import signature
+from typing import Any, Literal, Self
+
+import numpy as np
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.constants import DEFAULT_SIMILARITY_TOP_K
+from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]  # it is public there
+from llama_index.core.schema import NodeWithScore, QueryBundle
+from llama_index.core.vector_stores.types import MetadataFilters
+
+from llama_index_theodolite.documents import from_core
+from llama_index_theodolite.embeddings import embedded
+from llama_index_theodolite.filters import as_where
+from llama_index_theodolite.rerankers import as_stage
+from llama_index_theodolite.searching import check_names, scoped
+from theodolite import Boost, ConfigError, Fusion, Hit, InputError, Retriever, UnsupportedError, VectorError
+
+SCORES = "theodolite"
+"""Where `with_scores` puts what is known of a hit into a node's metadata."""
+
+_dispatcher = get_dispatcher(__name__)
+
+_ELSEWHERE = {
+    "filter": "filters",
+    "where": "filters",
+    "k": "similarity_top_k",
+    "top_k": "similarity_top_k",
+    "vector_store_query_mode": "mode",
+    "embed_model": "the collection's own: kb.embedder",
+    "node_postprocessors": "the query engine's, or rerank",
+}
+
+
+class TheodoliteRetriever(BaseRetriever):
+    """Finds nodes in a collection.
+
+    Made of an open collection, or of a vector store (`from_store`). Nodes come back best first, each a fresh object
+    with its `score`: higher is better. It is the cosine (for other metrics the dot product, or minus the distance);
+    where boosts, fusion or a reranker order the list, their score.
+
+    A query bundle is never changed. An embedding it holds is taken in place of the question's own, so it must be made
+    by the collection's model; `custom_embedding_strs` are embedded in place of the question, their mean if there are
+    several. In hybrid mode and for a reranker the question's words are read as well.
+
+    Attributes:
+        kb: the collection, or what the scope shows of it.
+        similarity_top_k: how many nodes.
+        filters: on metadata.
+        options: what else is passed to `theodolite.Retriever.search`.
+        with_scores: whether scores are put into the metadata.
+    """
+
+    def __init__(
+        self,
+        kb: Any,
+        *,
+        similarity_top_k: int = DEFAULT_SIMILARITY_TOP_K,
+        filters: MetadataFilters | Any = None,
+        scope: Any = None,
+        mode: Literal["dense", "lexical", "hybrid"] = "dense",
+        boosts: Boost | Iterable[Boost] = (),
+        versions: Any = None,
+        as_of: Any = None,
+        include_superseded: bool = False,
+        substitute: bool = False,
+        now: Any = None,
+        min_relevance: float | None = None,
+        fusion: Fusion | None = None,
+        rerank: Any = None,
+        diversity: float = 0.0,
+        dedupe: float | None = None,
+        with_scores: bool = False,
+        callback_manager: CallbackManager | None = None,
+        object_map: dict[Any, Any] | None = None,
+        objects: list[Any] | None = None,
+        verbose: bool = False,
+        **unknown: Any,
+    ) -> None:
+        """
+        Args:
+            kb: an open collection, a scope of one, or a `TheodoliteVectorStore`.
+            similarity_top_k: how many nodes.
+            filters: LlamaIndex's MetadataFilters, a dict, or a filter of theodolite.
+            scope: what is outside of it is not there: fields with their values, or a filter.
+            mode: `dense` goes by similarity, `lexical` by words, `hybrid` by both.
+            rerank: what `TheodoliteRerank` takes as its reranker; it reads the first 50.
+            with_scores: put `score`, `scores` and `rank`, and `version` and `duplicates` where there are any, under
+                `theodolite` into the metadata. Neither language models nor embedders are shown it.
+            boosts, versions, as_of, include_superseded, substitute, now, min_relevance, fusion, diversity, dedupe: see
+                `theodolite.Retriever.search`.
+            callback_manager, object_map, objects, verbose: see LlamaIndex's BaseRetriever.
+            unknown: refused.
+
+        Raises:
+            TypeError: unknown arguments. InputError, FilterError, ConfigError: values that do not fit.
+        """
+        known = signature(TheodoliteRetriever).parameters.keys() - {"unknown"}
+        check_names(unknown, known, type(self).__name__, _ELSEWHERE)
+        kb = collection(kb, type(self).__name__)
+        if isinstance(similarity_top_k, bool) or not isinstance(similarity_top_k, int) or similarity_top_k < 1:
+            raise InputError(f"similarity_top_k is {similarity_top_k!r}; it must be a whole number, at least 1")
+        super().__init__(callback_manager, object_map, objects, verbose)
+        self.kb, self.similarity_top_k, self.with_scores = scoped(kb, scope), similarity_top_k, with_scores
+        self.filters = filters
+        self.options: dict[str, Any] = {
+            "mode": mode,
+            "boosts": _kept(boosts),
+            "versions": _kept(versions),
+            "as_of": as_of,
+            "include_superseded": include_superseded,
+            "substitute": substitute,
+            "now": now,
+            "min_relevance": min_relevance,
+            "fusion": fusion,
+            "rerank": None if rerank is None else as_stage(rerank),
+            "diversity": diversity,
+            "dedupe": dedupe,
+        }
+        # What is wrong shows here, and not with the first question.
+        if self._where() is not None:
+            self.kb.scoped(self._where())
+        none = np.empty((0, self.kb.info()["dimension"] or 1), np.float32)
+        words: list[str] | None = [] if mode != "dense" or rerank is not None else None
+        self.kb.search_many(words, vectors=none, k=similarity_top_k, **self.options)
+
+    @classmethod
+    def from_store(cls, store: Any, **options: Any) -> Self:
+        """One that shares the collection of a `TheodoliteVectorStore`; options are those of the class."""
+        return cls(store, **options)
+
+    def with_options(self, **options: Any) -> Self:
+        """Another retriever with the same options but for these; `scope` narrows. It is cheap: make one for a call."""
+        own = {
+            "similarity_top_k": self.similarity_top_k,
+            "filters": self.filters,
+            "with_scores": self.with_scores,
+            "callback_manager": self.callback_manager,
+            "object_map": self.object_map,
+            "verbose": self._verbose,
+        }
+        return type(self)(self.kb, **{**own, **self.options, **options})
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        texts = self._embedded_otherwise(query_bundle)
+        vector = self._mean(texts) if texts else query_bundle.embedding
+        try:
+            hits = self.kb.search(**self._asked(query_bundle, vector))
+        except VectorError as error:
+            raise _told(query_bundle, error) from error
+        return [self._node(hit) for hit in hits]
+
+    @_dispatcher.span
+    async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        texts = self._embedded_otherwise(query_bundle)
+        embeds = query_bundle.embedding is None and self.options["mode"] != "lexical"
+        try:
+            async with embedded(self.kb.embedder, "query", (texts or [query_bundle.query_str]) if embeds else []):
+                vector = await asyncio.to_thread(self._mean, texts) if texts else query_bundle.embedding
+                hits = await self.kb.asearch(**self._asked(query_bundle, vector))
+        except VectorError as error:
+            raise _told(query_bundle, error) from error
+        return [self._node(hit) for hit in hits]
+
+    def _asked(self, bundle: QueryBundle, vector: Any) -> dict[str, Any]:
+        """The search that answers the question."""
+        if vector is None and not bundle.query_str and bundle.image_path:
+            raise UnsupportedError("texts are searched for here, not images: pass the embedding of one, or a question")
+        asked = {**self.options, "k": self.similarity_top_k, "where": self._where()}
+        if vector is None or self.options["mode"] == "lexical":
+            return {**asked, "query": bundle.query_str}
+        if self.options["mode"] == "dense" and self.options["rerank"] is None:
+            return {**asked, "vector": vector}
+        return {**asked, "vector": vector, "query": bundle.query_str}
+
+    def _embedded_otherwise(self, bundle: QueryBundle) -> list[str]:
+        """What is embedded in place of the question; nothing where that is."""
+        texts = bundle.custom_embedding_strs or []
+        if bundle.embedding is not None or self.options["mode"] == "lexical" or texts == [bundle.query_str]:
+            return []
+        return texts
+
+    def _mean(self, texts: list[str]) -> Any:
+        if self.kb.embedder is None:
+            raise ConfigError("there is no embedder: open the collection with embedder=, or pass an embedding")
+        return np.mean(np.asarray(self.kb.embedder.encode_query(texts), np.float32), axis=0)
+
+    def _where(self) -> Any:
+        return as_where(self.filters)
+
+    def _node(self, hit: Hit) -> NodeWithScore:
+        node = from_core(hit.document)
+        if self.with_scores:
+            told = hit.explain().to_dict()
+            known = {name: told[name] for name in ("score", "scores", "rank")}
+            known |= {name: told[name] for name in ("version", "duplicates") if told[name]}
+            node.metadata = {**node.metadata, SCORES: known}
+            node.excluded_embed_metadata_keys = [*node.excluded_embed_metadata_keys, SCORES]
+            node.excluded_llm_metadata_keys = [*node.excluded_llm_metadata_keys, SCORES]
+        return NodeWithScore(node=node, score=hit.score)
+
+
+def collection(given: Any, what: str) -> Retriever:
+    """The collection that a caller passes, or that the store they pass holds. Raises InputError for anything else."""
+    kb = getattr(given, "kb", given)
+    if not isinstance(kb, Retriever):
+        raise InputError(f"{what} takes a theodolite Retriever or a TheodoliteVectorStore, not {type(given).__name__}")
+    return kb
+
+
+def _kept(given: Any) -> Any:
+    """What may be read again and again, of what may be an iterator."""
+    return tuple(given) if isinstance(given, Iterable) else given
+
+
+def _told(bundle: QueryBundle, error: VectorError) -> VectorError:
+    if bundle.embedding is None:
+        return error
+    return VectorError(
+        f"the query bundle's embedding does not fit: {error} It may be of another model, such as that of an index the "
+        "bundle was passed to before, which keeps its own in it: pass a new QueryBundle",
+        **error.details,
+    )

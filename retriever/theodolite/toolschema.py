@@ -1,0 +1,276 @@
+"""A search tool for agents, for any framework: a JSON schema made from what a collection holds, and what is sent."""
+
+import difflib
+import inspect
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from theodolite.errors import FilterError, InputError, VectorError
+from theodolite.types import Hits
+
+if TYPE_CHECKING:
+    from theodolite.retriever import Retriever
+
+_MOST = 20
+"""Passages that a model may ask for, unless `k` is more."""
+_FIELDS = 24
+"""Fields that are offered where none are named: those that most documents have."""
+_LONG = 64
+"""Longer values are not told to the model as ones to choose from."""
+_SHOWN = 256
+"""Characters of a field's value that are shown with a passage."""
+_QUERY = 8192
+"""Characters of a query."""
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # what the services of chat models take for a property's name
+_RANGE = {"min": "$gte", "max": "$lte"}
+
+
+class SearchTool:
+    """What the search tools of the adapters are made of.
+
+    Attributes:
+        parameters: the JSON schema of the arguments: `query`, `k`, `since` and `until` where there is a `date_field`,
+            and `filter`, with each field's values where they are few, else a range or any text.
+    """
+
+    def __init__(
+        self,
+        kb: "Retriever",
+        *,
+        fields: Iterable[str] | None = None,
+        scope: Any = None,
+        k: int = 4,
+        date_field: str | None = None,
+        leave_out: Collection[str] = (),
+        **options: Any,
+    ) -> None:
+        """
+        Args:
+            kb: an open collection, or a scope of one.
+            fields: what may be filtered by, and is shown with the passages. None takes up to 24 that most documents
+                have, but for those that hold the same in all, and those whose names not every chat model takes.
+            scope: what confines the tool: fields with their values, or a filter.
+            k: passages, unless the model asks for another number, of at most 20.
+            date_field: the field that `since` and `until` are about.
+            leave_out: fields that are offered only where `fields` names them.
+            options: passed to `Retriever.search`.
+
+        Raises:
+            InputError: no document has a field that is named; k below 1. FilterError: `scope` is no filter.
+            TypeError: a search has no such option.
+        """
+        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+            raise InputError(f"k is {k!r}; it must be a whole number of at least 1")
+        inspect.signature(kb.search).bind("", k=k, where=None, **options)
+        plain = isinstance(scope, Mapping) and all(isinstance(name, str) and name[:1] != "$" for name in scope)
+        view = kb if scope is None else kb.scoped(**scope) if plain else kb.scoped(scope)
+        known = view.fields()
+        self._view, self._k, self._most, self._options = view, k, max(k, _MOST), options
+        self._date_field = date_field
+        self._offered = _offered(known, view.count(), fields, date_field, leave_out)
+        self._dated = {field for field in self._offered if _kind(known[field]) == "date"}
+        self.parameters = self._schema({field: known[field] for field in self._offered})
+
+    def search(self, arguments: Mapping[str, Any]) -> Hits:
+        """The passages for what a model has sent. It is parsed, never evaluated, and nothing leads out of the scope.
+
+        Args:
+            arguments: those of `parameters`; None in a filter, `since` or `until` means that it does not matter.
+
+        Raises:
+            InputError: what was sent does not fit; the message is for the model to correct itself by.
+        """
+        asked = self._asked(arguments)
+        try:
+            return self._view.search(**asked)
+        except (FilterError, VectorError) as error:
+            raise _told(error) from error
+
+    async def asearch(self, arguments: Mapping[str, Any]) -> Hits:
+        """`search`, awaited: the event loop does not wait for it."""
+        asked = self._asked(arguments)
+        try:
+            return await self._view.asearch(**asked)
+        except (FilterError, VectorError) as error:
+            raise _told(error) from error
+
+    def passages(self, hits: Hits) -> str:
+        """What the model reads: numbered passages with their ids, and the fields that may be filtered by."""
+        if not hits:
+            return "No passages fit. Try other words, or a wider filter."
+        shown, parts = list(dict.fromkeys(self._offered)), []
+        if self._date_field is not None and self._date_field not in shown:
+            shown.append(self._date_field)
+        for hit in hits:
+            held = {
+                field: _cut(value) for field in shown if (value := _value(hit.document.metadata, field)) is not None
+            }
+            told = f" {json.dumps(held, ensure_ascii=False, default=str)}" if held else ""
+            parts.append(f"[{hit.rank}] {hit.document.id}{told}\n{hit.document.text}")
+        return "\n\n".join(parts)
+
+    def _asked(self, sent: Mapping[str, Any]) -> dict[str, Any]:
+        """The search that the arguments ask for."""
+        for name in sent:
+            if name not in self.parameters["properties"]:
+                raise InputError(f"There is no argument {name[:_LONG]!r}{_meant(name, self.parameters['properties'])}")
+        query, k, chosen = sent.get("query"), sent.get("k"), sent.get("filter")
+        k = self._k if k is None else k
+        if not isinstance(query, str) or not query.strip() or len(query.strip()) > _QUERY:
+            raise InputError(f"query must be a text of 1 to {_QUERY} characters.")
+        try:
+            query.encode()
+        except UnicodeEncodeError as error:
+            raise InputError("query holds half a character, a lone surrogate.") from error
+        if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= self._most:
+            raise InputError(f"k must be a whole number from 1 to {self._most}.")
+        if chosen is not None and not isinstance(chosen, Mapping):
+            raise InputError("filter must be an object: fields with what each is filtered by.")
+        where = list(_conditions(chosen or {}, self._offered, self._dated))
+        if self._date_field is not None:
+            where += _range(self._date_field, sent.get("since"), sent.get("until"))
+        return {**self._options, "query": query.strip(), "k": k, "where": {"$and": where} if where else None}
+
+    def _schema(self, offered: Mapping[str, Any]) -> dict[str, Any]:
+        """The JSON schema of the tool's arguments."""
+        properties: dict[str, Any] = {
+            "query": {"type": "string", "description": "What to look for, as a question or in words."},
+            "k": {
+                "type": "integer",
+                "minimum": 1,
+                "maximum": self._most,
+                "default": self._k,
+                "description": f"How many passages, {self._most} at most.",
+            },
+        }
+        if self._date_field is not None:
+            for argument, what in (("since", "not before"), ("until", "not after")):
+                description = f"Only passages of which {self._date_field} is {what} this, such as 2024-07-01."
+                properties[argument] = {"type": "string", "description": description}
+        if offered:
+            properties["filter"] = {
+                "type": "object",
+                "description": "Only passages that fit all of these; leave out what does not matter.",
+                "properties": {field: _shape(told) for field, told in offered.items()},
+                "additionalProperties": False,
+            }
+        return {"type": "object", "properties": properties, "required": ["query"], "additionalProperties": False}
+
+
+def _told(error: Exception) -> InputError:
+    if isinstance(error, FilterError):
+        return InputError(f"The filter does not work: {error}")
+    return InputError(f"The query cannot be searched for, try other words: {error}")
+
+
+def _offered(
+    known: Mapping[str, Any], documents: int, fields: Iterable[str] | None, date_field: str | None, out: Collection[str]
+) -> list[str]:
+    """The fields that may be filtered by. Raises InputError for those that are not there."""
+    if isinstance(fields, str):
+        raise InputError(f"fields is one str; pass a list: [{fields!r}]")
+    named = None if fields is None else list(dict.fromkeys(fields))
+    for field in [*(named or ()), *([] if date_field is None else [date_field])]:
+        if field not in known:
+            raise InputError(f"no document has the field {field!r}{_meant(field, known)}")
+    if named is not None:
+        return named
+    same = {field for field, told in known.items() if len(told.values) == 1 and told.values[0][1] == documents}
+    telling = [field for field in known if field != date_field and field not in same and _NAME.fullmatch(field)]
+    telling = [field for field in telling if field not in out and _kind(known[field])]
+    return sorted(sorted(telling, key=lambda field: -known[field].count)[:_FIELDS])
+
+
+def _kind(told: Any) -> str | None:
+    """What the field holds for the most part; None where it cannot be filtered by."""
+    return next((kind for kind in told.kinds if kind not in ("none", "mapping")), None)
+
+
+def _shape(told: Any) -> dict[str, Any]:
+    """The JSON schema of what one field is filtered by."""
+    kind = _kind(told)
+    values = [value for value, _ in told.values]
+    if kind == "date" and told.dates is not None:
+        first, last = (moment.date().isoformat() for moment in told.dates)
+        return _bounds("string", f"A range of dates; there are {first} to {last}.")
+    if values and all(isinstance(value, (str, int, float)) and len(str(value)) <= _LONG for value in values):
+        kinds = {
+            "boolean" if isinstance(value, bool) else "string" if isinstance(value, str) else "number"
+            for value in values
+        }
+        one: dict[str, Any] = {"type": kinds.pop()} if len(kinds) == 1 else {}
+        return {"type": "array", "items": {**one, "enum": values}, "description": "Any of these."}
+    if kind == "number" and told.numbers is not None:
+        low, high = told.numbers
+        return _bounds("number", f"A range of numbers; there are {low} to {high}.")
+    return {"type": "array", "items": {"type": "string"}, "description": "Any of these, written exactly so."}
+
+
+def _bounds(kind: str, description: str) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "description": description,
+        "properties": {end: {"type": kind} for end in _RANGE},
+        "additionalProperties": False,
+    }
+
+
+def _conditions(sent: Mapping[str, Any], offered: Sequence[str], dated: set[str]) -> Iterator[dict[str, Any]]:
+    """What the model has sent, as filters. Null means that it does not matter: some models fill in everything."""
+    for field, value in sent.items():
+        if field not in offered:
+            raise InputError(f"There is no field {field[:_LONG]!r} to filter by{_meant(field, offered)}")
+        if isinstance(value, Mapping) and value and value.keys() <= _RANGE.keys():
+            if field in dated:
+                yield from _range(field, value.get("min"), value.get("max"))
+            else:
+                yield from ({field: {_RANGE[end]: bound}} for end, bound in value.items() if bound is not None)
+        elif value is not None:
+            yield {field: value}
+
+
+def _range(field: str, since: Any, until: Any) -> Iterator[dict[str, Any]]:
+    """From one date or time to another, the last day as a whole."""
+    if since is not None:
+        yield {field: {"$gte": _moment(since)}}
+    if until is not None:
+        last = _moment(until)
+        if isinstance(last, datetime) or last == date.max:
+            yield {field: {"$lte": last}}
+        else:
+            yield {field: {"$lt": last + timedelta(days=1)}}
+
+
+def _moment(sent: Any) -> date:
+    for read in (date.fromisoformat, datetime.fromisoformat):
+        with suppress(TypeError, ValueError):
+            return read(sent)
+    shown = repr(sent[:_LONG]) if isinstance(sent, str) else f"A {type(sent).__name__}"
+    raise InputError(f"{shown} is no date; write it as 2024-07-01 or 2024-07-01T09:00:00Z")
+
+
+def _meant(field: str, known: Iterable[str]) -> str:
+    names = list(known)
+    close = difflib.get_close_matches(field[:_LONG], names, 1)
+    return f"; did you mean {close[0]!r}?" if close else f". There are {', '.join(names[:_FIELDS]) or 'none'}."
+
+
+def _cut(value: Any) -> Any:
+    """A value, or the beginning of a long one: metadata may be larger than what a model can read."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return value if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _value(metadata: Any, field: str) -> Any:
+    """The value at a dotted name, as filters find it; None where there is none."""
+    if not isinstance(metadata, Mapping):
+        return None
+    if field in metadata:
+        return metadata[field]
+    head, dot, rest = field.partition(".")
+    return _value(metadata.get(head), rest) if dot else None

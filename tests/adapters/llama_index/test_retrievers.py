@@ -1,0 +1,345 @@
+"""The retriever: every option of a search arrives, and nothing a caller says is ignored."""
+
+import asyncio
+import copy
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("llama_index.core")
+
+from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]  # it is public there
+from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+from llama_index.core.llms import MockLLM
+from llama_index.core.query_engine import RetrieverQueryEngine
+from llama_index.core.schema import IndexNode, MetadataMode, NodeWithScore, QueryBundle, TextNode
+from llama_index.core.vector_stores.types import MetadataFilters
+from pydantic import Field
+from tests.adapters.llama_index.corpus import DOCUMENTS, NOW, QUESTION, filled, found, ids, newest_first, told
+
+from llama_index_theodolite import TheodoliteRetriever
+from theodolite import (
+    Authority,
+    ConfigError,
+    Document,
+    F,
+    FilterError,
+    Freshness,
+    Fusion,
+    InputError,
+    Latest,
+    Rerank,
+    Retriever,
+    UnsupportedError,
+    VectorError,
+)
+from theodolite.testing import HashingEmbedder
+
+
+@pytest.fixture(scope="module")
+def kb() -> Iterator[Retriever]:
+    with filled() as kb:
+        yield kb
+
+
+VERSIONS = [Latest(per="policy", by="from")]
+OPTIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    # an option, and what it must differ from: the same search without it
+    ({"mode": "lexical"}, {}),
+    ({"mode": "hybrid"}, {}),
+    ({"mode": "hybrid", "fusion": Fusion(dense=1.0, lexical=0.01)}, {"mode": "hybrid"}),
+    ({"boosts": [Authority("source", {"policy": 0.0, "chat": 1.0}, weight=0.9)]}, {}),
+    ({"versions": VERSIONS}, {}),
+    ({"versions": VERSIONS, "as_of": "2024-01-01"}, {"versions": VERSIONS}),
+    ({"versions": VERSIONS, "include_superseded": True}, {"versions": VERSIONS}),
+    ({"boosts": [Freshness("from", half_life="365d", weight=0.9)]}, {}),
+    (
+        {"boosts": [Freshness("from", half_life="365d", weight=0.9)], "now": "2023-01-02"},
+        {"boosts": [Freshness("from", half_life="365d", weight=0.9)]},
+    ),
+    ({"min_relevance": 0.5}, {}),
+    ({"rerank": newest_first}, {}),
+    ({"rerank": Rerank(newest_first, min_relevance=0.5)}, {"rerank": newest_first}),
+    ({"diversity": 0.9}, {}),
+    ({"dedupe": 0.4}, {}),
+]
+
+
+@pytest.mark.parametrize(("options", "without"), OPTIONS)
+async def test_options_are_those_of_a_search(kb: Retriever, options: dict[str, Any], without: dict[str, Any]) -> None:
+    retriever = TheodoliteRetriever(kb, similarity_top_k=5, **{"now": NOW, **options})
+    expected = found(kb, **options)
+    assert told(retriever.retrieve(QUESTION)) == expected
+    assert told(await retriever.aretrieve(QUESTION)) == expected
+    assert expected != found(kb, **without)
+
+
+def test_options_that_were_passed_as_iterators_last(kb: Retriever) -> None:
+    rules = VERSIONS
+    retriever = TheodoliteRetriever(kb, versions=iter(rules), boosts=iter([Freshness("from", half_life="9d")]), now=NOW)
+    first = told(retriever.retrieve(QUESTION))
+    assert (
+        first
+        == told(retriever.retrieve(QUESTION))
+        == found(kb, k=2, versions=rules, boosts=[Freshness("from", half_life="9d")])
+    )
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        (
+            MetadataFilters.from_dicts([{"key": "source", "value": ["chat", "wiki"], "operator": "in"}]),
+            "chat wiki hours",
+        ),
+        ({"source": "policy"}, "old new"),
+        (F("source") == "chat", "chat"),
+        (MetadataFilters(filters=[]), "old new chat wiki hours"),
+        ({}, "old new chat wiki hours"),
+        (None, "old new chat wiki hours"),
+    ],
+)
+def test_filters_of_all_kinds(kb: Retriever, filters: Any, expected: str) -> None:
+    assert set(ids(TheodoliteRetriever(kb, similarity_top_k=9, filters=filters).retrieve("x"))) == set(expected.split())
+
+
+def test_a_filter_decides_before_the_best_are_chosen(kb: Retriever) -> None:
+    retriever = TheodoliteRetriever(kb, similarity_top_k=1, filters={"source": "chat"})
+    assert ids(retriever.retrieve("We open at nine.")) == ["chat"]
+    assert len(TheodoliteRetriever(kb).retrieve("refunds")) == 2  # LlamaIndex's own default
+
+
+def test_filters_may_be_replaced_for_a_call(kb: Retriever) -> None:
+    retriever = TheodoliteRetriever(kb, similarity_top_k=5, filters={"source": "policy"}, versions=VERSIONS, now=NOW)
+    assert ids(retriever.retrieve(QUESTION)) == ["new"]
+    assert ids(retriever.with_options(filters={"source": "chat"}).retrieve(QUESTION)) == ["chat"]
+    assert ids(retriever.with_options(as_of="2024-01-01").retrieve(QUESTION)) == ["old"]
+    assert ids(retriever.with_options(scope={"source": "chat"}).retrieve(QUESTION)) == []
+    assert ids(retriever.retrieve(QUESTION)) == ["new"]
+    with pytest.raises(TypeError, match="did you mean 'filters'"):
+        retriever.with_options(filter_s={})
+
+
+def test_a_scope_confines_whatever_the_filter_says() -> None:
+    with Retriever.open(embedder=HashingEmbedder(), partition="tenant") as kb:
+        for tenant in ("acme", "bolt"):
+            kb.scoped(tenant=tenant).add([Document(f"Refunds at {tenant}.", id="refunds")])
+        everything = {"$or": [{"tenant": "bolt"}, {"tenant": {"$exists": True}}]}
+        for retriever in (
+            TheodoliteRetriever(kb, scope={"tenant": "acme"}, filters=everything),
+            TheodoliteRetriever(kb.scoped(tenant="acme"), filters=everything),
+            TheodoliteRetriever(kb, scope=F("tenant") == "acme", filters=everything),
+        ):
+            for one in (retriever, retriever.with_options(scope={"tenant": "acme"})):
+                assert [node.text for node in one.retrieve("refunds at bolt")] == ["Refunds at acme."]
+            assert retriever.with_options(scope={"tenant": "bolt"}).retrieve("refunds at bolt") == []
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"filter": {}}, TypeError, "TheodoliteRetriever takes no 'filter'; here that is filters"),
+        ({"k": 1}, TypeError, "here that is similarity_top_k"),
+        ({"similarity_topk": 1}, TypeError, "did you mean 'similarity_top_k'"),
+        ({"zzz": 1}, TypeError, "it takes as_of, boosts"),
+        ({"similarity_top_k": 0}, InputError, "similarity_top_k is 0"),
+        ({"similarity_top_k": True}, InputError, "similarity_top_k is True"),
+        ({"mode": "sparse"}, InputError, "mode is 'sparse'"),
+        ({"boosts": 3}, ConfigError, "boosts is 3"),
+        ({"rerank": 3}, ConfigError, "the reranker is a int"),
+        ({"filters": {"a": {"$x": 1}}}, FilterError, "unknown operator"),
+        ({"scope": {"a": {"$x": 1}}}, FilterError, "unknown operator"),
+        ({"diversity": 3}, InputError, "diversity is 3"),
+        ({"as_of": "2024-01-01"}, ConfigError, "as_of"),
+    ],
+)
+def test_what_is_wrong_shows_when_it_is_made(
+    kb: Retriever, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        TheodoliteRetriever(kb, **options)
+
+
+def test_a_folder_is_no_collection() -> None:
+    with pytest.raises(InputError, match=r"TheodoliteRetriever takes a theodolite Retriever or a .*, not str"):
+        TheodoliteRetriever("kb")
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
+@pytest.mark.parametrize("mode", ["dense", "hybrid", "lexical"])
+def test_collections_of_every_kind_have_one(metric: Any, mode: Any) -> None:
+    """Also those that are empty, and those without an embedder: nothing is embedded when a retriever is made."""
+    vector = [1.0] + [0.0] * 63
+    with Retriever.open(metric=metric) as kb:
+        retriever = TheodoliteRetriever(kb, mode=mode)
+        assert retriever.retrieve(QueryBundle("refunds", embedding=vector)) == []
+        kb.add([Document("Refunds.", id="a")], vectors=[vector])
+        again = TheodoliteRetriever(kb, mode=mode).retrieve(QueryBundle("refunds", embedding=vector))
+        assert ids(again) == ids(retriever.retrieve(QueryBundle("refunds", embedding=vector))) == ["a"]
+        if mode != "lexical":
+            for bundle in (QueryBundle("refunds"), QueryBundle("refunds", custom_embedding_strs=["a", "b"])):
+                with pytest.raises(ConfigError, match="no embedder"):
+                    retriever.retrieve(bundle)
+
+
+class Counting(HashingEmbedder):
+    """Counts what it embeds, and in which threads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queries: list[str] = []
+        self.threads: set[int] = set()
+
+    def encode_query(self, texts: Any, /) -> Any:
+        self.queries += texts
+        self.threads.add(threading.get_ident())
+        return super().encode_query(texts)
+
+
+@pytest.fixture
+def counted() -> Iterator[tuple[Retriever, Counting]]:
+    embedder = Counting()
+    with Retriever.open(embedder=embedder, canary="off") as kb:
+        kb.add(DOCUMENTS)
+        yield kb, embedder
+
+
+OPTIONS_WITH_WORDS: list[dict[str, Any]] = [{}, {"mode": "hybrid"}, {"rerank": newest_first}]
+
+
+class TestBundles:
+    @pytest.mark.parametrize("options", [*OPTIONS_WITH_WORDS, {"mode": "lexical"}])
+    async def test_a_given_embedding_is_taken(self, counted: tuple[Retriever, Counting], options: Any) -> None:
+        kb, embedder = counted
+        retriever = TheodoliteRetriever(kb, similarity_top_k=5, now=NOW, **options)
+        vector = HashingEmbedder().encode_query(["we open at nine"])[0]
+        bundle = QueryBundle(QUESTION, embedding=vector.tolist())
+        if options.get("mode") == "lexical":
+            expected = found(kb, **options)
+        elif options:
+            expected = found(kb, vector=vector, **options)
+        else:
+            expected = found(kb, None, vector=vector)
+            assert expected[0][0] == "hours"
+        assert ids(retriever.retrieve(bundle)) == [name for name, _ in expected]
+        assert ids(await retriever.aretrieve(bundle)) == [name for name, _ in expected]
+        assert embedder.queries == []
+
+    @pytest.mark.parametrize("options", [*OPTIONS_WITH_WORDS, {"mode": "lexical"}])
+    async def test_a_bundle_is_never_changed(self, kb: Retriever, options: Any) -> None:
+        retriever = TheodoliteRetriever(kb, **options)
+        for bundle in (QueryBundle(QUESTION), QueryBundle(QUESTION, custom_embedding_strs=["nine", "open"])):
+            before = copy.deepcopy(bundle)
+            assert retriever.retrieve(bundle)
+            assert await retriever.aretrieve(bundle)
+            assert bundle == before
+            assert bundle.embedding is None
+
+    @pytest.mark.parametrize("options", OPTIONS_WITH_WORDS)
+    async def test_an_embedding_of_another_model_is_refused(self, kb: Retriever, options: Any) -> None:
+        retriever = TheodoliteRetriever(kb, **options)
+        bundle = QueryBundle(QUESTION, embedding=[1.0, 2.0])
+        with pytest.raises(VectorError, match=r"dimension 2; the collection has 64.*pass a new QueryBundle"):
+            retriever.retrieve(bundle)
+        with pytest.raises(VectorError, match=r"dimension 2; the collection has 64.*pass a new QueryBundle"):
+            await retriever.aretrieve(bundle)
+
+    async def test_other_words_may_be_embedded(self, counted: tuple[Retriever, Counting]) -> None:
+        kb, embedder = counted
+        retriever = TheodoliteRetriever(kb, similarity_top_k=5)
+        one = QueryBundle(QUESTION, custom_embedding_strs=["We open at nine."])
+        assert ids(retriever.retrieve(one))[0] == ids(await retriever.aretrieve(one))[0] == "hours"
+        several = QueryBundle(QUESTION, custom_embedding_strs=["We open at nine.", "Error E-1234"])
+        mean = np.mean(HashingEmbedder().encode_query(["We open at nine.", "Error E-1234"]), axis=0)
+        assert told(retriever.retrieve(several)) == found(kb, None, vector=mean, now=None)
+        assert told(await retriever.aretrieve(several)) == found(kb, None, vector=mean, now=None)
+        assert set(embedder.queries) == {"We open at nine.", "Error E-1234"}
+        words = TheodoliteRetriever(kb, mode="hybrid").retrieve(QueryBundle("E-1234", custom_embedding_strs=["nine"]))
+        assert set(ids(words)) == {"wiki", "hours"}
+
+    async def test_questions_that_cannot_be_asked(self, kb: Retriever) -> None:
+        retriever = TheodoliteRetriever(kb)
+        with pytest.raises(InputError, match="must be a text"):
+            retriever.retrieve("")
+        with pytest.raises(InputError, match="must be a text"):
+            await retriever.aretrieve(QueryBundle("", custom_embedding_strs=[]))
+        with pytest.raises(UnsupportedError, match="not images"):
+            retriever.retrieve(QueryBundle("", image_path="cat.png"))
+
+
+def test_nodes_are_the_callers_own(kb: Retriever) -> None:
+    retriever = TheodoliteRetriever(kb, similarity_top_k=1)
+    (first,) = retriever.retrieve(QUESTION)
+    first.node.metadata["tags"].append("mine")
+    first.node.metadata["mine"] = True
+    assert retriever.retrieve(QUESTION)[0].node.metadata == DOCUMENTS[0].metadata
+
+
+def test_scores_may_be_put_into_the_metadata(kb: Retriever) -> None:
+    retriever = TheodoliteRetriever(kb, with_scores=True, versions=VERSIONS, now=NOW)
+    (hit, *_), (one, *_) = kb.search(QUESTION, k=2, versions=VERSIONS, now=NOW), retriever.retrieve(QUESTION)
+    assert one.score == hit.score
+    known = one.node.metadata["theodolite"]
+    assert (known["score"], known["rank"], known["scores"]) == (hit.score, 1, dict(hit.scores))
+    for mode in (MetadataMode.LLM, MetadataMode.EMBED):
+        assert "theodolite" not in one.node.get_content(mode)
+        assert "source: chat" in one.node.get_content(mode)
+
+
+async def test_the_event_loop_never_waits() -> None:
+    """Each question is held up until the other is asked, too: on the loop's thread neither would ever end."""
+    meeting = threading.Barrier(2, timeout=60)
+
+    class Meeting(HashingEmbedder):
+        def encode_query(self, texts: Any, /) -> Any:
+            meeting.wait()
+            return super().encode_query(texts)
+
+    with Retriever.open(embedder=Meeting(), canary="off") as kb:
+        kb.add(DOCUMENTS)
+        retriever = TheodoliteRetriever(kb, similarity_top_k=1)
+        both = await asyncio.gather(*map(retriever.aretrieve, ["refunds in fourteen days", "open at nine"]))
+        assert [ids(nodes) for nodes in both] == [["old"], ["hours"]]
+        bundles = [QueryBundle("?", custom_embedding_strs=[text, text]) for text in ("fourteen days", "open at nine")]
+        both = await asyncio.gather(*map(retriever.aretrieve, bundles))
+        assert [ids(nodes) for nodes in both] == [["old"], ["hours"]]
+
+
+class Noting(BaseEventHandler):
+    names: list[str] = Field(default_factory=list)
+
+    def handle(self, event: Any, **kwargs: Any) -> None:
+        self.names.append(event.class_name())
+
+
+async def test_instrumentation_is_told(kb: Retriever) -> None:
+    root, noting = get_dispatcher(), Noting()
+    root.add_event_handler(noting)
+    try:
+        retriever = TheodoliteRetriever(kb)
+        retriever.retrieve(QUESTION)
+        await retriever.aretrieve(QUESTION)
+    finally:
+        root.event_handlers.remove(noting)
+    assert noting.names == ["RetrievalStartEvent", "RetrievalEndEvent"] * 2
+
+
+def test_index_nodes_lead_to_their_objects(kb: Retriever) -> None:
+    """`objects` is LlamaIndex's own recursion; it needs the constructor of its base class."""
+    target = IndexNode(text="x", index_id="somewhere", obj=TextNode(text="there", id_="there"))
+    retriever = TheodoliteRetriever(kb, objects=[target])
+    asked = retriever._handle_recursive_retrieval(
+        QueryBundle("x"), [NodeWithScore(node=IndexNode(text="x", index_id="somewhere"), score=0.5)]
+    )
+    assert told(asked) == [("there", 0.5)]
+
+
+async def test_a_query_engine_answers_from_it(kb: Retriever) -> None:
+    retriever = TheodoliteRetriever(kb, filters={"source": "policy"}, versions=VERSIONS, now=NOW)
+    engine = RetrieverQueryEngine.from_args(retriever, llm=MockLLM())
+    for answer in (engine.query(QUESTION), await engine.aquery(QUESTION)):
+        assert ids(answer.source_nodes) == ["new"]
+        assert "Refunds take five working days." in str(answer)
