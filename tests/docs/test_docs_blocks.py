@@ -18,6 +18,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "filters.md": (),
     "indexes.md": ("hnswlib", "faiss"),
     "langchain.md": ("langchain_core",),
+    "llama-index.md": ("llama_index",),
     "moving.md": ("langchain_core",),
     "quality.md": (),
     "rerankers.md": (),

@@ -1,0 +1,80 @@
+"""A LlamaIndex query engine over the sample handbook: it retrieves what is in force, and answers from that.
+
+Without a language model it quotes the first passage. To use one, pass any LLM of LlamaIndex to `answering`:
+
+    answering(kb, Anthropic(model="claude-sonnet-4-5"))
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from llama_index.core.base.llms.types import CompletionResponse, CompletionResponseGen, LLMMetadata
+from llama_index.core.llms import LLM, CustomLLM
+from llama_index.core.prompts import PromptTemplate
+from llama_index.core.query_engine import RetrieverQueryEngine
+from llama_index.core.vector_stores.types import FilterOperator, MetadataFilter, MetadataFilters
+
+from llama_index_theodolite import TheodoliteRetriever
+from theodolite import Document, Latest, Retriever
+
+HANDBOOK = Path(__file__).parent / "data" / "handbook.jsonl"
+
+QUESTIONS = [
+    "How many days do customers have to return unused goods?",
+    "How long do refunds take?",
+    "Who pays the postage when a customer sends something back?",
+]
+
+PROMPT = PromptTemplate(
+    """Answer the question from the passages alone. If they do not answer it, say so.
+
+Passages:
+{context_str}
+
+Question: {query_str}"""
+)
+
+
+class Quoting(CustomLLM):
+    """Stands in for a language model: its answer is the text of the first passage of the prompt."""
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        return LLMMetadata()
+
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        told, passage, *_ = prompt.partition("Passages:\n")[2].split("\n\n")  # what is known of it, and its text
+        day = next(line for line in told.splitlines() if line.startswith("published: "))
+        return CompletionResponse(text=f"{passage} ({day})")
+
+    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
+        yield self.complete(prompt)
+
+
+def answering(kb: Retriever, llm: LLM) -> RetrieverQueryEngine:
+    """From a question to its answer: policies and wiki pages in English; of each policy the version in force."""
+    filters = MetadataFilters(
+        filters=[
+            MetadataFilter(key="lang", value="en"),
+            MetadataFilter(key="source", value=["policy", "wiki"], operator=FilterOperator.IN),
+        ]
+    )
+    versions = Latest(per="policy_id", by="effective_from")
+    retriever = TheodoliteRetriever(kb, similarity_top_k=4, filters=filters, versions=versions)
+    return RetrieverQueryEngine.from_args(retriever, llm=llm, text_qa_template=PROMPT)
+
+
+def main(questions: list[str]) -> None:
+    with Retriever.open(embedder="all-MiniLM-L6-v2") as kb:
+        entries = [json.loads(line) for line in HANDBOOK.read_text(encoding="utf-8").splitlines()]
+        kb.add([Document(entry["text"], entry["metadata"], entry["id"]) for entry in entries])
+        engine = answering(kb, Quoting())
+        for question in questions:
+            answer = engine.query(question)
+            print(f"{question}\n  {answer}\n  From: {', '.join(one.node.node_id for one in answer.source_nodes)}\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or QUESTIONS)
