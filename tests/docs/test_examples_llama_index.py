@@ -78,12 +78,12 @@ def test_the_query_engine_answers_from_what_is_in_force(kb: Retriever) -> None:
 
 @leaves_open
 @pytest.mark.parametrize("condense", [False, True])
-def test_the_chat_engine_knows_what_was_asked_before(kb: Retriever, condense: bool) -> None:
+async def test_the_chat_engine_knows_what_was_asked_before(kb: Retriever, condense: bool) -> None:
     module = example("llama_index_chat")
     kb.add([Document("Gifts are free.", {"lang": "en", "source": "wiki"}, str(n)) for n in range(3)])
     engine = module.engine(kb, module.Quoting(), condense)
-    assert str(engine.chat("When are refunds paid in days?")).startswith("Refunds are paid in five days.")
-    follow_up = engine.chat("Gifts?")
+    assert str(await engine.achat("When are refunds paid in days?")).startswith("Refunds are paid in five days.")
+    follow_up = await engine.achat("Gifts?")
     assert ("v2" in {one.node.node_id for one in follow_up.source_nodes}) == condense
 
 
