@@ -9,7 +9,6 @@ from llama_index.core.schema import (
     ImageDocument,
     ImageNode,
     IndexNode,
-    MetadataMode,
     Node,
     TextNode,
 )
@@ -82,17 +81,6 @@ def from_core(passage: Passage) -> BaseNode:
     elif content.get("text_resource"):
         content["text_resource"].setdefault("text", passage.text)
     return kind.from_dict({**content, "id_": passage.id, "metadata": metadata})
-
-
-def source_of(passage: Passage) -> str | None:
-    """The id of the document that a stored node was cut from; None where there is none."""
-    found = passage.metadata.get(SOURCE)
-    return found if isinstance(found, str) and found != _NONE else None
-
-
-def text_of(node: BaseNode) -> str:
-    """What is embedded of a node: its text with the metadata that embedders are to see."""
-    return node.get_content(MetadataMode.EMBED)
 
 
 def _taken(content: dict[str, Any]) -> str:

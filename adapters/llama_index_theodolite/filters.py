@@ -65,11 +65,6 @@ def as_where(filters: Any) -> Any:
     return passes if filters.condition is FilterCondition.OR else ~passes
 
 
-def joined(*filters: Any) -> Any:
-    """All of some filters of the core (as `as_where` gives them, none a dict); None where all nodes pass."""
-    return _joined(filters)
-
-
 def _joined(parts: Iterable[Any]) -> Any:
     given = [part for part in parts if part is not None]
     return reduce(lambda one, other: one & other, given) if given else None

@@ -73,15 +73,16 @@ def asked(
     if query.mode not in _MODES:
         names = ", ".join(mode.value for mode in _MODES)
         raise InputError(f"mode is {getattr(query.mode, 'value', query.mode)!r}; it must be one of {names}")
+    mode = VectorStoreQueryMode(query.mode)  # which may be the string
     options = {name: value for name, value in kwargs.items() if value is not None}
     threshold, scope = options.pop("mmr_threshold", query.mmr_threshold), options.pop("scope", None)
     view = scoped(kb, scope)
     where = _within(as_where(query.filters), query.doc_ids)
     options |= {"k": query.similarity_top_k, "where": where}
     ranked = bool(options.get("boosts")) or options.get("rerank") is not None
-    if query.mode in _LEXICAL:
+    if mode in _LEXICAL:
         options |= {"query": _words(query), "mode": "lexical", "k": query.sparse_top_k or query.similarity_top_k}
-    elif query.mode is VectorStoreQueryMode.HYBRID:
+    elif mode is VectorStoreQueryMode.HYBRID:
         options |= {"query": _words(query), "mode": "hybrid", "k": query.hybrid_top_k or query.similarity_top_k}
         options |= _vector(view, query)
         if query.alpha is not None:
@@ -92,19 +93,19 @@ def asked(
         options |= _vector(view, query)
         if "vector" not in options or options.get("rerank") is not None:
             options["query"] = _words(query)
-    if query.mode is VectorStoreQueryMode.MMR:
+    if mode is VectorStoreQueryMode.MMR:
         options["diversity"] = 1 - _share(0.5 if threshold is None else threshold, "mmr_threshold")
         if not options["diversity"]:
             options.pop("pool", None)
     elif kwargs.get("mmr_threshold") is not None:
-        raise InputError(f"mmr_threshold is for mode MMR, not for {query.mode.value!r}")
+        raise InputError(f"mmr_threshold is for mode MMR, not for {mode.value!r}")
     nothing = query.doc_ids is not None and not query.doc_ids
     if query.node_ids:
         there = _there(view, query.node_ids)
         nothing = nothing or not there
         # The core filters by metadata: documents are read, best first, until so many of these are found.
         options |= {"accept": lambda passage: passage.id in there, "k": min(options["k"], max(1, len(there)))}
-    dense = query.mode in (VectorStoreQueryMode.DEFAULT, VectorStoreQueryMode.MMR)
+    dense = mode in (VectorStoreQueryMode.DEFAULT, VectorStoreQueryMode.MMR)
     return None if nothing else view, options, "similarity" if dense and not ranked else None
 
 
@@ -123,7 +124,7 @@ def _vector(view: Retriever, query: VectorStoreQuery) -> dict[str, Any]:
         return {"vector": np.asarray(query.query_embedding)}
     if view.embedder is None or not query.query_str:
         raise InputError(
-            f"mode {query.mode.value!r} needs query_embedding, and there is none"
+            f"mode {_name(query)!r} needs query_embedding, and there is none"
             + ("; with embed_model= the store would embed query_str" if query.query_str else " (nor query_str)")
         )
     return {}
@@ -131,8 +132,12 @@ def _vector(view: Retriever, query: VectorStoreQuery) -> dict[str, Any]:
 
 def _words(query: VectorStoreQuery) -> str:
     if not query.query_str:
-        raise InputError(f"mode {query.mode.value!r}, or a reranker, reads words: query_str is {query.query_str!r}")
+        raise InputError(f"mode {_name(query)!r}, or a reranker, reads words: query_str is {query.query_str!r}")
     return query.query_str
+
+
+def _name(query: VectorStoreQuery) -> str:
+    return VectorStoreQueryMode(query.mode).value
 
 
 def _share(value: Any, name: str) -> float:

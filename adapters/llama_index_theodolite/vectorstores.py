@@ -181,7 +181,7 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
                 stored then. TypeError: any keyword.
         """
         check_names(kwargs, (), "add", {})
-        listed = list(nodes)
+        listed = _nodes(nodes)
         if not listed:
             return []
         vectors = _embeddings(listed)
@@ -308,6 +308,16 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
             return list(ids)
         passing = {passage.id for passage in self.kb.documents(where)}
         return [name for name in ids if name in passing]
+
+
+def _nodes(nodes: Any) -> list[BaseNode]:
+    if isinstance(nodes, (BaseNode, str)):
+        raise InputError(f"add takes a list of nodes, not one {type(nodes).__name__}")
+    listed = list(nodes)
+    for number, node in enumerate(listed):
+        if not isinstance(node, BaseNode):
+            raise InputError(f"number {number} of {len(listed)} nodes is a {type(node).__name__}. Nothing is stored")
+    return listed
 
 
 def _embeddings(nodes: list[BaseNode]) -> Any:

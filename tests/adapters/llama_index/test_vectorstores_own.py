@@ -2,7 +2,10 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +15,24 @@ import pytest
 pytest.importorskip("llama_index.core")
 
 from llama_index.core import MockEmbedding, Settings, VectorStoreIndex
+from llama_index.core.ingestion import IngestionPipeline
 from llama_index.core.schema import (
     Document,
     IndexNode,
     TextNode,
 )
+from llama_index.core.storage.docstore import SimpleDocumentStore
 from tests.adapters.llama_index.nodes import (
     COSINES,
     Letters,
     Mode,
     Store,
+    commits,
     ids,
     node,
     question,
     reference,
+    stored,
 )
 
 from theodolite import (
@@ -34,6 +41,7 @@ from theodolite import (
     EmbedderDriftError,
     Freshness,
     InputError,
+    Retriever,
     VectorError,
 )
 from theodolite.testing import HashingEmbedder
@@ -109,6 +117,21 @@ def test_nodes_that_cannot_be_stored_store_nothing(memory: Store) -> None:
     with pytest.raises(DocumentError, match="node 'bad' cannot be written"):
         memory.add([good, IndexNode(id_="bad", index_id="x", obj=object(), embedding=[1.0, 0.0])])
     assert len(memory.kb) == 4
+
+
+@pytest.mark.parametrize("nodes", [node("one", [1.0, 0.0]), "text", [node("one", [1.0, 0.0]), "text"]])
+def test_what_are_no_nodes_is_refused(memory: Store, nodes: Any) -> None:
+    with pytest.raises(InputError, match=r"not one|number 1 of 2 nodes is a str"):
+        memory.add(nodes)
+    assert len(memory.kb) == 4
+
+
+@pytest.mark.parametrize("mode", ["default", "mmr", "hybrid", "text_search", "sparse"])
+def test_modes_may_be_strings(memory: Store, mode: str) -> None:
+    asked = {"query_str": "about opposite", "similarity_top_k": 3}
+    assert ids(memory, mode=mode, **asked) == ids(memory, mode=Mode(mode), **asked)
+    if mode != "default":
+        assert ids(memory, mode=mode, **asked) != ids(memory, **asked)
 
 
 def test_it_is_not_pickled_and_copies_share_the_collection(memory: Store) -> None:
@@ -219,3 +242,51 @@ def test_nodes_that_point_elsewhere_narrow_an_index_and_that_is_told(
     caplog.clear()
     assert set(ids(memory, node_ids=["same", "pointer"])) == {"same", "pointer"}
     assert not caplog.records
+
+
+def test_a_pipeline_replaces_what_has_changed() -> None:
+    model = Letters(embed_dim=4)
+    with Store(embed_model=model) as store:
+        pipeline = IngestionPipeline(transformations=[model], vector_store=store, docstore=SimpleDocumentStore())
+        pipeline.run(documents=[Document(id_="1", text="aaa"), Document(id_="2", text="bbb")])
+        before = commits(store)
+        assert pipeline.run(documents=[Document(id_="1", text="aaa"), Document(id_="2", text="ccc")])
+        assert {found.get_content() for found in store.get_nodes()} == {"aaa", "ccc"}
+        assert commits(store) > before
+        before = commits(store)
+        pipeline.run(documents=[Document(id_="1", text="aaa"), Document(id_="2", text="ccc")])
+        assert commits(store) == before
+
+
+def test_threads_add_and_search_at_once(memory: Store) -> None:
+    def work(number: int) -> list[str]:
+        memory.add([node(f"n{number}-{place}", [-1.0, 0.1 * place]) for place in range(5)])
+        return ids(memory, similarity_top_k=1)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(work, range(8))) == [["same"]] * 8
+    assert len(memory.kb) == 4 + 8 * 5
+
+
+def test_a_scope_of_one_partition_is_written_to() -> None:
+    with Retriever.open(partition="tenant") as kb:
+        one, other = (Store(kb=kb.scoped(tenant=name)) for name in ("one", "other"))
+        one.add([node("a", [1.0, 0.0], source="doc")])
+        other.add([node("a", [0.0, 1.0], source="doc")])
+        one.delete("doc")
+        assert (stored(one), stored(other)) == (set(), {"a"})
+        (found,) = other.get_nodes()
+        assert found.metadata == {"tenant": "other"}
+
+
+def test_without_llama_index_the_extra_is_named() -> None:
+    code = "import sys; sys.modules['llama_index'] = None; import llama_index_theodolite"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {sys.path!r}; {code}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "MissingExtraError" in done.stderr
+    assert "pip install 'theodolite[llama-index]'" in done.stderr
