@@ -47,6 +47,7 @@ PUBLIC = [
     "RerankError",
     "Reranker",
     "Retriever",
+    "SearchTool",
     "Superseded",
     "TheodoliteError",
     "Trace",
