@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.oracle.clustered import Clustered
 
 from theodolite.errors import CorruptionError
 from theodolite.indexes.approximate import Approximate, Calibration, Costs, calibrate, honest_queries
@@ -16,7 +17,6 @@ from theodolite.indexes.flat import ArraySource, FlatIndex, Found
 from theodolite.testing import brute_force, top_k
 from theodolite.testing.checks import together
 from theodolite.types import Mask, Metric, Rows, Space, Vectors
-from theodolite.vectors import prepare
 
 METRICS: tuple[Metric, ...] = get_args(Metric)
 
@@ -81,19 +81,9 @@ class Hidden(Sorted):
         return rows[~self.mask[rows]][:n]
 
 
-class Case:
-    """Clustered rows, some of them the same, and queries."""
-
+class Case(Clustered):
     def __init__(self, metric: Metric, rows: int = 3000, seed: int = 1, dimension: int = 16) -> None:
-        self.draw = draw = np.random.default_rng(seed)
-        centers = draw.standard_normal((30, dimension))
-        raw = centers[draw.integers(30, size=rows)] + 0.5 * draw.standard_normal((rows, dimension))
-        raw[rows // 2 : rows // 2 + rows // 50] = raw[: rows // 50]
-        self.vectors, self.space = prepare(raw, Space(metric))
-        near = raw[draw.integers(rows, size=20)] + 0.5 * draw.standard_normal((20, dimension))
-        self.queries = prepare(near, self.space)[0]
-        self.source = ArraySource(self.vectors)
-        self.flat = FlatIndex(metric, dimension).grown(self.source, rows)
+        super().__init__(metric, rows, seed, dimension, questions=20)
 
     def over(
         self, rows: Any, candidates: Any = None, *, n: int = 40, rescored: int = 20, costs: Costs | None = INDEX

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tests.oracle.clustered import Clustered
 
 from theodolite.indexes.approximate import Approximate, Calibration, Costs
-from theodolite.indexes.flat import ArraySource, FlatIndex, Found
+from theodolite.indexes.flat import Found
 from theodolite.indexes.worth import Worth
 from theodolite.protocols import Candidates
 from theodolite.relevance import Relevance
 from theodolite.testing import top_k
 from theodolite.types import Mask, Metric, Rows, Space, Vectors
-from theodolite.vectors import prepare
 
 METRICS: tuple[Metric, ...] = get_args(Metric)
 
@@ -48,17 +48,9 @@ class Sorted:
     def load(self, path: Path, space: Space) -> None: ...
 
 
-class Case:
+class Case(Clustered):
     def __init__(self, metric: Metric, rows: int = 3000, seed: int = 1, dimension: int = 16) -> None:
-        self.draw = draw = np.random.default_rng(seed)
-        centers = draw.standard_normal((30, dimension))
-        raw = centers[draw.integers(30, size=rows)] + 0.5 * draw.standard_normal((rows, dimension))
-        raw[rows // 2 : rows // 2 + rows // 50] = raw[: rows // 50]
-        self.vectors, self.space = prepare(raw, Space(metric))
-        near = raw[draw.integers(rows, size=6)] + 0.5 * draw.standard_normal((6, dimension))
-        self.queries = prepare(near, self.space)[0]
-        self.source = ArraySource(self.vectors)
-        self.flat = FlatIndex(metric, dimension).grown(self.source, rows)
+        super().__init__(metric, rows, seed, dimension, questions=6)
         mapping = (lambda values: np.tanh(values / 50)) if metric == "dot" else None
         self.relevance = Relevance(metric, mapping=mapping)
 

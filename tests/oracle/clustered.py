@@ -1,0 +1,22 @@
+"""Rows in clusters, as those of real models are, with questions near some of them: what graphs are tried on."""
+
+import numpy as np
+
+from theodolite.indexes.flat import ArraySource, FlatIndex
+from theodolite.types import Metric, Space
+from theodolite.vectors import prepare
+
+
+class Clustered:
+    """Clustered rows, some of them the same, and questions; with the flat index over them."""
+
+    def __init__(self, metric: Metric, rows: int, seed: int, dimension: int, questions: int) -> None:
+        self.draw = draw = np.random.default_rng(seed)
+        centers = draw.standard_normal((30, dimension))
+        raw = centers[draw.integers(30, size=rows)] + 0.5 * draw.standard_normal((rows, dimension))
+        raw[rows // 2 : rows // 2 + rows // 50] = raw[: rows // 50]
+        self.vectors, self.space = prepare(raw, Space(metric))
+        near = raw[draw.integers(rows, size=questions)] + 0.5 * draw.standard_normal((questions, dimension))
+        self.queries = prepare(near, self.space)[0]
+        self.source = ArraySource(self.vectors)
+        self.flat = FlatIndex(metric, dimension).grown(self.source, rows)
