@@ -55,7 +55,8 @@ class TheodoliteRecordManager(RecordManager):
             )
         self._kb, self._source_id_key = kb, source_id_key
         space = namespace if kb.partition is None else json.dumps([namespace, kb.partition])
-        self._ledger = Ledger(None if kb.location is None else kb.location / FILE, space)
+        folder = kb.location
+        self._ledger = Ledger(None if folder is None else folder / FILE, space)
 
     def create_schema(self) -> None:
         """Make the tables where there are none. The constructor has done so."""

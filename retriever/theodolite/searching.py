@@ -175,7 +175,7 @@ class Searching(Collection):
         return self._encoding is not None and self._encoding.knows(query)
 
     def _ranking(self, *, versions: Any, **options: Any) -> Ranking:
-        rules = self._standing() if versions is None else as_rules(versions)
+        rules = self._rules if versions is None else as_rules(versions)
         return ranking(self._engine.space.metric, rules=rules, relevance=self._relevance, **options)
 
     def _search(
@@ -303,10 +303,6 @@ class Searching(Collection):
         )
         (answer,) = self._engine.search(wide)
         return accepted(answer, accept), wide, len(answer.documents) == wide.k
-
-    def _standing(self) -> tuple[Rule, ...]:
-        """The collection's own rules for versions."""
-        return self._rules
 
     def _as_queries(self, queries: Any) -> Vectors:
         """Texts or vectors, (n, d), prepared."""
