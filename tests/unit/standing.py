@@ -10,10 +10,10 @@ from theodolite import Document, Retriever
 from theodolite.engines.local.columns.column import Column
 from theodolite.engines.local.snapshot import Snapshot, Stale
 from theodolite.engines.local.versions import Standings
-from theodolite.filters import instant, parse
+from theodolite.filters import Filter, instant, parse
 from theodolite.protocols import Scope
 from theodolite.scopes import scope_filter
-from theodolite.types import Version
+from theodolite.types import Mask, Version
 from theodolite.versions import Rule, Versions
 
 
@@ -54,9 +54,14 @@ class Looking:
                 return found
 
             inside = None if scope is None else view.mask(snapshot, scope_filter(scope, partition), connection)
-            passing = None if where is None else view.mask(snapshot, parse(where), connection)
+
+            def passing(tree: Filter) -> Mask:
+                mask: Mask = view.mask(snapshot, tree, connection)
+                return mask
+
+            passed = None if where is None else view.mask(snapshot, parse(where), connection)
             within = None if scope is None else scope.where
-            standing = standings.at(versions, commit, column, snapshot.live, inside, within, passing)
+            standing = standings.at(versions, commit, column, passing, snapshot.live, inside, within, passed)
             names = {
                 row: (key, name) for row, key, name in connection.execute("SELECT row, partition, id FROM documents")
             }

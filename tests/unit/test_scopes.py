@@ -61,6 +61,17 @@ def kb(tmp_path: Path) -> Any:
         yield opened
 
 
+def test_a_filter_of_ids_stays_inside(kb: Retriever) -> None:
+    assert kb.count({"$id": "a"}) == 3
+    assert kb.scoped(tenant="acme").count({"$id": ["a", "c"]}) == 1
+    assert listed(kb.scoped({"$id": ["a", "b"]}), where={"lang": "en", "$id": {"$ne": "b"}}) == ["a", "a"]
+    assert [hit.document.metadata["tenant"] for hit in kb.scoped(tenant=7).search(vector=EYE[0], where=F.ids("a"))] == [
+        7
+    ]
+    assert kb.scoped(tenant="acme").delete(where=F.ids(["a", "c"])) == 1
+    assert listed(kb) == ["a", "a", "b", "c"]
+
+
 def test_the_same_id_is_another_document_in_each_partition(kb: Retriever) -> None:
     assert len(kb) == 5
     assert listed(kb) == ["a", "a", "a", "b", "c"]

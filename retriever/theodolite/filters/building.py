@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from theodolite.filters.operands import check_field
-from theodolite.filters.parsing import condition
+from theodolite.filters.parsing import condition, named
 from theodolite.filters.tree import Filter
 
 
@@ -21,6 +21,11 @@ class F:
     def __init__(self, name: str) -> None:
         check_field(name)
         self._name = name
+
+    @staticmethod
+    def ids(ids: str | Iterable[str]) -> Filter:
+        """`$id`: the documents with these ids."""
+        return named("$eq" if isinstance(ids, str) else "$in", ids if isinstance(ids, str) else _listed(ids))
 
     def __eq__(self, value: object) -> Filter:  # type: ignore[override]  # a filter, as in every query builder
         return condition(self._name, "$eq", value)

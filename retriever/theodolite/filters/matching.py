@@ -4,7 +4,7 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any, assert_never
 
-from theodolite.filters.tree import And, Compare, Contains, Empty, Exists, Filter, In, Like, Not, Or, Order, Test
+from theodolite.filters.tree import And, Compare, Contains, Empty, Exists, Filter, Ids, In, Like, Not, Or, Order, Test
 from theodolite.filters.values import MISSING, equal, like, lookup, orderable, same
 
 ORDERS: Mapping[Order, Callable[[Any, Any], bool]] = {
@@ -15,17 +15,19 @@ ORDERS: Mapping[Order, Callable[[Any, Any], bool]] = {
 }
 
 
-def matches(tree: Filter | None, metadata: Mapping[str, Any]) -> bool:
-    """Whether a document with this metadata passes: the reference every engine is held against."""
+def matches(tree: Filter | None, metadata: Mapping[str, Any], name: str | None = None) -> bool:
+    """Whether a document with this metadata, and this id, passes: the reference every engine is held against."""
     match tree:
         case None:
             return True
         case Not(part=part):
-            return not matches(part, metadata)
+            return not matches(part, metadata, name)
         case And(parts=parts):
-            return all(matches(part, metadata) for part in parts)
+            return all(matches(part, metadata, name) for part in parts)
         case Or(parts=parts):
-            return any(matches(part, metadata) for part in parts)
+            return any(matches(part, metadata, name) for part in parts)
+        case Ids(ids=ids):
+            return name in ids
         case In() | Compare() | Exists() | Empty() | Contains() | Like():
             return holds(tree, lookup(metadata, tree.field))
         case _:

@@ -13,6 +13,9 @@ from theodolite.metadata import plain_datetime, plain_scalar
 MAX_DEPTH = 64
 """How deep filters and their values may be nested: far more than anyone writes, far less than Python's stack."""
 
+ID = "$id"
+"""What stands for the document's id, where the name of a field may stand."""
+
 _LOGICAL = ("and", "or", "nor", "not")
 _brief = reprlib.Repr()
 _brief.maxstring = _brief.maxother = 60
@@ -37,6 +40,21 @@ def check_field(field: Any) -> None:
     except UnicodeEncodeError:
         message = f"field {shown(field)} holds a lone surrogate, which is not text: no document has such a field"
         raise FilterError(message, field=field) from None
+
+
+def as_id(operator: str, value: Any) -> str:
+    """A document's id. Raises FilterError for what none can be."""
+    if not isinstance(value, str):
+        message = f"{operator} on {ID}: {shown(value)} is a {type(value).__name__}; ids are strings"
+        raise FilterError(message, operator=operator, field=ID)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        message = (
+            f"{operator} on {ID}: {shown(value)} holds a lone surrogate, which is not text: no document has such an id"
+        )
+        raise FilterError(message, operator=operator, field=ID) from None
+    return str.__str__(value)
 
 
 def operand(field: str, operator: str, value: Any, depth: int = 1) -> Any:

@@ -7,8 +7,22 @@ from typing import Any
 import numpy as np
 
 from theodolite.errors import FilterError
-from theodolite.filters.operands import MAX_DEPTH, check_field, listed, operand, shown, tagged
-from theodolite.filters.tree import And, Compare, Contains, Empty, Exists, Filter, In, Like, Not, Or, Order, is_deeper
+from theodolite.filters.operands import ID, MAX_DEPTH, as_id, check_field, listed, operand, shown, tagged
+from theodolite.filters.tree import (
+    And,
+    Compare,
+    Contains,
+    Empty,
+    Exists,
+    Filter,
+    Ids,
+    In,
+    Like,
+    Not,
+    Or,
+    Order,
+    is_deeper,
+)
 from theodolite.filters.values import orderable
 
 Where = Mapping[str, Any] | Filter | None
@@ -45,6 +59,15 @@ def condition(field: str, operator: Any, value: Any, depth: int = 1) -> Filter:
     raise FilterError(_unknown(operator, field), operator=operator, field=field)
 
 
+def named(operator: Any, value: Any) -> Filter:
+    """One operator on the document's id. Raises FilterError."""
+    if operator not in ("$eq", "$ne", "$in", "$nin"):
+        raise FilterError(f"{ID} takes an id, a list of ids, $eq, $ne, $in or $nin, not {shown(operator)}", field=ID)
+    names = [value] if operator in ("$eq", "$ne") else listed(ID, operator, value)
+    tree = Ids(frozenset(as_id(operator, name) for name in names))
+    return tree if operator in ("$eq", "$in") else Not(tree)
+
+
 def _mapping(where: Any, depth: int) -> Filter:
     if not isinstance(where, Mapping):
         raise FilterError(f"a filter is a mapping of fields to values, not a {type(where).__name__}")
@@ -61,6 +84,10 @@ def _entry(key: Any, value: Any, depth: int) -> Filter:
             raise FilterError(f"{key} takes a list of at least one filter, not {shown(value)}", operator=key)
         parts = [_mapping(part, depth + 1) for part in value]
         return Not(_joined(Or, parts)) if key == "$nor" else _joined(And if key == "$and" else Or, parts)
+    if key == ID:
+        if not isinstance(value, Mapping) or not value:
+            return named("$eq" if isinstance(value, str) else "$in", value)
+        return _joined(And, [named(operator, item) for operator, item in value.items()])
     if isinstance(key, str) and key.startswith("$"):
         raise FilterError(_unknown(key), operator=key)
     check_field(key)

@@ -74,6 +74,13 @@ class Like(_Node):
 
 
 @dataclass(frozen=True, slots=True)
+class Ids(_Node):
+    """The document's id is one of these."""
+
+    ids: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Not(_Node):
     """The part fails."""
 
@@ -97,7 +104,7 @@ class Or(_Node):
 Test = In | Compare | Exists | Empty | Contains | Like
 """What looks at one field."""
 
-Filter = Test | Not | And | Or
+Filter = Test | Ids | Not | And | Or
 
 
 def fields(tree: Filter) -> set[str]:
@@ -105,6 +112,8 @@ def fields(tree: Filter) -> set[str]:
     match tree:
         case In() | Compare() | Exists() | Empty() | Contains() | Like():
             return {tree.field}
+        case Ids():
+            return set()
         case Not(part=part):
             return fields(part)
         case And(parts=parts) | Or(parts=parts):

@@ -3,7 +3,8 @@
 from datetime import date, datetime
 from typing import Any, assert_never
 
-from theodolite.filters.tree import And, Compare, Contains, Empty, Exists, Filter, In, Like, Not, Or
+from theodolite.filters.operands import ID
+from theodolite.filters.tree import And, Compare, Contains, Empty, Exists, Filter, Ids, In, Like, Not, Or
 
 
 def to_dict(tree: Filter | None) -> dict[str, Any]:
@@ -28,6 +29,8 @@ def to_dict(tree: Filter | None) -> dict[str, Any]:
             return {field: {"$contains": _plain(value)}}
         case Like(field=field, pattern=pattern, ignore_case=ignore_case):
             return {field: {"$ilike" if ignore_case else "$like": pattern}}
+        case Ids(ids=ids):
+            return {ID: sorted(ids)}
         case Not(part=part):
             return {"$not": to_dict(part)}
         case And(parts=parts):

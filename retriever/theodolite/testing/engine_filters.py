@@ -87,6 +87,12 @@ PASSING: tuple[tuple[dict[str, Any], str], ...] = (
     ({"nested.deep.deeper.x": {"$exists": True}}, ""),
     ({"a.b": 1, "": 0, 'quo"te': "'"}, "m6"),
     ({"a": {"$exists": True}}, ""),
+    # Ids.
+    ({"$id": "m1"}, "m1"),
+    ({"$id": ["m3", "none", "m1", "m3"]}, "m1 m3"),
+    ({"$id": {"$ne": "m0"}, "int": None}, "m2 m3 m4 m5 m6"),
+    ({"$id": []}, ""),
+    ({"$or": [{"$id": "m4"}, {"int": 1}], "$not": {"$id": {"$nin": ["m1", "m2"]}}}, "m1"),
     # Logic.
     ({"$or": [{"int": 1}, {"date": {"$exists": True}}]}, "m1 m3"),
     ({"$nor": [{"int": 1}, {"date": {"$exists": True}}]}, "m0 m2 m4 m5 m6"),
@@ -137,6 +143,7 @@ class FiltersContract(EngineUnderTest):
             for _ in range(63):
                 nested = [nested]
             odd: list[dict[str, Any]] = [deep, {"f": {"$eq": nested}}, {"f": {"$in": list(range(10_000))}}]
+            odd += [{"$id": ["\0", "'", '"', "", "v01", *(f"v{number:05}" for number in range(10_000))]}]
             odd += [{"$or": [{f"f{number}": 1} for number in range(200)]}]
             for name in ("\0", '"', "'", "f'", "\\", "f.", ".f", "...", "f.a.b", "\U0001f600", "f" * 5000):
                 odd += [{name: None}, {name: {"$ne": 1}}, {name: {"$exists": True}}]
@@ -179,6 +186,8 @@ def _several() -> Iterator[dict[str, Any]]:
     absent = {"a.b": {"$ne": 1}}
     yield from ({joined: [one, other, absent]} for joined in ("$and", "$or", "$nor"))
     yield {"$not": {"$and": [one, {"$not": {"$or": [other, absent]}}]}}
+    yield {"$or": [{"$id": ["n1", "v09"]}, one], "a.b": None}
+    yield {"$not": {"$id": ["v00", "v03", "n0"]}}
     yield {"f": {"$gt": 0, "$lt": 2, "$ne": 1}}
     yield {"f": {"$not": {"$gt": 0, "$lt": 2}}}
     yield {"f": {"$gt": "2025-01-01", "$not": {"$like": "%Z"}}, "a.b": None}

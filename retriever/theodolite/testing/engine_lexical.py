@@ -19,7 +19,7 @@ from theodolite.versions import Latest, Versions
 # Words that no tokenizer takes for one another, whatever it folds or cuts off.
 _WORDS = ("lantern", "velvet", "harbour", "glacier", "octopus", "trumpet", "saffron", "meadow")
 _QUERIES = ("lantern", "velvet glacier", "Octopus trumpet meadow", "unheard")
-_WHERES: tuple[Where, ...] = (None, {"source": "wiki"}, {"n": 1}, {"n": 7})
+_WHERES: tuple[Where, ...] = (None, {"source": "wiki"}, {"n": 1}, {"n": 7}, {"$id": ["d0", "d7919", "d5831", "none"]})
 _VERSIONS = Versions((Latest("key", "day"),), 0)
 
 

@@ -130,8 +130,8 @@ def _check_answer(
     partition: str | None,
 ) -> int:
     tree = None if scope is None else scope_filter(scope, partition)
-    inside = [document for document in documents if matches(tree, document.metadata)]
-    reference = Reference(inside, versions, lambda one: matches(where, one.metadata), partition)
+    inside = [document for document in documents if matches(tree, document.metadata, document.id)]
+    reference = Reference(inside, versions, lambda one: matches(where, one.metadata, one.id), partition)
     expected = {_name(one): _said(reference.version(one)) for one in reference.found()}
     what = f"{versions}, where {where}, in {scope}"
     check(len(answer.versions) == len(answer.documents), f"{what}: not one version for each document")

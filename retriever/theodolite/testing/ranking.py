@@ -37,14 +37,14 @@ class Eligible:
 
     def __init__(self, documents: Sequence[Document], request: Request, partition: str | None = None) -> None:
         tree = None if request.scope is None else scope_filter(request.scope, partition)
-        self.inside = [document for document in documents if matches(tree, document.metadata)]
+        self.inside = [document for document in documents if matches(tree, document.metadata, document.id)]
         self.superseded = 0
         self._reference: Reference | None = None
         if request.versions is None:
-            self.documents = [one for one in self.inside if matches(request.where, one.metadata)]
+            self.documents = [one for one in self.inside if matches(request.where, one.metadata, one.id)]
         else:
             self._reference = Reference(
-                self.inside, request.versions, lambda one: matches(request.where, one.metadata), partition
+                self.inside, request.versions, lambda one: matches(request.where, one.metadata, one.id), partition
             )
             self.documents = self._reference.found()
             self.superseded = self._reference.superseded
@@ -79,7 +79,7 @@ def check_refused(documents: Sequence[Document], boosts: Sequence[Boost], now: f
     for boost in boosts:
         refuses = getattr(boost, "refuses", None)
         tree = None if refuses is None else refuses(now)
-        refused = [] if tree is None else [one.id for one in documents if matches(tree, one.metadata)]
+        refused = [] if tree is None else [one.id for one in documents if matches(tree, one.metadata, one.id)]
         if refused:
             raise InputError(f"{boost.name}: {len(refused)} documents are refused, first {refused[0]!r}")
 

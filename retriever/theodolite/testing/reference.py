@@ -91,7 +91,9 @@ class Pair:
     def eligible(self, where: Where = None) -> list[str]:
         """Ids of the documents that pass, in their order."""
         tree = parse(where)
-        return sorted(name for name, (document, _) in self.stored.items() if matches(tree, document.metadata))
+        return sorted(
+            name for name, (document, _) in self.stored.items() if matches(tree, document.metadata, document.id)
+        )
 
     def check_contents(self, where: Where = None) -> None:
         """count, documents and get agree with the dictionary."""

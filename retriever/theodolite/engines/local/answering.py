@@ -14,6 +14,7 @@ from theodolite.engines.local.lexical import Lexical
 from theodolite.engines.local.recent import Recent
 from theodolite.engines.local.snapshot import Snapshot, View
 from theodolite.engines.local.versions import Standing
+from theodolite.filters import Filter
 from theodolite.indexes.flat import Found
 from theodolite.indexes.worth import Worth
 from theodolite.protocols import Answer, Request
@@ -116,10 +117,13 @@ class Answering:
         def column(name: str) -> Column:
             return self._view.column(snapshot, name, connection)
 
+        def passing(tree: Filter) -> Mask:
+            return self._view.mask(snapshot, tree, connection)
+
         if request.versions is not None:
             within = None if scope is None else scope.where
             standing = snapshot.standings.at(
-                request.versions, snapshot.state.sequence, column, snapshot.live, inside, within, passed
+                request.versions, snapshot.state.sequence, column, passing, snapshot.live, inside, within, passed
             )
             mask = standing.mask
         count = live if mask is None else int(np.count_nonzero(mask))
@@ -130,7 +134,7 @@ class Answering:
             check_refusals(
                 request.boosts,
                 request.now,
-                lambda tree: self._view.mask(snapshot, tree, connection),
+                passing,
                 mask,
                 count,
                 lambda row: next(iter(select(connection, "id", "row", [row])))[0],

@@ -14,6 +14,7 @@ from theodolite.engines.local.approximate.record import Record, load, read_recor
 from theodolite.engines.local.cache import CodeCache, owner_of
 from theodolite.engines.local.columns import ColumnFiles, Columns, evaluate
 from theodolite.engines.local.columns.column import Column
+from theodolite.engines.local.commit import select
 from theodolite.engines.local.factors import Factors
 from theodolite.engines.local.files import vectors_path
 from theodolite.engines.local.frames import MappedVectors
@@ -25,7 +26,7 @@ from theodolite.filters import Filter
 from theodolite.indexes.approximate import Approximate
 from theodolite.indexes.flat import CodesFor, FlatIndex
 from theodolite.manifest import Manifest
-from theodolite.types import Mask
+from theodolite.types import Mask, Rows
 
 _log = logging.getLogger(__name__)
 
@@ -134,7 +135,14 @@ class View:
             return None if snapshot.state.live == snapshot.state.rows else snapshot.live
 
         rows = snapshot.state.rows
-        mask = evaluate(tree, lambda name: self.column(snapshot, name, connection), rows)
+
+        def named(ids: frozenset[str]) -> Rows:
+            found = np.array([row for (row,) in select(connection, "row", "id", sorted(ids))], np.int64)
+            if len(found) and not 0 <= found.min() <= found.max() < rows:
+                raise CorruptionError(f"the database holds documents of rows that are not there, such as {found.max()}")
+            return found
+
+        mask = evaluate(tree, lambda name: self.column(snapshot, name, connection), named, rows)
         if snapshot.state.live < rows:
             mask &= snapshot.live
         return mask

@@ -9,8 +9,8 @@ import numpy as np
 
 from theodolite.engines.local.columns.column import Column
 from theodolite.engines.local.columns.saved import ColumnFiles
-from theodolite.filters import And, Compare, Contains, Empty, Exists, Filter, In, Like, Not, Or
-from theodolite.types import Mask
+from theodolite.filters import And, Compare, Contains, Empty, Exists, Filter, Ids, In, Like, Not, Or
+from theodolite.types import Mask, Rows
 
 BUDGET = 256 << 20
 """Bytes that columns may take; those used longest ago give way. The one in use may be larger."""
@@ -56,23 +56,32 @@ class Columns:
             return column
 
 
-def evaluate(tree: Filter, column: Callable[[str], Column], rows: int) -> Mask:
-    """Which of the first `rows` rows pass the filter."""
+def evaluate(tree: Filter, column: Callable[[str], Column], named: Callable[[frozenset[str]], Rows], rows: int) -> Mask:
+    """Which of the first `rows` rows pass the filter.
+
+    Args:
+        column: gives the column of a field.
+        named: gives the rows of the documents with these ids.
+    """
     match tree:
         case In() | Compare() | Exists() | Empty() | Contains() | Like():
             return column(tree.field).mask(tree, rows)
+        case Ids(ids=ids):
+            mask = np.zeros(rows, np.bool_)
+            mask[named(ids)] = True
+            return mask
         case Not(part=part):
-            mask = evaluate(part, column, rows)
+            mask = evaluate(part, column, named, rows)
             return np.logical_not(mask, out=mask)
         case And(parts=parts):
             mask = np.ones(rows, np.bool_)
             for part in parts:
-                mask &= evaluate(part, column, rows)
+                mask &= evaluate(part, column, named, rows)
             return mask
         case Or(parts=parts):
             mask = np.zeros(rows, np.bool_)
             for part in parts:
-                mask |= evaluate(part, column, rows)
+                mask |= evaluate(part, column, named, rows)
             return mask
         case _:
             assert_never(tree)

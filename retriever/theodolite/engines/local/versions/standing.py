@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from theodolite.engines.local.columns import evaluate
 from theodolite.engines.local.columns.column import Column
 from theodolite.engines.local.versions.fields import Fields, GetColumn
 from theodolite.engines.local.versions.intervals import Intervals, Rules, number_of
@@ -115,6 +114,7 @@ class Standings:
         versions: Versions,
         commit: int,
         column: GetColumn,
+        passing: Callable[[Filter], Mask],
         live: Mask,
         inside: Mask | None = None,
         within: Filter | None = None,
@@ -125,6 +125,7 @@ class Standings:
         Args:
             commit: the snapshot's.
             column: gives the columns as that commit has them, with all its rows.
+            passing: gives the living rows that pass a filter.
             live: (rows,) the living rows.
             inside: (rows,) those of the scope; None for all of them.
             within: the scope's filter, without its partition: no partition's documents supersede those of another, so
@@ -137,7 +138,9 @@ class Standings:
             with self._building:
                 found = self._held.pop(key, None)
                 if found is None or found.commit != commit:
-                    found = self._built(versions.rules, commit, column, live, within, found)
+                    found = self._built(
+                        versions.rules, commit, column, live if within is None else passing(within), found
+                    )
                 self._held[key] = found
                 while len(self._held) > _HELD:
                     del self._held[next(iter(self._held))]
@@ -148,12 +151,10 @@ class Standings:
         rules: tuple[Rule, ...],
         commit: int,
         column: GetColumn,
-        live: Mask,
-        within: Filter | None,
+        inside: Mask,
         before: Intervals | None,
     ) -> Intervals:
-        inside = live if within is None else live & evaluate(within, column, len(live))
-        return Rules(self._fields, column, self._partition, len(live)).intervals(rules, commit, inside, before)
+        return Rules(self._fields, column, self._partition, len(inside)).intervals(rules, commit, inside, before)
 
     def _name(self, number: int, columns: Iterable[Column], inside: Mask) -> Any:
         with self._building:
