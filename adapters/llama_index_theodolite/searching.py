@@ -34,6 +34,7 @@ HINTS = {
 _OPTIONS = RANKING | {"mmr_threshold", "pool", "scope"}
 _LEXICAL = (VectorStoreQueryMode.TEXT_SEARCH, VectorStoreQueryMode.SPARSE)
 _MODES = (VectorStoreQueryMode.DEFAULT, VectorStoreQueryMode.MMR, VectorStoreQueryMode.HYBRID, *_LEXICAL)
+ID = "$id"  # what the core calls a document's id in filters
 _POINTING = ("IndexNode", "ImageNode")
 
 
@@ -77,7 +78,9 @@ def asked(
     options = {name: value for name, value in kwargs.items() if value is not None}
     threshold, scope = options.pop("mmr_threshold", query.mmr_threshold), options.pop("scope", None)
     view = scoped(kb, scope)
-    where = _within(as_where(query.filters), query.doc_ids)
+    where = within(as_where(query.filters), query.doc_ids, query.node_ids or None)
+    if query.node_ids:
+        _warn_of_pointing(view, query.node_ids)
     options |= {"k": query.similarity_top_k, "where": where}
     ranked = bool(options.get("boosts")) or options.get("rerank") is not None
     if mode in _LEXICAL:
@@ -100,22 +103,23 @@ def asked(
     elif kwargs.get("mmr_threshold") is not None:
         raise InputError(f"mmr_threshold is for mode MMR, not for {mode.value!r}")
     nothing = query.doc_ids is not None and not query.doc_ids
-    if query.node_ids:
-        there = _there(view, query.node_ids)
-        nothing = nothing or not there
-        # The core filters by metadata: documents are read, best first, until so many of these are found.
-        options |= {"accept": lambda passage: passage.id in there, "k": min(options["k"], max(1, len(there)))}
     dense = mode in (VectorStoreQueryMode.DEFAULT, VectorStoreQueryMode.MMR)
     return None if nothing else view, options, "similarity" if dense and not ranked else None
 
 
-def _within(where: Any, doc_ids: Collection[str] | None) -> Any:
-    if not doc_ids:
-        return where
-    if isinstance(where, Mapping):
-        return {"$and": [where, {SOURCE: {"$in": doc_ids}}]}
-    inside = F(SOURCE).isin(doc_ids)
-    return inside if where is None else where & inside
+def within(where: Any, doc_ids: Collection[str] | None = None, node_ids: Collection[str] | None = None) -> Any:
+    """The filter, but for nodes of these documents, and with these ids; None restricts nothing."""
+    for field, ids in ((SOURCE, doc_ids), (ID, node_ids)):
+        if isinstance(ids, str):
+            raise InputError(f"{'doc_ids' if field == SOURCE else 'node_ids'} is one string; pass a list, [{ids!r}]")
+        if ids is None:
+            continue
+        if isinstance(where, Mapping):
+            where = {"$and": [where, {field: list(ids)}]}
+        else:
+            inside = F.ids(ids) if field == ID else F(field).isin(ids)
+            where = inside if where is None else where & inside
+    return where
 
 
 def _vector(view: Retriever, query: VectorStoreQuery) -> dict[str, Any]:
@@ -146,16 +150,17 @@ def _share(value: Any, name: str) -> float:
     return float(value)
 
 
-def _there(view: Retriever, node_ids: Collection[str]) -> frozenset[str]:
-    """Those of the ids that are stored."""
-    if isinstance(node_ids, str):
-        raise InputError(f"node_ids is one string; pass a list, [{node_ids!r}]")
-    found = view.get(node_ids)
-    if found and len(view) > len(found) and all(passage.metadata.get(TYPE) in _POINTING for passage in found):
+def _warn_of_pointing(view: Retriever, node_ids: Collection[str]) -> None:
+    """Say so where an index, and not its user, has restricted a query to some of its nodes."""
+    # One is read first: it mostly is of another kind, and then there is nothing to count.
+    if any(passage.metadata.get(TYPE) not in _POINTING for passage in view.get(list(node_ids)[:1])):
+        return
+    inside = F.ids(node_ids)
+    found = view.count(inside)
+    if found == view.count(inside & F(TYPE).isin(_POINTING)) and 0 < found < len(view):
         _LOGGER.warning(
             "the query is restricted to %d nodes, all of them IndexNodes or ImageNodes: an index that holds such nodes "
             "passes their ids, and its other nodes are not found. Search with a retriever of theodolite, or "
             "VectorStoreIndex.from_vector_store(store)",
-            len(found),
+            found,
         )
-    return frozenset(passage.id for passage in found)

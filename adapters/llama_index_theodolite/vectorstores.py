@@ -21,7 +21,7 @@ from llama_index_theodolite.documents import SOURCE, from_core, to_core
 from llama_index_theodolite.embeddings import EmbeddingEmbedder, TheodoliteEmbedding, as_embedder
 from llama_index_theodolite.filters import as_where
 from llama_index_theodolite.persisting import persist, persisted
-from llama_index_theodolite.searching import asked, check_names
+from llama_index_theodolite.searching import asked, check_names, within
 from theodolite import ConfigError, DocumentError, F, InputError, Retriever, VectorError
 
 _OPENING = frozenset(signature(Retriever.open).parameters) - {"location", "embedder"}
@@ -223,10 +223,8 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
         where = as_where(filters)
         if (node_ids is not None and not node_ids) or (filters is not None and where is None):
             return
-        if node_ids is not None:
-            self.kb.delete(self._passing(node_ids, where))
-        elif where is not None:
-            self.kb.delete(where=where)
+        if node_ids is not None or where is not None:
+            self.kb.delete(where=within(where, node_ids=node_ids))
 
     async def adelete_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **delete_kwargs: Any
@@ -240,18 +238,16 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
         Ids that are not there are skipped. Embeddings are as they are stored: of unit length where the metric is
         cosine. A collection with transforms stores what became of them, and the nodes come without.
         """
-        where = as_where(filters)
-        if node_ids is None:
-            found = self.kb.documents(where, vectors=True)
-        else:
-            found = iter(self.kb.get(self._passing(node_ids, where), vectors=True))
         transformed = bool(self.kb.info()["transforms"])
         nodes = []
-        for passage, vector in found:
+        for passage, vector in self.kb.documents(within(as_where(filters), node_ids=node_ids), vectors=True):
             node = from_core(passage)
             node.embedding = None if transformed else vector.tolist()
             nodes.append(node)
-        return nodes
+        if node_ids is None:
+            return nodes
+        found = {node.node_id: node for node in nodes}
+        return [found[name] for name in dict.fromkeys(node_ids) if name in found]
 
     async def aget_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
@@ -300,14 +296,6 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
             ConfigError: a file system that is not the local one.
         """
         persist(self.kb, persist_path, fs)
-
-    def _passing(self, ids: Sequence[str], where: Any) -> list[str]:
-        if isinstance(ids, str):
-            raise InputError(f"node_ids is one string; pass a list, [{ids!r}]")
-        if where is None:
-            return list(ids)
-        passing = {passage.id for passage in self.kb.documents(where)}
-        return [name for name in ids if name in passing]
 
 
 def _nodes(nodes: Any) -> list[BaseNode]:
