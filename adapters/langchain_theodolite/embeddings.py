@@ -1,10 +1,8 @@
 """Embedders both ways: LangChain's `Embeddings` as an embedder, and any of ours as `Embeddings`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -15,9 +13,6 @@ from theodolite import Embedder, Retriever, VectorError
 A = TypeVar("A")
 T = TypeVar("T")
 Side = Literal["query", "document"]
-_Known = dict[tuple[str, str], list[float]]
-
-_known: ContextVar[_Known | None] = ContextVar("theodolite_known_vectors", default=None)
 
 
 class EmbeddingsEmbedder:
@@ -43,7 +38,7 @@ class EmbeddingsEmbedder:
 
     def encode_query(self, texts: Sequence[str], /) -> Any:
         """Vectors of questions, (n, d)."""
-        return self._encode("query", texts, lambda missing: [self._query(text) for text in missing])
+        return self._encode("query", texts, lambda some: [self._query(text) for text in some])
 
     def encode_document(self, texts: Sequence[str], /) -> Any:
         """Vectors of passages, (n, d)."""
@@ -70,27 +65,25 @@ class EmbeddingsEmbedder:
                 raise
             return _run(self.embeddings.aembed_documents, texts)
 
-    @contextmanager
-    def knowing(self, side: Side, texts: Sequence[str], vectors: Sequence[list[float]]) -> Iterator[None]:
-        """Within it, these vectors, which were awaited, are what the embedder gives for these texts.
-
-        So the core sees one embedder, with its canary and its cache, whether vectors were awaited or not.
-        """
-        check_count(side, texts, vectors)
-        token = _known.set({(side, text): vector for text, vector in zip(texts, vectors, strict=True)})
-        try:
-            yield
-        finally:
-            _known.reset(token)
-
     def _encode(self, side: Side, texts: Sequence[str], embed: Callable[[list[str]], list[list[float]]]) -> Any:
         if not texts:
             return np.zeros((0, self.dimension), np.float32)
-        known = _known.get()
-        if known is not None and all((side, text) in known for text in texts):
-            return [known[side, text] for text in texts]
         vectors = embed(list(texts))
         check_count(side, texts, vectors)
+        return vectors
+
+
+class AwaitedEmbedder(EmbeddingsEmbedder):
+    """The same for embeddings that have async methods of their own: `asearch` and `aadd` await them."""
+
+    async def aencode_query(self, texts: Sequence[str], /) -> Any:
+        """`encode_query`, awaited."""
+        return [await self.embeddings.aembed_query(text) for text in texts]
+
+    async def aencode_document(self, texts: Sequence[str], /) -> Any:
+        """`encode_document`, awaited."""
+        vectors = await self.embeddings.aembed_documents(list(texts))
+        check_count("document", texts, vectors)
         return vectors
 
 
@@ -132,26 +125,10 @@ def as_embedder(embedding: Any) -> Any:
     """What `Retriever.open(embedder=...)` takes: `Embeddings` are wrapped, everything else stays what it is."""
     if isinstance(embedding, TheodoliteEmbeddings):
         return embedding.embedder
-    return EmbeddingsEmbedder(embedding) if isinstance(embedding, Embeddings) else embedding
-
-
-@asynccontextmanager
-async def embedded(embedder: Any, side: Side, texts: Sequence[str]) -> AsyncIterator[None]:
-    """Within it the texts are embedded already, by awaiting, if the embedder wraps natively async `Embeddings`.
-
-    Others, and texts that the core refuses, are left to the core.
-    """
-    wanted = bool(texts) and all(isinstance(text, str) and text.strip() for text in texts)
-    if not wanted or not isinstance(embedder, EmbeddingsEmbedder) or not embedder.awaits(side):
-        yield
-        return
-    distinct = list(dict.fromkeys(texts))
-    if side == "query":
-        vectors = [await embedder.embeddings.aembed_query(text) for text in distinct]
-    else:
-        vectors = await embedder.embeddings.aembed_documents(distinct)
-    with embedder.knowing(side, distinct, vectors):
-        yield
+    if not isinstance(embedding, Embeddings):
+        return embedding
+    embedder = AwaitedEmbedder(embedding)
+    return embedder if embedder.awaits("query") or embedder.awaits("document") else EmbeddingsEmbedder(embedding)
 
 
 def _run(function: Callable[[A], Coroutine[Any, Any, T]], given: A) -> T:

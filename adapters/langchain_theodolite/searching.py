@@ -6,7 +6,6 @@ from inspect import signature
 from typing import Any
 
 from langchain_theodolite.documents import from_core
-from langchain_theodolite.embeddings import embedded
 from langchain_theodolite.filters import split_filter
 from langchain_theodolite.rerankers import as_stage
 from theodolite import ConfigError, Hit, InputError, Retriever
@@ -67,11 +66,7 @@ def search(kb: Retriever, **options: Any) -> list[Hit]:
 async def asearch(kb: Retriever, **options: Any) -> list[Hit]:
     """The same, without blocking the event loop."""
     view, asked = prepare(kb, **options)
-    query = asked.get("query")
-    embeds = "vector" not in asked and asked.get("mode") != "lexical"
-    texts = [query] if embeds and isinstance(query, str) and not view.remembers(query) else []
-    async with embedded(view.embedder, "query", texts):
-        return list(await view.asearch(**asked))
+    return list(await view.asearch(**asked))
 
 
 def relevance_of(hit: Hit) -> float:

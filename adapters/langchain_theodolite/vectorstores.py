@@ -10,7 +10,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.runnables import run_in_executor
 
 from langchain_theodolite.documents import from_core, to_core
-from langchain_theodolite.embeddings import EmbeddingsEmbedder, TheodoliteEmbeddings, as_embedder, embedded
+from langchain_theodolite.embeddings import EmbeddingsEmbedder, TheodoliteEmbeddings, as_embedder
 from langchain_theodolite.filters import split_filter
 from langchain_theodolite.retrievers import TheodoliteVectorStoreRetriever
 from langchain_theodolite.searching import check_names, collection
@@ -206,8 +206,7 @@ class TheodoliteVectorStore(Searches):
         return await self._aadd(_taken(documents, ids, kwargs))
 
     async def _aadd(self, passages: list[Passage]) -> list[str]:
-        async with embedded(self._kb.embedder, "document", [passage.text for passage in passages]):
-            return await self._kb.aadd(passages, batch_size=None)
+        return await self._kb.aadd(passages, batch_size=None)
 
     def delete(self, ids: Iterable[str] | None = None, *, filter: Any = None, **kwargs: Any) -> bool:
         """Delete documents by id, those that are not there are fine; or those that pass a filter.

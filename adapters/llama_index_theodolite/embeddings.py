@@ -1,9 +1,7 @@
 """Embedders both ways: LlamaIndex's `BaseEmbedding` as an embedder, and any of ours as a `BaseEmbedding`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -14,9 +12,6 @@ from llama_index.core.bridge.pydantic import PrivateAttr
 from theodolite import Embedder, Retriever, VectorError
 
 Side = Literal["query", "document"]
-_Known = dict[tuple[str, str], list[float]]
-
-_known: ContextVar[_Known | None] = ContextVar("theodolite_known_embeddings", default=None)
 
 
 class EmbeddingEmbedder:
@@ -58,25 +53,19 @@ class EmbeddingEmbedder:
         """Vectors of passages, (n, d)."""
         return self._encode("document", texts, lambda some: self.embed_model.get_text_embedding_batch(some))
 
-    @contextmanager
-    def knowing(self, side: Side, texts: Sequence[str], vectors: Sequence[list[float]]) -> Iterator[None]:
-        """Within it, these vectors, which were awaited, are what the embedder gives for these texts.
+    async def aencode_query(self, texts: Sequence[str], /) -> Any:
+        """`encode_query`, awaited."""
+        return [await self.embed_model.aget_query_embedding(text) for text in texts]
 
-        So the core sees one embedder, with its canary and its cache, whether vectors were awaited or not.
-        """
-        _check_count(side, texts, vectors)
-        token = _known.set({(side, text): vector for text, vector in zip(texts, vectors, strict=True)})
-        try:
-            yield
-        finally:
-            _known.reset(token)
+    async def aencode_document(self, texts: Sequence[str], /) -> Any:
+        """`encode_document`, awaited."""
+        vectors = await self.embed_model.aget_text_embedding_batch(list(texts))
+        _check_count("document", texts, vectors)
+        return vectors
 
     def _encode(self, side: Side, texts: Sequence[str], embed: Callable[[list[str]], list[list[float]]]) -> Any:
         if not texts:
             return np.zeros((0, self.dimension), np.float32)
-        known = _known.get()
-        if known is not None and all((side, text) in known for text in texts):
-            return [known[side, text] for text in texts]
         vectors = embed(list(texts))
         _check_count(side, texts, vectors)
         return vectors
@@ -152,25 +141,6 @@ def as_embedder(embed_model: Any) -> Any:
     if isinstance(embed_model, TheodoliteEmbedding):
         return embed_model.embedder
     return EmbeddingEmbedder(embed_model) if isinstance(embed_model, BaseEmbedding) else embed_model
-
-
-@asynccontextmanager
-async def embedded(embedder: Any, side: Side, texts: Sequence[str]) -> AsyncIterator[None]:
-    """Within it the texts are embedded already, by awaiting, if the embedder wraps a `BaseEmbedding`.
-
-    Others, and texts that the core refuses, are left to the core.
-    """
-    wanted = bool(texts) and all(isinstance(text, str) and text.strip() for text in texts)
-    if not wanted or not isinstance(embedder, EmbeddingEmbedder):
-        yield
-        return
-    distinct = list(dict.fromkeys(texts))
-    if side == "query":
-        vectors = [await embedder.embed_model.aget_query_embedding(text) for text in distinct]
-    else:
-        vectors = await embedder.embed_model.aget_text_embedding_batch(distinct)
-    with embedder.knowing(side, distinct, vectors):
-        yield
 
 
 def _check_count(side: Side, texts: Sequence[str], vectors: Sequence[Any]) -> None:

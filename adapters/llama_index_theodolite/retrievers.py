@@ -14,7 +14,6 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 from llama_index.core.vector_stores.types import MetadataFilters
 
 from llama_index_theodolite.documents import from_core
-from llama_index_theodolite.embeddings import embedded
 from llama_index_theodolite.filters import as_where
 from llama_index_theodolite.rerankers import as_stage
 from llama_index_theodolite.searching import check_names, scoped
@@ -157,11 +156,9 @@ class TheodoliteRetriever(BaseRetriever):
     @_dispatcher.span
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         texts = self._embedded_otherwise(query_bundle)
-        embeds = query_bundle.embedding is None and self.options["mode"] != "lexical"
+        vector = await self._amean(texts) if texts else query_bundle.embedding
         try:
-            async with embedded(self.kb.embedder, "query", (texts or [query_bundle.query_str]) if embeds else []):
-                vector = await asyncio.to_thread(self._mean, texts) if texts else query_bundle.embedding
-                hits = await self.kb.asearch(**self._asked(query_bundle, vector))
+            hits = await self.kb.asearch(**self._asked(query_bundle, vector))
         except VectorError as error:
             raise _told(query_bundle, error) from error
         return [self._node(hit) for hit in hits]
@@ -185,9 +182,18 @@ class TheodoliteRetriever(BaseRetriever):
         return texts
 
     def _mean(self, texts: list[str]) -> Any:
+        """The mean of several vectors; where there is one text, its own."""
+        self.kb.search_many([])  # looks at the embedder, as it does before any question
         if self.kb.embedder is None:
             raise ConfigError("there is no embedder: open the collection with embedder=, or pass an embedding")
         return np.mean(np.asarray(self.kb.embedder.encode_query(texts), np.float32), axis=0)
+
+    async def _amean(self, texts: list[str]) -> Any:
+        awaited = getattr(self.kb.embedder, "aencode_query", None)
+        if awaited is None:
+            return await asyncio.to_thread(self._mean, texts)
+        await self.kb.asearch_many([])
+        return np.mean(np.asarray(await awaited(texts), np.float32), axis=0)
 
     def _where(self) -> Any:
         return as_where(self.filters)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.collection import Collection
+from theodolite.embedders.awaiting import LOOP
 from theodolite.searching import Searching
 from theodolite.types import Document
 
@@ -27,12 +28,20 @@ _lock = threading.Lock()
 _pool: "ThreadPoolExecutor | None" = None
 
 
-def twin(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
-    """An async method that calls the method of that name, as subclasses have it, on a thread of the pool."""
+def twin(
+    method: Callable[Concatenate[S, P], T], before: Callable[..., Coroutine[Any, Any, None]] | None = None
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
+    """An async method that calls the method of that name, as subclasses have it, on a thread of the pool.
+
+    Args:
+        before: is awaited before, with the same arguments.
+    """
     name = method.__name__
 
     @wraps(method)
     async def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        if before is not None:
+            await before(self, *args, **kwargs)
         found: T = await in_thread(getattr(self, name), *args, **kwargs)
         return found
 
@@ -50,8 +59,21 @@ class Asynchronous(Searching):
     whole or not at all, and nobody is told which.
     """
 
-    asearch = twin(Searching.search)
-    asearch_many = twin(Searching.search_many)
+    async def _embed(self, queries: Any, vectors: Any, mode: str) -> None:
+        """Embed questions where the embedder can be awaited. What is wrong with them, the search itself will say."""
+        if self._encoding is None or vectors is not None or mode == "lexical" or self._engine.space.dimension is None:
+            return
+        if isinstance(queries, (list, tuple)) and all(isinstance(text, str) and text.strip() for text in queries):
+            await self._encoding.awaited(queries)
+
+    async def _before_search(self, query: Any = None, *, vector: Any = None, mode: str = "dense", **_: Any) -> None:
+        await self._embed([query], vector, mode)
+
+    async def _before_many(self, queries: Any = None, *, vectors: Any = None, mode: str = "dense", **_: Any) -> None:
+        await self._embed(queries, vectors, mode)
+
+    asearch = twin(Searching.search, _before_search)
+    asearch_many = twin(Searching.search_many, _before_many)
     aupdate = twin(Collection.update)
     adelete = twin(Collection.delete)
     aclear = twin(Collection.clear)
@@ -71,7 +93,10 @@ class Asynchronous(Searching):
 
 
 async def in_thread(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
-    """What the function returns, called on a thread of the pool with a copy of the caller's context variables."""
+    """What the function returns, called on a thread of the pool with a copy of the caller's context variables.
+
+    An embedder that can be awaited is, by the caller's event loop (see `embedders.awaiting`).
+    """
     from asyncio import get_running_loop  # who awaits has it, and others need not wait for it to be imported
 
     def call() -> T:
@@ -80,7 +105,9 @@ async def in_thread(function: Callable[..., T], /, *args: Any, **kwargs: Any) ->
         except StopIteration as error:  # no future takes it: whoever awaits would wait for ever
             raise RuntimeError(f"{function.__name__} raised StopIteration") from error
 
-    return await get_running_loop().run_in_executor(_threads(), partial(copy_context().run, call))
+    loop, context = get_running_loop(), copy_context()
+    context.run(LOOP.set, loop)
+    return await loop.run_in_executor(_threads(), partial(context.run, call))
 
 
 def _threads() -> "ThreadPoolExecutor":

@@ -170,10 +170,6 @@ class Searching(Collection):
         )
         return self._search(queries, vectors, as_k(k), parse(where), how)
 
-    def remembers(self, query: str) -> bool:
-        """Whether the vector of a question is kept, so that to search for it again embeds nothing."""
-        return self._encoding is not None and self._encoding.knows(query)
-
     def _ranking(self, *, versions: Any, **options: Any) -> Ranking:
         rules = self._rules if versions is None else as_rules(versions)
         return ranking(self._engine.space.metric, rules=rules, relevance=self._relevance, **options)

@@ -46,6 +46,23 @@ class Tensors(HashingEmbedder):
         return torch.from_numpy(super().encode_document(texts)).to(torch.bfloat16)
 
 
+class Awaited(HashingEmbedder):
+    """Coroutines may be there, too."""
+
+    async def aencode_query(self, texts: Sequence[str], /) -> Any:
+        return self.encode_query(texts).tolist()
+
+    async def aencode_document(self, texts: Sequence[str], /) -> Any:
+        return self.encode_document(texts)
+
+
+class AwaitedOtherwise(HashingEmbedder):
+    """The coroutine forgets the prefix."""
+
+    async def aencode_query(self, texts: Sequence[str], /) -> Any:
+        return self.encode_query([f"query: {text}" for text in texts])
+
+
 class Rounding(HashingEmbedder):
     """Batches differ by rounding, as those of models do."""
 
@@ -55,7 +72,7 @@ class Rounding(HashingEmbedder):
         return vectors + np.float32(1e-5 * len(texts))
 
 
-@pytest.mark.parametrize("make", [Lists, Tensors, Rounding])
+@pytest.mark.parametrize("make", [Lists, Tensors, Awaited, Rounding])
 class TestOthers(EmbedderContract):
     @pytest.fixture(autouse=True)
     def chosen(self, make: Callable[[], Embedder]) -> None:
@@ -167,6 +184,7 @@ BROKEN: list[tuple[Callable[[], Any], str]] = [
     (Sorting, "test_vectors_come_in_the_order_of_the_texts"),
     (Constant, "test_vectors_come_in_the_order_of_the_texts"),
     (Padding, "test_a_text_has_the_same_vector_in_and_out_of_a_batch"),
+    (AwaitedOtherwise, "test_what_is_awaited_is_the_same"),
     (Moody, "test_a_text_has_the_same_vector_in_and_out_of_a_batch"),
     (Buffered, "test_threads_get_what_one_alone_gets"),
 ]

@@ -35,10 +35,17 @@ class QueryCache:
         self._rows: OrderedDict[str, Floats] = OrderedDict()
         self._lock = threading.Lock()
 
-    def knows(self, text: str) -> bool:
-        """Whether the vector of a text is remembered."""
+    def missing(self, texts: Sequence[str]) -> list[str]:
+        """Those of the texts, each once, that could be remembered and are not."""
+        if not self._size:
+            return []
         with self._lock:
-            return text in self._rows
+            return list(dict.fromkeys(text for text in texts if text not in self._rows))
+
+    def keep(self, texts: Sequence[str], vectors: Floats) -> None:
+        """Remember what somebody else has encoded. Raises VectorError for another number of vectors than texts."""
+        _check(texts, vectors)
+        self._remember({text: row.copy() for text, row in zip(texts, vectors, strict=True)})
 
     def encode_query(self, texts: Sequence[str]) -> Floats:
         """The vectors of `texts`, (n, d) float32, in their order: an array of the caller's own.
@@ -72,13 +79,7 @@ class QueryCache:
 
     def _encoded(self, texts: Sequence[str]) -> Floats:
         vectors = self._encode(texts)
-        if vectors.ndim != 2 or len(vectors) != len(texts):
-            raise VectorError(
-                f"the embedder returned vectors of shape {vectors.shape} for {len(texts)} queries; "
-                f"expected ({len(texts)}, dimension)",
-                expected=len(texts),
-                shape=vectors.shape,
-            )
+        _check(texts, vectors)
         return vectors
 
     def _remember(self, fresh: dict[str, Floats]) -> None:
@@ -88,3 +89,13 @@ class QueryCache:
                 self._rows.move_to_end(text)
             while len(self._rows) > self._size:
                 self._rows.popitem(last=False)
+
+
+def _check(texts: Sequence[str], vectors: Floats) -> None:
+    if vectors.ndim != 2 or len(vectors) != len(texts):
+        raise VectorError(
+            f"the embedder returned vectors of shape {vectors.shape} for {len(texts)} queries; "
+            f"expected ({len(texts)}, dimension)",
+            expected=len(texts),
+            shape=vectors.shape,
+        )

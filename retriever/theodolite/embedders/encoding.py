@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.embedders.awaiting import encode
 from theodolite.embedders.cache import QueryCache
 from theodolite.errors import ConfigError, DocumentError, InputError, TruncationWarning, UnsupportedError, warn_caller
 from theodolite.protocols import Embedder
@@ -116,7 +117,7 @@ class Encoder:
         if progress is not None and self._tells:
             told: Any = self.embedder.encode_document
             return told(texts, progress=progress), marked
-        vectors = self.embedder.encode_document(texts)
+        vectors = encode(self.embedder, "document", texts)
         if progress is not None:
             progress(len(texts))
         return vectors, marked
@@ -136,13 +137,23 @@ class Encoder:
             _warn(message + ", or open with")
         return Vectors(self._cache.encode_query(texts)), unread
 
-    def knows(self, text: str) -> bool:
-        """Whether a question's vector is kept."""
-        return self._cache.knows(text)
+    async def awaited(self, texts: Sequence[str]) -> None:
+        """Keep the vectors of questions that are about to be asked, if the embedder can be awaited.
+
+        So any number of them wait for it at a time, and none on a thread.
+        """
+        method: Any = getattr(self.embedder, "aencode_query", None)
+        if method is not None:
+            missing = self._cache.missing(texts)
+            if missing:
+                self._cache.keep(missing, self._prepared(await method(missing)))
 
     def _encode(self, texts: Sequence[str]) -> Vectors:
         """What the cache keeps: prepared vectors."""
-        return prepare(self.embedder.encode_query(texts), self._space(), name="query vectors", seen=self._seen)[0]
+        return self._prepared(encode(self.embedder, "query", texts))
+
+    def _prepared(self, vectors: Any) -> Vectors:
+        return prepare(vectors, self._space(), name="query vectors", seen=self._seen)[0]
 
     def _limit(self) -> int | None:
         limit: int | None = getattr(self.embedder, "max_tokens", None)

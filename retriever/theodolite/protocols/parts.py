@@ -18,6 +18,9 @@ class Embedder(Protocol):
     (n, dimension) of any float dtype, a torch tensor, or nested lists. They need not be normalised. The same
     text gives the same vector, but for rounding, whatever else is in the batch. No texts give shape (0, dimension).
     They may be called from several threads at once.
+
+    An embedder may also have `aencode_query` and `aencode_document`, which are the same as coroutines: `asearch`,
+    `aadd` and the like await these, on the event loop they are called on, and call the others where they have to.
     """
 
     @property

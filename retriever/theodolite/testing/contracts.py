@@ -1,5 +1,6 @@
 """The contracts of embedders, rerankers and boosts."""
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -86,6 +87,14 @@ class EmbedderContract:
                     _same(expected[order], found, f"{name} in several threads")  # noqa: B023
 
             together(_THREADS, work)
+
+    def test_what_is_awaited_is_the_same(self) -> None:
+        for name, encode, dimension in self._sides():
+            awaited = getattr(self.embedder(), f"a{name}", None)
+            if awaited is not None:
+                found = _vectors(asyncio.run(awaited(TEXTS)), f"a{name}")
+                check(found.shape == (len(TEXTS), dimension), f"a{name} gives shape {found.shape}")
+                _same(_vectors(encode(TEXTS), name), found, f"a{name}")
 
     def _sides(self) -> Iterator[tuple[str, Callable[[Sequence[str]], Any], int]]:
         embedder = self.embedder()

@@ -11,7 +11,7 @@ from llama_index.core import MockEmbedding, Settings
 from tests.adapters.llama_index.nodes import Letters
 
 from llama_index_theodolite import TheodoliteEmbedding, as_embedder
-from llama_index_theodolite.embeddings import EmbeddingEmbedder, embedded
+from llama_index_theodolite.embeddings import EmbeddingEmbedder
 from theodolite import ConfigError, Embedder, Retriever, VectorError
 from theodolite.testing import EmbedderContract, HashingEmbedder
 
@@ -97,10 +97,8 @@ def test_settings_are_looked_up_when_they_are_used(monkeypatch: pytest.MonkeyPat
 async def test_what_was_awaited_is_what_the_collection_sees() -> None:
     model = Counting(embed_dim=4)
     with Retriever.open(embedder=as_embedder(model), canary="off") as kb:
-        async with embedded(kb.embedder, "document", ["aaa", "bbb"]):
-            await kb.aadd([{"id": text, "text": text} for text in ("aaa", "bbb")])
+        await kb.aadd([{"id": text, "text": text} for text in ("aaa", "bbb")])
         model.asked.clear()
-        async with embedded(kb.embedder, "query", ["bb"]):
-            found = await kb.asearch("bb", k=1)
+        found = await kb.asearch("bb", k=1)
     assert [hit.document.id for hit in found] == ["bbb"]
     assert model.asked == ["awaited bb"]
