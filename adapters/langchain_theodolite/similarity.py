@@ -142,7 +142,7 @@ class Searches(VectorStore):
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         """Relevance of a score of `similarity_search_with_score`, where nothing but similarity has decided."""
-        metric = self._kb.info()["metric"]
+        metric = self._kb.metric
         if metric == "dot":
             raise ConfigError("dot products have no relevance: use similarity_search_with_score, or metric='cosine'")
         if metric == "l2":

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 from inspect import signature
+from os import PathLike
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -14,6 +15,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 from llama_index.core.vector_stores.types import MetadataFilters
 
 from llama_index_theodolite.documents import from_core
+from llama_index_theodolite.embeddings import as_embedder
 from llama_index_theodolite.filters import as_where
 from llama_index_theodolite.rerankers import as_stage
 from llama_index_theodolite.searching import check_names, scoped
@@ -30,7 +32,6 @@ _ELSEWHERE = {
     "k": "similarity_top_k",
     "top_k": "similarity_top_k",
     "vector_store_query_mode": "mode",
-    "embed_model": "the collection's own: kb.embedder",
     "node_postprocessors": "the query engine's, or rerank",
 }
 
@@ -56,8 +57,10 @@ class TheodoliteRetriever(BaseRetriever):
 
     def __init__(
         self,
-        kb: Any,
+        kb: Any = None,
         *,
+        location: str | PathLike[str] | None = None,
+        embed_model: Any = None,
         similarity_top_k: int = DEFAULT_SIMILARITY_TOP_K,
         filters: MetadataFilters | Any = None,
         scope: Any = None,
@@ -83,6 +86,9 @@ class TheodoliteRetriever(BaseRetriever):
         """
         Args:
             kb: an open collection, a scope of one, or a `TheodoliteVectorStore`.
+            location: the folder of a collection, in place of `kb`. It stays open; `retriever.kb.close()` closes it.
+            embed_model: what embeds questions then: a `BaseEmbedding`, `Settings` for `Settings.embed_model`, or what
+                `theodolite.Retriever.open(embedder=...)` takes.
             similarity_top_k: how many nodes.
             filters: LlamaIndex's MetadataFilters, a dict, or a filter of theodolite.
             scope: what is outside of it is not there: fields with their values, or a filter.
@@ -100,12 +106,14 @@ class TheodoliteRetriever(BaseRetriever):
         """
         known = signature(TheodoliteRetriever).parameters.keys() - {"unknown"}
         check_names(unknown, known, type(self).__name__, _ELSEWHERE)
-        kb = collection(kb, type(self).__name__)
+        if location is None and embed_model is None:
+            self.kb = scoped(collection(kb, type(self).__name__), scope)
+        elif location is None or kb is not None:
+            raise ConfigError("pass kb, or location= and embed_model=; one without the other would do nothing")
         if isinstance(similarity_top_k, bool) or not isinstance(similarity_top_k, int) or similarity_top_k < 1:
             raise InputError(f"similarity_top_k is {similarity_top_k!r}; it must be a whole number, at least 1")
         super().__init__(callback_manager, object_map, objects, verbose)
-        self.kb, self.similarity_top_k, self.with_scores = scoped(kb, scope), similarity_top_k, with_scores
-        self.filters = filters
+        self.similarity_top_k, self.with_scores, self.filters = similarity_top_k, with_scores, filters
         self.options: dict[str, Any] = {
             "mode": mode,
             "boosts": _kept(boosts),
@@ -120,12 +128,16 @@ class TheodoliteRetriever(BaseRetriever):
             "diversity": diversity,
             "dedupe": dedupe,
         }
-        # What is wrong shows here, and not with the first question.
-        if self._where() is not None:
-            self.kb.scoped(self._where())
-        none = np.empty((0, self.kb.info()["dimension"] or 1), np.float32)
-        words: list[str] | None = [] if mode != "dense" or rerank is not None else None
-        self.kb.search_many(words, vectors=none, k=similarity_top_k, **self.options)
+        if location is None:
+            self._check()
+            return
+        opened = Retriever.open(location, embedder=as_embedder(embed_model), create=False)
+        try:
+            self.kb = scoped(opened, scope)
+            self._check()
+        except BaseException:
+            opened.close()
+            raise
 
     @classmethod
     def from_store(cls, store: Any, **options: Any) -> Self:
@@ -143,6 +155,14 @@ class TheodoliteRetriever(BaseRetriever):
             "verbose": self._verbose,
         }
         return type(self)(self.kb, **{**own, **self.options, **options})
+
+    def _check(self) -> None:
+        """What is wrong shows when a retriever is made, and not with the first question."""
+        if self._where() is not None:
+            self.kb.scoped(self._where())
+        none = np.empty((0, self.kb.dimension or 1), np.float32)
+        words: list[str] | None = [] if self.options["mode"] != "dense" or self.options["rerank"] is not None else None
+        self.kb.search_many(words, vectors=none, k=self.similarity_top_k, **self.options)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         texts = self._embedded_otherwise(query_bundle)

@@ -13,7 +13,7 @@ from theodolite.errors import InputError, UnsupportedError
 from theodolite.filters import Where, parse
 from theodolite.intake import as_count, as_ids, as_k, as_threshold
 from theodolite.protocols import Engine, Scope
-from theodolite.types import Document, Duplicate, Field, Vectors, Verification
+from theodolite.types import Document, Duplicate, Field, Metric, Vectors, Verification
 
 if TYPE_CHECKING:  # what few programs use is imported when they do
     from theodolite.guards.audit.findings import Audit
@@ -34,6 +34,16 @@ class Collection:
         """The collection's folder; None where it is kept in memory."""
         folder = self._engine.info().get("location")
         return None if folder is None else Path(folder)
+
+    @property
+    def metric(self) -> Metric:
+        """What similarity is: cosine, dot or l2."""
+        return self._engine.space.metric
+
+    @property
+    def dimension(self) -> int | None:
+        """The length of the vectors that `add` and `search` take; None before the first."""
+        return self._engine.space.raw_dimension
 
     @property
     def partition(self) -> str | int | None:

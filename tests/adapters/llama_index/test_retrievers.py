@@ -4,6 +4,7 @@ import asyncio
 import copy
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,18 +20,21 @@ from llama_index.core.schema import IndexNode, MetadataMode, NodeWithScore, Quer
 from llama_index.core.vector_stores.types import MetadataFilters
 from pydantic import Field
 from tests.adapters.llama_index.corpus import DOCUMENTS, NOW, QUESTION, filled, found, ids, newest_first, told
+from tests.adapters.llama_index.nodes import Letters
 
-from llama_index_theodolite import TheodoliteRetriever
+from llama_index_theodolite import TheodoliteRetriever, as_embedder
 from theodolite import (
     Authority,
     ConfigError,
     Document,
+    EmbedderDriftError,
     F,
     FilterError,
     Freshness,
     Fusion,
     InputError,
     Latest,
+    ManifestError,
     Rerank,
     Retriever,
     UnsupportedError,
@@ -343,3 +347,45 @@ async def test_a_query_engine_answers_from_it(kb: Retriever) -> None:
     for answer in (engine.query(QUESTION), await engine.aquery(QUESTION)):
         assert ids(answer.source_nodes) == ["new"]
         assert "Refunds take five working days." in str(answer)
+
+
+class TestLocation:
+    def test_a_folder_and_a_model(self, tmp_path: Path) -> None:
+        model = Letters(embed_dim=4)
+        with Retriever.open(tmp_path / "kb", embedder=as_embedder(model)) as kb:
+            kb.add(["aaa", "bbb"])
+        retriever = TheodoliteRetriever(location=tmp_path / "kb", embed_model=model, similarity_top_k=1)
+        assert [found.text for found in retriever.retrieve("bb")] == ["bbb"]
+        assert [found.text for found in retriever.with_options(filters={"no": 1}).retrieve("bb")] == []
+        retriever.kb.close()
+
+    def test_nothing_is_made_or_left_open(self, tmp_path: Path) -> None:
+        with pytest.raises(ManifestError):
+            TheodoliteRetriever(location=tmp_path / "kb", embed_model=HashingEmbedder())
+        assert not (tmp_path / "kb").exists()
+        Retriever.open(tmp_path / "kb", embedder=HashingEmbedder()).close()
+        with pytest.raises(InputError):  # ResourceWarning, if it were left open, is an error here
+            TheodoliteRetriever(location=tmp_path / "kb", embed_model=HashingEmbedder(), diversity=2)
+
+    def test_one_without_the_other(self, kb: Retriever) -> None:
+        for half in ({"location": "kb", "kb": kb}, {"embed_model": HashingEmbedder()}, {"kb": kb, "embed_model": 1}):
+            with pytest.raises(ConfigError, match="pass kb, or location= and embed_model="):
+                TheodoliteRetriever(**half)
+        with pytest.raises(InputError, match="not NoneType"):
+            TheodoliteRetriever()
+
+
+@pytest.mark.parametrize("several", [["aaa"], ["aaa", "bbb"]])
+async def test_what_embeds_other_words_is_looked_at_first(tmp_path: Path, several: list[str]) -> None:
+    class Other(Letters):
+        def _get_query_embedding(self, query: str) -> list[float]:
+            return super()._get_query_embedding(query)[::-1]
+
+    with Retriever.open(tmp_path / "kb", embedder=as_embedder(Letters(embed_dim=4))) as kb:
+        kb.add(["aaa", "bbb", "cc", "abc"])
+    bundle = QueryBundle("?", custom_embedding_strs=several)
+    with Retriever.open(tmp_path / "kb", embedder=as_embedder(Other(embed_dim=4)), canary="first_use") as kb:
+        with pytest.raises(EmbedderDriftError):
+            TheodoliteRetriever(kb).retrieve(bundle)
+        with pytest.raises(EmbedderDriftError):
+            await TheodoliteRetriever(kb).aretrieve(bundle)
