@@ -96,7 +96,7 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
         super().__init__(stores_text=True)
         self._shared = kb is not None
         self._kb = kb if kb is not None else Retriever.open(location, embedder=as_embedder(embed_model), **options)
-        if location is not None and embed_model is None:
+        if self.kb.embedder is None and self.kb.location is not None:
             warnings.warn(
                 "without embed_model nothing tells whether the vectors that come are of the model the collection was "
                 "built with; pass embed_model=, the one that the index has, or embed_model=Settings",

@@ -146,6 +146,8 @@ def test_it_is_not_pickled_and_copies_share_the_collection(memory: Store) -> Non
 def test_a_folder_without_a_model_is_warned_of(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="without embed_model"):
         Store(tmp_path / "kb").close()
+    with Retriever.open(tmp_path / "kb") as kb, pytest.warns(UserWarning, match="without embed_model"):
+        Store(kb=kb)
 
 
 class Constant(MockEmbedding):
