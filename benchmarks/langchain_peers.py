@@ -6,8 +6,6 @@ All are used as their guides say, with cosine similarity, and with their own def
 import importlib
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,36 +13,15 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 
-from benchmarks.langchain_data import Rule
+from benchmarks.framework import Peer
+from benchmarks.stores_data import Rule
 
 Opening = Callable[[Path, Embeddings, int], VectorStore]
 """Folder, embeddings, dimension: a store with what the folder holds, empty where there is none."""
 
 
-def _nothing(store: Any, folder: Path) -> None:
-    """A store that keeps itself."""
-
-
 def _equal(rule: Rule, rows: int) -> dict[str, Any]:
     return {"filter": {rule.field: rule.value}}
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """A store: how it is opened, what keeps it, the keywords for a filter among so many rows, and its package."""
-
-    open: Opening
-    package: str
-    save: Callable[[Any, Path], None] = _nothing
-    filter: Callable[[Rule, int], dict[str, Any]] = _equal
-    shares: str | None = None  # the store is that of another, asked in another way; only with filters
-
-    @property
-    def version(self) -> str:
-        try:
-            return f"{self.package} {version(self.package)}"
-        except PackageNotFoundError:  # run from its sources
-            return self.package
 
 
 def _theodolite(folder: Path, embedding: Embeddings, dimension: int) -> VectorStore:
@@ -145,17 +122,17 @@ def _admits(rule: Rule, rows: int) -> dict[str, Any]:
 
 
 PEERS: dict[str, Peer] = {
-    "theodolite": Peer(_theodolite, "theodolite"),
-    "theodolite, hnsw": Peer(_theodolite, "hnswlib", _reindex),
+    "theodolite": Peer(_theodolite, "theodolite", _equal),
+    "theodolite, hnsw": Peer(_theodolite, "hnswlib", _equal, _reindex),
     "InMemoryVectorStore": Peer(
-        _in_memory, "langchain-core", save=lambda store, folder: store.dump(str(folder / "store.json")), filter=_admits
+        _in_memory, "langchain-core", _admits, save=lambda store, folder: store.dump(str(folder / "store.json"))
     ),
-    "FAISS": Peer(open_faiss, "faiss-cpu", save=lambda store, folder: store.save_local(str(folder))),
-    "FAISS, fetch_k = all": Peer(open_faiss, "faiss-cpu", filter=_fetch_all, shares="FAISS"),
-    "Chroma": Peer(open_chroma, "langchain-chroma"),
-    "Qdrant": Peer(_qdrant, "langchain-qdrant", filter=_qdrant_filter),
-    "LanceDB": Peer(_lancedb, "lancedb", filter=_lancedb_filter),
-    "turbovec": Peer(_turbovec, "turbovec", save=lambda store, folder: store.dump(folder)),
+    "FAISS": Peer(open_faiss, "faiss-cpu", _equal, save=lambda store, folder: store.save_local(str(folder))),
+    "FAISS, fetch_k = all": Peer(open_faiss, "faiss-cpu", _fetch_all, shares="FAISS"),
+    "Chroma": Peer(open_chroma, "langchain-chroma", _equal),
+    "Qdrant": Peer(_qdrant, "langchain-qdrant", _qdrant_filter),
+    "LanceDB": Peer(_lancedb, "lancedb", _lancedb_filter),
+    "turbovec": Peer(_turbovec, "turbovec", _equal, save=lambda store, folder: store.dump(folder)),
 }
 SLOW = ("InMemoryVectorStore",)
 """Those that make an array of all vectors for each question: only the smaller size."""

@@ -20,8 +20,9 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.indexing import InMemoryRecordManager, index
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
-from benchmarks.langchain_data import Rule
-from benchmarks.langchain_peers import Opening, Peer
+from benchmarks.framework import Peer
+from benchmarks.langchain_peers import Opening
+from benchmarks.stores_data import Rule
 
 DIMENSION = 8
 NEAR = math.degrees(math.acos(0.9))
@@ -89,6 +90,12 @@ class Promises:
     @pytest.fixture
     def store(self, tmp_path: Path) -> Any:
         return type(self).opening(tmp_path / "store", Angles(), DIMENSION)
+
+    def far(self, rows: int) -> dict[str, Any]:
+        """The keywords of a search for what is far, among so many rows."""
+        told = type(self).peer.filter
+        assert told is not None
+        return told(Rule("far", True), rows)
 
     def test_texts_from_a_generator_are_all_stored(self, store: Any) -> None:
         assert len(store.add_texts(text for text in ["1", "2", "3"])) == 3
@@ -180,13 +187,13 @@ class Promises:
     def test_a_filter_finds_k_however_far_they_are(self, store: Any) -> None:
         documents = [Document(str(i), metadata={"far": i >= 95}, id=name(i)) for i in range(100)]
         store.add_documents(documents)
-        options = type(self).peer.filter(Rule("far", True), len(documents))
+        options = self.far(len(documents))
         assert texts_of(store.similarity_search("0", k=4, **options)) == ["95", "96", "97", "98"]
 
     def test_a_filter_binds_mmr(self, store: Any) -> None:
         documents = [Document(str(i), metadata={"far": i >= 95}, id=name(i)) for i in range(100)]
         store.add_documents(documents)
-        options = type(self).peer.filter(Rule("far", True), len(documents))
+        options = self.far(len(documents))
         found = store.max_marginal_relevance_search("0", k=3, **options)
         assert len(found) == 3
         assert all(document.metadata["far"] for document in found)

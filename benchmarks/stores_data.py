@@ -1,12 +1,11 @@
-"""What the LangChain stores are given: documents, questions, filters, and an embedder that costs next to nothing."""
+"""What the frameworks' stores are given: documents with vectors, questions and filters; and who looks vectors up."""
 
-import uuid
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from langchain_core.documents import Document
-from langchain_core.embeddings import Embeddings
 
 from benchmarks.data import CHUNK, Synthetic, metadata, texts
 from benchmarks.truth import Floats, Mask
@@ -24,20 +23,15 @@ class Rule:
 RULES = {"filter, 20 %": Rule("source", "policy"), "filter, 4 %": Rule("year", 2007)}
 
 
-class Given(Embeddings):
+class Known:
     """Vectors that are there already: a text's first word is the number of its row, `q` stands before a question's."""
 
     def __init__(self, rows: Floats, questions: Floats) -> None:
         self._rows = rows
         self._questions: list[list[float]] = questions.tolist()
 
-    def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        return [self._of(text) for text in texts]
-
-    def embed_query(self, text: str) -> list[float]:
-        return self._of(text)
-
-    def _of(self, text: str) -> list[float]:
+    def of(self, text: str) -> list[float]:
+        """The vector of a text."""
         word = text.split(" ", 1)[0]
         if word[:1] == "q" and word[1:].isdigit():
             return self._questions[int(word[1:])]
@@ -51,15 +45,15 @@ class Given(Embeddings):
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """Documents with their vectors, and questions with theirs."""
+    """Documents of a framework with their vectors, and questions with theirs."""
 
-    documents: list[Document]
+    documents: list[Any]
     vectors: Vectors
     questions: Vectors
 
     @property
-    def embedding(self) -> Given:
-        return Given(self.vectors, self.questions)
+    def known(self) -> Known:
+        return Known(self.vectors, self.questions)
 
     def mask(self, rule: Rule | None) -> Mask:
         """Which rows a rule admits."""
@@ -68,12 +62,9 @@ class Corpus:
         return np.array([document.metadata[rule.field] == rule.value for document in self.documents], np.bool_)
 
 
-def make(rows: int, questions: int, dimension: int) -> Corpus:
-    """Clustered vectors, generated texts of 30 to 60 words, four fields of metadata; ids that every store takes."""
+def make(document: Callable[[int, str, dict[str, Any]], Any], rows: int, questions: int, dimension: int) -> Corpus:
+    """Clustered vectors, generated texts of 30 to 60 words, four fields of metadata; `document` makes one of them."""
     source = Synthetic("clustered", rows, dimension)
     parts = [source.vectors(i, min(CHUNK, rows - start)) for i, start in enumerate(range(0, rows, CHUNK))]
-    documents = [
-        Document(f"{row} {text}", metadata={**metadata(row), "row": row}, id=str(uuid.UUID(int=row)))
-        for row, text in enumerate(texts(rows))
-    ]
+    documents = [document(row, f"{row} {text}", {**metadata(row), "row": row}) for row, text in enumerate(texts(rows))]
     return Corpus(documents, Vectors(np.concatenate(parts)), source.queries(questions))

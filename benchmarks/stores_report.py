@@ -1,4 +1,4 @@
-"""The figures of the LangChain stores as tables, and whether the targets are met."""
+"""The figures of a framework's stores as tables, and whether the targets are met."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ RECALL = 0.99
 _OURS = "theodolite"
 
 
-def report(outcomes: list[dict[str, Any]], markdown: bool) -> str:
+def report(outcomes: list[dict[str, Any]], noun: str, markdown: bool) -> str:
     """For each size: medians with their recall, and the ratios."""
-    return "\n".join(part for outcome in outcomes for part in _tables(outcome, markdown))
+    return "\n".join(part for outcome in outcomes for part in _tables(outcome, noun, markdown))
 
 
-def _tables(outcome: dict[str, Any], markdown: bool) -> list[str]:
+def _tables(outcome: dict[str, Any], noun: str, markdown: bool) -> list[str]:
     searches, whole = outcome["searches"], {name: outcome[name] for name in ("add", "reopen")}
     names = list(dict.fromkeys(name for case in searches.values() for name in case))
     figures, ratios, spent = [], [], []
@@ -32,7 +32,7 @@ def _tables(outcome: dict[str, Any], markdown: bool) -> list[str]:
         used = [{peer: one["cpu"] for peer, one in case.items()} for case in searches.values()]
         spent.append([name, *(_ratio(column, name) for column in used)])
     head = [*(f"{case}, ms (recall@10)" for case in searches), "add, s", "reopen, s"]
-    made = f"{outcome['rows']:,} documents of {outcome['dimension']}, {outcome['questions']} questions, one thread"
+    made = f"{outcome['rows']:,} {noun} of {outcome['dimension']}, {outcome['questions']} questions, one thread"
     versions = ", ".join(outcome["versions"].values())
     return [
         f"{made}; {versions}\n",
@@ -46,7 +46,7 @@ def _ratio(column: dict[str, float], name: str) -> str:
     return f"{column[name] / column[_OURS]:.2f}" if name in column and _OURS in column else ""
 
 
-def verdicts(outcomes: list[dict[str, Any]]) -> list[str]:
+def verdicts(outcomes: list[dict[str, Any]], noun: str, share: tuple[float, float]) -> list[str]:
     """First or within 5 % of it among those that find what there is; and what the adapter costs."""
     lines = []
     for outcome in outcomes:
@@ -61,6 +61,6 @@ def verdicts(outcomes: list[dict[str, Any]]) -> list[str]:
             elif _OURS in found:
                 lines.append(verdict(f"{size}, {case}: recall@10", found[_OURS]["recall"], RECALL, least=True))
         for k, seconds in outcome.get("overhead", {}).items():
-            most = 0.2 + 0.02 * int(k)
-            lines.append(verdict(f"{size}, the adapter's share of {k} documents", 1e3 * seconds, most, unit=" ms"))
+            most = share[0] + share[1] * int(k)
+            lines.append(verdict(f"{size}, the adapter's share of {k} {noun}", 1e3 * seconds, most, unit=" ms"))
     return lines

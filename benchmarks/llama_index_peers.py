@@ -1,0 +1,112 @@
+"""LlamaIndex's embedded vector stores, each in an index: how it is opened and kept.
+
+All are used as their guides say, with cosine similarity where it can be set, and with their own defaults otherwise.
+Those that keep no text, SimpleVectorStore and FAISS, have the docstore of their index beside them.
+"""
+
+import importlib
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+from llama_index.core import StorageContext, VectorStoreIndex, load_index_from_storage
+from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
+
+from benchmarks.framework import Peer
+from benchmarks.stores_data import Rule
+
+_NAME = "default__vector_store.json"  # of a store, in what a storage context persists
+
+
+def _over(store: Any, embedding: BaseEmbedding) -> VectorStoreIndex:
+    return VectorStoreIndex.from_vector_store(store, embed_model=embedding)
+
+
+def _equal(rule: Rule, rows: int) -> dict[str, Any]:
+    return {"filters": MetadataFilters(filters=[MetadataFilter(key=rule.field, value=rule.value)])}
+
+
+def _theodolite(folder: Path, embedding: BaseEmbedding, dimension: int) -> VectorStoreIndex:
+    store = importlib.import_module("llama_index_theodolite").TheodoliteVectorStore(folder, embedding)
+    return _over(store, embedding)
+
+
+def _reindex(index: Any, folder: Path) -> None:
+    index.vector_store.kb.reindex("hnsw")
+
+
+def _with_docstore(folder: Path, embedding: BaseEmbedding, store: Any) -> VectorStoreIndex:
+    """What was persisted in the folder, or a new index; the context makes a SimpleVectorStore where there is none."""
+    kept = str(folder) if folder.exists() else None
+    context = StorageContext.from_defaults(vector_store=store, persist_dir=kept)
+    if kept is None:
+        return VectorStoreIndex([], storage_context=context, embed_model=embedding)
+    loaded: VectorStoreIndex = load_index_from_storage(context, embed_model=embedding)
+    return loaded
+
+
+def _persist(index: Any, folder: Path) -> None:
+    index.storage_context.persist(str(folder))
+
+
+def _simple(folder: Path, embedding: BaseEmbedding, dimension: int) -> VectorStoreIndex:
+    return _with_docstore(folder, embedding, None)
+
+
+def _faiss(folder: Path, embedding: BaseEmbedding, dimension: int) -> VectorStoreIndex:
+    """Inner products of unit vectors."""
+    faiss = importlib.import_module("faiss")
+    faiss.omp_set_num_threads(1)
+    kind = importlib.import_module("llama_index.vector_stores.faiss").FaissVectorStore
+    store = kind.from_persist_dir(str(folder)) if folder.exists() else kind(faiss.IndexFlatIP(dimension))
+    return _with_docstore(folder, embedding, store)
+
+
+def _chroma(folder: Path, embedding: BaseEmbedding, dimension: int) -> VectorStoreIndex:
+    settings = importlib.import_module("chromadb.config").Settings(anonymized_telemetry=False)
+    client = importlib.import_module("chromadb").PersistentClient(str(folder), settings)
+    collection = client.get_or_create_collection("rows", configuration={"hnsw": {"space": "cosine"}})
+    kind = importlib.import_module("llama_index.vector_stores.chroma").ChromaVectorStore
+    return _over(kind(chroma_collection=collection), embedding)
+
+
+def _qdrant(folder: Path, embedding: BaseEmbedding, dimension: int) -> VectorStoreIndex:
+    """Cosine is its default."""
+    client = importlib.import_module("qdrant_client").QdrantClient(path=str(folder))
+    # It says that its local collections have no payload indexes, and from 20,000 points on recommends its server.
+    warnings.filterwarnings("ignore", module="qdrant_client|llama_index.vector_stores.qdrant")
+    kind = importlib.import_module("llama_index.vector_stores.qdrant").QdrantVectorStore
+    return _over(kind("rows", client=client), embedding)
+
+
+def _lancedb(folder: Path, embedding: BaseEmbedding, dimension: int) -> VectorStoreIndex:
+    """Its distance is L2 and cannot be set: of unit vectors, the order is the same."""
+    kind = importlib.import_module("llama_index.vector_stores.lancedb").LanceDBVectorStore
+    logging.getLogger(kind.__module__).setLevel(logging.ERROR)  # it warns that a new table is empty
+    return _over(kind(uri=str(folder), table_name="rows"), embedding)
+
+
+def _turbovec(folder: Path, embedding: BaseEmbedding, dimension: int) -> VectorStoreIndex:
+    kind = importlib.import_module("turbovec.llama_index").TurboQuantVectorStore
+    return _over(kind.from_persist_path(str(folder / _NAME)) if folder.exists() else kind(), embedding)
+
+
+def _turbovec_save(index: Any, folder: Path) -> None:
+    folder.mkdir()
+    index.vector_store.persist(str(folder / _NAME))
+
+
+PEERS: dict[str, Peer] = {
+    "theodolite": Peer(_theodolite, "theodolite", _equal),
+    "theodolite, hnsw": Peer(_theodolite, "hnswlib", _equal, _reindex),
+    "SimpleVectorStore": Peer(_simple, "llama-index-core", _equal, _persist),
+    "FAISS": Peer(_faiss, "faiss-cpu", None, _persist),
+    "Chroma": Peer(_chroma, "chromadb", _equal),
+    "Qdrant": Peer(_qdrant, "qdrant-client", _equal),
+    "LanceDB": Peer(_lancedb, "lancedb", _equal),
+    "turbovec": Peer(_turbovec, "turbovec", _equal, _turbovec_save),
+}
+SLOW = ("SimpleVectorStore", "Qdrant")
+"""Only the smaller size: at 100,000 a question, or storing, takes them too long."""
