@@ -43,7 +43,8 @@ def _with_docstore(folder: Path, embedding: BaseEmbedding, store: Any) -> Vector
     context = StorageContext.from_defaults(vector_store=store, persist_dir=kept)
     if kept is None:
         return VectorStoreIndex([], storage_context=context, embed_model=embedding)
-    loaded: VectorStoreIndex = load_index_from_storage(context, embed_model=embedding)
+    loaded = load_index_from_storage(context, embed_model=embedding)
+    assert isinstance(loaded, VectorStoreIndex)
     return loaded
 
 
