@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
@@ -73,6 +74,7 @@ class TheodoliteRetriever(BaseRetriever):
 
         Raises:
             ValidationError: unknown fields, or values that do not fit.
+            ConfigError: options that do not fit together, or would do nothing.
             ManifestError: there is no collection in the folder.
         """
         opened = None
@@ -104,9 +106,12 @@ class TheodoliteRetriever(BaseRetriever):
         if self.rerank is not None:
             self.rerank = as_stage(self.rerank)
         view, options, _ = self._asked({})
-        _, asked = prepare(view, **options)
+        view, asked = prepare(view, **options)
         if "where" in asked:
             self.kb.scoped(asked["where"])
+        none = np.empty((0, self.kb.info()["dimension"] or 1), np.float32)
+        words: list[str] | None = [] if self.mode != "dense" or self.rerank is not None else None
+        view.search_many(words, vectors=none, **asked)
         return self
 
     def _get_relevant_documents(

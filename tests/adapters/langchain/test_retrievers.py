@@ -106,6 +106,25 @@ class TestStrict:
         with pytest.raises(ValidationError, match=message):
             TheodoliteRetriever(kb=kb, **fields)
 
+    @pytest.mark.parametrize(
+        ("fields", "message"),
+        [
+            ({"boosts": "x"}, "boosts is 'x'; it must be a list of boosts"),
+            ({"boosts": [*FRESH, "x"]}, "'x'|a str"),
+            ({"versions": "x"}, "versions is 'x'; it must be a list of rules"),
+            ({"versions": VERSIONS, "as_of": "x"}, "as_of is 'x'"),
+            ({"as_of": "2024-01-01"}, "as_of would do nothing"),
+            ({"boosts": FRESH, "now": "x"}, "now is 'x'"),
+            ({"fusion": Fusion()}, "fusion is for mode='hybrid', not for 'dense'"),
+            ({"mode": "lexical", "min_relevance": 0.5}, "min_relevance"),
+            ({"mode": "hybrid", "rerank": newest_first, "boosts": "x"}, "boosts is 'x'"),
+        ],
+        ids=lambda given: ",".join(given) if isinstance(given, dict) else "",
+    )
+    def test_values_are_checked_when_it_is_made(self, kb: Retriever, fields: dict[str, Any], message: str) -> None:
+        with pytest.raises((ConfigError, ValidationError), match=message):
+            TheodoliteRetriever(kb=kb, **fields)
+
     def test_a_collection_is_needed(self, kb: Retriever) -> None:
         with pytest.raises(ValidationError, match="kb"):
             TheodoliteRetriever()
