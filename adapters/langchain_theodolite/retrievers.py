@@ -1,6 +1,6 @@
 """LangChain retrievers over a collection: every option of a search is a field, and none is ignored."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -105,6 +105,8 @@ class TheodoliteRetriever(BaseRetriever):
         # What is wrong shows here, and not with the first question.
         if self.rerank is not None:
             self.rerank = as_stage(self.rerank)
+        # What can be read once only would be gone with the first search.
+        self.boosts, self.versions = _kept(self.boosts), _kept(self.versions)
         view, options, _ = self._asked({})
         view, asked = prepare(view, **options)
         if "where" in asked:
@@ -192,6 +194,10 @@ def _with_model(params: LangSmithRetrieverParams, embedder: Any) -> LangSmithRet
     if isinstance(model, str):
         params["ls_embedding_model"] = model
     return params
+
+
+def _kept(given: Any) -> Any:
+    return tuple(given) if isinstance(given, Iterator) else given
 
 
 def _hybrid(options: dict[str, Any]) -> dict[str, Any]:

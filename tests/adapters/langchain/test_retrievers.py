@@ -125,6 +125,11 @@ class TestStrict:
         with pytest.raises((ConfigError, ValidationError), match=message):
             TheodoliteRetriever(kb=kb, **fields)
 
+    def test_iterators_last(self, kb: Retriever) -> None:
+        retriever = TheodoliteRetriever(kb=kb, boosts=iter(FRESH), versions=iter(VERSIONS), now=NOW, with_scores=True)
+        for _ in range(2):
+            assert told(retriever.invoke(QUESTION, k=5)) == found(kb, boosts=FRESH, versions=VERSIONS)
+
     def test_a_collection_is_needed(self, kb: Retriever) -> None:
         with pytest.raises(ValidationError, match="kb"):
             TheodoliteRetriever()
