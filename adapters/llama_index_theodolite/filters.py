@@ -16,7 +16,7 @@ What differs:
 
 | | llama-index-core | here |
 |---|---|---|
-| filters within filters | ValueError | as deep as you like |
+| filters within filters | ValueError | up to 64 levels, as in the core |
 | a stored value of another kind: `5 > "a"` | TypeError for the whole query | that node does not pass |
 | a filter that no value could pass: `in "abc"`, `> None`, `> [1]` | TypeError, or letters of the string | FilterError |
 | dates, and strings that are ISO-8601 dates | strings | instants in UTC, in `>` `>=` `<` `<=`; equal to a stored date |
@@ -38,6 +38,7 @@ from llama_index.core.vector_stores.types import FilterCondition, FilterOperator
 from theodolite import F, FilterError
 
 _ISO = re.compile(r"\d{4}-\d\d-\d\d([T ](?!24)\d\d:\d\d(:\d\d([.,]\d{1,6})?)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII)
+_DEEPEST = 64  # levels, as in the core: far less than Python's stack
 _LONGEST = 8  # numbers that are 0 or 1 in a list that is compared as a whole: each may be a bool, too
 
 
@@ -48,13 +49,19 @@ def as_where(filters: Any) -> Any:
         filters: `MetadataFilters`, a `MetadataFilter`, or a filter of theodolite, which stays what it is.
 
     Raises:
-        FilterError: an operator with a value that it cannot have.
+        FilterError: an operator with a value that it cannot have; more than 64 levels.
     """
+    return _where(filters, 1)
+
+
+def _where(filters: Any, level: int) -> Any:
     if isinstance(filters, MetadataFilter):
         return _condition(filters)
     if not isinstance(filters, MetadataFilters):
         return filters or None if isinstance(filters, dict) else filters
-    parts = [as_where(part) for part in filters.filters]
+    if level > _DEEPEST:
+        raise FilterError(f"the filters are nested deeper than {_DEEPEST} levels")
+    parts = [_where(part, level + 1) for part in filters.filters]
     if not parts:
         return None
     if filters.condition in (None, FilterCondition.AND):

@@ -270,6 +270,18 @@ def test_filters_within_filters(form: Any, expected: set[str]) -> None:
         assert {node.node_id for node in store.get_nodes(filters=built(form))} == expected
 
 
+@pytest.mark.parametrize("condition", FilterCondition)
+def test_nesting_ends_at_64_levels(condition: FilterCondition) -> None:
+    nested: Any = one("a")
+    for level in range(1, 3001):
+        nested = MetadataFilters.model_construct(filters=[nested], condition=condition)  # does not look inside
+        if level == 64:  # of not, an even number
+            assert as_where(nested) == as_where(one("a"))
+        if level in (65, 3000):
+            with pytest.raises(FilterError, match="nested deeper than 64 levels"):
+                as_where(nested)
+
+
 def test_filters_of_the_core_stay_what_they_are() -> None:
     tree = F("x") == "a"
     assert as_where(tree) is tree
