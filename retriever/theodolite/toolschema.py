@@ -10,6 +10,7 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from theodolite.errors import FilterError, InputError, VectorError
+from theodolite.filters.operands import check_field
 from theodolite.types import Hits
 
 if TYPE_CHECKING:
@@ -61,8 +62,8 @@ class SearchTool:
             options: passed to `Retriever.search`.
 
         Raises:
-            InputError: no document has a field that is named; k below 1. FilterError: `scope` is no filter.
-            TypeError: a search has no such option.
+            InputError: no document has a field that is named; k below 1. FilterError: `scope` is no filter; a field
+                that is named begins with $. TypeError: a search has no such option.
         """
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise InputError(f"k is {k!r}; it must be a whole number of at least 1")
@@ -171,13 +172,14 @@ def _told(error: Exception) -> InputError:
 def _offered(
     known: Mapping[str, Any], documents: int, fields: Iterable[str] | None, date_field: str | None, out: Collection[str]
 ) -> list[str]:
-    """The fields that may be filtered by. Raises InputError for those that are not there."""
+    """The fields that may be filtered by. Raises InputError for what is not there, or no filter can name."""
     if isinstance(fields, str):
         raise InputError(f"fields is one str; pass a list: [{fields!r}]")
     named = None if fields is None else list(dict.fromkeys(fields))
     for field in [*(named or ()), *([] if date_field is None else [date_field])]:
         if field not in known:
             raise InputError(f"no document has the field {field!r}{_meant(field, known)}")
+        check_field(field)
     if named is not None:
         return named
     same = {field for field, told in known.items() if len(told.values) == 1 and told.values[0][1] == documents}
