@@ -7,7 +7,6 @@ integration and name it; it must be able to call tools:
 """
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from langchain_core.prompts import PromptTemplate
 from langchain_core.tools import create_retriever_tool
 
 from langchain_theodolite import TheodoliteVectorStore
+from models import embedder_name, langchain_model
 from theodolite import Latest, Retriever
 
 HANDBOOK = Path(__file__).parent / "data" / "handbook.jsonl"
@@ -52,16 +52,6 @@ class LookingUp(BaseChatModel):
         return "looking-up"
 
 
-def chat_model() -> BaseChatModel:
-    """The model that the environment names, or the stand-in."""
-    name = os.environ.get("THEODOLITE_CHAT_MODEL")
-    if not name:
-        return LookingUp()
-    from langchain.chat_models import init_chat_model
-
-    return init_chat_model(name)
-
-
 def agent(store: TheodoliteVectorStore, model: BaseChatModel) -> Any:
     """An agent with one tool: it finds policies and wiki pages in English, and of each policy the version in force."""
     retriever = store.as_retriever(
@@ -82,11 +72,11 @@ def agent(store: TheodoliteVectorStore, model: BaseChatModel) -> Any:
 
 
 def main(questions: list[str]) -> None:
-    with Retriever.open(embedder="all-MiniLM-L6-v2") as kb:
+    with Retriever.open(embedder=embedder_name()) as kb:
         store = TheodoliteVectorStore.from_retriever(kb)
         entries = [json.loads(line) for line in HANDBOOK.read_text(encoding="utf-8").splitlines()]
         store.add_documents([Document(entry["text"], id=entry["id"], metadata=entry["metadata"]) for entry in entries])
-        answering = agent(store, chat_model())
+        answering = agent(store, langchain_model(LookingUp()))
         for question in questions:
             messages = answering.invoke({"messages": [{"role": "user", "content": question}]})["messages"]
             read = [document.id for message in messages for document in getattr(message, "artifact", None) or []]

@@ -6,7 +6,6 @@ Without a language model it quotes the first passage. To use one, install its in
 """
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable, RunnablePassthrough
 
 from langchain_theodolite import TheodoliteVectorStore
+from models import embedder_name, langchain_model
 from theodolite import Latest, Retriever
 
 HANDBOOK = Path(__file__).parent / "data" / "handbook.jsonl"
@@ -50,16 +50,6 @@ class Quoting(SimpleChatModel):
         return "quoting"
 
 
-def chat_model() -> BaseChatModel:
-    """The model that the environment names, or the one that quotes."""
-    name = os.environ.get("THEODOLITE_CHAT_MODEL")
-    if not name:
-        return Quoting()
-    from langchain.chat_models import init_chat_model
-
-    return init_chat_model(name)
-
-
 def numbered(documents: list[Document]) -> str:
     """The passages, as the prompt shows them."""
     return "\n".join(
@@ -82,11 +72,11 @@ def answering(store: TheodoliteVectorStore, model: BaseChatModel) -> Runnable[st
 
 
 def main(questions: list[str]) -> None:
-    with Retriever.open(embedder="all-MiniLM-L6-v2") as kb:
+    with Retriever.open(embedder=embedder_name()) as kb:
         store = TheodoliteVectorStore.from_retriever(kb)
         entries = [json.loads(line) for line in HANDBOOK.read_text(encoding="utf-8").splitlines()]
         store.add_documents([Document(entry["text"], id=entry["id"], metadata=entry["metadata"]) for entry in entries])
-        chain = answering(store, chat_model())
+        chain = answering(store, langchain_model(Quoting()))
         for question, answer in zip(questions, chain.batch(questions), strict=True):
             print(f"{question}\n  {answer}\n")
 

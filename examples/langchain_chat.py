@@ -7,7 +7,6 @@ Without a language model it quotes the passages it has found. To use one, instal
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from langchain_core.language_models import BaseChatModel, SimpleChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
 from langchain_theodolite import TheodoliteRecordManager, TheodoliteVectorStore
+from models import embedder_name, langchain_model
 from theodolite import Latest, Retriever, TheodoliteError
 
 HANDBOOK = Path(__file__).parent / "data" / "handbook.jsonl"
@@ -38,16 +38,6 @@ class Quoting(SimpleChatModel):
     @property
     def _llm_type(self) -> str:
         return "quoting"
-
-
-def chat_model() -> BaseChatModel:
-    """The model that the environment names, or the one that quotes."""
-    name = os.environ.get("THEODOLITE_CHAT_MODEL")
-    if not name:
-        return Quoting()
-    from langchain.chat_models import init_chat_model
-
-    return init_chat_model(name)
 
 
 def fill(store: TheodoliteVectorStore, handbook: Path = HANDBOOK) -> str:
@@ -90,10 +80,10 @@ def main() -> int:
     parser.add_argument("--to", default="kb-langchain", metavar="FOLDER", help="the index (default: %(default)s)")
     options = parser.parse_args()
     try:
-        with Retriever.open(options.to, embedder="all-MiniLM-L6-v2") as kb:
+        with Retriever.open(options.to, embedder=embedder_name()) as kb:
             store = TheodoliteVectorStore.from_retriever(kb)
             print(f"{fill(store)}.\nWhat would you like to know about Quillmoor?\n")
-            chat(store, chat_model())
+            chat(store, langchain_model(Quoting()))
     except (EOFError, KeyboardInterrupt):
         print("Goodbye.")
     except TheodoliteError as error:

@@ -1,7 +1,9 @@
 """A LlamaIndex agent that looks things up in the sample handbook when it needs to.
 
-Without a language model a stand-in looks up every question and quotes what it is given first. To use one, pass any LLM
-of LlamaIndex that can call tools to `agent`.
+Without a language model a stand-in looks up every question and quotes what it is given first. To use one, install its
+integration and name it; it must be able to call tools:
+
+    THEODOLITE_CHAT_MODEL=anthropic:claude-sonnet-4-5 python examples/llama_index_agent.py "How long do refunds take?"
 """
 
 import asyncio
@@ -17,6 +19,7 @@ from llama_index.core.llms import LLM
 from llama_index.core.llms.mock import MockFunctionCallingLLM
 
 from llama_index_theodolite import TheodoliteRetriever, as_tool
+from models import embedder_name, llama_index_model
 from theodolite import Document, Latest, Retriever
 
 HANDBOOK = Path(__file__).parent / "data" / "handbook.jsonl"
@@ -63,10 +66,10 @@ async def asked(answering: FunctionAgent, question: str) -> tuple[str, list[str]
 
 
 async def main(questions: list[str]) -> None:
-    with Retriever.open(embedder="all-MiniLM-L6-v2") as kb:
+    with Retriever.open(embedder=embedder_name()) as kb:
         entries = [json.loads(line) for line in HANDBOOK.read_text(encoding="utf-8").splitlines()]
         await kb.aadd([Document(entry["text"], entry["metadata"], entry["id"]) for entry in entries])
-        answering = agent(kb, looking_up())
+        answering = agent(kb, llama_index_model(looking_up()))
         for question in questions:
             answer, read = await asked(answering, question)
             print(f"{question}\n  {answer}\n  Read: {', '.join(read) or 'nothing'}\n")

@@ -1,6 +1,8 @@
 """A chat about the sample handbook, in LlamaIndex: with a context, or with follow-ups made questions of their own.
 
-Without a language model it quotes the passages it has found. To use one, pass any LLM of LlamaIndex to `engine`.
+Without a language model it quotes the passages it has found. To use one, install its integration and name it:
+
+    THEODOLITE_CHAT_MODEL=anthropic:claude-sonnet-4-5 python examples/llama_index_chat.py --condense
 """
 
 import argparse
@@ -15,6 +17,7 @@ from llama_index.core.chat_engine.types import BaseChatEngine
 from llama_index.core.llms import LLM, CustomLLM
 
 from llama_index_theodolite import TheodoliteRetriever
+from models import embedder_name, llama_index_model
 from theodolite import Document, Latest, Retriever, TheodoliteError
 
 HANDBOOK = Path(__file__).parent / "data" / "handbook.jsonl"
@@ -84,11 +87,11 @@ def main() -> int:
     parser.add_argument("--condense", action="store_true", help="rewrite follow-ups before they are searched for")
     options = parser.parse_args()
     try:
-        with Retriever.open(embedder="all-MiniLM-L6-v2") as kb:
+        with Retriever.open(embedder=embedder_name()) as kb:
             entries = [json.loads(line) for line in HANDBOOK.read_text(encoding="utf-8").splitlines()]
             kb.add([Document(entry["text"], entry["metadata"], entry["id"]) for entry in entries])
             print("What would you like to know about Quillmoor?\n")
-            chat(engine(kb, Quoting(), options.condense))
+            chat(engine(kb, llama_index_model(Quoting()), options.condense))
     except (EOFError, KeyboardInterrupt):
         print("Goodbye.")
     except TheodoliteError as error:

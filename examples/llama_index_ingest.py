@@ -15,6 +15,7 @@ from llama_index.core.schema import Document
 from llama_index.core.storage.docstore import SimpleDocumentStore
 
 from llama_index_theodolite import TheodoliteEmbedding, TheodoliteRetriever, TheodoliteVectorStore
+from models import embedder_name
 from theodolite import Latest, TheodoliteError
 
 HANDBOOK = Path(__file__).parent / "data" / "handbook.jsonl"
@@ -45,7 +46,7 @@ def main() -> int:
     options = parser.parse_args()
     folder = Path(options.to)
     try:
-        embed_model = TheodoliteEmbedding("all-MiniLM-L6-v2")
+        embed_model = TheodoliteEmbedding(embedder_name())
         with TheodoliteVectorStore(folder / "passages", embed_model) as store:
             print(f"{fill(store, embed_model, folder / 'seen.json')}.\n")
             in_force = Latest(per="policy_id", by="effective_from")

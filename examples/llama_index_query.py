@@ -1,8 +1,8 @@
 """A LlamaIndex query engine over the sample handbook: it retrieves what is in force, and answers from that.
 
-Without a language model it quotes the first passage. To use one, pass any LLM of LlamaIndex to `answering`:
+Without a language model it quotes the first passage. To use one, install its integration and name it:
 
-    answering(kb, Anthropic(model="claude-sonnet-4-5"))
+    THEODOLITE_CHAT_MODEL=anthropic:claude-sonnet-4-5 python examples/llama_index_query.py "How long do refunds take?"
 """
 
 import json
@@ -17,6 +17,7 @@ from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.vector_stores.types import FilterOperator, MetadataFilter, MetadataFilters
 
 from llama_index_theodolite import TheodoliteRetriever
+from models import embedder_name, llama_index_model
 from theodolite import Document, Latest, Retriever
 
 HANDBOOK = Path(__file__).parent / "data" / "handbook.jsonl"
@@ -67,10 +68,10 @@ def answering(kb: Retriever, llm: LLM) -> RetrieverQueryEngine:
 
 
 def main(questions: list[str]) -> None:
-    with Retriever.open(embedder="all-MiniLM-L6-v2") as kb:
+    with Retriever.open(embedder=embedder_name()) as kb:
         entries = [json.loads(line) for line in HANDBOOK.read_text(encoding="utf-8").splitlines()]
         kb.add([Document(entry["text"], entry["metadata"], entry["id"]) for entry in entries])
-        engine = answering(kb, Quoting())
+        engine = answering(kb, llama_index_model(Quoting()))
         for question in questions:
             answer = engine.query(question)
             print(f"{question}\n  {answer}\n  From: {', '.join(one.node.node_id for one in answer.source_nodes)}\n")

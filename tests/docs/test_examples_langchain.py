@@ -53,7 +53,7 @@ def example(name: str) -> ModuleType:
 
 def run(name: str, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(EXAMPLES / f"{name}.py"), *arguments]
-    environment = {**os.environ, "THEODOLITE_CHAT_MODEL": ""}
+    environment = {**os.environ, "THEODOLITE_CHAT_MODEL": "", "THEODOLITE_EMBED_MODEL": ""}
     return subprocess.run(command, input=typed, capture_output=True, text=True, encoding="utf-8", env=environment)
 
 
@@ -155,11 +155,3 @@ def test_the_chat_runs_and_indexes_once(tmp_path: Path) -> None:
         outputs.append(done.stdout)
     assert outputs[0].startswith("103 passages added, 0 deleted, 0 unchanged.")
     assert outputs[1].startswith("0 passages added, 0 deleted, 103 unchanged.")
-
-
-@needs_langchain
-@pytest.mark.parametrize("name", ["langchain_chain", "langchain_agent", "langchain_chat"])
-def test_a_model_that_is_none_is_not_passed_over(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THEODOLITE_CHAT_MODEL", "nobody:nothing")
-    with pytest.raises(ValueError, match="nobody"):
-        example(name).chat_model()

@@ -1,6 +1,7 @@
 """The LlamaIndex examples: what they answer comes from what was retrieved."""
 
 import gc
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -60,7 +61,8 @@ def example(name: str) -> ModuleType:
 
 def run(name: str, *arguments: str, typed: str = "") -> str:
     command = [sys.executable, str(EXAMPLES / f"{name}.py"), *arguments]
-    done = subprocess.run(command, input=typed, capture_output=True, text=True, encoding="utf-8")
+    environment = {**os.environ, "THEODOLITE_CHAT_MODEL": "", "THEODOLITE_EMBED_MODEL": ""}
+    done = subprocess.run(command, input=typed, capture_output=True, text=True, encoding="utf-8", env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
