@@ -1,0 +1,148 @@
+"""The stores that the suite runs against: ours in every way it can be kept, and LlamaIndex's embedded ones.
+
+Each is used as its guide says, with cosine similarity where it can be told.
+"""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from llama_index.core.vector_stores import SimpleVectorStore
+from tests.adapters.llama_index.nodes import Letters
+
+from llama_index_theodolite import TheodoliteVectorStore
+
+DIMENSION = 4
+
+_FILE = "default__vector_store.json"  # what a storage context names a store's file
+
+
+def _nothing(*_: Any) -> None:
+    """What a store that keeps itself needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSpec:
+    """A store: how it is opened, with what its folder holds; what keeps it there; what closes it.
+
+    `name` is the column of the table: the forms of ours share one. `reopens`: it is closed and opened before each step.
+    """
+
+    name: str
+    form: str
+    open: Callable[[Path], Any]
+    save: Callable[[Any, Path], None] = _nothing
+    close: Callable[[Any], None] = _nothing
+    reopens: bool = False
+    package: str = "llama-index-core"
+    needs: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}, {self.form}" if self.form else self.name
+
+    @property
+    def installed(self) -> bool:
+        return all(_there(module) for module in self.needs)
+
+    @property
+    def version(self) -> str:
+        try:
+            return f"{self.package} {version(self.package)}"
+        except PackageNotFoundError:  # run from its sources
+            return self.package
+
+
+def _there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of what it would be in
+        return False
+
+
+def _persist(store: Any, folder: Path) -> None:
+    store.persist(str(folder / _FILE))
+
+
+def _ours(place: str, index: str) -> StoreSpec:
+    def in_memory(folder: Path) -> TheodoliteVectorStore:
+        model = Letters(embed_dim=DIMENSION)
+        if folder.exists():
+            return TheodoliteVectorStore.from_persist_dir(folder, embed_model=model)
+        return TheodoliteVectorStore(embed_model=model, index=index)
+
+    def on_disk(folder: Path) -> TheodoliteVectorStore:
+        return TheodoliteVectorStore(folder / "kb", Letters(embed_dim=DIMENSION), index=index)
+
+    memory = place == "in memory"
+    return StoreSpec(
+        "theodolite",
+        f"{index} {place}",
+        in_memory if memory else on_disk,
+        save=_persist if memory else _nothing,
+        close=TheodoliteVectorStore.close,
+        reopens=place == "reopened",
+        package="theodolite",
+        needs=("hnswlib",) if index == "hnsw" else (),
+    )
+
+
+def _simple(folder: Path) -> SimpleVectorStore:
+    file = folder / _FILE
+    return SimpleVectorStore.from_persist_path(str(file)) if file.exists() else SimpleVectorStore()
+
+
+def _chroma(folder: Path) -> Any:
+    chromadb = importlib.import_module("chromadb")
+    settings = importlib.import_module("chromadb.config").Settings(anonymized_telemetry=False)
+    client = chromadb.PersistentClient(path=str(folder), settings=settings)
+    collection = client.get_or_create_collection("rows", metadata={"hnsw:space": "cosine"})
+    return importlib.import_module("llama_index.vector_stores.chroma").ChromaVectorStore(chroma_collection=collection)
+
+
+def _qdrant(folder: Path) -> Any:
+    """Its awaited calls need a second client, and two clients cannot open one folder."""
+    client = importlib.import_module("qdrant_client").QdrantClient(path=str(folder))
+    made = importlib.import_module("llama_index.vector_stores.qdrant").QdrantVectorStore
+    return made(collection_name="rows", client=client)
+
+
+def _lancedb(folder: Path) -> Any:
+    made = importlib.import_module("llama_index.vector_stores.lancedb").LanceDBVectorStore
+    return made(uri=str(folder), table_name="rows")
+
+
+def _faiss(folder: Path) -> Any:
+    """Of inner products, which are cosines for unit vectors; with a map, without which it deletes nothing."""
+    faiss = importlib.import_module("faiss")
+    made = importlib.import_module("llama_index.vector_stores.faiss").FaissMapVectorStore
+    file = folder / _FILE
+    if file.exists():
+        return made.from_persist_path(str(file))
+    return made(faiss_index=faiss.IndexIDMap2(faiss.IndexFlatIP(DIMENSION)))
+
+
+_PACKAGE = "llama-index-vector-stores-"
+_MODULE = "llama_index.vector_stores."
+
+SPECS = [
+    *(_ours(place, index) for place in ("in memory", "on disk", "reopened") for index in ("flat", "hnsw")),
+    StoreSpec("SimpleVectorStore", "", _simple, save=_persist),
+    StoreSpec("Chroma", "", _chroma, package=f"{_PACKAGE}chroma", needs=(f"{_MODULE}chroma", "chromadb")),
+    StoreSpec(
+        "Qdrant",
+        "",
+        _qdrant,
+        close=lambda store: store.client.close(),
+        package=f"{_PACKAGE}qdrant",
+        needs=(f"{_MODULE}qdrant", "qdrant_client"),
+    ),
+    StoreSpec("LanceDB", "", _lancedb, package=f"{_PACKAGE}lancedb", needs=(f"{_MODULE}lancedb", "lancedb")),
+    StoreSpec("FAISS", "", _faiss, save=_persist, package=f"{_PACKAGE}faiss", needs=(f"{_MODULE}faiss", "faiss")),
+]
+NAMES = list(dict.fromkeys(spec.name for spec in SPECS))
