@@ -71,3 +71,9 @@ class Letters(MockEmbedding):
 
     def _get_text_embedding(self, text: str) -> list[float]:
         return self._get_query_embedding(text)
+
+    async def _aget_query_embedding(self, query: str) -> list[float]:
+        return self._get_query_embedding(query)
+
+    async def _aget_text_embedding(self, text: str) -> list[float]:
+        return self._get_text_embedding(text)

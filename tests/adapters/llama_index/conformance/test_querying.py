@@ -1,13 +1,15 @@
 """What a query promises: similarities, top_k, modes, MMR. SimpleVectorStore is the oracle where it is right.
 
-It is not for MMR's similarities, which are what the next node was chosen by, nor for a threshold of 0, which it takes
-for none, nor for vectors of zeros or NaN.
+It is not for MMR of more than two nodes, as it compares a candidate with the last that was chosen only; nor for MMR's
+similarities, which are what it chose by; nor with a threshold of 0, where it begins with the first node that was added;
+nor for vectors of zeros or NaN.
 """
 
 import copy
 import math
 import random
 
+import numpy as np
 import pytest
 from llama_index.core.schema import TextNode
 from llama_index.core.vector_stores import SimpleVectorStore
@@ -15,6 +17,7 @@ from tests.adapters.llama_index.conformance.cases import COSINES, Case, Mode, no
 from tests.adapters.llama_index.conformance.stores import DIMENSION
 
 QUESTIONS = 10
+THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 
 
 def draw(count: int, seed: int) -> list[TextNode]:
@@ -161,20 +164,43 @@ def test_the_query_stays_as_it_was(case: Case) -> None:
     assert query == before
 
 
-def test_mmr_chooses_as_simple_does(case: Case) -> None:
+def maximal_marginal_relevance(asked: TextNode, nodes: list[TextNode], threshold: float, count: int) -> list[str]:
+    """As it was defined: a candidate is discounted by its similarity to the nearest of all that were chosen."""
+    rows = np.array([one.embedding for one in nodes])
+    relevance, between = rows @ np.array(asked.embedding), rows @ rows.T
+    chosen = [int(relevance.argmax())]
+    while len(chosen) < count:
+        worth = threshold * relevance - (1 - threshold) * between[chosen].max(axis=0)
+        worth[chosen] = -math.inf
+        chosen.append(int(worth.argmax()))
+    return [nodes[place].node_id for place in chosen]
+
+
+def test_mmr_chooses_two_as_simple_does(case: Case) -> None:
     nodes = draw(12, 7)
     case.add(*nodes)
     simple, store = oracle(nodes), case.store
     for asked in draw(QUESTIONS, 8):
-        query = question(query_embedding=asked.embedding, mode=Mode.MMR, similarity_top_k=4)
-        for threshold in (0.1, 0.3, 0.5, 0.7, 0.9, 1.0):
+        query = question(query_embedding=asked.embedding, mode=Mode.MMR, similarity_top_k=2)
+        for threshold in THRESHOLDS:
             expected = simple.query(query, mmr_threshold=threshold).ids
             assert store.query(query, mmr_threshold=threshold).ids == expected, threshold
 
 
+def test_mmr_looks_at_all_that_were_chosen(case: Case) -> None:
+    nodes = draw(12, 9)
+    case.add(*nodes)
+    store = case.store
+    for asked in draw(QUESTIONS, 10):
+        query = question(query_embedding=asked.embedding, mode=Mode.MMR, similarity_top_k=4)
+        for threshold in THRESHOLDS:
+            expected = maximal_marginal_relevance(asked, nodes, threshold, 4)
+            assert store.query(query, mmr_threshold=threshold).ids == expected, threshold
+
+
 def test_mmr_with_a_threshold_of_0_is_as_different_as_can_be(case: Case) -> None:
-    store = case.filled().store
-    found = store.query(question(mode=Mode.MMR, similarity_top_k=2), mmr_threshold=0)
+    case.add(node("near", (0.6, 0.8)), node("same"), node("opposite", (-1, 0)))
+    found = case.store.query(question(mode=Mode.MMR, similarity_top_k=2), mmr_threshold=0)
     assert found.ids == [uid("same"), uid("opposite")]
 
 
