@@ -67,7 +67,9 @@ RULES = [
     Rule("<=", PLAIN, where("f", "<=", 1.5), "a b"),
     Rule("<, a missing field does not pass", SPARSE, where("n", "<", 9), "a b c"),
     Rule(">=, strings", PLAIN, where("s", ">=", "alpha"), "a b"),
-    Rule(">, dates as ISO strings", {"a": {"s": "2024-01-31"}, "b": {"s": "2025-01-01"}}, where("s", ">", "2024"), "a b"),
+    Rule(
+        ">, dates as ISO strings", {"a": {"s": "2024-01-31"}, "b": {"s": "2025-01-01"}}, where("s", ">", "2024"), "a b"
+    ),
     Rule(">, a value of another kind does not pass", MIXED, where("v", ">", 4), "number"),
     Rule("in, numbers", PLAIN, where("n", "in", [1, 3, 9]), "a c"),
     Rule("in, strings", PLAIN, where("s", "in", ["alpha", "x"]), "a"),

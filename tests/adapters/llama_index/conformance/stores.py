@@ -141,8 +141,16 @@ SPECS = [
         close=lambda store: store.client.close(),
         package=f"{_PACKAGE}qdrant",
         needs=(f"{_MODULE}qdrant", "qdrant_client"),
+        warnings=("ignore:Payload indexes have no effect in the local Qdrant:UserWarning",),
     ),
-    StoreSpec("LanceDB", "", _lancedb, package=f"{_PACKAGE}lancedb", needs=(f"{_MODULE}lancedb", "lancedb")),
+    StoreSpec(
+        "LanceDB",
+        "",
+        _lancedb,
+        package=f"{_PACKAGE}lancedb",
+        needs=(f"{_MODULE}lancedb", "lancedb"),
+        warnings=("ignore:table_names:DeprecationWarning",),
+    ),
     StoreSpec("FAISS", "", _faiss, save=_persist, package=f"{_PACKAGE}faiss", needs=(f"{_MODULE}faiss", "faiss")),
 ]
 NAMES = list(dict.fromkeys(spec.name for spec in SPECS))

@@ -64,7 +64,7 @@ def test_a_vector_of_nan_is_refused_and_nothing_is_stored(case: Case) -> None:
     assert len(case.found()) == 4
 
 
-def test_a_vector_of_zeros_is_refused_or_has_no_similarity(case: Case) -> None:
+def test_a_vector_of_zeros_is_refused_or_is_as_an_orthogonal_one(case: Case) -> None:
     case.filled()
     try:
         case.add(node("zero", (0, 0)))
@@ -72,5 +72,6 @@ def test_a_vector_of_zeros_is_refused_or_has_no_similarity(case: Case) -> None:
         assert str(error)
     found = case.query()
     told = dict(zip(found.ids or (), found.similarities or (), strict=True))
-    assert told.pop(uid("zero"), 0.0) == pytest.approx(0.0, abs=1e-6)
+    orthogonal = told[uid("orthogonal")]
+    assert told.pop(uid("zero"), orthogonal) == pytest.approx(orthogonal, abs=1e-6)
     assert len(told) == 4

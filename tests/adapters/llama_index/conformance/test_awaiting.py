@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any
 
-from tests.adapters.llama_index.conformance.cases import Case, names, node, question, uid, uids, where
+from tests.adapters.llama_index.conformance.cases import Case, names, node, question, uid, uids
 
 
 async def turns(work: Awaitable[Any]) -> int:
@@ -25,7 +25,7 @@ async def turns(work: Awaitable[Any]) -> int:
 
 async def test_aquery_is_query(case: Case) -> None:
     store = case.filled().store
-    query = question(filters=where("number", "<=", 2), similarity_top_k=2)
+    query = question(similarity_top_k=2)
     awaited, plain = await store.aquery(query), store.query(query)
     assert names(awaited.ids) == ["same", "near"]
     assert (awaited.ids, awaited.similarities, awaited.nodes) == (plain.ids, plain.similarities, plain.nodes)
@@ -42,8 +42,8 @@ async def test_adelete_is_delete(case: Case) -> None:
 
 
 async def test_adelete_nodes_is_delete_nodes(case: Case) -> None:
-    await case.filled().store.adelete_nodes(uids("same", "near"), where("number", "==", 1))
-    assert case.found() == ["same", "orthogonal", "opposite"]
+    await case.filled().store.adelete_nodes(uids("same", "near"))
+    assert case.found() == ["orthogonal", "opposite"]
 
 
 async def test_aget_nodes_is_get_nodes(case: Case) -> None:

@@ -3,7 +3,17 @@
 from typing import Any
 
 import pytest
-from tests.adapters.llama_index.conformance.cases import COSINES, Case, condition, filters, node, refusal, uid, uids, where
+from tests.adapters.llama_index.conformance.cases import (
+    COSINES,
+    Case,
+    condition,
+    filters,
+    node,
+    refusal,
+    uid,
+    uids,
+    where,
+)
 
 
 def test_delete_takes_the_nodes_of_a_document(case: Case) -> None:

@@ -3,13 +3,37 @@
 from typing import Any
 
 import pytest
-from llama_index.core.schema import BaseNode, Document, ImageNode, IndexNode, Node, NodeRelationship, RelatedNodeInfo, TextNode
-from tests.adapters.llama_index.conformance.cases import Case, condition, filters, node, related, uid, uids, vector, where
+from llama_index.core.schema import (
+    BaseNode,
+    Document,
+    ImageNode,
+    IndexNode,
+    Node,
+    NodeRelationship,
+    RelatedNodeInfo,
+    TextNode,
+)
+from tests.adapters.llama_index.conformance.cases import (
+    Case,
+    condition,
+    filters,
+    node,
+    related,
+    uid,
+    uids,
+    vector,
+    where,
+)
 
 
-def test_get_nodes_by_id_in_their_order(case: Case) -> None:
+def test_get_nodes_by_id(case: Case) -> None:
     case.filled()
-    assert case.got(uids("near", "same")) == ["near", "same"]
+    assert sorted(case.got(uids("opposite", "near"))) == ["near", "opposite"]
+
+
+def test_get_nodes_keeps_the_order_of_the_ids(case: Case) -> None:
+    case.filled()
+    assert case.got(uids("near", "same", "opposite")) == ["near", "same", "opposite"]
 
 
 def test_get_nodes_passes_over_unknown_ids(case: Case) -> None:
@@ -102,7 +126,9 @@ def test_empty_text_comes_back(case: Case) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [None, [1, "two"], [], {"a": {"b": [True]}}, True, 1.5, 2**53 + 1, "", "None"], ids=lambda value: str(value)
+    "value",
+    [None, [1, "two"], [], {"a": {"b": [True]}}, True, 1.5, 2**53 + 1, "", "None"],
+    ids=lambda value: str(value),
 )
 def test_metadata_keep_their_values_and_types(case: Case, value: Any) -> None:
     case.add(node("a", value=value))

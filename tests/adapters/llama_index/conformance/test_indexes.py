@@ -19,7 +19,9 @@ SPLITTER = SentenceSplitter()
 
 
 def document(text: str, name: str | None = None) -> Document:
-    return Document(id_=uid(name or text), text=text, metadata={"first": text[0]}, excluded_embed_metadata_keys=["first"])
+    return Document(
+        id_=uid(name or text), text=text, metadata={"first": text[0]}, excluded_embed_metadata_keys=["first"]
+    )
 
 
 def built(case: Case) -> VectorStoreIndex:
@@ -88,17 +90,13 @@ def test_a_query_engine_reads_what_is_found(case: Case) -> None:
 def test_nodes_that_point_elsewhere_are_resolved(case: Case) -> None:
     target = TextNode(id_=uid("target"), text="the target")
     pointer = IndexNode(id_=uid("pointer"), text="aaa", index_id="target", obj=target)
-    index = VectorStoreIndex(
-        [pointer], storage_context=case.context(), embed_model=MODEL, objects=[pointer.model_copy()]
-    )
+    index = VectorStoreIndex([], objects=[pointer], storage_context=case.context(), embed_model=MODEL)
     assert texts(index, "a") == ["the target"]
 
 
 def test_a_pipeline_replaces_what_has_changed(case: Case) -> None:
     store = case.store
-    pipeline = IngestionPipeline(
-        transformations=[SPLITTER, MODEL], vector_store=store, docstore=SimpleDocumentStore()
-    )
+    pipeline = IngestionPipeline(transformations=[SPLITTER, MODEL], vector_store=store, docstore=SimpleDocumentStore())
 
     def run(*documents: Document) -> set[str]:
         pipeline.run(documents=list(documents))
