@@ -13,14 +13,15 @@ from typing import Any
 
 import pytest
 
-_ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":
     sys.path.pop(0)  # this folder, in which `langchain` would be a benchmark
-sys.path.insert(0, str(_ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.adapters.llama_index.conformance.stores import NAMES, SPECS
 
 from benchmarks.measure import table
+
+_ROOT = Path(__file__).resolve().parents[1]
 
 
 class Outcomes:

@@ -1,7 +1,7 @@
 """Which stores break which promises: what is written here must fail, and nothing else may.
 
-llama-index-core 0.14.25, chromadb 1.5.9, qdrant-client 1.20.0, lancedb 0.40.0, faiss-cpu 1.15.1, and the integrations of
-that time. Behind a line: how, where the promise does not tell; first the first store's way.
+With llama-index-core 0.14.25, and its integrations of Chroma 0.6.0, Qdrant 0.10.4, LanceDB 0.6.0 (lancedb 0.40.0) and
+FAISS 0.7.0. Behind a line: how, where the promise does not tell; the first store's way first.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ BROKEN = {
     "delete takes the nodes of a document": "L F",  # an SQL error, as all its deletes; nodes only
     "delete of an unknown document deletes nothing": "L",
     "delete does not take the id of a node": "L F",
-    "delete of no document keeps nodes without one": "S C Q",  # of "None"
+    "delete of no document keeps nodes without one": "S C Q",  # but of "None"
     "delete nodes by id": "L",
     "delete nodes passes over unknown ids": "L",
     "delete nodes by filter": "C L F",  # needs ids, too
@@ -98,7 +98,7 @@ BROKEN = {
     "get nodes is not cut short": "S C F",
     "get nodes gives embeddings": "S C L F",  # none
     "documents come back as documents": "C Q L",  # as TextNodes
-    "metadata keep their values and types": "C L",  # no lists, no mappings
+    "lists and mappings in metadata come back": "C L",
     "an index is made of a store alone": "S F",  # no text
     "a retriever passes filters and scores": "F",
     "a retriever may be awaited": "Q",

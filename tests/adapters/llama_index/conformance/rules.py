@@ -1,4 +1,4 @@
-"""Filters, and which nodes they pass: what the predicate of llama-index-core 0.14.25 says, wherever it says anything."""
+"""Filters, and which nodes they pass: what llama-index-core 0.14.25 says, wherever it says anything."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

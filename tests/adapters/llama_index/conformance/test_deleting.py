@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 from tests.adapters.llama_index.conformance.cases import (
     COSINES,
     Case,
@@ -31,12 +30,12 @@ def test_delete_does_not_take_the_id_of_a_node(case: Case) -> None:
     assert case.found() == list(COSINES)
 
 
-@pytest.mark.parametrize("nothing", [None, "", "None"])
-def test_delete_of_no_document_keeps_nodes_without_one(case: Case, nothing: Any) -> None:
+def test_delete_of_no_document_keeps_nodes_without_one(case: Case) -> None:
     case.add(node("orphan"))
-    with refusal():
-        case.store.delete(nothing)
-    assert case.found() == ["orphan"]
+    for nothing in (None, "", "None"):  # LlamaIndex writes "None" where a node has no document
+        with refusal():
+            case.store.delete(nothing)
+        assert case.found() == ["orphan"], nothing
 
 
 def test_delete_nodes_by_id(case: Case) -> None:
@@ -65,12 +64,13 @@ def test_delete_nodes_by_id_and_either_filter_takes_those_that_are_both(case: Ca
     assert case.found() == ["same", "orthogonal", "opposite"]
 
 
-@pytest.mark.parametrize("arguments", [(), (None, None), ([],), (None, filters())])
-def test_delete_nodes_of_nothing_deletes_nothing(case: Case, arguments: tuple[Any, ...]) -> None:
+def test_delete_nodes_of_nothing_deletes_nothing(case: Case) -> None:
     case.filled()
-    with refusal():
-        case.store.delete_nodes(*arguments)
-    assert case.found() == list(COSINES)
+    nothing: list[tuple[Any, ...]] = [(), (None, None), ([],), (None, filters())]
+    for arguments in nothing:
+        with refusal():
+            case.store.delete_nodes(*arguments)
+        assert case.found() == list(COSINES), arguments
 
 
 def test_what_was_deleted_may_come_again(case: Case) -> None:

@@ -13,7 +13,17 @@ import numpy as np
 import pytest
 from llama_index.core.schema import TextNode
 from llama_index.core.vector_stores import SimpleVectorStore
-from tests.adapters.llama_index.conformance.cases import COSINES, Case, Mode, node, question, uid, vector, where
+from tests.adapters.llama_index.conformance.cases import (
+    COSINES,
+    Case,
+    Mode,
+    node,
+    question,
+    refusal,
+    uid,
+    vector,
+    where,
+)
 from tests.adapters.llama_index.conformance.stores import DIMENSION
 
 QUESTIONS = 10
@@ -101,15 +111,11 @@ def test_no_more_than_top_k_are_found(case: Case) -> None:
     assert case.found(similarity_top_k=2) == ["same", "near"]
 
 
-@pytest.mark.parametrize("top_k", [0, -1])
-def test_no_top_k_is_refused_or_finds_nothing(case: Case, top_k: int) -> None:
+def test_no_top_k_is_refused_or_finds_nothing(case: Case) -> None:
     case.filled()
-    try:
-        found = case.found(similarity_top_k=top_k)
-    except (ValueError, TypeError) as error:
-        assert str(error)
-    else:
-        assert found == []
+    for top_k in (0, -1):
+        with refusal():
+            assert case.found(similarity_top_k=top_k) == []
 
 
 def test_an_empty_store_finds_nothing(case: Case) -> None:
@@ -140,15 +146,11 @@ def test_an_unknown_mode_is_refused(case: Case) -> None:
         case.query(mode="no such mode", query_str="opposite")
 
 
-@pytest.mark.parametrize("mode", [Mode.TEXT_SEARCH, Mode.SPARSE, Mode.HYBRID])
-def test_a_mode_for_words_reads_them_or_is_refused(case: Case, mode: Mode) -> None:
+def test_a_mode_for_words_reads_them_or_is_refused(case: Case) -> None:
     case.filled()
-    try:
-        found = case.found(mode=mode, query_str="opposite", alpha=0.0)
-    except (ValueError, NotImplementedError) as error:
-        assert str(error)
-    else:
-        assert found[0] == "opposite"
+    for mode in (Mode.TEXT_SEARCH, Mode.SPARSE, Mode.HYBRID):
+        with refusal():
+            assert case.found(mode=mode, query_str="opposite", alpha=0.0)[0] == "opposite"
 
 
 def test_an_unknown_keyword_is_refused(case: Case) -> None:
