@@ -1,28 +1,7 @@
 """Filters: LlamaIndex's `MetadataFilters` as filters of the core, which decide before the best are chosen.
 
-They mean what the predicate of llama-index-core 0.14.25 means (`build_metadata_filter_fn`), wherever that gives a bool:
-
-| | passes |
-|---|---|
-| `==`, `in` | the value; a list is not its elements; 1 is 1.0, and True, but not "1" |
-| `!=`, `nin` | whatever `==` and `in` do not, **a missing field too** |
-| `>` `>=` `<` `<=` | numbers with numbers (True is 1), strings with strings |
-| `contains`, `any`, `all` | a list with the element, one of them, each of them; a string with the substring |
-| `text_match`, `text_match_insensitive` | a string with the substring |
-| `is_empty` | missing, None, "" and [] |
-| `and`, `or`, `not` | all, one, **none** of the filters |
-
-What differs:
-
-| | llama-index-core | here |
-|---|---|---|
-| filters within filters | ValueError | up to 64 levels, as in the core |
-| a stored value of another kind: `5 > "a"` | TypeError for the whole query | that node does not pass |
-| a filter that no value could pass: `in "abc"`, `> None`, `> [1]` | TypeError, or letters of the string | FilterError |
-| dates, and strings that are ISO-8601 dates | strings | instants in UTC, in `>` `>=` `<` `<=`; equal to a stored date |
-| `a.b` | that key | that key, else `b` of the mapping `a` |
-| stored mappings in `contains`, `any`, `all` | their keys are elements | no elements |
-| `text_match_insensitive` | `lower()` | as regular expressions ignore case: letters beyond ASCII may differ |
+They mean what the predicate of llama-index-core 0.14.25 means (`build_metadata_filter_fn`), wherever that gives a bool.
+What each operator passes, and what differs where it gives none: docs/llama-index.md.
 """
 
 import math

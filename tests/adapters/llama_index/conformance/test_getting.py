@@ -73,7 +73,7 @@ def test_get_nodes_gives_embeddings(case: Case) -> None:
     assert one.embedding == pytest.approx(vector(0.6, 0.8), abs=1e-6)
 
 
-def everything(kind: type[BaseNode], **more: Any) -> BaseNode:
+def everything(kind: type[Any], **more: Any) -> BaseNode:
     """A node of which every field says something."""
     relationships = {
         **related("source"),
@@ -141,7 +141,7 @@ def test_lists_and_mappings_in_metadata_come_back(case: Case) -> None:
 
 
 def test_metadata_with_names_of_the_stores_own_come_back(case: Case) -> None:
-    own = {"doc_id": "mine", "id": "mine", "text": "mine", "vector": "mine", "metadata": "mine"}
+    own: dict[str, Any] = {"doc_id": "mine", "id": "mine", "text": "mine", "vector": "mine", "metadata": "mine"}
     case.add(node("a", source="doc", **own))
     (found,) = case.nodes()
     assert (found.metadata, found.ref_doc_id) == (own, uid("doc"))
