@@ -18,6 +18,7 @@ from theodolite import F, FilterError
 
 _ISO = re.compile(r"\d{4}-\d\d-\d\d([T ](?!24)\d\d:\d\d(:\d\d([.,]\d{1,6})?)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII)
 _DEEPEST = 64  # levels, as in the core: far less than Python's stack
+_LONGEST_TEXT = 100  # characters: it has some 5,000 substrings
 _LONGEST = 8  # numbers that are 0 or 1 in a list that is compared as a whole: each may be a bool, too
 
 
@@ -64,9 +65,9 @@ def _condition(one: MetadataFilter) -> Any:
         case FilterOperator.NE:
             return ~_equal(field, value)
         case FilterOperator.IN:
-            return _among(field, _listed(one))
+            return _among(field, _members(one))
         case FilterOperator.NIN:
-            return ~_among(field, _listed(one))
+            return ~_among(field, _members(one))
         case FilterOperator.GT | FilterOperator.GTE | FilterOperator.LT | FilterOperator.LTE:
             return _ordered(one)
         case FilterOperator.CONTAINS:
@@ -174,10 +175,20 @@ def _known(values: list[Any]) -> bool:
     return all(value == value for value in values)
 
 
+def _members(one: MetadataFilter) -> list[Any]:
+    """What is in the value: of a string, as Python has it, each of its substrings."""
+    if not isinstance(one.value, str):
+        return _listed(one)
+    if len(one.value) > _LONGEST_TEXT:
+        raise _refused(one, f"a list of values, or a string of at most {_LONGEST_TEXT} characters")
+    ends = range(len(one.value) + 1)
+    return list({one.value[start:end] for end in ends for start in ends[: end + 1]})
+
+
 def _listed(one: MetadataFilter) -> list[Any]:
-    if not isinstance(one.value, list):
+    if not isinstance(one.value, (list, str)):
         raise _refused(one, "a list of values")
-    return one.value
+    return list(one.value)
 
 
 def _present(field: str) -> Any:
