@@ -39,7 +39,11 @@ def to_core(node: BaseNode) -> Passage:
         DocumentError: what is in the node cannot be written as JSON.
     """
     try:
-        content = node.model_dump(mode="json", exclude={"embedding", "metadata"})
+        # What a new node has by itself is left out: of a plain one nothing is left to be written and read again.
+        content = node.model_dump(mode="json", exclude={"id_", "embedding", "metadata"}, exclude_defaults=True)
+        content.pop("class_name", None)
+        if isinstance(node, Node):
+            content.setdefault("text_resource", None)
         metadata = node.metadata
         if not RESERVED.isdisjoint(metadata):
             # All names, for their order, which is part of what is embedded; the values only of those that are covered.
@@ -88,5 +92,7 @@ def _taken(content: dict[str, Any]) -> str:
     resource = content.get("text_resource")
     if isinstance(resource, dict):
         content.pop("text", None)  # a Document tells it twice
-        return "" if resource.get("text") is None else str(resource.pop("text"))
+        if resource.setdefault("text", None) is None:
+            return ""
+        return str(resource.pop("text"))
     return content.pop("text", None) or ""
