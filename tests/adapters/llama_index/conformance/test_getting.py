@@ -80,7 +80,7 @@ def everything(kind: type[Any], **more: Any) -> BaseNode:
         NodeRelationship.PREVIOUS: RelatedNodeInfo(node_id=uid("before"), metadata={"page": 1}, hash="x"),
         NodeRelationship.CHILD: [RelatedNodeInfo(node_id=uid("child"))],
     }
-    return kind(
+    made: BaseNode = kind(
         id_=uid(kind.__name__),
         metadata={"title": "t", "page": 2},
         excluded_embed_metadata_keys=["page"],
@@ -91,6 +91,7 @@ def everything(kind: type[Any], **more: Any) -> BaseNode:
         embedding=vector(1, 0),
         **more,
     )
+    return made
 
 
 def same(case: Case, given: BaseNode) -> None:
