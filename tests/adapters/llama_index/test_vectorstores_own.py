@@ -5,7 +5,6 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -258,16 +257,6 @@ def test_a_pipeline_replaces_what_has_changed() -> None:
         before = commits(store)
         pipeline.run(documents=[Document(id_="1", text="aaa"), Document(id_="2", text="ccc")])
         assert commits(store) == before
-
-
-def test_threads_add_and_search_at_once(memory: Store) -> None:
-    def work(number: int) -> list[str]:
-        memory.add([node(f"n{number}-{place}", [-1.0, 0.1 * place]) for place in range(5)])
-        return ids(memory, similarity_top_k=1)
-
-    with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(work, range(8))) == [["same"]] * 8
-    assert len(memory.kb) == 4 + 8 * 5
 
 
 def test_a_scope_of_one_partition_is_written_to() -> None:

@@ -25,6 +25,7 @@ BROKEN = {
     "async add is add": "Q",  # likewise, as all that is awaited
     "adelete is delete": "Q L F",
     "adelete nodes is delete nodes": "Q L",
+    "adelete nodes passes filters on": "Q L F",
     "aget nodes is get nodes": "S Q L F",
     "aclear is clear": "Q L F",
     "queries may be awaited together": "Q",
@@ -96,6 +97,8 @@ BROKEN = {
     "get nodes of nothing named gives all": "S C F",
     "get nodes of no ids gives none": "S C L F",
     "get nodes is not cut short": "S C F",
+    "get nodes of an empty store gives none": "S C Q L F",
+    "get nodes gives text metadata and document": "S L F",
     "get nodes gives embeddings": "S C L F",  # none
     "documents come back as documents": "C Q L",  # as TextNodes
     "lists and mappings in metadata come back": "C L",

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any
 
-from tests.adapters.llama_index.conformance.cases import Case, names, node, question, uid, uids
+from tests.adapters.llama_index.conformance.cases import Case, names, node, question, uid, uids, where
 
 
 async def turns(work: Awaitable[Any]) -> int:
@@ -44,6 +44,11 @@ async def test_adelete_is_delete(case: Case) -> None:
 async def test_adelete_nodes_is_delete_nodes(case: Case) -> None:
     await case.filled().store.adelete_nodes(uids("same", "near"))
     assert case.found() == ["orthogonal", "opposite"]
+
+
+async def test_adelete_nodes_passes_filters_on(case: Case) -> None:
+    await case.filled().store.adelete_nodes(uids("same", "near"), where("number", "==", 1))
+    assert case.found() == ["same", "orthogonal", "opposite"]
 
 
 async def test_aget_nodes_is_get_nodes(case: Case) -> None:

@@ -68,6 +68,15 @@ def test_get_nodes_is_not_cut_short(case: Case) -> None:
     assert len(case.got()) == 150
 
 
+def test_get_nodes_of_an_empty_store_gives_none(case: Case) -> None:
+    assert case.got() == []
+
+
+def test_get_nodes_gives_text_metadata_and_document(case: Case) -> None:
+    (one,) = case.filled().store.get_nodes(uids("near"))
+    assert (one.get_content(), one.metadata, one.ref_doc_id) == ("about near", {"number": 1}, uid("doc1"))
+
+
 def test_get_nodes_gives_embeddings(case: Case) -> None:
     (one,) = case.filled().store.get_nodes(uids("near"))
     assert one.embedding == pytest.approx(vector(0.6, 0.8), abs=1e-6)
