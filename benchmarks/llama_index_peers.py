@@ -13,6 +13,7 @@ from typing import Any
 from llama_index.core import StorageContext, VectorStoreIndex, load_index_from_storage
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
+from tests.adapters.llama_index.conformance.stores import chroma, lancedb, qdrant
 
 from benchmarks.framework import Peer
 from benchmarks.stores_data import Rule
@@ -66,27 +67,18 @@ def _faiss(folder: Path, embedding: BaseEmbedding, dimension: int) -> VectorStor
 
 
 def _chroma(folder: Path, embedding: BaseEmbedding, dimension: int) -> VectorStoreIndex:
-    settings = importlib.import_module("chromadb.config").Settings(anonymized_telemetry=False)
-    client = importlib.import_module("chromadb").PersistentClient(str(folder), settings)
-    collection = client.get_or_create_collection("rows", configuration={"hnsw": {"space": "cosine"}})
-    kind = importlib.import_module("llama_index.vector_stores.chroma").ChromaVectorStore
-    return _over(kind(chroma_collection=collection), embedding)
+    return _over(chroma(folder), embedding)
 
 
 def _qdrant(folder: Path, embedding: BaseEmbedding, dimension: int) -> VectorStoreIndex:
-    """Cosine is its default."""
-    client = importlib.import_module("qdrant_client").QdrantClient(path=str(folder))
     # It says that its local collections have no payload indexes, and from 20,000 points on recommends its server.
     warnings.filterwarnings("ignore", module="qdrant_client|llama_index.vector_stores.qdrant")
-    kind = importlib.import_module("llama_index.vector_stores.qdrant").QdrantVectorStore
-    return _over(kind("rows", client=client), embedding)
+    return _over(qdrant(folder), embedding)
 
 
 def _lancedb(folder: Path, embedding: BaseEmbedding, dimension: int) -> VectorStoreIndex:
-    """Its distance is L2 and cannot be set: of unit vectors, the order is the same."""
-    kind = importlib.import_module("llama_index.vector_stores.lancedb").LanceDBVectorStore
-    logging.getLogger(kind.__module__).setLevel(logging.ERROR)  # it warns that a new table is empty
-    return _over(kind(uri=str(folder), table_name="rows"), embedding)
+    logging.getLogger("llama_index.vector_stores.lancedb.base").setLevel(logging.ERROR)  # it warns of a new table
+    return _over(lancedb(folder), embedding)
 
 
 def _turbovec(folder: Path, embedding: BaseEmbedding, dimension: int) -> VectorStoreIndex:

@@ -97,22 +97,23 @@ def _simple(folder: Path) -> SimpleVectorStore:
     return SimpleVectorStore.from_persist_path(str(file)) if file.exists() else SimpleVectorStore()
 
 
-def _chroma(folder: Path) -> Any:
-    chromadb = importlib.import_module("chromadb")
+def chroma(folder: Path) -> Any:
+    """Of cosine distances."""
     settings = importlib.import_module("chromadb.config").Settings(anonymized_telemetry=False)
-    client = chromadb.PersistentClient(path=str(folder), settings=settings)
-    collection = client.get_or_create_collection("rows", metadata={"hnsw:space": "cosine"})
+    client = importlib.import_module("chromadb").PersistentClient(str(folder), settings)
+    collection = client.get_or_create_collection("rows", configuration={"hnsw": {"space": "cosine"}})
     return importlib.import_module("llama_index.vector_stores.chroma").ChromaVectorStore(chroma_collection=collection)
 
 
-def _qdrant(folder: Path) -> Any:
-    """Its awaited calls need a second client, and two clients cannot open one folder."""
+def qdrant(folder: Path) -> Any:
+    """Cosine is its default. Its awaited calls need a second client, and two clients cannot open one folder."""
     client = importlib.import_module("qdrant_client").QdrantClient(path=str(folder))
     made = importlib.import_module("llama_index.vector_stores.qdrant").QdrantVectorStore
     return made(collection_name="rows", client=client)
 
 
-def _lancedb(folder: Path) -> Any:
+def lancedb(folder: Path) -> Any:
+    """Its distance is L2 and cannot be set: of unit vectors, the order is the same."""
     made = importlib.import_module("llama_index.vector_stores.lancedb").LanceDBVectorStore
     return made(uri=str(folder), table_name="rows")
 
@@ -133,11 +134,11 @@ _MODULE = "llama_index.vector_stores."
 SPECS = [
     *(_ours(place, index) for place in ("in memory", "on disk", "reopened") for index in ("flat", "hnsw")),
     StoreSpec("SimpleVectorStore", "", _simple, save=_persist),
-    StoreSpec("Chroma", "", _chroma, package=f"{_PACKAGE}chroma", needs=(f"{_MODULE}chroma", "chromadb")),
+    StoreSpec("Chroma", "", chroma, package=f"{_PACKAGE}chroma", needs=(f"{_MODULE}chroma", "chromadb")),
     StoreSpec(
         "Qdrant",
         "",
-        _qdrant,
+        qdrant,
         close=lambda store: store.client.close(),
         package=f"{_PACKAGE}qdrant",
         needs=(f"{_MODULE}qdrant", "qdrant_client"),
@@ -146,7 +147,7 @@ SPECS = [
     StoreSpec(
         "LanceDB",
         "",
-        _lancedb,
+        lancedb,
         package=f"{_PACKAGE}lancedb",
         needs=(f"{_MODULE}lancedb", "lancedb"),
         warnings=("ignore:table_names:DeprecationWarning",),
