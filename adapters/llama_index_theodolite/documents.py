@@ -70,7 +70,7 @@ def from_core(passage: Passage) -> BaseNode:
     written = passage.metadata.get(CONTENT)
     if not isinstance(written, str):
         return TextNode(id_=passage.id, text=passage.text, metadata={**passage.metadata})
-    content: dict[str, Any] = json.loads(written)
+    content: dict[str, Any] = {} if written == "{}" else json.loads(written)
     covered = content.get("metadata")
     if covered:
         names = dict.fromkeys([*covered, *metadata])

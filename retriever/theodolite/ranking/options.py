@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # imported where it is wanted
 Accept = Callable[[Document], bool]
 """Whether a document may be a hit."""
 
+_MODES = get_args(Mode)
+_FUSION = Fusion()
 _POOL = 5  # candidates for each of the hits that diversity chooses from,
 _FEWEST = 50  # and at least so many
 _SPARE = 20  # what is asked for beyond k where near-duplicates are left out
@@ -113,8 +115,8 @@ def ranking(
     Raises:
         ConfigError, InputError: what does not fit, or would do nothing.
     """
-    if mode not in get_args(Mode):
-        raise InputError(f"mode is {mode!r}; it is one of {', '.join(map(repr, get_args(Mode)))}")
+    if mode not in _MODES:
+        raise InputError(f"mode is {mode!r}; it is one of {', '.join(map(repr, _MODES))}")
     # Of no weight a boost changes nothing: the ranking is then the plain one, to the last bit.
     chosen = tuple(boost for boost in as_boosts(boosts) if getattr(boost, "weight", None) != 0)
     if min_relevance is not None:
@@ -159,7 +161,7 @@ def ranking(
         now=present,
         versions=Versions(tuple(rules), moment, include_superseded, substitute) if rules else None,
         min_relevance=None if min_relevance is None else float(min_relevance),
-        fusion=checked_fusion(fusion or Fusion()),
+        fusion=_FUSION if fusion is None else checked_fusion(fusion),
         rerank=as_rerank(rerank),
         diversity=float(diversity),
         dedupe=None if dedupe is None else float(dedupe),

@@ -217,11 +217,12 @@ class MappedVectors:
         self._first = frames[:, 0]
         self._offset = frames[:, 2] - frames[:, 0]
         self.dimension = dimension
-        self._slots = np.empty((0, dimension), np.float32)
+        self._slots: NDArray[np.float32] = np.empty((0, dimension), np.float32)
         if not len(frames):
             return
         surplus(path, end, dimension)
-        self._slots = np.memmap(path, np.float32, "r", shape=(end, dimension))
+        # As a plain array: each operation on a memmap makes one anew, which takes longer than it does itself.
+        self._slots = np.asarray(np.memmap(path, np.float32, "r", shape=(end, dimension)))
 
     def take(self, rows: Rows) -> NDArray[np.float32]:
         if len(self._first) == 1:
@@ -229,11 +230,12 @@ class MappedVectors:
         else:
             slots = rows + self._offset[np.searchsorted(self._first, rows, side="right") - 1]
         try:
-            return np.asarray(self._slots.take(slots, axis=0))
+            taken: NDArray[np.float32] = self._slots.take(slots, axis=0)
         except IndexError as error:
             raise CorruptionError(
                 f"the change log is damaged: it names vectors beyond the file's end ({error})"
             ) from error
+        return taken
 
     def span(self, start: int, stop: int) -> NDArray[np.float32]:
         return self.take(np.arange(start, stop))
