@@ -17,6 +17,7 @@ HEAVY = {
 }
 
 MAX_SECONDS = 0.2
+NUMPY_SECONDS = 0.08  # where nothing else runs
 RUNS = 5
 
 
@@ -32,9 +33,14 @@ def test_import_loads_nothing_heavy() -> None:
 
 
 def test_import_is_quick() -> None:
-    """The one test that measures time. The best of several runs: the others measure what else runs here."""
-    code = "import time; start = time.perf_counter(); import theodolite; print(time.perf_counter() - start)"
-    assert min(float(run(code)) for _ in range(RUNS)) < MAX_SECONDS
+    """The one test that measures time. On a machine that is busy, or slow, numpy takes longer, too, and gives the scale.
+
+    The best of several runs: the others measure what else runs here.
+    """
+    clock = "print(time.perf_counter() - start)"
+    code = f"import time; start = time.perf_counter(); import numpy; {clock}; import theodolite; {clock}"
+    taken = [tuple(map(float, run(code).split())) for _ in range(RUNS)]
+    assert min(both / max(1.0, numpy / NUMPY_SECONDS) for numpy, both in taken) < MAX_SECONDS
 
 
 def test_all_is_sorted_without_repetition() -> None:
