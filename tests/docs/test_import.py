@@ -33,7 +33,7 @@ def test_import_loads_nothing_heavy() -> None:
 
 
 def test_import_is_quick() -> None:
-    """The one test that measures time. On a machine that is busy, or slow, numpy takes longer, too, and gives the scale.
+    """The one test that measures time. A machine that is busy takes longer for numpy, too: that is the scale.
 
     The best of several runs: the others measure what else runs here.
     """
