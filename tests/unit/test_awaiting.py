@@ -1,6 +1,8 @@
 """Embedders that can be awaited: by the event loop, as many at a time as there are questions."""
 
 import asyncio
+import threading
+import time
 from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
@@ -9,6 +11,7 @@ import pytest
 
 from theodolite import Document, EmbedderDriftError, InputError, Retriever, VectorError
 from theodolite.asynchronous import THREADS
+from theodolite.embedders import awaiting
 from theodolite.testing import HashingEmbedder
 
 TENANT: ContextVar[str] = ContextVar("tenant", default="nobody")
@@ -172,3 +175,42 @@ async def test_a_loop_that_gives_up_lets_the_thread_go(kb: Retriever, embedder: 
         await task
     embedder.gate = None
     assert len(await kb.asearch("number 3", k=1)) == 1
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_loop_that_has_stopped_is_not_waited_for(closed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stuck(Awaited):
+        async def aencode_document(self, texts: Sequence[str], /) -> Any:
+            started.set()
+            await asyncio.Event().wait()
+
+    async def give_up() -> None:
+        task = asyncio.create_task(kb.aadd(["one", "two"]))
+        while not started.is_set():
+            await asyncio.sleep(0)
+        task.cancel()
+
+    monkeypatch.setattr(awaiting, "_LOOK", 0.01)
+    started = threading.Event()
+    loop = asyncio.new_event_loop()
+    with Retriever.open(embedder=Stuck(), canary="off") as kb:
+        try:
+            loop.run_until_complete(give_up())
+            if closed:
+                loop.close()
+            until = time.monotonic() + 30
+            while not len(kb) and time.monotonic() < until:
+                time.sleep(0.01)
+            assert len(kb) == 2, "what has begun goes on to its end"
+        finally:
+            loop.close()
+
+
+async def test_an_embedders_own_timeout_is_raised(embedder: Awaited) -> None:
+    class Slow(Awaited):
+        async def aencode_document(self, texts: Sequence[str], /) -> Any:
+            raise TimeoutError("the model is slow")
+
+    with Retriever.open(embedder=Slow(), canary="off") as kb:
+        with pytest.raises(TimeoutError, match="slow"):
+            await asyncio.wait_for(kb.aadd(["one"]), 30)
