@@ -106,8 +106,10 @@ async def in_thread(function: Callable[..., T], /, *args: Any, **kwargs: Any) ->
             raise RuntimeError(f"{function.__name__} raised StopIteration") from error
 
     loop, context = get_running_loop(), copy_context()
+    # Whom a thread of the pool waits for, an embedder that searches, does not wait for one: it may be the last.
+    pool = _threads() if LOOP.get() is None else None
     context.run(LOOP.set, loop)
-    return await loop.run_in_executor(_threads(), partial(context.run, call))
+    return await loop.run_in_executor(pool, partial(context.run, call))
 
 
 def _threads() -> "ThreadPoolExecutor":

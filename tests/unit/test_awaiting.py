@@ -139,6 +139,20 @@ async def test_what_is_awaited_may_search_itself(embedder: Awaited) -> None:
     assert embedder.called == ["one", "what else is about a", "what else is about b"]
 
 
+async def test_what_is_awaited_may_await_a_search_while_all_threads_wait_for_it(embedder: Awaited) -> None:
+    class Expanding(Awaited):
+        async def aencode_document(self, texts: Sequence[str], /) -> Any:
+            assert await other.asearch(f"what else is about {texts[0]}", k=1)
+            return await super().aencode_document(texts)
+
+    with Retriever.open(embedder=embedder, canary="off") as other:
+        other.add(["one"])
+        with Retriever.open(embedder=Expanding(), canary="off") as kb:
+            adding = asyncio.gather(*(kb.aadd([f"text {n}"]) for n in range(2 * THREADS)))
+            await asyncio.wait_for(adding, 60)
+            assert len(kb) == 2 * THREADS
+
+
 async def test_the_guards_are_there(tmp_path: Any) -> None:
     class Loses(Awaited):
         async def aencode_query(self, texts: Sequence[str], /) -> Any:
