@@ -29,21 +29,28 @@ _pool: "ThreadPoolExecutor | None" = None
 
 
 def twin(
-    method: Callable[Concatenate[S, P], T], before: Callable[..., Coroutine[Any, Any, None]] | None = None
+    method: Callable[Concatenate[S, P], T],
+    before: Callable[..., Coroutine[Any, Any, Callable[[], None] | None]] | None = None,
 ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
     """An async method that calls the method of that name, as subclasses have it, on a thread of the pool.
 
     Args:
-        before: is awaited before, with the same arguments.
+        before: is awaited before, with the same arguments; what it returns is called on the thread, before the method.
     """
     name = method.__name__
 
     @wraps(method)
     async def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        if before is not None:
-            await before(self, *args, **kwargs)
-        found: T = await in_thread(getattr(self, name), *args, **kwargs)
-        return found
+        begin = None if before is None else await before(self, *args, **kwargs)
+
+        @wraps(method)
+        def work() -> T:
+            if begin is not None:
+                begin()
+            found: T = getattr(self, name)(*args, **kwargs)
+            return found
+
+        return await in_thread(work)
 
     call.__name__ = f"a{name}"
     call.__qualname__ = f"{method.__qualname__.rpartition('.')[0]}.a{name}".lstrip(".")
@@ -59,18 +66,28 @@ class Asynchronous(Searching):
     whole or not at all, and nobody is told which.
     """
 
-    async def _embed(self, queries: Any, vectors: Any, mode: str) -> None:
+    async def _embed(self, queries: Any, mode: Any) -> Callable[[], None] | None:
         """Embed questions where the embedder can be awaited. What is wrong with them, the search itself will say."""
-        if self._encoding is None or vectors is not None or mode == "lexical" or self._engine.space.dimension is None:
-            return
-        if isinstance(queries, (list, tuple)) and all(isinstance(text, str) and text.strip() for text in queries):
-            await self._encoding.awaited(queries)
+        encoder = self._encoding
+        if encoder is None or not encoder.awaits or mode not in ("dense", "hybrid"):
+            return None
+        if not isinstance(queries, (list, tuple)) or not all(isinstance(one, str) and one.strip() for one in queries):
+            return None
+        if self._engine.space.dimension is None:
+            return None
+        if not self._watch.done:  # first: what an embedder gives that has changed is not to be kept
+            await in_thread(self._watch.ready)
+        return partial(encoder.giving, await encoder.awaited(queries))
 
-    async def _before_search(self, query: Any = None, *, vector: Any = None, mode: str = "dense", **_: Any) -> None:
-        await self._embed([query], vector, mode)
+    async def _before_search(
+        self, query: Any = None, *_: Any, vector: Any = None, like: Any = None, mode: Any = "dense", **__: Any
+    ) -> Callable[[], None] | None:
+        return await self._embed([query], mode) if vector is None and like is None else None
 
-    async def _before_many(self, queries: Any = None, *, vectors: Any = None, mode: str = "dense", **_: Any) -> None:
-        await self._embed(queries, vectors, mode)
+    async def _before_many(
+        self, queries: Any = None, *_: Any, vectors: Any = None, mode: Any = "dense", **__: Any
+    ) -> Callable[[], None] | None:
+        return await self._embed(queries, mode) if vectors is None else None
 
     asearch = twin(Searching.search, _before_search)
     asearch_many = twin(Searching.search_many, _before_many)

@@ -106,10 +106,28 @@ async def test_without_room_to_keep_them_they_are_awaited_all_the_same(query_cac
         assert embedder.called == []
 
 
+@pytest.mark.parametrize("query_cache", [0, 1, 8])
+async def test_more_questions_than_are_kept_are_awaited_once_each(query_cache: int, embedder: Awaited) -> None:
+    texts = [f"number {n}" for n in range(10 * THREADS)]
+    with Retriever.open(embedder=embedder, canary="off", query_cache=query_cache) as kb:
+        kb.add(texts)
+        embedder.called.clear()
+        found = [hits[0].document.text for hits in await kb.asearch_many([*texts, texts[0]], k=1)]
+        assert found == [*texts, texts[0]]
+        assert embedder.awaited == texts
+        embedder.awaited.clear()
+        several = await asyncio.gather(*(kb.asearch(f"{text} again", k=1) for text in texts))
+        assert (len(several), len(embedder.awaited), embedder.called) == (len(texts), len(texts), [])
+
+
 async def test_only_what_is_searched_by_its_vector_is_awaited(kb: Retriever, embedder: Awaited) -> None:
     assert await kb.asearch("passage", mode="lexical")
     assert await kb.asearch(vector=embedder.encode_document(["x"])[0])
     assert await kb.asearch(like="3")
+    with pytest.raises(InputError):
+        await kb.asearch("number 3", like="3")
+    with pytest.raises(InputError, match="mode"):
+        await kb.asearch("number 3", mode="lexcal")  # type: ignore[arg-type]  # that is what is wrong
     for wrong in (" ", None, 7):
         with pytest.raises(InputError):
             await kb.asearch(wrong)  # type: ignore[arg-type]  # that is what is wrong
@@ -179,6 +197,27 @@ async def test_the_guards_are_there(tmp_path: Any) -> None:
         await kb.asearch("text 1")
 
 
+async def test_what_a_changed_embedder_gave_is_not_kept(tmp_path: Any) -> None:
+    class Changing(Awaited):
+        changed = True
+
+        def encode_query(self, texts: Sequence[str], /) -> Any:
+            return super().encode_query([text[::-1] for text in texts] if self.changed else texts)
+
+        async def aencode_query(self, texts: Sequence[str], /) -> Any:
+            return await super().aencode_query([text[::-1] for text in texts] if self.changed else texts)
+
+    with Retriever.open(tmp_path / "kb", embedder=Awaited()) as kb:
+        kb.add([f"text {n}" for n in range(20)])
+    embedder = Changing()
+    with Retriever.open(tmp_path / "kb", embedder=embedder, canary="first_use") as kb:
+        with pytest.raises(EmbedderDriftError):
+            await kb.asearch("text 17")
+        assert not embedder.awaited
+        embedder.changed = False
+        assert (await kb.asearch("text 17", k=1))[0].document.text == "text 17"
+
+
 async def test_a_loop_that_gives_up_lets_the_thread_go(kb: Retriever, embedder: Awaited) -> None:
     embedder.gate = asyncio.Event()
     task = asyncio.create_task(kb.asearch("number 3"))
@@ -225,6 +264,5 @@ async def test_an_embedders_own_timeout_is_raised(embedder: Awaited) -> None:
         async def aencode_document(self, texts: Sequence[str], /) -> Any:
             raise TimeoutError("the model is slow")
 
-    with Retriever.open(embedder=Slow(), canary="off") as kb:
-        with pytest.raises(TimeoutError, match="slow"):
-            await asyncio.wait_for(kb.aadd(["one"]), 30)
+    with Retriever.open(embedder=Slow(), canary="off") as kb, pytest.raises(TimeoutError, match="slow"):
+        await asyncio.wait_for(kb.aadd(["one"]), 30)

@@ -2,7 +2,8 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from theodolite.errors import ConfigError, VectorError
 
 Floats = NDArray[np.float32]
+NONE: Mapping[str, Floats] = MappingProxyType({})
 
 
 class QueryCache:
@@ -35,39 +37,47 @@ class QueryCache:
         self._rows: OrderedDict[str, Floats] = OrderedDict()
         self._lock = threading.Lock()
 
-    def missing(self, texts: Sequence[str]) -> list[str]:
-        """Those of the texts, each once, that could be remembered and are not."""
-        if not self._size:
-            return []
+    def known(self, texts: Sequence[str]) -> dict[str, Floats]:
+        """The vectors of those of the texts that are remembered."""
         with self._lock:
-            return list(dict.fromkeys(text for text in texts if text not in self._rows))
+            found = {text: self._rows[text] for text in texts if text in self._rows}
+            for text in found:
+                self._rows.move_to_end(text)
+            return found
 
-    def keep(self, texts: Sequence[str], vectors: Floats) -> None:
-        """Remember what somebody else has encoded. Raises VectorError for another number of vectors than texts."""
+    def keep(self, texts: Sequence[str], vectors: Floats) -> dict[str, Floats]:
+        """Remember what has been encoded. Raises VectorError for another number of vectors than texts."""
         _check(texts, vectors)
-        self._remember({text: row.copy() for text, row in zip(texts, vectors, strict=True)})
+        # Copies: a row of the batch would keep the whole batch in memory, and be changed with it.
+        fresh = {text: row.copy() for text, row in zip(texts, vectors, strict=True)}
+        with self._lock:
+            for text, row in fresh.items():
+                self._rows[text] = row
+                self._rows.move_to_end(text)
+            while len(self._rows) > self._size:
+                self._rows.popitem(last=False)
+        return fresh
 
-    def encode_query(self, texts: Sequence[str]) -> Floats:
+    def encode_query(self, texts: Sequence[str], given: Mapping[str, Floats] = NONE) -> Floats:
         """The vectors of `texts`, (n, d) float32, in their order: an array of the caller's own.
 
-        What is not remembered is encoded in one call, each text once.
+        What is neither given nor remembered is encoded in one call, each text once.
+
+        Args:
+            given: vectors that `known` and `keep` have returned: others may have been remembered in their place.
 
         Raises:
             VectorError: `encode` returned another number of vectors than texts, or of another dimension than
                 before.
         """
-        if not self._size or not texts:
-            return self._encoded(texts)
-        with self._lock:
-            found = {text: self._rows[text] for text in texts if text in self._rows}
-            for text in found:
-                self._rows.move_to_end(text)
+        if not texts or not (self._size or given):
+            vectors = self._encode(texts)
+            _check(texts, vectors)
+            return vectors
+        found = self.known(texts) | {text: given[text] for text in texts if text in given}
         missing = list(dict.fromkeys(text for text in texts if text not in found))
         if missing:
-            # Copies: a row of the batch would keep the whole batch in memory, and be changed with it.
-            fresh = {text: row.copy() for text, row in zip(missing, self._encoded(missing), strict=True)}
-            found |= fresh
-            self._remember(fresh)
+            found |= self.keep(missing, self._encode(missing))
         dimensions = sorted({len(row) for row in found.values()})
         if len(dimensions) > 1:
             raise VectorError(
@@ -76,19 +86,6 @@ class QueryCache:
                 dimensions=dimensions,
             )
         return np.stack([found[text] for text in texts])
-
-    def _encoded(self, texts: Sequence[str]) -> Floats:
-        vectors = self._encode(texts)
-        _check(texts, vectors)
-        return vectors
-
-    def _remember(self, fresh: dict[str, Floats]) -> None:
-        with self._lock:
-            for text, row in fresh.items():
-                self._rows[text] = row
-                self._rows.move_to_end(text)
-            while len(self._rows) > self._size:
-                self._rows.popitem(last=False)
 
 
 def _check(texts: Sequence[str], vectors: Floats) -> None:

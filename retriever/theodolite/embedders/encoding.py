@@ -2,7 +2,8 @@
 
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.embedders.awaiting import encode
-from theodolite.embedders.cache import QueryCache
+from theodolite.embedders.cache import NONE, QueryCache
 from theodolite.errors import ConfigError, DocumentError, InputError, TruncationWarning, UnsupportedError, warn_caller
 from theodolite.protocols import Embedder
 from theodolite.transforms import check_chain
@@ -21,6 +22,10 @@ from theodolite.vectors import prepare
 OnTruncate = Literal["warn", "error", "ignore"]
 Progress = Callable[[int], None]
 """Called with the number of texts that have been embedded since the last call."""
+
+_GIVEN: ContextVar[tuple["Encoder | None", Mapping[str, NDArray[np.float32]]]] = ContextVar(
+    "theodolite_given", default=(None, NONE)
+)
 
 
 def check_policy(on_truncate: str) -> None:
@@ -135,18 +140,29 @@ class Encoder:
             if self._on_truncate == "error":
                 raise InputError(message, index=number)
             _warn(message + ", or open with")
-        return Vectors(self._cache.encode_query(texts)), unread
+        encoder, given = _GIVEN.get()
+        return Vectors(self._cache.encode_query(texts, given if encoder is self else NONE)), unread
 
-    async def awaited(self, texts: Sequence[str]) -> None:
-        """Keep the vectors of questions that are about to be asked, if the embedder can be awaited.
+    @property
+    def awaits(self) -> bool:
+        """Whether questions can be embedded by awaiting."""
+        return hasattr(self.embedder, "aencode_query")
 
-        So any number of them wait for it at a time, and none on a thread.
+    async def awaited(self, texts: Sequence[str]) -> Mapping[str, NDArray[np.float32]]:
+        """The vectors of questions that are about to be asked, for an embedder that can be awaited.
+
+        So any number of them wait for it at a time, and none on a thread. With `giving` they are there to be searched.
         """
-        method: Any = getattr(self.embedder, "aencode_query", None)
-        if method is not None:
-            missing = self._cache.missing(texts)
-            if missing:
-                self._cache.keep(missing, self._prepared(await method(missing)))
+        found = self._cache.known(texts)
+        missing = list(dict.fromkeys(text for text in texts if text not in found))
+        if missing:
+            method: Any = self.embedder.aencode_query  # type: ignore[attr-defined]  # where `awaits`
+            found |= self._cache.keep(missing, self._prepared(await method(missing)))
+        return found
+
+    def giving(self, vectors: Mapping[str, NDArray[np.float32]]) -> None:
+        """From now on, within this context, questions have these vectors, which were awaited."""
+        _GIVEN.set((self, vectors))
 
     def _encode(self, texts: Sequence[str]) -> Vectors:
         """What the cache keeps: prepared vectors."""

@@ -57,6 +57,11 @@ class Watch:
         elif expect is not None and when == "off":
             raise ConfigError("known answers (expect) are asked together with the canary: not with canary='off'")
 
+    @property
+    def done(self) -> bool:
+        """Whether `ready` has nothing left to do."""
+        return self._done
+
     def ready(self, *, adding: bool = False) -> None:
         """Before the embedder is used: compare it, once. An empty collection has nothing to compare it with.
 
