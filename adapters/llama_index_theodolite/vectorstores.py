@@ -220,11 +220,11 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
         Of neither, and of empty ids or filters, nothing is deleted: `clear` deletes all.
         """
         check_names(delete_kwargs, (), "delete_nodes", {"ref_doc_id": "delete(ref_doc_id)", "ids": "node_ids"})
-        where = as_where(filters)
-        if (node_ids is not None and not node_ids) or (filters is not None and where is None):
+        where, names = as_where(filters), self._ids(node_ids)
+        if (names is not None and not names) or (filters is not None and where is None):
             return
-        if node_ids is not None or where is not None:
-            self.kb.delete(where=within(where, node_ids=node_ids))
+        if names is not None or where is not None:
+            self.kb.delete(where=within(where, node_ids=names))
 
     async def adelete_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **delete_kwargs: Any
@@ -238,16 +238,16 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
         Ids that are not there are skipped. Embeddings are as they are stored: of unit length where the metric is
         cosine. A collection with transforms stores what became of them, and the nodes come without.
         """
-        transformed = bool(self.kb.info()["transforms"])
+        transformed, names = bool(self.kb.info()["transforms"]), self._ids(node_ids)
         nodes = []
-        for passage, vector in self.kb.documents(within(as_where(filters), node_ids=node_ids), vectors=True):
+        for passage, vector in self.kb.documents(within(as_where(filters), node_ids=names), vectors=True):
             node = from_core(passage)
             node.embedding = None if transformed else vector.tolist()
             nodes.append(node)
-        if node_ids is None:
+        if names is None:
             return nodes
         found = {node.node_id: node for node in nodes}
-        return [found[name] for name in dict.fromkeys(node_ids) if name in found]
+        return [found[name] for name in dict.fromkeys(names) if name in found]
 
     async def aget_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
@@ -296,6 +296,17 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
             ConfigError: a file system that is not the local one.
         """
         persist(self.kb, persist_path, fs)
+
+    def _ids(self, ids: Any) -> list[str] | None:
+        """The ids. Raises InputError where they name no nodes: one string, or of any of several partitions."""
+        if ids is None:
+            return None
+        if isinstance(ids, str):
+            raise InputError(f"node_ids is one string; pass a list, [{ids!r}]")
+        names = list(ids)
+        if names:
+            self.kb.get(names[0])  # which each partition may have: a filter would take all of them
+        return names
 
 
 def _nodes(nodes: Any) -> list[BaseNode]:

@@ -281,3 +281,25 @@ def test_without_llama_index_the_extra_is_named() -> None:
     assert done.returncode == 1
     assert "MissingExtraError" in done.stderr
     assert "pip install 'theodolite[llama-index]'" in done.stderr
+
+
+def test_ids_alone_name_no_nodes_of_several_partitions() -> None:
+    with Store(kb=Retriever.open(partition="tenant")) as store, store.kb:
+        for tenant in ("acme", "other"):
+            store.add([node("same", [1.0, 0.0], tenant=tenant)])
+        with pytest.raises(InputError, match="partitioned by 'tenant'"):
+            store.delete_nodes(["same"])
+        with pytest.raises(InputError, match="partitioned by 'tenant'"):
+            store.get_nodes(["same"])
+        assert len(store.kb) == 2
+        acme = Store(kb=store.kb.scoped(tenant="acme"))
+        acme.delete_nodes(["same"])
+        assert [found.metadata["tenant"] for found in store.get_nodes()] == ["other"]
+
+
+def test_ids_may_be_an_iterator(memory: Store) -> None:
+    found = memory.get_nodes(iter(["near", "same"]))  # type: ignore[arg-type]  # a list is asked for
+    assert [one.node_id for one in found] == ["near", "same"]
+    memory.delete_nodes(iter(["near"]))  # type: ignore[arg-type]
+    memory.delete_nodes(iter([]))  # type: ignore[arg-type]
+    assert stored(memory) == {"same", "orthogonal", "opposite"}
