@@ -40,7 +40,9 @@ def to_core(node: BaseNode) -> Passage:
     """
     try:
         # What a new node has by itself is left out: of a plain one nothing is left to be written and read again.
-        content = node.model_dump(mode="json", exclude={"id_", "embedding", "metadata"}, exclude_defaults=True)
+        # A subclass may have other defaults than what it comes back as.
+        own = _KINDS.get(node.class_name()) is not type(node)
+        content = node.model_dump(mode="json", exclude={"id_", "embedding", "metadata"}, exclude_defaults=not own)
         content.pop("class_name", None)
         if isinstance(node, Node):
             content.setdefault("text_resource", None)
@@ -57,8 +59,8 @@ def to_core(node: BaseNode) -> Passage:
     except (TypeError, ValueError) as error:  # pydantic's and LlamaIndex's own are ValueErrors
         raise DocumentError(f"node {node.node_id!r} cannot be written as JSON: {error}", id=node.node_id) from error
     source = node.ref_doc_id or _NONE
-    own = {CONTENT: written, TYPE: node.class_name(), SOURCE: source, "doc_id": source, "document_id": source}
-    return Passage(text, {**metadata, **own}, node.node_id)
+    told = {CONTENT: written, TYPE: node.class_name(), SOURCE: source, "doc_id": source, "document_id": source}
+    return Passage(text, {**metadata, **told}, node.node_id)
 
 
 def from_core(passage: Passage) -> BaseNode:

@@ -125,3 +125,15 @@ def test_unknown_kinds_come_back_as_what_they_are_made_of() -> None:
         store.add([Mine(id_="a", text="x", embedding=[1.0])])
         (found,) = store.get_nodes()
     assert (type(found), found.get_content()) == (TextNode, "x")
+
+
+def test_what_a_subclass_has_by_itself_is_kept(memory: Store) -> None:
+    class Passage(TextNode):
+        metadata_template: str = "{key} is {value}"
+        excluded_embed_metadata_keys: list[str] = ["secret"]  # noqa: RUF012 - pydantic copies it
+
+    given = Passage(id_="p", text="text", metadata={"a": 1, "secret": 2}, embedding=[1.0, 0.0])
+    memory.add([given])
+    (found,) = memory.get_nodes(["p"])
+    assert type(found) is TextNode
+    assert found.get_content(MetadataMode.EMBED) == given.get_content(MetadataMode.EMBED) == "a is 1\n\ntext"
