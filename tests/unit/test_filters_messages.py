@@ -96,6 +96,8 @@ def test_did_you_mean(operator: str, hint: str) -> None:
         ({"AND": [{"a": 1}]}, r"Did you mean \$and\?"),
         ({"not": {"a": 1}}, r"on field 'not'; did you mean \$not\?"),
         ({"$Or": [{"a": 1}]}, r"unknown operator '\$Or'; did you mean \$or\?"),
+        ({"$ids": ["a"]}, r"unknown operator '\$ids'; did you mean \$id\?"),
+        ({"$ID": "a"}, r"unknown operator '\$ID'; did you mean \$id\?"),
         ({"f": {"$not": 5}}, r"\$not on 'f' takes operators, such as \{'\$gt': 5\}; use \$ne for a value"),
         ({"f": {"$not": {}}}, r"\$not on 'f' takes operators"),
         ({"f": {"$not": {"$date": "2025-03-01"}}}, r"\$not on 'f' takes operators"),

@@ -235,7 +235,7 @@ def _hint(operator: Any, field: str | None) -> str:
     if not meant and field is not None and f"${field}".lower() in OPERATORS and not operator.startswith("$"):
         meant = [f"${field}".lower()]
     if not meant:
-        meant = difflib.get_close_matches(f"${name}", OPERATORS, 1, 0.7)
+        meant = difflib.get_close_matches(f"${name}", (*OPERATORS, ID) if field is None else OPERATORS, 1, 0.7)
         if field is not None and not operator.startswith("$"):
             meant.append(f"the field {shown(f'{field}.{operator}')}")
     return f"did you mean {' or '.join(meant)}? " if meant else ""
