@@ -23,7 +23,7 @@ RESERVED = frozenset({CONTENT, TYPE, SOURCE, "doc_id", "document_id"})
 """Fields of a stored document that say what node it is. The names are LlamaIndex's own, so filters may use them."""
 
 _NONE = "None"  # what LlamaIndex's filters find where a node has no source
-_MEDIA = ("image_resource", "audio_resource", "video_resource")
+_MEDIA = ("text_resource", "image_resource", "audio_resource", "video_resource")
 _KINDS: dict[str, type[BaseNode]] = {
     kind.class_name(): kind for kind in (TextNode, ImageNode, IndexNode, Node, Document, ImageDocument)
 }

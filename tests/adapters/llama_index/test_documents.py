@@ -68,6 +68,7 @@ KINDS: list[BaseNode] = [
     Node(id_="node", text_resource=MediaResource(text="words", mimetype="text/markdown")),
     Node(id_="silent", image_resource=MediaResource(data=b"aGVsbG8=", mimetype="image/png")),
     Node(id_="linked", text_resource=MediaResource(url=AnyUrl("https://example.org/a.txt"), mimetype="text/plain")),
+    Node(id_="both", text_resource=MediaResource(text="words", data=b"aGVsbG8=", mimetype="application/pdf")),
     Document(id_="document", text="A whole document.", metadata={"title": "A"}),
 ]
 
