@@ -133,7 +133,8 @@ def test_what_a_subclass_has_by_itself_is_kept(memory: Store) -> None:
         metadata_template: str = "{key} is {value}"
         excluded_embed_metadata_keys: list[str] = ["secret"]  # noqa: RUF012 - pydantic copies it
 
-    given = Passage(id_="p", text="text", metadata={"a": 1, "secret": 2}, embedding=[1.0, 0.0])
+    given = Passage(id_="p", text="text", embedding=[1.0, 0.0])
+    given.metadata = {"a": 1, "secret": 2}
     memory.add([given])
     (found,) = memory.get_nodes(["p"])
     assert type(found) is TextNode
