@@ -2,7 +2,8 @@
 
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from contextlib import asynccontextmanager
 from contextvars import copy_context
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.collection import Collection
-from theodolite.embedders.awaiting import LOOP
+from theodolite.embedders.awaiting import Side, awaits, embedded
 from theodolite.searching import Searching
 from theodolite.types import Document
 
@@ -28,33 +29,36 @@ _lock = threading.Lock()
 _pool: "ThreadPoolExecutor | None" = None
 
 
-def twin(
-    method: Callable[Concatenate[S, P], T],
-    before: Callable[..., Coroutine[Any, Any, Callable[[], None] | None]] | None = None,
-) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
-    """An async method that calls the method of that name, as subclasses have it, on a thread of the pool.
-
-    Args:
-        before: is awaited before, with the same arguments; what it returns is called on the thread, before the method.
-    """
+def twin(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
+    """An async method that calls the method of that name, as subclasses have it, on a thread of the pool."""
     name = method.__name__
 
     @wraps(method)
     async def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        begin = None if before is None else await before(self, *args, **kwargs)
-
-        @wraps(method)
-        def work() -> T:
-            if begin is not None:
-                begin()
-            found: T = getattr(self, name)(*args, **kwargs)
-            return found
-
-        return await in_thread(work)
+        found: T = await in_thread(getattr(self, name), *args, **kwargs)
+        return found
 
     call.__name__ = f"a{name}"
     call.__qualname__ = f"{method.__qualname__.rpartition('.')[0]}.a{name}".lstrip(".")
     call.__doc__ = f"`{name}`, awaited: on a thread of a pool that the process shares.\n\n{method.__doc__ or ''}"
+    return call
+
+
+def asking(
+    method: Callable[Concatenate[S, P], T], questions: Callable[..., list[str]]
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
+    """A twin of what embeds questions: an embedder that can be awaited is, before.
+
+    Args:
+        questions: takes the same arguments, and tells what will be embedded.
+    """
+    plain = twin(method)
+
+    @wraps(plain)
+    async def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        async with self._embedded("query", questions(self, *args, **kwargs)):  # type: ignore[attr-defined]  # of those below
+            return await plain(self, *args, **kwargs)
+
     return call
 
 
@@ -66,31 +70,40 @@ class Asynchronous(Searching):
     whole or not at all, and nobody is told which.
     """
 
-    async def _embed(self, queries: Any, mode: Any) -> Callable[[], None] | None:
-        """Embed questions where the embedder can be awaited. What is wrong with them, the search itself will say."""
-        encoder = self._encoding
-        if encoder is None or not encoder.awaits or mode not in ("dense", "hybrid"):
-            return None
-        if not isinstance(queries, (list, tuple)) or not all(isinstance(one, str) and one.strip() for one in queries):
-            return None
-        if self._engine.space.dimension is None:
-            return None
-        if not self._watch.done:  # first: what an embedder gives that has changed is not to be kept
-            await in_thread(self._watch.ready)
-        return partial(encoder.giving, await encoder.awaited(queries))
+    def _awaits(self, side: Side) -> bool:
+        return self._encoding is not None and awaits(self._encoding.embedder, side)
 
-    async def _before_search(
+    @asynccontextmanager
+    async def _embedded(self, side: Side, texts: Sequence[str]) -> AsyncIterator[None]:
+        """Within it these texts are embedded, if the embedder can be awaited. What is wrong, the method will say."""
+        if self._encoding is None or not texts or not self._awaits(side):
+            yield
+            return
+        async with embedded(self._encoding.embedder, side, texts) as known:
+            if self._watch.unlike(side):
+                await in_thread(self._watch.awaited, side, *next(iter(known.items())))
+            yield
+
+    def _questions(self, queries: Any, mode: Any) -> list[str]:
+        """Those that will be embedded."""
+        if self._encoding is None or mode not in ("dense", "hybrid") or not isinstance(queries, (list, tuple)):
+            return []
+        if not all(isinstance(text, str) and text.strip() for text in queries) or self._engine.space.dimension is None:
+            return []
+        return self._encoding.missing(queries)
+
+    def _asked(
         self, query: Any = None, *_: Any, vector: Any = None, like: Any = None, mode: Any = "dense", **__: Any
-    ) -> Callable[[], None] | None:
-        return await self._embed([query], mode) if vector is None and like is None else None
+    ) -> list[str]:
+        return self._questions([query], mode) if vector is None and like is None else []
 
-    async def _before_many(
+    def _asked_many(
         self, queries: Any = None, *_: Any, vectors: Any = None, mode: Any = "dense", **__: Any
-    ) -> Callable[[], None] | None:
-        return await self._embed(queries, mode) if vectors is None else None
+    ) -> list[str]:
+        return self._questions(queries, mode) if vectors is None else []
 
-    asearch = twin(Searching.search, _before_search)
-    asearch_many = twin(Searching.search_many, _before_many)
+    asearch = asking(Searching.search, _asked)
+    asearch_many = asking(Searching.search_many, _asked_many)
     aupdate = twin(Collection.update)
     adelete = twin(Collection.delete)
     aclear = twin(Collection.clear)
@@ -110,10 +123,7 @@ class Asynchronous(Searching):
 
 
 async def in_thread(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
-    """What the function returns, called on a thread of the pool with a copy of the caller's context variables.
-
-    An embedder that can be awaited is, by the caller's event loop (see `embedders.awaiting`).
-    """
+    """What the function returns, called on a thread of the pool with a copy of the caller's context variables."""
     from asyncio import get_running_loop  # who awaits has it, and others need not wait for it to be imported
 
     def call() -> T:
@@ -122,11 +132,7 @@ async def in_thread(function: Callable[..., T], /, *args: Any, **kwargs: Any) ->
         except StopIteration as error:  # no future takes it: whoever awaits would wait for ever
             raise RuntimeError(f"{function.__name__} raised StopIteration") from error
 
-    loop, context = get_running_loop(), copy_context()
-    # Whom a thread of the pool waits for, an embedder that searches, does not wait for one: it may be the last.
-    pool = _threads() if LOOP.get() is None else None
-    context.run(LOOP.set, loop)
-    return await loop.run_in_executor(pool, partial(context.run, call))
+    return await get_running_loop().run_in_executor(_threads(), partial(copy_context().run, call))
 
 
 def _threads() -> "ThreadPoolExecutor":

@@ -1,13 +1,13 @@
 """Retriever: the one class most users touch. Documents and questions in, ranked passages out."""
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from theodolite.asynchronous import Asynchronous, twin
+from theodolite.asynchronous import Asynchronous, in_thread
 from theodolite.embedders import resolve
 from theodolite.embedders.encoding import Encoder, OnTruncate, Progress, check_dimension, check_policy, name_of
 from theodolite.engines.local import LocalEngine
@@ -240,6 +240,39 @@ class Retriever(Asynchronous):
             ConfigError: neither vectors nor an embedder.
             LockedError, EngineError: the store cannot be written.
         """
+        batches, ids = self._batches(documents, vectors, batch_size), list[str]()
+        for batch, given in batches:
+            self._add(batch, given, len(ids), progress)
+            ids += [document.id for document in batch]
+        return ids
+
+    async def aadd(
+        self,
+        documents: Iterable[DocumentLike],
+        *,
+        vectors: Any = None,
+        batch_size: int | None = 1024,
+        progress: Progress | None = None,
+    ) -> list[str]:
+        """`add`, awaited: on a thread of a pool that the process shares.
+
+        An embedder that can be awaited is, batch by batch, and what is cancelled ends with the batch it is at.
+        """
+        if vectors is not None or not self._awaits("document"):
+            return await in_thread(self.add, documents, vectors=vectors, batch_size=batch_size, progress=progress)
+        batches, ids = self._batches(documents, None, batch_size), list[str]()
+        while (taken := await in_thread(next, batches, None)) is not None:
+            batch, _ = taken
+            texts = [document.text for document in batch if isinstance(document.text, str) and document.text.strip()]
+            async with self._embedded("document", texts if len(texts) == len(batch) else []):
+                await in_thread(self._add, batch, None, len(ids), progress)
+            ids += [document.id for document in batch]
+        return ids
+
+    def _batches(
+        self, documents: Iterable[DocumentLike], vectors: Any, batch_size: int | None
+    ) -> Iterator[tuple[list[Document], Any]]:
+        """What `add` was given, batch by batch, with the vectors if there are any. Raises what `add` does of it."""
         self._check_writable()
         if isinstance(documents, (str, bytes, Mapping, Document)):
             raise DocumentError(f"add takes an iterable of documents, not one {type(documents).__name__}")
@@ -250,20 +283,17 @@ class Retriever(Asynchronous):
         else:
             check_lengths(documents, vectors)
         source, take = iter(documents), taker(vectors)
-        ids: list[str] = []
+        count = 0
         while batch := [
-            as_document(item, len(ids) + i, self._place) for i, item in enumerate(itertools.islice(source, batch_size))
+            as_document(item, count + i, self._place) for i, item in enumerate(itertools.islice(source, batch_size))
         ]:
-            self._add(batch, take(len(batch)), len(ids), progress)
-            ids += [document.id for document in batch]
+            yield batch, take(len(batch))
+            count += len(batch)
         if vectors is not None and len(take(1)):
             raise DocumentError(
-                f"there are more vectors than the {len(ids)} documents; those documents are stored",
-                count=len(ids),
+                f"there are more vectors than the {count} documents; those documents are stored",
+                count=count,
             )
-        return ids
-
-    aadd = twin(add)
 
     def clear(self) -> None:
         """Delete all documents. Metric, dimension and norms stay pinned."""

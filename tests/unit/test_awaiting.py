@@ -1,17 +1,14 @@
 """Embedders that can be awaited: by the event loop, as many at a time as there are questions."""
 
 import asyncio
-import threading
-import time
 from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
 
 import pytest
 
-from theodolite import Document, EmbedderDriftError, InputError, Retriever, VectorError
+from theodolite import Document, DriftWarning, EmbedderDriftError, InputError, Retriever, VectorError
 from theodolite.asynchronous import THREADS
-from theodolite.embedders import awaiting
 from theodolite.testing import HashingEmbedder
 
 TENANT: ContextVar[str] = ContextVar("tenant", default="nobody")
@@ -182,9 +179,9 @@ async def test_the_guards_are_there(tmp_path: Any) -> None:
     with Retriever.open(tmp_path / "kb", embedder=Awaited()) as kb:
         kb.add([f"text {n}" for n in range(20)])
     with Retriever.open(tmp_path / "kb", embedder=Loses()) as kb:
-        with pytest.raises(VectorError, match="for 1 queries"):
+        with pytest.raises(VectorError, match="for 1 texts"):
             await kb.asearch("text 1")
-        with pytest.raises(VectorError, match="63"):
+        with pytest.raises(EmbedderDriftError, match="64 and 63 dimensions"):
             await kb.aadd(["text 1"])
         assert len(kb) == 20
 
@@ -213,7 +210,6 @@ async def test_what_a_changed_embedder_gave_is_not_kept(tmp_path: Any) -> None:
     with Retriever.open(tmp_path / "kb", embedder=embedder, canary="first_use") as kb:
         with pytest.raises(EmbedderDriftError):
             await kb.asearch("text 17")
-        assert not embedder.awaited
         embedder.changed = False
         assert (await kb.asearch("text 17", k=1))[0].document.text == "text 17"
 
@@ -230,33 +226,53 @@ async def test_a_loop_that_gives_up_lets_the_thread_go(kb: Retriever, embedder: 
     assert len(await kb.asearch("number 3", k=1)) == 1
 
 
-@pytest.mark.parametrize("closed", [False, True])
-def test_a_loop_that_has_stopped_is_not_waited_for(closed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_cancelled_ends_with_a_whole_batch(embedder: Awaited) -> None:
     class Stuck(Awaited):
         async def aencode_document(self, texts: Sequence[str], /) -> Any:
-            started.set()
-            await asyncio.Event().wait()
+            if "text 2" in texts:
+                await asyncio.Event().wait()
+            return await super().aencode_document(texts)
 
-    async def give_up() -> None:
-        task = asyncio.create_task(kb.aadd(["one", "two"]))
-        while not started.is_set():
-            await asyncio.sleep(0)
-        task.cancel()
-
-    monkeypatch.setattr(awaiting, "_LOOK", 0.01)
-    started = threading.Event()
-    loop = asyncio.new_event_loop()
     with Retriever.open(embedder=Stuck(), canary="off") as kb:
-        try:
-            loop.run_until_complete(give_up())
-            if closed:
-                loop.close()
-            until = time.monotonic() + 30
-            while not len(kb) and time.monotonic() < until:
-                time.sleep(0.01)
-            assert len(kb) == 2, "what has begun goes on to its end"
-        finally:
-            loop.close()
+        task = asyncio.create_task(kb.aadd([f"text {n}" for n in range(4)], batch_size=2))
+        while not len(kb):
+            await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert [document.text for document in kb.documents()] in (["text 0", "text 1"], ["text 1", "text 0"])
+
+
+async def test_what_is_awaited_is_held_to_what_the_collection_is_guarded_by(tmp_path: Any) -> None:
+    class Forgets(Awaited):
+        """It is normalised only where it is not awaited."""
+
+        async def aencode_query(self, texts: Sequence[str], /) -> Any:
+            return 3 * await super().aencode_query(texts)
+
+        async def aencode_document(self, texts: Sequence[str], /) -> Any:
+            return await super().aencode_document([text[::-1] for text in texts])
+
+    with Retriever.open(tmp_path / "kb", embedder=Forgets()) as kb:
+        kb.add([f"text {n}" for n in range(20)])
+        for _ in range(2):
+            with pytest.raises(EmbedderDriftError, match=r"encode_query and aencode_query .* norms of 1 and 3"):
+                await kb.asearch("text 1")
+            with pytest.raises(EmbedderDriftError, match=r"encode_document and aencode_document .* a cosine of"):
+                await kb.aadd(["one", "two"])
+        assert len(kb) == 20
+    with Retriever.open(tmp_path / "kb", embedder=Forgets(), on_drift="warn") as kb:
+        with pytest.warns(DriftWarning, match="aencode_query"):
+            await kb.asearch("text 1")
+        assert await kb.asearch("text 2"), "it is told once"
+    embedder = Awaited()
+    with Retriever.open(tmp_path / "kb", embedder=embedder) as kb:
+        embedder.called.clear()
+        await kb.asearch("text 1")
+        await kb.asearch("text 2")
+        await kb.aadd(["one", "two"])
+        await kb.aadd(["three"])
+    assert embedder.called == ["text 1", "one"], "one text for each side"
 
 
 async def test_an_embedders_own_timeout_is_raised(embedder: Awaited) -> None:

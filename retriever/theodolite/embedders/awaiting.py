@@ -1,68 +1,64 @@
-"""Embedders that can be awaited: on the event loop of whoever awaits the collection's methods, not on their threads."""
+"""Embedders that can be awaited: on the event loop, before the work that needs their vectors goes to a thread.
 
-from collections.abc import Sequence
+So any number of questions wait for a service at a time, and no thread does.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.errors import VectorError
 from theodolite.protocols import Embedder
-
-if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
-    from concurrent.futures import Future
+from theodolite.vectors import as_array
 
 Side = Literal["query", "document"]
+_Known = tuple[Embedder, Side, Mapping[str, NDArray[Any]]]
 
-LOOP: ContextVar["AbstractEventLoop | None"] = ContextVar("theodolite_loop", default=None)
-"""The event loop that waits for what runs on this thread; None where none does."""
+_KNOWN: ContextVar[_Known | None] = ContextVar("theodolite_awaited", default=None)
 
-_LOOK = 1.0  # seconds, after which a thread that waits for a loop looks whether that still runs
+
+def awaits(embedder: Embedder, side: Side) -> bool:
+    """Whether the embedder has a coroutine for this."""
+    return hasattr(embedder, f"aencode_{side}")
+
+
+@asynccontextmanager
+async def embedded(embedder: Embedder, side: Side, texts: Sequence[str]) -> AsyncIterator[Mapping[str, NDArray[Any]]]:
+    """Within it `encode` gives the vectors of these texts, which are awaited now. It gives them by their texts.
+
+    Raises:
+        VectorError: there is not one vector for each text.
+    """
+    distinct = list(dict.fromkeys(texts))
+    name = f"the vectors of aencode_{side}"
+    vectors = as_array(await getattr(embedder, f"aencode_{side}")(distinct), name)
+    if vectors.ndim != 2 or len(vectors) != len(distinct):
+        raise VectorError(
+            f"{name} have shape {vectors.shape} for {len(distinct)} texts; expected ({len(distinct)}, dimension)",
+            expected=len(distinct),
+            shape=vectors.shape,
+        )
+    known = dict(zip(distinct, vectors, strict=True))
+    token = _KNOWN.set((embedder, side, known))
+    try:
+        yield known
+    finally:
+        _KNOWN.reset(token)
 
 
 def encode(embedder: Embedder, side: Side, texts: Sequence[str]) -> Any:
-    """The embedder's vectors. Where an event loop waits for this thread, that loop awaits `aencode_*`.
-
-    One that has stopped, as it does when whoever awaited has given up, is not waited for: it may never run again.
-    """
-    loop = LOOP.get()
-    method = None if loop is None else getattr(embedder, f"aencode_{side}", None)
-    if loop is not None and method is not None and not _runs_here():
-        future = _begun(method, texts, loop)
-        while future is not None:
-            try:
-                return future.result(_LOOK)
-            except TimeoutError:
-                if future.done():  # just now, or the embedder has raised it
-                    return future.result()
-                if not loop.is_running():
-                    if not loop.is_closed():
-                        future.cancel()
-                    break
+    """The embedder's vectors: those that were awaited, if they are of these texts; else it is asked."""
+    known = _KNOWN.get()
+    if (
+        known is not None
+        and known[0] is embedder
+        and known[1] == side
+        and texts
+        and all(map(known[2].__contains__, texts))
+    ):
+        return np.stack([known[2][text] for text in texts])
     return embedder.encode_query(texts) if side == "query" else embedder.encode_document(texts)
-
-
-def _begun(method: Any, texts: Sequence[str], loop: "AbstractEventLoop") -> "Future[Any] | None":
-    """The loop is to await the method; None: it does not run."""
-    from asyncio import run_coroutine_threadsafe
-
-    async def call() -> Any:
-        return await method(texts)
-
-    if not loop.is_running():
-        return None
-    coroutine = call()
-    try:
-        return run_coroutine_threadsafe(coroutine, loop)
-    except RuntimeError:  # closed just now
-        coroutine.close()
-        return None
-
-
-def _runs_here() -> bool:
-    """Whether an event loop runs on this thread (what it awaits has called a collection): it cannot wait for itself."""
-    from asyncio import get_running_loop
-
-    try:
-        get_running_loop()
-    except RuntimeError:
-        return False
-    return True

@@ -2,8 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 from theodolite.errors import ConfigError, VectorError
 
 Floats = NDArray[np.float32]
-NONE: Mapping[str, Floats] = MappingProxyType({})
 
 
 class QueryCache:
@@ -37,47 +35,32 @@ class QueryCache:
         self._rows: OrderedDict[str, Floats] = OrderedDict()
         self._lock = threading.Lock()
 
-    def known(self, texts: Sequence[str]) -> dict[str, Floats]:
-        """The vectors of those of the texts that are remembered."""
+    def missing(self, texts: Sequence[str]) -> list[str]:
+        """Those of the texts whose vectors are not remembered."""
         with self._lock:
-            found = {text: self._rows[text] for text in texts if text in self._rows}
-            for text in found:
-                self._rows.move_to_end(text)
-            return found
+            return [text for text in texts if text not in self._rows]
 
-    def keep(self, texts: Sequence[str], vectors: Floats) -> dict[str, Floats]:
-        """Remember what has been encoded. Raises VectorError for another number of vectors than texts."""
-        _check(texts, vectors)
-        # Copies: a row of the batch would keep the whole batch in memory, and be changed with it.
-        fresh = {text: row.copy() for text, row in zip(texts, vectors, strict=True)}
-        with self._lock:
-            for text, row in fresh.items():
-                self._rows[text] = row
-                self._rows.move_to_end(text)
-            while len(self._rows) > self._size:
-                self._rows.popitem(last=False)
-        return fresh
-
-    def encode_query(self, texts: Sequence[str], given: Mapping[str, Floats] = NONE) -> Floats:
+    def encode_query(self, texts: Sequence[str]) -> Floats:
         """The vectors of `texts`, (n, d) float32, in their order: an array of the caller's own.
 
-        What is neither given nor remembered is encoded in one call, each text once.
-
-        Args:
-            given: vectors that `known` and `keep` have returned: others may have been remembered in their place.
+        What is not remembered is encoded in one call, each text once.
 
         Raises:
             VectorError: `encode` returned another number of vectors than texts, or of another dimension than
                 before.
         """
-        if not texts or not (self._size or given):
-            vectors = self._encode(texts)
-            _check(texts, vectors)
-            return vectors
-        found = self.known(texts) | {text: given[text] for text in texts if text in given}
+        if not self._size or not texts:
+            return self._encoded(texts)
+        with self._lock:
+            found = {text: self._rows[text] for text in texts if text in self._rows}
+            for text in found:
+                self._rows.move_to_end(text)
         missing = list(dict.fromkeys(text for text in texts if text not in found))
         if missing:
-            found |= self.keep(missing, self._encode(missing))
+            # Copies: a row of the batch would keep the whole batch in memory, and be changed with it.
+            fresh = {text: row.copy() for text, row in zip(missing, self._encoded(missing), strict=True)}
+            found |= fresh
+            self._remember(fresh)
         dimensions = sorted({len(row) for row in found.values()})
         if len(dimensions) > 1:
             raise VectorError(
@@ -87,12 +70,21 @@ class QueryCache:
             )
         return np.stack([found[text] for text in texts])
 
+    def _encoded(self, texts: Sequence[str]) -> Floats:
+        vectors = self._encode(texts)
+        if vectors.ndim != 2 or len(vectors) != len(texts):
+            raise VectorError(
+                f"the embedder returned vectors of shape {vectors.shape} for {len(texts)} queries; "
+                f"expected ({len(texts)}, dimension)",
+                expected=len(texts),
+                shape=vectors.shape,
+            )
+        return vectors
 
-def _check(texts: Sequence[str], vectors: Floats) -> None:
-    if vectors.ndim != 2 or len(vectors) != len(texts):
-        raise VectorError(
-            f"the embedder returned vectors of shape {vectors.shape} for {len(texts)} queries; "
-            f"expected ({len(texts)}, dimension)",
-            expected=len(texts),
-            shape=vectors.shape,
-        )
+    def _remember(self, fresh: dict[str, Floats]) -> None:
+        with self._lock:
+            for text, row in fresh.items():
+                self._rows[text] = row
+                self._rows.move_to_end(text)
+            while len(self._rows) > self._size:
+                self._rows.popitem(last=False)

@@ -2,8 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -11,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.embedders.awaiting import encode
-from theodolite.embedders.cache import NONE, QueryCache
+from theodolite.embedders.awaiting import awaits, encode
+from theodolite.embedders.cache import QueryCache
 from theodolite.errors import ConfigError, DocumentError, InputError, TruncationWarning, UnsupportedError, warn_caller
 from theodolite.protocols import Embedder
 from theodolite.transforms import check_chain
@@ -22,10 +21,6 @@ from theodolite.vectors import prepare
 OnTruncate = Literal["warn", "error", "ignore"]
 Progress = Callable[[int], None]
 """Called with the number of texts that have been embedded since the last call."""
-
-_GIVEN: ContextVar[tuple["Encoder | None", Mapping[str, NDArray[np.float32]]]] = ContextVar(
-    "theodolite_given", default=(None, NONE)
-)
 
 
 def check_policy(on_truncate: str) -> None:
@@ -119,7 +114,7 @@ class Encoder:
                 )
             _warn(message + "What lies beyond cannot be found: split them into passages, or open with")
         marked = {place for place, tokens in enumerate(unread) if tokens}
-        if progress is not None and self._tells:
+        if progress is not None and self._tells and not awaits(self.embedder, "document"):
             told: Any = self.embedder.encode_document
             return told(texts, progress=progress), marked
         vectors = encode(self.embedder, "document", texts)
@@ -140,36 +135,15 @@ class Encoder:
             if self._on_truncate == "error":
                 raise InputError(message, index=number)
             _warn(message + ", or open with")
-        encoder, given = _GIVEN.get()
-        return Vectors(self._cache.encode_query(texts, given if encoder is self else NONE)), unread
+        return Vectors(self._cache.encode_query(texts)), unread
 
-    @property
-    def awaits(self) -> bool:
-        """Whether questions can be embedded by awaiting."""
-        return hasattr(self.embedder, "aencode_query")
-
-    async def awaited(self, texts: Sequence[str]) -> Mapping[str, NDArray[np.float32]]:
-        """The vectors of questions that are about to be asked, for an embedder that can be awaited.
-
-        So any number of them wait for it at a time, and none on a thread. With `giving` they are there to be searched.
-        """
-        found = self._cache.known(texts)
-        missing = list(dict.fromkeys(text for text in texts if text not in found))
-        if missing:
-            method: Any = self.embedder.aencode_query  # type: ignore[attr-defined]  # where `awaits`
-            found |= self._cache.keep(missing, self._prepared(await method(missing)))
-        return found
-
-    def giving(self, vectors: Mapping[str, NDArray[np.float32]]) -> None:
-        """From now on, within this context, questions have these vectors, which were awaited."""
-        _GIVEN.set((self, vectors))
+    def missing(self, texts: Sequence[str]) -> list[str]:
+        """Those of the questions whose vectors are not kept."""
+        return self._cache.missing(texts)
 
     def _encode(self, texts: Sequence[str]) -> Vectors:
         """What the cache keeps: prepared vectors."""
-        return self._prepared(encode(self.embedder, "query", texts))
-
-    def _prepared(self, vectors: Any) -> Vectors:
-        return prepare(vectors, self._space(), name="query vectors", seen=self._seen)[0]
+        return prepare(encode(self.embedder, "query", texts), self._space(), name="query vectors", seen=self._seen)[0]
 
     def _limit(self) -> int | None:
         limit: int | None = getattr(self.embedder, "max_tokens", None)

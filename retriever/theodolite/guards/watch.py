@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from theodolite.errors import ConfigError, DriftWarning, EmbedderDriftError, EngineError, warn_caller
 from theodolite.guards.answers import KnownAnswer, as_answers, broken, keep_answers, read_answers
-from theodolite.guards.canary import Canary, about, encode, record
+from theodolite.guards.canary import Canary, about, encode, raw, record
 from theodolite.guards.corpus import MOST, Entry, drift_of, join, read_sample, still_stored
-from theodolite.guards.drift import EmbedderCheck, against
+from theodolite.guards.drift import EmbedderCheck, against, compare
 from theodolite.guards.norms import OnDrift
 from theodolite.protocols import Embedder, Engine
 from theodolite.types import Document, Vectors
@@ -50,17 +50,13 @@ class Watch:
         self._expect = None if expect is None else as_answers(expect, engine.partition)
         self._lock = threading.RLock()
         self._done = when == "off"
+        self._alike = {"query", "document"} if when == "off" else set[str]()  # sides that were seen to give the same
         self._sample: list[Entry] | None = None  # once read; no more join a full one
         self._sampling = when != "off"
         if when == "open":
             self.ready()
         elif expect is not None and when == "off":
             raise ConfigError("known answers (expect) are asked together with the canary: not with canary='off'")
-
-    @property
-    def done(self) -> bool:
-        """Whether `ready` has nothing left to do."""
-        return self._done
 
     def ready(self, *, adding: bool = False) -> None:
         """Before the embedder is used: compare it, once. An empty collection has nothing to compare it with.
@@ -71,6 +67,34 @@ class Watch:
         if not self._done:
             with self._lock:
                 self._settle(adding)
+
+    def unlike(self, kind: str) -> bool:
+        """Whether nobody has looked yet if what is awaited is what the canary was made of."""
+        return kind not in self._alike
+
+    def awaited(self, kind: str, text: str, vector: Any) -> None:
+        """Compare the awaited vector of a text, (d,), with what the embedder gives when it is called, once for a kind.
+
+        Raises:
+            EmbedderDriftError: they differ, and `on_drift` is "refuse".
+        """
+        method = self._embedder.encode_query if kind == "query" else self._embedder.encode_document
+        called, given = raw(method([text]), 1), raw(vector[None], 1)
+        found = compare(kind, (text,), called, given) if called.shape == given.shape else None
+        if found is None or found.failed.any():
+            told = f"{called.shape[1]} and {given.shape[1]} dimensions"
+            if found is not None:
+                told = (
+                    f"a cosine of {found.cosines[0]:.3f}, norms of {found.norms[0, 0]:.3g} and {found.norms[0, 1]:.3g}"
+                )
+            message = (
+                f"encode_{kind} and aencode_{kind} of {self._name} do not give the same vector: {told} for "
+                f"{text[:40]!r}. What the collection is guarded by is the first; make both the same model"
+            )
+            if self._on_drift == "refuse":
+                raise EmbedderDriftError(message, kind=kind, text=text)
+            warn_caller(message, DriftWarning)
+        self._alike.add(kind)
 
     def added(self, documents: Sequence[Document], vectors: Vectors) -> None:
         """Documents have been stored, with vectors of this embedder: some of the first join the canary."""
