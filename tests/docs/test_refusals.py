@@ -1,5 +1,6 @@
 """The page of refusals and the code are in step: each message there is raised here, as it stands."""
 
+import asyncio
 import re
 import shutil
 from collections.abc import Callable, Sequence
@@ -83,6 +84,15 @@ def canary_lost(folder: Path) -> None:
     with Retriever.open(made(folder)) as kb:
         kb._engine.remember("canary", None)
     Retriever.open(folder / "kb", embedder=Embedder(turned))
+
+
+def awaited_otherwise(folder: Path) -> None:
+    class Otherwise(Embedder):
+        async def aencode_query(self, texts: Sequence[str], /) -> Any:
+            return self.encode_query(texts)[:, ::-1].copy()
+
+    with Retriever.open(made(folder), embedder=Otherwise()) as kb:
+        asyncio.run(kb.asearch("refunds"))
 
 
 def expecting(document: str) -> Scenario:
@@ -185,6 +195,7 @@ SCENARIOS: list[Scenario] = [
     drifted(noise),
     drifted(nothing),
     canary_lost,
+    awaited_otherwise,
     expecting("d0"),
     expecting("nobody"),
     other_dimension,
