@@ -139,3 +139,22 @@ def test_what_a_subclass_has_by_itself_is_kept(memory: Store) -> None:
     (found,) = memory.get_nodes(["p"])
     assert type(found) is TextNode
     assert found.get_content(MetadataMode.EMBED) == given.get_content(MetadataMode.EMBED) == "a is 1\n\ntext"
+
+
+def test_defaults_that_are_not_stored_are_those_they_were() -> None:
+    # What a stored node leaves out is read as LlamaIndex's default: a release that changes one changes stored nodes.
+    left_out = TextNode(text="").model_dump(exclude={"id_", "text"})
+    assert left_out == {
+        "class_name": "TextNode",
+        "embedding": None,
+        "metadata": {},
+        "excluded_embed_metadata_keys": [],
+        "excluded_llm_metadata_keys": [],
+        "relationships": {},
+        "metadata_template": "{key}: {value}",
+        "metadata_separator": "\n",
+        "mimetype": "text/plain",
+        "start_char_idx": None,
+        "end_char_idx": None,
+        "text_template": "{metadata_str}\n\n{content}",
+    }
