@@ -205,6 +205,8 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """Delete the nodes of a source document; those that are not there are fine, None and "" name none."""
         check_names(delete_kwargs, (), "delete", {"ref_doc_ids": "one at a time", "filters": "for delete_nodes"})
+        if ref_doc_id is not None and not isinstance(ref_doc_id, str):
+            raise InputError(f"ref_doc_id is {ref_doc_id!r}; it must be one id, a string")
         if ref_doc_id and ref_doc_id != "None":  # which LlamaIndex writes where a node has no source
             self.kb.delete(where=F(SOURCE) == ref_doc_id)
 

@@ -139,6 +139,13 @@ def test_it_is_not_pickled_and_copies_share_the_collection(memory: Store) -> Non
     assert copy.deepcopy(memory).kb is copy.copy(memory).kb is memory.kb
 
 
+@pytest.mark.parametrize("given", [["doc0"], 5, True])
+def test_what_is_no_id_of_a_document_is_refused(memory: Store, given: Any) -> None:
+    with pytest.raises(InputError, match="must be one id"):
+        memory.delete(given)
+    assert len(stored(memory)) == 4
+
+
 # The model, and what the collection knows of it.
 
 
