@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from copy import copy
+from typing import Any, Literal, Self
 
 import numpy as np
 from llama_index.core import Settings
@@ -85,6 +86,7 @@ class TheodoliteEmbedding(BaseEmbedding):
         """
         Args:
             embedder: whatever `Retriever.open(embedder=...)` takes: a model's name or folder, an object, functions.
+                Copies share it.
             kwargs: fields of `BaseEmbedding`: embed_batch_size, callback_manager, ...
 
         Raises:
@@ -100,6 +102,18 @@ class TheodoliteEmbedding(BaseEmbedding):
         name = getattr(found, "name", None)
         super().__init__(**{"model_name": name if isinstance(name, str) else type(found).__name__, **kwargs})
         self._embedder = found
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        return copy(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        if "_embedder" not in state["__pydantic_private__"]:  # LlamaIndex leaves out what it cannot pickle
+            raise TypeError(
+                f"{type(self.embedder).__name__} cannot be pickled, which num_workers needs: leave that out, or make "
+                "the embedder anew in the other process"
+            )
+        return state
 
     @property
     def embedder(self) -> Embedder:

@@ -1,9 +1,10 @@
 """Rerankers: ours as a LlamaIndex node postprocessor."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 from llama_index.core.callbacks import CBEventType, EventPayload
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]  # it is public there
@@ -62,6 +63,15 @@ class TheodoliteRerank(BaseNodePostprocessor):
             if isinstance(reranker, str)
             else _name_of(reranker.reranker if isinstance(reranker, Rerank) else reranker)
         )
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        return copy(self)  # which shares the reranker
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        if "_stage" not in state["__pydantic_private__"]:  # LlamaIndex leaves out what it cannot pickle
+            raise TypeError(f"the reranker {self._name!r} cannot be pickled: make it anew in the other process")
+        return state
 
     @classmethod
     def class_name(cls) -> str:

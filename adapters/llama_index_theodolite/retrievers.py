@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from copy import copy
 from inspect import signature
 from os import PathLike
 from typing import Any, Literal, Self
@@ -155,6 +156,11 @@ class TheodoliteRetriever(BaseRetriever):
             "verbose": self._verbose,
         }
         return type(self)(self.kb, **{**own, **self.options, **options})
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        twin = copy(self)  # which shares the collection, as a copy of a store does
+        twin.options = {**self.options}
+        return twin
 
     def _check(self) -> None:
         """What is wrong shows when a retriever is made, and not with the first question."""

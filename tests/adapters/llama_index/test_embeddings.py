@@ -1,6 +1,9 @@
 """Embedders both ways."""
 
 import asyncio
+import copy
+import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -102,3 +105,22 @@ async def test_what_was_awaited_is_what_the_collection_sees() -> None:
         found = await kb.asearch("bb", k=1)
     assert [hit.document.id for hit in found] == ["bbb"]
     assert model.asked == ["awaited bb"]
+
+
+class Unpicklable(HashingEmbedder):
+    def __init__(self) -> None:
+        super().__init__(8)
+        self.lock = threading.Lock()
+
+
+def test_copies_share_the_embedder_and_pickles_have_it_or_are_refused() -> None:
+    model = TheodoliteEmbedding(Unpicklable(), embed_batch_size=3)
+    other = copy.deepcopy(model)
+    other.embed_batch_size = 5
+    assert other.embedder is model.embedder
+    assert model.embed_batch_size == 3
+    with pytest.raises(TypeError, match="Unpicklable cannot be pickled"):
+        pickle.dumps(model)
+    plain = TheodoliteEmbedding(HashingEmbedder(8))
+    again = pickle.loads(pickle.dumps(plain))  # noqa: S301 - our own
+    assert again.get_text_embedding("a") == plain.get_text_embedding("a")

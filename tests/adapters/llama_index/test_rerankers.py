@@ -2,6 +2,8 @@
 
 import copy
 import math
+import pickle
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -193,3 +195,20 @@ async def test_a_query_engine_reranks() -> None:
         )
         for answer in (engine.query(QUESTION), await engine.aquery(QUESTION)):
             assert ids(answer.source_nodes) == ["new"]
+
+
+class Unpicklable:
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    def score(self, query: str, texts: Sequence[str]) -> list[float]:
+        return agreement(query, texts)
+
+
+def test_copies_share_the_reranker_and_pickles_have_it_or_are_refused() -> None:
+    given = reranker(Unpicklable(), top_n=2)
+    again = pickle.loads(pickle.dumps(reranker(agreement, top_n=2)))  # noqa: S301 - our own
+    for one in (copy.deepcopy(given), again):
+        assert ids(one.postprocess_nodes(nodes(), query_str=QUERY)) == BEST[:2]
+    with pytest.raises(TypeError, match="'Unpicklable' cannot be pickled"):
+        pickle.dumps(given)

@@ -282,6 +282,15 @@ def test_nodes_are_the_callers_own(kb: Retriever) -> None:
     assert retriever.retrieve(QUESTION)[0].node.metadata == DOCUMENTS[0].metadata
 
 
+def test_copies_share_the_collection(kb: Retriever) -> None:
+    given = TheodoliteRetriever(kb, rerank=newest_first)
+    other = copy.deepcopy(given)
+    assert other.kb is kb
+    assert told(other.retrieve(QUESTION)) == told(given.retrieve(QUESTION))
+    other.options["mode"] = "lexical"
+    assert given.options["mode"] == "dense"
+
+
 def test_scores_may_be_put_into_the_metadata(kb: Retriever) -> None:
     retriever = TheodoliteRetriever(kb, with_scores=True, versions=VERSIONS, now=NOW)
     (hit, *_), (one, *_) = kb.search(QUESTION, k=2, versions=VERSIONS, now=NOW), retriever.retrieve(QUESTION)
