@@ -85,13 +85,14 @@ class TheodoliteEmbedding(BaseEmbedding):
     def __init__(self, embedder: Any, **kwargs: Any) -> None:
         """
         Args:
-            embedder: whatever `Retriever.open(embedder=...)` takes: a model's name or folder, an object, functions.
-                Copies share it.
+            embedder: whatever `Retriever.open(embedder=...)` takes: a model's name or folder, an object, functions; or
+                a `BaseEmbedding`. Copies share it.
             kwargs: fields of `BaseEmbedding`: embed_batch_size, callback_manager, ...
 
         Raises:
             ConfigError, MissingExtraError: as there.
         """
+        embedder = as_embedder(embedder)
         if isinstance(embedder, Embedder):
             found: Embedder | None = embedder
         else:

@@ -107,6 +107,14 @@ async def test_what_was_awaited_is_what_the_collection_sees() -> None:
     assert model.asked == ["awaited bb"]
 
 
+def test_a_model_of_llama_index_is_taken_for_what_it_is() -> None:
+    model = Letters(embed_dim=4)
+    ours = TheodoliteEmbedding(model)
+    assert ours.model_name == "Letters"
+    assert ours.get_query_embedding("abca") == model.get_query_embedding("abca")
+    assert ours.get_text_embedding_batch(["a", "b"]) == model.get_text_embedding_batch(["a", "b"])
+
+
 class Unpicklable(HashingEmbedder):
     def __init__(self) -> None:
         super().__init__(8)
