@@ -36,7 +36,10 @@ class EmbeddingEmbedder:
     @property
     def name(self) -> str:
         """The class, and its model if it tells one: what people read in `info()` and in messages."""
-        kind, model = type(self.embed_model).__name__, self.embed_model.model_name
+        found = self._embed_model or Settings._embed_model  # as it is: asked for, `Settings` would make one of OpenAI's
+        if found is None:
+            return "Settings.embed_model"
+        kind, model = type(found).__name__, found.model_name
         return kind if model in ("", "unknown") else f"{kind}:{model}"
 
     @property

@@ -9,7 +9,7 @@ from typing import Any, NoReturn, Self
 
 import numpy as np
 from llama_index.core.bridge.pydantic import PrivateAttr
-from llama_index.core.schema import BaseNode
+from llama_index.core.schema import BaseNode, ImageNode, MetadataMode
 from llama_index.core.vector_stores.types import (
     BasePydanticVectorStore,
     MetadataFilters,
@@ -24,6 +24,7 @@ from llama_index_theodolite.persisting import persist, persisted
 from llama_index_theodolite.searching import asked, check_names, within
 from theodolite import ConfigError, DocumentError, F, InputError, Retriever, VectorError
 
+_SAME = 0.9  # cosine of two embeddings of one text: far below what rounding and batches do, far above chance
 _OPENING = frozenset(signature(Retriever.open).parameters) - {"location", "embedder"}
 _HINTS = {
     "persist_dir": "location, a folder; or from_persist_dir",
@@ -66,6 +67,7 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
 
     _kb: Any = PrivateAttr()
     _shared: bool = PrivateAttr()
+    _compared: bool = PrivateAttr(default=False)
 
     def __init__(
         self,
@@ -194,8 +196,11 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
                 got=vectors.shape[1],
             )
         ids = self.kb.add([to_core(node) for node in listed], vectors=vectors, batch_size=None)
-        if first and embedder is not None:
+        if embedder is not None and first:
             self.kb.search_many([])  # the embedder is about to be used: what it gives is put on record
+        if embedder is not None and not self._compared:
+            self._compared = True
+            _compare(embedder, listed[0], vectors[0])
         return ids
 
     async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
@@ -339,6 +344,23 @@ def _embeddings(nodes: list[BaseNode]) -> Any:
                 got=len(node.get_embedding()),
             )
     return np.asarray([node.embedding for node in nodes], dtype=np.float64)
+
+
+def _compare(embedder: Any, node: BaseNode, vector: Any) -> None:
+    """Warn where a node's embedding is not of the store's model: an index passes vectors, not the model they are of."""
+    texts = [node.get_content(mode) for mode in (MetadataMode.EMBED, MetadataMode.NONE)]
+    if isinstance(node, ImageNode) or not all(text.strip() for text in texts):
+        return
+    own = np.asarray(embedder.encode_document(texts), np.float64)
+    with np.errstate(all="ignore"):
+        cosine = max(own @ vector / (np.linalg.norm(own, axis=1) * np.linalg.norm(vector)))
+    if not cosine >= _SAME:
+        warnings.warn(
+            f"the embedding of node {node.node_id!r} and what embed_model gives for its text have a cosine of "
+            f"{cosine:.2f}: does the index embed with another model? If it is an embedding of something else than the "
+            "text, all is well",
+            stacklevel=3,
+        )
 
 
 def _result(hits: Any, score: str | None) -> VectorStoreQueryResult:

@@ -31,7 +31,10 @@ def check_policy(on_truncate: str) -> None:
 
 def check_dimension(embedder: Embedder, space: Space) -> None:
     """Raises ConfigError where the embedder's vectors are not of the dimension that the collection takes."""
-    expected, got = space.raw_dimension, embedder.dimension
+    expected = space.raw_dimension
+    if expected is None and not space.transforms:
+        return  # nothing to compare with: some embedders embed, or load a model, to tell
+    got = embedder.dimension
     if expected is not None and got != expected:
         verb = "takes" if space.transforms else "holds"
         raise ConfigError(

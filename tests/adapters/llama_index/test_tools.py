@@ -267,7 +267,7 @@ def test_what_is_kept_of_a_node_is_not_offered() -> None:
                 id_=str(n),
                 text=f"Day {n}.",
                 metadata={"n": n},
-                embedding=HashingEmbedder().encode_query([str(n)])[0].tolist(),
+                embedding=HashingEmbedder().encode_query([f"Day {n}."])[0].tolist(),
             )
             for n in range(3)
         ]

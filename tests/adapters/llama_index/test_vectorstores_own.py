@@ -34,6 +34,7 @@ from tests.adapters.llama_index.nodes import (
     stored,
 )
 
+from llama_index_theodolite import TheodoliteRetriever
 from theodolite import (
     ConfigError,
     DocumentError,
@@ -163,6 +164,28 @@ class Constant(MockEmbedding):
 
     def _get_vector(self) -> list[float]:
         return [float(place == self.side) for place in range(self.embed_dim)]
+
+
+def test_an_index_with_another_model_than_the_store_is_warned_of_once(tmp_path: Path) -> None:
+    own, other = Constant(embed_dim=4), Constant(embed_dim=4, side=1)
+    with Store(tmp_path / "kb", own) as store:
+        index = VectorStoreIndex.from_vector_store(store, embed_model=other)
+        with pytest.warns(UserWarning, match=r"have a cosine of 0.00: does the index embed with another model"):
+            index.insert_nodes([TextNode(id_="a", text="one")])
+        index.insert_nodes([TextNode(id_="b", text="two")])
+    with Store(tmp_path / "kb", own) as store:
+        index = VectorStoreIndex.from_vector_store(store, embed_model=own)
+        index.insert_nodes([TextNode(id_="c", text="three", metadata={"year": 2025}), TextNode(id_="d", text="")])
+        assert len(store.kb) == 4
+
+
+def test_settings_are_not_asked_before_they_are_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Settings, "_embed_model", None)
+    with Store(tmp_path / "kb", Settings) as store:
+        monkeypatch.setattr(Settings, "_embed_model", Constant(embed_dim=4))
+        VectorStoreIndex.from_vector_store(store).insert_nodes([TextNode(id_="a", text="one")])
+        assert TheodoliteRetriever(store).retrieve("one")[0].node.node_id == "a"
+        assert store.embed_model is Settings.embed_model
 
 
 def test_another_model_is_refused_although_only_vectors_came(tmp_path: Path) -> None:

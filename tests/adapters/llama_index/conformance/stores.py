@@ -89,6 +89,7 @@ def _ours(place: str, index: str) -> StoreSpec:
         reopens=place == "reopened",
         package="theodolite",
         needs=("hnswlib",) if index == "hnsw" else (),
+        warnings=("ignore:the embedding of node:UserWarning",),  # which here is drawn
     )
 
 
