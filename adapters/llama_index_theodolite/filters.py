@@ -37,6 +37,8 @@ def as_where(filters: Any) -> Any:
 def _where(filters: Any, level: int) -> Any:
     if isinstance(filters, MetadataFilter):
         return _condition(filters)
+    if isinstance(filters, (list, tuple)):
+        raise FilterError("filters is a list; pass MetadataFilters(filters=[...])")
     if not isinstance(filters, MetadataFilters):
         return filters or None if isinstance(filters, dict) else filters
     if level > _DEEPEST:

@@ -240,7 +240,10 @@ def collection(given: Any, what: str) -> Retriever:
     """The collection that a caller passes, or that the store they pass holds. Raises InputError for anything else."""
     kb = getattr(given, "kb", given)
     if not isinstance(kb, Retriever):
-        raise InputError(f"{what} takes a theodolite Retriever or a TheodoliteVectorStore, not {type(given).__name__}")
+        hint = "; location= takes a folder" if isinstance(given, (str, PathLike)) else ""
+        hint = "; its store is index.vector_store" if hasattr(given, "vector_store") else hint
+        kind = type(given).__name__
+        raise InputError(f"{what} takes a theodolite Retriever or a TheodoliteVectorStore, not {kind}{hint}")
     return kb
 
 

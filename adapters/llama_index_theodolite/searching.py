@@ -70,6 +70,8 @@ def asked(
     Raises:
         ValueError, ConfigError: what does not fit. TypeError: there is no such keyword.
     """
+    if not isinstance(query, VectorStoreQuery):
+        raise InputError(f"query takes a VectorStoreQuery, not {type(query).__name__}; a retriever takes questions")
     check_names(kwargs, _OPTIONS, "query")
     if query.mode not in _MODES:
         names = ", ".join(mode.value for mode in _MODES)

@@ -150,6 +150,11 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
             return None
         return embedder.embed_model if isinstance(embedder, EmbeddingEmbedder) else TheodoliteEmbedding(embedder)
 
+    def __repr__(self) -> str:
+        return f"TheodoliteVectorStore({self.kb!r})"
+
+    __str__ = __repr__
+
     def close(self) -> None:
         """Release files and memory, unless the collection is somebody else's (`kb=`)."""
         if not self._shared:

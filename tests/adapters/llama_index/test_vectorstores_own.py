@@ -39,6 +39,7 @@ from theodolite import (
     ConfigError,
     DocumentError,
     EmbedderDriftError,
+    FilterError,
     Freshness,
     InputError,
     Retriever,
@@ -81,6 +82,18 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 def test_queries_that_do_not_fit_are_refused(memory: Store, fields: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         ids(memory, **fields)
+
+
+def test_what_is_no_query_is_refused_and_a_list_no_filter(memory: Store) -> None:
+    anything: Any = memory
+    with pytest.raises(InputError, match="takes a VectorStoreQuery, not str"):
+        anything.query("text")
+    with pytest.raises(FilterError, match=r"pass MetadataFilters\(filters="):
+        anything.get_nodes(filters=[{"key": "a", "value": 1}])
+
+
+def test_it_tells_what_it_is(memory: Store) -> None:
+    assert repr(memory) == str(memory) == "TheodoliteVectorStore(<Retriever in memory: 4 documents, cosine>)"
 
 
 def test_unknown_keywords_are_refused(memory: Store) -> None:
