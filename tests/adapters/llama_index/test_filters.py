@@ -234,6 +234,16 @@ def test_lists_that_could_be_too_many_lists_are_refused(store: TheodoliteVectorS
         passing(store, "at", "==", [0, 1] * 5)
 
 
+def test_letters_beyond_ascii_ignore_case_as_regular_expressions_do() -> None:
+    with TheodoliteVectorStore() as store:
+        metadata = {"long": {"x": "Pa\N{LATIN SMALL LETTER LONG S}s"}, "short": {"x": "PASS"}}
+        store.add([TextNode(id_=name, text=name, metadata=item, embedding=[1.0]) for name, item in metadata.items()])
+        filters = MetadataFilters(filters=[MetadataFilter(key="x", value="pass", operator=Op.TEXT_MATCH_INSENSITIVE)])
+        theirs = build_metadata_filter_fn(metadata.__getitem__, filters)
+        assert [name for name in metadata if theirs(name)] == ["short"]
+        assert passing(store, "x", "text_match_insensitive", "pass") == ["long", "short"]
+
+
 # Filters within filters, and the empty ones.
 
 
