@@ -13,6 +13,7 @@ from theodolite import Embedder, Retriever, VectorError
 A = TypeVar("A")
 T = TypeVar("T")
 Side = Literal["query", "document"]
+_TOGETHER = 16  # questions that wait for a service at a time: of one call; services limit how many they take
 
 
 class EmbeddingsEmbedder:
@@ -77,8 +78,12 @@ class AwaitedEmbedder(EmbeddingsEmbedder):
     """The same for embeddings that have async methods of their own: `asearch` and `aadd` await them."""
 
     async def aencode_query(self, texts: Sequence[str], /) -> Any:
-        """`encode_query`, awaited."""
-        return [await self.embeddings.aembed_query(text) for text in texts]
+        """`encode_query`, awaited, some at a time."""
+        vectors: list[Any] = []
+        for start in range(0, len(texts), _TOGETHER):
+            part = texts[start : start + _TOGETHER]
+            vectors += await asyncio.gather(*map(self.embeddings.aembed_query, part))
+        return vectors
 
     async def aencode_document(self, texts: Sequence[str], /) -> Any:
         """`encode_document`, awaited."""

@@ -13,6 +13,7 @@ from llama_index.core.bridge.pydantic import PrivateAttr
 from theodolite import Embedder, Retriever, VectorError
 
 Side = Literal["query", "document"]
+_TOGETHER = 16  # questions that wait for a service at a time: of one call; services limit how many they take
 
 
 class EmbeddingEmbedder:
@@ -58,8 +59,12 @@ class EmbeddingEmbedder:
         return self._encode("document", texts, lambda some: self.embed_model.get_text_embedding_batch(some))
 
     async def aencode_query(self, texts: Sequence[str], /) -> Any:
-        """`encode_query`, awaited."""
-        return [await self.embed_model.aget_query_embedding(text) for text in texts]
+        """`encode_query`, awaited, some at a time."""
+        vectors: list[Any] = []
+        for start in range(0, len(texts), _TOGETHER):
+            part = texts[start : start + _TOGETHER]
+            vectors += await asyncio.gather(*map(self.embed_model.aget_query_embedding, part))
+        return vectors
 
     async def aencode_document(self, texts: Sequence[str], /) -> Any:
         """`encode_document`, awaited."""

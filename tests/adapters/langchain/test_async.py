@@ -14,6 +14,7 @@ from langchain_core.documents import Document
 from tests.adapters.langchain.tables import Native, Table
 
 from langchain_theodolite import TheodoliteVectorStore
+from langchain_theodolite.embeddings import as_embedder
 from theodolite import DocumentError, EmbedderDriftError, InputError, VectorError
 
 Store = TheodoliteVectorStore
@@ -232,3 +233,20 @@ async def test_embeddings_that_lose_a_text_store_nothing() -> None:
         with pytest.raises(VectorError, match="1 vectors for 2 document texts"):
             await store.aadd_texts(["a", "b"])
         assert len(store.kb) == 0
+
+
+async def test_questions_of_one_call_are_awaited_together_but_not_all_at_once() -> None:
+    class Slow(Native):
+        waiting = most = 0
+
+        async def aembed_query(self, text: str) -> list[float]:
+            self.waiting += 1
+            self.most = max(self.most, self.waiting)
+            await asyncio.sleep(0.001)
+            self.waiting -= 1
+            return self.vector(text)
+
+    embeddings = Slow()
+    texts = [f"text {n}" for n in range(50)]
+    assert await as_embedder(embeddings).aencode_query(texts) == [embeddings.vector(text) for text in texts]
+    assert embeddings.most == 16

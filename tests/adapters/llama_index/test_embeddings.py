@@ -132,3 +132,22 @@ def test_copies_share_the_embedder_and_pickles_have_it_or_are_refused() -> None:
     plain = TheodoliteEmbedding(HashingEmbedder(8))
     again = pickle.loads(pickle.dumps(plain))  # noqa: S301 - our own
     assert again.get_text_embedding("a") == plain.get_text_embedding("a")
+
+
+async def test_questions_of_one_call_are_awaited_together_but_not_all_at_once() -> None:
+    class Slow(Letters):
+        waiting: int = 0
+        most: int = 0
+
+        async def _aget_query_embedding(self, query: str) -> list[float]:
+            self.waiting += 1
+            self.most = max(self.most, self.waiting)
+            await asyncio.sleep(0.001)
+            self.waiting -= 1
+            return self._get_query_embedding(query)
+
+    model = Slow(embed_dim=4)
+    texts = [f"{'a' * n} {n}" for n in range(50)]
+    found = await EmbeddingEmbedder(model).aencode_query(texts)
+    assert found == [model.get_query_embedding(text) for text in texts]
+    assert model.most == 16
