@@ -56,6 +56,7 @@ def encode(metadata: Mapping[str, Any], *, canonical: bool = False) -> str:
 
 def decode(text: str) -> Any:
     """What `encode` was given, in new objects; also reads one value cut out of its text."""
+    text = text.strip(" \t\n\r")
     found, end = (_TAGGED if "$" in text else _PLAINLY).raw_decode(text)  # half the time of json.loads for short ones
     if end != len(text):
         raise ValueError(f"there is more after character {end}")

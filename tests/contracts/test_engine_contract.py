@@ -198,7 +198,7 @@ class DictEngine:
         stored = self._check_open(scope)
         if scope is None or scope.where is None:
             return stored
-        return {n: kept for n, kept in stored.items() if matches(scope.where, decode(kept[1]))}
+        return {n: kept for n, kept in stored.items() if matches(scope.where, decode(kept[1]), n)}
 
     def _check_open(self, scope: Scope | None = None) -> dict[str, Stored]:
         if scope is not None and scope.partition is not None:
@@ -220,7 +220,7 @@ class DictEngine:
         return Document(text, decode(metadata), name)
 
     def _eligible(self, stored: dict[str, Stored], where: Filter | None) -> list[str]:
-        return sorted(name for name in stored if matches(where, decode(stored[name][1])))
+        return sorted(name for name in stored if matches(where, decode(stored[name][1]), name))
 
     def _scores(self, query: NDArray[np.float32], vectors: NDArray[np.float64]) -> NDArray[np.float64]:
         if self._space.metric == "l2":
@@ -573,7 +573,7 @@ class LimitBeforeFilter(DictEngine):
         self, where: Filter | None = None, *, after: str = "", limit: int | None = None, scope: Scope | None = None
     ) -> Any:
         for document, vector in super().documents(None, after=after, limit=limit):
-            if matches(where, document.metadata):
+            if matches(where, document.metadata, document.id):
                 yield document, vector
 
 
@@ -701,7 +701,7 @@ class FiltersAfterwards(DictEngine):
         answers = []
         for answer in super().search(Request(request.vectors, 5 * request.k)):
             pairs = zip(answer.documents, answer.similarities, strict=True)
-            kept = [pair for pair in pairs if matches(request.where, pair[0].metadata)][: request.k]
+            kept = [pair for pair in pairs if matches(request.where, pair[0].metadata, pair[0].id)][: request.k]
             trace = changed(answer.trace, eligible=eligible)
             answers.append(Answer([d for d, _ in kept], [s for _, s in kept], trace))
         return answers

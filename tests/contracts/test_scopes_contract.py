@@ -40,7 +40,7 @@ class Tenants:
 
     def inside(self, scope: Scope | None, where: Filter | None = None) -> dict[Key, Pair]:
         tree = within(scope, self.partition, where)
-        return {key: pair for key, pair in sorted(self.stored.items()) if matches(tree, pair[0].metadata)}
+        return {key: pair for key, pair in sorted(self.stored.items()) if matches(tree, pair[0].metadata, pair[0].id)}
 
     def named(self, ids: Sequence[str], scope: Scope | None) -> list[Key]:
         if self.partition is not None and (scope is None or scope.partition is None):
@@ -65,7 +65,7 @@ class Tenants:
         self.space = space
         tree = within(scope, self.partition, None)
         for document in documents:
-            if not matches(tree, document.metadata):
+            if not matches(tree, document.metadata, document.id):
                 raise DocumentError("another partition")
         new = {self.key(d.id, d.metadata): (d, v) for d, v in zip(documents, vectors, strict=True)}
         self.stored |= new

@@ -506,3 +506,10 @@ def test_a_refusal_changes_nothing(metadata: dict[str, Any], bad: Any) -> None:
 
 def test_stored_keys() -> None:
     assert [stored_key(key) for key in ("a", "$a", "$$a", "", "a$")] == ["a", "$$a", "$$$a", "", "a$"]
+
+
+def test_space_around_it_is_fine_and_more_behind_it_is_not() -> None:
+    assert decode(' \t{"a": {"$date": "2025-03-01"}}\r\n') == {"a": date(2025, 3, 1)}
+    for more in ('{"a": 1} {"b": 2}', '{"a": 1}x', "", "{", "\N{NO-BREAK SPACE}{}"):
+        with pytest.raises(ValueError):  # noqa: PT011 - as json says it
+            decode(more)

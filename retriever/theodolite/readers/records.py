@@ -21,7 +21,7 @@ def read_json_lines(file: File, options: Options) -> Iterator[Unit | Skipped]:
             if not line.strip():
                 continue
             try:
-                record = decode(line.strip()) if any(mark in line for mark in _OURS) else json.loads(line)
+                record = decode(line) if any(mark in line for mark in _OURS) else json.loads(line)
             except (ValueError, RecursionError) as error:
                 yield Skipped(file.source, f"line {number} is not JSON: {error}")
                 continue
