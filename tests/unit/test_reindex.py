@@ -20,6 +20,7 @@ from theodolite.engines.local import points
 from theodolite.engines.local.approximate import build as building
 from theodolite.engines.local.approximate import keeper
 from theodolite.engines.local.approximate.build import only_builder
+from theodolite.engines.local.approximate.record import read_files
 
 ROWS, DIMENSION = 3000, 24
 DRAW = np.random.default_rng(5)
@@ -550,3 +551,28 @@ def test_an_empty_collection_takes_no_index_that_cannot_be() -> None:
             with pytest.raises(ConfigError):
                 kb.reindex(wrong)
         assert kb.info()["index"] == "flat"
+
+
+def test_to_verify_while_the_index_is_built_again_finds_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files are deleted when the new ones are in use; whoever began to look at the old ones begins again."""
+    looked: list[Path] = []
+
+    with Retriever.open(tmp_path / "kb") as kb:
+        fill(kb, 500)
+        kb.reindex("hnsw")
+
+        def read_files_then(place: Path, *arguments: Any) -> Any:
+            looked.append(place)
+            if len(looked) == 1:
+                kb.reindex("hnsw:M=8")
+                assert not place.exists()
+            return read_files(place, *arguments)
+
+        monkeypatch.setattr("theodolite.engines.local.verify.derived.read_files", read_files_then)
+        assert kb.verify().checked["index"]
+        assert len(set(looked)) == 2
+        shutil.rmtree(looked[-1])
+        with pytest.raises(CorruptionError, match=r"index: .*No such file"):
+            kb.verify()

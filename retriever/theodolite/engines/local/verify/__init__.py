@@ -46,10 +46,10 @@ def examine(store: Store, progress: Progress | None) -> tuple[Verification, Trut
     """The same, and what it was held against; None where that is too damaged."""
     for _ in range(_TRIES):
         report = Report(progress)
-        begun = _generation(store)
+        begun = _files(store)
         truth = _examined(store, report)
-        if not report.problems or begun == _generation(store):
-            break  # otherwise another process has cleared the collection meanwhile, and deleted files of it
+        if not report.problems or begun == _files(store):
+            break  # otherwise somebody has cleared the collection or built its index again, and deleted files meanwhile
     return report.verification(), truth
 
 
@@ -78,9 +78,10 @@ def _examined(store: Store, report: Report) -> Truth | None:
     return truth
 
 
-def _generation(store: Store) -> int | None:
+def _files(store: Store) -> tuple[int, int] | None:
+    """What tells which vector file and which index are in use."""
     try:
         with store.read() as (_, state):
-            return state.generation
+            return state.generation, state.approximate
     except DAMAGE:
         return None
