@@ -78,6 +78,7 @@ def written(node: BaseNode) -> Written:
         store.add([node.model_copy(update={"embedding": [1.0]})])
         (passage,) = store.kb.get([node.node_id])
         told = Written(passage.metadata)
+        told["_node_content"] += passage.id  # where theirs has it: with us the id is the stored document's own
         (told.node,) = store.get_nodes([node.node_id])
     return told
 
