@@ -111,7 +111,7 @@ class TheodoliteRetriever(BaseRetriever):
         view, asked = prepare(view, **options)
         if "where" in asked:
             self.kb.scoped(asked["where"])
-        none = np.empty((0, self.kb.info()["dimension"] or 1), np.float32)
+        none = np.empty((0, 1), np.float32)  # of no vectors any length will do
         words: list[str] | None = [] if self.mode != "dense" or self.rerank is not None else None
         view.search_many(words, vectors=none, **asked)
         return self

@@ -191,7 +191,7 @@ class TheodoliteVectorStore(Searches):
         **kwargs: Any,
     ) -> list[str]:
         """`add_texts`, awaited."""
-        return await self._aadd(_passages(texts, metadatas, ids, kwargs))
+        return await self._kb.aadd(_passages(texts, metadatas, ids, kwargs), batch_size=None)
 
     def add_documents(
         self, documents: Iterable[Document], *, ids: Iterable[str | None] | None = None, **kwargs: Any
@@ -203,10 +203,7 @@ class TheodoliteVectorStore(Searches):
         self, documents: Iterable[Document], *, ids: Iterable[str | None] | None = None, **kwargs: Any
     ) -> list[str]:
         """`add_documents`, awaited."""
-        return await self._aadd(_taken(documents, ids, kwargs))
-
-    async def _aadd(self, passages: list[Passage]) -> list[str]:
-        return await self._kb.aadd(passages, batch_size=None)
+        return await self._kb.aadd(_taken(documents, ids, kwargs), batch_size=None)
 
     def delete(self, ids: Iterable[str] | None = None, *, filter: Any = None, **kwargs: Any) -> bool:
         """Delete documents by id, those that are not there are fine; or those that pass a filter.

@@ -166,7 +166,7 @@ class TheodoliteRetriever(BaseRetriever):
         """What is wrong shows when a retriever is made, and not with the first question."""
         if self._where() is not None:
             self.kb.scoped(self._where())
-        none = np.empty((0, self.kb.dimension or 1), np.float32)
+        none = np.empty((0, 1), np.float32)  # of no vectors any length will do
         words: list[str] | None = [] if self.options["mode"] != "dense" or self.options["rerank"] is not None else None
         self.kb.search_many(words, vectors=none, k=self.similarity_top_k, **self.options)
 

@@ -201,11 +201,12 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
                 got=vectors.shape[1],
             )
         ids = self.kb.add([to_core(node) for node in listed], vectors=vectors, batch_size=None)
-        if embedder is not None and first:
-            self.kb.search_many([])  # the embedder is about to be used: what it gives is put on record
-        if embedder is not None and not self._compared:
-            self._compared = True
-            _compare(embedder, listed[0], vectors[0])
+        if embedder is not None:
+            if first:
+                self.kb.search_many([])  # the embedder is about to be used: what it gives is put on record
+            if not self._compared:
+                self._compared = True
+                _compare(embedder, listed[0], vectors[0])
         return ids
 
     async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
