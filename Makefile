@@ -5,6 +5,8 @@ VENV ?= .venv
 VENV_BENCH ?= .venv-bench
 # Further arguments for the program a target runs: make test ARGS="-k filters"
 ARGS ?=
+# Processes that share the tests; 0 runs them in one, as a debugger needs.
+WORKERS ?= auto
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test check bench clean
@@ -18,7 +20,7 @@ demo: $(VENV)/.installed ## run the quick-start example
 	$(VENV)/bin/python examples/quickstart.py $(ARGS)
 
 test: $(VENV)/.installed ## run the tests
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: $(VENV)/.installed ## lint, format, types, who may import whom
 	$(VENV)/bin/ruff check .

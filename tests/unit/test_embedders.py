@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
+from tests.ids import stable
 from tests.unit.models import FakeModel, Floats, hashed, wrapped
 
 from theodolite.embedders import CallableEmbedder, resolve
@@ -112,7 +113,7 @@ class TestResolve:
             ("C:\\models\\none", "there is no folder"),
             (Path("no-such-folder"), "there is no folder 'no-such-folder'"),
         ],
-        ids=repr,
+        ids=stable,
     )
     def test_anything_else(self, wrong: Any, message: str) -> None:
         with pytest.raises(ConfigError) as caught:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.ids import stable
 
 from theodolite.errors import FilterError
 from theodolite.filters import And, F, Filter, In, Not, Or, parse
@@ -52,7 +53,7 @@ A, B, C, D = (F(name) == 1 for name in "abcd")
         (F.ids(["a", "b"]) & (F("f") == 1), {"$id": {"$in": ["a", "b"]}, "f": 1}),
         (F("") == 1, {"": 1}),
     ],
-    ids=repr,
+    ids=stable,
 )
 def test_builds_what_the_dictionary_says(built: Any, where: Any) -> None:
     assert built == parse(where)

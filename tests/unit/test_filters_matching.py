@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from tests.ids import stable
 
 from theodolite.filters import matches, parse
 from theodolite.metadata import decode, encode
@@ -133,7 +134,7 @@ EXISTING: list[tuple[Any, bool, bool]] = [
 ]
 
 
-@pytest.mark.parametrize(("value", "exists", "empty"), EXISTING, ids=repr)
+@pytest.mark.parametrize(("value", "exists", "empty"), EXISTING, ids=stable)
 def test_exists_and_empty(value: Any, exists: bool, empty: bool) -> None:
     assert passes({"$exists": True}, value) is exists
     assert passes({"$exists": False}, value) is not exists
@@ -230,7 +231,7 @@ def test_not() -> None:
         ({"$or": [{"a": 1}, {"b": 2}], "a": {"$ne": 1}}, "b"),
         ({"$and": [{"$or": [{"a": 1}, {"b": 2}]}, {"$not": {"a": 1, "b": 2}}]}, "a b"),
     ],
-    ids=repr,
+    ids=stable,
 )
 def test_logic(where: Mapping[str, Any], expected: str) -> None:
     documents: dict[str, dict[str, Any]] = {"none": {}, "a": {"a": 1}, "b": {"b": 2}, "ab": {"a": 1, "b": 2}}

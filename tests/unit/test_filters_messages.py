@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.ids import stable
 
 from theodolite.errors import FilterError
 from theodolite.filters import OPERATORS, parse
@@ -49,7 +50,7 @@ from theodolite.filters import OPERATORS, parse
         ("a", "a filter is a mapping of fields to values, not a str"),
         (7, "a filter is a mapping of fields to values, not a int"),
     ],
-    ids=repr,
+    ids=stable,
 )
 def test_refuses(where: Any, message: str) -> None:
     with pytest.raises(FilterError, match=message):
@@ -107,7 +108,7 @@ def test_did_you_mean(operator: str, hint: str) -> None:
         ({"f": float("nan")}, r"\$eq on 'f': nothing equals NaN; use None"),
         ({"f": [1, np.float32("nan")]}, r"\$in on 'f': nothing equals NaN"),
     ],
-    ids=repr,
+    ids=stable,
 )
 def test_hints(where: Any, hint: str) -> None:
     with pytest.raises(FilterError, match=hint):

@@ -1,0 +1,9 @@
+"""Names for test parameters that are the same in every process, so that processes can share the tests."""
+
+import re
+
+
+def stable(value: object) -> str:
+    """Return repr(value) without memory addresses, and with the members of sets in order."""
+    text = re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+    return re.sub(r"\{('\w+'(?:, '\w+')+)\}", lambda found: "{" + ", ".join(sorted(found[1].split(", "))) + "}", text)
