@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.engines.local.files import codes_folder, codes_path, columns_folder
+from theodolite.engines.local.files import codes_path
 from theodolite.engines.local.points import reach
 from theodolite.errors import CorruptionError
 from theodolite.indexes.blocks import BLOCK, Codes, load_codes, quantise, save_codes
@@ -84,9 +83,3 @@ def owner_of(frames: NDArray[np.int64], hashes: NDArray[np.void], sequence: int)
         return bytes(hashes[int(frames[frame, 3]) - sequence - 1])
 
     return owner
-
-
-def remove_caches(folder: Path, generation: int) -> None:
-    """Delete the files of a generation that is over."""
-    for path in (codes_folder(folder, generation), columns_folder(folder, generation)):
-        shutil.rmtree(path, ignore_errors=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from theodolite.engines.local.files import vectors_path
+from theodolite.engines.local.files import remove, vectors_path
 from theodolite.engines.local.frames import append, has_orphan, move_orphan_aside, planned, surplus
 from theodolite.engines.local.hashes import seal
 from theodolite.engines.local.log import beginning, write_entry
@@ -105,6 +105,7 @@ def begin_generation(
 ) -> None:
     """End all documents and start an empty vector file, within a write transaction that the caller commits."""
     fresh = state._replace(generation=state.generation + 1, rows=0, slots=0, live=0)
+    remove([vectors_path(folder, fresh.generation)])  # of a generation that was never committed
     connection.execute("INSERT INTO lexical (lexical) VALUES ('delete-all')")
     for table in ("documents", "frames", "tombstones"):
         connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names are ours

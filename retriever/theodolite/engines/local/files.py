@@ -2,7 +2,10 @@
 
 import contextlib
 import os
+import re
+import shutil
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,6 +32,18 @@ def columns_folder(folder: Path, generation: int) -> Path:
     return folder / f"columns-{generation}"
 
 
+_OF_GENERATION = re.compile(r"vectors-([1-9]\d*)\.f32|(?:codes|columns)-([1-9]\d*)")
+
+
+def generations(folder: Path) -> Iterator[tuple[int, Path]]:
+    """The vector files and the folders of codes and columns, each with the generation it belongs to."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries]
+    for name in names:
+        if found := _OF_GENERATION.fullmatch(name):
+            yield int(found[1] or found[2]), folder / name
+
+
 def index_folder(folder: Path, number: int) -> Path:
     return folder / f"index-{number}"
 
@@ -41,6 +56,16 @@ def partial_folder(folder: Path) -> Path:
 def orphan_path(folder: Path, generation: int, sequence: int) -> Path:
     """Where a frame that no commit names is kept, for people to look at; nothing reads it."""
     return folder / f"orphan-{generation}-{sequence}.f32"
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Delete files and folders, as far as that is possible: a file that somebody on Windows holds stays."""
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with contextlib.suppress(FileNotFoundError, PermissionError):
+                path.unlink()
 
 
 def sync_file(file: BinaryIO) -> None:

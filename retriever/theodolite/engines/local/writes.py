@@ -1,5 +1,6 @@
 """Writes: add, update, delete and clear, each one transaction."""
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Container, Mapping, Sequence
 from sqlite3 import Connection
@@ -7,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from theodolite.engines.local.cache import remove_caches
 from theodolite.engines.local.commit import begin_generation, commit, none, pin, select
-from theodolite.engines.local.files import vectors_path
+from theodolite.engines.local.files import generations, remove
 from theodolite.engines.local.points import reach
 from theodolite.engines.local.records import Record, records, stored
 from theodolite.engines.local.snapshot import Snapshot, View
 from theodolite.engines.local.store import Store
-from theodolite.errors import DocumentError, UnsupportedError
+from theodolite.errors import DocumentError, LockedError, UnsupportedError
 from theodolite.filters import And, Filter
 from theodolite.indexes.blocks import BLOCK
 from theodolite.metadata import encode
@@ -156,17 +156,18 @@ class Writer:
         self._view.read(filled)
 
     def remove_old_generations(self) -> None:
-        """Delete what is left of generations that are over. Readers that map the file keep it until they are done."""
+        """Delete the files of generations that are over, or were never committed. Readers keep what they have mapped.
+
+        A file that cannot be deleted yet, because a reader on Windows holds it, goes at a later opening.
+        """
         with self._store.read() as (_, state):
             current = state.generation
-        for generation in range(1, current):
-            path = vectors_path(self._store.folder, generation)
-            if path.exists():
-                try:
-                    path.unlink(missing_ok=True)  # another process may do the same
-                except PermissionError:  # Windows: a reader has it open; the next opening tries again
-                    continue
-            remove_caches(self._store.folder, generation)
+        found = list(generations(self._store.folder))
+        remove(path for generation, path in found if generation < current)
+        if any(generation > current for generation, _ in found):
+            with contextlib.suppress(LockedError), self._store.write(0) as (_, state):
+                # Under the write lock: what is newer than the state was never committed, and nobody is about to.
+                remove(path for generation, path in generations(self._store.folder) if generation > state.generation)
 
     def _written(self, scope: Scope | None, *, ids: bool) -> str:
         """The partition that is written to. Raises UnsupportedError for scopes that can only be read."""

@@ -1,6 +1,5 @@
 """repair(): what can be made of the documents and vectors is made anew; these themselves are never touched."""
 
-import shutil
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from theodolite.engines.local.approximate.keeper import FLAT, TARGET, Keeper
 from theodolite.engines.local.approximate.record import Record, read_record
+from theodolite.engines.local.files import remove
 from theodolite.engines.local.schema import LEXICAL
 from theodolite.engines.local.store import Store
 from theodolite.engines.local.verify import examine
@@ -38,8 +38,7 @@ def repair(store: Store, keeper: Keeper, refill: Callable[[], None], progress: P
         done.append(_rebuild_lexical(store))
     for part in ("codes", "columns"):
         paths = [Path(problem.path) for problem in found.problems if problem.part == part and problem.path]
-        for path in paths:
-            _remove(path)
+        remove(paths)
         if paths:
             done.append(f"{part}: {len(paths)} damaged files removed")
     if "codes" in parts:
@@ -89,13 +88,5 @@ def _clear_away(store: Store, truth: Truth) -> list[str]:
     with store.write() as (connection, state):
         now = replace(truth, state=state, record=read_record(connection))
         gone = [path for path, _, ours in leftovers(now) if ours]
-        for path in gone:
-            _remove(path)
+        remove(gone)
     return [f"folder: {len(gone)} files or folders removed that nothing needs, first {gone[0].name}"] if gone else []
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
