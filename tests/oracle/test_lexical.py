@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from theodolite import CorruptionError, Document
 from theodolite.engines.local import LocalEngine
 from theodolite.engines.local import postings as postings_module
-from theodolite.engines.local.files import STORE
+from theodolite.engines.local.folder import Folder
 from theodolite.engines.local.lexical import Lexical, LexicalFound
 from theodolite.engines.local.store import connect, read_state
 from theodolite.ranking.words import words
@@ -229,7 +229,7 @@ def test_an_older_transaction_still_sees_its_documents(engine: LocalEngine) -> N
 def test_folders_that_nothing_can_write_to_are_searched(tmp_path: Path, mode: str) -> None:
     with closing(LocalEngine.open(tmp_path / "kb", metric="cosine")) as engine:
         added(engine, ["cat", "sun-dried dog"])
-    with closing(connect(tmp_path / "kb" / STORE, mode, 1.0)) as connection:
+    with closing(connect(Folder(tmp_path / "kb"), mode, 1.0)) as connection:
         state = read_state(connection)
         found = Lexical().search(connection, state, words("sun-dried"), 10, np.ones(2, np.bool_))
     assert found.rows.tolist() == [1]

@@ -16,6 +16,7 @@ from theodolite import Document, Retriever
 from theodolite.engines.local import points
 from theodolite.engines.local.columns import ColumnFiles, Columns, saved
 from theodolite.engines.local.columns.column import expression
+from theodolite.engines.local.folder import Folder
 from theodolite.filters import Exists, In, matches, parse
 
 Metadata = dict[str, Any]
@@ -206,7 +207,7 @@ def test_a_file_of_a_later_commit_is_not_mixed_with_an_older_view(tmp_path: Path
         assert kb.count({"n": 1}) == 9
         commits = kb.info()["commits"]
     (path,) = files(tmp_path)
-    found = ColumnFiles(tmp_path, 1, writable=False)
+    found = ColumnFiles(Folder(tmp_path), 1, writable=False)
     assert path.exists()
     with contextlib.closing(sqlite3.connect(tmp_path / "store.sqlite")) as database:
         assert found.load("n", database, commits) is not None

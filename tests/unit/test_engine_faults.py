@@ -13,7 +13,8 @@ from tests.crash.workloads import WORKLOADS, Doc, Step, expected, held, states
 from theodolite import CorruptionError, Document, EngineError, LockedError, Retriever
 from theodolite.engines.local import points
 from theodolite.engines.local.files import WRITER
-from theodolite.engines.local.frames import MappedVectors, check_frame
+from theodolite.engines.local.folder import Folder
+from theodolite.engines.local.frames import check_frame
 from theodolite.engines.local.records import stored
 from theodolite.engines.local.snapshot import View
 from theodolite.engines.local.store import Store
@@ -165,19 +166,19 @@ def test_a_vector_file_that_goes_while_a_reader_opens_it(tmp_path: Path, monkeyp
     """Another process has cleared the collection after the transaction began: the reader begins again."""
     with Retriever.open(tmp_path / "kb") as kb, Retriever.open(tmp_path / "kb", read_only=True) as reader:
         kb.add([Document("old", id="a")], vectors=EYE[:1])
-        real = MappedVectors
+        real = Store.vectors
         cleared = False
 
-        def mapped(path: Path, *rest: Any) -> Any:
+        def opened(store: Store, generation: int) -> Any:
             nonlocal cleared
-            if not cleared and rest[-1]:
+            if not cleared and store.mode == "ro":
                 cleared = True
                 kb.clear()
                 kb.add([Document("new", id="b")], vectors=EYE[:1])
-                assert not path.exists()
-            return real(path, *rest)
+                assert not (tmp_path / "kb" / "vectors-1.f32").exists()
+            return real(store, generation)
 
-        monkeypatch.setattr("theodolite.engines.local.snapshot.MappedVectors", mapped)
+        monkeypatch.setattr(Store, "vectors", opened)
         assert [hit.document.id for hit in reader.search(vector=EYE[0])] == ["b"]
         assert cleared
 
@@ -207,17 +208,17 @@ def test_two_processes_clear_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """Both remove the old generation's files."""
     with Retriever.open(tmp_path / "kb") as kb:
         kb.add(["a"], vectors=EYE[:1])
-        real = Path.exists
+        real = Folder.stat
 
-        def gone(path: Path) -> bool:
-            there = real(path)
-            if there and path.name == "vectors-1.f32" and kb.count() == 0:
-                path.unlink()
+        def gone(folder: Folder, name: str) -> Any:
+            there = real(folder, name)
+            if there and name == "vectors-1.f32" and kb.count() == 0:
+                (tmp_path / "kb" / name).unlink()
             return there
 
-        monkeypatch.setattr(Path, "exists", gone)
+        monkeypatch.setattr(Folder, "stat", gone)
         kb.clear()
-        assert not real(tmp_path / "kb" / "vectors-1.f32")
+        assert not (tmp_path / "kb" / "vectors-1.f32").exists()
 
 
 def test_an_opening_during_a_clear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

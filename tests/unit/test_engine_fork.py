@@ -91,7 +91,7 @@ def test_a_child_leaves_the_parents_temporary_folder(tmp_path: Path, work: str) 
     assert kb.search(vector=[1.0, 0.0])[0].document.id == "a"
     add(kb, "b")
     kb.verify()
-    path = kb._engine._store.folder
+    path = kb._engine._store.folder.path
     assert path.exists()
     kb.close()
     assert not path.exists()

@@ -21,6 +21,7 @@ from theodolite.engines.local.approximate import build as building
 from theodolite.engines.local.approximate import keeper
 from theodolite.engines.local.approximate.build import only_builder
 from theodolite.engines.local.approximate.record import read_files
+from theodolite.engines.local.folder import Folder
 
 ROWS, DIMENSION = 3000, 24
 DRAW = np.random.default_rng(5)
@@ -349,7 +350,7 @@ kb.reindex("hnsw:M=8")
 def test_only_one_builds_at_a_time(tmp_path: Path) -> None:
     with Retriever.open(tmp_path, lock_timeout=0.1) as kb:
         fill(kb, 200)
-        with only_builder(tmp_path, 0), pytest.raises(LockedError, match="building an index"):
+        with only_builder(Folder(tmp_path), 0), pytest.raises(LockedError, match="building an index"):
             kb.reindex("hnsw")
         kb.reindex("hnsw")
 
@@ -563,12 +564,12 @@ def test_to_verify_while_the_index_is_built_again_finds_no_damage(
         fill(kb, 500)
         kb.reindex("hnsw")
 
-        def read_files_then(place: Path, *arguments: Any) -> Any:
-            looked.append(place)
+        def read_files_then(folder: Folder, name: str, *arguments: Any) -> Any:
+            looked.append(folder / name)
             if len(looked) == 1:
                 kb.reindex("hnsw:M=8")
-                assert not place.exists()
-            return read_files(place, *arguments)
+                assert not looked[-1].exists()
+            return read_files(folder, name, *arguments)
 
         monkeypatch.setattr("theodolite.engines.local.verify.derived.read_files", read_files_then)
         assert kb.verify().checked["index"]

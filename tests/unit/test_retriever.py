@@ -293,12 +293,12 @@ def test_closing(tmp_path: Path) -> None:
 
 def test_a_collection_in_memory_leaves_nothing() -> None:
     engine = LocalEngine.open()
-    folder = engine._store.folder
+    folder = engine._store.folder.path
     assert folder.exists()
     engine.close()
     assert not folder.exists()
     engine = LocalEngine.open()
-    folder = engine._store.folder
+    folder = engine._store.folder.path
     del engine
     gc.collect()
     assert not folder.exists()

@@ -14,8 +14,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numkong
 import numpy as np
@@ -162,7 +161,7 @@ def widened(codes: NDArray[np.int8]) -> NDArray[np.int8]:
     return np.pad(codes, [(0, 0)] * (codes.ndim - 1) + [(0, left)]) if left else codes
 
 
-def save_codes(path: Path, codes: Codes, start: int, owner: bytes) -> None:
+def save_codes(file: BinaryIO, codes: Codes, start: int, owner: bytes) -> None:
     """Write codes with a checksum. Raises OSError.
 
     Args:
@@ -177,30 +176,29 @@ def save_codes(path: Path, codes: Codes, start: int, owner: bytes) -> None:
     crc = zlib.crc32(_fields(owner, start, n, d, codes.rotated))
     for part in payload:
         crc = zlib.crc32(part, crc)
-    with path.open("wb") as file:
-        file.write(_HEADER.pack(_MAGIC, owner, start, n, d, codes.rotated, crc))
-        for part in payload:
-            file.write(part)
+    file.write(_HEADER.pack(_MAGIC, owner, start, n, d, codes.rotated, crc))
+    for part in payload:
+        file.write(part)
 
 
-def load_codes(path: Path, start: int, size: int, dimension: int, owner: bytes) -> Codes:
+def load_codes(file: BinaryIO, start: int, size: int, dimension: int, owner: bytes) -> Codes:
     """Read what `save_codes` wrote.
 
     Raises:
-        FileNotFoundError: there is none.
         CorruptionError: the file is not what it should be; quantise anew.
     """
-    raw = np.fromfile(path, np.uint8)
+    raw = np.fromfile(file, np.uint8)
+    which = f"the codes of rows {start} to {start + size - 1}"
     n, d, g = size, dimension, group_count(size)
     floats = d + 4 * g + n
     if len(raw) != _HEADER.size + 4 * floats + n * d:
-        raise CorruptionError(f"{path.name} has {len(raw)} bytes, not those of {n} rows", path=str(path))
+        raise CorruptionError(f"{which}: the file has {len(raw)} bytes, not those of {n} rows")
     magic, whose, first, rows, dims, rotated, crc = _HEADER.unpack_from(raw.data)
     body = raw[_HEADER.size :]
     if (magic, whose, first, rows, dims) != (_MAGIC, owner, start, n, d):
-        raise CorruptionError(f"{path.name} belongs to other data", path=str(path))
+        raise CorruptionError(f"{which} belong to other data")
     if zlib.crc32(body.data, zlib.crc32(_fields(owner, start, n, d, rotated))) != crc:
-        raise CorruptionError(f"{path.name} does not match its checksum", path=str(path))
+        raise CorruptionError(f"{which} do not match their checksum")
     # Copies: views would keep the whole file in memory beside its packed form.
     values = body[: 4 * floats].view(np.float32).copy()
     center, scale, bounds, square = np.split(values, [d, d + g, d + 4 * g])

@@ -14,30 +14,25 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from theodolite.engines.local.approximate.record import hash_of, read_record
-from theodolite.engines.local.files import (
-    RECORDS,
-    STORE,
-    codes_folder,
-    index_folder,
-    sync_file,
-    sync_folder,
-    vectors_path,
-)
+from theodolite.engines.local.files import RECORDS, STORE, codes_folder, index_folder
+from theodolite.engines.local.folder import Folder, sync_file, sync_folder
 from theodolite.engines.local.frames import holds_frame, logged
 from theodolite.engines.local.points import reach
 from theodolite.engines.local.snapshot import Snapshot, Stale
-from theodolite.engines.local.store import translated
+from theodolite.engines.local.store import Store, connect, translated
+from theodolite.engines.local.vector_file import VectorFile
 from theodolite.errors import ConfigError, CorruptionError, EngineError
 
 Progress = Callable[[int], object]
 
 _PAGES = 1024  # of the database, copied at a time
 _PART = 1 << 20  # bytes of the vectors
+_BUSY = 1.0  # seconds to wait for an adapter that writes its records
 _UNFINISHED = "store.partial"
 
 
 @contextmanager
-def placed(target: Path) -> Iterator[Path]:
+def placed(target: Path) -> Iterator[Folder]:
     """A folder to fill, which becomes `target` on leaving; an exception removes it.
 
     Raises:
@@ -50,7 +45,7 @@ def placed(target: Path) -> Iterator[Path]:
     try:
         beside.parent.mkdir(parents=True, exist_ok=True)
         beside.mkdir()
-        yield beside
+        yield Folder(beside)
         sync_folder(beside)
         if target.exists():
             target.rmdir()  # empty
@@ -64,7 +59,7 @@ def placed(target: Path) -> Iterator[Path]:
 
 
 def copy_collection(
-    connection: sqlite3.Connection, snapshot: Snapshot, folder: Path, target: Path, progress: Progress
+    connection: sqlite3.Connection, snapshot: Snapshot, store: Store, target: Folder, progress: Progress
 ) -> None:
     """Copy what a transaction sees into an empty folder, durably.
 
@@ -73,16 +68,21 @@ def copy_collection(
         Stale: the vector file is gone; another process has begun a new generation.
         OSError, EngineError: it cannot be written.
     """
-    _copy_vectors(connection, snapshot, folder, target, progress)
+    if snapshot.state.sequence:
+        try:
+            source = store.vectors(snapshot.state.generation)
+        except FileNotFoundError:
+            raise Stale from None
+        _copy_vectors(connection, source, snapshot.flat.dimension, target, progress)
     reach("backup.vectors")
-    _copy_caches(connection, snapshot, folder, target)
-    _copy_store(connection, target / _UNFINISHED, progress)
+    _copy_caches(connection, snapshot, store.folder, target)
+    _copy_store(connection, target, progress)
     reach("backup.store")
-    _copy_records(folder / RECORDS, target / RECORDS)
-    (target / _UNFINISHED).rename(target / STORE)
+    _copy_records(store.folder, target)
+    target.rename(_UNFINISHED, STORE)
 
 
-def _copy_store(connection: sqlite3.Connection, path: Path, progress: Progress) -> None:
+def _copy_store(connection: sqlite3.Connection, target: Folder, progress: Progress) -> None:
     left = 0
 
     def copied(status: int, remaining: int, total: int) -> None:
@@ -90,100 +90,101 @@ def _copy_store(connection: sqlite3.Connection, path: Path, progress: Progress) 
         progress(max(0, (left or total) - remaining) * 4096)
         left = remaining
 
-    with translated(path.parent), contextlib.closing(sqlite3.connect(path)) as copy:
+    with translated(target), contextlib.closing(connect(target, "rwc", 0, _UNFINISHED)) as copy:
         # The transaction that is open on `connection` pins the commit: writers do not make this begin again.
         connection.backup(copy, pages=_PAGES, progress=copied, sleep=0)
-    with path.open("rb+") as file:
+    with target.open_to_change(_UNFINISHED) as file:
         sync_file(file)
 
 
-def _copy_records(source: Path, target: Path) -> None:
+def _copy_records(folder: Folder, target: Folder) -> None:
     """What an adapter has noted of documents. It fits any commit: whether they are there is asked of the store."""
-    if not source.is_file():
+    if folder.stat(RECORDS) is None:
         return
     try:
         with (
-            contextlib.closing(sqlite3.connect(source)) as connection,
-            contextlib.closing(sqlite3.connect(target)) as copy,
+            contextlib.closing(connect(folder, "rw", _BUSY, RECORDS)) as connection,
+            contextlib.closing(connect(target, "rwc", 0, RECORDS)) as copy,
         ):
             connection.backup(copy, pages=_PAGES)
-        with target.open("rb+") as file:
+        with target.open_to_change(RECORDS) as file:
             sync_file(file)
-    except sqlite3.Error:  # the documents do not need it
-        target.unlink(missing_ok=True)
+    except (sqlite3.Error, CorruptionError):  # the documents do not need it
+        target.remove([RECORDS])
 
 
 def _copy_vectors(
-    connection: sqlite3.Connection, snapshot: Snapshot, folder: Path, target: Path, progress: Progress
+    connection: sqlite3.Connection, source: VectorFile, dimension: int, target: Folder, progress: Progress
 ) -> None:
-    state, dimension = snapshot.state, snapshot.flat.dimension
-    source = vectors_path(folder, state.generation)
-    if not state.sequence:
-        return
-    try:
-        file = source.open("rb")
-    except FileNotFoundError:
-        raise Stale from None
-    copy = vectors_path(target, state.generation)
-    with file, copy.open("xb") as out:
+    name, at = source.name, 0
+    with target.create(name) as out:
         for frame, _ in logged(connection):
-            end, crc = 4 * dimension * (frame.slot + frame.rows), 0
-            out.write(file.read(4 * dimension * frame.slot - file.tell()))
-            while file.tell() < end and (part := file.read(min(_PART, end - file.tell()))):
+            start, end = 4 * dimension * frame.slot, 4 * dimension * (frame.slot + frame.rows)
+            out.write(source.read(at, start - at))
+            crc, at = 0, start
+            while part := source.read(at, min(_PART, end - at)):
                 crc = zlib.crc32(part, crc)
                 out.write(part)
+                at += len(part)
                 progress(len(part))
-            if file.tell() != end or crc != frame.crc:
+            if at != end or crc != frame.crc:
                 raise CorruptionError(
-                    f"{source}: the vectors of commit {frame.sequence} do not match their checksum. Nothing copied; "
-                    "run verify()",
+                    f"{source.path}: the vectors of commit {frame.sequence} do not match their checksum. Nothing "
+                    "copied; run verify()",
                     sequence=frame.sequence,
                 )
         sync_file(out)
+    copy = VectorFile(target, source.generation, writable=False)
     for frame, digest in logged(connection):
         if not holds_frame(copy, frame, digest, dimension):
             raise CorruptionError(
-                f"{source}: the frame of commit {frame.sequence} is not the one committed. Nothing was copied; "
+                f"{source.path}: the frame of commit {frame.sequence} is not the one committed. Nothing was copied; "
                 "run verify()",
                 sequence=frame.sequence,
             )
 
 
-def _copy_caches(connection: sqlite3.Connection, snapshot: Snapshot, folder: Path, target: Path) -> None:
+def _copy_caches(connection: sqlite3.Connection, snapshot: Snapshot, folder: Folder, target: Folder) -> None:
     """What would otherwise be made anew. Each file is verified when it is read; what is not there need not be."""
     generation = snapshot.state.generation
-    with contextlib.suppress(OSError, shutil.Error):
-        codes = codes_folder(folder, generation)
-        if codes.is_dir():
-            shutil.copytree(codes, codes_folder(target, generation), ignore=shutil.ignore_patterns("*.tmp"))
+    codes = codes_folder(generation)
+    with contextlib.suppress(OSError, CorruptionError):
+        _copy_files(folder, target, codes, [name for name in folder.names(codes) if name.endswith(".i8")])
     with contextlib.suppress(CorruptionError):
         record = read_record(connection)
         if record is None or not record.files or record.generation != generation:
             return
-        place = index_folder(target, record.files)
+        place, hashes = index_folder(record.files), record.hashes or {}
         try:
-            shutil.copytree(index_folder(folder, record.files), place)
-            sound = all(hash_of(place / name) == digest for name, digest in (record.hashes or {}).items())
-        except (OSError, shutil.Error):
+            _copy_files(folder, target, place, list(hashes))
+            sound = all(hash_of(target, f"{place}/{name}") == digest for name, digest in hashes.items())
+        except (OSError, CorruptionError):
             sound = False
         if not sound:  # the copy says so when it is opened, and builds it again
-            shutil.rmtree(place, ignore_errors=True)
+            target.remove([place])
+
+
+def _copy_files(folder: Folder, target: Folder, inside: str, names: list[str]) -> None:
+    if names:
+        target.make(inside)
+    for name in names:
+        with folder.open(f"{inside}/{name}") as file, target.create(f"{inside}/{name}") as copy:
+            shutil.copyfileobj(file, copy, _PART)
 
 
 def backup(
     read: Callable[[Callable[[sqlite3.Connection, Snapshot], None]], None],
-    folder: Path,
+    store: Store,
     target: Path,
     progress: Progress | None,
 ) -> None:
     """Copy the collection that `read` gives transactions and snapshots of (see `View.read`)."""
-    if os.path.realpath(target).startswith(os.path.join(os.path.realpath(folder), "")):
+    if os.path.realpath(target).startswith(os.path.join(store.folder.path, "")):
         raise ConfigError(f"{target} lies within the collection; name a folder elsewhere", folder=str(target))
     with placed(target) as beside:
 
         def copied(connection: sqlite3.Connection, snapshot: Snapshot) -> None:
-            for path in list(beside.iterdir()):  # of an attempt that a new generation has overtaken
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-            copy_collection(connection, snapshot, folder, beside, progress or (lambda count: None))
+            beside.remove(beside.names())  # of an attempt that a new generation has overtaken
+            copy_collection(connection, snapshot, store, beside, progress or (lambda count: None))
 
         read(copied)

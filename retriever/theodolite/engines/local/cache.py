@@ -1,15 +1,13 @@
 """The verified cache of int8 codes: a file for each full block, so that opening does not quantise anew."""
 
 import logging
-import os
-import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.engines.local.files import codes_path
+from theodolite.engines.local.files import codes_folder, codes_name
+from theodolite.engines.local.folder import Folder
 from theodolite.engines.local.points import reach
 from theodolite.errors import CorruptionError
 from theodolite.indexes.blocks import BLOCK, Codes, load_codes, quantise, save_codes
@@ -22,7 +20,7 @@ class CodeCache:
     """Codes of full blocks of one generation, from their files where these are sound."""
 
     def __init__(
-        self, folder: Path, generation: int, owner: Callable[[int], bytes], dimension: int, *, writable: bool
+        self, folder: Folder, generation: int, owner: Callable[[int], bytes], dimension: int, *, writable: bool
     ) -> None:
         """`owner` names the history up to a row: codes of other vectors, of whatever copy, are not taken for these."""
         self._folder = folder
@@ -33,40 +31,40 @@ class CodeCache:
 
     def codes(self, source: VectorSource, start: int, stop: int) -> Codes:
         """The codes of a full block; made, and saved, where no sound file holds them."""
-        path = self._path(start)
+        name = self._name(start)
         try:
-            return load_codes(path, start, stop - start, self._dimension, self._owner(stop - 1))
+            with self._folder.open(name) as file:
+                return load_codes(file, start, stop - start, self._dimension, self._owner(stop - 1))
         except FileNotFoundError:
             pass
         except (CorruptionError, OSError) as error:
-            _log.warning("%s: %s. It is made anew from the vectors", path, error)
+            _log.warning("%s/%s: %s. It is made anew from the vectors", self._folder, name, error)
         codes = quantise(source.span(start, stop))
         if self._writable:
-            self._save(path, codes, start)
+            self._save(name, codes, start)
         return codes
 
     def fill(self, source: VectorSource, rows: int) -> None:
         """Save the codes of every full block below `rows` that has no file yet."""
         if self._writable:
             for start in range(0, rows - rows % BLOCK, BLOCK):
-                if not self._path(start).exists():
-                    self._save(self._path(start), quantise(source.span(start, start + BLOCK)), start)
+                if not self._folder.is_file(self._name(start)):
+                    self._save(self._name(start), quantise(source.span(start, start + BLOCK)), start)
 
-    def _path(self, start: int) -> Path:
-        return codes_path(self._folder, self._generation, start // BLOCK)
+    def _name(self, start: int) -> str:
+        return codes_name(self._generation, start // BLOCK)
 
-    def _save(self, path: Path, codes: Codes, start: int) -> None:
-        # Written aside and renamed: whoever reads it meanwhile, in whatever process, sees all of it or none.
-        aside = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    def _save(self, name: str, codes: Codes, start: int) -> None:
         try:
-            path.parent.mkdir(exist_ok=True)
-            save_codes(aside, codes, start, self._owner(start + len(codes.codes) - 1))
-            reach("cache.written")
-            os.replace(aside, path)
+            self._folder.make(codes_folder(self._generation))
+            with self._folder.replacing(name) as file:
+                save_codes(file, codes, start, self._owner(start + len(codes.codes) - 1))
+                reach("cache.written")
             reach("cache.renamed")
-        except OSError as error:
-            aside.unlink(missing_ok=True)
-            _log.warning("%s cannot be written (%s); codes will be made anew at the next opening", path, error)
+        except (CorruptionError, OSError) as error:
+            _log.warning(
+                "%s/%s cannot be written (%s); codes will be made anew at the next opening", self._folder, name, error
+            )
 
 
 def owner_of(frames: NDArray[np.int64], hashes: NDArray[np.void], sequence: int) -> Callable[[int], bytes]:

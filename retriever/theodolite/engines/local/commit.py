@@ -6,17 +6,17 @@ committed end is moved aside by the next writer.
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from theodolite.engines.local.files import remove, vectors_path
+from theodolite.engines.local.files import vectors_name
 from theodolite.engines.local.frames import append, has_orphan, move_orphan_aside, planned, surplus
 from theodolite.engines.local.hashes import seal
 from theodolite.engines.local.log import beginning, write_entry
 from theodolite.engines.local.records import Record
-from theodolite.engines.local.store import State, change_state, read_manifest
+from theodolite.engines.local.store import State, Store, change_state, read_manifest
+from theodolite.engines.local.vector_file import too_short
 from theodolite.errors import VectorError
 from theodolite.types import Space, Vectors
 
@@ -25,14 +25,13 @@ _MANY = 500  # parameters of one statement; old SQLites take 999
 
 def commit(
     connection: sqlite3.Connection,
-    folder: Path,
+    store: Store,
     state: State,
     *,
     ended: Sequence[tuple[Any, ...]] = (),
     records: Sequence[Record] = (),
     hashes: Sequence[bytes] = (),
     vectors: Vectors,
-    durable: bool,
 ) -> None:
     """Append rows and end others, within a write transaction that the caller commits.
 
@@ -40,18 +39,19 @@ def commit(
         ended: row and text of documents that cease to be.
         records, hashes: the documents of the new rows,
         vectors: and their vectors, (n, d).
-        durable: whether the frame must survive a power cut.
     """
     dimension = vectors.shape[1]
-    path = vectors_path(folder, state.generation)
-    size = state.slots * 4 * dimension + surplus(path, state.slots, dimension)
-    if has_orphan(path, state.slots, state.sequence, dimension, size):
-        move_orphan_aside(path, folder, state.generation, state.slots, state.sequence, dimension)
+    file = store.vectors(state.generation) if state.slots else store.made_vectors(state.generation)
+    if not file.is_at(store.folder.stat(file.name)):
+        raise too_short(file.path, state.slots * 4 * dimension, 0)
+    size = state.slots * 4 * dimension + surplus(file, state.slots, dimension)
+    if has_orphan(file, state.slots, state.sequence, dimension, size):
+        move_orphan_aside(file, store.folder, state.slots, state.sequence, dimension)
     sequence = state.sequence + 1
     begin = beginning(read_manifest(connection).uid, state.generation)
     frame = planned(state.slots, sequence, state.rows, vectors)
     digest = write_entry(connection, frame, hashes, [row for row, _ in ended], begin)
-    append(path, frame, digest, vectors, durable=durable)
+    append(file, frame, digest, vectors, durable=store.durable)
     if ended:
         connection.executemany("INSERT INTO lexical (lexical, rowid, text) VALUES ('delete', ?, ?)", list(ended))
         connection.executemany("DELETE FROM documents WHERE row = ?", [(row,) for row, _ in ended])
@@ -100,16 +100,14 @@ def select(
         )
 
 
-def begin_generation(
-    connection: sqlite3.Connection, folder: Path, state: State, dimension: int, *, durable: bool
-) -> None:
+def begin_generation(connection: sqlite3.Connection, store: Store, state: State, dimension: int) -> None:
     """End all documents and start an empty vector file, within a write transaction that the caller commits."""
     fresh = state._replace(generation=state.generation + 1, rows=0, slots=0, live=0)
-    remove([vectors_path(folder, fresh.generation)])  # of a generation that was never committed
+    store.folder.remove([vectors_name(fresh.generation)])  # of a generation that was never committed
     connection.execute("INSERT INTO lexical (lexical) VALUES ('delete-all')")
     for table in ("documents", "frames", "tombstones"):
         connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names are ours
-    commit(connection, folder, fresh, vectors=none(dimension), durable=durable)
+    commit(connection, store, fresh, vectors=none(dimension))
 
 
 def none(dimension: int) -> Vectors:

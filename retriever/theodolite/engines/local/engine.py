@@ -16,7 +16,6 @@ from theodolite.engines.local.backup import backup
 from theodolite.engines.local.commit import select
 from theodolite.engines.local.duplicates import duplicates
 from theodolite.engines.local.fields import Fields
-from theodolite.engines.local.files import folder_size
 from theodolite.engines.local.listing import Page, Pair, Place, behind, page, pairs
 from theodolite.engines.local.notes import read_note, write_note
 from theodolite.engines.local.opening import TemporaryFolder, check_folder, open_store
@@ -269,7 +268,7 @@ class LocalEngine:
         return found
 
     def backup(self, target: Path, progress: Callable[[int], object] | None = None) -> None:
-        backup(self._view.read, self._store.folder, target, progress)
+        backup(self._view.read, self._store, target, progress)
 
     def info(self) -> dict[str, Any]:
         folder = self._store.folder
@@ -293,7 +292,7 @@ class LocalEngine:
                 "commits": state.sequence,
                 "rows": state.rows,
                 "deleted_rows": state.rows - state.live,
-                "bytes": folder_size(folder),
+                "bytes": folder.size(),
                 "columns": {"fields": snapshot.columns.fields, "bytes": snapshot.columns.nbytes},
             }
 

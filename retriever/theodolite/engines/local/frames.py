@@ -10,14 +10,15 @@ import sqlite3
 import struct
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.engines.local.files import orphan_path, sync_file, sync_folder
+from theodolite.engines.local.files import orphan_name
+from theodolite.engines.local.folder import Folder, sync_file
 from theodolite.engines.local.points import reach
+from theodolite.engines.local.vector_file import VectorFile, too_short
 from theodolite.errors import CorruptionError
 from theodolite.types import Rows, Vectors
 
@@ -47,7 +48,7 @@ def planned(end: int, sequence: int, first_row: int, vectors: Vectors) -> Frame:
     return Frame(sequence, first_row, rows, end + header_slots(dimension), zlib.crc32(_payload(vectors)))
 
 
-def append(path: Path, frame: Frame, digest: bytes, vectors: Vectors, *, durable: bool) -> None:
+def append(file: VectorFile, frame: Frame, digest: bytes, vectors: Vectors, *, durable: bool) -> None:
     """Write a frame, synced if `durable`. Raises OSError.
 
     Args:
@@ -59,20 +60,14 @@ def append(path: Path, frame: Frame, digest: bytes, vectors: Vectors, *, durable
     payload = _payload(vectors)
     header = _HEADER.pack(_MAGIC, frame.sequence, frame.first_row, frame.rows, dimension, frame.crc, digest)
     header = (header + _CRC.pack(zlib.crc32(header))).ljust((start - end) * size, b"\0")
-    created = not path.exists()
-    with path.open("wb" if created else "r+b", buffering=0) as file:
-        if created:
-            reach("vectors.created")
-            sync_folder(path.parent)
-        file.seek(end * size)
-        half = len(payload) // 2
-        for part in (memoryview(header), payload[:half]):
-            _write_all(file.fileno(), part)
-        reach("frame.torn")
-        _write_all(file.fileno(), payload[half:])
-        reach("frame.written")
-        if durable:
-            sync_file(file)
+    half = len(payload) // 2
+    file.write(end * size, memoryview(header))
+    file.write(start * size, payload[:half])
+    reach("frame.torn")
+    file.write(start * size + half, payload[half:])
+    reach("frame.written")
+    if durable:
+        file.sync()
     reach("frame.synced")
 
 
@@ -80,31 +75,19 @@ def _payload(vectors: Vectors) -> memoryview:
     return vectors.data.cast("B") if len(vectors) else memoryview(b"")
 
 
-def _write_all(handle: int, data: memoryview) -> None:
-    while data:
-        data = data[os.write(handle, data) :]
-
-
-def surplus(path: Path, end: int, dimension: int) -> int:
+def surplus(file: VectorFile, end: int, dimension: int) -> int:
     """How many bytes lie beyond the committed slots.
 
     Raises:
         CorruptionError: the file is shorter than what is committed.
     """
-    size = path.stat().st_size if path.exists() else 0
-    committed = end * 4 * dimension
+    size, committed = file.size, end * 4 * dimension
     if size < committed:
-        raise CorruptionError(
-            f"{path.name} has {size} bytes where {committed} are committed: vectors are missing. "
-            "Restore the folder from a copy",
-            path=str(path),
-            expected=committed,
-            got=size,
-        )
+        raise too_short(file.path, committed, size)
     return size - committed
 
 
-def has_orphan(path: Path, end: int, sequence: int, dimension: int, size: int) -> bool:
+def has_orphan(file: VectorFile, end: int, sequence: int, dimension: int, size: int) -> bool:
     """Whether a frame, or part of one, lies beyond the committed slots: what a crash leaves behind.
 
     Args:
@@ -116,60 +99,56 @@ def has_orphan(path: Path, end: int, sequence: int, dimension: int, size: int) -
     """
     if size <= end * 4 * dimension:
         return False
-    first = _read_header(path, end, dimension)
+    first = _read_header(file, end, dimension)
     if first is not None and first.sequence == sequence + 1:
         behind = first.slot + first.rows
-        second = _read_header(path, behind, dimension) if size > behind * 4 * dimension else None
+        second = _read_header(file, behind, dimension) if size > behind * 4 * dimension else None
         if second is not None and second.sequence == sequence + 2:
             raise CorruptionError(
-                f"{path.name} holds frames {first.sequence} and {second.sequence}, but the database ends at commit "
+                f"{file.name} holds frames {first.sequence} and {second.sequence}, but the database ends at commit "
                 f"{sequence}: it has lost commits. Nothing was changed; restore store.sqlite and store.sqlite-wal",
-                path=str(path),
+                path=str(file.path),
                 committed=sequence,
             )
     return True
 
 
-def move_orphan_aside(path: Path, folder: Path, generation: int, end: int, sequence: int, dimension: int) -> None:
+def move_orphan_aside(file: VectorFile, folder: Folder, end: int, sequence: int, dimension: int) -> None:
     """Copy what lies beyond the committed slots to a file of its own, durably; then free its place."""
-    committed = end * 4 * dimension
-    aside = orphan_path(folder, generation, sequence + 1)
-    with path.open("r+b") as file:
-        file.seek(committed)
-        with aside.open("wb") as copy:
-            while part := file.read(1 << 20):
-                copy.write(part)
-            sync_file(copy)
-        sync_folder(folder)
-        reach("orphan.copied")
-        try:
-            file.truncate(committed)
-        except OSError:
-            # Windows keeps the size while a reader maps the file. The next frame then overwrites what is there.
-            if os.name == "posix":
-                raise
+    committed = at = end * 4 * dimension
+    with folder.create(orphan_name(file.generation, sequence + 1)) as copy:
+        while part := file.read(at, 1 << 20):
+            copy.write(part)
+            at += len(part)
+        sync_file(copy)
+    folder.sync()
+    reach("orphan.copied")
+    try:
+        file.truncate(committed)
+    except OSError:
+        # Windows keeps the size while a reader maps the file. The next frame then overwrites what is there.
+        if os.name == "posix":
+            raise
 
 
-def first_dimension(path: Path) -> int | None:
+def first_dimension(file: VectorFile) -> int | None:
     """The dimension in the header of a file's first frame, if there is one."""
-    found = _header_at(path, 0) if path.exists() else None
+    found = _header_at(file, 0)
     return found[3] if found else None
 
 
-def _read_header(path: Path, slot: int, dimension: int) -> Frame | None:
+def _read_header(file: VectorFile, slot: int, dimension: int) -> Frame | None:
     """The frame whose header is at `slot`, if one is."""
-    found = _header_at(path, slot * 4 * dimension)
+    found = _header_at(file, slot * 4 * dimension)
     if found is None or found[3] != dimension:
         return None
     sequence, first_row, rows, _, crc, _ = found
     return Frame(sequence, first_row, rows, slot + header_slots(dimension), crc)
 
 
-def _header_at(path: Path, offset: int) -> tuple[int, int, int, int, int, bytes] | None:
+def _header_at(file: VectorFile, offset: int) -> tuple[int, int, int, int, int, bytes] | None:
     """Sequence, first row, rows, dimension, the vectors' CRC and the hash from a header, if a sound one is there."""
-    with path.open("rb") as file:
-        file.seek(offset)
-        raw = file.read(_HEADER.size + _CRC.size)
+    raw = file.read(offset, _HEADER.size + _CRC.size)
     head = raw[: _HEADER.size]
     if len(raw) < _HEADER.size + _CRC.size or zlib.crc32(head) != _CRC.unpack(raw[_HEADER.size :])[0]:
         return None
@@ -177,21 +156,21 @@ def _header_at(path: Path, offset: int) -> tuple[int, int, int, int, int, bytes]
     return (sequence, first_row, rows, dimension, crc, digest) if magic == _MAGIC else None
 
 
-def holds_frame(path: Path, frame: Frame, digest: bytes, dimension: int) -> bool:
+def holds_frame(file: VectorFile, frame: Frame, digest: bytes, dimension: int) -> bool:
     """Whether the file's frame is the one the commit with this hash named."""
     start = frame.slot - header_slots(dimension) if type(frame.slot) is int else -1
-    if start < 0 or not path.is_file() or _read_header(path, start, dimension) != frame:
+    if start < 0:
         return False
-    found = _header_at(path, start * 4 * dimension)
-    return found is not None and found[-1] == digest
+    found = _header_at(file, start * 4 * dimension)
+    return found == (frame.sequence, frame.first_row, frame.rows, dimension, frame.crc, digest)
 
 
-def check_frame(path: Path, frame: Frame, digest: bytes, dimension: int) -> None:
+def check_frame(file: VectorFile, frame: Frame, digest: bytes, dimension: int) -> None:
     """Raises CorruptionError where the file's frame is not the one the commit named."""
-    if not holds_frame(path, frame, digest, dimension):
+    if not holds_frame(file, frame, digest, dimension):
         raise CorruptionError(
-            f"{path.name}: the frame of commit {frame.sequence} is not the one that was committed",
-            path=str(path),
+            f"{file.name}: the frame of commit {frame.sequence} is not the one that was committed",
+            path=str(file.path),
             sequence=frame.sequence,
         )
 
@@ -208,8 +187,8 @@ class MappedVectors:
     Pages come from the file as they are used and belong to the page cache, not to the process.
     """
 
-    def __init__(self, path: Path, dimension: int, frames: NDArray[np.int64], end: int) -> None:
-        """`frames` is (n, 3): first row, rows and slot of each frame with rows, in order.
+    def __init__(self, file: VectorFile | None, dimension: int, frames: NDArray[np.int64], end: int) -> None:
+        """`frames` is (n, 3): first row, rows and slot of each frame with rows, in order. None needs a file.
 
         Raises:
             CorruptionError: the file is shorter than `end` slots (mapped, that would end the process).
@@ -218,11 +197,8 @@ class MappedVectors:
         self._offset = frames[:, 2] - frames[:, 0]
         self.dimension = dimension
         self._slots: NDArray[np.float32] = np.empty((0, dimension), np.float32)
-        if not len(frames):
-            return
-        surplus(path, end, dimension)
-        # As a plain array: each operation on a memmap makes one anew, which takes longer than it does itself.
-        self._slots = np.asarray(np.memmap(path, np.float32, "r", shape=(end, dimension)))
+        if file is not None and len(frames):
+            self._slots = file.mapped(end, dimension)
 
     def take(self, rows: Rows) -> NDArray[np.float32]:
         if len(self._first) == 1:

@@ -9,7 +9,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from theodolite.engines.local.files import STORE, vectors_path
+from theodolite.engines.local.files import DATABASE, STORE, vectors_name
+from theodolite.engines.local.folder import Folder
 from theodolite.engines.local.frames import Frame, check_frame, first_dimension, has_orphan, surplus
 from theodolite.engines.local.schema import APPLICATION_ID
 from theodolite.engines.local.store import (
@@ -21,6 +22,7 @@ from theodolite.engines.local.store import (
     translated,
     use_wal,
 )
+from theodolite.engines.local.vector_file import VectorFile, too_short
 from theodolite.errors import CorruptionError, EngineError, LockedError, ManifestError, TheodoliteError
 from theodolite.manifest import FORMAT, Manifest, check_partitioned, check_pinned, new_manifest
 from theodolite.transforms import checked
@@ -55,14 +57,15 @@ def open_store(
             _check_absent(folder, create=create and not read_only)
             manifest = new_manifest(metric, norms, embedder, partition, transforms)
             folder.mkdir(parents=True, exist_ok=True)
-            create_store(folder, manifest, lock_timeout)
-        mode = _mode(folder, read_only)
-        manifest = _inspect(folder, mode, lock_timeout)
+            create_store(Folder(folder), manifest, lock_timeout)
+        opened = Folder(folder)
+        mode = _mode(opened, read_only)
+        manifest = _inspect(opened, mode, lock_timeout)
         check_pinned(manifest.space, metric, norms, transforms)
         check_partitioned(manifest, partition)
         if mode == "rw":
-            use_wal(folder, lock_timeout)
-    return Store(folder, mode=mode, lock_timeout=lock_timeout, durable=durable), manifest
+            use_wal(opened, lock_timeout)
+    return Store(opened, mode=mode, lock_timeout=lock_timeout, durable=durable), manifest
 
 
 def check_folder(
@@ -77,7 +80,8 @@ def check_folder(
     """Raises ManifestError, MetricMismatchError, ConfigError or CorruptionError, as `open_store` would."""
     with translated(folder):
         if is_collection(folder):
-            manifest = _inspect(folder, _mode(folder, read_only=True), timeout)
+            opened = Folder(folder)
+            manifest = _inspect(opened, _mode(opened, read_only=True), timeout)
             check_pinned(manifest.space, metric, norms, transforms)
             check_partitioned(manifest, partition)
         else:
@@ -113,13 +117,11 @@ def is_collection(folder: Path) -> bool:
         return False
     if not folder.is_dir():
         raise ManifestError(f"{folder} is a file; a collection is a folder", folder=str(folder))
-    store = folder / STORE
-    for name in (STORE, f"{STORE}-wal", f"{STORE}-shm", f"{STORE}-journal"):
-        if (folder / name).is_dir():
-            raise CorruptionError(f"{folder / name} is a folder, not a file; restore it", folder=str(folder))
-    if not store.exists() or not store.stat().st_size:
+    opened = Folder(folder)
+    found = [opened.check_file(name) for name in DATABASE]
+    if found[0] is None or not found[0].st_size:
         # A database of no bytes is one whose creation was cut off. Whatever else lies there is not ours.
-        others = sorted(path.name for path in folder.iterdir() if not path.name.startswith(STORE))
+        others = [name for name in opened.names() if not name.startswith(STORE)]
         if others:
             half = any(name.startswith("vectors-") for name in others)
             what = f"half a collection: {STORE} is missing" if half else "not a theodolite collection"
@@ -129,16 +131,16 @@ def is_collection(folder: Path) -> bool:
                 folder=str(folder),
             )
         return False
-    _check_header(folder)
+    _check_header(opened)
     # With a journal, creation was cut off: SQLite rolls it back, and the store is made again.
-    return not (folder / f"{STORE}-journal").exists()
+    return found[-1] is None
 
 
-def _check_header(folder: Path) -> None:
+def _check_header(folder: Folder) -> None:
     # Read through SQLite: where any other handle to the file is closed, POSIX drops the locks of the connections this
     # process has to it, and what it commits afterwards can be lost.
     owner = version = 0
-    with contextlib.closing(connect(folder / STORE, "immutable", 0)) as connection:
+    with contextlib.closing(connect(folder, "immutable", 0)) as connection:
         try:
             (owner,) = connection.execute("PRAGMA application_id").fetchone()
             (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -166,18 +168,18 @@ def _check_header(folder: Path) -> None:
         )
 
 
-def _mode(folder: Path, read_only: bool) -> str:
-    writable = os.access(folder, os.W_OK) and os.access(folder / STORE, os.W_OK)
+def _mode(folder: Folder, read_only: bool) -> str:
+    writable = os.access(folder.path, os.W_OK) and os.access(folder.path / STORE, os.W_OK)
     if not read_only:
         if writable:
             return "rw"
         raise EngineError(f"{folder} cannot be written to. Open it with read_only=True", folder=str(folder))
     if writable:
         return "ro"
-    log = folder / f"{STORE}-wal"
-    if not log.exists() or not log.stat().st_size:
+    log = folder.stat(f"{STORE}-wal")
+    if log is None or not log.st_size:
         return "immutable"
-    if (folder / f"{STORE}-shm").exists():
+    if folder.stat(f"{STORE}-shm") is not None:
         return "ro"  # somebody who may write has it open
     raise EngineError(
         f"{folder} cannot be written to and was not closed cleanly, so its last commits cannot be read. "
@@ -186,7 +188,7 @@ def _mode(folder: Path, read_only: bool) -> str:
     )
 
 
-def _inspect(folder: Path, mode: str, timeout: float) -> Manifest:
+def _inspect(folder: Folder, mode: str, timeout: float) -> Manifest:
     """Hold the database against the vector file, through a connection that changes nothing.
 
     A connection that may write would, on closing, fold a damaged log into the database and delete it; one that
@@ -207,39 +209,40 @@ def _inspect(folder: Path, mode: str, timeout: float) -> Manifest:
     raise LockedError(f"{folder}: others write without a pause; try again", folder=str(folder))
 
 
-def _signature(folder: Path) -> tuple[int, ...]:
+def _signature(folder: Folder) -> tuple[int, ...]:
     """Changes when another process commits: sizes and times of the log and the database."""
     found: list[int] = []
     for name in (f"{STORE}-wal", STORE):
-        try:
-            stat = (folder / name).stat()
-        except FileNotFoundError:
-            found += (0, 0)
-        else:
-            found += (stat.st_size, stat.st_mtime_ns)
+        there = folder.stat(name)
+        found += (0, 0) if there is None else (there.st_size, there.st_mtime_ns)
     return tuple(found)
 
 
-def _look(folder: Path, mode: str, timeout: float) -> Manifest:
-    # Sizes first: what lies in the files now is, but for one frame, committed by the time the state is read.
-    sizes = {path: path.stat().st_size for path in folder.glob("vectors-*.f32")}
-    connection = connect(folder / STORE, mode, timeout)
+def _look(folder: Folder, mode: str, timeout: float) -> Manifest:
+    # The size first: what lies in the file now is, but for one frame, committed by the time the state is read.
+    sizes = {
+        name: found.st_size for name in folder.names() if name.startswith("vectors-") and (found := folder.stat(name))
+    }
+    connection = connect(folder, mode, timeout)
     try:
         connection.execute("BEGIN")
         manifest, state = read_manifest(connection), read_state(connection)
-        path = vectors_path(folder, state.generation)
+        name = vectors_name(state.generation)
+        file = VectorFile(folder, state.generation, writable=False) if folder.stat(name) is not None else None
         # A database that has lost all its commits knows of no dimension, but the frames do.
-        dimension = manifest.space.dimension or first_dimension(path)
-        if dimension is not None:
-            surplus(path, state.slots, dimension)
-            has_orphan(path, state.slots, state.sequence, dimension, sizes.get(path, 0))
+        dimension = manifest.space.dimension or (None if file is None else first_dimension(file))
+        if file is not None and dimension is not None:
+            surplus(file, state.slots, dimension)
+            has_orphan(file, state.slots, state.sequence, dimension, sizes.get(name, 0))
+        elif state.slots:
+            raise too_short(folder / name, state.slots * 4 * (dimension or 1), 0)
         if state.sequence:
             last = connection.execute(
                 "SELECT sequence, first_row, rows, slot, crc, hash FROM frames WHERE sequence = ?", (state.sequence,)
             ).fetchone()
-            if last is None or dimension is None:
+            if last is None or dimension is None or file is None:
                 raise CorruptionError(f"{folder}: the change log lacks commit {state.sequence}; restore the folder")
-            check_frame(path, Frame(*last[:-1]), last[-1], dimension)
+            check_frame(file, Frame(*last[:-1]), last[-1], dimension)
         connection.execute("ROLLBACK")
         return manifest
     finally:

@@ -16,7 +16,6 @@ from theodolite.engines.local.columns import ColumnFiles, Columns, evaluate
 from theodolite.engines.local.columns.column import Column
 from theodolite.engines.local.commit import select
 from theodolite.engines.local.factors import Factors
-from theodolite.engines.local.files import vectors_path
 from theodolite.engines.local.frames import MappedVectors
 from theodolite.engines.local.log import HASH, Log, beginning, read_log
 from theodolite.engines.local.store import State, Store, read_manifest
@@ -192,7 +191,7 @@ class View:
             np.empty(0, np.bool_),
             frames,
             np.empty(0, HASH),
-            MappedVectors(vectors_path(self._store.folder, state.generation), dimension, frames, 0),
+            MappedVectors(None, dimension, frames, 0),
             FlatIndex(manifest.space.metric, dimension),
             Columns(self._column_files(state.generation)),
             Factors(),
@@ -219,13 +218,11 @@ class View:
         live = extended(held.live, log, state)
         if new:
             frames = np.concatenate([frames, np.array(new, np.int64)])
-            path = vectors_path(self._store.folder, state.generation)
             try:
-                vectors = MappedVectors(path, held.flat.dimension, frames, state.slots)
-            except (CorruptionError, OSError):
-                if path.exists():
-                    raise
+                file = self._store.vectors(state.generation)
+            except FileNotFoundError:
                 raise Stale from None  # another process has begun a new generation since
+            vectors = MappedVectors(file, held.flat.dimension, frames, state.slots)
         state = state._replace(approximate=held.state.approximate)
         hashes = np.concatenate([held.hashes, log.hashes])
         return replace(held, state=state, live=live, frames=frames, hashes=hashes, vectors=vectors)

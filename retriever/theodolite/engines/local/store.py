@@ -1,4 +1,4 @@
-"""store.sqlite: connections, transactions, the write lock."""
+"""store.sqlite and the vector file: connections, transactions, the write lock, and that all of it belongs together."""
 
 import os
 import re
@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from theodolite.engines.local.files import STORE, WRITER, sync_folder
+from theodolite.engines.local.files import DATABASE, STORE, WRITER
+from theodolite.engines.local.folder import Folder
 from theodolite.engines.local.hashes import seal
 from theodolite.engines.local.points import reach
 from theodolite.engines.local.schema import APPLICATION_ID, STATE, TABLES
+from theodolite.engines.local.vector_file import VectorFile
 from theodolite.errors import CorruptionError, EngineError, LockedError, ManifestError
 from theodolite.manifest import FORMAT, METRICS, NORMS, Manifest
 
@@ -34,15 +36,16 @@ class State(NamedTuple):
 
 
 class Store:
-    """Connections to one store.sqlite, each used by one thread at a time and kept for the next."""
+    """Connections to one store.sqlite, each used by one thread at a time and kept for the next; and the vector file."""
 
-    def __init__(self, folder: Path, *, mode: str, lock_timeout: float, durable: bool = True) -> None:
+    def __init__(self, folder: Folder, *, mode: str, lock_timeout: float, durable: bool = True) -> None:
         """`mode` is `rw`, `ro`, or `immutable` for folders nothing can write to."""
         self.folder = folder
         self.mode = mode
         self.lock_timeout = lock_timeout
         self.durable = durable
         self._idle: list[sqlite3.Connection] = []
+        self._vectors: VectorFile | None = None
         self._writing = threading.Lock()
         self._closed = False
         _stores.add(self)
@@ -93,8 +96,35 @@ class Store:
         finally:
             self._writing.release()
 
+    def vectors(self, generation: int) -> VectorFile:
+        """The generation's vector file. Raises FileNotFoundError where there is none."""
+        held = self._vectors
+        if held is not None and held.generation == generation:
+            return held
+        return self._hold(VectorFile(self.folder, generation, writable=self.mode == "rw"))
+
+    def made_vectors(self, generation: int) -> VectorFile:
+        """The file of a generation without commits, made if there is none; within a write transaction."""
+        try:
+            return self._hold(VectorFile(self.folder, generation, writable=True))
+        except FileNotFoundError:
+            made = VectorFile.create(self.folder, generation)
+        reach("vectors.created")
+        self.folder.sync()
+        return self._hold(made)
+
+    def _hold(self, file: VectorFile) -> VectorFile:
+        if self._vectors is None or self._vectors.generation <= file.generation:
+            self._vectors = file
+        return file
+
+    def connect(self) -> sqlite3.Connection:
+        """A connection of one's own, to be closed after use."""
+        return connect(self.folder, self.mode, self.lock_timeout)
+
     def close(self) -> None:
         self._closed = True
+        self._vectors = None
         with translated(self.folder):
             while (connection := self._kept()) is not None:
                 try:
@@ -134,7 +164,7 @@ class Store:
             return None
 
     def _connect(self) -> sqlite3.Connection:
-        connection = connect(self.folder / STORE, self.mode, self.lock_timeout)
+        connection = self.connect()
         if self.mode == "rw":
             connection.execute(f"PRAGMA synchronous={'FULL' if self.durable else 'OFF'}")
             connection.execute("PRAGMA cache_size=-32768")
@@ -162,15 +192,25 @@ class Store:
 
     def _announce(self) -> None:
         """Leave our pid for the message of whoever waits."""
-        ours = str(os.getpid())
-        path = self.folder / WRITER
-        if not path.exists() or path.read_text() != ours:
-            path.write_text(ours)
+        ours = str(os.getpid()).encode()
+        try:
+            if self._announced() == ours:
+                return
+        except FileNotFoundError:
+            pass
+        except CorruptionError:  # something else than a file: only a message is lost, and verify() tells of it
+            return
+        with self.folder.create(WRITER) as file:
+            file.write(ours)
+
+    def _announced(self) -> bytes:
+        with self.folder.open(WRITER) as file:
+            return file.read(32)
 
     def _locked(self, timeout: float) -> LockedError:
         try:
-            pid = int((self.folder / WRITER).read_text())
-        except (OSError, ValueError):
+            pid = int(self._announced())
+        except (OSError, ValueError, CorruptionError):
             pid = None
         holder = "this process" if pid == os.getpid() else f"process {pid}" if pid else "another process"
         return LockedError(
@@ -194,11 +234,17 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def connect(path: Path, mode: str, timeout: float) -> sqlite3.Connection:
-    """A connection in autocommit mode; transactions are begun by hand."""
+def connect(folder: Folder, mode: str, timeout: float, name: str = STORE) -> sqlite3.Connection:
+    """A connection in autocommit mode; transactions are begun by hand.
+
+    Raises:
+        CorruptionError: one of the database's files is no file; SQLite would follow a link and hang on a pipe.
+    """
+    for part in DATABASE:
+        folder.check_file(part.replace(STORE, name))
     query = "mode=ro&immutable=1" if mode == "immutable" else f"mode={mode}"
     connection = sqlite3.connect(
-        f"file:{quote(str(path.resolve()))}?{query}",
+        f"file:{quote(str(folder.path / name))}?{query}",
         uri=True,
         timeout=timeout,
         isolation_level=None,
@@ -244,10 +290,10 @@ def read_manifest(connection: sqlite3.Connection) -> Manifest:
     return manifest
 
 
-def create_store(folder: Path, manifest: Manifest, timeout: float) -> None:
+def create_store(folder: Folder, manifest: Manifest, timeout: float) -> None:
     """Make store.sqlite, unless another process is quicker. Killed half-way, the next call makes it again."""
     with translated(folder):
-        connection = connect(folder / STORE, "rwc", timeout)
+        connection = connect(folder, "rwc", timeout)
         try:
             connection.execute("BEGIN IMMEDIATE")
             reach("create.begun")
@@ -260,17 +306,17 @@ def create_store(folder: Path, manifest: Manifest, timeout: float) -> None:
                 state = State(1, 0, 0, 0, 0, 0)
                 connection.execute("INSERT INTO state VALUES (?, ?, ?, ?, ?, ?, ?)", (*state, seal(*state)))
             connection.execute("COMMIT")
-            sync_folder(folder)
+            folder.sync()
             reach("create.committed")
         finally:
             connection.close()
 
 
-def use_wal(folder: Path, timeout: float) -> None:
+def use_wal(folder: Folder, timeout: float) -> None:
     """Make the journal a write-ahead log, which readers need to go on during writes."""
     deadline = time.monotonic() + timeout
     with translated(folder):
-        connection = connect(folder / STORE, "rw", timeout)
+        connection = connect(folder, "rw", timeout)
         try:
             while True:
                 try:
@@ -290,8 +336,8 @@ def use_wal(folder: Path, timeout: float) -> None:
 _SIGNS_OF_DAMAGE = ("Could not decode", "malformed JSON", "no such column", "no such table")
 
 
-def _damaged(folder: Path, error: Exception) -> CorruptionError:
-    return CorruptionError(f"{folder / STORE} is damaged ({error}). Restore the folder from a copy", folder=str(folder))
+def _damaged(folder: Folder | Path, error: Exception) -> CorruptionError:
+    return CorruptionError(f"{folder}/{STORE} is damaged ({error}). Restore the folder from a copy", folder=str(folder))
 
 
 def _is_busy(error: sqlite3.Error) -> bool:
@@ -299,7 +345,7 @@ def _is_busy(error: sqlite3.Error) -> bool:
 
 
 @contextmanager
-def translated(folder: Path) -> Iterator[None]:
+def translated(folder: Folder | Path) -> Iterator[None]:
     """SQLite's and the system's errors as ours, with the cause."""
     try:
         yield

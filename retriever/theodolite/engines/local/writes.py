@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from theodolite.engines.local.commit import begin_generation, commit, none, pin, select
-from theodolite.engines.local.files import generations, remove
+from theodolite.engines.local.files import generations
 from theodolite.engines.local.points import reach
 from theodolite.engines.local.records import Record, records, stored
 from theodolite.engines.local.snapshot import Snapshot, View
@@ -56,13 +56,12 @@ class Writer:
                     ended += select(connection, "row, text", "id", ids, key)
             commit(
                 connection,
-                self._store.folder,
+                self._store,
                 state,
                 ended=ended,
                 records=rows,
                 hashes=hashes,
                 vectors=chosen,
-                durable=self._store.durable,
             )
         if (state.rows + len(rows)) // BLOCK > state.rows // BLOCK:
             self.fill_cache()
@@ -101,13 +100,12 @@ class Writer:
                 rows.append(Record(name, text, encoded, truncated, key))
             commit(
                 connection,
-                self._store.folder,
+                self._store,
                 state,
                 ended=[(found[name][0], found[name][2]) for name in changes],
                 records=rows,
                 hashes=[record.hash(vector) for record, vector in zip(rows, vectors, strict=True)],
                 vectors=vectors,
-                durable=self._store.durable,
             )
 
     def delete(self, which: Sequence[str] | Filter, scope: Scope | None) -> int:
@@ -125,11 +123,10 @@ class Writer:
                 dimension = self._view.current(connection, state).flat.dimension
                 commit(
                     connection,
-                    self._store.folder,
+                    self._store,
                     state,
                     ended=ended,
                     vectors=none(dimension),
-                    durable=self._store.durable,
                 )
         return len(ended)
 
@@ -141,7 +138,7 @@ class Writer:
             if not state.rows:
                 return
             dimension = self._view.current(connection, state).flat.dimension
-            begin_generation(connection, self._store.folder, state, dimension, durable=self._store.durable)
+            begin_generation(connection, self._store, state, dimension)
         reach("generation.committed")
         self.remove_old_generations()
 
@@ -162,12 +159,13 @@ class Writer:
         """
         with self._store.read() as (_, state):
             current = state.generation
-        found = list(generations(self._store.folder))
-        remove(path for generation, path in found if generation < current)
+        folder = self._store.folder
+        found = list(generations(folder.names()))
+        folder.remove(name for generation, name in found if generation < current)
         if any(generation > current for generation, _ in found):
             with contextlib.suppress(LockedError), self._store.write(0) as (_, state):
                 # Under the write lock: what is newer than the state was never committed, and nobody is about to.
-                remove(path for generation, path in generations(self._store.folder) if generation > state.generation)
+                folder.remove(name for generation, name in generations(folder.names()) if generation > state.generation)
 
     def _written(self, scope: Scope | None, *, ids: bool) -> str:
         """The partition that is written to. Raises UnsupportedError for scopes that can only be read."""

@@ -2,19 +2,18 @@
 
 import contextlib
 import json
-import os
-import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from theodolite.engines.local.approximate.record import hash_of, read_files, write_files
-from theodolite.engines.local.files import BUILD_LOCK, partial_folder
+from theodolite.engines.local.files import BUILD_LOCK, PARTIAL_INDEX
+from theodolite.engines.local.folder import Folder
+from theodolite.engines.local.store import connect
 from theodolite.errors import CorruptionError, LockedError
 from theodolite.indexes.flat import VectorSource
 from theodolite.indexes.naming import make_index
@@ -23,8 +22,8 @@ from theodolite.types import Rows, Space, Vectors
 
 _CHECKPOINT = 60.0  # seconds of building that may be lost
 _WORTH = 5.0  # seconds of building that are worth keeping when it is interrupted
-_STATE = "state.json"
-_PLANNED = "planned.npy"
+_STATE = f"{PARTIAL_INDEX}/state.json"
+_PLANNED = f"{PARTIAL_INDEX}/planned.npy"
 
 Progress = Callable[[int], object]
 
@@ -48,21 +47,23 @@ class Gathered:
 class Partial:
     """An unfinished index in its folder."""
 
-    def __init__(self, folder: Path, owner: str, spec: str) -> None:
-        self._folder = partial_folder(folder)
+    def __init__(self, folder: Folder, owner: str, spec: str) -> None:
+        self._folder = folder
         self._owner = owner
         self._spec = spec
 
     def resume(self, space: Space) -> tuple[Candidates, Rows]:
         """What is there of the index and the rows it was being built from; an empty one to begin with."""
         try:
-            state: dict[str, Any] = json.loads((self._folder / _STATE).read_text())
-            if state["owner"] == self._owner and state["spec"] == self._spec:
-                planned = np.load(self._folder / _PLANNED, allow_pickle=False)
-                if hash_of(self._folder / _PLANNED) == state["planned"]:
-                    candidates, rows = read_files(self._folder, self._spec, state["hashes"], space)
-                    if len(rows) <= len(planned) and (planned[: len(rows)] == rows).all():
-                        return candidates, planned
+            with self._folder.open(_STATE) as file:
+                state: dict[str, Any] = json.load(file)
+            ours = state["owner"] == self._owner and state["spec"] == self._spec
+            if ours and hash_of(self._folder, _PLANNED) == state["planned"]:
+                with self._folder.open(_PLANNED) as file:
+                    planned = np.load(file, allow_pickle=False)
+                candidates, rows = read_files(self._folder, PARTIAL_INDEX, self._spec, state["hashes"], space)
+                if len(rows) <= len(planned) and (planned[: len(rows)] == rows).all():
+                    return candidates, planned
         except (OSError, ValueError, KeyError, TypeError, CorruptionError):
             pass  # nothing to go on with
         return make_index(self._spec), np.empty(0, np.int64)
@@ -70,26 +71,26 @@ class Partial:
     def save(self, candidates: Candidates, rows: Rows) -> dict[str, str]:
         """Keep what there is, durably; returns the hashes. Killed half-way, there is nothing to go on with."""
         self.drop()
-        self._folder.mkdir(exist_ok=True)
-        hashes = write_files(self._folder, candidates, rows[: len(candidates)])
-        np.save(self._folder / _PLANNED, rows, allow_pickle=False)
+        hashes = write_files(self._folder, PARTIAL_INDEX, candidates, rows[: len(candidates)])
+        with self._folder.create(_PLANNED) as file:
+            np.save(file, rows, allow_pickle=False)
         state = {
             "owner": self._owner,
             "spec": self._spec,
             "hashes": hashes,
-            "planned": hash_of(self._folder / _PLANNED),
+            "planned": hash_of(self._folder, _PLANNED),
         }
-        (self._folder / _STATE).write_text(json.dumps(state))
+        with self._folder.replacing(_STATE) as file:
+            file.write(json.dumps(state).encode())
         return hashes
 
-    def place(self, folder: Path) -> None:
+    def place(self, name: str) -> None:
         """Give a finished index its own folder."""
-        for name in (_STATE, _PLANNED):
-            (self._folder / name).unlink()
-        os.replace(self._folder, folder)
+        self._folder.remove([_STATE, _PLANNED])
+        self._folder.rename(PARTIAL_INDEX, name)
 
     def drop(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.remove([PARTIAL_INDEX])
 
 
 def build(
@@ -124,13 +125,13 @@ def build(
 
 
 @contextmanager
-def only_builder(folder: Path, timeout: float) -> Iterator[None]:
+def only_builder(folder: Folder, timeout: float) -> Iterator[None]:
     """One process and thread builds at a time; the lock is SQLite's, so it ends with its process.
 
     Raises:
         LockedError: another one is still building after `timeout` seconds.
     """
-    connection = sqlite3.connect(folder / BUILD_LOCK, timeout=0, isolation_level=None, check_same_thread=False)
+    connection = connect(folder, "rwc", 0, BUILD_LOCK)
     deadline = time.monotonic() + timeout
     try:
         while True:

@@ -12,7 +12,7 @@ import numpy as np
 
 from theodolite.engines.local.approximate.build import Partial, Progress, build, only_builder
 from theodolite.engines.local.approximate.record import Record, read_record, remove_others
-from theodolite.engines.local.files import folder_size, index_folder, sync_folder
+from theodolite.engines.local.files import index_folder
 from theodolite.engines.local.points import reach
 from theodolite.engines.local.snapshot import Snapshot, View
 from theodolite.engines.local.store import State, Store
@@ -139,7 +139,7 @@ class Keeper:
                 "ready": snapshot.approximate is not None,
                 "building": self._thread is not None,
                 "rows": record.covered,
-                "bytes": folder_size(index_folder(self._store.folder, record.files)) if record.files else 0,
+                "bytes": self._store.folder.size(index_folder(record.files)) if record.files else 0,
                 "churn": None if record.generation != state.generation else round(churn(record, state), 4),
                 "target_recall": record.target_recall,
                 "calibration": record.calibration,
@@ -248,8 +248,8 @@ class Keeper:
             number = state.approximate + 1
             before = read_record(connection)
             self._tidy(0 if before is None else before.files)  # what lies under the new name was never recorded
-            partial.place(index_folder(self._store.folder, number))
-            sync_folder(self._store.folder)
+            partial.place(index_folder(number))
+            self._store.folder.sync()
             reach("index.placed")
             record = replace(record, files=number)
             record.write(connection, number)

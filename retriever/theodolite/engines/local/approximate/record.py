@@ -3,17 +3,16 @@
 import hashlib
 import json
 import logging
-import os
-import shutil
+import re
 import sqlite3
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from theodolite.engines.local.files import index_folder, sync_file, sync_folder
+from theodolite.engines.local.files import index_folder
+from theodolite.engines.local.folder import Folder, sync_file
 from theodolite.engines.local.hashes import seal
 from theodolite.engines.local.store import change_state, read_state
 from theodolite.errors import CorruptionError, TheodoliteError
@@ -78,48 +77,55 @@ def read_record(connection: sqlite3.Connection) -> Record | None:
     return Record(**json.loads(row[0]))
 
 
-def write_files(folder: Path, candidates: Candidates, rows: Rows) -> dict[str, str]:
-    """Write an index to a folder, durably. Returns the hashes. Raises OSError."""
-    folder.mkdir(exist_ok=True)
-    native, listed = folder / f"{NATIVE}.tmp", folder / f"{ROWS}.tmp"
-    candidates.save(native)
-    with listed.open("wb") as file:
+def write_files(folder: Folder, place: str, candidates: Candidates, rows: Rows) -> dict[str, str]:
+    """Write an index into a folder inside the collection's, durably. Returns the hashes.
+
+    Raises:
+        OSError, CorruptionError: it cannot be written.
+    """
+    folder.make(place)
+    candidates.save(folder.reachable(f"{place}/{NATIVE}.tmp"))
+    with folder.open_to_change(f"{place}/{NATIVE}.tmp") as file:
+        sync_file(file)
+    folder.rename(f"{place}/{NATIVE}.tmp", f"{place}/{NATIVE}")
+    with folder.replacing(f"{place}/{ROWS}") as file:
         np.save(file, rows, allow_pickle=False)
-    for path in (native, listed):
-        with path.open("rb+") as file:
-            sync_file(file)
-        os.replace(path, path.with_suffix(""))
-    sync_folder(folder)
-    return {name: hash_of(folder / name) for name in (NATIVE, ROWS)}
+        sync_file(file)
+    folder.sync(place)
+    return {name: hash_of(folder, f"{place}/{name}") for name in (NATIVE, ROWS)}
 
 
-def read_files(folder: Path, spec: str, hashes: dict[str, str], space: Space) -> tuple[Candidates, Rows]:
+def read_files(folder: Folder, place: str, spec: str, hashes: dict[str, str], space: Space) -> tuple[Candidates, Rows]:
     """Load an index. No file whose hash differs reaches native code.
 
     Raises:
         OSError, CorruptionError: the files are missing or not what was written; build the index again.
     """
     for name in (NATIVE, ROWS):
-        if hash_of(folder / name) != hashes.get(name):
-            raise CorruptionError(f"{folder / name} does not match its hash", path=str(folder / name))
+        if hash_of(folder, f"{place}/{name}") != hashes.get(name):
+            raise CorruptionError(
+                f"{folder}/{place}/{name} does not match its hash", path=str(folder / f"{place}/{name}")
+            )
     candidates = make_index(spec)
-    candidates.load(folder / NATIVE, space)
-    rows: Rows = np.load(folder / ROWS, allow_pickle=False)
+    candidates.load(folder.reachable(f"{place}/{NATIVE}"), space)
+    with folder.open(f"{place}/{ROWS}") as file:
+        rows: Rows = np.load(file, allow_pickle=False)
     if len(rows) != len(candidates):
-        raise CorruptionError(f"{folder}: the index has {len(candidates)} rows, {len(rows)} are listed")
+        raise CorruptionError(f"{folder}/{place}: the index has {len(candidates)} rows, {len(rows)} are listed")
     return candidates, rows
 
 
-def load(folder: Path, record: Record, space: Space) -> Approximate | None:
+def load(folder: Folder, record: Record, space: Space) -> Approximate | None:
     """The index in use; None, with a warning, where its files cannot be used."""
     if not record.files or record.calibration is None:
         return None
-    place = index_folder(folder, record.files)
+    place = index_folder(record.files)
     try:
-        candidates, rows = read_files(place, record.spec, record.hashes or {}, space)
+        candidates, rows = read_files(folder, place, record.spec, record.hashes or {}, space)
     except (OSError, TheodoliteError) as error:  # damaged, or its package is not installed here
         _log.warning(
-            "%s: %s. Searches are exact until the index %s has been built again, in the background or by reindex()",
+            "%s/%s: %s. Searches are exact until the index %s has been built again, in the background or by reindex()",
+            folder,
             place,
             error,
             record.spec,
@@ -128,14 +134,12 @@ def load(folder: Path, record: Record, space: Space) -> Approximate | None:
     return Approximate(candidates, rows, record.measured())
 
 
-def hash_of(path: Path) -> str:
-    with path.open("rb") as file:
+def hash_of(folder: Folder, name: str) -> str:
+    with folder.open(name) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def remove_others(folder: Path, files: Collection[int]) -> None:
+def remove_others(folder: Folder, files: Collection[int]) -> None:
     """Delete the folders of indexes that are no longer in use. Whoever has one loaded has it in memory."""
-    for path in folder.glob("index-*"):
-        number = path.name.removeprefix("index-")
-        if number.isdigit() and int(number) not in files:
-            shutil.rmtree(path, ignore_errors=True)
+    kept = {index_folder(number) for number in files}
+    folder.remove(name for name in folder.names() if re.fullmatch(r"index-\d+", name) and name not in kept)

@@ -6,14 +6,11 @@ reads it checks all of it first. Without the file, or with a damaged one, the co
 
 import io
 import logging
-import os
 import sqlite3
-import threading
 import zipfile
 import zlib
 from collections.abc import Mapping
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +20,7 @@ from theodolite.engines.local.columns.dictionary import Dictionary
 from theodolite.engines.local.columns.segment import Lists, Segment
 from theodolite.engines.local.columns.strings import Strings
 from theodolite.engines.local.files import columns_folder
+from theodolite.engines.local.folder import Folder
 from theodolite.engines.local.log import hash_at
 from theodolite.engines.local.points import reach
 from theodolite.errors import CorruptionError
@@ -39,19 +37,20 @@ Arrays = dict[str, NDArray[Any]]
 class ColumnFiles:
     """The files of one generation, one for each field."""
 
-    def __init__(self, folder: Path, generation: int, *, writable: bool) -> None:
-        self._folder = columns_folder(folder, generation)
+    def __init__(self, folder: Folder, generation: int, *, writable: bool) -> None:
+        self._folder = folder
+        self._generation = generation
         self._writable = writable
 
     def load(self, field: str, connection: sqlite3.Connection, commit: int) -> Segment | None:
         """The first segment of a column as of `commit` at the latest; None where no sound file has it."""
-        path = self.path(field)
+        place = self.name(field)
         try:
-            name, history, segment = read_file(path)
+            name, history, segment = read_file(self._folder, place)
             if segment.read_at > commit:
                 return None  # this transaction is an older one
             if name != field or history != hash_at(connection, segment.read_at):
-                raise CorruptionError(f"{path} is of other documents")
+                raise CorruptionError(f"{self._folder}/{place} is of other documents")
             return segment
         except FileNotFoundError:
             return None
@@ -63,49 +62,53 @@ class ColumnFiles:
         """Write a column's first segment, if that is worth it."""
         if not self._writable or segment.start or segment.stop < _LEAST:
             return
-        path = self.path(field)
+        place = self.name(field)
         buffer = io.BytesIO()
         name = field.encode(errors="surrogatepass")
         history = hash_at(connection, segment.read_at) or b""
         about = {"field": np.frombuffer(name, np.uint8), "history": np.frombuffer(history, np.uint8)}
         np.savez(buffer, allow_pickle=False, **about, **_arrays(segment))
         body = buffer.getbuffer()
-        aside = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
         try:
-            self._folder.mkdir(exist_ok=True)
-            with aside.open("wb") as file:
+            self._folder.make(columns_folder(self._generation))
+            with self._folder.replacing(place) as file:
                 file.write(_MAGIC + zlib.crc32(body).to_bytes(4, "little"))
                 file.write(body)
-            reach("column.written")
-            os.replace(aside, path)
+                reach("column.written")
             reach("column.renamed")
-        except OSError as error:
-            aside.unlink(missing_ok=True)
-            _log.warning("%s cannot be written (%s); the column will be read from the database again", path, error)
+        except (CorruptionError, OSError) as error:
+            _log.warning(
+                "%s/%s cannot be written (%s); the column will be read from the database again",
+                self._folder,
+                place,
+                error,
+            )
 
-    def path(self, field: str) -> Path:
+    def name(self, field: str) -> str:
         """Where a field's column is kept."""
-        return self._folder / f"{blake2b(field.encode(errors='surrogatepass'), digest_size=12).hexdigest()}.column"
+        digest = blake2b(field.encode(errors="surrogatepass"), digest_size=12).hexdigest()
+        return f"{columns_folder(self._generation)}/{digest}.column"
 
 
-def read_file(path: Path) -> tuple[str, bytes, Segment]:
+def read_file(folder: Folder, name: str) -> tuple[str, bytes, Segment]:
     """The field, the hash of the commit that it was read at, and the segment.
 
     Raises:
         OSError: it cannot be read.
         CorruptionError: it is not what was written.
     """
-    raw = path.read_bytes()
+    with folder.open(name) as file:
+        raw = file.read()
     start = len(_MAGIC) + 4
     body = memoryview(raw)[start:]
     if raw[: len(_MAGIC)] != _MAGIC or zlib.crc32(body) != int.from_bytes(raw[len(_MAGIC) : start], "little"):
-        raise CorruptionError(f"{path} does not match its checksum")
+        raise CorruptionError(f"{folder}/{name} does not match its checksum")
     try:
         with np.load(io.BytesIO(body), allow_pickle=False) as arrays:
-            name = arrays["field"].tobytes().decode(errors="surrogatepass")
-            return name, arrays["history"].tobytes(), _segment(arrays)
+            field = arrays["field"].tobytes().decode(errors="surrogatepass")
+            return field, arrays["history"].tobytes(), _segment(arrays)
     except (ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise CorruptionError(f"{path} is no column: {error}") from error
+        raise CorruptionError(f"{folder}/{name} is no column: {error}") from error
 
 
 def _arrays(segment: Segment) -> Arrays:

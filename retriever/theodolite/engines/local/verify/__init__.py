@@ -4,8 +4,7 @@ Exhaustive, since samples have missed real losses, and it goes on behind the fir
 anew is in `truth`, what can be in `derived` and `lexical`, files that nothing needs in `folder`.
 """
 
-from pathlib import Path
-
+from theodolite.engines.local.folder import Folder
 from theodolite.engines.local.store import Store
 from theodolite.engines.local.verify.derived import check_codes, check_columns, check_index
 from theodolite.engines.local.verify.folder import check_folder
@@ -31,7 +30,7 @@ def verify(store: Store, progress: Progress | None = None) -> Verification:
     return examine(store, progress)[0]
 
 
-def raise_damage(found: Verification, folder: Path) -> None:
+def raise_damage(found: Verification, folder: Folder) -> None:
     """Raises CorruptionError where there are problems."""
     if found.problems:
         first, more = found.problems[0], len(found.problems) - 1
@@ -74,7 +73,7 @@ def _examined(store: Store, report: Report) -> Truth | None:
             with report.part("folder"):
                 check_folder(truth, report)
     with report.part("lexical", derived=True):
-        check_lexical(store.folder, store.mode, store.lock_timeout, report)
+        check_lexical(store, report)
     return truth
 
 

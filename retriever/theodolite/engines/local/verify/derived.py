@@ -11,7 +11,7 @@ from theodolite.engines.local.cache import owner_of
 from theodolite.engines.local.columns.column import read
 from theodolite.engines.local.columns.saved import read_file
 from theodolite.engines.local.columns.segment import Segment
-from theodolite.engines.local.files import codes_path, columns_folder, index_folder
+from theodolite.engines.local.files import codes_name, columns_folder, index_folder
 from theodolite.engines.local.log import hash_at
 from theodolite.engines.local.verify.report import Report
 from theodolite.engines.local.verify.truth import Truth
@@ -34,14 +34,15 @@ def check_codes(truth: Truth, report: Report) -> None:
     dimension = truth.space.dimension or 1
     owner = owner_of(truth.frames, truth.log.hashes, truth.state.sequence)
     for start in range(0, truth.state.rows - truth.state.rows % BLOCK, BLOCK):
-        path = codes_path(truth.folder, truth.state.generation, start // BLOCK)
-        if not path.exists():
-            continue  # they are made when they are needed
-        with report.part("codes", derived=True, path=path), np.errstate(all="ignore"):
-            codes = load_codes(path, start, BLOCK, dimension, owner(start + BLOCK - 1))
+        name = codes_name(truth.state.generation, start // BLOCK)
+        with report.part("codes", derived=True, path=truth.folder / name), np.errstate(all="ignore"):
+            if truth.folder.stat(name) is None:
+                continue  # they are made when they are needed
+            with truth.folder.open(name) as file:
+                codes = load_codes(file, start, BLOCK, dimension, owner(start + BLOCK - 1))
             wrong = _outside(codes, truth, start)
             if wrong:
-                raise CorruptionError(f"{path.name}: the codes of {wrong} of {BLOCK} rows are not of their vectors")
+                raise CorruptionError(f"{name}: the codes of {wrong} of {BLOCK} rows are not of their vectors")
             report.passed("codes", BLOCK)
 
 
@@ -71,18 +72,21 @@ def _norms(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def check_columns(connection: sqlite3.Connection, truth: Truth, report: Report) -> None:
     """Each column that is kept in a file against the documents."""
-    for path in sorted(columns_folder(truth.folder, truth.state.generation).glob("*.column")):
-        with report.part("columns", derived=True, path=path):
-            field, history, kept = read_file(path)
+    inside = columns_folder(truth.state.generation)
+    for name in truth.folder.names(inside):
+        if not name.endswith(".column"):
+            continue
+        with report.part("columns", derived=True, path=truth.folder / f"{inside}/{name}"):
+            field, history, kept = read_file(truth.folder, f"{inside}/{name}")
             if history != hash_at(connection, kept.read_at):
-                raise CorruptionError(f"{path.name}: the column {field!r} is of other documents")
+                raise CorruptionError(f"{name}: the column {field!r} is of other documents")
             fresh = read(connection, field, kept.start, kept.stop, truth.state.sequence)
             live = truth.live[kept.start : kept.stop]
             known: dict[tuple[str, str], int] = {}
             differing = np.flatnonzero(live & (_told(kept, known) != _told(fresh, known)))
             if len(differing):
                 raise CorruptionError(
-                    f"{path.name}: {len(differing)} values of the column {field!r} are not those of the documents, "
+                    f"{name}: {len(differing)} values of the column {field!r} are not those of the documents, "
                     f"first that of row {differing[0] + kept.start}"
                 )
             report.checked["columns"] += 1
@@ -103,10 +107,11 @@ def check_index(truth: Truth, report: Report) -> None:
     record = truth.record
     if record is None or not record.files or record.generation != truth.state.generation:
         return
-    place = index_folder(truth.folder, record.files)
+    name = index_folder(record.files)
+    place = truth.folder / name
     with report.part("index", derived=True, path=place):
         try:
-            candidates, rows = read_files(place, record.spec, record.hashes or {}, truth.space)
+            candidates, rows = read_files(truth.folder, name, record.spec, record.hashes or {}, truth.space)
         except ConfigError as error:  # its package is not installed here, or it is no longer known
             report.warning("index", f"{place.name} cannot be checked: {error}", path=place)
             return

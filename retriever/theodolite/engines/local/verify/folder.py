@@ -1,70 +1,71 @@
 """Files that nothing needs."""
 
+import stat
 from collections.abc import Iterator
-from pathlib import Path
 
 from theodolite.engines.local.files import (
     BUILD_LOCK,
+    DATABASE,
     MONITOR,
+    PARTIAL_INDEX,
     RECORDS,
     STORE,
     WRITER,
     codes_folder,
-    codes_path,
+    codes_name,
     columns_folder,
     index_folder,
-    partial_folder,
-    vectors_path,
+    vectors_name,
 )
 from theodolite.engines.local.verify.report import Report
 from theodolite.engines.local.verify.truth import Truth
 from theodolite.indexes.blocks import BLOCK
 
-_KNOWN = (STORE, WRITER, BUILD_LOCK, MONITOR, RECORDS)  # and what SQLite adds to their names
+_DATABASES = tuple(part.removeprefix(STORE) for part in DATABASE)  # what SQLite adds to their names
+_FILES = {WRITER} | {name + part for name in (STORE, BUILD_LOCK, MONITOR, RECORDS) for part in _DATABASES}
 _OURS = ("vectors-", "codes-", "columns-", "index-")
 
 
 def check_folder(truth: Truth, report: Report) -> None:
     """Warnings: what is left over, and `derived` of it what repair removes."""
-    report.checked["files"] += sum(1 for _ in truth.folder.iterdir())
-    for path, why, ours in leftovers(truth):
+    names = truth.folder.names()
+    report.checked["files"] += len(names)
+    for name, why, ours in leftovers(truth):
         what = "repair() removes it" if ours else "it is left where it is"
-        report.warning("folder", f"{path.relative_to(truth.folder)}: {why}; {what}", derived=ours, path=path)
+        report.warning("folder", f"{name}: {why}; {what}", derived=ours, path=truth.folder / name)
 
 
-def leftovers(truth: Truth) -> Iterator[tuple[Path, str, bool]]:
-    """Paths, what each is, and whether it can be removed without a loss."""
+def leftovers(truth: Truth) -> Iterator[tuple[str, str, bool]]:
+    """Names, what each is, and whether it can be removed without a loss."""
     folder, generation, record = truth.folder, truth.state.generation, truth.record
-    used = {
-        vectors_path(folder, generation),
-        codes_folder(folder, generation),
-        columns_folder(folder, generation),
-        partial_folder(folder),
-    }
-    if record is not None and record.files:
-        used.add(index_folder(folder, record.files))
-    for path in sorted(folder.iterdir()):
-        if path in used or any(path.name.startswith(name) for name in _KNOWN):
+    codes, columns = codes_folder(generation), columns_folder(generation)
+    index = index_folder(record.files) if record is not None and record.files else None
+    folders = {codes, columns, PARTIAL_INDEX, index}
+    for name in folder.names():
+        found = folder.stat(name)
+        if found is None:
             continue
-        if path.name.startswith(_OURS):
-            yield path, "left from an earlier state of the collection", True
-        elif path.name.startswith("orphan-"):
-            yield path, "a write that was cut off before it was committed", False
+        if name in folders:
+            if not stat.S_ISDIR(found.st_mode):
+                yield name, "not a folder, and never opened", True
+        elif name in _FILES and not stat.S_ISREG(found.st_mode):
+            yield name, "not a regular file, and never opened", name in (WRITER, BUILD_LOCK)
+        elif name == vectors_name(generation) or any(name.startswith(known) for known in _FILES):
+            continue
+        elif name.startswith(_OURS):
+            yield name, "left from an earlier state of the collection", True
+        elif name.startswith("orphan-"):
+            yield name, "a write that was cut off before it was committed", False
         else:
-            yield path, "not a file of the collection", False
-    expected = {codes_path(folder, generation, block) for block in range(truth.state.rows // BLOCK)}
-    for path in _inside(codes_folder(folder, generation)):
-        if path not in expected:
-            yield path, "no codes of this collection", True
-    for path in _inside(columns_folder(folder, generation)):
-        if path.suffix != ".column":
-            yield path, "left by a write that was cut off", True
-    if record is not None and record.files:
-        place = index_folder(folder, record.files)
-        for path in _inside(place):
-            if path.name not in (record.hashes or {}):
-                yield path, "no part of the index", True
-
-
-def _inside(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
+            yield name, "not a file of the collection", False
+    expected = {codes_name(generation, block) for block in range(truth.state.rows // BLOCK)}
+    for name in folder.names(codes):
+        if f"{codes}/{name}" not in expected:
+            yield f"{codes}/{name}", "no codes of this collection", True
+    for name in folder.names(columns):
+        if not name.endswith(".column"):
+            yield f"{columns}/{name}", "left by a write that was cut off", True
+    if record is not None and index is not None:
+        for name in folder.names(index):
+            if name not in (record.hashes or {}):
+                yield f"{index}/{name}", "no part of the index", True

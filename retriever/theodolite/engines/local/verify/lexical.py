@@ -6,19 +6,17 @@ index's tables are copied to a temporary database, over a view of the documents,
 
 import contextlib
 import sqlite3
-from pathlib import Path
 
-from theodolite.engines.local.files import STORE
 from theodolite.engines.local.schema import LEXICAL
-from theodolite.engines.local.store import connect
+from theodolite.engines.local.store import Store
 from theodolite.engines.local.verify.report import Report
 
 _TABLES = ("data", "idx", "docsize", "config")
 
 
-def check_lexical(folder: Path, mode: str, timeout: float, report: Report) -> None:
+def check_lexical(store: Store, report: Report) -> None:
     """In a transaction of its own: the index and the documents are of the same commit in any."""
-    with contextlib.closing(connect(folder / STORE, mode, timeout)) as connection:
+    with contextlib.closing(store.connect()) as connection:
         connection.execute("PRAGMA temp_store=FILE")
         connection.execute("BEGIN")
         connection.execute("CREATE TEMP VIEW documents AS SELECT row, text FROM main.documents")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from theodolite.engines.local.approximate.keeper import FLAT, TARGET, Keeper
 from theodolite.engines.local.approximate.record import Record, read_record
-from theodolite.engines.local.files import remove
 from theodolite.engines.local.schema import LEXICAL
 from theodolite.engines.local.store import Store
 from theodolite.engines.local.verify import examine
@@ -38,7 +37,7 @@ def repair(store: Store, keeper: Keeper, refill: Callable[[], None], progress: P
         done.append(_rebuild_lexical(store))
     for part in ("codes", "columns"):
         paths = [Path(problem.path) for problem in found.problems if problem.part == part and problem.path]
-        remove(paths)
+        store.folder.remove(path.relative_to(store.folder.given).as_posix() for path in paths)
         if paths:
             done.append(f"{part}: {len(paths)} damaged files removed")
     if "codes" in parts:
@@ -87,6 +86,6 @@ def _clear_away(store: Store, truth: Truth) -> list[str]:
     # Within a write transaction: what another process has put in place is recorded, or gone, by now.
     with store.write() as (connection, state):
         now = replace(truth, state=state, record=read_record(connection))
-        gone = [path for path, _, ours in leftovers(now) if ours]
-        remove(gone)
-    return [f"folder: {len(gone)} files or folders removed that nothing needs, first {gone[0].name}"] if gone else []
+        gone = [name for name, _, ours in leftovers(now) if ours]
+        store.folder.remove(gone)
+    return [f"folder: {len(gone)} files or folders removed that nothing needs, first {gone[0]}"] if gone else []

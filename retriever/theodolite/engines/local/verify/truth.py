@@ -3,14 +3,14 @@
 import sqlite3
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.engines.local.approximate.record import Record as IndexRecord
 from theodolite.engines.local.approximate.record import read_record
-from theodolite.engines.local.files import vectors_path
+from theodolite.engines.local.files import vectors_name
+from theodolite.engines.local.folder import Folder
 from theodolite.engines.local.frames import Frame, MappedVectors, header_slots, holds_frame, surplus
 from theodolite.engines.local.log import Log, beginning, read_log
 from theodolite.engines.local.notes import check_note
@@ -18,6 +18,7 @@ from theodolite.engines.local.records import Record
 from theodolite.engines.local.schema import TABLES
 from theodolite.engines.local.snapshot import extended
 from theodolite.engines.local.store import State, read_manifest
+from theodolite.engines.local.vector_file import VectorFile, too_short
 from theodolite.engines.local.verify.report import Report
 from theodolite.manifest import Manifest
 from theodolite.types import Mask, Space
@@ -33,15 +34,17 @@ class Truth:
     Attributes:
         log: of the generation, None where nothing has been committed.
         frames: (n, 4) of the frames that have rows, as in `Snapshot`.
+        file: of the vectors, as it lies in the folder.
         record: of the approximate index; None where there is none, or none that can be read.
     """
 
-    folder: Path
+    folder: Folder
     state: State
     manifest: Manifest
     log: Log | None
     frames: NDArray[np.int64]
     live: Mask
+    file: VectorFile | None
     vectors: MappedVectors
     record: IndexRecord | None
 
@@ -78,7 +81,7 @@ def check_schema(connection: sqlite3.Connection, report: Report) -> None:
         report.problem("schema", f"{len(names)} tables or indexes are not declared as they were, first {names[0]!r}")
 
 
-def read_truth(connection: sqlite3.Connection, folder: Path, state: State, report: Report) -> Truth | None:
+def read_truth(connection: sqlite3.Connection, folder: Folder, state: State, report: Report) -> Truth | None:
     """What is pinned, the log and the vectors; None where they are too damaged to go on from."""
     record, found = None, None
     with report.part("index", derived=True):
@@ -102,11 +105,22 @@ def read_truth(connection: sqlite3.Connection, folder: Path, state: State, repor
                 report.problem("log", "the change log has entries, but nothing was committed")
             rows = [(one.first_row, one.rows, one.slot, one.sequence) for one in log.frames if one.rows] if log else []
             frames = np.array(rows, np.int64).reshape(-1, 4)
-            with report.part("vectors", path=vectors_path(folder, state.generation)):
-                path = vectors_path(folder, state.generation)
-                vectors = MappedVectors(path, manifest.space.dimension or 1, frames, state.slots)
-                found = Truth(folder, state, manifest, log, frames, live, vectors, record)
+            with report.part("vectors", path=folder / vectors_name(state.generation)):
+                file = _vector_file(folder, state, manifest.space)
+                vectors = MappedVectors(file, manifest.space.dimension or 1, frames, state.slots)
+                found = Truth(folder, state, manifest, log, frames, live, file, vectors, record)
     return found
+
+
+def _vector_file(folder: Folder, state: State, space: Space) -> VectorFile | None:
+    """The file as it lies in the folder, not as it was opened; None where there need be none."""
+    try:
+        return VectorFile(folder, state.generation, writable=False)
+    except FileNotFoundError:
+        if state.slots:
+            path = folder / vectors_name(state.generation)
+            raise too_short(path, state.slots * 4 * (space.dimension or 1), 0) from None
+        return None
 
 
 def check_notes(connection: sqlite3.Connection, report: Report) -> None:
@@ -118,8 +132,8 @@ def check_notes(connection: sqlite3.Connection, report: Report) -> None:
 
 def check_vectors(truth: Truth, report: Report) -> None:
     """Each frame's header and checksum, and that they follow one another."""
-    dimension, path = truth.space.dimension, vectors_path(truth.folder, truth.state.generation)
-    if dimension is None or truth.log is None:
+    dimension, file = truth.space.dimension, truth.file
+    if dimension is None or truth.log is None or file is None:
         return
     end = first_row = 0
     bad: list[Frame] = []
@@ -128,36 +142,36 @@ def check_vectors(truth: Truth, report: Report) -> None:
             bad.append(frame)
             break
         first_row, end = frame.first_row + frame.rows, frame.slot + frame.rows
-        if not _is_sound(path, frame, bytes(digest), truth.vectors, report):
+        if not _is_sound(file, frame, bytes(digest), truth.vectors, report):
             bad.append(frame)
     if bad:
         rows = sum(frame.rows for frame in bad)
         report.problem(
             "vectors",
-            f"{path.name}: the frames of {len(bad)} of {len(truth.log.frames)} commits, with {rows} vectors, do not "
+            f"{file.name}: the frames of {len(bad)} of {len(truth.log.frames)} commits, with {rows} vectors, do not "
             f"match their checksum, first that of commit {bad[0].sequence} (rows {bad[0].first_row} to "
             f"{bad[0].first_row + bad[0].rows - 1}). Restore the file from a copy",
-            path=path,
+            path=file.path,
         )
     elif end != truth.state.slots:
-        report.problem("vectors", f"{path.name}: the frames end at slot {end}, the state says {truth.state.slots}")
-    beyond = surplus(path, truth.state.slots, dimension)
+        report.problem("vectors", f"{file.name}: the frames end at slot {end}, the state says {truth.state.slots}")
+    beyond = surplus(file, truth.state.slots, dimension)
     if beyond:
         report.warning(
             "vectors",
-            f"{path.name} has {beyond} bytes beyond the last commit: of a write that was cut off, or is under way. "
+            f"{file.name} has {beyond} bytes beyond the last commit: of a write that was cut off, or is under way. "
             "The next write moves them aside",
-            path=path,
+            path=file.path,
         )
 
 
-def _is_sound(path: Path, frame: Frame, digest: bytes, vectors: MappedVectors, report: Report) -> bool:
+def _is_sound(file: VectorFile, frame: Frame, digest: bytes, vectors: MappedVectors, report: Report) -> bool:
     crc, stop = 0, frame.first_row + frame.rows
     for start in range(frame.first_row, stop, _CHUNK):
         part = vectors.span(start, min(start + _CHUNK, stop))
         crc = zlib.crc32(part.data.cast("B"), crc)
         report.passed("vectors", len(part))
-    return crc == frame.crc and holds_frame(path, frame, digest, vectors.dimension)
+    return crc == frame.crc and holds_frame(file, frame, digest, vectors.dimension)
 
 
 def check_documents(connection: sqlite3.Connection, truth: Truth, report: Report) -> None:

@@ -1,0 +1,266 @@
+"""A collection's folder, opened once. The one place where files of a collection are opened.
+
+Files are reached through the folder's descriptor where the system has such calls, so they stay those of the folder
+that was opened, whatever its path leads to by now. They are regular files: a link, a pipe or a device in the place
+of one is never opened, since the folder may come from somebody else.
+"""
+
+import contextlib
+import os
+import shutil
+import stat
+import sys
+import threading
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from io import BufferedRandom, BufferedReader
+from pathlib import Path
+
+from theodolite.errors import CorruptionError, EngineError
+
+_RELATIVE = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW") and hasattr(os, "O_DIRECTORY")
+"""Whether files can be opened relative to a descriptor. Windows has no such calls."""
+
+# O_NONBLOCK: a pipe that takes a file's place after it was looked at would hang the opening.
+_FLAGS = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+_FOLDER = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_DIRECTORY", "O_CLOEXEC"))
+
+_KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFREG: "a file",
+}
+
+
+class Folder:
+    """An open folder, and what is done with files in it. Names are relative, with at most one folder in them.
+
+    Attributes:
+        given: the path it was opened by, for messages; it may be a symbolic link.
+        path: where that led, without links.
+    """
+
+    def __init__(self, given: Path) -> None:
+        """Raises OSError where there is no folder."""
+        self.given = given
+        self.path = Path(os.path.realpath(given))
+        self._handle: int | None = None
+        if _RELATIVE:
+            self._handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+            weakref.finalize(self, os.close, self._handle).atexit = False
+        self._first = os.stat(self.path)
+
+    def __str__(self) -> str:
+        return str(self.given)
+
+    def is_current(self) -> bool:
+        """Whether the path it was opened by still leads to it."""
+        try:
+            here = self._first if self._handle is None else os.fstat(self._handle)
+            return os.path.samestat(os.stat(self.given), here)
+        except OSError:
+            return False
+
+    def check_current(self) -> None:
+        """Raises EngineError where its path no longer leads to it."""
+        if not self.is_current():
+            raise replaced(self)
+
+    def stat(self, name: str) -> os.stat_result | None:
+        """What is there under a name, links not followed; None for nothing."""
+        try:
+            with self._at(name) as (handle, last):
+                return os.stat(last, dir_fd=handle, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def is_file(self, name: str) -> bool:
+        found = self.stat(name)
+        return found is not None and stat.S_ISREG(found.st_mode)
+
+    def check_file(self, name: str) -> os.stat_result | None:
+        """What is there under a name, None for nothing. Raises CorruptionError for anything but a regular file."""
+        found = self.stat(name)
+        if found is not None and not stat.S_ISREG(found.st_mode):
+            raise self._unusual(name, found, "a file")
+        return found
+
+    def open_handle(self, name: str, flags: int) -> int:
+        """A descriptor of a regular file.
+
+        Raises:
+            CorruptionError: there is something else under the name.
+            OSError: there is nothing, or it cannot be opened.
+        """
+        found = self.check_file(name)
+        with self._at(name) as (parent, last):
+            handle = os.open(last, flags | _FLAGS, 0o666, dir_fd=parent)
+        opened = os.fstat(handle)
+        if stat.S_ISREG(opened.st_mode) and (found is None or os.path.samestat(found, opened)):
+            return handle
+        os.close(handle)
+        raise CorruptionError(f"{self / name} was replaced while it was opened; try again", path=str(self / name))
+
+    def open(self, name: str) -> BufferedReader:
+        """A regular file, to be read. Raises what `open_handle` does."""
+        return os.fdopen(self.open_handle(name, os.O_RDONLY), "rb")
+
+    def open_to_change(self, name: str) -> BufferedRandom:
+        """A regular file, to be read and written. Raises what `open_handle` does."""
+        return os.fdopen(self.open_handle(name, os.O_RDWR), "r+b")
+
+    def create(self, name: str) -> BufferedRandom:
+        """A new file in the place of any that is there, to be written: it may be mapped, and is not truncated."""
+        with self._at(name) as (parent, last):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(last, dir_fd=parent)
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS
+            return os.fdopen(os.open(last, flags, 0o666, dir_fd=parent), "w+b")
+
+    @contextmanager
+    def replacing(self, name: str) -> Iterator[BufferedRandom]:
+        """A file that gets its name on leaving: others see all of it or none. An error removes it."""
+        aside = f"{name}.{os.getpid()}-{threading.get_ident()}.tmp"
+        try:
+            with self.create(aside) as file:
+                yield file
+            self.rename(aside, name)
+        except BaseException:
+            with contextlib.suppress(OSError, CorruptionError):
+                self.remove([aside])
+            raise
+
+    def names(self, inside: str = "") -> list[str]:
+        """What is in the folder, or in one inside it, sorted; nothing where that is none."""
+        try:
+            with self._inside(inside) as (handle, path):
+                return sorted(os.listdir(path if handle is None else handle))
+        except (FileNotFoundError, NotADirectoryError, CorruptionError):
+            return []
+
+    def make(self, inside: str) -> None:
+        """A folder inside this one, unless it is there. Raises CorruptionError for something else under its name."""
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self._place(inside), dir_fd=self._handle)
+        with self._inside(inside):
+            pass
+
+    def rename(self, old: str, new: str) -> None:
+        with self._at(old) as (source, first), self._at(new) as (target, last):
+            os.replace(first, last, src_dir_fd=source, dst_dir_fd=target)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Delete files, links, and folders with all that is in them; nothing outside.
+
+        As far as that is possible: a file that somebody on Windows holds stays.
+        """
+        for name in names:
+            found = self.stat(name)
+            if found is None:
+                continue
+            with self._at(name) as (handle, last), contextlib.suppress(FileNotFoundError, PermissionError):
+                if stat.S_ISDIR(found.st_mode):
+                    shutil.rmtree(last, ignore_errors=True, dir_fd=handle)
+                else:
+                    os.unlink(last, dir_fd=handle)
+
+    def sync(self, inside: str = "") -> None:
+        """Return when files created in it would survive a power cut. Windows has no such call."""
+        with self._inside(inside) as (handle, _):
+            if handle is not None:
+                os.fsync(handle)
+
+    def size(self, inside: str = "") -> int:
+        """Bytes of all files below."""
+        total = 0
+        for place, _, names in os.walk(self.reachable(inside)):
+            for name in names:
+                with contextlib.suppress(OSError):  # files come and go while others write
+                    found = os.lstat(os.path.join(place, name))
+                    total += found.st_size if stat.S_ISREG(found.st_mode) else 0
+        return total
+
+    def __truediv__(self, name: str) -> Path:
+        """A path for messages."""
+        return self.given / name
+
+    def reachable(self, name: str = "") -> Path:
+        """A path for libraries that open files by name.
+
+        It leads into the opened folder on Linux, whatever the folder's own path leads to; elsewhere it is that path.
+        """
+        if self._handle is not None and sys.platform == "linux":
+            by_handle = Path(f"/proc/self/fd/{self._handle}")
+            if by_handle.exists():
+                return by_handle / name
+        return self.path / name
+
+    @contextmanager
+    def _at(self, name: str) -> Iterator[tuple[int | None, str]]:
+        """The descriptor that a name is relative to, and its last part; without descriptors, none and a path."""
+        inside, _, last = name.rpartition("/")
+        if not inside:
+            yield self._handle, self._place(name)
+            return
+        with self._inside(inside) as (handle, _):
+            yield handle, self._place(name) if handle is None else last
+
+    @contextmanager
+    def _inside(self, inside: str) -> Iterator[tuple[int | None, str]]:
+        """A folder inside this one, never through a link: its descriptor, and its path for systems without."""
+        found = os.stat(self._place(inside), dir_fd=self._handle, follow_symlinks=False) if inside else None
+        if found is not None and not stat.S_ISDIR(found.st_mode):
+            raise self._unusual(inside, found, "a folder")
+        if self._handle is None:
+            yield None, os.path.join(self.path, inside)
+            return
+        # Opened again for the folder itself, too: descriptors that are copies share their place in a listing.
+        handle = os.open(inside or ".", os.O_RDONLY | _FOLDER, dir_fd=self._handle)
+        try:
+            yield handle, inside
+        finally:
+            os.close(handle)
+
+    def _place(self, name: str) -> str:
+        return name if self._handle is not None else os.path.join(self.path, name)
+
+    def _unusual(self, name: str, found: os.stat_result, wanted: str) -> CorruptionError:
+        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+        return CorruptionError(
+            f"{self / name} is {kind}, not {wanted}; it is not opened. Remove it, or restore it from a copy",
+            path=str(self / name),
+            folder=str(self.given),
+        )
+
+
+def replaced(folder: Folder) -> EngineError:
+    """The error of whoever would go on with another folder than the one that was opened."""
+    return EngineError(
+        f"{folder}: the folder is no longer the one that was opened: it was replaced, moved or removed. Nothing was "
+        "written; open it again",
+        folder=str(folder),
+    )
+
+
+def sync_file(file: BufferedRandom | int) -> None:
+    """Return when the file's contents would survive a power cut."""
+    if not isinstance(file, int):
+        file.flush()
+        file = file.fileno()
+    if sys.platform == "darwin":
+        import fcntl
+
+        # fsync on macOS leaves the data in the drive's cache.
+        fcntl.fcntl(file, fcntl.F_FULLFSYNC)
+    else:
+        os.fsync(file)
+
+
+def sync_folder(path: Path) -> None:
+    """The same as `Folder.sync`, of a folder that is no collection."""
+    Folder(path).sync()
