@@ -84,7 +84,7 @@ def test_a_held_lock(tmp_path: Path) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
     with Retriever.open(folder, lock_timeout=0.2) as kb:
-        with pytest.raises(LockedError, match=f"process {process.pid} has held the write lock") as error:
+        with pytest.raises(LockedError, match=f"process {process.pid} was the last to take it") as error:
             kb.add(docs("b"), vectors=EYE[:1])
         assert error.value.pid == process.pid
         assert kb.count() == len(kb.search(vector=EYE[0])) == 1  # readers never wait
@@ -212,7 +212,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
             kb.add([Document("word " * 400, {}, f"big-{i}") for i in range(1000)], vectors=np.ones((1000, 4)))
             raise SystemExit("it fitted")
         except EngineError as error:
-            assert "What was committed before is intact" in str(error), error
+            assert "Free some room" in str(error) or "disk I/O error" in str(error), error
         resource.setrlimit(resource.RLIMIT_FSIZE, free)
         assert kb.count() == 2 == len(kb.search(vector=[1, 0, 0, 0]))
         kb.verify()

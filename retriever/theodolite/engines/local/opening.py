@@ -12,7 +12,7 @@ from pathlib import Path
 from theodolite.engines.local.files import DATABASE, STORE, vectors_name
 from theodolite.engines.local.folder import Folder
 from theodolite.engines.local.frames import Frame, check_frame, first_dimension, has_orphan, surplus
-from theodolite.engines.local.schema import APPLICATION_ID
+from theodolite.engines.local.schema import APPLICATION_ID, foreign_entries
 from theodolite.engines.local.store import (
     Store,
     connect,
@@ -28,7 +28,7 @@ from theodolite.manifest import FORMAT, Manifest, check_partitioned, check_pinne
 from theodolite.transforms import checked
 from theodolite.types import Metric, Norms, Transform
 
-_TRIES = 20
+_PATIENCE = 1.0  # seconds for which files may keep changing, at least
 
 
 def open_store(
@@ -53,17 +53,19 @@ def open_store(
         EngineError: the folder cannot be read or written.
     """
     with translated(folder):
-        if not is_collection(folder):
-            _check_absent(folder, create=create and not read_only)
+        if not _is_there(folder, create=create and not read_only):
             manifest = new_manifest(metric, norms, embedder, partition, transforms)
             folder.mkdir(parents=True, exist_ok=True)
             create_store(Folder(folder), manifest, lock_timeout)
         opened = Folder(folder)
-        mode = _mode(opened, read_only)
-        manifest = _inspect(opened, mode, lock_timeout)
+        manifest = _inspect(opened, lock_timeout)
         check_pinned(manifest.space, metric, norms, transforms)
         check_partitioned(manifest, partition)
-        if mode == "rw":
+        if read_only:
+            mode = _reading_mode(opened)
+        else:
+            mode = "rw"
+            _check_writable(opened)
             use_wal(opened, lock_timeout)
     return Store(opened, mode=mode, lock_timeout=lock_timeout, durable=durable), manifest
 
@@ -79,19 +81,24 @@ def check_folder(
 ) -> None:
     """Raises ManifestError, MetricMismatchError, ConfigError or CorruptionError, as `open_store` would."""
     with translated(folder):
-        if is_collection(folder):
-            opened = Folder(folder)
-            manifest = _inspect(opened, _mode(opened, read_only=True), timeout)
+        if _is_there(folder, create=create):
+            manifest = _inspect(Folder(folder), timeout)
             check_pinned(manifest.space, metric, norms, transforms)
             check_partitioned(manifest, partition)
         else:
-            _check_absent(folder, create=create)
             checked(transforms, metric or "cosine", norms)
 
 
-def _check_absent(folder: Path, *, create: bool) -> None:
-    if not create:
-        raise ManifestError(f"{folder}: there is no collection", folder=str(folder))
+def _is_there(folder: Path, *, create: bool) -> bool:
+    """Whether there is a collection; False only with `create`. Raises as `is_collection`."""
+    deadline = time.monotonic() + _PATIENCE
+    while not is_collection(folder):
+        if create:
+            return False
+        if not (folder / f"{STORE}-journal").exists() or time.monotonic() > deadline:
+            raise ManifestError(f"{folder}: there is no collection", folder=str(folder))
+        time.sleep(0.01)  # another process is making it
+    return True
 
 
 class TemporaryFolder:
@@ -108,79 +115,53 @@ class TemporaryFolder:
 
 
 def is_collection(folder: Path) -> bool:
-    """Whether the folder holds a collection; False where one can be made.
+    """Whether the folder holds a collection, or a database at least; False where one can be made.
 
     Raises:
         ManifestError: it holds something else.
+        CorruptionError: a file of the database is missing, or is none.
     """
     if not folder.exists():
         return False
     if not folder.is_dir():
         raise ManifestError(f"{folder} is a file; a collection is a folder", folder=str(folder))
     opened = Folder(folder)
-    found = [opened.check_file(name) for name in DATABASE]
-    if found[0] is None or not found[0].st_size:
-        # A database of no bytes is one whose creation was cut off. Whatever else lies there is not ours.
-        others = [name for name in opened.names() if not name.startswith(STORE)]
-        if others:
-            half = any(name.startswith("vectors-") for name in others)
-            what = f"half a collection: {STORE} is missing" if half else "not a theodolite collection"
-            raise ManifestError(
-                f"{folder} is {what}; it holds {', '.join(others[:3])}{' …' if len(others) > 3 else ''}. "
-                "Nothing was changed; name another folder" + (", or restore the file" if half else ""),
-                folder=str(folder),
-            )
-        return False
-    _check_header(opened)
-    # With a journal, creation was cut off: SQLite rolls it back, and the store is made again.
-    return found[-1] is None
-
-
-def _check_header(folder: Folder) -> None:
-    # Read through SQLite: where any other handle to the file is closed, POSIX drops the locks of the connections this
-    # process has to it, and what it commits afterwards can be lost.
-    owner = version = 0
-    with contextlib.closing(connect(folder, "immutable", 0)) as connection:
-        try:
-            (owner,) = connection.execute("PRAGMA application_id").fetchone()
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-        except sqlite3.OperationalError:  # it cannot be read
-            raise
-        except sqlite3.DatabaseError:  # it is no database
-            pass
-    if owner != APPLICATION_ID:
-        raise ManifestError(
-            f"{folder / STORE} is not a theodolite store; nothing was changed. Name another folder",
+    store, log, _, journal = (opened.check_file(name) for name in DATABASE)
+    if store is not None and store.st_size:
+        # With a journal, creation was cut off: SQLite rolls it back, and the store is made again.
+        return journal is None
+    if log is not None and log.st_size:  # SQLite would delete it
+        raise CorruptionError(
+            f"{folder / STORE} is missing or empty, but its log holds commits. Nothing was changed; restore {STORE}",
             folder=str(folder),
         )
-    if version < FORMAT:
+    # A database of no bytes is one whose creation was cut off. Other files do not belong to it.
+    others = [name for name in opened.names() if not name.startswith(STORE)]
+    if others:
+        half = any(name.startswith("vectors-") for name in others)
+        what = f"half a collection: {STORE} is missing" if half else "not a theodolite collection"
+        cure = "restore the file" if half else "name another folder"
         raise ManifestError(
-            f"{folder} is of format {version}, made by a version before the first release; this theodolite reads "
-            f"format {FORMAT}. Index the documents anew, in another folder",
+            f"{folder} is {what}; it holds {', '.join(others[:3])}{' …' if len(others) > 3 else ''}. "
+            f"Nothing was changed; {cure}",
             folder=str(folder),
-            format=version,
         )
-    if version > FORMAT:
-        raise ManifestError(
-            f"{folder} is of format {version}; this theodolite reads up to {FORMAT}. Upgrade theodolite",
-            folder=str(folder),
-            format=version,
-        )
+    return False
 
 
-def _mode(folder: Folder, read_only: bool) -> str:
-    writable = os.access(folder.path, os.W_OK) and os.access(folder.path / STORE, os.W_OK)
-    if not read_only:
-        if writable:
-            return "rw"
+def _check_writable(folder: Folder) -> None:
+    if not _is_writable(folder):
         raise EngineError(f"{folder} cannot be written to. Open it with read_only=True", folder=str(folder))
-    if writable:
+
+
+def _reading_mode(folder: Folder) -> str:
+    """How a connection that only reads opens the database: `ro`, or `immutable` where SQLite could not."""
+    if _is_writable(folder):
         return "ro"
-    log = folder.stat(f"{STORE}-wal")
-    if log is None or not log.st_size:
+    if not _size(folder, f"{STORE}-wal"):
         return "immutable"
     if folder.stat(f"{STORE}-shm") is not None:
-        return "ro"  # somebody who may write has it open
+        return "ro"  # another user has it open for writing
     raise EngineError(
         f"{folder} cannot be written to and was not closed cleanly, so its last commits cannot be read. "
         "Open and close it once where it is writable",
@@ -188,25 +169,32 @@ def _mode(folder: Folder, read_only: bool) -> str:
     )
 
 
-def _inspect(folder: Folder, mode: str, timeout: float) -> Manifest:
-    """Hold the database against the vector file, through a connection that changes nothing.
+def _is_writable(folder: Folder) -> bool:
+    return os.access(folder.path, os.W_OK) and os.access(folder.path / STORE, os.W_OK)
+
+
+def _inspect(folder: Folder, timeout: float) -> Manifest:
+    """Check the database and compare it with the vector file, through a connection that changes nothing.
 
     A connection that may write would, on closing, fold a damaged log into the database and delete it; one that
-    reads would leave an empty log behind where there is none. So without a log the file is read as it stands, and
-    again if somebody has written meanwhile.
+    reads would leave an empty log behind where there is none. So without a log the file is read as it is. Other
+    processes may write meanwhile, so a failure counts only if no file has changed since the same failure before.
     """
+    deadline = time.monotonic() + max(timeout, _PATIENCE)
     failed_at = None
-    for _ in range(_TRIES):
+    while True:
         before = _signature(folder)
-        quiet = mode == "immutable" or not before[0]
         try:
-            return _look(folder, "immutable" if quiet else "ro", timeout)
-        except (TheodoliteError, sqlite3.DatabaseError, FileNotFoundError):
+            return _look(folder, _reading_mode(folder) if before[0] else "immutable", timeout)
+        except (TheodoliteError, sqlite3.DatabaseError, FileNotFoundError) as error:
             time.sleep(0.01)  # file times tick coarsely: what was written just before `before` may have its time
             if before == failed_at == _signature(folder):
                 raise
             failed_at = before
-    raise LockedError(f"{folder}: others write without a pause; try again", folder=str(folder))
+            if time.monotonic() > deadline:
+                raise LockedError(
+                    f"{folder}: its files kept changing while it was opened ({error}); try again", folder=str(folder)
+                ) from error
 
 
 def _signature(folder: Folder) -> tuple[int, ...]:
@@ -218,14 +206,21 @@ def _signature(folder: Folder) -> tuple[int, ...]:
     return tuple(found)
 
 
+def _size(folder: Folder, name: str) -> int:
+    """The size of a file, 0 where there is none."""
+    found = folder.stat(name)
+    return 0 if found is None else found.st_size
+
+
 def _look(folder: Folder, mode: str, timeout: float) -> Manifest:
     # The size first: what lies in the file now is, but for one frame, committed by the time the state is read.
     sizes = {
         name: found.st_size for name in folder.names() if name.startswith("vectors-") and (found := folder.stat(name))
     }
-    connection = connect(folder, mode, timeout)
-    try:
+    with contextlib.closing(connect(folder, mode, timeout)) as connection:
         connection.execute("BEGIN")
+        _check_owner(connection, folder, ours=bool(sizes))
+        _check_declarations(connection, folder)
         manifest, state = read_manifest(connection), read_state(connection)
         name = vectors_name(state.generation)
         file = VectorFile(folder, state.generation, writable=False) if folder.stat(name) is not None else None
@@ -245,5 +240,56 @@ def _look(folder: Folder, mode: str, timeout: float) -> Manifest:
             check_frame(file, Frame(*last[:-1]), last[-1], dimension)
         connection.execute("ROLLBACK")
         return manifest
-    finally:
-        connection.close()
+
+
+def _check_owner(connection: sqlite3.Connection, folder: Folder, *, ours: bool) -> None:
+    """Read the header, with the log if there is one: another program's database is never taken for a damaged one of
+    ours, nor the other way round.
+
+    Args:
+        ours: whether there are vectors beside the database.
+    """
+    store = folder / STORE
+    try:
+        (owner,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_NOTADB or ours or _size(folder, f"{STORE}-wal"):
+            raise
+        raise ManifestError(
+            f"{store} is not a database; nothing was changed. Name another folder", folder=str(folder)
+        ) from error
+    if owner != APPLICATION_ID:
+        if ours:
+            raise CorruptionError(
+                f"the header of {store} is damaged: its application id is {owner:#x}, not {APPLICATION_ID:#x}. "
+                "Restore the folder from a copy",
+                folder=str(folder),
+            )
+        raise ManifestError(
+            f"{store} is not a theodolite store; nothing was changed. Name another folder", folder=str(folder)
+        )
+    if version < FORMAT:
+        raise ManifestError(
+            f"{folder} is of format {version}, made by a version before the first release; this theodolite reads "
+            f"format {FORMAT}. Index the documents anew, in another folder",
+            folder=str(folder),
+            format=version,
+        )
+    if version > FORMAT:
+        raise ManifestError(
+            f"{folder} is of format {version}; this theodolite reads up to {FORMAT}. Upgrade theodolite",
+            folder=str(folder),
+            format=version,
+        )
+
+
+def _check_declarations(connection: sqlite3.Connection, folder: Folder) -> None:
+    """Before anything is read from a table: a view or a trigger in its place would run its author's SQL."""
+    foreign = foreign_entries(connection)
+    if foreign:
+        raise CorruptionError(
+            f"{folder / STORE} does not have the schema of a collection: {len(foreign)} differences, first "
+            f"{foreign[0]}. Nothing of it was run. Restore the folder from a copy",
+            folder=str(folder),
+        )

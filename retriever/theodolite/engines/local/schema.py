@@ -1,4 +1,8 @@
-"""The tables of store.sqlite."""
+"""The tables of store.sqlite, and how a database with other ones is recognized."""
+
+import re
+import sqlite3
+from functools import lru_cache
 
 APPLICATION_ID = 0x7E0D0117
 """Marks the file as ours, in its header."""
@@ -66,3 +70,59 @@ CREATE VIRTUAL TABLE lexical_terms USING fts5vocab(lexical, instance);
 
 STATE = "SELECT generation, sequence, rows, slots, live, approximate, hash FROM state"
 """The first statement of every transaction: it fixes what the transaction sees."""
+
+_CREATE = re.compile(r"CREATE (?:VIRTUAL )?(TABLE|INDEX) (\w+)(?: ON (\w+))?")
+_COMMENT = re.compile(r"--[^\n]*")
+# The tables that FTS5 keeps an index in differ from one SQLite version to the next, but consist of these words.
+_SHADOW = re.compile(r"lexical_(data|idx|docsize|config)")
+_STATISTICS = re.compile(r"sqlite_stat\d")
+_PLAIN_TABLE = re.compile(
+    r"CREATE TABLE ['\"]?(lexical_|sqlite_stat)\w+['\"]?\s?\("
+    r"(id|block|segid|term|pgno|sz|origin|k|v|tbl|idx|stat|neq|nlt|ndlt|sample|INTEGER|BLOB|PRIMARY KEY|[,() ])*\)"
+    r"( WITHOUT ROWID)?"
+)
+
+Declaration = tuple[str, str, str]
+"""Type, table and normalized SQL of an entry of sqlite_master."""
+
+
+def foreign_entries(connection: sqlite3.Connection) -> list[str]:
+    """Tables, views, indexes and triggers that differ from those of a collection, such as "view 'manifest'".
+
+    A view, a trigger or a generated column would run its author's SQL. Reading the schema runs none.
+    """
+    expected = dict(_expected())
+    foreign = []
+    for kind, name, table, sql in connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master"):
+        if isinstance(name, str) and _is_declared(kind, name, table, sql, expected):
+            expected.pop(name, None)
+        else:
+            foreign.append(f"{kind} {name!r:.80}")
+    return foreign + [f"the lack of {kind} {name!r}" for name, (kind, _, _) in expected.items()]
+
+
+@lru_cache(maxsize=1)
+def _expected() -> dict[str, Declaration]:
+    found = {}
+    for statement in _COMMENT.sub("", TABLES).split(";\n"):
+        statement = " ".join(statement.split())
+        if match := _CREATE.match(statement):
+            kind, name, table = match.groups()
+            found[name] = (kind.lower(), table or name, statement)
+    return found
+
+
+def _is_declared(kind: object, name: str, table: object, sql: object, expected: dict[str, Declaration]) -> bool:
+    if name.startswith("sqlite_autoindex_"):  # of a UNIQUE constraint; SQLite refuses one that belongs to none
+        return (kind, sql) == ("index", None)
+    if not isinstance(sql, str):
+        return False
+    if _SHADOW.fullmatch(name) or _STATISTICS.fullmatch(name):
+        return kind == "table" and _PLAIN_TABLE.fullmatch(" ".join(sql.split())) is not None
+    return expected.get(name) == (kind, table, _normalized(sql))
+
+
+def _normalized(sql: str) -> str:
+    """SQL without comments and extra spaces. What is quoted keeps its dashes, which begin no comment there."""
+    plain = _COMMENT.sub("", sql)
+    return " ".join((sql if "'" in plain or '"' in plain else plain).split())

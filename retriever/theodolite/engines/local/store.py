@@ -1,5 +1,7 @@
 """store.sqlite and the vector file: connections, transactions, the write lock, and that all of it belongs together."""
 
+import contextlib
+import errno
 import os
 import re
 import sqlite3
@@ -129,7 +131,7 @@ class Store:
             while (connection := self._kept()) is not None:
                 try:
                     if self.mode == "rw" and not self._idle:
-                        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                        _fold_log(connection)
                 finally:
                     connection.close()
 
@@ -184,24 +186,22 @@ class Store:
                 connection.execute(f"PRAGMA busy_timeout={int(1000 * self.lock_timeout)}")
                 return
             except sqlite3.OperationalError as error:
-                if not _is_busy(error):
+                if not is_busy(error):
                     raise
                 if time.monotonic() >= deadline:
                     raise self._locked(timeout) from error
             time.sleep(0.005)
 
     def _announce(self) -> None:
-        """Leave our pid for the message of whoever waits."""
+        """Leave our pid for the message of a process that waits."""
         ours = str(os.getpid()).encode()
-        try:
-            if self._announced() == ours:
-                return
-        except FileNotFoundError:
-            pass
-        except CorruptionError:  # something else than a file: only a message is lost, and verify() tells of it
-            return
-        with self.folder.create(WRITER) as file:
-            file.write(ours)
+        # On a full disk, or where there is something else than a file, only the message lacks it.
+        with contextlib.suppress(OSError, CorruptionError):
+            with contextlib.suppress(FileNotFoundError):
+                if self._announced() == ours:
+                    return
+            with self.folder.create(WRITER) as file:
+                file.write(ours)
 
     def _announced(self) -> bytes:
         with self.folder.open(WRITER) as file:
@@ -214,7 +214,8 @@ class Store:
             pid = None
         holder = "this process" if pid == os.getpid() else f"process {pid}" if pid else "another process"
         return LockedError(
-            f"{self.folder}: {holder} has held the write lock for {timeout:g} s. Let it finish, or raise lock_timeout",
+            f"{self.folder}: the write lock was not free within {timeout:g} s; {holder} was the last to take it. "
+            "Let it finish, or raise lock_timeout",
             pid=pid,
             folder=str(self.folder),
         )
@@ -297,7 +298,7 @@ def create_store(folder: Folder, manifest: Manifest, timeout: float) -> None:
         try:
             connection.execute("BEGIN IMMEDIATE")
             reach("create.begun")
-            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'manifest'").fetchone():
+            if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:  # else `opening` checks it
                 connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version={FORMAT}")
                 for statement in TABLES.split(";\n"):
@@ -323,13 +324,23 @@ def use_wal(folder: Folder, timeout: float) -> None:
                     if connection.execute("PRAGMA journal_mode=WAL").fetchone()[0] == "wal":
                         return
                 except sqlite3.OperationalError as error:
-                    if not _is_busy(error):
+                    if not is_busy(error):
                         raise
                 if time.monotonic() > deadline:
                     raise LockedError(f"{folder}: the database is in use and cannot be set up; try again")
                 time.sleep(0.005)
         finally:
             connection.close()
+
+
+def _fold_log(connection: sqlite3.Connection) -> None:
+    """Copy the log into the database. Where it cannot be written, on a full disk for example, nothing is at risk: the
+    log keeps every commit. Raises sqlite3.Error where the log cannot be read."""
+    try:
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode in (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ):
+            raise
 
 
 # What sqlite3 says, without a code of its own, where stored bytes have changed.
@@ -340,8 +351,23 @@ def _damaged(folder: Folder | Path, error: Exception) -> CorruptionError:
     return CorruptionError(f"{folder}/{STORE} is damaged ({error}). Restore the folder from a copy", folder=str(folder))
 
 
-def _is_busy(error: sqlite3.Error) -> bool:
-    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether another connection holds a lock that was waited for."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, says that the disk is full."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            return True
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+            return True
+        error = error.__cause__
+    return False
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -350,17 +376,27 @@ def translated(folder: Folder | Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or str(error).startswith(_SIGNS_OF_DAMAGE):
+        code = getattr(error, "sqlite_errorcode", 0)
+        if code == sqlite3.SQLITE_CORRUPT_VTAB or "vtable constructor failed" in str(error):
+            raise CorruptionError(
+                f"{folder}: SQLite finds the lexical index damaged ({error}). Run repair()",
+                folder=str(folder),
+                part="lexical",
+            ) from error
+        if code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or str(error).startswith(_SIGNS_OF_DAMAGE):
             raise _damaged(folder, error) from error
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise LockedError(f"{folder}: the database is locked by another process; try again") from error
-        raise EngineError(
-            f"{folder}: the database says: {error}. What was committed before is intact", folder=str(folder)
-        ) from error
+        if is_busy(error):
+            raise LockedError(f"{folder}: another connection has locked the database; try again") from error
+        raise EngineError(f"{folder}: the database says: {error}{_cure(error)}", folder=str(folder)) from error
     except UnicodeDecodeError as error:  # of a value that sqlite3 has read
         raise _damaged(folder, error) from error
     except OSError as error:
-        raise EngineError(
-            f"{folder}: {error.strerror or error}. What was committed before is intact", folder=str(folder)
-        ) from error
+        raise EngineError(f"{folder}: {error.strerror or error}{_cure(error)}", folder=str(folder)) from error
+
+
+def _cure(error: Exception) -> str:
+    if is_full(error):
+        return ". Free some room and try again"
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return ". Close some, or raise the limit (ulimit -n)"
+    return ""

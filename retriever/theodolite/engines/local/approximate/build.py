@@ -13,7 +13,7 @@ import numpy as np
 from theodolite.engines.local.approximate.record import hash_of, read_files, write_files
 from theodolite.engines.local.files import BUILD_LOCK, PARTIAL_INDEX
 from theodolite.engines.local.folder import Folder
-from theodolite.engines.local.store import connect
+from theodolite.engines.local.store import connect, is_busy, translated
 from theodolite.errors import CorruptionError, LockedError
 from theodolite.indexes.flat import VectorSource
 from theodolite.indexes.naming import make_index
@@ -130,20 +130,30 @@ def only_builder(folder: Folder, timeout: float) -> Iterator[None]:
 
     Raises:
         LockedError: another one is still building after `timeout` seconds.
+        EngineError: the lock cannot be taken.
     """
-    connection = connect(folder, "rwc", 0, BUILD_LOCK)
+    with translated(folder):
+        connection = connect(folder, "rwc", 0, BUILD_LOCK)
     deadline = time.monotonic() + timeout
     try:
-        while True:
-            try:
-                connection.execute("BEGIN EXCLUSIVE")
-                break
-            except sqlite3.OperationalError as error:
+        with translated(folder):
+            while not _locks(connection):
                 if time.monotonic() >= deadline:
                     raise LockedError(
                         f"{folder}: another process or thread is building an index; wait for it", folder=str(folder)
-                    ) from error
-            time.sleep(0.02)
+                    )
+                time.sleep(0.02)
         yield
     finally:
         connection.close()
+
+
+def _locks(connection: sqlite3.Connection) -> bool:
+    """Take the lock, unless it is held. Raises sqlite3.Error where it cannot be taken, on a full disk for example."""
+    try:
+        connection.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        if is_busy(error):
+            return False
+        raise
+    return True

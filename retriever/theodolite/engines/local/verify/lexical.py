@@ -9,9 +9,10 @@ import sqlite3
 
 from theodolite.engines.local.schema import LEXICAL
 from theodolite.engines.local.store import Store
-from theodolite.engines.local.verify.report import Report
+from theodolite.engines.local.verify.report import Report, is_damage
 
-_TABLES = ("data", "idx", "docsize", "config")
+# By name: other versions of SQLite keep further columns, which this index does not use.
+_TABLES = {"data": "id, block", "idx": "segid, term, pgno", "docsize": "id, sz", "config": "k, v"}
 
 
 def check_lexical(store: Store, report: Report) -> None:
@@ -21,14 +22,17 @@ def check_lexical(store: Store, report: Report) -> None:
         connection.execute("BEGIN")
         connection.execute("CREATE TEMP VIEW documents AS SELECT row, text FROM main.documents")
         connection.execute(LEXICAL.replace("lexical", "temp.lexical", 1))
-        for name in _TABLES:
-            connection.execute(f"DELETE FROM temp.lexical_{name}")  # noqa: S608 - names are ours
-            connection.execute(f"INSERT INTO temp.lexical_{name} SELECT * FROM main.lexical_{name}")  # noqa: S608
+        for name, columns in _TABLES.items():
+            copied = f"SELECT {columns} FROM main.lexical_{name}"  # noqa: S608 - names are ours
+            connection.execute(f"DELETE FROM temp.lexical_{name}")  # noqa: S608
+            connection.execute(f"INSERT INTO temp.lexical_{name} ({columns}) {copied}")
         (count,) = connection.execute("SELECT count(*) FROM temp.lexical_docsize").fetchone()
         try:
             # 1: not only whole in itself, but also of these documents.
             connection.execute("INSERT INTO temp.lexical (lexical, rank) VALUES ('integrity-check', 1)")
         except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
             report.problem(
                 "lexical",
                 f"the lexical index is not that of the documents ({error}); repair() builds it again",

@@ -1,12 +1,13 @@
 """What a check finds, gathered."""
 
+import errno
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from theodolite.errors import IntegrityError, TheodoliteError
+from theodolite.errors import EngineError, IntegrityError, TheodoliteError
 from theodolite.types import Problem, Verification
 
 Progress = Callable[[int], object]
@@ -22,7 +23,37 @@ DAMAGE = (
     OverflowError,
     AttributeError,
     KeyError,
+    RecursionError,
 )
+
+# Errors of the process and the machine: they say nothing about what is stored.
+_OF_THE_SYSTEM = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("EMFILE", "ENFILE", "EACCES", "EPERM", "ENOMEM", "EIO", "ENOSPC", "EDQUOT", "EFBIG", "EROFS"),
+        *("EINTR", "EAGAIN", "EBUSY", "ENOLCK", "ESTALE", "ETIMEDOUT", "ENXIO", "ENODEV"),
+    )
+    if hasattr(errno, name)  # Windows lacks some
+)
+_OF_SQLITE = frozenset(
+    (
+        *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_FULL),
+        *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY),
+        *(sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_PROTOCOL),
+    )
+)
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether an error that reading raised can come from the bytes that were read."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno in _OF_THE_SYSTEM):
+            return False
+        if getattr(cause, "sqlite_errorcode", 0) & 0xFF in _OF_SQLITE:
+            return False
+        cause = cause.__cause__
+    return True
 
 
 class Report:
@@ -48,11 +79,19 @@ class Report:
 
     @contextmanager
     def part(self, part: str, *, derived: bool = False, path: Path | None = None) -> Iterator[None]:
-        """Whatever damage raises within becomes a problem of this part."""
+        """Record what damage raises within as a problem of this part.
+
+        Raises:
+            EngineError: the part could not be checked, for want of file handles, memory or rights, for example.
+        """
         try:
             yield
-        except DAMAGE as error:
+        except (*DAMAGE, MemoryError) as error:
             message = str(error) if isinstance(error, TheodoliteError) else f"{part}: {type(error).__name__}: {error}"
+            if not is_damage(error):
+                raise EngineError(
+                    f"{part} could not be checked, so it is not known whether it is sound: {error}", part=part
+                ) from error
             self.problem(part, message, derived=derived, path=path)
 
     def verification(self, repaired: tuple[str, ...] = ()) -> Verification:

@@ -15,7 +15,7 @@ from theodolite.engines.local.frames import Frame, MappedVectors, header_slots, 
 from theodolite.engines.local.log import Log, beginning, read_log
 from theodolite.engines.local.notes import check_note
 from theodolite.engines.local.records import Record
-from theodolite.engines.local.schema import TABLES
+from theodolite.engines.local.schema import foreign_entries
 from theodolite.engines.local.snapshot import extended
 from theodolite.engines.local.store import State, read_manifest
 from theodolite.engines.local.vector_file import VectorFile, too_short
@@ -68,17 +68,9 @@ def _of_an_index(text: str) -> bool:
 
 def check_schema(connection: sqlite3.Connection, report: Report) -> None:
     """A table that is declared otherwise reads the same bytes otherwise."""
-    query = "SELECT type, name, tbl_name, sql FROM sqlite_master"
-    fresh = sqlite3.connect(":memory:")
-    try:
-        fresh.executescript(TABLES)
-        expected = set(fresh.execute(query))
-    finally:
-        fresh.close()
-    differing = set(connection.execute(query)) ^ expected
-    if differing:
-        names = sorted({str(name) for _, name, _, _ in differing})
-        report.problem("schema", f"{len(names)} tables or indexes are not declared as they were, first {names[0]!r}")
+    foreign = foreign_entries(connection)
+    if foreign:
+        report.problem("schema", f"{len(foreign)} tables or indexes are not declared as they were, first {foreign[0]}")
 
 
 def read_truth(connection: sqlite3.Connection, folder: Folder, state: State, report: Report) -> Truth | None:
