@@ -12,8 +12,11 @@ from theodolite.errors import ConfigError, ManifestError, MetricMismatchError
 from theodolite.transforms import check_same, checked, decoded, encoded
 from theodolite.types import Metric, Norms, Space, Transform
 
-FORMAT = 3
-"""The version of the stored format. A reader refuses newer ones, and 1 and 2, which were never released."""
+FORMAT = 4
+"""The version of the stored format. Newer ones are refused."""
+
+OLDEST = 3
+"""The oldest version that is read; the first commit makes it the current one. Those before it were never released."""
 
 METRICS: tuple[Metric, ...] = ("cosine", "dot", "l2")
 NORMS: tuple[Norms, ...] = ("auto", "unit", "any")

@@ -217,6 +217,8 @@ class Trace:
         superseded: documents, of those in the collection or scope, that rules for versions leave out.
         rerank: what became of the reranking: empty where none was asked for, `ok`, or `fallback: ` and why.
         truncated: passages that the reranker did not read to their end.
+        notes: what the caller should know of this search, in sentences, such as that no document has the words of the
+            question.
     """
 
     path: str
@@ -232,6 +234,7 @@ class Trace:
     superseded: int = 0
     rerank: str = ""
     truncated: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

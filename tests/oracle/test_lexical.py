@@ -1,14 +1,17 @@
 """Lexical search against BM25 computed one document at a time, and against FTS5's own."""
 
 import math
+import sqlite3
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -17,6 +20,8 @@ from theodolite.engines.local import LocalEngine
 from theodolite.engines.local import postings as postings_module
 from theodolite.engines.local.folder import Folder
 from theodolite.engines.local.lexical import Lexical, LexicalFound
+from theodolite.engines.local.schema import TOKENIZER
+from theodolite.engines.local.scripts import needs_preparation, pieces, prepared, separated
 from theodolite.engines.local.store import connect, read_state
 from theodolite.ranking.words import words
 from theodolite.types import Mask, Space
@@ -29,6 +34,15 @@ texts = st.lists(st.lists(st.sampled_from(VOCABULARY), max_size=8).map(" ".join)
 phrases = st.lists(st.sampled_from(VOCABULARY), min_size=1, max_size=3).map(" ".join)
 queries = st.dictionaries(phrases, st.sampled_from([0.25, 1.0]), min_size=1, max_size=5)
 
+# Runs of several scripts, Latin words and digits glued to them, half-width and full-width forms, emoji.
+RUNS = ["猫", "犬猫", "日本語", "かな", "カナ", "환불은", "환불", "𠮷野家", "々"]
+FORMS = ["ﾈｺ", "ｶﾞ", "\uff43\uff41\uff54", "\uff15", "\uff0c"]  # the last ones are cat, 5 and a comma, full-width
+GLUED = [*RUNS, *VOCABULARY, *FORMS, "5", "2024", " ", " ", "。", "-", "😀", "👩\u200d🚀", "犬\n猫"]
+mixed = st.lists(st.sampled_from(GLUED), max_size=12).map("".join)
+mixed_texts = st.lists(mixed, min_size=1, max_size=12)
+runs = st.lists(st.sampled_from(RUNS), min_size=1, max_size=3).map("".join)
+mixed_queries = st.dictionaries(runs | phrases, st.sampled_from([0.25, 1.0]), min_size=1, max_size=5)
+
 
 def added(engine: LocalEngine, texts: Sequence[str], first: int = 0) -> None:
     documents = [Document(text, id=f"{i:03}") for i, text in enumerate(texts, first)]
@@ -39,6 +53,21 @@ def holding(texts: Sequence[str]) -> LocalEngine:
     engine = LocalEngine.open(metric="cosine")
     added(engine, texts)
     return engine
+
+
+@pytest.fixture(scope="module")
+def fts5() -> Iterator[Callable[[str], list[str]]]:
+    """The words that FTS5 itself makes of a text."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute(f"CREATE VIRTUAL TABLE texts USING fts5(text, tokenize='{TOKENIZER}')")
+        connection.execute("CREATE VIRTUAL TABLE words USING fts5vocab(texts, instance)")
+
+        def made(text: str) -> list[str]:
+            connection.execute("DELETE FROM texts")
+            connection.execute("INSERT INTO texts VALUES (?)", (text,))
+            return [word for (word,) in connection.execute("SELECT term FROM words ORDER BY offset")]
+
+        yield made
 
 
 def find(
@@ -59,20 +88,42 @@ def find(
     )
 
 
-def occurrences(text: str, phrase: str) -> int:
-    tokens, wanted = text.split(), phrase.split()
+def occurrences(tokens: Sequence[str], phrase: str) -> int:
+    wanted = phrase.split()
+    if len(phrase) == 1 and is_spelt_without_spaces(phrase):
+        return sum(token.startswith(phrase) for token in tokens)
     return sum(tokens[at : at + len(wanted)] == wanted for at in range(len(tokens)))
+
+
+def is_spelt_without_spaces(character: str) -> bool:
+    return unicodedata.name(character, "").startswith(
+        ("CJK UNIFIED", "IDEOGRAPHIC ITERATION", "HIRAGANA", "KATAKANA", "HANGUL SYLLABLE")
+    )
+
+
+def tokens_of(text: str) -> list[str]:
+    """The words of a text, by the names of its characters: each letter of a run, with the letter after it."""
+    tokens: list[str] = []
+    text = unicodedata.normalize("NFKC", text.replace("犬\n猫", "犬猫")).lower()
+    for kind, group in groupby(text, lambda one: (is_spelt_without_spaces(one), one.isalnum())):
+        word = "".join(group)
+        if kind == (True, True):
+            tokens += [word[at : at + 2] for at in range(len(word))]
+        elif kind[1]:
+            tokens.append(word)
+    return tokens
 
 
 def reference(texts: Mapping[int, str], query: Mapping[str, float]) -> dict[int, float]:
     """BM25 of the documents that hold something, as the books have it."""
-    mean = sum(len(text.split()) for text in texts.values()) / len(texts)
+    documents = {row: tokens_of(text) for row, text in texts.items()}
+    mean = sum(map(len, documents.values())) / len(texts)
     scores: dict[int, float] = {}
     for phrase, weight in query.items():
-        holders = {row: tf for row, text in texts.items() if (tf := occurrences(text, phrase))}
+        holders = {row: tf for row, tokens in documents.items() if (tf := occurrences(tokens, phrase))}
         idf = max(math.log((len(texts) - len(holders) + 0.5) / (len(holders) + 0.5)), 1e-6)
         for row, tf in holders.items():
-            length = len(texts[row].split())
+            length = len(documents[row])
             part = weight * idf * tf * 2.2 / (tf + 1.2 * (0.25 + 0.75 * length / mean))
             scores[row] = scores.get(row, 0.0) + part
     return scores
@@ -93,9 +144,34 @@ def test_scores_are_those_of_the_formula_in_any_scope(held: list[str], query: di
     assert found.worths.tolist() == sorted(found.bm25.tolist(), reverse=True)
 
 
+def in_pairs(query: Mapping[str, float]) -> dict[str, float]:
+    """The words as they are looked for: of each run its pairs, or its only letter."""
+    weights: dict[str, float] = {}
+    for phrase, weight in query.items():
+        run = is_spelt_without_spaces(phrase[0])
+        pieces = [phrase] if not run or len(phrase) == 1 else [phrase[at : at + 2] for at in range(len(phrase) - 1)]
+        for piece in pieces:
+            weights[piece] = max(weight, weights.get(piece, 0.0))
+    return weights
+
+
+@settings(max_examples=150, deadline=None)
+@given(mixed_texts, mixed_queries, st.randoms(use_true_random=False))
+def test_scores_are_those_of_the_formula_in_scripts_without_spaces(
+    held: list[str], query: dict[str, float], draw: Any
+) -> None:
+    scope = np.array([draw.random() < 0.7 for _ in held])
+    with closing(holding(held)) as engine:
+        found = find(engine, query, scope=scope)
+    inside = {row: text for row, text in enumerate(held) if scope[row]}
+    assert as_dict(found) == pytest.approx(reference(inside, in_pairs(query)) if inside else {}, rel=1e-12)
+
+
 @settings(max_examples=60, deadline=None)
-@given(texts, queries)
+@given(st.one_of(texts, mixed_texts), mixed_queries)
 def test_scores_are_those_of_fts5_where_the_scope_is_everything(held: list[str], query: dict[str, float]) -> None:
+    query = {piece: weight for piece, weight in in_pairs(query).items() if len(piece) > 1}
+    assume(query)
     match = " OR ".join(f'"{phrase}"' for phrase in query)
     with closing(holding(held)) as engine:
         with engine._store.read() as (connection, _):
@@ -137,6 +213,37 @@ def test_the_n_best_by_worth_are_found_with_all_that_tie(
     assert found.bm25.tolist() == [everything[row] for row in expected]
 
 
+@settings(max_examples=300, deadline=None)
+@given(mixed)
+def test_texts_are_indexed_by_pairs_of_letters(fts5: Callable[[str], list[str]], text: str) -> None:
+    assert fts5(prepared(text)) == tokens_of(text)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(st.characters(max_codepoint=0xDFF, exclude_characters="ß")))
+def test_texts_in_other_scripts_are_indexed_as_they_are(text: str) -> None:
+    assert prepared(text) is separated(text) is text
+    assert not needs_preparation(text)
+    assert pieces(text) == [text]
+
+
+def test_fts5_takes_each_pair_for_one_word(fts5: Callable[[str], list[str]]) -> None:
+    every = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
+    letters = [one for one in every if prepared(one) != one and pieces(one + one) == [one + one]]
+    assert len(letters) > 100_000
+    pairs = [first + second for first, second in pairwise(letters)]
+    assert fts5(" ".join(pairs)) == pairs
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])) | mixed, min_size=1, max_size=6))
+def test_any_text_can_be_taken_out_of_the_index(held: list[str]) -> None:
+    with closing(holding(held)) as engine:
+        added(engine, held[::-1])
+        engine.delete([f"{number:03}" for number in range(0, len(held), 2)])
+        engine.verify()
+
+
 @pytest.fixture
 def engine() -> Iterator[LocalEngine]:
     with closing(LocalEngine.open(metric="cosine")) as opened:
@@ -165,6 +272,14 @@ def engine() -> Iterator[LocalEngine]:
         ("café", "a cafe\u0301"),
         ("ÉCOLE", "une école"),
         ("Straße", "die strasse"),
+        ("strasse", "die Straße"),
+        ("STRASSE", "DIE STRAẞE"),
+        ("Muller", "Herr Müller"),
+        ("返金", "返金の手続き"),
+        ("GitHub备份", "备份到GitHub"),
+        ("ｶﾞｽ", "ガス料金"),
+        ("\uff21\uff30\uff29", "api"),
+        ("환불정책", "환불 정책"),
         ("C++", "written in C"),
         ("refunding", "refunds are paid"),
     ],

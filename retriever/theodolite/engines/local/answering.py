@@ -1,6 +1,7 @@
 """Answers: what a request finds in one snapshot."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from sqlite3 import Connection
 
@@ -10,8 +11,10 @@ from numpy.typing import NDArray
 from theodolite.engines.local.approximate.keeper import Keeper
 from theodolite.engines.local.columns.column import Column
 from theodolite.engines.local.commit import select
-from theodolite.engines.local.lexical import Lexical
+from theodolite.engines.local.lexical import Lexical, LexicalFound
+from theodolite.engines.local.lexical_table import OUTDATED, is_prepared
 from theodolite.engines.local.recent import Recent
+from theodolite.engines.local.scripts import needs_preparation, separated
 from theodolite.engines.local.snapshot import Snapshot, View
 from theodolite.engines.local.versions import Standing
 from theodolite.filters import Filter
@@ -58,6 +61,7 @@ class Matches:
         scores: (n,) what they are ordered by, if not by similarity.
         bm25: of the rows that words have found.
         found: what the index did; None in lexical mode.
+        notes: what to say of the search by words (see `Trace.notes`).
     """
 
     rows: Rows
@@ -65,6 +69,7 @@ class Matches:
     scores: Doubles | None
     bm25: dict[int, float] | None = None
     found: Found | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Answering:
@@ -148,11 +153,13 @@ class Answering:
         if request.mode == "dense":
             return [_dense(found, request) for found in self._found(snapshot, request, eligible, request.k)]
         if request.mode == "lexical":
-            return [self._lexical(connection, snapshot, text, request.k, eligible) for text in request.texts]
+            return [self._lexical(connection, snapshot, request, text, request.k, eligible) for text in request.texts]
         depth = max(request.k, request.fusion.depth)
         found = self._found(snapshot, request, eligible, depth)
         return [
-            self._fused(snapshot, request, number, one, self._lexical(connection, snapshot, text, depth, eligible))
+            self._fused(
+                snapshot, request, number, one, self._lexical(connection, snapshot, request, text, depth, eligible)
+            )
             for number, (one, text) in enumerate(zip(found, request.texts, strict=True))
         ]
 
@@ -178,10 +185,20 @@ class Answering:
             self._worth = kept = Worth(factors, request.relevance, least)
         return kept
 
-    def _lexical(self, connection: Connection, snapshot: Snapshot, text: str, n: int, eligible: Eligible) -> Matches:
+    def _lexical(
+        self, connection: Connection, snapshot: Snapshot, request: Request, text: str, n: int, eligible: Eligible
+    ) -> Matches:
         inside = snapshot.live if eligible.inside is None else eligible.inside
-        found = self._index.search(connection, snapshot.state, words(text), n, inside, eligible.mask, eligible.factors)
-        return Matches(found.rows, None, found.worths, dict(zip(found.rows.tolist(), found.bm25.tolist(), strict=True)))
+        prepared = is_prepared(connection)
+        looked_for = words(separated(text) if prepared else text)
+        found = self._index.search(
+            connection, snapshot.state, looked_for, n, inside, eligible.mask, eligible.factors, prepared=prepared
+        )
+        notes = () if prepared else _outdated(text, found)
+        if not len(found.rows) and eligible.count:
+            notes = (_nothing_found(request, looked_for, found), *notes)
+        bm25 = dict(zip(found.rows.tolist(), found.bm25.tolist(), strict=True))
+        return Matches(found.rows, None, found.worths, bm25, notes=notes)
 
     def _fused(self, snapshot: Snapshot, request: Request, number: int, found: Found, words: Matches) -> Matches:
         fusion = request.fusion
@@ -193,7 +210,7 @@ class Answering:
             more = snapshot.flat.score(request.vectors[number], rest, snapshot.vectors)
             known.update(zip(rest.tolist(), more.tolist(), strict=True))
         similarities = np.array([known[row] for row in rows.tolist()], np.float32)
-        return Matches(rows, similarities, scores, words.bm25, found)
+        return Matches(rows, similarities, scores, words.bm25, found, words.notes)
 
     def _answer(
         self,
@@ -258,7 +275,24 @@ def _trace(
         commit=snapshot.state.sequence if request.scope is None else 0,
         mode=request.mode,
         superseded=0 if eligible.standing is None else eligible.standing.superseded,
+        notes=match.notes,
     )
+
+
+def _nothing_found(request: Request, looked_for: Mapping[str, float], found: LexicalFound) -> str:
+    """Why a search by words has found no document."""
+    if not looked_for:
+        said = "The question has no words"
+    elif found.known:
+        said = "The question's words are only in documents that the filter or the rules for versions leave out"
+    else:
+        said = f"No document{'' if request.scope is None else ' in the scope'} has any of the question's words"
+    return f"{said}{', so only similarity ranks the hits' if request.mode == 'hybrid' else ''}."
+
+
+def _outdated(text: str, found: LexicalFound) -> tuple[str, ...]:
+    """Said where an index of plain texts may miss what a question asks for."""
+    return (OUTDATED,) if needs_preparation(text) or not len(found.rows) else ()
 
 
 def _ordered(connection: Connection, match: Matches) -> NDArray[np.int64]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from theodolite.engines.local import lexical_table
 from theodolite.engines.local.files import vectors_name
 from theodolite.engines.local.frames import append, has_orphan, move_orphan_aside, planned, surplus
 from theodolite.engines.local.hashes import seal
@@ -40,6 +41,7 @@ def commit(
         records, hashes: the documents of the new rows,
         vectors: and their vectors, (n, d).
     """
+    lexical_table.upgrade(connection)
     dimension = vectors.shape[1]
     file = store.vectors(state.generation) if state.slots else store.made_vectors(state.generation)
     if not file.is_at(store.folder.stat(file.name)):
@@ -53,15 +55,13 @@ def commit(
     digest = write_entry(connection, frame, hashes, [row for row, _ in ended], begin)
     append(file, frame, digest, vectors, durable=store.durable)
     if ended:
-        connection.executemany("INSERT INTO lexical (lexical, rowid, text) VALUES ('delete', ?, ?)", list(ended))
+        lexical_table.delete(connection, ended)
         connection.executemany("DELETE FROM documents WHERE row = ?", [(row,) for row, _ in ended])
     connection.executemany(
         "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?)",
         ((row, *record, digest) for row, (record, digest) in enumerate(zip(records, hashes, strict=True), state.rows)),
     )
-    connection.execute(
-        "INSERT INTO lexical (rowid, text) SELECT row, text FROM documents WHERE row >= ?", (state.rows,)
-    )
+    lexical_table.insert(connection, ((row, record.text) for row, record in enumerate(records, state.rows)))
     rows, live = state.rows + len(records), state.live + len(records) - len(ended)
     change_state(connection, state._replace(sequence=sequence, rows=rows, slots=frame.slot + frame.rows, live=live))
 
@@ -104,7 +104,7 @@ def begin_generation(connection: sqlite3.Connection, store: Store, state: State,
     """End all documents and start an empty vector file, within a write transaction that the caller commits."""
     fresh = state._replace(generation=state.generation + 1, rows=0, slots=0, live=0)
     store.folder.remove([vectors_name(fresh.generation)])  # of a generation that was never committed
-    connection.execute("INSERT INTO lexical (lexical) VALUES ('delete-all')")
+    lexical_table.clear(connection)
     for table in ("documents", "frames", "tombstones"):
         connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names are ours
     commit(connection, store, fresh, vectors=none(dimension))

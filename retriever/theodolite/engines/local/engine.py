@@ -16,6 +16,7 @@ from theodolite.engines.local.backup import backup
 from theodolite.engines.local.commit import select
 from theodolite.engines.local.duplicates import duplicates
 from theodolite.engines.local.fields import Fields
+from theodolite.engines.local.lexical_table import OUTDATED, is_prepared
 from theodolite.engines.local.listing import Page, Pair, Place, behind, page, pairs
 from theodolite.engines.local.notes import read_note, write_note
 from theodolite.engines.local.opening import TemporaryFolder, check_folder, open_store
@@ -288,6 +289,7 @@ class LocalEngine:
                 **self._keeper.info(snapshot),
                 "embedder": manifest.embedder,
                 "truncated": connection.execute("SELECT count(*) FROM documents WHERE truncated").fetchone()[0],
+                "lexical": None if is_prepared(connection) else OUTDATED,
                 "created": manifest.created,
                 "commits": state.sequence,
                 "rows": state.rows,

@@ -21,8 +21,10 @@ class Lengths:
     when the others were read is looked up by the transactions that still see it.
     """
 
-    def __init__(self, generation: int) -> None:
+    def __init__(self, generation: int, *, prepared: bool) -> None:
+        """`prepared` says whether the texts were prepared for the index (see `scripts`)."""
         self.generation = generation
+        self.prepared = prepared
         self._known: Counts = np.empty(0, np.int32)  # -1 where it is not
         self._total: tuple[Mask | None, int] = (None, 0)
 

@@ -44,11 +44,13 @@ class LexicalFound:
         rows: (m,) the rows, all of which hold some of the words.
         bm25: (m,) their scores, above 0.
         worths: (m,) bm25 × the row's factor.
+        known: whether documents of the scope hold some of the words, eligible or not.
     """
 
     rows: Rows
     bm25: Doubles
     worths: Doubles
+    known: bool
 
 
 class Lexical:
@@ -58,8 +60,8 @@ class Lexical:
     """
 
     def __init__(self) -> None:
-        self._lengths = Lengths(0)
-        self._postings = Postings(0)
+        self._lengths = Lengths(0, prepared=True)
+        self._postings = Postings(0, prepared=True)
         self._tokenizer = Tokenizer()
 
     def search(
@@ -71,6 +73,8 @@ class Lexical:
         scope: Mask,
         eligible: Mask | None = None,
         factors: Doubles | None = None,
+        *,
+        prepared: bool = True,
     ) -> LexicalFound:
         """The n best rows by BM25 × factor, within a transaction.
 
@@ -81,21 +85,24 @@ class Lexical:
             scope: (rows,) the documents whose statistics count: living ones only.
             eligible: (rows,) those of them that may be found; None for all.
             factors: (rows,) in (0, 1].
+            prepared: whether the texts were prepared for the index (see `lexical_table.is_prepared`).
         """
         lengths, postings = self._lengths, self._postings
-        if state.generation != lengths.generation:
-            self._lengths = lengths = Lengths(state.generation)
-        if state.sequence != postings.sequence:
-            self._postings = postings = Postings(state.sequence)
-        bm25 = _scores(connection, self._tokenizer.phrases(words), scope, lengths, postings)
+        if (lengths.generation, lengths.prepared) != (state.generation, prepared):
+            self._lengths = lengths = Lengths(state.generation, prepared=prepared)
+        if (postings.sequence, postings.prepared) != (state.sequence, prepared):
+            self._postings = postings = Postings(state.sequence, prepared=prepared)
+        phrases = self._tokenizer.phrases(words, prepared=prepared)
+        bm25 = _scores(connection, phrases, scope, lengths, postings)
         rows = np.flatnonzero(bm25 if eligible is None else np.where(eligible, bm25, 0.0))
+        known = len(rows) > 0 or bool(bm25.any())
         scores = bm25[rows]
         worths = scores if factors is None else scores * factors[rows]
         if n < len(rows):
             kept = worths >= np.partition(worths, len(rows) - n)[len(rows) - n]
             rows, scores, worths = rows[kept], scores[kept], worths[kept]
         order = np.argsort(-worths, kind="stable")
-        return LexicalFound(rows[order], scores[order], worths[order])
+        return LexicalFound(rows[order], scores[order], worths[order], known)
 
 
 def _scores(

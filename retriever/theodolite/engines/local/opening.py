@@ -24,7 +24,7 @@ from theodolite.engines.local.store import (
 )
 from theodolite.engines.local.vector_file import VectorFile, too_short
 from theodolite.errors import CorruptionError, EngineError, LockedError, ManifestError, TheodoliteError
-from theodolite.manifest import FORMAT, Manifest, check_partitioned, check_pinned, new_manifest
+from theodolite.manifest import FORMAT, OLDEST, Manifest, check_partitioned, check_pinned, new_manifest
 from theodolite.transforms import checked
 from theodolite.types import Metric, Norms, Transform
 
@@ -269,10 +269,10 @@ def _check_owner(connection: sqlite3.Connection, folder: Folder, *, ours: bool) 
         raise ManifestError(
             f"{store} is not a theodolite store; nothing was changed. Name another folder", folder=str(folder)
         )
-    if version < FORMAT:
+    if version < OLDEST:
         raise ManifestError(
             f"{folder} is of format {version}, made by a version before the first release; this theodolite reads "
-            f"format {FORMAT}. Index the documents anew, in another folder",
+            f"formats {OLDEST} to {FORMAT}. Index the documents anew, in another folder",
             folder=str(folder),
             format=version,
         )

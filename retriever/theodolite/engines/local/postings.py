@@ -6,14 +6,18 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.engines.local.scripts import is_letter
 from theodolite.types import Rows
 
 KEPT = 64 * 2**20
 """Bytes that are kept for the next search, at most."""
 
 _SHIFT = 31  # bits of a position below those of the row
+# The words that begin with a letter lie below the letter and the last character there is.
+_LAST = "\U0010ffff"
 # As one text, which numpy reads: several times faster than a row of Python objects for each place.
 _ROWS = "SELECT group_concat(doc) FROM lexical_terms WHERE term = ?"
+_ROWS_OF_LETTER = "SELECT group_concat(doc) FROM lexical_terms WHERE term >= ? AND term <= ?"
 _PLACES = f"SELECT group_concat((doc << {_SHIFT}) + offset) FROM lexical_terms WHERE term = ?"  # noqa: S608
 _NONE = np.empty(0, np.int64)
 
@@ -24,8 +28,10 @@ Counts = NDArray[np.int64]
 class Postings:
     """The postings of one commit. Words that were asked for are kept: a few are in every other question."""
 
-    def __init__(self, sequence: int) -> None:
+    def __init__(self, sequence: int, *, prepared: bool) -> None:
+        """`prepared` says whether the texts were prepared for the index (see `scripts`)."""
         self.sequence = sequence
+        self.prepared = prepared
         self._words: dict[str, tuple[Rows, Counts]] = {}
         self._places: dict[str, Rows] = {}
         self._bytes = 0
@@ -44,7 +50,11 @@ class Postings:
     def _of_word(self, connection: sqlite3.Connection, word: str) -> tuple[Rows, Counts]:
         found = self._words.get(word)
         if found is None:
-            found = np.unique(_read(connection, _ROWS, word), return_counts=True)
+            if self.prepared and is_letter(word):
+                places = _read(connection, _ROWS_OF_LETTER, word, word + _LAST)
+            else:
+                places = _read(connection, _ROWS, word)
+            found = np.unique(places, return_counts=True)
             if self._kept(found[0].nbytes + found[1].nbytes):
                 self._words[word] = found
         return found
@@ -67,8 +77,8 @@ class Postings:
         return True
 
 
-def _read(connection: sqlite3.Connection, query: str, word: str) -> Rows:
-    (text,) = connection.execute(query, (word,)).fetchone()
+def _read(connection: sqlite3.Connection, query: str, *words: str) -> Rows:
+    (text,) = connection.execute(query, words).fetchone()
     return np.fromstring(text, np.int64, sep=",") if text else _NONE
 
 

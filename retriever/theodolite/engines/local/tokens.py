@@ -7,6 +7,9 @@ from collections.abc import Mapping
 
 from theodolite.engines.local.postings import Phrase
 from theodolite.engines.local.schema import TOKENIZER
+from theodolite.engines.local.scripts import pieces
+
+_MOST = 1024  # pieces that are looked for; a long text in Chinese is one word of thousands
 
 
 class Tokenizer:
@@ -19,11 +22,16 @@ class Tokenizer:
         self._idle: deque[sqlite3.Connection] = deque()
         weakref.finalize(self, _close, self._idle)
 
-    def phrases(self, words: Mapping[str, float]) -> dict[Phrase, float]:
+    def phrases(self, words: Mapping[str, float], *, prepared: bool = True) -> dict[Phrase, float]:
         """The words as the index has them, with their weights, in the order they come in.
 
         Of those that are the same to the index, the highest weight counts.
+
+        Args:
+            prepared: whether the texts were prepared for the index (see `scripts`).
         """
+        if prepared:
+            words = _in_pieces(words)
         try:
             connection = self._idle.pop()
         except IndexError:  # there is none, or other threads were quicker
@@ -39,6 +47,15 @@ class Tokenizer:
             if phrase:
                 weights[phrase] = max(weight, weights.get(phrase, 0.0))
         return weights
+
+
+def _in_pieces(words: Mapping[str, float]) -> dict[str, float]:
+    weights: dict[str, float] = {}
+    for word, weight in words.items():
+        for piece in pieces(word):
+            if piece in weights or len(weights) < _MOST:
+                weights[piece] = max(weight, weights.get(piece, 0.0))
+    return weights
 
 
 def _connect() -> sqlite3.Connection:

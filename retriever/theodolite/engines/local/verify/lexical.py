@@ -1,13 +1,17 @@
 """The lexical index against the documents, by FTS5's own check.
 
 That check is a write, which would make writers wait, and which a folder that cannot be written to does not take. So the
-index's tables are copied to a temporary database, over a view of the documents, and checked there.
+index's tables are copied to a temporary database, over a view of the documents as they are prepared for the index, and
+checked there.
 """
 
 import contextlib
 import sqlite3
+from collections.abc import Callable
 
+from theodolite.engines.local.lexical_table import OUTDATED, is_prepared
 from theodolite.engines.local.schema import LEXICAL
+from theodolite.engines.local.scripts import prepared
 from theodolite.engines.local.store import Store
 from theodolite.engines.local.verify.report import Report, is_damage
 
@@ -20,7 +24,12 @@ def check_lexical(store: Store, report: Report) -> None:
     with contextlib.closing(store.connect()) as connection:
         connection.execute("PRAGMA temp_store=FILE")
         connection.execute("BEGIN")
-        connection.execute("CREATE TEMP VIEW documents AS SELECT row, text FROM main.documents")
+        indexed: Callable[[str], str] = prepared
+        if not is_prepared(connection):
+            report.warning("lexical", OUTDATED)
+            indexed = str
+        connection.create_function("indexed", 1, indexed, deterministic=True)
+        connection.execute("CREATE TEMP VIEW documents AS SELECT row, indexed(text) AS text FROM main.documents")
         connection.execute(LEXICAL.replace("lexical", "temp.lexical", 1))
         for name, columns in _TABLES.items():
             copied = f"SELECT {columns} FROM main.lexical_{name}"  # noqa: S608 - names are ours

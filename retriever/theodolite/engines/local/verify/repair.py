@@ -1,13 +1,12 @@
 """repair(): what can be made of the documents and vectors is made anew; these themselves are never touched."""
 
-import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from theodolite.engines.local import lexical_table
 from theodolite.engines.local.approximate.keeper import FLAT, TARGET, Keeper
 from theodolite.engines.local.approximate.record import Record, read_record
-from theodolite.engines.local.schema import LEXICAL
 from theodolite.engines.local.store import Store
 from theodolite.engines.local.verify import examine
 from theodolite.engines.local.verify.folder import leftovers
@@ -33,7 +32,7 @@ def repair(store: Store, keeper: Keeper, refill: Callable[[], None], progress: P
     parts = {problem.part for problem in found.problems}
     if "database" in parts:
         done.append(_reindex(store))
-    if "lexical" in parts:
+    if "lexical" in parts or any(warning.part == "lexical" for warning in found.warnings):
         done.append(_rebuild_lexical(store))
     for part in ("codes", "columns"):
         paths = [Path(problem.path) for problem in found.problems if problem.part == part and problem.path]
@@ -57,12 +56,7 @@ def _reindex(store: Store) -> str:
 
 def _rebuild_lexical(store: Store) -> str:
     with store.write() as (connection, _):
-        try:
-            connection.execute("INSERT INTO lexical (lexical) VALUES ('rebuild')")
-        except sqlite3.DatabaseError:  # too damaged to be opened
-            connection.execute("DROP TABLE IF EXISTS lexical")
-            connection.execute(LEXICAL)
-            connection.execute("INSERT INTO lexical (lexical) VALUES ('rebuild')")
+        lexical_table.rebuild(connection)
     return "lexical: the index built again"
 
 
