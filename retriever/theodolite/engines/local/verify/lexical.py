@@ -7,7 +7,6 @@ checked there.
 
 import contextlib
 import sqlite3
-from collections.abc import Callable
 
 from theodolite.engines.local.lexical_table import OUTDATED, is_prepared
 from theodolite.engines.local.schema import LEXICAL
@@ -24,12 +23,13 @@ def check_lexical(store: Store, report: Report) -> None:
     with contextlib.closing(store.connect()) as connection:
         connection.execute("PRAGMA temp_store=FILE")
         connection.execute("BEGIN")
-        indexed: Callable[[str], str] = prepared
-        if not is_prepared(connection):
+        text = "text"
+        if is_prepared(connection):
+            text = "prepared(CAST(text AS BLOB))"
+            connection.create_function("prepared", 1, _prepared, deterministic=True)
+        else:
             report.warning("lexical", OUTDATED)
-            indexed = str
-        connection.create_function("indexed", 1, indexed, deterministic=True)
-        connection.execute("CREATE TEMP VIEW documents AS SELECT row, indexed(text) AS text FROM main.documents")
+        connection.execute(f"CREATE TEMP VIEW documents AS SELECT row, {text} AS text FROM main.documents")  # noqa: S608
         connection.execute(LEXICAL.replace("lexical", "temp.lexical", 1))
         for name, columns in _TABLES.items():
             copied = f"SELECT {columns} FROM main.lexical_{name}"  # noqa: S608 - names are ours
@@ -48,3 +48,8 @@ def check_lexical(store: Store, report: Report) -> None:
                 derived=True,
             )
         report.checked["lexical"] += count
+
+
+def _prepared(text: bytes) -> str:
+    """What FTS5 was given of a text, as bytes: a damaged one may not be UTF-8."""
+    return prepared(text.decode(errors="replace"))
