@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from theodolite import ConfigError, EngineError
+from theodolite import ConfigError, EngineError, ForkGate, register_at_fork
 
 FILE = "records.sqlite"  # `verify` and `backup` of the core know the name
 
@@ -31,6 +31,9 @@ _TABLES = (
 )
 
 
+_GATE = ForkGate("the records of index()")
+
+
 class Ledger:
     """The records of one namespace."""
 
@@ -45,13 +48,9 @@ class Ledger:
         self._place = ":memory:" if path is None else str(path)
         self._namespace = namespace
         self._lock = threading.Lock()
-        try:
-            self._connection = sqlite3.connect(
-                self._place, timeout=_BUSY, isolation_level=None, check_same_thread=False
-            )
-        except sqlite3.Error as error:
-            raise EngineError(f"{path} cannot be opened: {error}", path=str(path)) from error
-        weakref.finalize(self, self._connection.close)
+        self._held: list[sqlite3.Connection] = []  # one, or none
+        weakref.finalize(self, _close, self._held)
+        register_at_fork(self)
         self.create()
 
     def create(self) -> None:
@@ -66,6 +65,11 @@ class Ledger:
             for statement in _TABLES:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {_FORMAT}")
+
+    def forked(self, held: bool) -> None:
+        """In a forked child: let go of the parent's connection. What is kept in memory stays."""
+        if _GATE.lost or self._place != ":memory:":
+            _GATE.drop(self._held)
 
     def now(self) -> float:
         """Seconds since 1970; never the same twice and never earlier than before, in any process."""
@@ -157,9 +161,13 @@ class Ledger:
     @contextmanager
     def _using(self) -> Iterator[sqlite3.Connection]:
         """The connection, for one thread at a time."""
-        with self._lock:
+        with self._lock, _GATE:
             try:
-                yield self._connection
+                if not self._held:
+                    self._held.append(
+                        sqlite3.connect(self._place, timeout=_BUSY, isolation_level=None, check_same_thread=False)
+                    )
+                yield self._held[0]
             except sqlite3.Error as error:
                 raise EngineError(
                     f"{self._place}: {error}. Only index() needs it. If it is damaged, delete it and index everything "
@@ -178,6 +186,11 @@ class Ledger:
             except BaseException:
                 connection.rollback()
                 raise
+
+
+def _close(held: list[sqlite3.Connection]) -> None:
+    while held:
+        held.pop().close()
 
 
 def _now(connection: sqlite3.Connection) -> float:

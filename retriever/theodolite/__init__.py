@@ -32,6 +32,7 @@ from theodolite.errors import (
     VectorError,
 )
 from theodolite.filters import F
+from theodolite.forking import ForkGate, register_at_fork
 from theodolite.protocols import Boost, Candidates, Embedder, Engine, Fusion, Reranker
 from theodolite.ranking.boosts import Authority, Freshness
 from theodolite.retriever import Retriever
@@ -67,6 +68,7 @@ __all__ = [
     "Field",
     "FilterError",
     "Finding",
+    "ForkGate",
     "Freshness",
     "Fusion",
     "Hit",
@@ -96,6 +98,7 @@ __all__ = [
     "VectorError",
     "Whiten",
     "audit",
+    "register_at_fork",
 ]
 
 # Imported when they are first asked for: most programs do not, and all would wait for them.

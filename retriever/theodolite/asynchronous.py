@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from theodolite.collection import Collection
 from theodolite.embedders.awaiting import Side, awaits, embedded
+from theodolite.forking import register_at_fork
 from theodolite.searching import Searching
 from theodolite.types import Document
 
@@ -25,8 +26,29 @@ T = TypeVar("T")
 
 THREADS = min(32, (os.cpu_count() or 1) + 4)
 
-_lock = threading.Lock()
-_pool: "ThreadPoolExecutor | None" = None
+
+class _Pool:
+    """Threads, made when they are first needed. The interpreter waits at its end for what is running in them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._executor: ThreadPoolExecutor | None = None
+        register_at_fork(self)
+
+    def executor(self) -> "ThreadPoolExecutor":
+        from concurrent.futures import ThreadPoolExecutor
+
+        with self._lock:
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="theodolite")
+            return self._executor
+
+    def forked(self, held: bool) -> None:
+        """In a forked child: its parent's threads are not there."""
+        self._executor = None
+
+
+_pool = _Pool()
 
 
 def twin(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
@@ -132,25 +154,4 @@ async def in_thread(function: Callable[..., T], /, *args: Any, **kwargs: Any) ->
         except StopIteration as error:  # no future takes it: whoever awaits would wait for ever
             raise RuntimeError(f"{function.__name__} raised StopIteration") from error
 
-    return await get_running_loop().run_in_executor(_threads(), partial(copy_context().run, call))
-
-
-def _threads() -> "ThreadPoolExecutor":
-    """The pool, made when it is first needed. The interpreter, when it ends, waits for what is running in it."""
-    global _pool
-    from concurrent.futures import ThreadPoolExecutor
-
-    with _lock:
-        if _pool is None:
-            _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="theodolite")
-        return _pool
-
-
-def _forked() -> None:
-    """In a forked process: its parent's threads are not there."""
-    global _lock, _pool
-    _lock, _pool = threading.Lock(), None
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
+    return await get_running_loop().run_in_executor(_pool.executor(), partial(copy_context().run, call))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.errors import ConfigError, VectorError
+from theodolite.forking import register_at_fork
 
 Floats = NDArray[np.float32]
 
@@ -34,6 +35,12 @@ class QueryCache:
         self._size = size
         self._rows: OrderedDict[str, Floats] = OrderedDict()
         self._lock = threading.Lock()
+        register_at_fork(self)
+
+    def forked(self, held: bool) -> None:
+        """In a forked child: what another thread was changing is forgotten."""
+        if held:
+            self._rows = OrderedDict()
 
     def missing(self, texts: Sequence[str]) -> list[str]:
         """Those of the texts whose vectors are not remembered."""

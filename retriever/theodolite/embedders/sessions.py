@@ -1,8 +1,6 @@
 """An exported model at work: tokenizers and onnxruntime, and nothing else."""
 
-import ctypes
 import os
-import weakref
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.embedders import exports
+from theodolite.embedders.turns import MODELS
+from theodolite.forking import leave, register_at_fork
 from theodolite.plugins import optional
 
 _FIELDS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
@@ -43,24 +43,26 @@ class Graph:
         """
         self._path = str(folder / exports.MODEL)
         self._threads = threads
-        self._running: Any = self._start()
-        _GRAPHS.add(self)
+        with MODELS:
+            self._running: Any = self._start()
+        register_at_fork(self)
 
     def run(self, feed: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """What the graph makes of its inputs, each of shape (n, tokens)."""
-        if self._running is None:
-            self._running = self._start()
-        found: NDArray[np.float32] = self._running.run(None, feed)[0]
+        with MODELS:
+            if self._running is None:
+                self._running = self._start()
+            found: NDArray[np.float32] = self._running.run(None, feed)[0]
         return found
 
-    def abandon(self) -> None:
-        """In a forked process: start anew when it is next used.
+    def forked(self, held: bool) -> None:
+        """In a forked child: start anew when it is next used.
 
         The threads of the parent are not here: a batch would wait for them for ever, and so would the end of the
         session they belong to. It is kept, unused.
         """
         if self._running is not None:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._running))
+            leave(self._running)
             self._running = None
 
     def _start(self) -> Any:
@@ -94,22 +96,12 @@ class Session:
 
     def vectors(self, texts: list[str]) -> NDArray[np.float32]:
         """Shape (n, d), of at least one text, in one batch."""
-        encoded = self._reading.encode_batch(texts)
+        with MODELS:
+            encoded = self._reading.encode_batch(texts)
         feed = {name: np.array([getattr(one, _FIELDS[name]) for one in encoded], np.int64) for name in self._inputs}
         return self._graph.run(feed)
 
     def count(self, texts: list[str]) -> list[int]:
         """Tokens of each text, special ones included, before truncation."""
-        return [len(one.ids) for one in self._counting.encode_batch(texts)]
-
-
-_GRAPHS: "weakref.WeakSet[Graph]" = weakref.WeakSet()
-
-
-def _abandon() -> None:
-    for graph in list(_GRAPHS):
-        graph.abandon()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_abandon)
+        with MODELS:
+            return [len(one.ids) for one in self._counting.encode_batch(texts)]

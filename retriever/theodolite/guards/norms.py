@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from theodolite.errors import CorruptionError, DriftWarning, EngineError, VectorError, warn_caller
+from theodolite.forking import register_at_fork
 from theodolite.protocols import Engine
 from theodolite.types import Vectors
 
@@ -31,6 +32,7 @@ class QueryNorms:
         self._lock = threading.Lock()
         self._seen: tuple[int, float, float] | None = None  # queries, shortest, longest
         self._due = False  # to be kept
+        register_at_fork(self)
 
     def check(self, vectors: Vectors) -> None:
         """Raise or warn where queries, (n, d), are more than three times longer or shorter than all before.

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any, Literal
 
 from theodolite.errors import ConfigError, DriftWarning, EmbedderDriftError, EngineError, warn_caller
+from theodolite.forking import register_at_fork
 from theodolite.guards.answers import KnownAnswer, as_answers, broken, keep_answers, read_answers
 from theodolite.guards.canary import Canary, about, encode, raw, record
 from theodolite.guards.corpus import MOST, Entry, drift_of, join, read_sample, still_stored
@@ -53,6 +54,7 @@ class Watch:
         self._alike = {"query", "document"} if when == "off" else set[str]()  # sides that were seen to give the same
         self._sample: list[Entry] | None = None  # once read; no more join a full one
         self._sampling = when != "off"
+        register_at_fork(self)
         if when == "open":
             self.ready()
         elif expect is not None and when == "off":

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from theodolite.errors import ConfigError, CorruptionError, UnsupportedError, VectorError
+from theodolite.forking import COLLECTIONS, register_at_fork
 from theodolite.plugins import optional
 from theodolite.types import Rows, Space, Vectors
 
@@ -45,6 +46,11 @@ class FaissIndex:
         self.factory = factory.strip()
         self._index: Any = None
         self._l2 = False
+        register_at_fork(self)
+
+    def forked(self, held: bool) -> None:
+        """In a forked child: the threads of FAISS's pool are the parent's, and this thread would wait for them."""
+        self._faiss.omp_set_num_threads(1)
 
     def __len__(self) -> int:
         return 0 if self._index is None else int(self._index.ntotal)
@@ -75,7 +81,8 @@ class FaissIndex:
         if wanted < 1:
             return _NOTHING
         self._check(query.shape[1])
-        _, labels = self._index.search(query, wanted, params=self._effort(self._index, wanted))
+        with COLLECTIONS:
+            _, labels = self._index.search(query, wanted, params=self._effort(self._index, wanted))
         rows: Rows = labels[0]
         return rows if rows.min() >= 0 else rows[rows >= 0]
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from theodolite.errors import ConfigError, CorruptionError, VectorError
+from theodolite.forking import COLLECTIONS
 from theodolite.indexes.workers import processors
 from theodolite.plugins import optional
 from theodolite.types import Rows, Space, Vectors
@@ -91,7 +92,8 @@ class HnswIndex:
         wanted = min(n, self._graph.element_count)
         while wanted > 0:
             try:
-                labels, _ = self._graph.knn_query(query, k=wanted, num_threads=1)
+                with COLLECTIONS:  # the graph has a lock that a fork must not find locked
+                    labels, _ = self._graph.knn_query(query, k=wanted, num_threads=1)
             except RuntimeError as error:
                 # It refuses to return fewer than it was asked for.
                 if "contiguous 2D array" not in str(error):

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
+from theodolite.forking import register_at_fork
+
 T = TypeVar("T")
 
 
@@ -23,6 +25,11 @@ class Workers:
         self._lock = threading.Lock()
         self._here = threading.local()  # whether this thread has a place
         self._pool: ThreadPoolExecutor | None = None
+        register_at_fork(self)
+
+    def forked(self, held: bool) -> None:
+        """In a forked child: it inherits the counts but not the threads."""
+        self.__init__(self.limit)  # type: ignore[misc]  # every user holds this very object
 
     def run(self, task: Callable[[T], None], items: Sequence[T], *, share: bool = True) -> None:
         """Call `task` once for each item, in any order; the first exception is raised when all have stopped.
@@ -122,12 +129,3 @@ def processors() -> int:
 
 
 workers = Workers(processors())
-
-
-def _after_fork() -> None:
-    # A child inherits the counts but not the threads.
-    workers.__init__(workers.limit)  # type: ignore[misc]  # every user holds this very object
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

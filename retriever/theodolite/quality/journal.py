@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from theodolite.errors import EngineError
+from theodolite.forking import COLLECTIONS, register_at_fork
 from theodolite.quality.pasts import HOUR, baseline, latest_values, note, pasts, totals
 from theodolite.quality.rules import Alert, Finding, Past
 from theodolite.quality.series import Moments, Series
@@ -89,6 +90,7 @@ class Journal:
         self._held: list[sqlite3.Connection] = []  # one, or none
         self._inode = 0  # of the file it is to: another process may have set that aside
         weakref.finalize(self, _close, self._held)
+        register_at_fork(self)
 
     def record(self, batch: Batch, now: float, repeat: float, judge: Judge) -> list[Alert]:
         """Add a batch and ask `judge` what to make of it; the alerts that nobody has given within `repeat` seconds.
@@ -150,10 +152,21 @@ class Journal:
 
     def close(self) -> None:
         """Let go of the file; it is opened again when it is needed. What was kept in memory is gone."""
-        _close(self._held)
+        if self._held:
+            with COLLECTIONS:
+                _close(self._held)
+
+    def forked(self, held: bool) -> None:
+        """In a forked child: let go of the parent's connection. What is kept in memory stays."""
+        if COLLECTIONS.lost or self.path is not None:
+            COLLECTIONS.drop(self._held)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
+        with COLLECTIONS:  # a child must not inherit half a transaction: SQLite would undo it, in memory that is shared
+            yield from self._connection()
+
+    def _connection(self) -> Iterator[sqlite3.Connection]:
         if self.path is not None and self._file() != self._inode:
             self.close()
         if not self._held:
@@ -197,7 +210,7 @@ def contents(path: Path) -> Contents | None:
     log = path.with_name(f"{path.name}-wal")
     # With a log, others may be writing; without one, a connection that knows no better would leave one behind.
     mode = "ro" if log.exists() and log.stat().st_size else "immutable"
-    with _translated(path), contextlib.closing(_connect(path, mode)) as connection:
+    with _translated(path), COLLECTIONS, contextlib.closing(_connect(path, mode)) as connection:
         return _read(connection) if _check(connection) else None
 
 

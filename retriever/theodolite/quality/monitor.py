@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import sqlite3
 import threading
 import time
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.errors import ConfigError, InputError, TheodoliteError
+from theodolite.forking import register_at_fork
 from theodolite.protocols import Answer, Engine, Request
 from theodolite.quality.journal import Batch, Journal
 from theodolite.quality.reporting import report
@@ -92,8 +92,7 @@ class Monitor:
         self._complained = False
         self._thread: threading.Thread | None = None
         self._reset()
-        with _fork_lock:
-            _monitors.add(self)
+        register_at_fork(self)
 
     def attach(self, engine: Engine, path: Path | None) -> None:
         """Watch this engine; keep what is seen in `path`, unless another one was given, or in memory.
@@ -263,10 +262,8 @@ class Monitor:
         self.flush()
         return None
 
-    def _forked(self) -> None:
-        """In a child: the thread is the parent's, and so is what was seen, which the parent writes."""
-        if self._journal is not None and self._journal.path is not None:
-            self._journal.close()
+    def forked(self, held: bool) -> None:
+        """In a forked child: the thread is the parent's, and so is what was seen, which the parent writes."""
         self._reset()
 
     def _reset(self) -> None:
@@ -309,34 +306,3 @@ def _by_hour(seen: deque[Any]) -> dict[float, list[Any]]:
         entry = seen.popleft()
         found.setdefault(math.floor(entry[0] / 3600) * 3600.0, []).append(entry)
     return found
-
-
-_monitors: "weakref.WeakSet[Monitor]" = weakref.WeakSet()
-
-
-# A child must not inherit half a transaction: SQLite would undo it, in memory that it shares with the parent.
-_forking: list[Monitor] = []
-_fork_lock = threading.Lock()  # held from before a fork until after it: two threads may fork at a time
-
-
-def _before_fork() -> None:
-    _fork_lock.acquire()
-    _forking[:] = _monitors
-    for monitor in _forking:
-        monitor._flushing.acquire()
-
-
-def _after_fork_in_parent() -> None:
-    while _forking:
-        _forking.pop()._flushing.release()
-    _fork_lock.release()
-
-
-def _after_fork_in_child() -> None:
-    while _forking:
-        _forking.pop()._forked()
-    _fork_lock.release()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

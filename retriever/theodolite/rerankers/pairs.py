@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.embedders.turns import MODELS
 from theodolite.errors import ConfigError
 
 _LEAST = 8  # tokens that query and text have together, at least
@@ -69,7 +70,8 @@ class Pairs:
 
     def cut(self, query: str, texts: Sequence[str]) -> Cut:
         """The query with each window of each text. A query is read up to half of the room."""
-        asked, *encoded = self._tokenizer.encode_batch([query, *texts], add_special_tokens=False)
+        with MODELS:
+            asked, *encoded = self._tokenizer.encode_batch([query, *texts], add_special_tokens=False)
         unread = max(0, len(asked.ids) - self._room // 2)
         asked.truncate(self._room // 2)
         size = self._room - len(asked.ids)

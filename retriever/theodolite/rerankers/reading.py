@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.errors import ConfigError
+from theodolite.forking import register_at_fork
 
 Floats = NDArray[np.float64]
 
@@ -63,6 +64,12 @@ class ScoreCache:
         self._lock = threading.Lock()
         self.hits = 0
         self.misses = 0
+        register_at_fork(self)
+
+    def forked(self, held: bool) -> None:
+        """In a forked child: what another thread was changing is forgotten."""
+        if held:
+            self._rows = OrderedDict()
 
     def find(self, query: str, texts: Iterable[str]) -> dict[str, Kept]:
         """What is remembered of these texts, each of which is given once."""

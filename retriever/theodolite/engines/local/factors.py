@@ -13,6 +13,7 @@ from theodolite.engines.local.columns.column import Column
 from theodolite.engines.local.columns.dictionary import LIST
 from theodolite.engines.local.columns.segment import Lists, Segment
 from theodolite.errors import ConfigError
+from theodolite.forking import register_at_fork
 from theodolite.protocols import Boost
 from theodolite.ranking.boosts import Authority, Freshness
 from theodolite.types import Mask
@@ -45,6 +46,12 @@ class Factors:
         self._held: dict[Any, _Product] = {}
         self.nbytes = 0
         self._lock = threading.Lock()
+        register_at_fork(self)
+
+    def forked(self, held: bool) -> None:
+        """In a forked child: what another thread was changing is computed again."""
+        if held:
+            self._held, self.nbytes = {}, 0
 
     def product(
         self,

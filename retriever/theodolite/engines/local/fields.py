@@ -15,6 +15,7 @@ from theodolite.engines.local.records import stored
 from theodolite.engines.local.snapshot import Snapshot, Stale, View
 from theodolite.filters import Filter
 from theodolite.filters.survey import PARTS, Survey, Tally, kind_of, names, told
+from theodolite.forking import register_at_fork
 from theodolite.types import Field, Mask
 
 FEW = 5000
@@ -46,6 +47,7 @@ class Fields:
         self._names = _Names()
         self._kept: dict[Key, dict[str, Field]] = {}
         self._lock = threading.Lock()
+        register_at_fork(self)
 
     def fields(
         self, connection: sqlite3.Connection, snapshot: Snapshot, where: Filter | None, most: int

@@ -6,6 +6,7 @@ from sqlite3 import Connection
 from theodolite.engines.local.commit import select
 from theodolite.engines.local.records import Record
 from theodolite.errors import CorruptionError
+from theodolite.forking import register_at_fork
 from theodolite.types import Document
 
 BUDGET = 32 << 20
@@ -24,6 +25,12 @@ class Recent:
         self._budget = budget
         self._held = _Held(0)
         self._lock = threading.Lock()
+        register_at_fork(self)
+
+    def forked(self, held: bool) -> None:
+        """In a forked child: what another thread was changing is read again."""
+        if held:
+            self._held = _Held(0)
 
     def documents(self, connection: Connection, generation: int, rows: list[int]) -> list[Document]:
         """The documents of living rows, in their order, within a transaction.

@@ -22,6 +22,7 @@ from theodolite.engines.local.store import State, Store, read_manifest
 from theodolite.engines.local.versions import Standings
 from theodolite.errors import CorruptionError
 from theodolite.filters import Filter
+from theodolite.forking import register_at_fork
 from theodolite.indexes.approximate import Approximate
 from theodolite.indexes.flat import CodesFor, FlatIndex
 from theodolite.manifest import Manifest
@@ -78,6 +79,7 @@ class View:
         self._held: Snapshot | None = None
         self._offered: tuple[int, Approximate] | None = None
         self._lock = threading.RLock()
+        register_at_fork(self)
 
     def current(self, connection: sqlite3.Connection, state: State) -> Snapshot:
         """The snapshot of a transaction's state. Raises Stale if a newer one is shared already."""

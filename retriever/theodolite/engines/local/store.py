@@ -8,7 +8,6 @@ import sqlite3
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -23,6 +22,7 @@ from theodolite.engines.local.points import reach
 from theodolite.engines.local.schema import APPLICATION_ID, STATE, TABLES
 from theodolite.engines.local.vector_file import VectorFile
 from theodolite.errors import CorruptionError, EngineError, LockedError, ManifestError
+from theodolite.forking import COLLECTIONS, register_at_fork
 from theodolite.manifest import FORMAT, METRICS, NORMS, Manifest
 
 
@@ -50,7 +50,7 @@ class Store:
         self._vectors: VectorFile | None = None
         self._writing = threading.Lock()
         self._closed = False
-        _stores.add(self)
+        register_at_fork(self)
 
     @contextmanager
     def read(self) -> Iterator[tuple[sqlite3.Connection, State]]:
@@ -127,6 +127,8 @@ class Store:
     def close(self) -> None:
         self._closed = True
         self._vectors = None
+        if not self._idle:
+            return
         with translated(self.folder):
             while (connection := self._kept()) is not None:
                 try:
@@ -135,11 +137,9 @@ class Store:
                 finally:
                     connection.close()
 
-    def forked(self) -> None:
-        """Let go of the parent's connections and lock, in a child that has just been forked."""
-        self._writing = threading.Lock()
-        while (connection := self._kept()) is not None:
-            connection.close()
+    def forked(self, held: bool) -> None:
+        """In a forked child: let go of the parent's connections."""
+        COLLECTIONS.drop(self._idle)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -219,20 +219,6 @@ class Store:
             pid=pid,
             folder=str(self.folder),
         )
-
-
-_stores: weakref.WeakSet[Store] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    # SQLite would take the parent's locks for the child's own, for new connections, too: writes could be lost.
-    # Closed here, while the parent still holds its locks, the connections change nothing in the files.
-    for store in list(_stores):
-        store.forked()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def connect(folder: Folder, mode: str, timeout: float, name: str = STORE) -> sqlite3.Connection:
@@ -372,9 +358,10 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def translated(folder: Folder | Path) -> Iterator[None]:
-    """SQLite's and the system's errors as ours, with the cause."""
+    """SQLite's and the system's errors as ours, with the cause. A fork waits until the block has ended."""
     try:
-        yield
+        with COLLECTIONS:
+            yield
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0)
         if code == sqlite3.SQLITE_CORRUPT_VTAB or "vtable constructor failed" in str(error):

@@ -2,12 +2,12 @@
 
 import sqlite3
 import weakref
-from collections import deque
 from collections.abc import Mapping
 
 from theodolite.engines.local.postings import Phrase
 from theodolite.engines.local.schema import TOKENIZER
 from theodolite.engines.local.scripts import pieces
+from theodolite.forking import COLLECTIONS, register_at_fork
 
 _MOST = 1024  # pieces that are looked for; a long text in Chinese is one word of thousands
 
@@ -19,8 +19,13 @@ class Tokenizer:
     """
 
     def __init__(self) -> None:
-        self._idle: deque[sqlite3.Connection] = deque()
+        self._idle: list[sqlite3.Connection] = []
         weakref.finalize(self, _close, self._idle)
+        register_at_fork(self)
+
+    def forked(self, held: bool) -> None:
+        """In a forked child: let go of the parent's connections."""
+        COLLECTIONS.drop(self._idle)
 
     def phrases(self, words: Mapping[str, float], *, prepared: bool = True) -> dict[Phrase, float]:
         """The words as the index has them, with their weights, in the order they come in.
@@ -78,6 +83,6 @@ def _read(connection: sqlite3.Connection, words: Mapping[str, float]) -> list[li
     return found
 
 
-def _close(idle: deque[sqlite3.Connection]) -> None:
+def _close(idle: list[sqlite3.Connection]) -> None:
     while idle:
         idle.pop().close()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from theodolite.forking import register_at_fork
 from theodolite.indexes.approximate.calibration import Calibration
 from theodolite.indexes.approximate.costs import Costs
 from theodolite.indexes.flat import FlatIndex, Found, VectorSource, top
@@ -80,6 +81,7 @@ class Approximate:
         self._usual: tuple[FlatIndex, int, int, _Plan | None] | None = None  # the last plan without a mask
         self._tail: tuple[FlatIndex, FlatIndex] | None = None
         self._lock = threading.Lock()
+        register_at_fork(self)
 
     def costs(self, flat: FlatIndex, source: VectorSource) -> Costs:
         """Of this machine, measured once."""

@@ -15,6 +15,7 @@ from theodolite.engines.local.files import BUILD_LOCK, PARTIAL_INDEX
 from theodolite.engines.local.folder import Folder
 from theodolite.engines.local.store import connect, is_busy, translated
 from theodolite.errors import CorruptionError, LockedError
+from theodolite.forking import COLLECTIONS, register_at_fork
 from theodolite.indexes.flat import VectorSource
 from theodolite.indexes.naming import make_index
 from theodolite.protocols import Candidates
@@ -132,28 +133,42 @@ def only_builder(folder: Folder, timeout: float) -> Iterator[None]:
         LockedError: another one is still building after `timeout` seconds.
         EngineError: the lock cannot be taken.
     """
-    with translated(folder):
-        connection = connect(folder, "rwc", 0, BUILD_LOCK)
+    lock = _BuildLock(folder)
     deadline = time.monotonic() + timeout
     try:
-        with translated(folder):
-            while not _locks(connection):
-                if time.monotonic() >= deadline:
-                    raise LockedError(
-                        f"{folder}: another process or thread is building an index; wait for it", folder=str(folder)
-                    )
-                time.sleep(0.02)
+        while not lock.taken():
+            if time.monotonic() >= deadline:
+                raise LockedError(
+                    f"{folder}: another process or thread is building an index; wait for it", folder=str(folder)
+                )
+            time.sleep(0.02)
         yield
     finally:
-        connection.close()
+        lock.close()
 
 
-def _locks(connection: sqlite3.Connection) -> bool:
-    """Take the lock, unless it is held. Raises sqlite3.Error where it cannot be taken, on a full disk for example."""
-    try:
-        connection.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
-        if is_busy(error):
-            return False
-        raise
-    return True
+class _BuildLock:
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        with translated(folder):
+            self._connection = connect(folder, "rwc", 0, BUILD_LOCK)
+        register_at_fork(self)
+
+    def taken(self) -> bool:
+        """Take the lock, unless it is held. Raises EngineError where it cannot be taken, on a full disk for example."""
+        with translated(self._folder):
+            try:
+                self._connection.execute("BEGIN EXCLUSIVE")
+            except sqlite3.OperationalError as error:
+                if is_busy(error):
+                    return False
+                raise
+            return True
+
+    def close(self) -> None:
+        with COLLECTIONS:
+            self._connection.close()
+
+    def forked(self, held: bool) -> None:
+        """In a forked child: the lock is the parent's; kept open, it would seem to be the child's, too."""
+        COLLECTIONS.drop([self._connection])

@@ -17,6 +17,7 @@ from theodolite.engines.local.points import reach
 from theodolite.engines.local.snapshot import Snapshot, View
 from theodolite.engines.local.store import State, Store
 from theodolite.errors import ConfigError, LockedError, TheodoliteError
+from theodolite.forking import register_at_fork
 from theodolite.indexes.approximate import Approximate, calibrate, estimate
 from theodolite.indexes.naming import canonical, make_index
 from theodolite.protocols import Candidates, Request
@@ -56,6 +57,11 @@ class Keeper:
         self._claims = 0  # calls of reindex() at work
         self._queries: deque[Vectors] = deque(maxlen=_LOGGED)
         self._failed_at = -1  # the commit at which building failed: not tried again before the next
+        register_at_fork(self)
+
+    def forked(self, held: bool) -> None:
+        """In a forked child: nothing is being built here."""
+        self._thread, self._claims = None, 0
 
     def adopt(self, index: str | None) -> None:
         """What `index=` of an opening says: None and `auto` take what is there; a new collection may want another.

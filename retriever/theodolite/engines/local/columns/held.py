@@ -10,6 +10,7 @@ import numpy as np
 from theodolite.engines.local.columns.column import Column
 from theodolite.engines.local.columns.saved import ColumnFiles
 from theodolite.filters import And, Compare, Contains, Empty, Exists, Filter, Ids, In, Like, Not, Or
+from theodolite.forking import register_at_fork
 from theodolite.types import Mask, Rows
 
 BUDGET = 256 << 20
@@ -25,6 +26,12 @@ class Columns:
         self._held: dict[str, Column] = {}
         self.nbytes = 0
         self._lock = threading.Lock()
+        register_at_fork(self)
+
+    def forked(self, held: bool) -> None:
+        """In a forked child: what another thread was changing is read again."""
+        if held:
+            self._held, self.nbytes = {}, 0
 
     @property
     def fields(self) -> int:

@@ -12,6 +12,7 @@ from theodolite.engines.local.versions.intervals import Intervals, Rules, number
 from theodolite.engines.local.versions.latest import Groups
 from theodolite.engines.local.versions.links import Chains
 from theodolite.filters import Filter
+from theodolite.forking import register_at_fork
 from theodolite.types import Mask, Version
 from theodolite.versions import Rule, Superseded, Valid, Versions
 
@@ -108,6 +109,7 @@ class Standings:
         self._fields = Fields()
         self._held: dict[tuple[tuple[Rule, ...], str], Intervals] = {}
         self._building = threading.Lock()
+        register_at_fork(self)
 
     def at(
         self,
