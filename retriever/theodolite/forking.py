@@ -91,21 +91,21 @@ class ForkGate:
             else:
                 connection.close()
 
-    def shut(self) -> None:
+    def _shut_out(self) -> None:
         """Let no thread in that is not inside already."""
         self._shut = self._cut = True
 
-    def empties(self, deadline: float) -> None:
+    def _empty(self, deadline: float) -> None:
         """Wait until the other threads have left. A thread that comes now looks inside for a moment, and goes."""
         me = get_ident()
         while (occupied := any(thread != me for thread in list(self._inside))) and time.monotonic() < deadline:
             time.sleep(0.0005)
         self._cut = occupied or me in self._inside
 
-    def open(self) -> None:
+    def _open(self) -> None:
         self._shut = self.lost
 
-    def forked(self) -> None:
+    def _forked(self) -> None:
         me = get_ident()
         self._shut = self.lost = self.lost or self._cut
         self._inside = {me: self._inside[me]} if me in self._inside else {}
@@ -143,15 +143,15 @@ def leave(inherited: object) -> None:
 def _before() -> None:
     _forking.acquire()
     for gate in _gates:
-        gate.shut()
+        gate._shut_out()
     deadline = time.monotonic() + PATIENCE
     for gate in _gates:
-        gate.empties(deadline)
+        gate._empty(deadline)
 
 
 def _in_parent() -> None:
     for gate in _gates:
-        gate.open()
+        gate._open()
     _forking.release()
 
 
@@ -159,7 +159,7 @@ def _in_child() -> None:
     global _forking
     _forking = threading.Lock()
     for gate in _gates:
-        gate.forked()
+        gate._forked()
     _inherited.update(name for name in _TELLING if name in sys.modules)
     for reference in list(_registered.values()):
         owner = reference()

@@ -29,6 +29,7 @@ PUBLIC = [
     "Field",
     "FilterError",
     "Finding",
+    "ForkGate",
     "Freshness",
     "Fusion",
     "Hit",
@@ -58,6 +59,7 @@ PUBLIC = [
     "VectorError",
     "Whiten",
     "audit",
+    "register_at_fork",
 ]
 
 # A line of the tree: indentation, name, the built-in error it also is, meaning.
