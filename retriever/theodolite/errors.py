@@ -57,7 +57,10 @@ class TruncationWarning(UserWarning):
 
 
 class DriftWarning(UserWarning):
-    """The embedder, or the queries, are not what they were, and `on_drift="warn"` lets them pass."""
+    """The embedder, or the queries, are not what they were, and `on_drift="warn"` lets them pass.
+
+    Or vectors of the same text differ from batch to batch.
+    """
 
 
 class InputError(TheodoliteError, ValueError):
@@ -101,7 +104,7 @@ class ManifestError(IntegrityError):
 
 
 class EmbedderDriftError(IntegrityError):
-    """The embedder no longer gives the vectors the collection was built with."""
+    """The embedder no longer gives the vectors the collection was built with, or it never gives the same ones."""
 
 
 class CorruptionError(IntegrityError):

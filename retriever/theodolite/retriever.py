@@ -48,6 +48,7 @@ class Retriever(Asynchronous):
         query_cache: int = 1024,
         on_drift: OnDrift = "refuse",
         canary: When = "open",
+        canary_noise: bool = True,
         expect: Iterable[Any] | None = None,
         monitor: "Monitor | None" = None,
         relevance: Any = None,
@@ -70,7 +71,9 @@ class Retriever(Asynchronous):
                 seen=self._seen,
             )
             name = name_of(embedder, embedder)
-            self._watch = Watch(engine, embedder, name, on_drift=on_drift, when=canary, expect=expect)
+            self._watch = Watch(
+                engine, embedder, name, on_drift=on_drift, when=canary, noise=canary_noise, expect=expect
+            )
         elif expect is not None:
             raise ConfigError("known answers (expect) are questions in words: open the collection with embedder=")
 
@@ -92,6 +95,7 @@ class Retriever(Asynchronous):
         query_cache: int = 1024,
         on_drift: OnDrift = "refuse",
         canary: When = "open",
+        canary_noise: bool = True,
         expect: Iterable[Any] | None = None,
         monitor: "bool | Monitor" = False,
         relevance: Any = None,
@@ -123,6 +127,9 @@ class Retriever(Asynchronous):
             on_drift: what to do about an embedder that does not give what it gave when the collection was built:
                 `refuse` or `warn`. The same goes for queries of unusual length, where the metric is dot.
             canary: when to compare: on `open`; on `first_use`, for embedders that are slow or paid; or `off`.
+            canary_noise: whether to measure, when the first documents are added, how much the embedder's vectors of the
+                same text differ, in three further calls for questions and three for passages; False saves those of a
+                paid service, and takes it that they hardly do. An embedder whose noise would change results is refused.
             expect: known answers, (query, document id, lowest similarity, highest) each. They are kept with the
                 collection and asked whenever the embedder is compared; None leaves those that are kept.
             monitor: whether to watch searches for changes for the worse (see `quality.Monitor`, which may be given to
@@ -183,6 +190,7 @@ class Retriever(Asynchronous):
                 query_cache=query_cache,
                 on_drift=on_drift,
                 canary=canary,
+                canary_noise=canary_noise,
                 expect=expect,
                 monitor=watch,
                 relevance=relevance,
@@ -237,6 +245,7 @@ class Retriever(Asynchronous):
             DocumentError: empty text to embed, or what cannot be stored. Batches before stay stored; of this
                 one nothing is.
             VectorError: vectors that do not fit, or of another number than the documents.
+            EmbedderDriftError: the collection is empty, and the embedder's vectors of the same text differ too much.
             ConfigError: neither vectors nor an embedder.
             LockedError, EngineError: the store cannot be written.
         """

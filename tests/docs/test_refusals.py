@@ -80,6 +80,11 @@ def prompted(folder: Path) -> None:
     Retriever.open(made(folder), embedder=Prompted())
 
 
+def by_chance(folder: Path) -> None:
+    draw = np.random.default_rng(0)
+    made(folder, embedder=Embedder(lambda texts, encode: encode(texts) * (draw.random((len(texts), D)) > 0.2)))
+
+
 def canary_lost(folder: Path) -> None:
     with Retriever.open(made(folder)) as kb:
         kb._engine.remember("canary", None)
@@ -195,6 +200,7 @@ SCENARIOS: list[Scenario] = [
     drifted(noise),
     drifted(nothing),
     canary_lost,
+    by_chance,
     awaited_otherwise,
     expecting("d0"),
     expecting("nobody"),

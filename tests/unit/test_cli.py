@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from tests.unit.models import needs_minilm
 from tests.unit.shell import Shell
+from tests.unit.test_guards_watch import OtherModel
 
 from theodolite import Retriever
 from theodolite.cli import output
@@ -325,6 +326,34 @@ def test_a_collection_made_with_an_object_does_not_look_for_a_model_of_its_name(
     assert "an embedder of its own, 'HashingEmbedder'" in said
     assert "--embedder" in said
     assert len(shell.json("search", "text", "--in", "kb", "--embedder", "words")["hits"]) == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("search", "x", "--in", "kb"),
+        ("search", "x", "--in", "kb", "--mode", "hybrid"),
+        ("add", "--to", "kb", "--text", "more"),
+        ("index", "docs", "--to", "kb"),
+        ("recall", "--in", "kb", "--queries", "questions.txt"),
+        ("demo", "--to", "kb"),
+    ],
+)
+@pytest.mark.filterwarnings("always")  # as outside of tests
+def test_another_model_is_refused_or_used_with_a_warning(filled: Shell, command: tuple[str, ...]) -> None:
+    shutil.rmtree(filled.folder / "kb")
+    with Retriever.open(filled.folder / "kb", embedder=OtherModel()) as kb:
+        kb.add(["some text"])
+    (filled.folder / "questions.txt").write_text("some text")
+    command = (*command, "--embedder", "words")
+    said = filled.run(*command, code=3)[1]
+    assert "another model" in said
+    assert "--on-drift warn opens it all the same" in said
+    assert filled.run(*command, "--on-drift", "refuse", code=3)[1] == said
+    assert "Warning: the embedder does not give" in filled.run(*command, "--on-drift", "warn")[1]
+    assert (
+        "on_drift is 'ignore'; expected 'refuse' or 'warn'" in filled.run(*command, "--on-drift", "ignore", code=1)[1]
+    )
 
 
 def test_verify_repairs_and_backup_copies(filled: Shell) -> None:

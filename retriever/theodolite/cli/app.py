@@ -80,6 +80,14 @@ EmbedderName = Annotated[
         help=f"A model's name or folder, or 'name:argument'; by default the collection's own, else {DEFAULT}.",
     ),
 ]
+OnDriftOption = Annotated[
+    str,
+    typer.Option(
+        "--on-drift",
+        metavar="POLICY",
+        help="An embedder that gives other vectors than when the collection was built: refuse it, or only warn.",
+    ),
+]
 Chunk = Annotated[int | None, typer.Option("--chunk-tokens", min=1, help="Tokens of a passage, at most.")]
 Overlap = Annotated[int, typer.Option("--overlap", min=0, help="Tokens a passage shares with the one before.")]
 MaxMegabytes = Annotated[float, typer.Option("--max-mb", help="Larger files are skipped.")]

@@ -5,6 +5,7 @@ from pathlib import Path
 from theodolite import plugins
 from theodolite.cli.output import working
 from theodolite.errors import ConfigError, MissingExtraError, TheodoliteError
+from theodolite.guards.watch import check_on_drift
 from theodolite.retriever import Retriever
 
 DEFAULT = "all-MiniLM-L6-v2"
@@ -15,12 +16,16 @@ def bare(folder: Path, *, read_only: bool = True) -> Retriever:
     return Retriever.open(folder, create=False, read_only=read_only)
 
 
-def with_embedder(folder: Path, embedder: str | None, *, create: bool = False, quiet: bool = False) -> Retriever:
+def with_embedder(
+    folder: Path, embedder: str | None, on_drift: str, *, create: bool = False, quiet: bool = False
+) -> Retriever:
     """A collection with the embedder that is named, or the one it was made with, or for a new one the default.
 
     Raises:
-        ConfigError: the collection was made without one, or it cannot be loaded by what is known of it.
+        ConfigError: there is no such policy; or the collection was made without an embedder, or it cannot be loaded by
+            what is known of it.
     """
+    policy = check_on_drift(on_drift)
     known = None
     if (folder / "store.sqlite").exists() or not create:
         with bare(folder) as kb:
@@ -36,7 +41,7 @@ def with_embedder(folder: Path, embedder: str | None, *, create: bool = False, q
     name = embedder or known or DEFAULT
     try:
         with working(f"loading {name}", quiet=quiet):
-            return Retriever.open(folder, embedder=name, create=create, read_only=not create)
+            return Retriever.open(folder, embedder=name, create=create, read_only=not create, on_drift=policy)
     except MissingExtraError:
         raise
     except TheodoliteError as error:

@@ -103,6 +103,7 @@ def _drop_output() -> None:
 
 
 def _say(message: str, as_json: bool, kind: str, details: dict[str, Any] | None = None) -> None:
+    message = message.replace("on_drift='warn'", "--on-drift warn")  # the same, as it is written here
     if as_json:
         note(json.dumps({"error": kind, "message": message, "details": details or {}}, default=str))
     else:
@@ -110,8 +111,9 @@ def _say(message: str, as_json: bool, kind: str, details: dict[str, Any] | None 
 
 
 def _show_warning(as_json: bool, message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    # What to do about it in Python is no help here.
+    # What to do about it in Python is no help here, and what was done already is none.
     said = str(message).removesuffix(", or open with on_truncate='ignore'")
+    said = said.removesuffix("; on_drift='warn' opens it all the same.")
     if as_json:
         note(json.dumps({"warning": category.__name__, "message": said}))
     else:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from theodolite.cli import output
-from theodolite.cli.app import EmbedderName, In, Json, Where, app, as_filter
+from theodolite.cli.app import EmbedderName, In, Json, OnDriftOption, Where, app, as_filter
 from theodolite.cli.opening import bare, with_embedder
 from theodolite.errors import InputError
 from theodolite.protocols import Boost
@@ -23,6 +23,7 @@ def search(
     k: Annotated[int, typer.Option("-k", help="How many hits.")] = 5,
     where: Where = None,
     embedder: EmbedderName = None,
+    on_drift: OnDriftOption = "refuse",
     mode: Annotated[
         str, typer.Option("--mode", metavar="MODE", help="dense (by meaning), lexical (by words) or hybrid (both).")
     ] = "dense",
@@ -94,7 +95,7 @@ def search(
         "diversity": diversity,
         "dedupe": dedupe,
     }
-    with bare(in_) if mode == "lexical" else with_embedder(in_, embedder, quiet=json_) as kb:
+    with bare(in_) if mode == "lexical" else with_embedder(in_, embedder, on_drift, quiet=json_) as kb:
         hits = kb.search(query, k=k, where=tree, **options)
     if json_:
         output.say_json(output.hits_as_json(query, hits, explain=explain))

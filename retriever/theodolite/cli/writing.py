@@ -21,6 +21,7 @@ from theodolite.cli.app import (
     Kb,
     MaxMegabytes,
     MetadataFields,
+    OnDriftOption,
     Overlap,
     TextField,
     To,
@@ -45,6 +46,7 @@ def index(
     paths: Files,
     to: To,
     embedder: EmbedderName = None,
+    on_drift: OnDriftOption = "refuse",
     chunk_tokens: Chunk = None,
     overlap: Overlap = 0,
     max_mb: MaxMegabytes = 50,
@@ -66,7 +68,7 @@ def index(
     """
     options = _options(chunk_tokens, overlap, max_mb, text_field, id_field, metadata_field)
     roots(paths)  # before a collection is made and a model loaded
-    with with_embedder(to, embedder, create=True, quiet=json_) as kb:
+    with with_embedder(to, embedder, on_drift, create=True, quiet=json_) as kb:
         _print(_synced(kb, paths, options, remove=True, quiet=json_), json_)
 
 
@@ -80,6 +82,7 @@ def add(
     id_: Annotated[str, typer.Option("--id", help="Its id; by default one made of text and metadata.")] = "",
     metadata: Annotated[str | None, typer.Option("--metadata", metavar="JSON", help="Its metadata.")] = None,
     embedder: EmbedderName = None,
+    on_drift: OnDriftOption = "refuse",
     chunk_tokens: Chunk = None,
     overlap: Overlap = 0,
     max_mb: MaxMegabytes = 50,
@@ -108,7 +111,7 @@ def add(
         raise InputError("--text is empty: there is nothing to find")
     document = None if text is None else Document(text, as_object(metadata or "{}", "--metadata"), id_)
     roots(files)  # all of this before a collection is made and a model loaded
-    with with_embedder(to, embedder, create=True, quiet=json_) as kb:
+    with with_embedder(to, embedder, on_drift, create=True, quiet=json_) as kb:
         if files:
             _print(_synced(kb, files, options, remove=False, quiet=json_), json_)
             return
@@ -197,6 +200,7 @@ def reindex(
 def demo(
     to: Annotated[Path | None, typer.Option("--to", metavar="FOLDER", help="Keep the collection here.")] = None,
     embedder: EmbedderName = None,
+    on_drift: OnDriftOption = "refuse",
     json_: Json = False,
 ) -> None:
     """Index the handbook of an invented company and ask it questions. No network is needed with the extra minilm.
@@ -209,7 +213,7 @@ def demo(
     documents = sample.handbook()
     with (
         TemporaryDirectory() as temporary,
-        with_embedder(to or Path(temporary) / "kb", embedder, create=True, quiet=json_) as kb,
+        with_embedder(to or Path(temporary) / "kb", embedder, on_drift, create=True, quiet=json_) as kb,
     ):
         kept = {document.id: document for document in kb.documents()}
         # A second run has nothing to embed.

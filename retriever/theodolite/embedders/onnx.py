@@ -36,7 +36,7 @@ class OnnxEmbedder:
         model: str | os.PathLike[str] = "all-MiniLM-L6-v2",
         *,
         precision: Precision = "float32",
-        batch_size: int = 8,
+        batch_size: int | None = None,
         threads: int | None = None,
         revision: str | None = None,
         query_prompt: str | None = None,
@@ -47,7 +47,8 @@ class OnnxEmbedder:
         Args:
             model: a name on the hub, a folder with a model, or a folder that this class has exported.
             precision: `int8` is smaller and faster, and finds a little less.
-            batch_size: texts computed at once. More of them do not fit into the caches of a CPU.
+            batch_size: texts computed at once. None means 8: more of them do not fit into the caches of a CPU. In
+                int8 it is always 1, because the texts of a batch share one scale: a vector would depend on its batch.
             threads: for one batch; None for one per core.
             revision: a commit, tag or branch of the model on the hub; `name@revision` says the same.
             query_prompt: what to put before each question; `""` for nothing, None for the model's own prompt
@@ -69,6 +70,12 @@ class OnnxEmbedder:
                 raise ConfigError(f"{what} is {number}; it must be at least 1")
         if precision not in get_args(Precision):
             raise ConfigError(f"precision is {precision!r}; expected 'float32' or 'int8'", precision=precision)
+        if precision == "int8" and batch_size not in (None, 1):
+            raise ConfigError(
+                f"batch_size is {batch_size}; int8 computes one text at a time, because vectors would depend on which "
+                "texts share a batch. Leave batch_size out, or pass precision='float32'",
+                batch_size=batch_size,
+            )
         if not isinstance(model, (str, os.PathLike)):
             raise UnsupportedError(
                 f"a loaded {type(model).__name__} is not exported. Save it, with save_pretrained(folder), and pass "
@@ -80,7 +87,7 @@ class OnnxEmbedder:
             stored = self._settings.precision
             raise ConfigError(f"{self._folder} holds an export in {stored}; pass precision={stored!r}", stored=stored)
         self._session = Session(self._folder, self._settings.inputs, threads)
-        self._batch_size = batch_size
+        self._batch_size = batch_size or (1 if precision == "int8" else 8)
         self._prompts = chosen(
             self.name,
             (query_prompt, document_prompt),

@@ -6,12 +6,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
+import numpy as np
+
 from theodolite.errors import ConfigError, CorruptionError, VectorError
 from theodolite.guards.corpus import as_stored
+from theodolite.guards.noise import Noise
 from theodolite.protocols import Embedder, Engine, Scope
 from theodolite.similarity import similarities
 
 NOTE = "known-answers"
+_ROUNDING = 1e-5  # by which vectors of the same float32 model differ between machines and numbers of threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +79,12 @@ def keep_answers(engine: Engine, answers: Sequence[KnownAnswer]) -> None:
     engine.remember(NOTE, json.dumps([astuple(answer) for answer in answers]) if answers else None)
 
 
-def broken(engine: Engine, embedder: Embedder, answers: Sequence[KnownAnswer]) -> tuple[str, ...]:
-    """The answers that do not hold, in words."""
+def broken(engine: Engine, embedder: Embedder, answers: Sequence[KnownAnswer], noise: Noise | None) -> tuple[str, ...]:
+    """The answers that do not hold, in words.
+
+    A similarity outside its bounds by less than the noise of a question's vector still holds: the questions are
+    embedded together here, and one by one when they are searched for.
+    """
     if not answers:
         return ()
     space = engine.space
@@ -84,6 +92,7 @@ def broken(engine: Engine, embedder: Embedder, answers: Sequence[KnownAnswer]) -
         queries = as_stored(embedder.encode_query([answer.query for answer in answers]), space, "query vectors")
     except VectorError as error:
         return (f"the known answers cannot be asked: {error}",)
+    angle = _ROUNDING + math.sqrt(2 * max(0.0, 1 - (noise or Noise()).cosine))
     said = []
     for answer, query in zip(answers, queries, strict=True):
         scope = None if answer.partition is None else Scope(answer.partition)
@@ -92,7 +101,12 @@ def broken(engine: Engine, embedder: Embedder, answers: Sequence[KnownAnswer]) -
         if not stored:
             said.append(f"{what} is not in the collection.")
             continue
-        found = float(similarities(query, stored[0][1][None], space.metric)[0])
-        if not answer.low <= found <= answer.high:
+        document = stored[0][1]
+        found = float(similarities(query, document[None], space.metric)[0])
+        # A vector that turns by an angle moves by no more than the angle times its length.
+        slack = (
+            angle * float(np.linalg.norm(query)) * (1.0 if space.metric == "l2" else float(np.linalg.norm(document)))
+        )
+        if not answer.low - slack <= found <= answer.high + slack:
             said.append(f"{what} has similarity {found:.4f}; {answer.low:g} to {answer.high:g} is expected.")
     return tuple(said)

@@ -3,13 +3,14 @@
 import base64
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from theodolite.errors import CorruptionError, VectorError
+from theodolite.guards.noise import Doubles, Embed, Noise, measure
 from theodolite.protocols import Embedder
 from theodolite.vectors import as_array
 
@@ -47,9 +48,10 @@ _TOPICS = (
 _LONGEST = 640  # words; models that read more are not taken to their limit, which would be slow or dear
 _USUAL = 320  # words, where the embedder does not tell its limit
 _PACKAGES = ("sentence_transformers", "transformers", "tokenizers", "torch", "onnxruntime", "numpy")
-_VERSION = 1
+_VERSION = 2  # 1 knew no noise
 
-Doubles = NDArray[np.float64]
+Kind = Literal["query", "document"]
+KINDS: tuple[Kind, Kind] = ("query", "document")
 
 
 def long_text(max_tokens: int | None) -> str:
@@ -59,25 +61,37 @@ def long_text(max_tokens: int | None) -> str:
     return " ".join(topics[i * len(topics) // words][i % 6] for i in range(words))
 
 
+def filler(texts: tuple[str, ...]) -> str:
+    """The text that pads the others while noise is measured: the beginning of the long one, which is the last."""
+    words = texts[-1].split()
+    return " ".join(words[: max(1, len(words) // 8)])
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Canary:
-    """Texts with their vectors, as the embedder gave them: not normalised, not transformed.
+    """Texts with their vectors, as the embedder gave them: not normalized, not transformed.
 
     Attributes:
         texts: the last one is long.
         query: (n, d), from `encode_query`.
         document: (n, d), from `encode_document`.
         about: name, dimension and limit of the embedder and versions of packages, for people to read.
+        noise: of either encoder; None where it was not measured.
+        version: of the form it is stored in.
     """
 
     texts: tuple[str, ...]
     query: Doubles
     document: Doubles
     about: dict[str, Any]
+    noise: Mapping[str, Noise] | None = None
+    version: int = _VERSION
 
     def to_json(self) -> str:
         vectors = {"query": _packed(self.query), "document": _packed(self.document)}
-        return json.dumps({"version": _VERSION, "texts": self.texts, **vectors, "about": self.about})
+        noise = None if self.noise is None else {kind: noise.to_dict() for kind, noise in self.noise.items()}
+        values = {"version": self.version, "texts": self.texts, **vectors, "about": self.about, "noise": noise}
+        return json.dumps(values)
 
     @classmethod
     def from_json(cls, text: str) -> "Canary":
@@ -86,21 +100,34 @@ class Canary:
             values = json.loads(text)
             texts = tuple(values["texts"])
             query, document = (_unpacked(values[name], len(texts)) for name in ("query", "document"))
-            return cls(texts, query, document, dict(values["about"]))
-        except (ValueError, TypeError, KeyError) as error:
+            noise = values.get("noise")
+            measured: dict[str, Noise] | None = (
+                None if noise is None else {kind: Noise(**noise[kind]) for kind in KINDS}
+            )
+            return cls(texts, query, document, dict(values["about"]), measured, int(values["version"]))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise CorruptionError(f"the collection's canary cannot be read: {error}") from error
 
 
-def record(embedder: Embedder, name: str) -> Canary:
-    """What the embedder makes of the fixed texts now.
+def record(embedder: Embedder, name: str, *, noise: bool) -> Canary:
+    """Embed the fixed texts now.
+
+    Args:
+        noise: measure how much vectors of the same text differ, in three further calls for each encoder.
 
     Raises:
         VectorError: it does not give one vector of its dimension for each.
     """
     limit = getattr(embedder, "max_tokens", None)
     texts = (*TEXTS, long_text(limit if isinstance(limit, int) else None))
-    query, document = encode(embedder, texts)
-    return Canary(texts, query, document, about(embedder, name))
+    vectors = encode(embedder, texts)
+    found: dict[str, Noise] | None = None
+    if noise:
+        found = {
+            kind: measure(encoder(embedder, kind), TEXTS, side[:-1], filler(texts))
+            for kind, side in zip(KINDS, vectors, strict=True)
+        }
+    return Canary(texts, *vectors, about(embedder, name), found)
 
 
 def about(embedder: Embedder, name: str) -> dict[str, Any]:
@@ -118,19 +145,30 @@ def about(embedder: Embedder, name: str) -> dict[str, Any]:
 def encode(embedder: Embedder, texts: tuple[str, ...]) -> tuple[Doubles, Doubles]:
     """Raw vectors of texts, the last of which is long, as queries and as documents, (n, d) each."""
     found = []
-    for method in (embedder.encode_query, embedder.encode_document):
-        try:
-            # The long one alone: beside it, short texts would be padded to its length.
-            parts = [raw(method(part), len(part)) for part in (texts[:-1], texts[-1:])]
-        except Exception as error:  # of whatever embeds; the texts are not the caller's, who may wonder
-            error.add_note("Raised for the canary's fixed texts. Open with canary='off' where it cannot embed these")
-            raise
+    for kind in KINDS:
+        embed = encoder(embedder, kind)
+        # The long one alone: beside it, short texts would be padded to its length.
+        parts = [embed(texts[:-1]), embed(texts[-1:])]
         if parts[0].shape[1] != parts[1].shape[1]:
             raise VectorError(
                 f"the embedder gives vectors of {parts[0].shape[1]} dimensions, and of {parts[1].shape[1]} for others"
             )
         found.append(np.concatenate(parts))
     return found[0], found[1]
+
+
+def encoder(embedder: Embedder, kind: Kind) -> Embed:
+    """One of its encoders, for texts that are not the caller's: its errors say so."""
+    method = embedder.encode_query if kind == "query" else embedder.encode_document
+
+    def embed(texts: tuple[str, ...]) -> Doubles:
+        try:
+            return raw(method(texts), len(texts))
+        except Exception as error:  # of whatever embeds
+            error.add_note("Raised for the canary's fixed texts. Open with canary='off' where it cannot embed these")
+            raise
+
+    return embed
 
 
 def raw(vectors: Any, count: int) -> Doubles:

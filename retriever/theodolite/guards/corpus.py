@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from theodolite.errors import CorruptionError, VectorError
 from theodolite.guards.drift import Drift, compare
+from theodolite.guards.noise import Doubles, Noise, between
 from theodolite.protocols import Embedder, Engine, Scope
 from theodolite.types import Document, Space, Vectors
 from theodolite.vectors import prepare
@@ -56,10 +57,13 @@ def join(engine: Engine, held: list[Entry], documents: Sequence[Document], vecto
     return held
 
 
-def drift_of(engine: Engine, embedder: Embedder, sample: list[Entry]) -> Drift | None:
-    """What the embedder makes of sampled documents now, beside the vectors stored; None where none is left.
+def drift_of(engine: Engine, embedder: Embedder, sample: list[Entry], noise: Noise | None) -> Drift | None:
+    """Vectors of sampled documents now, compared with those stored; None where no document is left.
 
     None, too, where a mean has been taken off: what is left, and `Whiten` above all, enlarges rounding without bound.
+
+    Args:
+        noise: of the embedder, as the canary knows it.
     """
     if any(transform.moves for transform in engine.space.transforms):
         return None
@@ -68,11 +72,27 @@ def drift_of(engine: Engine, embedder: Embedder, sample: list[Entry]) -> Drift |
         return None
     texts = tuple(document.text for document, _ in found)
     then = np.array([vector for _, vector in found], np.float64)
+    now = _embed(engine, embedder, texts)
+    return compare("corpus", texts, then, now, noise, norms=engine.space.metric != "cosine")
+
+
+def noise_of(engine: Engine, embedder: Embedder, drift: Drift) -> Noise:
+    """The noise of sampled documents, which are embedded one by one and together.
+
+    The batches in which they were stored cannot be made again.
+    """
+    alone = np.concatenate([_embed(engine, embedder, (text,)) for text in drift.texts])
+    again = _embed(engine, embedder, drift.texts[:1])
+    return between((alone[:1], again), (_embed(engine, embedder, drift.texts), alone))
+
+
+def _embed(engine: Engine, embedder: Embedder, texts: tuple[str, ...]) -> Doubles:
+    """Vectors of documents as they would be stored; NaN where they could not be."""
+    space = engine.space
     try:
-        now = as_stored(embedder.encode_document(texts), engine.space).astype(np.float64)
-    except VectorError:  # what could not be stored is not what was
-        now = np.full_like(then, np.nan)
-    return compare("corpus", texts, then, now, norms=engine.space.metric != "cosine")
+        return as_stored(embedder.encode_document(texts), space).astype(np.float64)
+    except VectorError:
+        return np.full((len(texts), space.stored.dimension or 1), np.nan)
 
 
 def as_stored(vectors: Any, space: Space, name: str = "vectors") -> Vectors:

@@ -1,15 +1,15 @@
 """Drift: how far an embedder's vectors are from those it gave before, and what that looks like."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.guards.canary import Canary, Doubles
-
-MIN_COSINE = 0.999
-NORM_TOLERANCE = 0.02
+from theodolite.guards.canary import Canary
+from theodolite.guards.noise import Doubles, Noise
+from theodolite.guards.noise import compare as cosines_and_lengths
 
 _UNRELATED = 0.6  # median cosine below which it is likely another model
 _PLAIN = 4  # the first of the fixed texts are ASCII
@@ -24,34 +24,38 @@ class Drift:
         texts: what was encoded, (n,).
         cosines: between now and then, (n,); NaN where either is not finite or one of them is zero.
         norms: (n, 2): recorded, now; NaN where they are not recorded.
+        noise: of the encoder, which is no drift.
     """
 
     kind: str
     texts: tuple[str, ...]
     cosines: Doubles
     norms: Doubles
+    noise: Noise
+
+    @property
+    def turned(self) -> NDArray[np.bool_]:
+        """(n,): cosines lower than noise explains."""
+        turned: NDArray[np.bool_] = ~(self.cosines >= self.noise.min_cosine)
+        return turned
 
     @property
     def failed(self) -> NDArray[np.bool_]:
-        """(n,): cosine below `MIN_COSINE`, or norms that differ by more than `NORM_TOLERANCE`."""
+        """(n,): cosines lower, or norms farther apart, than noise explains."""
         then, now = self.norms.T
-        lengths = np.isnan(then) | (np.abs(now - then) <= NORM_TOLERANCE * np.abs(then))
-        failed: NDArray[np.bool_] = ~((self.cosines >= MIN_COSINE) & lengths)
+        lengths = np.isnan(then) | (np.abs(now - then) <= self.noise.norm_tolerance * np.abs(then))
+        failed: NDArray[np.bool_] = self.turned | ~lengths
         return failed
 
 
-def compare(kind: str, texts: tuple[str, ...], then: Doubles, now: Doubles, *, norms: bool = True) -> Drift:
+def compare(
+    kind: str, texts: tuple[str, ...], then: Doubles, now: Doubles, noise: Noise | None, *, norms: bool = True
+) -> Drift:
     """Both (n, d). `norms=False`: the lengths of `then` are not those the embedder gave."""
-    with np.errstate(all="ignore"):
-        lengths = np.stack([np.sqrt(np.vecdot(then, then)), np.sqrt(np.vecdot(now, now))], axis=1)
-        cosines = np.vecdot(then, now) / lengths.prod(axis=1)
-    # Texts that it makes nothing of, then as now: zero, or NaN where zero was divided by its length.
-    broken = ~np.isfinite(lengths).any(axis=1)
-    lengths[broken] = np.nan
-    cosines[broken | (lengths == 0).all(axis=1)] = 1.0
+    cosines, lengths = cosines_and_lengths(then, now)
     if not norms:
         lengths[:, 0] = np.nan
-    return Drift(kind, texts, cosines, lengths)
+    return Drift(kind, texts, cosines, lengths, noise or Noise())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,12 +67,16 @@ class EmbedderCheck:
         recorded: of the embedder then, see `canary.about`; None where nothing is recorded.
         now: the same of the embedder compared.
         broken: known answers that do not hold, in words.
+        noise: how much vectors of the same text differ: of `query`, `document` and perhaps `corpus`, if it is known.
+        unsteady: what is wrong with that, in words; empty where nothing is.
     """
 
     drifts: tuple[Drift, ...]
     recorded: dict[str, Any] | None
     now: dict[str, Any]
     broken: tuple[str, ...] = ()
+    noise: Mapping[str, Noise] = field(default_factory=dict)
+    unsteady: str = ""
 
     @property
     def ok(self) -> bool:
@@ -91,6 +99,8 @@ class EmbedderCheck:
             "ok": self.ok,
             **parts,
             "known_answers": list(self.broken),
+            "noise": {kind: noise.to_dict() for kind, noise in self.noise.items()} or None,
+            "unsteady": self.unsteady or None,
             "recorded": self.recorded,
             "now": self.now,
             "message": message,
@@ -114,18 +124,18 @@ class EmbedderCheck:
         said = (
             f"the embedder does not give the vectors the collection was built with: {count} of {total} texts differ. "
             f"Cosines {_least(cosines):.3f} to {np.nanmax(cosines, initial=-1):.3f}, median "
-            f"{_median(cosines):.3f} (at least {MIN_COSINE} is expected)"
+            f"{_median(cosines):.3f} (at least {first.noise.min_cosine:.4g} is expected)"
         )
         if len(norms):
             (low, high), (least, most) = _range(norms[:, 1]), _range(norms[:, 0])
             said += f"; norms {low:.4g} to {high:.4g}, recorded {least:.4g} to {most:.4g}"
-        said += f"; first {_shown(first.texts[place])} as {_KINDS[first.kind]}. "
+        said += f"; first {_shown(first.texts[place])} as {KIND_NAMES[first.kind]}. "
         return [said + self._looks_like(), self._versions() + _ADVICE]
 
     def _looks_like(self) -> str:
         """A guess at the cause, from what has changed and what has not."""
         parts = {drift.kind: drift for drift in self.drifts}
-        turned = {kind: ~(drift.cosines >= MIN_COSINE) for kind, drift in parts.items()}
+        turned = {kind: drift.turned for kind, drift in parts.items()}
         cosines = np.concatenate([drift.cosines for drift in self.drifts])
         if np.isnan(cosines).any():
             return "Some vectors are zero, NaN or infinite now: the model does not work."
@@ -155,17 +165,17 @@ class EmbedderCheck:
         return f"Since then: {', '.join(changed)}. " if changed else ""
 
 
-_KINDS = {"query": "a question", "document": "a passage", "corpus": "a document of the collection"}
+KIND_NAMES = {"query": "a question", "document": "a passage", "corpus": "a document of the collection"}
 _ADVICE = (
     "Pass the embedder it was built with, or embed the documents anew in another collection; on_drift='warn' opens it "
     "all the same."
 )
 
 
-def against(canary: Canary, query: Doubles, document: Doubles) -> tuple[Drift, Drift]:
+def against(canary: Canary, query: Doubles, document: Doubles, noise: Mapping[str, Noise]) -> tuple[Drift, Drift]:
     return (
-        compare("query", canary.texts, canary.query, query),
-        compare("document", canary.texts, canary.document, document),
+        compare("query", canary.texts, canary.query, query, noise.get("query")),
+        compare("document", canary.texts, canary.document, document, noise.get("document")),
     )
 
 
