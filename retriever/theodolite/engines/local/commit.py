@@ -17,7 +17,6 @@ from theodolite.engines.local.hashes import seal
 from theodolite.engines.local.log import beginning, write_entry
 from theodolite.engines.local.records import Record
 from theodolite.engines.local.store import State, Store, change_state, read_manifest
-from theodolite.engines.local.vector_file import too_short
 from theodolite.errors import VectorError
 from theodolite.types import Space, Vectors
 
@@ -44,8 +43,6 @@ def commit(
     lexical_table.upgrade(connection)
     dimension = vectors.shape[1]
     file = store.vectors(state.generation) if state.slots else store.made_vectors(state.generation)
-    if not file.is_at(store.folder.stat(file.name)):
-        raise too_short(file.path, state.slots * 4 * dimension, 0)
     size = state.slots * 4 * dimension + surplus(file, state.slots, dimension)
     if has_orphan(file, state.slots, state.sequence, dimension, size):
         move_orphan_aside(file, store.folder, state.slots, state.sequence, dimension)
@@ -54,6 +51,7 @@ def commit(
     frame = planned(state.slots, sequence, state.rows, vectors)
     digest = write_entry(connection, frame, hashes, [row for row, _ in ended], begin)
     append(file, frame, digest, vectors, durable=store.durable)
+    store.committing(sequence, digest)
     if ended:
         lexical_table.delete(connection, ended)
         connection.executemany("DELETE FROM documents WHERE row = ?", [(row,) for row, _ in ended])

@@ -60,11 +60,11 @@ class Folder:
 
     def is_current(self) -> bool:
         """Whether the path it was opened by still leads to it."""
-        try:
-            here = self._first if self._handle is None else os.fstat(self._handle)
-            return os.path.samestat(os.stat(self.given), here)
-        except OSError:
-            return False
+        return self._is_at(self.given)
+
+    def is_in_place(self) -> bool:
+        """The same of its own path, without links: SQLite opens files by that."""
+        return self._is_at(self.path)
 
     def check_current(self) -> None:
         """Raises EngineError where its path no longer leads to it."""
@@ -200,6 +200,13 @@ class Folder:
                 return by_handle / name
         return self.path / name
 
+    def _is_at(self, path: Path) -> bool:
+        try:
+            here = self._first if self._handle is None else os.fstat(self._handle)
+            return os.path.samestat(os.stat(path), here)
+        except OSError:
+            return False
+
     @contextmanager
     def _at(self, name: str) -> Iterator[tuple[int | None, str]]:
         """The descriptor that a name is relative to, and its last part; without descriptors, none and a path."""
@@ -241,8 +248,8 @@ class Folder:
 def replaced(folder: Folder) -> EngineError:
     """The error of whoever would go on with another folder than the one that was opened."""
     return EngineError(
-        f"{folder}: the folder is no longer the one that was opened: it was replaced, moved or removed. Nothing was "
-        "written; open it again",
+        f"{folder}: the folder is no longer the one that was opened: it, or a file in it, was replaced, moved or "
+        "removed. Nothing was written; open it again",
         folder=str(folder),
     )
 

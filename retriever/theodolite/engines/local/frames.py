@@ -137,6 +137,18 @@ def first_dimension(file: VectorFile) -> int | None:
     return found[3] if found else None
 
 
+def digest_at(file: VectorFile, slot: int, dimension: int) -> bytes | None:
+    """The hash in the header of the frame whose vectors start at a slot, if there is one."""
+    found = _header_at(file, 4 * dimension * (slot - header_slots(dimension)))
+    return found[-1] if found else None
+
+
+def first_digest(file: VectorFile) -> bytes | None:
+    """The same of a file's first frame."""
+    found = _header_at(file, 0)
+    return found[-1] if found else None
+
+
 def _read_header(file: VectorFile, slot: int, dimension: int) -> Frame | None:
     """The frame whose header is at `slot`, if one is."""
     found = _header_at(file, slot * 4 * dimension)
@@ -196,9 +208,15 @@ class MappedVectors:
         self._first = frames[:, 0]
         self._offset = frames[:, 2] - frames[:, 0]
         self.dimension = dimension
+        self.file = file
         self._slots: NDArray[np.float32] = np.empty((0, dimension), np.float32)
         if file is not None and len(frames):
             self._slots = file.mapped(end, dimension)
+
+    @property
+    def nbytes(self) -> int:
+        """Of the file, as far as it is mapped."""
+        return self._slots.nbytes
 
     def take(self, rows: Rows) -> NDArray[np.float32]:
         if len(self._first) == 1:

@@ -67,7 +67,7 @@ def open_store(
             mode = "rw"
             _check_writable(opened)
             use_wal(opened, lock_timeout)
-    return Store(opened, mode=mode, lock_timeout=lock_timeout, durable=durable), manifest
+    return Store(opened, uid=manifest.uid, mode=mode, lock_timeout=lock_timeout, durable=durable), manifest
 
 
 def check_folder(

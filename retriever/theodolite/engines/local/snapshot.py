@@ -16,9 +16,12 @@ from theodolite.engines.local.columns import ColumnFiles, Columns, evaluate
 from theodolite.engines.local.columns.column import Column
 from theodolite.engines.local.commit import select
 from theodolite.engines.local.factors import Factors
-from theodolite.engines.local.frames import MappedVectors
+from theodolite.engines.local.folder import replaced
+from theodolite.engines.local.frames import MappedVectors, digest_at
+from theodolite.engines.local.identity import Commit
 from theodolite.engines.local.log import HASH, Log, beginning, read_log
 from theodolite.engines.local.store import State, Store, read_manifest
+from theodolite.engines.local.vector_file import VectorFile
 from theodolite.engines.local.versions import Standings
 from theodolite.errors import CorruptionError
 from theodolite.filters import Filter
@@ -85,6 +88,9 @@ class View:
         """The snapshot of a transaction's state. Raises Stale if a newer one is shared already."""
         held = self._held
         if held is not None and _shows(held, state):
+            file = held.vectors.file
+            if file is not None and file.stamp() != file.proved:
+                self._check_vectors(held, file)
             return held
         with self._lock:
             held = self._held
@@ -111,6 +117,8 @@ class View:
                     return work(connection, self.current(connection, state))
                 except Stale:
                     pass
+        with self._store.read() as (connection, _):
+            self._store.identity.check_history(connection)
         raise CorruptionError(f"{self._store.folder}: the vector file of the current generation is missing")
 
     def searchable(self, snapshot: Snapshot) -> Snapshot:
@@ -178,6 +186,19 @@ class View:
         """Let go of the mapped file and the index."""
         self._held = None
 
+    def _check_vectors(self, held: Snapshot, file: VectorFile) -> None:
+        """The file was written to: by a commit, or by somebody who copied another one over it, and it is mapped.
+
+        Raises:
+            EngineError: it is another collection's.
+        """
+        stamp = file.stamp()
+        slot, sequence = held.frames[-1, 2:].tolist()
+        digest = held.hashes[sequence - held.state.sequence - 1].tobytes()
+        if stamp[0] < held.vectors.nbytes or digest_at(file, slot, held.vectors.dimension) != digest:
+            raise replaced(self._store.folder)
+        file.proved = stamp
+
     def _codes(self, snapshot: Snapshot) -> CodesFor | None:
         cache = self.code_cache(snapshot)
         return None if cache is None else lambda start, stop: cache.codes(snapshot.vectors, start, stop)
@@ -221,12 +242,14 @@ class View:
         if new:
             frames = np.concatenate([frames, np.array(new, np.int64)])
             try:
-                file = self._store.vectors(state.generation)
+                last = Commit(log.frames[-1], bytes(log.hashes[-1]))
+                file = self._store.proved_vectors(connection, state.generation, last, held.flat.dimension)
             except FileNotFoundError:
                 raise Stale from None  # another process has begun a new generation since
             vectors = MappedVectors(file, held.flat.dimension, frames, state.slots)
         state = state._replace(approximate=held.state.approximate)
         hashes = np.concatenate([held.hashes, log.hashes])
+        self._store.identity.know(state.sequence, hashes[-1].tobytes())
         return replace(held, state=state, live=live, frames=frames, hashes=hashes, vectors=vectors)
 
 

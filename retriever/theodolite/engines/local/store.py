@@ -16,12 +16,14 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from theodolite.engines.local.files import DATABASE, STORE, WRITER
-from theodolite.engines.local.folder import Folder
+from theodolite.engines.local.folder import Folder, replaced
+from theodolite.engines.local.frames import holds_frame
 from theodolite.engines.local.hashes import seal
+from theodolite.engines.local.identity import Commit, Identity, commit_at
 from theodolite.engines.local.points import reach
 from theodolite.engines.local.schema import APPLICATION_ID, STATE, TABLES
-from theodolite.engines.local.vector_file import VectorFile
-from theodolite.errors import CorruptionError, EngineError, LockedError, ManifestError
+from theodolite.engines.local.vector_file import VectorFile, too_short
+from theodolite.errors import CorruptionError, EngineError, LockedError, ManifestError, TheodoliteError
 from theodolite.forking import COLLECTIONS, register_at_fork
 from theodolite.manifest import FORMAT, METRICS, NORMS, Manifest
 
@@ -40,13 +42,16 @@ class State(NamedTuple):
 class Store:
     """Connections to one store.sqlite, each used by one thread at a time and kept for the next; and the vector file."""
 
-    def __init__(self, folder: Folder, *, mode: str, lock_timeout: float, durable: bool = True) -> None:
-        """`mode` is `rw`, `ro`, or `immutable` for folders nothing can write to."""
+    def __init__(self, folder: Folder, *, uid: str, mode: str, lock_timeout: float, durable: bool = True) -> None:
+        """`uid` is the collection's. `mode` is `rw`, `ro`, or `immutable` for folders nothing can write to."""
         self.folder = folder
         self.mode = mode
         self.lock_timeout = lock_timeout
         self.durable = durable
+        self.identity = Identity(folder, uid)
         self._idle: list[sqlite3.Connection] = []
+        self._connections: set[int] = set()  # their ids: a forked child must not end those of its parent
+        self._committing: tuple[int, bytes] | None = None
         self._vectors: VectorFile | None = None
         self._writing = threading.Lock()
         self._closed = False
@@ -70,7 +75,7 @@ class Store:
             timeout: seconds to wait for the lock; None takes `lock_timeout`.
 
         Raises:
-            EngineError: opened read-only.
+            EngineError: opened read-only, or the folder is no longer the one that was opened. Nothing is written.
             LockedError: another writer held the lock for so long.
         """
         self._check_open()
@@ -86,17 +91,39 @@ class Store:
             with self._connection() as connection:
                 self._begin(connection, deadline, timeout)
                 try:
+                    state = read_state(connection)
+                    self._prove(connection, state)
                     self._announce()
-                    yield connection, read_state(connection)
+                    yield connection, state
                     reach("transaction.filled")
                     connection.execute("COMMIT")
+                    if self._committing is not None:
+                        self.identity.know(*self._committing)
                 except BaseException:
                     if connection.in_transaction:
                         connection.execute("ROLLBACK")
                     raise
                 reach("transaction.committed")
         finally:
+            self._committing = None
             self._writing.release()
+
+    def committing(self, sequence: int, digest: bytes) -> None:
+        """Within a write transaction: it makes this commit."""
+        self._committing = sequence, digest
+
+    def _prove(self, connection: sqlite3.Connection, state: State) -> None:
+        """Before anything is written: what is open is in the folder, and all of one collection and history."""
+        self.identity.check_folder()
+        last = commit_at(connection, state.sequence)
+        if last is not None:
+            manifest = read_manifest(connection)
+            file = self.proved_vectors(connection, state.generation, last, manifest.space.dimension or 1)
+            if not file.is_at(self.folder.stat(file.name)):
+                raise too_short(file.path, file.size, 0)
+        elif state.sequence:
+            raise CorruptionError(f"{self.folder}: the change log lacks commit {state.sequence}; restore the folder")
+        self.identity.check_history(connection)
 
     def vectors(self, generation: int) -> VectorFile:
         """The generation's vector file. Raises FileNotFoundError where there is none."""
@@ -115,14 +142,42 @@ class Store:
         self.folder.sync()
         return self._hold(made)
 
+    def proved_vectors(
+        self, connection: sqlite3.Connection, generation: int, commit: Commit, dimension: int
+    ) -> VectorFile:
+        """The generation's vector file, proved to hold a commit's frame.
+
+        Raises:
+            FileNotFoundError: there is none.
+            EngineError: it is the file of another collection. CorruptionError: it is damaged.
+        """
+        file = self.vectors(generation)
+        if not holds_frame(file, *commit, dimension) and not file.is_at(self.folder.stat(file.name)):
+            # Made again by another process, before its first commit.
+            file = self._hold(VectorFile(self.folder, generation, writable=self.mode == "rw"))
+        self.identity.check_vectors(connection, file, commit, dimension)
+        return file
+
     def _hold(self, file: VectorFile) -> VectorFile:
         if self._vectors is None or self._vectors.generation <= file.generation:
             self._vectors = file
         return file
 
     def connect(self) -> sqlite3.Connection:
-        """A connection of one's own, to be closed after use."""
-        return connect(self.folder, self.mode, self.lock_timeout)
+        """A connection of one's own, to be closed after use.
+
+        Raises:
+            EngineError: the folder is no longer the one that was opened.
+        """
+        if not self.identity.is_reachable():
+            raise replaced(self.folder)
+        connection = connect(self.folder, self.mode, self.lock_timeout)
+        try:
+            self.identity.check_connection(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def close(self) -> None:
         self._closed = True
@@ -135,11 +190,16 @@ class Store:
                     if self.mode == "rw" and not self._idle:
                         _fold_log(connection)
                 finally:
-                    connection.close()
+                    self._drop(connection)
 
     def forked(self, held: bool) -> None:
         """In a forked child: let go of the parent's connections."""
         COLLECTIONS.drop(self._idle)
+        self._connections.clear()
+
+    def _drop(self, connection: sqlite3.Connection) -> None:
+        self._connections.discard(id(connection))
+        connection.close()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -152,8 +212,11 @@ class Store:
             connection = self._kept() or self._connect()
             try:
                 yield connection
-            except BaseException:
-                connection.close()
+            except BaseException as error:
+                if isinstance(error, TheodoliteError) and not connection.in_transaction:
+                    self._idle.append(connection)  # where the folder was replaced, readers can get no other
+                else:
+                    self._drop(connection)
                 raise
             self._idle.append(connection)
             if self._closed:  # by another thread, meanwhile
@@ -166,7 +229,10 @@ class Store:
             return None
 
     def _connect(self) -> sqlite3.Connection:
+        if not self.identity.is_reachable():
+            return self._awaited()
         connection = self.connect()
+        self._connections.add(id(connection))
         if self.mode == "rw":
             connection.execute(f"PRAGMA synchronous={'FULL' if self.durable else 'OFF'}")
             connection.execute("PRAGMA cache_size=-32768")
@@ -176,6 +242,15 @@ class Store:
                 connection.execute("PRAGMA fullfsync=1")
                 connection.execute("PRAGMA checkpoint_fullfsync=1")
         return connection
+
+    def _awaited(self) -> sqlite3.Connection:
+        """A connection that another thread gives back: new ones can no longer be made."""
+        deadline = time.monotonic() + self.lock_timeout
+        while self._connections and time.monotonic() < deadline:
+            if (connection := self._kept()) is not None:
+                return connection
+            time.sleep(0.005)
+        raise replaced(self.folder)
 
     def _begin(self, connection: sqlite3.Connection, deadline: float, timeout: float) -> None:
         # Short tries instead of SQLite's own waiting, so that Ctrl-C is heard.
@@ -226,9 +301,12 @@ def connect(folder: Folder, mode: str, timeout: float, name: str = STORE) -> sql
 
     Raises:
         CorruptionError: one of the database's files is no file; SQLite would follow a link and hang on a pipe.
+        EngineError: the folder is no longer the one that was opened.
     """
     for part in DATABASE:
         folder.check_file(part.replace(STORE, name))
+    if not folder.is_in_place():
+        raise replaced(folder)
     query = "mode=ro&immutable=1" if mode == "immutable" else f"mode={mode}"
     connection = sqlite3.connect(
         f"file:{quote(str(folder.path / name))}?{query}",

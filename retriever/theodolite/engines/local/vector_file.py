@@ -19,6 +19,7 @@ class VectorFile:
     Attributes:
         name: in the folder.
         path: the same, for messages.
+        proved: the stamp it had when it was last seen to hold what is committed.
     """
 
     def __init__(self, folder: Folder, generation: int, *, writable: bool) -> None:
@@ -38,6 +39,7 @@ class VectorFile:
                 raise
             self._handle = folder.open_handle(self.name, os.O_RDONLY)  # writing says that it cannot
         weakref.finalize(self, os.close, self._handle).atexit = False
+        self.proved = (-1, -1)
 
     @classmethod
     def create(cls, folder: Folder, generation: int) -> "VectorFile":
@@ -53,6 +55,11 @@ class VectorFile:
     def is_at(self, found: os.stat_result | None) -> bool:
         """Whether what was found under a name is this file."""
         return found is not None and os.path.samestat(found, os.fstat(self._handle))
+
+    def stamp(self) -> tuple[int, int]:
+        """Size and time: others when somebody has written to it, though times tick coarsely."""
+        found = os.fstat(self._handle)
+        return found.st_size, found.st_mtime_ns
 
     def read(self, offset: int, size: int) -> bytes:
         """The bytes from an offset on, fewer at the file's end."""

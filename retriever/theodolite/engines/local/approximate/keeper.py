@@ -95,6 +95,7 @@ class Keeper:
         Raises:
             ConfigError, MissingExtraError: there is no such index.
             LockedError: another process or thread is building one.
+            EngineError: the folder is no longer the one that was opened.
         """
         spec = _spec(index)
         if spec == FLAT:
@@ -102,6 +103,7 @@ class Keeper:
                 Record(FLAT, target_recall).write(connection, state.approximate + 1)
             self._tidy(0)
             return
+        self._store.identity.check_folder()  # before minutes are spent
         with self._instead_of_background(), only_builder(self._store.folder, self._store.lock_timeout):
             self._build(spec, target_recall, queries, progress or (lambda count: None))
 
@@ -182,6 +184,7 @@ class Keeper:
 
     def _rebuild(self, record: Record, sequence: int) -> None:
         self._failed_at = sequence
+        self._store.identity.check_folder()
         with only_builder(self._store.folder, 0):
             current = self._view.read(lambda connection, snapshot: snapshot)
             known = current.record

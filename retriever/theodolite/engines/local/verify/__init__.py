@@ -42,11 +42,18 @@ def raise_damage(found: Verification, folder: Folder) -> None:
 
 
 def examine(store: Store, progress: Progress | None) -> tuple[Verification, Truth | None]:
-    """The same, and what it was held against; None where that is too damaged."""
+    """The same, and what it was held against; None where that is too damaged.
+
+    Raises:
+        EngineError: the folder is no longer the one that was opened.
+    """
     for _ in range(_TRIES):
+        store.identity.check_folder()
         report = Report(progress)
         begun = _files(store)
         truth = _examined(store, report)
+        if report.problems:
+            store.identity.check_folder()  # another collection's files are no damage of this one
         if not report.problems or begun == _files(store):
             break  # otherwise somebody has cleared the collection or built its index again, and deleted files meanwhile
     return report.verification(), truth
