@@ -36,6 +36,13 @@ def store(
     return prepared
 
 
+def store_again(
+    engine: Engine, documents: Sequence[Document], vectors: Sequence[NDArray[np.float32]], scope: Scope | None
+) -> None:
+    """Add documents with vectors, (d,) each, as `get` gives them: transformed already, so not prepared again."""
+    engine.add(documents, Vectors(np.stack(vectors)), engine.space, scope=scope)
+
+
 def between(engine: Engine, ids: Sequence[str], scope: Scope | None) -> Vectors:
     """The mean of the vectors of some documents, (1, d). They are stored transformed: it is not transformed again.
 

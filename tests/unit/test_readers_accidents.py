@@ -1,13 +1,15 @@
 """Files as they are found: damaged, oddly made, in other encodings, changing while they are read."""
 
 import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from theodolite import Document, Retriever
-from theodolite.readers import File, Options, Skipped, Splitter, find, read
+from theodolite.readers import File, Options, Repaired, Skipped, Splitter, find, read
+from theodolite.readers.decoding import valid, valid_values
 from theodolite.sync import sync
 from theodolite.testing import HashingEmbedder
 
@@ -19,13 +21,14 @@ def docs(tmp_path: Path) -> Path:
     return folder
 
 
-def items(folder: Path, options: Options | None = None) -> Iterator[Document | Skipped]:
+def items(folder: Path, options: Options | None = None) -> Iterator[Document | Skipped | Repaired]:
     options = options or Options()
     for found in find([folder], options):
         if isinstance(found, Skipped):
             yield found
         else:
-            yield from read(found, options, Splitter(None, options.chunk_tokens, options.overlap))
+            for item in read(found, options, Splitter(None, options.chunk_tokens, options.overlap)):
+                yield from item if isinstance(item, list) else [item]
 
 
 def only(folder: Path) -> Document:
@@ -78,9 +81,93 @@ def test_files_without_text_are_reported(docs: Path, name: str, content: str) ->
     assert reasons(docs) == [f"docs/{name}: no text in it"]
 
 
-def test_nul_far_into_html_is_binary(docs: Path) -> None:
-    (docs / "a.html").write_bytes(b"<p>" + b"text " * 4000 + b"\0")
-    assert reasons(docs) == ["docs/a.html: cannot be read: binary"]
+BYTES = random.Random(3).randbytes(20_000)
+
+
+@pytest.mark.parametrize("name", ["a.html", "a.txt", "a.md", "a.csv", "a.jsonl"])
+def test_binary_data_are_told_from_texts_with_a_nul(docs: Path, name: str) -> None:
+    """Wherever it begins, and whatever else the file holds."""
+    for before, data in (
+        (0, BYTES),
+        (0, b"\0\1\2\3few"),
+        (0, b"SQLite format 3\0\x10\0\1\1\0@  \0\0\0\3" + b"\0" * 80),
+        (20_000, BYTES * 2),
+        (1_100_000 if name == "a.txt" else 40_000, BYTES[:9000]),
+    ):
+        (docs / name).write_bytes(b"plain " * (before // 6) + data)
+        (item,) = items(docs)
+        assert isinstance(item, Skipped)
+        assert "binary" in item.reason or before, item
+
+
+NUL = {
+    "a.txt": b"One\0two.",
+    "a.md": b"# Head\0line\n\nOne\0two.",
+    "a.html": b"<p>One\0two.</p>",
+    "a.csv": b"text,note\nOne\0two.,x\n",
+    "a.jsonl": b'{"text": "One\0two."}\n',
+}
+
+
+@pytest.mark.parametrize("name", NUL)
+@pytest.mark.parametrize("before", [0, 30_000])
+def test_a_nul_is_one_bad_character(docs: Path, name: str, before: int) -> None:
+    more = {"a.csv": b"words,x\n" * (before // 8), "a.jsonl": b'{"text": "w"}\n' * (before // 14)}
+    filling = b"" if name == "a.html" else more.get(name, b"words. \n\n" * (before // 9))
+    data = NUL[name]
+    (docs / name).write_bytes(data[:10] + filling + data[10:] if name == "a.csv" else filling + data)
+    *texts, repaired = items(docs)
+    assert any("One\ufffdtwo." in each.text for each in texts if isinstance(each, Document))
+    assert repaired == Repaired(f"docs/{name}", 2 if name == "a.md" else 1)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8-sig"])
+def test_a_nul_in_another_encoding(docs: Path, encoding: str) -> None:
+    (docs / "a.txt").write_bytes(("Die Größe der Tür läßt sich überprüfen. " * 5 + "\0").encode(encoding))
+    document, repaired = items(docs)
+    assert isinstance(document, Document)
+    assert document.text.startswith("Die Größe der Tür")
+    assert repaired == Repaired("docs/a.txt", 1)
+
+
+def test_texts_become_valid_and_say_of_how_many_characters() -> None:
+    """Against code point by code point."""
+    draw = random.Random(4)
+    letters = ["a", "é", "\U0001d463", "\ufffd", "\ud835", "\udc63", "\0", "\uffff"]
+    for _ in range(2000):
+        text = "".join(draw.choices(letters, k=draw.randrange(8)))
+        expected, count, at = "", 0, 0
+        while at < len(text):
+            high, low = ord(text[at]), ord(text[at + 1]) if at + 1 < len(text) else 0
+            if 0xD800 <= high < 0xDC00 <= low < 0xE000:
+                expected += chr(0x10000 + ((high - 0xD800) << 10) + low - 0xDC00)
+                at += 2
+                continue
+            bad = not high or 0xD800 <= high < 0xE000
+            expected += "\ufffd" if bad else text[at]
+            count += bad
+            at += 1
+        assert valid(text) == (expected, count)
+        plain = text.replace("\0", "")
+        expected, count = valid(plain)
+        assert valid_values({"k": [plain], f"-{plain}": 1}) == ({"k": [expected], f"-{expected}": 1}, 2 * count)
+
+
+def test_half_characters_in_records(docs: Path) -> None:
+    (docs / "a.jsonl").write_text(
+        '{"text": "a \\ud83d\\ude00 \\udc63", "note": "\\ud800", "deep": {"\\udfff": ["\\udfff"]}}'
+    )
+    document, repaired = items(docs)
+    assert isinstance(document, Document)
+    assert document.text == "a \U0001f600 \ufffd"
+    assert (document.metadata["note"], document.metadata["deep"]) == ("\ufffd", {"\ufffd": ["\ufffd"]})
+    assert repaired == Repaired("docs/a.jsonl", 4)
+
+
+def test_a_damaged_table_gives_nothing(docs: Path) -> None:
+    (docs / "a.csv").write_text("text\n" + "fine\n" * 500 + '"never closed\n')
+    (item,) = items(docs)
+    assert isinstance(item, Skipped)
 
 
 def test_other_encodings_that_show_late(docs: Path) -> None:
@@ -89,8 +176,6 @@ def test_other_encodings_that_show_late(docs: Path) -> None:
     (docs / "a.txt").write_bytes(("plain words " * 200_000 + german * 40).encode("cp1252"))
     texts = [item.text for item in items(docs) if isinstance(item, Document)]
     assert german.strip() in " ".join(texts)
-    (docs / "a.txt").write_bytes(b"plain words " * 200_000 + b"\0")
-    assert list(items(docs)) == [Skipped("docs/a.txt", "cannot be read: binary")]
 
 
 @pytest.mark.parametrize(
@@ -124,11 +209,16 @@ def test_a_file_that_changes_while_it_is_read(docs: Path, name: str) -> None:
     (docs / name).write_text(("text\n" if name == "a.csv" else "") + lines * 400)
     (file,) = find([docs], Options())
     assert isinstance(file, File)
-    reading = read(file, Options(), Splitter(None))
-    next(reading)
-    with (docs / name).open("a") as more:
-        more.write(lines)
-    last = list(reading)[-1]
+    if name in ("a.txt", "a.md"):  # a text is given whole, or not at all
+        with (docs / name).open("a") as more:
+            more.write(lines)
+        (last,) = read(file, Options(), Splitter(None))
+    else:
+        reading = read(file, Options(), Splitter(None))
+        next(reading)
+        with (docs / name).open("a") as more:
+            more.write(lines)
+        last = list(reading)[-1]
     assert isinstance(last, Skipped)
     assert "changed while it was read" in last.reason
 
@@ -158,13 +248,25 @@ def test_links_to_what_is_found_anyway(docs: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere" / "y.txt").write_text("text")
     (tmp_path / "elsewhere" / "back").symlink_to(docs)
     (docs / "a").symlink_to(docs / "z")
+    (docs / "self").symlink_to(docs / "self")
     (docs / "up").symlink_to(tmp_path)
     (docs / "other").symlink_to(tmp_path / "elsewhere")
-    (docs / "self").symlink_to(docs / "self")
-    assert [item.source for item in find([docs], Options()) if isinstance(item, File)] == [
+    (docs / "l.txt").symlink_to(tmp_path / "elsewhere" / "y.txt")
+    (docs / "in.txt").symlink_to(docs / "z" / "x.txt")
+    found = list(find([docs], Options()))
+    assert [item.source for item in found if isinstance(item, File)] == ["docs/in.txt", "docs/z/x.txt"]
+    outside = {item.source for item in found if isinstance(item, Skipped) and "leads outside" in item.reason}
+    assert outside == {"docs/l.txt", "docs/other"}
+    holding = [item.source for item in found if isinstance(item, Skipped) and "holds this one" in item.reason]
+    assert holding == ["docs/up"]
+    found = list(find([docs], Options(follow_links=True)))
+    assert [item.source for item in found if isinstance(item, File)] == [
+        "docs/in.txt",
+        "docs/l.txt",
         "docs/other/y.txt",
         "docs/z/x.txt",
     ]
+    assert [item.source for item in found if isinstance(item, Skipped)] == ["docs/up", "docs/self"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are text there")

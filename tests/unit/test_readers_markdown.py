@@ -11,7 +11,8 @@ def passages(folder: Path, text: str, name: str = "a.md") -> list[Document]:
     (folder / name).write_text(text)
     (file,) = find([folder / name], Options())
     assert isinstance(file, File)
-    return [item for item in read(file, Options(), Splitter(None)) if isinstance(item, Document)]
+    items = read(file, Options(), Splitter(None))
+    return [document for item in items if isinstance(item, list) for document in item]
 
 
 def outline(found: list[Document]) -> list[tuple[str, str | None]]:

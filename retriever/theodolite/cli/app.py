@@ -93,6 +93,13 @@ Overlap = Annotated[int, typer.Option("--overlap", min=0, help="Tokens a passage
 MaxMegabytes = Annotated[float, typer.Option("--max-mb", help="Larger files are skipped.")]
 TextField = Annotated[str, typer.Option("--text-field", help="Field or column of the text (JSON Lines, CSV).")]
 IdField = Annotated[str, typer.Option("--id-field", help="Field or column of the id.")]
+SourceName = Annotated[
+    str | None,
+    typer.Option("--source", metavar="NAME", help="What the folder or file is called, whatever its path."),
+]
+FollowLinks = Annotated[
+    bool, typer.Option("--follow-links", help="Read links to files and folders outside of the given folder, too.")
+]
 MetadataFields = Annotated[
     list[str] | None, typer.Option("--metadata-field", help="Field or column to keep as metadata; may be repeated.")
 ]

@@ -145,10 +145,21 @@ def show_report(report: Report) -> None:
     rate = f", {report.passages / report.seconds:,.0f} passages/s" if report.seconds else ""
     say(f"{report.files:,} files, {report.passages:,} passages: {', '.join(parts) or 'nothing to do'}")
     note(f"{report.seconds:.1f} s{rate}")
+    for moved in report.relocated:
+        note(f"{moved.source} has moved from {moved.before} to {moved.after}")
     if report.truncated:
         note(f"{report.truncated:,} passages are longer than the embedder reads")
+    if report.repaired:
+        characters = sum(item.characters for item in report.repaired)
+        first = report.repaired[0].source
+        note(
+            f"{characters:,} characters of {len(report.repaired):,} files are no text and were replaced, first {first}"
+        )
+    if report.failed:
+        note(f"{report.failed:,} could not be stored", style="red")
     if report.skipped:
-        note(f"{len(report.skipped):,} skipped:")
+        kept = f", {report.kept:,} passages of them kept" if report.kept else ""
+        note(f"{len(report.skipped):,} skipped{kept}:")
         for item in report.skipped[:_SHOWN]:
             note(f"  {item.source}: {item.reason}")
         if len(report.skipped) > _SHOWN:

@@ -15,6 +15,7 @@ from theodolite.cli.app import (
     Chunk,
     EmbedderName,
     Files,
+    FollowLinks,
     IdField,
     In,
     Json,
@@ -23,6 +24,7 @@ from theodolite.cli.app import (
     MetadataFields,
     OnDriftOption,
     Overlap,
+    SourceName,
     TextField,
     To,
     Where,
@@ -35,9 +37,9 @@ from theodolite.errors import InputError
 from theodolite.indexes.approximate import estimate
 from theodolite.indexes.naming import canonical
 from theodolite.readers import Options
-from theodolite.readers.files import roots
-from theodolite.retriever import Retriever
+from theodolite.readers.files import absolute, roots
 from theodolite.sync import Report, sync
+from theodolite.sync.sources import check_name
 from theodolite.types import Document
 
 
@@ -53,23 +55,34 @@ def index(
     text_field: TextField = "text",
     id_field: IdField = "id",
     metadata_field: MetadataFields = None,
+    source: SourceName = None,
+    follow_links: FollowLinks = False,
+    remove_all: Annotated[
+        bool, typer.Option("--remove-all", help="Remove what is stored of a folder even where no file is left in it.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Bring a collection into step with files: text, Markdown, HTML, JSON Lines, CSV, PDF.
 
     What is stored already is left alone, what has changed is replaced, and what has vanished from these files and
-    folders is removed. Run it again whenever files have changed.
+    folders is removed. Run it again whenever files have changed. Another folder of the same name is refused: give it a
+    name with --source.
 
     \b
     Examples:
       theodolite index docs/ --to kb
       theodolite index docs/ notes.jsonl --to kb --chunk-tokens 128
       theodolite index faq.csv --to kb --text-field answer --metadata-field lang
+      theodolite index other/docs/ --to kb --source other-docs
     """
-    options = _options(chunk_tokens, overlap, max_mb, text_field, id_field, metadata_field)
-    roots(paths)  # before a collection is made and a model loaded
-    with with_embedder(to, embedder, on_drift, create=True, quiet=json_) as kb:
-        _print(_synced(kb, paths, options, remove=True, quiet=json_), json_)
+    options = _options(chunk_tokens, overlap, max_mb, text_field, id_field, metadata_field, follow_links)
+    _check_paths(paths, source, to)
+    with (
+        with_embedder(to, embedder, on_drift, create=True, quiet=json_) as kb,
+        output.indexing(quiet=json_) as progress,
+    ):
+        report = sync(kb, paths, source=source, options=options, remove_all=remove_all, progress=progress)
+    _print(report, json_)
 
 
 @app.command()
@@ -89,6 +102,8 @@ def add(
     text_field: TextField = "text",
     id_field: IdField = "id",
     metadata_field: MetadataFields = None,
+    source: SourceName = None,
+    follow_links: FollowLinks = False,
     json_: Json = False,
 ) -> None:
     """Add files, records from stdin, or one document. The same id replaces; nothing else is removed.
@@ -99,22 +114,27 @@ def add(
       theodolite add --to kb --text "We are open from nine to six." --id hours --metadata '{"lang": "en"}'
       theodolite export old | theodolite add - --to new
     """
-    options = _options(chunk_tokens, overlap, max_mb, text_field, id_field, metadata_field)
+    options = _options(chunk_tokens, overlap, max_mb, text_field, id_field, metadata_field, follow_links)
     files = [] if paths is None or paths == [Path("-")] else paths
     if (text is None) == (not paths):
         raise InputError("give either files (or -) or --text")
     if text is None and (id_ or metadata is not None):
         raise InputError("--id and --metadata describe the document of --text")
-    if not files and options != Options():
+    if not files and (options != Options() or source is not None):
         raise InputError("only files are split and have fields to name: --text and - are taken as they are")
     if text is not None and not text.strip():
         raise InputError("--text is empty: there is nothing to find")
     document = None if text is None else Document(text, as_object(metadata or "{}", "--metadata"), id_)
-    roots(files)  # all of this before a collection is made and a model loaded
+    if files:
+        _check_paths(files, source, to)
+        with (
+            with_embedder(to, embedder, on_drift, create=True, quiet=json_) as kb,
+            output.indexing(quiet=json_) as progress,
+        ):
+            report = sync(kb, files, source=source, options=options, remove=False, progress=progress)
+        _print(report, json_)
+        return
     with with_embedder(to, embedder, on_drift, create=True, quiet=json_) as kb:
-        if files:
-            _print(_synced(kb, files, options, remove=False, quiet=json_), json_)
-            return
         if document is not None:
             ids = kb.add([document])
         else:
@@ -236,24 +256,38 @@ def demo(
 
 
 def _options(
-    chunk_tokens: int | None, overlap: int, max_mb: float, text: str, id_: str, metadata: list[str] | None
+    chunk_tokens: int | None,
+    overlap: int,
+    max_mb: float,
+    text: str,
+    id_: str,
+    metadata: list[str] | None,
+    follow_links: bool,
 ) -> Options:
     if not 0 < max_mb < 1e9:  # NaN, too
         raise InputError(f"--max-mb is {max_mb}; it must be more than 0")
     kept = tuple(metadata) if metadata else None
-    return Options(chunk_tokens, overlap, text, id_, kept, max_bytes=int(max_mb * 1e6))
+    return Options(chunk_tokens, overlap, text, id_, kept, max_bytes=int(max_mb * 1e6), follow_links=follow_links)
 
 
-def _synced(kb: Retriever, paths: list[Path], options: Options, *, remove: bool, quiet: bool) -> Report:
-    with output.indexing(quiet=quiet) as progress:
-        return sync(kb, paths, options=options, remove=remove, progress=progress)
+def _check_paths(paths: list[Path], source: str | None, to: Path) -> None:
+    """Refuse what `sync` would, before a collection is made and a model is loaded."""
+    if source is not None:
+        check_name(source, absolute(paths))
+    elif (to / "store.sqlite").exists():
+        absolute(paths)  # two of one name may be recorded under others
+    else:
+        roots(paths)
 
 
 def _print(report: Report, as_json: bool) -> None:
+    """Raises typer.Exit where something could not be stored."""
     if as_json:
         output.say_json(output.report_as_json(report))
     else:
         output.show_report(report)
+    if report.failed:
+        raise typer.Exit(1)
 
 
 def _records(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:

@@ -3,8 +3,8 @@
 `find` lists the files under some paths, `read` turns one into documents: passages of a size the embedder reads.
 """
 
-from theodolite.readers.files import File, Options, Skipped, find
+from theodolite.readers.files import File, Options, Repaired, Skipped, find
 from theodolite.readers.passages import read
 from theodolite.readers.splitting import Splitter
 
-__all__ = ["File", "Options", "Skipped", "Splitter", "find", "read"]
+__all__ = ["File", "Options", "Repaired", "Skipped", "Splitter", "find", "read"]

@@ -4,11 +4,11 @@ import re
 from codecs import getincrementaldecoder
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from theodolite.errors import DocumentError
 from theodolite.plugins import optional
-from theodolite.readers.files import WIDE
+from theodolite.readers.files import WIDE, is_binary
 
 _BLOCK = 1 << 20  # bytes
 _BEFORE = 64  # bytes before the first one that is not UTF-8
@@ -42,13 +42,15 @@ def encoding_of(path: Path) -> str:
         while block := raw.read(_BLOCK):
             if not place and block.startswith(WIDE):
                 return "utf-32" if b"\0\0" in block[:4] else "utf-16"
-            if b"\0" in block:
+            if is_binary(block, utf8=likely is None):
                 raise DocumentError("binary")
             if likely is None:
                 try:
                     decoder.decode(block, final=len(block) < _BLOCK)
                     plain = plain and block.isascii()
                 except UnicodeDecodeError as error:
+                    if is_binary(block, utf8=False):
+                        raise DocumentError("binary") from None
                     if not (plain and block[: error.start].isascii()):
                         # Letters before were UTF-8, which no text in another encoding is by chance.
                         raise DocumentError(f"not UTF-8 at about byte {place + error.start:,}") from None
@@ -67,6 +69,40 @@ def windows(parts: Iterable[str], size: int) -> Iterator[str]:
             yield rest[:cut]
             rest = rest[cut:]
     yield rest
+
+
+def valid(text: str) -> tuple[str, int]:
+    """A text as it can be stored, and how many of its characters were none and are U+FFFD now.
+
+    These are NUL and halves of surrogate pairs; the two halves of a pair become the character they stand for.
+    """
+    if "\0" not in text:
+        if text.isascii():
+            return text, 0
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            pass
+        else:
+            return text, 0
+    known = text.count("\ufffd")
+    text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").replace("\0", "\ufffd")
+    return text, text.count("\ufffd") - known
+
+
+def valid_values(value: Any) -> tuple[Any, int]:
+    """Metadata with their strings and keys as they can be stored; see `valid`."""
+    match value:
+        case str():
+            text = value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+            return text, text.count("\ufffd") - value.count("\ufffd")
+        case list():
+            pairs = [valid_values(item) for item in value]
+            return [item for item, _ in pairs], sum(count for _, count in pairs)
+        case dict():
+            names, values = valid_values(list(value)), valid_values(list(value.values()))
+            return dict(zip(names[0], values[0], strict=True)), names[1] + values[1]
+    return value, 0
 
 
 def _likely(sample: bytes) -> str:

@@ -26,9 +26,12 @@ KINDS = {
 }
 """What a suffix says about a file."""
 
+_OUTSIDE = "a link that leads outside the folder; --follow-links (follow_links=True) reads it"
 _LOOKED_AT = 8192  # bytes at the beginning, where a binary file shows itself
 WIDE = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
 """How UTF-16 and UTF-32 begin, whose letters hold NUL bytes."""
+
+_CONTROLS = bytes({*range(32), 127} - set(b"\t\n\v\f\r\x1b"))  # which texts hardly ever hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class Options:
             is one, else everything but text and id.
         max_bytes: larger files are skipped. Text, Markdown, JSON Lines and CSV are read in pieces; HTML and PDF as a
             whole, which takes many times their size in memory.
+        follow_links: whether to read links to files and folders outside of the given folder. They are skipped
+            otherwise.
     """
 
     chunk_tokens: int | None = None
@@ -53,6 +58,7 @@ class Options:
     id: str = "id"
     metadata: tuple[str, ...] | None = None
     max_bytes: int = 50_000_000
+    follow_links: bool = False
 
     def __post_init__(self) -> None:
         if self.chunk_tokens is not None and self.chunk_tokens < 1:
@@ -91,30 +97,62 @@ class Skipped:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """A file with characters that are no text: NUL, and halves of surrogate pairs. U+FFFD replaces them."""
+
+    source: str
+    characters: int
+
+
+def absolute(paths: Iterable[str | Path]) -> list[Path]:
+    """The given files and folders as absolute paths, each once; links in them are kept as they are.
+
+    Raises:
+        InputError: a path that does not exist, cannot be read, or is not text.
+        ConfigError: one lies within another.
+    """
+    if isinstance(paths, (str, bytes, Path)):
+        raise InputError("paths is one path; pass a list of them")
+    found: dict[tuple[int, int], Path] = {}
+    for given in paths:
+        path = _absolute(given)
+        try:
+            stat = path.stat()
+        except FileNotFoundError:
+            raise InputError(f"{given} does not exist", path=str(given)) from None
+        except OSError as error:
+            raise InputError(f"{given} cannot be read: {_reason(error)}", path=str(given)) from error
+        found.setdefault((stat.st_dev, stat.st_ino), path)
+    real = {path: Path(os.path.realpath(path)) for path in found.values()}
+    for path in real:
+        outer = next((other for other in real if real[other] in real[path].parents), None)
+        if outer is not None:
+            raise ConfigError(f"{path} lies in {outer}, so it would be read twice under two names: leave it out")
+    return list(found.values())
+
+
+def name_of(path: Path) -> str:
+    """What a given file or folder is called, unless it is given a name."""
+    return path.name or path.anchor.strip("\\/:") or "root"
+
+
 def roots(paths: Iterable[str | Path]) -> dict[str, Path]:
     """The given files and folders by their names.
 
     Raises:
-        InputError: a path that does not exist, or cannot be looked at.
+        InputError: see `absolute`.
         ConfigError: two of one name (what is stored of them could not be told apart), or one within another.
     """
-    if isinstance(paths, (str, Path)):
-        raise InputError("paths is one path; pass a list of them")
     named: dict[str, Path] = {}
-    for given in paths:
-        try:
-            path = Path(given).resolve(strict=True)
-        except FileNotFoundError:
-            raise InputError(f"{given} does not exist", path=str(given)) from None
-        except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, before Python 3.13
-            raise InputError(f"{given} cannot be read: {_reason(error)}", path=str(given)) from error
-        name = path.name or path.anchor
-        if named.setdefault(name, path) != path:
-            raise ConfigError(f"{named[name]} and {path} are both called {name!r}: index them from a folder above both")
-    for path in named.values():
-        outer = next((other for other in named.values() if other in path.parents), None)
-        if outer is not None:
-            raise ConfigError(f"{path} lies in {outer}, so it would be read twice under two names: leave it out")
+    for path in absolute(paths):
+        name = name_of(path)
+        if name in named:
+            raise ConfigError(
+                f"{named[name]} and {path} are both called {name!r}: index them from a folder above both, or one by "
+                "one with a name for each (--source, source=)"
+            )
+        named[name] = path
     return named
 
 
@@ -122,42 +160,74 @@ def find(paths: Iterable[str | Path], options: Options) -> Iterator[File | Skipp
     """The files among and below the paths, in the order of their names.
 
     Left out in silence are hidden files and folders, and links to folders that are found without them. What is of an
-    unknown kind, binary, empty, too large or unreadable is `Skipped` with the reason.
+    unknown kind, binary, empty, too large, unreadable or a link that leads outside is `Skipped` with the reason.
 
     Raises:
         InputError, ConfigError: see `roots`.
     """
     for name, path in roots(paths).items():
-        if path.is_dir():
-            for below in _walk(path):
-                if isinstance(below, Skipped):
-                    yield Skipped(name if below.source == "." else f"{name}/{below.source}", below.reason)
-                else:
-                    yield _looked_at(below, f"{name}/{below.relative_to(path).as_posix()}", options, KINDS)
-        else:
-            # Named by hand, a file of an unknown kind is taken for plain text.
-            yield _looked_at(path, name, options, {path.suffix.lower(): "text", **KINDS})
+        yield from below(path, name, options)
 
 
-def _walk(root: Path) -> Iterator[Path | Skipped]:
+def below(path: Path, name: str, options: Options) -> Iterator[File | Skipped]:
+    """The files of one folder, or one file, that is called `name`."""
+    if not path.is_dir():
+        # Named by hand, a file of an unknown kind is taken for plain text.
+        yield _looked_at(path, name, options, {path.suffix.lower(): "text", **KINDS})
+        return
+    root = Path(os.path.realpath(path))
+    for found in _walk(path, root, options):
+        if isinstance(found, Skipped):
+            yield Skipped(name if found.source == "." else f"{name}/{found.source}", found.reason)
+            continue
+        item = _looked_at(found, f"{name}/{found.relative_to(path).as_posix()}", options, KINDS)
+        if isinstance(item, File) and not options.follow_links and _leads_outside(found, root):
+            item = Skipped(item.source, _OUTSIDE)
+        yield item
+
+
+def _absolute(given: str | Path) -> Path:
+    """Raises InputError for what is no path."""
+    if not isinstance(given, (str, os.PathLike)) or not isinstance(text := os.fspath(given), str):
+        raise InputError(f"{given!r:.80} is a {type(given).__name__}; paths are str or Path (os.fsdecode makes one)")
+    if not text or "\0" in text:
+        raise InputError(f"{text!r:.80} is no path: it {'holds NUL' if text else 'is empty'}")
+    try:
+        # What `..` leads to behind a link only the file system knows.
+        path = Path(os.path.realpath(text) if ".." in Path(text).parts else os.path.abspath(text))
+    except OSError as error:  # the working directory is gone
+        raise InputError(f"{text!r:.80} cannot be found: {_reason(error)}", path=text) from error
+    if (printable := _printable(path.name)) != path.name:
+        raise InputError(f"the name of {printable!r} is not text, and passages are named after it: rename it")
+    return path
+
+
+def _walk(given: Path, root: Path, options: Options) -> Iterator[Path | Skipped]:
     failed: list[OSError] = []
     seen = {root}
-    for place, folders, files in os.walk(root, followlinks=True, onerror=failed.append):
+    for place, folders, files in os.walk(given, followlinks=True, onerror=failed.append):
         while failed:
-            yield _failed(failed.pop(), root)
+            yield _failed(failed.pop(), given)
         kept = []
         for name in sorted(name for name in folders if not name.startswith(".")):
             folder = Path(place, name)
             real = Path(os.path.realpath(folder))
+            inside = real.is_relative_to(root)
+            if folder.is_symlink() and not inside and (not options.follow_links or root.is_relative_to(real)):
+                reason = "a link to a folder that holds this one" if root.is_relative_to(real) else _OUTSIDE
+                yield Skipped(_printable(folder.relative_to(given).as_posix()), reason)
             # A link to what is found anyway would give every passage below it a second name.
-            found = folder.is_symlink() and (real.is_relative_to(root) or root.is_relative_to(real))
-            if not found and real not in seen:
+            elif real not in seen and not (inside and folder.is_symlink()):
                 seen.add(real)
                 kept.append(name)
         folders[:] = kept
         yield from (Path(place, name) for name in sorted(files) if not name.startswith("."))
     while failed:
-        yield _failed(failed.pop(), root)
+        yield _failed(failed.pop(), given)
+
+
+def _leads_outside(path: Path, root: Path) -> bool:
+    return path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root)
 
 
 def _failed(error: OSError, root: Path) -> Skipped:
@@ -187,9 +257,25 @@ def _looked_at(path: Path, source: str, options: Options, kinds: dict[str, str])
     if kind == "pdf":
         if b"%PDF-" not in head:
             return Skipped(source, "not a PDF file")
-    elif b"\0" in head and not head.startswith(WIDE):
+    elif not head.startswith(WIDE) and is_binary(head):
         return Skipped(source, "binary")
     return File(path, source, kind, stat.st_size, whole_seconds(stat))
+
+
+def is_binary(data: bytes, *, utf8: bool = True) -> bool:
+    """Whether data with NUL bytes is no text: somewhere too many of its bytes are control characters.
+
+    Args:
+        utf8: whether it may be UTF-8, which binary data are not by chance.
+    """
+    if b"\0" not in data:
+        return False
+    for start in range(0, len(data), _LOOKED_AT):
+        part = data[start : start + _LOOKED_AT]
+        controls = len(part) - len(part.translate(None, _CONTROLS))
+        if b"\0" in part and controls > max(1, len(part) * (0.1 if utf8 else 0.01)):
+            return True
+    return False
 
 
 def whole_seconds(stat: os.stat_result) -> datetime:

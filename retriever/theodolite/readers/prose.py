@@ -10,7 +10,7 @@ from pathlib import Path
 from theodolite.errors import DocumentError
 from theodolite.plugins import optional
 from theodolite.readers.decoding import opened, windows
-from theodolite.readers.files import WIDE
+from theodolite.readers.files import WIDE, is_binary
 from theodolite.readers.markdown import units_of
 from theodolite.readers.units import Unit
 
@@ -35,7 +35,7 @@ def read_html(path: Path) -> Iterator[Unit]:
         from bs4.exceptions import ParserRejectedMarkup
         from markdownify import MarkdownConverter
     data = path.read_bytes()
-    if b"\0" in data and not data.startswith(WIDE):
+    if not data.startswith(WIDE) and is_binary(data, utf8=_is_utf8(data)):
         raise DocumentError("binary")
     try:
         with warnings.catch_warnings():
@@ -65,13 +65,13 @@ def read_html(path: Path) -> Iterator[Unit]:
 
 
 def read_pdf(path: Path) -> Iterator[Unit]:
-    """A unit for each page with text."""
+    """A unit for each page with text; all pages are read before the first is given."""
     with optional("pdf"):
         from pypdf import PdfReader
     log = logging.getLogger("pypdf")
     if log.level == logging.NOTSET:  # else each small fault of a file is a line on stderr
         log.setLevel(logging.ERROR)
-    found = False
+    units = []
     try:
         reader = PdfReader(path)
         if reader.is_encrypted and not reader.decrypt(""):
@@ -80,11 +80,19 @@ def read_pdf(path: Path) -> Iterator[Unit]:
         for number, page in enumerate(reader.pages, start=1):
             text = page.extract_text()
             if text.strip():
-                found = True
-                yield Unit(text, metadata={"page": number, **({"title": title} if title else {})})
+                units.append(Unit(text, metadata={"page": number, **({"title": title} if title else {})}))
     except (DocumentError, OSError, MemoryError):
         raise
     except Exception as error:  # damaged files raise nearly anything
         raise DocumentError(f"damaged, or made in an unknown way: {type(error).__name__}: {error}") from error
-    if not found:
+    if not units:
         raise DocumentError("no text in it: scanned pages need text recognition first")
+    yield from units
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -2,8 +2,8 @@
 
 import csv
 import json
+from collections import Counter, deque
 from collections.abc import Iterator
-from itertools import chain
 from typing import Any
 
 from theodolite.errors import DocumentError
@@ -12,6 +12,8 @@ from theodolite.readers.decoding import opened
 from theodolite.readers.files import File, Options, Skipped
 from theodolite.readers.units import Unit
 
+_FIELDS = 10_000  # of a record's metadata, which each of its passages gets a copy of
+_NAMED = 20  # columns, in a message
 _OURS = ('"$date"', '"$datetime"', '"$$')  # how `export` writes what JSON does not have
 
 
@@ -20,6 +22,8 @@ def read_json_lines(file: File, options: Options) -> Iterator[Unit | Skipped]:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
+            if "\0" in line:
+                line = line.replace("\0", "\\u0000")  # as JSON writes it
             try:
                 record = decode(line) if any(mark in line for mark in _OURS) else json.loads(line)
             except (ValueError, RecursionError) as error:
@@ -40,21 +44,29 @@ def read_csv(file: File, options: Options) -> Iterator[Unit | Skipped]:
         first = lines.readline()
         tabs = file.path.suffix.lower() == ".tsv"
         separator = "\t" if tabs else next((each for each in ",;\t" if options.text in _cells(first, each)), ",")
-        # strict: a quote that is never closed would make one record of all that follows.
-        rows = csv.reader(chain([first], lines), delimiter=separator, strict=True)
+
+        def rows() -> Any:
+            lines.seek(0)
+            # strict: a quote that is never closed would make one record of all that follows.
+            return csv.reader(lines, delimiter=separator, strict=True)
+
+        checked = rows()
         try:
-            names = next(rows)
+            names: list[str] = next(checked, [])
             _check(names, options)
-            line = rows.line_num
-            for row in rows:
-                line, number = rows.line_num, line + 1
-                if len(row) > len(names):
-                    yield Skipped(file.source, f"line {number} has more values than the first line has names")
-                elif row:
-                    filled = {name: value for name, value in zip(names, row, strict=False) if value}
-                    yield _record(file.source, number, filled, _others(filled, options), options)
+            deque(checked, maxlen=0)  # to the end: of a damaged file nothing is stored
         except csv.Error as error:
-            raise DocumentError(f"line {rows.line_num}: {error}") from error
+            raise DocumentError(f"line {checked.line_num}: {error}") from error
+        read = rows()
+        next(read, None)
+        line = read.line_num
+        for row in read:
+            line, number = read.line_num, line + 1
+            if len(row) > len(names):
+                yield Skipped(file.source, f"line {number} has more values than the first line has names")
+            elif row:
+                filled = {name: value for name, value in zip(names, row, strict=False) if value}
+                yield _record(file.source, number, filled, _others(filled, options), options)
 
 
 def _cells(line: str, separator: str) -> list[str]:
@@ -62,11 +74,12 @@ def _cells(line: str, separator: str) -> list[str]:
 
 
 def _check(names: list[str], options: Options) -> None:
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise DocumentError(f"two columns are called {twice!r}")
+    if len(set(names)) < len(names):
+        twice = Counter(names).most_common(1)[0][0]
+        raise DocumentError(f"two columns are called {twice!r:.80}")
     if options.text not in names:
-        raise DocumentError(f"no column is called {options.text!r}; there are {', '.join(names)}")
+        more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+        raise DocumentError(f"no column is called {options.text!r}; there are {', '.join(names[:_NAMED])}{more}")
 
 
 def _others(record: dict[str, Any], options: Options) -> dict[str, Any]:
@@ -83,12 +96,11 @@ def _record(
     text, name = record.get(options.text), record.get(options.id)
     if not isinstance(text, str) or not text.strip():
         return Skipped(source, f"line {number} has no text in {options.text!r}")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return Skipped(source, f"line {number} holds half of a surrogate pair, which is no character")
     if isinstance(name, int) and not isinstance(name, bool):
         name = str(name)
     if name is not None and not isinstance(name, str):
         return Skipped(source, f"line {number} has no name in {options.id!r}: {name!r:.40}")
+    if len(metadata) > _FIELDS:
+        reason = f"line {number} has {len(metadata):,} fields of metadata, more than {_FIELDS:,}; name those to keep"
+        return Skipped(source, f"{reason}, --metadata-field (metadata=)")
     return Unit(text, metadata=metadata, line=number, id=name or None)
