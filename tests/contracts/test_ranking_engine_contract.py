@@ -166,6 +166,13 @@ class AllWordsOnly(Ranked):
         return {p: s for p, s in found.items() if wanted <= set(eligible.documents[p].text.lower().split())}
 
 
+class WordsBetweenSpaces(Ranked):
+    """As FTS5 takes letters that follow one another for one word."""
+
+    def words(self, text: str) -> list[str]:
+        return text.lower().split()
+
+
 class CaseMatters(Ranked):
     def bm25(self, text: str, eligible: Eligible) -> Values:
         return super().bm25(" ".join(word for word in text.split() if word.islower()), eligible)
@@ -289,6 +296,7 @@ PARTITIONS, NO_RULES = "test_partitions_do_not_supersede_one_another", "test_wit
 BEST, WORDS = "test_the_best_current_documents_are_found", "test_words_find_the_documents_that_hold_them"
 WORDS_WRITTEN, MORE = "test_words_follow_what_is_written", "test_more_of_the_words_come_first"
 WORDS_BOOSTED, WORDS_RULES = "test_boosts_multiply_what_words_are_worth", "test_versions_bind_words"
+UNSPACED = "test_words_are_found_in_scripts_without_spaces"
 FUSED, OUTSIDE = "test_both_arms_are_fused_by_rank", "test_words_tell_nothing_of_the_outside"
 
 BROKEN: list[tuple[type[Ranked], str]] = [
@@ -307,6 +315,7 @@ BROKEN: list[tuple[type[Ranked], str]] = [
     *((TellsOfVersionsAlways, test) for test in (RULES, RULES_WRITTEN)),
     *((OtherVectors, VECTORS), (RoundedVectors, VECTORS)),
     *((AllWordsOnly, test) for test in (WORDS, WORDS_WRITTEN)),
+    (WordsBetweenSpaces, UNSPACED),
     *((CaseMatters, test) for test in (WORDS, WORDS_WRITTEN)),
     *((FindsEverything, test) for test in (WORDS, WORDS_WRITTEN)),
     *((LowerIsBetter, test) for test in (WORDS, MORE)),

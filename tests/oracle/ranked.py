@@ -1,8 +1,10 @@
 """An engine's search over plain documents, one stage after the other, the slow and obvious way."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -102,16 +104,23 @@ class Ranked:
 
     def bm25(self, text: str, eligible: Eligible) -> Values:
         """How much of the text's words a document holds: the fewer in the scope hold one, the more it counts."""
-        inside = [document.text.lower().split() for document in self.counted(eligible)]
+        inside = [self.words(document.text) for document in self.counted(eligible)]
         scores: Values = {}
-        for word in dict.fromkeys(text.lower().split()):
+        for word in dict.fromkeys(self.words(text)):
             having = sum(word in words for words in inside)
             for place, document in enumerate(eligible.documents):
-                words = document.text.lower().split()
+                words = self.words(document.text)
                 if word in words:
                     share = words.count(word) / (1 + len(words))
                     scores[place] = scores.get(place, 0.0) + share * float(np.log(1 + len(inside) / having))
         return scores
+
+    def words(self, text: str) -> list[str]:
+        """What is between spaces; letters of scripts without spaces in pairs."""
+        words: list[str] = []
+        for part in re.findall(r"[\u3000-\uffff]+|[^\s\u3000-\uffff]+", text.lower()):
+            words += map("".join, pairwise(part)) if part > "\u3000" else [part]
+        return words
 
     def counted(self, eligible: Eligible) -> Sequence[Document]:
         """The documents that say how rare a word is."""

@@ -18,6 +18,14 @@ from theodolite.versions import Latest, Versions
 
 # Words that no tokenizer takes for one another, whatever it folds or cuts off.
 _WORDS = ("lantern", "velvet", "harbour", "glacier", "octopus", "trumpet", "saffron", "meadow")
+# Words that a segmenter finds by a dictionary, and an index of pairs of letters without.
+_UNSPACED = {
+    "zh": "中文合約轉換體驗課問題",
+    "ja": "国際標準化に関する動向と返金の手続き",
+    "ko": "환불은 영업일 기준 5일이 걸립니다",
+    "glued": "GitHub备份脚本上传失败的原因",
+}
+_UNSPACED_WORDS = {"zh": ("合約", "問題"), "ja": ("返金", "国際"), "ko": ("환불",), "glued": ("备份", "原因", "GitHub")}
 _QUERIES = ("lantern", "velvet glacier", "Octopus trumpet meadow", "unheard")
 _WHERES: tuple[Where, ...] = (None, {"source": "wiki"}, {"n": 1}, {"n": 7}, {"$id": ["d0", "d7919", "d5831", "none"]})
 _VERSIONS = Versions((Latest("key", "day"),), 0)
@@ -63,6 +71,17 @@ class LexicalContract(EngineUnderTest):
             (answer,) = pair.engine.search(_lexical(pair, ["saffron meadow"], 5))
             found = [document.id for document in answer.documents]
             check(found[:1] == ["a"], f"of {texts} the words 'saffron meadow' find {found}")
+
+    def test_words_are_found_in_scripts_without_spaces(self) -> None:
+        if "lexical" in self.lacks:
+            return
+        with self.opened() as pair:
+            pair.add([Document(text, {}, name) for name, text in _UNSPACED.items()], drawn(1, len(_UNSPACED)))
+            asked = [(word, name) for name, some in _UNSPACED_WORDS.items() for word in some]
+            answers = pair.engine.search(_lexical(pair, [word for word, _ in asked], 10))
+            for (word, name), answer in zip(asked, answers, strict=True):
+                found = [document.id for document in answer.documents]
+                check(found == [name], f"of {_UNSPACED} the word {word!r} finds {found}")
 
     def test_boosts_multiply_what_words_are_worth(self) -> None:
         if self.lacks & {"lexical", "boosts"}:
