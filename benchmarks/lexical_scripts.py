@@ -8,6 +8,7 @@ its code is used. The ways to index differ only in what an FTS5 table is given; 
 """
 
 import argparse
+import importlib
 import importlib.util
 import sqlite3
 import sys
@@ -91,8 +92,7 @@ class Index:
 
 
 def ways(paragraphs: Sequence[Words]) -> dict[str, tuple[Callable[[int], str], Callable[[str], Words]]]:
-    import jieba
-
+    jieba = importlib.import_module("jieba")
     jieba.setLogLevel(60)
     jieba.initialize()
     plain = ["".join(words) for words in paragraphs]

@@ -10,6 +10,9 @@ and numbers stands here, on the side of the question:
     v1.2.3         finds  v1.2.3 before the single numbers
     $2,400,000     finds  2,400,000, 2 400 000 and 2400000; each of these finds all three
 
+Texts in scripts without spaces come with a space around each run of letters (see `engines.local.scripts`); a run is one
+word here.
+
 These rules only add to what is looked for, and what they add counts for less where the text is prose. A phrase or a
 joined word is rarer than its parts, so that what is spelt alike comes first. Signs are not indexed: C++ and C# are C.
 """
