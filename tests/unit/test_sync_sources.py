@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -119,6 +120,13 @@ def test_a_collection_that_travels_with_its_sources(embedder: Embedder, tmp_path
     with Retriever.open(moved / "kb", embedder=embedder, canary="off") as kb:
         assert sync(kb, [moved / "docs"]).relocated == (Relocated("docs", str(docs), str(moved / "docs")),)
         assert len({document.metadata["path"] for document in kb.documents()}) == 5
+    # Neither the place nor anything in it is the same.
+    shutil.copytree(moved / "kb", tmp_path / "stranger" / "kb")
+    fill(tmp_path / "stranger" / "docs", "x.txt", "y.txt")
+    hidden = (moved / "docs").rename(moved / "hidden")
+    with Retriever.open(tmp_path / "stranger" / "kb", embedder=embedder, canary="off") as kb:
+        assert "0 of its 5 files are found here" in refused(kb, tmp_path / "stranger" / "docs")
+    hidden.rename(moved / "docs")
     # A second checkout beside the first: the same way, and both are there.
     shutil.copytree(moved, tmp_path / "second")
     with Retriever.open(tmp_path / "second" / "kb", embedder=embedder, canary="off") as kb:
@@ -374,7 +382,7 @@ def test_an_id_stays_with_the_file_that_has_it(kb: Retriever, tmp_path: Path) ->
     for _ in range(2):
         report = sync(kb, [goods])
         (item,) = report.skipped
-        assert (item.source, item.reason) == ("goods.csv", "the id '1' belongs to faq.csv, which is not read now")
+        assert (item.source, item.reason) == ("goods.csv", "the id '1' belongs to faq.csv, which is still there")
     assert stored(kb) == {"1": "Refunds take five days.", "2": "We open at nine.", "3": "A lamp."}
     sync(kb, [goods], remove=False)  # add: the same id replaces
     assert stored(kb)["1"] == "A stove."
@@ -410,6 +418,57 @@ def test_partitions_have_sources_of_their_own(embedder: Embedder, docs: Path, tm
         with pytest.raises(ConfigError, match="is still there"):
             sync(bolt, [docs])
         assert sync(acme, [docs]).unchanged == len(acme)
+        with pytest.raises(InputError, match="partitioned by"):
+            sync(kb, [docs])
+        assert kb._engine.note("sources") is None
+
+
+@pytest.fixture
+def readable_by_some() -> Iterator[Path]:
+    """A folder of a user who may not read everything, as root may; the test runs as that user."""
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    folder = Path(tempfile.mkdtemp())
+    if root:
+        os.chown(folder, 65534, 65534)
+        os.seteuid(65534)
+    yield folder
+    if root:
+        os.seteuid(0)
+    for path in folder.rglob("*"):
+        path.chmod(0o700)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_what_may_not_be_read_is_kept(readable_by_some: Path) -> None:
+    docs = fill(readable_by_some / "docs")
+    with Retriever.open(embedder=Embedder(), canary="off") as kb:
+        sync(kb, [docs])
+        before = stored(kb)
+        (docs / "sub").chmod(0)
+        (docs / "b.txt").chmod(0)
+        (docs / "a.txt").unlink()
+        report = sync(kb, [docs])
+        assert {item.source: item.reason for item in report.skipped} == {
+            "docs/sub": "the folder cannot be read: Permission denied",
+            "docs/b.txt": "cannot be read: Permission denied",
+        }
+        assert (report.removed, report.kept) == (2, 6)
+        assert stored(kb).keys() == {name for name in before if "a.txt" not in name}
+        docs.chmod(0)
+        report = sync(kb, [docs])
+        assert (report.removed, report.kept, [item.source for item in report.skipped]) == (0, 6, ["docs"])
+        docs.chmod(0o700)
+        (docs / "sub").chmod(0o700)
+        other = docs.with_name("other")
+        docs.rename(other)
+        (other / "sub").chmod(0)
+        sync(kb, [other])
+        assert {name.rpartition("/")[0] for name in stored(kb)} == {"docs", "docs/sub"}  # nothing of it can be read
+        (other / "b.txt").chmod(0o700)
+        (other / "sub").chmod(0o700)
+        sync(kb, [other])
+        assert {name.rpartition("/")[0] for name in stored(kb)} == {"other", "other/sub"}
 
 
 @pytest.mark.parametrize("note", ["nonsense", "[]", '{"docs": 3}', '{"docs": {}}'])

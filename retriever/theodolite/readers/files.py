@@ -114,16 +114,16 @@ def absolute(paths: Iterable[str | Path]) -> list[Path]:
     """
     if isinstance(paths, (str, bytes, Path)):
         raise InputError("paths is one path; pass a list of them")
-    found: dict[tuple[int, int], Path] = {}
+    found: dict[str, Path] = {}
     for given in paths:
         path = _absolute(given)
         try:
-            stat = path.stat()
+            path.stat()
         except FileNotFoundError:
             raise InputError(f"{given} does not exist", path=str(given)) from None
         except OSError as error:
             raise InputError(f"{given} cannot be read: {_reason(error)}", path=str(given)) from error
-        found.setdefault((stat.st_dev, stat.st_ino), path)
+        found.setdefault(os.path.normcase(os.path.realpath(path)), path)
     real = {path: Path(os.path.realpath(path)) for path in found.values()}
     for path in real:
         outer = next((other for other in real if real[other] in real[path].parents), None)

@@ -70,6 +70,7 @@ class _Run:
         remove_all: bool,
     ) -> None:
         kb._check_writable()
+        kb.get(())  # refused where a partition must be named
         self._kb = kb
         self._options = options
         self._remove, self._remove_all = remove, remove_all
@@ -223,7 +224,7 @@ class _Run:
                 return
             if self._is_taken(document.id, source):
                 first = self._stored.by_id[document.id].source
-                self._skip(Skipped(source, f"the id {document.id!r} belongs to {first}, which is not read now"))
+                self._skip(Skipped(source, f"the id {document.id!r} belongs to {first}, which is still there"))
                 return
         fresh = Group(source, [], [])
         for document in documents:
@@ -276,9 +277,9 @@ class _Run:
 
     def _find_lost(self, place: Place, items: list[File | Skipped]) -> None:
         """Rename sources whose root is gone and at least half of whose files are among the new ones of a place."""
-        lost = self._sources.lost() if self._remove else []
         new = [item for item in items if item.source not in self._stored.by_source]
-        if lost and new:
+        lost = self._sources.lost() if new and self._remove else []
+        if lost:
             texts = self._texts_of(new)
             for name in lost:
                 if 2 * self._holding(name, texts) >= len(self._stored.sources(name)):

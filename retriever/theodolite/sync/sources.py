@@ -236,7 +236,7 @@ class Sources:
         gone = _gone(known.root)
         travelled = self._alias_leads_to(known, path)
         found = self._overlap(name, path) if gone or travelled else 0
-        if (gone and travelled) or ((gone or travelled) and 2 * found >= files):
+        if (gone and travelled and found) or ((gone or travelled) and 2 * found >= files):
             self.relocated.append(Relocated(name, known.root, str(path)))
             return
         if gone:
@@ -286,7 +286,10 @@ def _gone(root: str) -> bool:
     if not os.path.isabs(root):
         return True  # of another operating system
     try:
-        return stat.S_ISDIR(os.stat(root).st_mode) and not os.listdir(root)
+        if not stat.S_ISDIR(os.stat(root).st_mode):
+            return False
+        with os.scandir(root) as entries:
+            return next(entries, None) is None
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return True
     except OSError:  # it may be there
