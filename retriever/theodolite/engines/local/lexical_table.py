@@ -7,12 +7,14 @@ In collections of format 3 the plain texts are indexed. They are searched as the
 makes them collections of this format.
 """
 
+import contextlib
 import logging
 import sqlite3
 from collections.abc import Iterable, Iterator
 
-from theodolite.engines.local.schema import LEXICAL
+from theodolite.engines.local.schema import LEXICAL, SHADOW_TABLES
 from theodolite.engines.local.scripts import needs_preparation, prepared
+from theodolite.engines.local.store import undefended
 from theodolite.manifest import FORMAT
 
 _log = logging.getLogger(__name__)
@@ -73,12 +75,17 @@ def upgrade(connection: sqlite3.Connection) -> None:
 
 def rebuild(connection: sqlite3.Connection) -> None:
     """Build the index from the documents, whatever state it is in. In a write transaction."""
-    try:
-        _fill(connection)
-    except sqlite3.DatabaseError:  # too damaged to be opened
-        connection.execute("DROP TABLE IF EXISTS lexical")
-        connection.execute(LEXICAL)
-        _fill(connection)
+    with undefended(connection), contextlib.closing(sqlite3.connect(":memory:")) as new:
+        new.execute(LEXICAL)
+        # FTS5 opens no index whose structure is damaged, not even to drop it: so its own tables are emptied first.
+        for name, columns in SHADOW_TABLES.items():
+            marks = ", ".join("?" * len(columns.split(",")))
+            connection.execute(f"DELETE FROM {name}")  # noqa: S608 - names are ours
+            connection.executemany(
+                f"INSERT INTO {name} ({columns}) VALUES ({marks})",  # noqa: S608
+                new.execute(f"SELECT {columns} FROM {name}").fetchall(),  # noqa: S608
+            )
+    _fill(connection)
     _stamp(connection)
 
 

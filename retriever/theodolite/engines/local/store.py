@@ -317,7 +317,24 @@ def connect(folder: Folder, mode: str, timeout: float, name: str = STORE) -> sql
     )
     connection.execute("PRAGMA trusted_schema=OFF")
     connection.execute("PRAGMA temp_store=MEMORY")
+    _defend(connection, True)
     return connection
+
+
+def _defend(connection: sqlite3.Connection, on: bool) -> None:
+    """SQL can change neither the schema's own table nor those of FTS5. Python has the call since 3.12."""
+    if hasattr(connection, "setconfig"):
+        connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, on)  # type: ignore[attr-defined, unused-ignore]
+
+
+@contextmanager
+def undefended(connection: sqlite3.Connection) -> Iterator[None]:
+    """For repairs of FTS5's tables."""
+    _defend(connection, False)
+    try:
+        yield
+    finally:
+        _defend(connection, True)
 
 
 def read_state(connection: sqlite3.Connection) -> State:
@@ -442,9 +459,9 @@ def translated(folder: Folder | Path) -> Iterator[None]:
             yield
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0)
-        if code == sqlite3.SQLITE_CORRUPT_VTAB or "vtable constructor failed" in str(error):
+        if code == sqlite3.SQLITE_CORRUPT_VTAB or "fts5" in str(error):
             raise CorruptionError(
-                f"{folder}: SQLite finds the lexical index damaged ({error}). Run repair()",
+                f"{folder}: SQLite cannot read the lexical index ({error}). Run repair()",
                 folder=str(folder),
                 part="lexical",
             ) from error

@@ -9,18 +9,15 @@ import contextlib
 import sqlite3
 
 from theodolite.engines.local.lexical_table import OUTDATED, is_prepared
-from theodolite.engines.local.schema import LEXICAL
+from theodolite.engines.local.schema import LEXICAL, SHADOW_TABLES
 from theodolite.engines.local.scripts import prepared
-from theodolite.engines.local.store import Store
+from theodolite.engines.local.store import Store, undefended
 from theodolite.engines.local.verify.report import Report, is_damage
-
-# By name: other versions of SQLite keep further columns, which this index does not use.
-_TABLES = {"data": "id, block", "idx": "segid, term, pgno", "docsize": "id, sz", "config": "k, v"}
 
 
 def check_lexical(store: Store, report: Report) -> None:
     """In a transaction of its own: the index and the documents are of the same commit in any."""
-    with contextlib.closing(store.connect()) as connection:
+    with contextlib.closing(store.connect()) as connection, undefended(connection):
         connection.execute("PRAGMA temp_store=FILE")
         connection.execute("BEGIN")
         text = "text"
@@ -31,12 +28,13 @@ def check_lexical(store: Store, report: Report) -> None:
             report.warning("lexical", OUTDATED)
         connection.execute(f"CREATE TEMP VIEW documents AS SELECT row, {text} AS text FROM main.documents")  # noqa: S608
         connection.execute(LEXICAL.replace("lexical", "temp.lexical", 1))
-        for name, columns in _TABLES.items():
-            copied = f"SELECT {columns} FROM main.lexical_{name}"  # noqa: S608 - names are ours
-            connection.execute(f"DELETE FROM temp.lexical_{name}")  # noqa: S608
-            connection.execute(f"INSERT INTO temp.lexical_{name} ({columns}) {copied}")
+        for name, columns in SHADOW_TABLES.items():
+            copied = f"SELECT {columns} FROM main.{name}"  # noqa: S608 - names are ours
+            connection.execute(f"DELETE FROM temp.{name}")  # noqa: S608
+            connection.execute(f"INSERT INTO temp.{name} ({columns}) {copied}")
         (count,) = connection.execute("SELECT count(*) FROM temp.lexical_docsize").fetchone()
         try:
+            connection.execute("SELECT 1 FROM main.lexical_terms LIMIT 1").fetchone()  # that it can be opened as it is
             # 1: not only whole in itself, but also of these documents.
             connection.execute("INSERT INTO temp.lexical (lexical, rank) VALUES ('integrity-check', 1)")
         except sqlite3.DatabaseError as error:
