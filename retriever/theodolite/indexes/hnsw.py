@@ -114,7 +114,7 @@ class HnswIndex:
             os.fsync(file.fileno())
             size, expected = os.fstat(file.fileno()).st_size, self._graph.index_file_size()
         if size != expected:
-            message = f"{size} of {expected} bytes could be written; is the disk full?"
+            message = f"only {size} of {expected} bytes could be written"
             raise OSError(errno.ENOSPC, message, os.fspath(path))
 
     def load(self, path: Path, space: Space) -> None:

@@ -19,7 +19,8 @@ from theodolite.engines.local.folder import Folder, sync_file, sync_folder
 from theodolite.engines.local.frames import holds_frame, logged
 from theodolite.engines.local.points import reach
 from theodolite.engines.local.snapshot import Snapshot, Stale
-from theodolite.engines.local.store import Store, connect, translated
+from theodolite.engines.local.sqlite_errors import translated
+from theodolite.engines.local.store import Store, connect
 from theodolite.engines.local.vector_file import VectorFile
 from theodolite.errors import ConfigError, CorruptionError, EngineError
 

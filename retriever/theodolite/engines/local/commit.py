@@ -50,6 +50,7 @@ def commit(
     begin = beginning(read_manifest(connection).uid, state.generation)
     frame = planned(state.slots, sequence, state.rows, vectors)
     digest = write_entry(connection, frame, hashes, [row for row, _ in ended], begin)
+    store.begin_frame(file, state.slots * 4 * dimension)
     append(file, frame, digest, vectors, durable=store.durable)
     store.committing(sequence, digest)
     if ended:

@@ -110,6 +110,7 @@ class LocalEngine:
             raise
         if store.mode == "rw":
             engine._writer.remove_old_generations()
+            engine._writer.keep_reserve()
         return engine
 
     @staticmethod

@@ -9,6 +9,9 @@ DATABASE = (STORE, f"{STORE}-wal", f"{STORE}-shm", f"{STORE}-journal")
 
 WRITER = "writer.pid"
 BUILD_LOCK = "build.lock"
+RESERVE = "reserve.bin"
+"""Room on the disk that is given up when it is full, so that documents can still be deleted."""
+
 PARTIAL_INDEX = "index-partial"
 """Where an index is built, and what is left of one that was interrupted."""
 

@@ -12,14 +12,15 @@ from pathlib import Path
 from theodolite.engines.local.files import DATABASE, STORE, vectors_name
 from theodolite.engines.local.folder import Folder
 from theodolite.engines.local.frames import Frame, check_frame, first_dimension, has_orphan, surplus
-from theodolite.engines.local.schema import APPLICATION_ID, foreign_entries
+from theodolite.engines.local.reserve import FOR_DELETING, free_room
+from theodolite.engines.local.schema import APPLICATION_ID, STATE, foreign_entries
+from theodolite.engines.local.sqlite_errors import is_full, translated
 from theodolite.engines.local.store import (
     Store,
     connect,
     create_store,
     read_manifest,
     read_state,
-    translated,
     use_wal,
 )
 from theodolite.engines.local.vector_file import VectorFile, too_short
@@ -58,16 +59,26 @@ def open_store(
             folder.mkdir(parents=True, exist_ok=True)
             create_store(Folder(folder), manifest, lock_timeout)
         opened = Folder(folder)
-        manifest = _inspect(opened, lock_timeout)
+        try:
+            mode, manifest = _opened(opened, read_only, lock_timeout)
+        except (sqlite3.Error, EngineError) as error:
+            if read_only or not is_full(error) or not free_room(opened, FOR_DELETING):
+                raise
+            mode, manifest = _opened(opened, read_only, lock_timeout)
         check_pinned(manifest.space, metric, norms, transforms)
         check_partitioned(manifest, partition)
-        if read_only:
-            mode = _reading_mode(opened)
-        else:
-            mode = "rw"
-            _check_writable(opened)
-            use_wal(opened, lock_timeout)
     return Store(opened, uid=manifest.uid, mode=mode, lock_timeout=lock_timeout, durable=durable), manifest
+
+
+def _opened(folder: Folder, read_only: bool, timeout: float) -> tuple[str, Manifest]:
+    """The mode of a store that is found in order, and what is pinned."""
+    manifest = _inspect(folder, timeout)
+    if read_only:
+        return _reading_mode(folder), manifest
+    if not _is_writable(folder):
+        raise EngineError(f"{folder} cannot be written to. Open it with read_only=True", folder=str(folder))
+    use_wal(folder, timeout)
+    return "rw", manifest
 
 
 def check_folder(
@@ -149,16 +160,12 @@ def is_collection(folder: Path) -> bool:
     return False
 
 
-def _check_writable(folder: Folder) -> None:
-    if not _is_writable(folder):
-        raise EngineError(f"{folder} cannot be written to. Open it with read_only=True", folder=str(folder))
-
-
 def _reading_mode(folder: Folder) -> str:
     """How a connection that only reads opens the database: `ro`, or `immutable` where SQLite could not."""
+    quiet = not _size(folder, f"{STORE}-wal")
     if _is_writable(folder):
-        return "ro"
-    if not _size(folder, f"{STORE}-wal"):
+        return "immutable" if quiet and not _has_room(folder) else "ro"
+    if quiet:
         return "immutable"
     if folder.stat(f"{STORE}-shm") is not None:
         return "ro"  # another user has it open for writing
@@ -167,6 +174,16 @@ def _reading_mode(folder: Folder) -> str:
         "Open and close it once where it is writable",
         folder=str(folder),
     )
+
+
+def _has_room(folder: Folder) -> bool:
+    """Whether SQLite can make the index of the log that it reads with."""
+    try:
+        with contextlib.closing(connect(folder, "ro", 0)) as connection:
+            connection.execute(STATE).fetchone()
+    except sqlite3.OperationalError as error:
+        return not is_full(error)
+    return True
 
 
 def _is_writable(folder: Folder) -> bool:

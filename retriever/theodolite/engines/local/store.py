@@ -1,7 +1,6 @@
 """store.sqlite and the vector file: connections, transactions, the write lock, and that all of it belongs together."""
 
 import contextlib
-import errno
 import os
 import re
 import sqlite3
@@ -11,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -22,6 +20,7 @@ from theodolite.engines.local.hashes import seal
 from theodolite.engines.local.identity import Commit, Identity, commit_at
 from theodolite.engines.local.points import reach
 from theodolite.engines.local.schema import APPLICATION_ID, STATE, TABLES
+from theodolite.engines.local.sqlite_errors import is_busy, is_full, translated
 from theodolite.engines.local.vector_file import VectorFile, too_short
 from theodolite.errors import CorruptionError, EngineError, LockedError, ManifestError, TheodoliteError
 from theodolite.forking import COLLECTIONS, register_at_fork
@@ -53,6 +52,7 @@ class Store:
         self._connections: set[int] = set()  # their ids: a forked child must not end those of its parent
         self._committing: tuple[int, bytes] | None = None
         self._vectors: VectorFile | None = None
+        self._frame: tuple[VectorFile, int] | None = None
         self._writing = threading.Lock()
         self._closed = False
         register_at_fork(self)
@@ -99,9 +99,11 @@ class Store:
                     connection.execute("COMMIT")
                     if self._committing is not None:
                         self.identity.know(*self._committing)
-                except BaseException:
+                except BaseException as error:
                     if connection.in_transaction:
                         connection.execute("ROLLBACK")
+                    if is_full(error):
+                        self._take_back_frame()
                     raise
                 reach("transaction.committed")
         finally:
@@ -124,6 +126,17 @@ class Store:
         elif state.sequence:
             raise CorruptionError(f"{self.folder}: the change log lacks commit {state.sequence}; restore the folder")
         self.identity.check_history(connection)
+
+    def begin_frame(self, file: VectorFile, size: int) -> None:
+        """Called before a frame is appended to a file of this size, within a write transaction."""
+        self._frame = file, size
+
+    def _take_back_frame(self) -> None:
+        """Cut off the frame of a transaction that is rolled back: there is no room to move it aside."""
+        if self._frame is not None:
+            file, size = self._frame
+            with contextlib.suppress(OSError):
+                file.truncate(size)
 
     def vectors(self, generation: int) -> VectorFile:
         """The generation's vector file. Raises FileNotFoundError where there is none."""
@@ -213,8 +226,10 @@ class Store:
             try:
                 yield connection
             except BaseException as error:
-                if isinstance(error, TheodoliteError) and not connection.in_transaction:
-                    self._idle.append(connection)  # where the folder was replaced, readers can get no other
+                # Where the folder was replaced, readers can get no other. On a full disk neither: with the last
+                # connection the index of the log would go.
+                if (isinstance(error, TheodoliteError) or is_full(error)) and not connection.in_transaction:
+                    self._idle.append(connection)
                 else:
                     self._drop(connection)
                 raise
@@ -235,6 +250,8 @@ class Store:
         self._connections.add(id(connection))
         if self.mode == "rw":
             connection.execute(f"PRAGMA synchronous={'FULL' if self.durable else 'OFF'}")
+            # Debian's SQLite would write every page that is given up once more, so that to clear needs a full copy.
+            connection.execute("PRAGMA secure_delete=FAST")
             connection.execute("PRAGMA cache_size=-32768")
             # A batch of some thousand documents fills the default of 1,000 pages, and would be copied at once.
             connection.execute("PRAGMA wal_autocheckpoint=8000")
@@ -259,6 +276,7 @@ class Store:
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.execute(f"PRAGMA busy_timeout={int(1000 * self.lock_timeout)}")
+                self._frame = None
                 return
             except sqlite3.OperationalError as error:
                 if not is_busy(error):
@@ -323,8 +341,8 @@ def connect(folder: Folder, mode: str, timeout: float, name: str = STORE) -> sql
 
 def _defend(connection: sqlite3.Connection, on: bool) -> None:
     """SQL can change neither the schema's own table nor those of FTS5. Python has the call since 3.12."""
-    if hasattr(connection, "setconfig"):
-        connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, on)  # type: ignore[attr-defined, unused-ignore]
+    if sys.version_info >= (3, 12):
+        connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, on)
 
 
 @contextmanager
@@ -422,63 +440,3 @@ def _fold_log(connection: sqlite3.Connection) -> None:
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode in (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ):
             raise
-
-
-# What sqlite3 says, without a code of its own, where stored bytes have changed.
-_SIGNS_OF_DAMAGE = ("Could not decode", "malformed JSON", "no such column", "no such table")
-
-
-def _damaged(folder: Folder | Path, error: Exception) -> CorruptionError:
-    return CorruptionError(f"{folder}/{STORE} is damaged ({error}). Restore the folder from a copy", folder=str(folder))
-
-
-def is_busy(error: sqlite3.Error) -> bool:
-    """Whether another connection holds a lock that was waited for."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
-
-def is_full(error: BaseException | None) -> bool:
-    """Whether an error, or what caused it, says that the disk is full."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _NO_ROOM:
-            return True
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
-            return True
-        error = error.__cause__
-    return False
-
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-@contextmanager
-def translated(folder: Folder | Path) -> Iterator[None]:
-    """SQLite's and the system's errors as ours, with the cause. A fork waits until the block has ended."""
-    try:
-        with COLLECTIONS:
-            yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0)
-        if code == sqlite3.SQLITE_CORRUPT_VTAB or "fts5" in str(error):
-            raise CorruptionError(
-                f"{folder}: SQLite cannot read the lexical index ({error}). Run repair()",
-                folder=str(folder),
-                part="lexical",
-            ) from error
-        if code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or str(error).startswith(_SIGNS_OF_DAMAGE):
-            raise _damaged(folder, error) from error
-        if is_busy(error):
-            raise LockedError(f"{folder}: another connection has locked the database; try again") from error
-        raise EngineError(f"{folder}: the database says: {error}{_cure(error)}", folder=str(folder)) from error
-    except UnicodeDecodeError as error:  # of a value that sqlite3 has read
-        raise _damaged(folder, error) from error
-    except OSError as error:
-        raise EngineError(f"{folder}: {error.strerror or error}{_cure(error)}", folder=str(folder)) from error
-
-
-def _cure(error: Exception) -> str:
-    if is_full(error):
-        return ". Free some room and try again"
-    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-        return ". Close some, or raise the limit (ulimit -n)"
-    return ""

@@ -2,9 +2,9 @@
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from sqlite3 import Connection
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,15 +12,19 @@ from theodolite.engines.local.commit import begin_generation, commit, none, pin,
 from theodolite.engines.local.files import generations
 from theodolite.engines.local.points import reach
 from theodolite.engines.local.records import Record, records, stored
+from theodolite.engines.local.reserve import FOR_CLEARING, free_room, keep_reserve
 from theodolite.engines.local.snapshot import Snapshot, View
+from theodolite.engines.local.sqlite_errors import is_full
 from theodolite.engines.local.store import Store
-from theodolite.errors import DocumentError, LockedError, UnsupportedError
+from theodolite.errors import DocumentError, EngineError, LockedError, UnsupportedError
 from theodolite.filters import And, Filter
 from theodolite.indexes.blocks import BLOCK
 from theodolite.metadata import encode
 from theodolite.protocols import Scope
 from theodolite.scopes import key_within, partition_key, within
 from theodolite.types import Document, Space, Vectors
+
+T = TypeVar("T")
 
 
 class Writer:
@@ -109,6 +113,9 @@ class Writer:
             )
 
     def delete(self, which: Sequence[str] | Filter, scope: Scope | None) -> int:
+        return self._with_room(lambda: self._delete(which, scope), FOR_CLEARING)
+
+    def _delete(self, which: Sequence[str] | Filter, scope: Scope | None) -> int:
         key = self._written(scope, ids=isinstance(which, Sequence))
         with self._store.write() as (connection, state):
             if isinstance(which, Sequence):
@@ -134,13 +141,30 @@ class Writer:
         if scope is not None:
             self.delete(And(()), scope)
             return
-        with self._store.write() as (connection, state):
-            if not state.rows:
-                return
-            dimension = self._view.current(connection, state).flat.dimension
-            begin_generation(connection, self._store, state, dimension)
+        self._with_room(self._clear, 0)
         reach("generation.committed")
         self.remove_old_generations()
+        self.keep_reserve()
+
+    def keep_reserve(self) -> None:
+        """Set some room on the disk aside, to delete with when it is full."""
+        if self._store.durable:
+            keep_reserve(self._store.folder)
+
+    def _clear(self) -> None:
+        with self._store.write() as (connection, state):
+            if state.rows:
+                dimension = self._view.current(connection, state).flat.dimension
+                begin_generation(connection, self._store, state, dimension)
+
+    def _with_room(self, work: Callable[[], T], leave: int) -> T:
+        """Do what makes room in the end. On a full disk, do it again without what can be spared (see `free_room`)."""
+        try:
+            return work()
+        except EngineError as error:
+            if not is_full(error) or not free_room(self._store.folder, leave):
+                raise
+        return work()
 
     def fill_cache(self) -> None:
         """Save the codes of every full block that has no file yet."""

@@ -13,8 +13,9 @@ import numpy as np
 from theodolite.engines.local.approximate.record import hash_of, read_files, write_files
 from theodolite.engines.local.files import BUILD_LOCK, PARTIAL_INDEX
 from theodolite.engines.local.folder import Folder
-from theodolite.engines.local.store import connect, is_busy, translated
-from theodolite.errors import CorruptionError, LockedError
+from theodolite.engines.local.sqlite_errors import is_busy, translated
+from theodolite.engines.local.store import connect
+from theodolite.errors import CorruptionError, EngineError, LockedError
 from theodolite.forking import COLLECTIONS, register_at_fork
 from theodolite.indexes.flat import VectorSource
 from theodolite.indexes.naming import make_index
@@ -71,18 +72,19 @@ class Partial:
 
     def save(self, candidates: Candidates, rows: Rows) -> dict[str, str]:
         """Keep what there is, durably; returns the hashes. Killed half-way, there is nothing to go on with."""
-        self.drop()
-        hashes = write_files(self._folder, PARTIAL_INDEX, candidates, rows[: len(candidates)])
-        with self._folder.create(_PLANNED) as file:
-            np.save(file, rows, allow_pickle=False)
-        state = {
-            "owner": self._owner,
-            "spec": self._spec,
-            "hashes": hashes,
-            "planned": hash_of(self._folder, _PLANNED),
-        }
-        with self._folder.replacing(_STATE) as file:
-            file.write(json.dumps(state).encode())
+        with translated(self._folder):
+            self.drop()
+            hashes = write_files(self._folder, PARTIAL_INDEX, candidates, rows[: len(candidates)])
+            with self._folder.create(_PLANNED) as file:
+                np.save(file, rows, allow_pickle=False)
+            state = {
+                "owner": self._owner,
+                "spec": self._spec,
+                "hashes": hashes,
+                "planned": hash_of(self._folder, _PLANNED),
+            }
+            with self._folder.replacing(_STATE) as file:
+                file.write(json.dumps(state).encode())
         return hashes
 
     def place(self, name: str) -> None:
@@ -119,7 +121,7 @@ def build(
         candidates.build(vectors, space, done)
     except BaseException:
         if time.monotonic() - max(started, saved) > _WORTH and len(candidates):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(EngineError):
                 partial.save(candidates, rows)
         raise
     return candidates, rows

@@ -9,6 +9,7 @@ from theodolite.engines.local.files import (
     MONITOR,
     PARTIAL_INDEX,
     RECORDS,
+    RESERVE,
     STORE,
     WRITER,
     codes_folder,
@@ -22,7 +23,7 @@ from theodolite.engines.local.verify.truth import Truth
 from theodolite.indexes.blocks import BLOCK
 
 _DATABASES = tuple(part.removeprefix(STORE) for part in DATABASE)  # what SQLite adds to their names
-_FILES = {WRITER} | {name + part for name in (STORE, BUILD_LOCK, MONITOR, RECORDS) for part in _DATABASES}
+_FILES = {WRITER, RESERVE} | {name + part for name in (STORE, BUILD_LOCK, MONITOR, RECORDS) for part in _DATABASES}
 _OURS = ("vectors-", "codes-", "columns-", "index-")
 
 
