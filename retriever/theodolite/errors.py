@@ -26,6 +26,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+MALFORMED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""What reading values ends in that have not the shape they were stored in: JSON from a damaged or foreign folder."""
+
 _HERE = str(Path(__file__).parent)
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from theodolite.errors import ConfigError, ManifestError, MetricMismatchError
+from theodolite.errors import MALFORMED, ConfigError, ManifestError, MetricMismatchError
 from theodolite.transforms import check_same, checked, decoded, encoded
 from theodolite.types import Metric, Norms, Space, Transform
 
@@ -54,7 +54,7 @@ class Manifest:
             values: dict[str, Any] = json.loads(text)
             transforms = tuple(decoded(each) for each in values["space"].get("transforms", ()))
             return cls(**{**values, "space": Space(**{**values["space"], "transforms": transforms})})
-        except (ValueError, TypeError, KeyError, AttributeError, ConfigError) as error:
+        except (ConfigError, *MALFORMED) as error:
             raise ManifestError(f"the collection's manifest cannot be read: {error}") from error
 
     def settled(self, space: Space) -> "Manifest":

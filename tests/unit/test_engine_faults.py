@@ -1,5 +1,6 @@
 """What fails in the middle of a write, fails whole; the same open collection goes on afterwards."""
 
+import errno
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -55,7 +56,7 @@ def fault() -> Iterator[Fault]:
 
 ERRORS = {
     "interrupt": (KeyboardInterrupt(), KeyboardInterrupt),
-    "disk": (OSError(28, "No space left on device"), EngineError),
+    "disk": (OSError(errno.EIO, "Input/output error"), EngineError),
     "database": (sqlite3.OperationalError("disk I/O error"), EngineError),
 }
 
@@ -91,6 +92,30 @@ def test_a_write_that_fails(tmp_path: Path, fault: Fault, workload: str, kind: s
     with Retriever.open(tmp_path / "kb") as kb:
         assert held(kb) == expected(history[-1])
         kb.verify()
+
+
+@pytest.mark.parametrize("workload", [name for name in WORKLOADS if name != "seals"])
+def test_a_disk_that_is_full_once(tmp_path: Path, fault: Fault, workload: str) -> None:
+    """Deletions are tried again with the reserve; other writes are refused, and leave nothing in the vector file."""
+    history = states(workload)
+    with Retriever.open(tmp_path / "kb") as kb:
+        for number, step in enumerate(WORKLOADS[workload]):
+            done = False
+            for point in BEFORE:
+                fault.point, fault.error = point, OSError(errno.ENOSPC, "No space left on device")
+                try:
+                    step.run(kb)
+                    done = True
+                except EngineError:
+                    assert step.kind not in ("delete", "clear")
+                assert held(kb) == expected(history[number + done])
+                assert not kb.verify().warnings
+                if done:
+                    break
+            fault.point = ""
+            if not done:
+                step.run(kb)
+    assert not list((tmp_path / "kb").glob("orphan-*"))
 
 
 @pytest.mark.parametrize("point", AFTER)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from theodolite.errors import ConfigError, CorruptionError, VectorError
+from theodolite.errors import MALFORMED, ConfigError, CorruptionError, VectorError
 from theodolite.guards.corpus import as_stored
 from theodolite.guards.noise import Noise
 from theodolite.protocols import Embedder, Engine, Scope
@@ -70,9 +70,17 @@ def read_answers(engine: Engine) -> tuple[KnownAnswer, ...]:
     if text is None:
         return ()
     try:
-        return tuple(KnownAnswer(*values) for values in json.loads(text))
-    except (ValueError, TypeError) as error:
+        return tuple(_kept(*values) for values in json.loads(text))
+    except (ConfigError, *MALFORMED) as error:
         raise CorruptionError(f"the note of known answers cannot be read: {error}") from error
+
+
+def _kept(query: Any, document: Any, low: Any, high: Any, partition: Any = None) -> KnownAnswer:
+    if partition is None:
+        return _answer((query, document, low, high), 0, None)
+    if not isinstance(partition, (str, int)):
+        raise TypeError(f"{partition!r} is no partition")
+    return _answer((query, (partition, document), low, high), 0, "partition")
 
 
 def keep_answers(engine: Engine, answers: Sequence[KnownAnswer]) -> None:

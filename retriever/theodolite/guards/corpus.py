@@ -5,12 +5,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from hashlib import sha256
+from types import NoneType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.errors import CorruptionError, VectorError
+from theodolite.errors import MALFORMED, CorruptionError, VectorError
 from theodolite.guards.drift import Drift, compare
 from theodolite.guards.noise import Doubles, Noise, between
 from theodolite.protocols import Embedder, Engine, Scope
@@ -31,8 +32,11 @@ def read_sample(engine: Engine) -> list[Entry]:
     if text is None:
         return []
     try:
-        return [(str(name), partition, str(digest)) for name, partition, digest in json.loads(text)]
-    except (ValueError, TypeError) as error:
+        entries = [(str(name), partition, str(digest)) for name, partition, digest in json.loads(text)]
+        if not all(isinstance(partition, (str, int, float, NoneType)) for _, partition, _ in entries):
+            raise TypeError("a partition is no plain value")
+        return entries
+    except MALFORMED as error:
         raise CorruptionError(f"the note of sampled documents cannot be read: {error}") from error
 
 

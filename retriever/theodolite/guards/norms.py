@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from theodolite.errors import CorruptionError, DriftWarning, EngineError, VectorError, warn_caller
+from theodolite.errors import MALFORMED, CorruptionError, DriftWarning, EngineError, VectorError, warn_caller
 from theodolite.forking import register_at_fork
 from theodolite.protocols import Engine
 from theodolite.types import Vectors
@@ -63,7 +63,7 @@ class QueryNorms:
         try:
             values = [0, np.inf, 0.0] if text is None else json.loads(text)
             self._seen = (int(values[0]), float(values[1]), float(values[2]))
-        except (ValueError, TypeError, IndexError) as error:
+        except MALFORMED as error:
             raise CorruptionError(f"the note of query norms cannot be read: {error}") from error
         return self._seen
 

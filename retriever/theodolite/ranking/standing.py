@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 
-from theodolite.errors import ConfigError, CorruptionError, EngineError, LockedError
+from theodolite.errors import MALFORMED, ConfigError, CorruptionError, EngineError, LockedError
 from theodolite.protocols import Engine
 from theodolite.versions import Rule, as_rules, from_json, to_json
 
@@ -50,5 +50,5 @@ def _kept(engine: Engine) -> tuple[Rule, ...] | None:
         return None
     try:
         return from_json(json.loads(text))
-    except (ValueError, ConfigError) as error:
+    except (ConfigError, *MALFORMED) as error:
         raise CorruptionError(f"the collection's rules for versions are damaged: {text!r:.200}") from error

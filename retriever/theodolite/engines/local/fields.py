@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from theodolite.engines.local.columns.dictionary import FALSE, FIRST, MAPPING, NONE, NOTHING, TRUE, Dictionary
 from theodolite.engines.local.columns.segment import Lists, Segment
 from theodolite.engines.local.commit import select
-from theodolite.engines.local.records import stored
+from theodolite.engines.local.records import check_depth, stored, stored_metadata
 from theodolite.engines.local.snapshot import Snapshot, Stale, View
+from theodolite.errors import CorruptionError
 from theodolite.filters import Filter
 from theodolite.filters.survey import PARTS, Survey, Tally, kind_of, names, told
 from theodolite.forking import register_at_fork
@@ -76,7 +77,7 @@ class Fields:
         rows = np.arange(snapshot.state.rows) if mask is None else np.flatnonzero(mask)
         survey = Survey(most)
         for (metadata,) in select(connection, "metadata", "row", rows.tolist()):
-            survey.add(stored(metadata))
+            survey.add(stored_metadata(metadata))
         return survey.fields()
 
     def _known(self, connection: sqlite3.Connection, snapshot: Snapshot) -> frozenset[str]:
@@ -92,7 +93,11 @@ class Fields:
                 found = set(held.names)
                 cursor = connection.execute("SELECT metadata FROM documents WHERE row >= ?", (held.rows,))
                 while texts := cursor.fetchmany(_FETCH):
+                    for (text,) in texts:
+                        check_depth(text)
                     for metadata in stored(f"[{','.join(text for (text,) in texts)}]"):
+                        if not isinstance(metadata, dict):
+                            raise CorruptionError(f"stored metadata is damaged: {metadata!r:.80} is no mapping")
                         found.update(metadata)
                         if dict in map(type, metadata.values()):
                             found.update(names(metadata))

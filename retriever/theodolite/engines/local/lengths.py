@@ -55,10 +55,10 @@ class Lengths:
 
 
 def _longer(connection: sqlite3.Connection, known: Counts, rows: int) -> Counts:
-    """What is known, and of at least `rows` rows now."""
-    query = "SELECT id, sz FROM lexical_docsize WHERE id >= ? ORDER BY id"
-    found = connection.execute(query, (len(known),)).fetchall()
-    longer = np.full(max(rows, found[-1][0] + 1 if found else 0), -1, np.int32)
+    """What is known, and of `rows` rows now."""
+    query = "SELECT id, sz FROM lexical_docsize WHERE id >= ? AND id < ?"
+    found = connection.execute(query, (len(known), rows)).fetchall()
+    longer = np.full(rows, -1, np.int32)
     longer[: len(known)] = known
     _fill(longer, found)
     return longer
@@ -66,7 +66,10 @@ def _longer(connection: sqlite3.Connection, known: Counts, rows: int) -> Counts:
 
 def _fill(lengths: Counts, found: Iterable[tuple[int, bytes]]) -> None:
     for row, size in found:
-        lengths[row] = _varint(size)
+        try:
+            lengths[row] = _varint(size)
+        except (TypeError, OverflowError) as error:
+            raise CorruptionError(f"the length of row {row} in the lexical index is damaged. Run repair()") from error
 
 
 def _varint(data: bytes) -> int:

@@ -118,8 +118,10 @@ def _scores(
     mean = 0.0
     for phrase, weight in phrases.items():
         rows, counts = postings.of(connection, phrase)
-        if len(rows) and rows[-1] >= len(scope):
-            raise CorruptionError(f"the lexical index has row {rows[-1]}, but there are {len(scope)}. Run repair()")
+        if len(rows) and not 0 <= rows[0] <= rows[-1] < len(scope):
+            raise CorruptionError(
+                f"the lexical index has rows {rows[0]} to {rows[-1]}, but there are {len(scope)}. Run repair()"
+            )
         inside = scope[rows]
         rows, counts = rows[inside], counts[inside]
         if not len(rows):

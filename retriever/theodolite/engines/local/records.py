@@ -1,5 +1,6 @@
 """Documents as rows of the database: checked, encoded and hashed."""
 
+import re
 from collections.abc import Container, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -7,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.errors import CorruptionError, DocumentError
-from theodolite.metadata import decode, encode
+from theodolite.errors import MALFORMED, CorruptionError, DocumentError
+from theodolite.metadata import MAX_DEPTH, decode, encode
 from theodolite.protocols import Scope
 from theodolite.scopes import key_within, partition_key
 from theodolite.types import Document
@@ -33,17 +34,43 @@ class Record(NamedTuple):
         return digest.digest()
 
     def document(self) -> Document:
-        return Document(self.text, stored(self.metadata), self.id)
+        if not isinstance(self.id, str) or not isinstance(self.text, str):
+            raise CorruptionError(f"a stored document is damaged: its id is {self.id!r:.80}. Run verify()")
+        return Document(self.text, stored_metadata(self.metadata), self.id)
 
 
 def stored(metadata: str) -> Any:
     """Metadata, or one value of it, as the database holds it. Raises CorruptionError."""
     try:
         return decode(metadata)
-    except (ValueError, TypeError) as error:
+    except MALFORMED as error:
         raise CorruptionError(
             f"stored metadata is damaged ({error}): {metadata!r:.80}. Restore the folder from a copy"
         ) from error
+
+
+def stored_metadata(metadata: str) -> dict[str, Any]:
+    """The metadata of one document, as the database holds it. Raises CorruptionError."""
+    check_depth(metadata)
+    found = stored(metadata)
+    if not isinstance(found, dict):
+        raise CorruptionError(f"stored metadata is damaged: it is no mapping: {metadata!r:.80}")
+    return found
+
+
+def check_depth(metadata: str) -> None:
+    """Raises CorruptionError for JSON nested deeper than any that is stored: what reads it recurses."""
+    if metadata.count("{") + metadata.count("[") <= _DEEPEST:
+        return
+    depth = 0
+    for mark in _MARKS.findall(metadata):
+        depth += (mark in "[{") - (mark in "]}")
+        if depth > _DEEPEST:
+            raise CorruptionError(f"stored metadata is damaged: it is nested too deeply: {metadata!r:.80}")
+
+
+_DEEPEST = MAX_DEPTH + 1  # a date is stored as a mapping
+_MARKS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 
 
 def records(

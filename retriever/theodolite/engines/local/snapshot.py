@@ -256,7 +256,7 @@ class View:
 def extended(live: Mask, log: Log, state: State) -> Mask:
     """The living rows after some more commits, which lead to `state`. Raises CorruptionError where they do not."""
     last = log.frames[-1] if log.frames else None
-    if last is not None and (last.sequence, last.first_row + last.rows) == (state.sequence, state.rows):
+    if last is not None and last.sequence == state.sequence and _is_chained(len(live), log, state):
         grown = np.concatenate([live, np.ones(state.rows - len(live), np.bool_)])
         grown[log.ended] = False
         if np.count_nonzero(grown) == state.live:
@@ -265,6 +265,19 @@ def extended(live: Mask, log: Log, state: State) -> Mask:
         f"the change log does not lead to commit {state.sequence} with {state.rows} rows and {state.live} documents; "
         "restore the folder from a copy"
     )
+
+
+def _is_chained(rows: int, log: Log, state: State) -> bool:
+    """Whether the frames append row after row, up to the state's, and end none that does not exist."""
+    end = 0
+    for frame in log.frames:
+        if type(frame.slot) is not int or type(frame.rows) is not int or frame.rows < 0:
+            return False
+        if frame.first_row != rows or frame.slot < end:
+            return False
+        rows, end = rows + frame.rows, frame.slot + frame.rows
+    inside = not len(log.ended) or 0 <= int(log.ended.min()) <= int(log.ended.max()) < state.rows
+    return inside and rows == state.rows and end <= state.slots
 
 
 def _shows(held: Snapshot, state: State) -> bool:

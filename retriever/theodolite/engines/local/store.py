@@ -26,6 +26,9 @@ from theodolite.errors import CorruptionError, EngineError, LockedError, Manifes
 from theodolite.forking import COLLECTIONS, register_at_fork
 from theodolite.manifest import FORMAT, METRICS, NORMS, Manifest
 
+_MOST = 1 << 48  # of rows, commits or generations
+_WIDEST = 1 << 24  # dimensions
+
 
 class State(NamedTuple):
     """The row of the table `state`."""
@@ -367,7 +370,13 @@ def _checked(*row: Any) -> State:
     *values, digest = row
     if any(type(value) is not int for value in values) or seal(*values) != digest:
         raise CorruptionError(f"the database's state is damaged ({row}); restore the folder from a copy")
-    return State(*values)
+    state = State(*values)
+    # A stranger's state may carry the right hash. These numbers size what is allocated.
+    if not 1 <= state.generation <= _MOST or not 0 <= state.sequence <= _MOST or not 0 <= state.approximate <= _MOST:
+        raise CorruptionError(f"the database's state holds impossible numbers ({row}); restore the folder from a copy")
+    if not 0 <= state.live <= state.rows <= state.slots <= _MOST:
+        raise CorruptionError(f"the database's state holds impossible numbers ({row}); restore the folder from a copy")
+    return state
 
 
 def change_state(connection: sqlite3.Connection, state: State) -> None:
@@ -380,14 +389,28 @@ def read_manifest(connection: sqlite3.Connection) -> Manifest:
     row = connection.execute("SELECT value, hash FROM manifest").fetchone()
     if row is None:
         raise ManifestError("the database has lost its manifest; restore the folder from a copy")
-    if seal(row[0]) != row[1]:
-        raise ManifestError(f"the collection's manifest is damaged: {row[0]}; restore the folder from a copy")
-    manifest = Manifest.from_json(row[0])
+    value, digest = row
+    if isinstance(value, str) and seal(value) == digest:
+        manifest = Manifest.from_json(value)
+        if _is_possible(manifest):
+            return manifest
+    raise ManifestError(f"the collection's manifest is damaged: {value!r:.500}; restore the folder from a copy")
+
+
+def _is_possible(manifest: Manifest) -> bool:
+    """Whether its values are what they are declared to be: a stranger's manifest may carry the right hash."""
     space = manifest.space
-    known = space.metric in METRICS and space.norms in NORMS and type(space.dimension) in (int, type(None))
-    if not known or not re.fullmatch("[0-9a-f]{32}", manifest.uid):
-        raise ManifestError(f"the collection's manifest is damaged: {row[0]}; restore the folder from a copy")
-    return manifest
+    dimensions = (space.dimension, space.raw_dimension)
+    return (
+        space.metric in METRICS
+        and space.norms in NORMS
+        and all(size is None or (type(size) is int and 1 <= size <= _WIDEST) for size in dimensions)
+        and isinstance(manifest.uid, str)
+        and re.fullmatch("[0-9a-f]{32}", manifest.uid) is not None
+        and isinstance(manifest.created, str)
+        and isinstance(manifest.embedder, (str, type(None)))
+        and isinstance(manifest.partition, (str, type(None)))
+    )
 
 
 def create_store(folder: Folder, manifest: Manifest, timeout: float) -> None:

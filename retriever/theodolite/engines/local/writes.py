@@ -11,7 +11,7 @@ import numpy as np
 from theodolite.engines.local.commit import begin_generation, commit, none, pin, select
 from theodolite.engines.local.files import generations
 from theodolite.engines.local.points import reach
-from theodolite.engines.local.records import Record, records, stored
+from theodolite.engines.local.records import Record, records, stored_metadata
 from theodolite.engines.local.reserve import FOR_CLEARING, free_room, keep_reserve
 from theodolite.engines.local.snapshot import Snapshot, View
 from theodolite.engines.local.sqlite_errors import is_full
@@ -93,7 +93,7 @@ class Writer:
                         f"metadata is a {type(change).__name__}, not a mapping of names to values. Nothing was updated"
                     )
                 _, _, text, old, truncated = found[name]
-                metadata = dict(change) if replace else {**stored(old), **change}
+                metadata = dict(change) if replace else {**stored_metadata(old), **change}
                 encoded = encode(metadata)
                 if partition_key(self._partition, metadata) != key:
                     raise DocumentError(
