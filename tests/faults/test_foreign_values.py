@@ -178,7 +178,7 @@ def test_lengths(sound: Path, tmp_path: Path, statement: str) -> None:
         use(copied(sound, tmp_path / "kb", lambda database: database.execute(statement)))
 
 
-NOTES = ["known-answers", "canary-documents", "versions"]
+NOTES = ["canary", "known-answers", "canary-documents", "versions"]
 TEXTS = [DEEP, "5", '"text"', "{}x", "[[]]", "[5]", '[["a", [], "b", 1, 2]]', '[["a", {}, "b"]]', '[{"kind": []}]']
 
 

@@ -343,7 +343,7 @@ def test_a_clear_that_failed_and_was_done_by_another(tmp_path: Path) -> None:
         def fail(name: str) -> None:
             if name == "frame.written":
                 points.observer = None
-                raise OSError(28, "No space left on device")
+                raise OSError(5, "Input/output error")
 
         points.observer = fail
         try:

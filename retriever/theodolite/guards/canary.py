@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from theodolite.errors import CorruptionError, VectorError
+from theodolite.errors import MALFORMED, CorruptionError, VectorError
 from theodolite.guards.noise import Doubles, Embed, Noise, measure
 from theodolite.protocols import Embedder
 from theodolite.vectors import as_array
@@ -105,7 +105,7 @@ class Canary:
                 None if noise is None else {kind: Noise(**noise[kind]) for kind in KINDS}
             )
             return cls(texts, query, document, dict(values["about"]), measured, int(values["version"]))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except MALFORMED as error:
             raise CorruptionError(f"the collection's canary cannot be read: {error}") from error
 
 
