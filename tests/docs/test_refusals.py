@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from theodolite import Center, Document, Pca, Retriever, TheodoliteError
+from theodolite.sync import sync
 from theodolite.testing import HashingEmbedder
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "refusals.md"
@@ -191,6 +192,24 @@ def _writing(kb: Retriever) -> Any:
         yield
 
 
+def synced(*, gone: bool = False, recorded: bool = True, empty: bool = False) -> Scenario:
+    """A folder is indexed; then another one of the same name, or the same one when it is empty."""
+
+    def run(folder: Path) -> None:
+        for project in ("a", "b"):
+            (folder / project / "docs").mkdir(parents=True)
+            (folder / project / "docs" / "hours.md").write_text(f"When project {project} is open.")
+        with Retriever.open(embedder=HashingEmbedder(D)) as kb:
+            sync(kb, [folder / "a" / "docs"])
+            if gone or empty:
+                (folder / "a" / "docs" / "hours.md").unlink()
+            if not recorded:
+                kb._engine.remember("sources", None)
+            sync(kb, [folder / ("a" if empty else "b") / "docs"])
+
+    return run
+
+
 SCENARIOS: list[Scenario] = [
     drifted(longer),
     drifted(turned),
@@ -221,6 +240,10 @@ SCENARIOS: list[Scenario] = [
     opened(partition="tenant"),
     opened(index="hnsw"),
     unknown_operator,
+    synced(),
+    synced(gone=True),
+    synced(recorded=False),
+    synced(empty=True),
     newer,
     foreign,
     half,
