@@ -10,6 +10,7 @@ import pytest
 
 from theodolite import CorruptionError, Document, Retriever
 from theodolite.cli.run import run
+from theodolite.engines.local.opening import _limit
 
 ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT max(x) FROM c"
 
@@ -92,3 +93,13 @@ def test_accepted(sound: Path, tmp_path: Path, script: str) -> None:
     with Retriever.open(folder) as kb:
         assert len(kb.search(vector=np.ones(4), k=30)) == 20
         kb.verify()
+
+
+def test_a_query_without_end_is_cut_off(sound: Path) -> None:
+    """Pages that lead to each other make one of any table."""
+    with contextlib.closing(sqlite3.connect(sound / "store.sqlite")) as database:
+        _limit(database, 10_000_000)
+        (count,) = database.execute("SELECT count(*) FROM documents, documents AS d, documents AS e").fetchone()
+        assert count == 8000
+        with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+            database.execute(ENDLESS)

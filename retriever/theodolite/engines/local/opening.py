@@ -29,6 +29,7 @@ from theodolite.manifest import FORMAT, OLDEST, Manifest, check_partitioned, che
 from theodolite.transforms import checked
 from theodolite.types import Metric, Norms, Transform
 
+_STEPS = 1_000_000  # of SQLite's machine, some milliseconds
 _PATIENCE = 1.0  # seconds for which files may keep changing, at least
 
 
@@ -235,6 +236,7 @@ def _look(folder: Folder, mode: str, timeout: float) -> Manifest:
         name: found.st_size for name in folder.names() if name.startswith("vectors-") and (found := folder.stat(name))
     }
     with contextlib.closing(connect(folder, mode, timeout)) as connection:
+        _limit(connection, _size(folder, STORE) + _size(folder, f"{STORE}-wal"))
         connection.execute("BEGIN")
         _check_owner(connection, folder, ours=bool(sizes))
         _check_declarations(connection, folder)
@@ -257,6 +259,21 @@ def _look(folder: Folder, mode: str, timeout: float) -> Manifest:
             check_frame(file, Frame(*last[:-1]), last[-1], dimension)
         connection.execute("ROLLBACK")
         return manifest
+
+
+def _limit(connection: sqlite3.Connection, size: int) -> None:
+    """Let no query of a connection run on for ever, as one over pages that lead to each other would.
+
+    Args:
+        size: of the database in bytes; the checks at an opening take a small part of the steps that it allows.
+    """
+    left = [1 + size // _STEPS]
+
+    def used() -> bool:
+        left[0] -= 1
+        return left[0] < 0
+
+    connection.set_progress_handler(used, _STEPS)
 
 
 def _check_owner(connection: sqlite3.Connection, folder: Folder, *, ours: bool) -> None:

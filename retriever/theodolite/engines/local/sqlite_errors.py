@@ -55,6 +55,12 @@ def translated(folder: Folder | Path) -> Iterator[None]:
             ) from error
         if code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or str(error).startswith(_SIGNS_OF_DAMAGE):
             raise _damaged(folder, error) from error
+        if code & 0xFF == sqlite3.SQLITE_INTERRUPT:
+            raise CorruptionError(
+                f"{folder}/{STORE}: a query took more steps than a database of this size can need, so its pages are "
+                "damaged. Restore the folder from a copy",
+                folder=str(folder),
+            ) from error
         if is_busy(error):
             raise LockedError(f"{folder}: another connection has locked the database; try again") from error
         raise EngineError(f"{folder}: the database says: {error}{_cure(error)}", folder=str(folder)) from error
