@@ -1,6 +1,7 @@
 """What is pinned with a collection at its creation."""
 
 import json
+import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -19,6 +20,7 @@ OLDEST = 3
 """The oldest version that is read; the first commit makes it the current one. Those before it were never released."""
 
 METRICS: tuple[Metric, ...] = ("cosine", "dot", "l2")
+_WIDEST = 1 << 24  # dimensions
 NORMS: tuple[Norms, ...] = ("auto", "unit", "any")
 
 
@@ -56,6 +58,21 @@ class Manifest:
             return cls(**{**values, "space": Space(**{**values["space"], "transforms": transforms})})
         except (ConfigError, *MALFORMED) as error:
             raise ManifestError(f"the collection's manifest cannot be read: {error}") from error
+
+    def is_possible(self) -> bool:
+        """Whether its values are what they are declared to be: a stranger's manifest may carry the right hash."""
+        space = self.space
+        dimensions = (space.dimension, space.raw_dimension)
+        return (
+            space.metric in METRICS
+            and space.norms in NORMS
+            and all(size is None or (type(size) is int and 1 <= size <= _WIDEST) for size in dimensions)
+            and isinstance(self.uid, str)
+            and re.fullmatch("[0-9a-f]{32}", self.uid) is not None
+            and isinstance(self.created, str)
+            and isinstance(self.embedder, (str, type(None)))
+            and isinstance(self.partition, (str, type(None)))
+        )
 
     def settled(self, space: Space) -> "Manifest":
         return replace(self, space=space)

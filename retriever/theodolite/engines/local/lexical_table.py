@@ -12,9 +12,9 @@ import logging
 import sqlite3
 from collections.abc import Iterable, Iterator
 
+from theodolite.engines.local.defensive import undefended
 from theodolite.engines.local.schema import LEXICAL, SHADOW_TABLES
 from theodolite.engines.local.scripts import needs_preparation, prepared
-from theodolite.engines.local.store import undefended
 from theodolite.manifest import FORMAT
 
 _log = logging.getLogger(__name__)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from theodolite.engines.local.creation import create_store, use_wal
 from theodolite.engines.local.files import DATABASE, STORE, vectors_name
 from theodolite.engines.local.folder import Folder
 from theodolite.engines.local.frames import Frame, check_frame, first_dimension, has_orphan, surplus
@@ -18,10 +19,8 @@ from theodolite.engines.local.sqlite_errors import is_full, translated
 from theodolite.engines.local.store import (
     Store,
     connect,
-    create_store,
     read_manifest,
     read_state,
-    use_wal,
 )
 from theodolite.engines.local.vector_file import VectorFile, too_short
 from theodolite.errors import CorruptionError, EngineError, LockedError, ManifestError, TheodoliteError

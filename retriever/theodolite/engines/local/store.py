@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import sqlite3
 import sys
 import threading
@@ -13,21 +12,21 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from theodolite.engines.local.defensive import defend
 from theodolite.engines.local.files import DATABASE, STORE, WRITER
 from theodolite.engines.local.folder import Folder, replaced
 from theodolite.engines.local.frames import holds_frame
 from theodolite.engines.local.hashes import seal
 from theodolite.engines.local.identity import Commit, Identity, commit_at
 from theodolite.engines.local.points import reach
-from theodolite.engines.local.schema import APPLICATION_ID, STATE, TABLES
+from theodolite.engines.local.schema import STATE
 from theodolite.engines.local.sqlite_errors import is_busy, is_full, translated
 from theodolite.engines.local.vector_file import VectorFile, too_short
 from theodolite.errors import CorruptionError, EngineError, LockedError, ManifestError, TheodoliteError
 from theodolite.forking import COLLECTIONS, register_at_fork
-from theodolite.manifest import FORMAT, METRICS, NORMS, Manifest
+from theodolite.manifest import Manifest
 
 _MOST = 1 << 48  # of rows, commits or generations
-_WIDEST = 1 << 24  # dimensions
 
 
 class State(NamedTuple):
@@ -338,24 +337,8 @@ def connect(folder: Folder, mode: str, timeout: float, name: str = STORE) -> sql
     )
     connection.execute("PRAGMA trusted_schema=OFF")
     connection.execute("PRAGMA temp_store=MEMORY")
-    _defend(connection, True)
+    defend(connection, True)
     return connection
-
-
-def _defend(connection: sqlite3.Connection, on: bool) -> None:
-    """SQL can change neither the schema's own table nor those of FTS5. Python has the call since 3.12."""
-    if sys.version_info >= (3, 12):
-        connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, on)
-
-
-@contextmanager
-def undefended(connection: sqlite3.Connection) -> Iterator[None]:
-    """For repairs of FTS5's tables."""
-    _defend(connection, False)
-    try:
-        yield
-    finally:
-        _defend(connection, True)
 
 
 def read_state(connection: sqlite3.Connection) -> State:
@@ -392,67 +375,9 @@ def read_manifest(connection: sqlite3.Connection) -> Manifest:
     value, digest = row
     if isinstance(value, str) and seal(value) == digest:
         manifest = Manifest.from_json(value)
-        if _is_possible(manifest):
+        if manifest.is_possible():
             return manifest
     raise ManifestError(f"the collection's manifest is damaged: {value!r:.500}; restore the folder from a copy")
-
-
-def _is_possible(manifest: Manifest) -> bool:
-    """Whether its values are what they are declared to be: a stranger's manifest may carry the right hash."""
-    space = manifest.space
-    dimensions = (space.dimension, space.raw_dimension)
-    return (
-        space.metric in METRICS
-        and space.norms in NORMS
-        and all(size is None or (type(size) is int and 1 <= size <= _WIDEST) for size in dimensions)
-        and isinstance(manifest.uid, str)
-        and re.fullmatch("[0-9a-f]{32}", manifest.uid) is not None
-        and isinstance(manifest.created, str)
-        and isinstance(manifest.embedder, (str, type(None)))
-        and isinstance(manifest.partition, (str, type(None)))
-    )
-
-
-def create_store(folder: Folder, manifest: Manifest, timeout: float) -> None:
-    """Make store.sqlite, unless another process is quicker. Killed half-way, the next call makes it again."""
-    with translated(folder):
-        connection = connect(folder, "rwc", timeout)
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            reach("create.begun")
-            if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:  # else `opening` checks it
-                connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version={FORMAT}")
-                for statement in TABLES.split(";\n"):
-                    connection.execute(statement)
-                connection.execute("INSERT INTO manifest VALUES (?, ?)", (manifest.to_json(), seal(manifest.to_json())))
-                state = State(1, 0, 0, 0, 0, 0)
-                connection.execute("INSERT INTO state VALUES (?, ?, ?, ?, ?, ?, ?)", (*state, seal(*state)))
-            connection.execute("COMMIT")
-            folder.sync()
-            reach("create.committed")
-        finally:
-            connection.close()
-
-
-def use_wal(folder: Folder, timeout: float) -> None:
-    """Make the journal a write-ahead log, which readers need to go on during writes."""
-    deadline = time.monotonic() + timeout
-    with translated(folder):
-        connection = connect(folder, "rw", timeout)
-        try:
-            while True:
-                try:
-                    if connection.execute("PRAGMA journal_mode=WAL").fetchone()[0] == "wal":
-                        return
-                except sqlite3.OperationalError as error:
-                    if not is_busy(error):
-                        raise
-                if time.monotonic() > deadline:
-                    raise LockedError(f"{folder}: the database is in use and cannot be set up; try again")
-                time.sleep(0.005)
-        finally:
-            connection.close()
 
 
 def _fold_log(connection: sqlite3.Connection) -> None:

@@ -8,10 +8,11 @@ checked there.
 import contextlib
 import sqlite3
 
+from theodolite.engines.local.defensive import undefended
 from theodolite.engines.local.lexical_table import OUTDATED, is_prepared
 from theodolite.engines.local.schema import LEXICAL, SHADOW_TABLES
 from theodolite.engines.local.scripts import prepared
-from theodolite.engines.local.store import Store, undefended
+from theodolite.engines.local.store import Store
 from theodolite.engines.local.verify.report import Report, is_damage
 
 
