@@ -7,16 +7,15 @@ What each operator passes, and what differs where it gives none: docs/llama-inde
 import math
 import re
 from collections.abc import Callable, Iterable
-from datetime import date, datetime
+from datetime import date
 from functools import reduce
 from itertools import product
 from typing import Any
 
 from llama_index.core.vector_stores.types import FilterCondition, FilterOperator, MetadataFilter, MetadataFilters
 
-from theodolite import F, FilterError
+from theodolite import F, FilterError, instant
 
-_ISO = re.compile(r"\d{4}-\d\d-\d\d([T ](?!24)\d\d:\d\d(:\d\d([.,]\d{1,6})?)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII)
 _DEEPEST = 64  # levels, as in the core: far less than Python's stack
 _LONGEST_TEXT = 100  # characters: it has some 5,000 substrings
 _LONGEST = 8  # numbers that are 0 or 1 in a list that is compared as a whole: each may be a bool, too
@@ -123,7 +122,7 @@ def _ordered(one: MetadataFilter) -> Any:
     field, operator, value = one.key, one.operator, one.value
     if isinstance(value, str):
         # Text that is no date is ordered with stored dates by where it would stand among them, and the other way round.
-        if _is_date(value):
+        if instant(value) is not None:
             text, upwards = value + "\0", operator in (FilterOperator.GT, FilterOperator.GTE)
             return _compare(field, operator, value) | (F(field) >= text if upwards else F(field) < text)
         day = _first_day_after(value)
@@ -203,17 +202,6 @@ def _nothing(field: str) -> Any:
 
 def _either(parts: Iterable[Any]) -> Any:
     return reduce(lambda one, other: one | other, parts)
-
-
-def _is_date(text: str) -> bool:
-    """Whether the core takes it for an instant."""
-    if not _ISO.fullmatch(text):
-        return False
-    try:
-        datetime.fromisoformat(text.replace(",", "."))
-    except ValueError:  # such as February 30
-        return False
-    return True
 
 
 def _first_day_after(text: str) -> date | None:

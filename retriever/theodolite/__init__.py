@@ -23,6 +23,7 @@ from theodolite.errors import (
     IntegrityError,
     LockedError,
     ManifestError,
+    MetadataWarning,
     MetricMismatchError,
     MissingExtraError,
     RerankError,
@@ -31,7 +32,7 @@ from theodolite.errors import (
     UnsupportedError,
     VectorError,
 )
-from theodolite.filters import F
+from theodolite.filters import F, instant
 from theodolite.forking import ForkGate, register_at_fork
 from theodolite.protocols import Boost, Candidates, Embedder, Engine, Fusion, Reranker
 from theodolite.ranking.boosts import Authority, Freshness
@@ -78,6 +79,7 @@ __all__ = [
     "Latest",
     "LockedError",
     "ManifestError",
+    "MetadataWarning",
     "MetricMismatchError",
     "MissingExtraError",
     "Monitor",
@@ -98,6 +100,7 @@ __all__ = [
     "VectorError",
     "Whiten",
     "audit",
+    "instant",
     "register_at_fork",
 ]
 

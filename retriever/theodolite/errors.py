@@ -66,6 +66,10 @@ class DriftWarning(UserWarning):
     """
 
 
+class MetadataWarning(UserWarning):
+    """A filter cannot match, or strings that look like dates are none: answers may lack what was meant."""
+
+
 class InputError(TheodoliteError, ValueError):
     """The caller passed something that does not fit."""
 

@@ -5,13 +5,17 @@ import inspect
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from theodolite.asynchronous import in_thread
 from theodolite.errors import FilterError, InputError, VectorError
+from theodolite.filters.dates import read_date
 from theodolite.filters.operands import check_field
-from theodolite.types import Hits
+from theodolite.filters.silent import meant
+from theodolite.filters.values import equal, kind_of
+from theodolite.types import Field, Hits
 
 if TYPE_CHECKING:
     from theodolite.retriever import Retriever
@@ -88,7 +92,7 @@ class SearchTool:
         """
         asked = self._asked(arguments)
         try:
-            return self._view.search(**asked)
+            return self._noted(self._view.search(**asked), arguments)
         except (FilterError, VectorError) as error:
             raise _told(error) from error
 
@@ -96,14 +100,14 @@ class SearchTool:
         """`search`, awaited: the event loop does not wait for it."""
         asked = self._asked(arguments)
         try:
-            return await self._view.asearch(**asked)
+            return await in_thread(self._noted, await self._view.asearch(**asked), arguments)
         except (FilterError, VectorError) as error:
             raise _told(error) from error
 
     def passages(self, hits: Hits) -> str:
         """What the model reads: numbered passages with their ids, and the fields that may be filtered by."""
         if not hits:
-            return "No passages fit. Try other words, or a wider filter."
+            return f"No passages fit. {' '.join(hits.trace.notes) or 'Try other words, or a wider filter.'}"
         shown, parts = list(dict.fromkeys(self._offered)), []
         if self._date_field is not None and self._date_field not in shown:
             shown.append(self._date_field)
@@ -114,6 +118,42 @@ class SearchTool:
             told = f" {json.dumps(held, ensure_ascii=False, default=str)}" if held else ""
             parts.append(f"[{hit.rank}] {hit.document.id}{told}\n{hit.document.text}")
         return "\n\n".join(parts)
+
+    def _noted(self, hits: Hits, sent: Mapping[str, Any]) -> Hits:
+        """The hits; where there are none, with notes on what the filter asks for and no passage has."""
+        chosen = {field: value for field, value in (sent.get("filter") or {}).items() if value is not None}
+        if hits or not chosen or not self._view.count():
+            return hits
+        known = self._view.fields()
+        notes = [note for field, value in chosen.items() for note in self._unlike(field, value, known.get(field))]
+        return replace(hits, trace=replace(hits.trace, notes=(*notes, *(() if notes else hits.trace.notes))))
+
+    def _unlike(self, field: str, value: Any, held: Field | None) -> Iterator[str]:
+        """What is asked of one field beyond what passages hold in it."""
+        if held is None:
+            yield f"No passage has the field {field} now."
+            return
+        kinds = {*held.kinds, *held.elements}
+        is_range = isinstance(value, Mapping)
+        given = list(value.values()) if is_range else value if isinstance(value, list) else [value]
+        asked = [one for one in given if one is not None]
+        other = [one for one in asked if kind_of(one) not in kinds and not (isinstance(one, str) and "date" in kinds)]
+        if other:
+            yield f"{field} holds {_words(held)}, and {_json(other[0])} is a {kind_of(other[0])}. {_range_of(held)}"
+        elif is_range:
+            if _range_of(held):
+                yield f"Of {field}: {_range_of(held)}"
+        elif asked:
+            values = [stored for stored, _ in held.values]
+            absent = [
+                one
+                for one in asked
+                if not (any(equal(stored, one) for stored in values) if values else self._view.count({field: one}))
+            ]
+            if absent:
+                close = meant(absent[0], [one for one in values if isinstance(one, str)])
+                hint = f" Did you mean {_json(close)}?" if close is not None else ""
+                yield f"No passage has {_json(absent[0])} in {field}.{hint} {_range_of(held)}"
 
     def _asked(self, sent: Mapping[str, Any]) -> dict[str, Any]:
         """The search that the arguments ask for."""
@@ -213,6 +253,30 @@ def _shape(told: Any) -> dict[str, Any]:
     return {"type": "array", "items": {"type": "string"}, "description": "Any of these, written exactly so."}
 
 
+def _words(held: Field) -> str:
+    """What a field holds, in words."""
+    kinds = dict.fromkeys(kind for kind in (*held.kinds, *held.elements) if kind not in ("none", "list"))
+    return " and ".join(f"{kind}s" for kind in kinds) or "nothing"
+
+
+def _range_of(held: Field) -> str:
+    """Which values there are, as far as that is known."""
+    values = [value for value, _ in held.values]
+    if values and all(len(str(value)) <= _LONG for value in values):
+        return f"There are {', '.join(map(_json, values))}."
+    if held.numbers is not None:
+        return f"There are numbers from {held.numbers[0]} to {held.numbers[1]}."
+    if held.dates is not None:
+        return f"There are dates from {held.dates[0].date()} to {held.dates[1].date()}."
+    return ""
+
+
+def _json(value: Any) -> str:
+    """A value as the model writes it, or the beginning of a long one."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= _LONG else f"{text[:_LONG]}…"
+
+
 def _bounds(kind: str, description: str) -> dict[str, Any]:
     return {
         "type": "object",
@@ -249,9 +313,9 @@ def _range(field: str, since: Any, until: Any) -> Iterator[dict[str, Any]]:
 
 
 def _moment(sent: Any) -> date:
-    for read in (date.fromisoformat, datetime.fromisoformat):
-        with suppress(TypeError, ValueError):
-            return read(sent)
+    found = read_date(sent) if isinstance(sent, str) else None
+    if found is not None:
+        return found
     shown = repr(sent[:_LONG]) if isinstance(sent, str) else f"A {type(sent).__name__}"
     raise InputError(f"{shown} is no date; write it as 2024-07-01 or 2024-07-01T09:00:00Z")
 

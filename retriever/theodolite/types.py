@@ -17,7 +17,7 @@ Mode = Literal["dense", "lexical", "hybrid"]
 """What finds documents: vectors, words, or both, fused by rank."""
 
 FieldKind = Literal["string", "number", "boolean", "date", "list", "mapping", "none"]
-"""What a field may hold: `date` is a date, a datetime or an ISO-8601 string, `string` any other."""
+"""What a field may hold: `date` is a date, a datetime or a string that names one, `string` any other."""
 
 Norms = Literal["auto", "unit", "any"]
 """What norms vectors may have: `unit` refuses a batch with norms outside [0.98, 1.02]."""
@@ -218,7 +218,7 @@ class Trace:
         rerank: what became of the reranking: empty where none was asked for, `ok`, or `fallback: ` and why.
         truncated: passages that the reranker did not read to their end.
         notes: what the caller should know of this search, in sentences, such as that no document has the words of the
-            question.
+            question, that the filter cannot match, or that dates cannot be read.
     """
 
     path: str
@@ -269,6 +269,9 @@ class Field:
             than were asked for. None, mappings and lists are no values; dates and datetimes are instants in UTC.
         numbers: the lowest and the highest number, outside of lists; None where there are none.
         dates: the first and the last instant, in UTC, outside of lists; None where there are none.
+        elements: how many hold a list with an element of each kind, most frequent first.
+        unreadable_dates: how many hold a string that looks like a date and is none, such as "3/1/2025", outside of
+            lists.
     """
 
     count: int
@@ -276,6 +279,8 @@ class Field:
     values: tuple[tuple[Any, int], ...] = ()
     numbers: tuple[float, float] | None = None
     dates: tuple[datetime, datetime] | None = None
+    elements: Mapping[FieldKind, int] = field(default_factory=dict)
+    unreadable_dates: int = 0
 
 
 @dataclass(frozen=True, slots=True)

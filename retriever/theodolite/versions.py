@@ -173,6 +173,17 @@ def fields(rules: Iterable[Rule]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(named))
 
 
+def dates_of(rule: Rule) -> list[str]:
+    """The metadata fields that a rule reads as dates."""
+    match rule:
+        case Latest(by=by):
+            return [by]
+        case Valid(start=start, end=end):
+            return [field for field in (start, end) if field is not None]
+        case Superseded(since=since):
+            return [] if since is None else [since]
+
+
 def _check_fields(rule: Any, names: tuple[str, ...]) -> None:
     optional = {"start", "end", "replaces", "since"} | ({"by"} if isinstance(rule, Superseded) else set())
     for name in names:

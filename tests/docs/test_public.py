@@ -39,6 +39,7 @@ PUBLIC = [
     "Latest",
     "LockedError",
     "ManifestError",
+    "MetadataWarning",
     "MetricMismatchError",
     "MissingExtraError",
     "Monitor",
@@ -59,6 +60,7 @@ PUBLIC = [
     "VectorError",
     "Whiten",
     "audit",
+    "instant",
     "register_at_fork",
 ]
 

@@ -11,14 +11,24 @@ from hypothesis import strategies as st
 
 EAST = timezone(timedelta(hours=2))
 NUMBERS: list[Any] = [0, 1, 1.0, -0.0, -1, 2.5, 2**53, 2**53 + 1, float(2**53), 2**63, 2**70, float(2**70), 1e300]
+SPELLINGS: dict[str, datetime] = {
+    "2025-02-28T24:00": datetime(2025, 3, 1, tzinfo=UTC),
+    "20250301T00Z": datetime(2025, 3, 1, tzinfo=UTC),
+    "2025-W09-6": datetime(2025, 3, 1, tzinfo=UTC),
+    "2025-03-01t020000+0200": datetime(2025, 3, 1, tzinfo=UTC),
+    "2025-03-01T00:00:00.0000019+00": datetime(2025, 3, 1, 0, 0, 0, 1, tzinfo=UTC),
+    "2025-03-01T23:59:60Z": datetime(2025, 3, 1, 23, 59, 59, 999999, tzinfo=UTC),
+}
+"""Less usual ways to write an instant; `tests/faults/test_iso_dates.py` has all of them."""
 MOMENTS: list[Any] = [
+    *SPELLINGS,
     *(date(2025, 3, 1), date(2024, 2, 29), datetime(2025, 3, 1), datetime(2025, 3, 1, 2, tzinfo=EAST)),  # noqa: DTZ001
     *(datetime(2025, 3, 1, tzinfo=UTC), datetime(2025, 3, 1, 0, 0, 0, 1, tzinfo=UTC)),
     *("2025-03-01", "2025-03-01T00:00Z", "2025-03-01 02:00+02:00", "2025-03-01T00:00:00.000001", "2024-12-31T23:30"),
 ]
 TEXTS: list[Any] = [
     *("", "a", "A", "ab", "b", "a_b", "50%", "\0", "1", "true", "e\u0301", "\u00e9", "\u00c9", "\ue000", "\U0001f600"),
-    *("2025", "2025-02-30", "2025-3-1", "20250301", "2025-03-01T24:00", " 2025-03-01"),
+    *("2025", "2025-02-30", "2025-3-1", "20250301", "2025-03-01T25:00", " 2025-03-01"),
 ]
 ORDERED = [*NUMBERS, *MOMENTS, *TEXTS]
 PATTERNS = ["%", "", "_", "a%", "%b", "a\\_b", "%\\%", "2025%", "%-03-%", "_%_", "\u00e9%", "A_", "%a%b%"]
@@ -168,6 +178,8 @@ def _place(value: Any) -> tuple[str, Any] | None:
     if type(value) in (int, float):
         return "number", Fraction(value)
     if isinstance(value, str):
+        if value in SPELLINGS:
+            return "instant", _microseconds(SPELLINGS[value])
         if not _ISO.fullmatch(value):
             return "text", value
         try:

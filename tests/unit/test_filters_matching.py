@@ -66,7 +66,7 @@ INSTANTS: list[list[Any]] = [
 ]
 TEXTS: list[list[Any]] = [
     *([text] for text in ("", "\0", "\0a", " 2025-03-01", "1", "10", "2025", "2025-02-30", "2025-03-01\n")),
-    *([text] for text in ("2025-03-01T24:00", "2025-3-1", "20250301", "9", "A", "Z", "a", "a ", "ab")),
+    *([text] for text in ("2025-03-01T25:00", "2025-3-1", "20250301", "9", "A", "Z", "a", "a ", "ab")),
     *([text] for text in ("e\u0301", "z", "\u00e9", "\u4e2d", "\ue000", "\uffff", "\U0001f600")),
 ]
 KINDS: list[list[Any]] = [[value for row in rows for value in row] for rows in (NUMBERS, INSTANTS, TEXTS)]

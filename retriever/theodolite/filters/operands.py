@@ -2,12 +2,13 @@
 
 import reprlib
 from collections.abc import Mapping, Sequence, Set
-from datetime import date, datetime
+from datetime import date, datetime, time
 from typing import Any
 
 import numpy as np
 
 from theodolite.errors import DocumentError, FilterError
+from theodolite.filters.dates import read_date
 from theodolite.metadata import plain_datetime, plain_scalar
 
 MAX_DEPTH = 64
@@ -117,9 +118,9 @@ def tagged(value: Mapping[Any, Any]) -> bool:
 
 def _untagged(field: str, operator: str, value: Mapping[str, Any]) -> date:
     ((tag, text),) = value.items()
-    try:
-        return date.fromisoformat(text) if tag == "$date" else datetime.fromisoformat(text)
-    except (TypeError, ValueError):
-        raise FilterError(
-            f"{tag} on {shown(field)} takes an ISO-8601 string, not {shown(text)}", operator=operator, field=field
-        ) from None
+    found = read_date(text) if isinstance(text, str) else None
+    if found is None or (tag == "$date" and isinstance(found, datetime)):
+        kind = "date such as '2025-06-15'" if tag == "$date" else "time such as '2025-06-15T12:30:45Z'"
+        message = f"{tag} on {shown(field)} takes an ISO 8601 {kind}, not {shown(text)}"
+        raise FilterError(message, operator=operator, field=field)
+    return found if tag == "$date" or isinstance(found, datetime) else datetime.combine(found, time())

@@ -6,10 +6,11 @@ that knows better how many hold what tells each field's `Tally`.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from theodolite.filters.values import MISSING, instant, lookup
+from theodolite.filters.dates import instant, is_unreadable
+from theodolite.filters.values import MISSING, kind_of, lookup
 from theodolite.types import Field, FieldKind
 
 PARTS = 4
@@ -31,11 +32,22 @@ class Tally:
         self._kinds: Counter[FieldKind] = Counter()
         self._values: dict[tuple[FieldKind, Any], int] | None = {}
         self._ends: dict[FieldKind, tuple[Any, Any]] = {}
+        self._elements: Counter[FieldKind] = Counter()
+        self._unreadable = 0
 
     def hold(self, kind: FieldKind, documents: int) -> None:
         """So many documents hold a value of this kind."""
         if documents:
             self._kinds[kind] += documents
+
+    def hold_inside(self, kind: FieldKind, documents: int) -> None:
+        """So many documents hold a list with an element of this kind."""
+        if documents:
+            self._elements[kind] += documents
+
+    def hold_unreadable(self, documents: int) -> None:
+        """So many documents hold a string that looks like a date and is none."""
+        self._unreadable += documents
 
     def reach(self, kind: FieldKind, low: Any, high: Any) -> None:
         """There are such a number, or instant in microseconds, and such another."""
@@ -66,10 +78,12 @@ class Tally:
         known = sorted((self._values or {}).items(), key=lambda one: (-one[1], *one[0]))
         return Field(
             self._kinds.total(),
-            dict(sorted(self._kinds.items(), key=lambda one: (-one[1], one[0]))),
+            _by_count(self._kinds),
             tuple((moment(value) if kind == "date" else value, count) for (kind, value), count in known),
             self._ends.get("number"),
             None if dates is None else (moment(dates[0]), moment(dates[1])),
+            _by_count(self._elements),
+            self._unreadable,
         )
 
 
@@ -113,9 +127,18 @@ def moment(microseconds: int) -> datetime:
         return datetime.max.replace(tzinfo=UTC) if microseconds > 0 else datetime.min.replace(tzinfo=UTC)
 
 
+def _by_count(kinds: Counter[FieldKind]) -> dict[FieldKind, int]:
+    return dict(sorted(kinds.items(), key=lambda one: (-one[1], one[0])))
+
+
 def _tell(tally: Tally, value: Any) -> None:
     kind = kind_of(value)
     tally.hold(kind, 1)
+    if kind == "list":
+        for inner in set(map(kind_of, value)):
+            tally.hold_inside(inner, 1)
+    elif kind == "string":
+        tally.hold_unreadable(is_unreadable(value))
     if kind == "number":
         tally.reach(kind, value, value)
     elif kind == "date":
@@ -133,21 +156,3 @@ def _key(value: Any) -> tuple[FieldKind, Any] | None:
         case "date":
             return ("string", value) if isinstance(value, str) else ("date", instant(value))
     return None
-
-
-def kind_of(value: Any) -> FieldKind:
-    """The kind of a stored value."""
-    match value:
-        case None:
-            return "none"
-        case bool():
-            return "boolean"
-        case int() | float():
-            return "number"
-        case list():
-            return "list"
-        case date():
-            return "date"
-        case str():
-            return "string" if instant(value) is None else "date"
-    return "mapping"

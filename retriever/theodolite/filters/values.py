@@ -2,16 +2,15 @@
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from functools import lru_cache
 from typing import Any, Literal
 
+from theodolite.filters.dates import instant
+from theodolite.types import FieldKind
+
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "MISSING"})()
 """The value of a field a document does not have."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# 24:00 is left out: newer Pythons read it, older ones do not.
-_ISO = re.compile(r"\d{4}-\d\d-\d\d([T ](?!24)\d\d:\d\d(:\d\d([.,]\d{1,6})?)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII)
 
 Kind = Literal["number", "instant", "text"]
 
@@ -26,27 +25,21 @@ def lookup(metadata: Any, field: str) -> Any:
     return lookup(metadata[head], rest) if dot and head in metadata else MISSING
 
 
-def instant(value: Any) -> int | None:
-    """Microseconds since 1970 in UTC of a date, a datetime or an ISO-8601 string; else None."""
-    if isinstance(value, str):
-        if not _ISO.fullmatch(value):
-            return None
-        try:
-            value = datetime.fromisoformat(value.replace(",", "."))
-        except ValueError:  # such as February 30
-            return None
-    elif isinstance(value, date) and not isinstance(value, datetime):
-        value = datetime(value.year, value.month, value.day, tzinfo=UTC)
-    if not isinstance(value, datetime):
-        return None
-    aware = value if value.utcoffset() is not None else value.replace(tzinfo=UTC)
-    return (aware - _EPOCH) // timedelta(microseconds=1)
+def kind_of(value: Any) -> FieldKind:
+    """The kind of a stored value."""
+    if isinstance(value, (str, date)):
+        return "string" if instant(value) is None else "date"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, (int, float)):
+        return "number"
+    return "none" if value is None else "list" if isinstance(value, list) else "mapping"
 
 
 def orderable(value: Any) -> tuple[Kind, Any] | None:
     """What a value is ordered as, and the key to order it by; None for what has no order.
 
-    Dates, datetimes and ISO-8601 strings are instants; other strings are ordered by code point.
+    Dates, datetimes and strings that name one are instants; other strings are ordered by code point.
     """
     if isinstance(value, bool):
         return None

@@ -4,12 +4,13 @@ import math
 import time
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.filters.dates import from_instant, instant
 from theodolite.filters.values import MISSING, lookup
 from theodolite.protocols import Answer, Boost
 from theodolite.ranking.diversity import Scale, collapse, mmr, scaled
@@ -239,10 +240,8 @@ def _indexed(value: Any) -> Any:
             return [_indexed(item) for item in value]
         case float() if value.is_integer():
             return int(value)
-        case datetime():
-            return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
         case date():
-            return datetime(value.year, value.month, value.day, tzinfo=UTC)
+            return from_instant(instant(value) or 0)
     return value
 
 

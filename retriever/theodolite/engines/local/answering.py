@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from theodolite.engines.local.approximate.keeper import Keeper
 from theodolite.engines.local.columns.column import Column
 from theodolite.engines.local.commit import select
+from theodolite.engines.local.hints import Hints
 from theodolite.engines.local.lexical import Lexical, LexicalFound
 from theodolite.engines.local.lexical_table import OUTDATED, is_prepared
 from theodolite.engines.local.recent import Recent
@@ -21,11 +22,13 @@ from theodolite.filters import Filter
 from theodolite.indexes.flat import Found
 from theodolite.indexes.worth import Worth
 from theodolite.protocols import Answer, Request
+from theodolite.ranking.boosts import Freshness
 from theodolite.ranking.fusion import Arm, fuse
 from theodolite.ranking.refusals import check_refusals
 from theodolite.ranking.words import words
 from theodolite.scopes import scope_filter
 from theodolite.types import Mask, Rows, Trace
+from theodolite.versions import dates_of
 
 Doubles = NDArray[np.float64]
 
@@ -41,6 +44,7 @@ class Eligible:
         count: how many these are.
         standing: what rules say of versions; None without rules.
         factors: (rows,) what boosts multiply by; None without boosts.
+        notes: what should be known of the filter, the rules and the boosts.
     """
 
     live: int
@@ -49,6 +53,7 @@ class Eligible:
     count: int
     standing: Standing | None
     factors: Doubles | None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +80,9 @@ class Matches:
 class Answering:
     """Carries out requests."""
 
-    def __init__(self, view: View, keeper: Keeper, partition: str | None) -> None:
+    def __init__(self, view: View, keeper: Keeper, hints: Hints, partition: str | None) -> None:
         self._view = view
+        self._hints = hints
         self._keeper = keeper
         self._partition = partition
         self._index = Lexical()
@@ -104,9 +110,10 @@ class Answering:
 
     def _eligible(self, connection: Connection, snapshot: Snapshot, request: Request) -> Eligible:
         live, scope = snapshot.state.live, request.scope
-        inside = None
+        inside = within = None
         if scope is not None:
-            inside = self._view.mask(snapshot, scope_filter(scope, self._partition), connection)
+            within = scope_filter(scope, self._partition)
+            inside = self._view.mask(snapshot, within, connection)
             live = live if inside is None else int(np.count_nonzero(inside))
         if not live:
             return Eligible(0, inside, None, 0, None, None)
@@ -126,9 +133,15 @@ class Answering:
             return self._view.mask(snapshot, tree, connection)
 
         if request.versions is not None:
-            within = None if scope is None else scope.where
             standing = snapshot.standings.at(
-                request.versions, snapshot.state.sequence, column, passing, snapshot.live, inside, within, passed
+                request.versions,
+                snapshot.state.sequence,
+                column,
+                passing,
+                snapshot.live,
+                inside,
+                None if scope is None else scope.where,
+                passed,
             )
             mask = standing.mask
         count = live if mask is None else int(np.count_nonzero(mask))
@@ -145,7 +158,11 @@ class Answering:
                 lambda row: next(iter(select(connection, "id", "row", [row])))[0],
             )
             factors = snapshot.factors.product(request.boosts, request.now, column, snapshot.state.rows, inside)
-        return Eligible(live, inside, mask, count, standing, factors)
+        dated = _dated(request)
+        notes: tuple[str, ...] = ()
+        if request.where is not None or dated:
+            notes = self._hints.notes(connection, snapshot, request.where, within, found=count, dated=dated)
+        return Eligible(live, inside, mask, count, standing, factors, notes)
 
     def _matches(
         self, connection: Connection, snapshot: Snapshot, request: Request, eligible: Eligible
@@ -243,6 +260,14 @@ class Answering:
         )
 
 
+def _dated(request: Request) -> list[str]:
+    """The fields that rules and boosts read as dates."""
+    fields = [boost.field for boost in request.boosts if isinstance(boost, Freshness)]
+    for rule in () if request.versions is None else request.versions.rules:
+        fields += dates_of(rule)
+    return fields
+
+
 def _dense(found: Found, request: Request) -> Matches:
     match = Matches(found.rows, found.scores, found.worths, None, found)
     if request.min_relevance is None or request.relevance is None or found.worths is not None:
@@ -275,7 +300,7 @@ def _trace(
         commit=snapshot.state.sequence if request.scope is None else 0,
         mode=request.mode,
         superseded=0 if eligible.standing is None else eligible.standing.superseded,
-        notes=match.notes,
+        notes=(*eligible.notes, *match.notes),
     )
 
 

@@ -16,6 +16,7 @@ from theodolite.engines.local.backup import backup
 from theodolite.engines.local.commit import select
 from theodolite.engines.local.duplicates import duplicates
 from theodolite.engines.local.fields import Fields
+from theodolite.engines.local.hints import Hints
 from theodolite.engines.local.lexical_table import OUTDATED, is_prepared
 from theodolite.engines.local.listing import Page, Pair, Place, behind, page, pairs
 from theodolite.engines.local.notes import read_note, write_note
@@ -52,8 +53,9 @@ class LocalEngine:
         self._view = View(store, cache=temporary is None)
         self._writer = Writer(store, self._view, manifest.partition)
         self._keeper = Keeper(store, self._view, background=store.mode == "rw")
-        self._answering = Answering(self._view, self._keeper, manifest.partition)
         self._fields = Fields(self._view)
+        self._hints = Hints(self._view, self._fields)
+        self._answering = Answering(self._view, self._keeper, self._hints, manifest.partition)
         # An engine that is dropped without close() leaves no connections and no temporary folder behind.
         self._release = weakref.finalize(self, _release, store, self._view, self._keeper, temporary)
 
@@ -161,6 +163,8 @@ class LocalEngine:
         self._keeper.written()
 
     def delete(self, which: Sequence[str] | Filter, *, scope: Scope | None = None) -> int:
+        if isinstance(which, Filter):
+            self._view.read(lambda connection, snapshot: self._counted(connection, snapshot, which, scope))
         count = self._writer.delete(which, scope)
         self._keeper.written()
         return count
@@ -211,11 +215,20 @@ class LocalEngine:
             with self._store.read() as (_, state):
                 return state.live
 
-        def counted(connection: Connection, snapshot: Snapshot) -> int:
-            mask = self._view.mask(snapshot, tree, connection)
-            return snapshot.state.live if mask is None else int(np.count_nonzero(mask))
+        return self._view.read(lambda connection, snapshot: self._counted(connection, snapshot, where, scope))
 
-        return self._view.read(counted)
+    def _counted(self, connection: Connection, snapshot: Snapshot, where: Filter | None, scope: Scope | None) -> int:
+        """How many documents pass; whoever asked is told what should be known of the filter."""
+        mask = self._view.mask(snapshot, within(scope, self.partition, where), connection)
+        count = snapshot.state.live if mask is None else int(np.count_nonzero(mask))
+        confined = within(scope, self.partition, None)
+        if where is not None and (count or self._holds_any(connection, snapshot, confined)):
+            self._hints.notes(connection, snapshot, where, confined, found=count)
+        return count
+
+    def _holds_any(self, connection: Connection, snapshot: Snapshot, confined: Filter | None) -> bool:
+        mask = self._view.mask(snapshot, confined, connection)
+        return bool(snapshot.state.live if mask is None else mask.any())
 
     def fields(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
         tree = within(scope, self.partition, None)
@@ -266,7 +279,9 @@ class LocalEngine:
 
     def repair(self, progress: Callable[[int], object] | None = None) -> Verification:
         found = repair(self._store, self._keeper, self._writer.fill_cache, progress)
-        self._answering = Answering(self._view, self._keeper, self.partition)  # what it held of words may be damaged
+        self._answering = Answering(
+            self._view, self._keeper, self._hints, self.partition
+        )  # what it held of words may be damaged
         return found
 
     def backup(self, target: Path, progress: Callable[[int], object] | None = None) -> None:
@@ -289,6 +304,7 @@ class LocalEngine:
                 "partition": manifest.partition,
                 **self._keeper.info(snapshot),
                 "embedder": manifest.embedder,
+                "unreadable_dates": self._hints.unreadable(connection, snapshot, None),
                 "truncated": connection.execute("SELECT count(*) FROM documents WHERE truncated").fetchone()[0],
                 "lexical": None if is_prepared(connection) else OUTDATED,
                 "created": manifest.created,

@@ -15,9 +15,10 @@ from theodolite.engines.local.records import check_depth, stored, stored_metadat
 from theodolite.engines.local.snapshot import Snapshot, Stale, View
 from theodolite.errors import CorruptionError
 from theodolite.filters import Filter
-from theodolite.filters.survey import PARTS, Survey, Tally, kind_of, names, told
+from theodolite.filters.survey import PARTS, Survey, Tally, names, told
+from theodolite.filters.values import kind_of
 from theodolite.forking import register_at_fork
-from theodolite.types import Field, Mask
+from theodolite.types import Field, FieldKind, Mask
 
 FEW = 5000
 """Documents up to which each is read: sooner done than looking at every row of every column."""
@@ -25,10 +26,11 @@ MANY = 200
 """Names above which each document is read: a column for each would take more time, and memory."""
 
 _KEPT = 16  # answers
+_SAMPLE = 500  # documents that tell which names there are
 _FETCH = 512  # documents parsed in one piece
 
 Counts = NDArray[np.int64]
-Key = tuple[int, int, str, int]
+Key = tuple[int, int, str, int, frozenset[str] | None]
 
 
 class _Names(NamedTuple):
@@ -51,24 +53,45 @@ class Fields:
         register_at_fork(self)
 
     def fields(
-        self, connection: sqlite3.Connection, snapshot: Snapshot, where: Filter | None, most: int
+        self,
+        connection: sqlite3.Connection,
+        snapshot: Snapshot,
+        where: Filter | None,
+        most: int,
+        only: frozenset[str] | None = None,
     ) -> dict[str, Field]:
-        """The fields of the documents that pass, within the snapshot's transaction."""
-        key = snapshot.state.generation, snapshot.state.sequence, repr(where), most
+        """The fields of the documents that pass, or only these fields, within the snapshot's transaction."""
+        key = snapshot.state.generation, snapshot.state.sequence, repr(where), most, only
         with self._lock:
             found = self._kept.get(key)
         if found is None:
-            found = self._found(connection, snapshot, where, most)
+            found = self._found(connection, snapshot, where, most, only)
             with self._lock:
                 self._kept[key] = found
                 while len(self._kept) > _KEPT:
                     del self._kept[next(iter(self._kept))]
         return {name: replace(field, kinds=dict(field.kinds)) for name, field in found.items()}
 
+    def sample(self, connection: sqlite3.Connection, snapshot: Snapshot, where: Filter | None) -> set[str]:
+        """Names of fields in some of the documents that pass, evenly spread over them."""
+        mask = self._view.mask(snapshot, where, connection)
+        rows = np.arange(snapshot.state.rows) if mask is None else np.flatnonzero(mask)
+        rows = rows[:: max(1, len(rows) // _SAMPLE)]
+        return {
+            name for (text,) in select(connection, "metadata", "row", rows.tolist()) for name in names(stored(text))
+        }
+
     def _found(
-        self, connection: sqlite3.Connection, snapshot: Snapshot, where: Filter | None, most: int
+        self,
+        connection: sqlite3.Connection,
+        snapshot: Snapshot,
+        where: Filter | None,
+        most: int,
+        only: frozenset[str] | None,
     ) -> dict[str, Field]:
         mask = self._view.mask(snapshot, where, connection)
+        if only is not None:
+            return told((name, self._tally(connection, snapshot, name, mask, most)) for name in only)
         count = snapshot.state.live if mask is None else int(np.count_nonzero(mask))
         if count > FEW:
             known = self._known(connection, snapshot)
@@ -134,6 +157,7 @@ def _tell(tally: Tally, segment: Segment, inside: Mask, most: int) -> None:
     tally.hold("number", int(counts[FIRST:moments].sum()))
     tally.hold("date", int(counts[moments:texts].sum()))
     tally.hold("string", int(counts[texts:end].sum()))
+    tally.hold_unreadable(int(counts[of.unreadable()].sum()))
     for number, large in enumerate(of.rest):  # in no order
         if counts[FIRST + number]:
             tally.reach("number", large, large)
@@ -147,6 +171,26 @@ def _tell(tally: Tally, segment: Segment, inside: Mask, most: int) -> None:
     _values(tally, of, counts, most)
     if segment.lists is not None:
         _values(tally, segment.lists.dictionary, _holding(segment.lists, inside), most)
+        _elements(tally, segment.lists, inside)
+
+
+def _elements(tally: Tally, lists: Lists, inside: Mask) -> None:
+    """How many of the lists, of the rows `inside`, have an element of each kind."""
+    of = lists.dictionary
+    _, _, moments, texts, end = of.starts
+    inner: list[FieldKind] = ["list" if isinstance(value, list) else "number" for value in of.rest]
+    kinds: list[FieldKind] = ["none", "none", "boolean", "boolean", "list", "list", "mapping", *inner]
+    kinds += ["number"] * (moments - len(kinds))
+    kinds += ["date"] * (texts - moments)
+    kinds += ["string"] * (end - texts)
+    known = list(dict.fromkeys(kinds))
+    of_code = np.array([known.index(kind) for kind in kinds], np.int64)
+    sizes = np.diff(lists.ends)
+    owners = np.repeat(np.arange(len(sizes)), sizes)
+    kept = inside[lists.places][owners]
+    pairs = np.unique(owners[kept] * len(known) + of_code[lists.codes[kept]])
+    for number, count in enumerate(np.bincount(pairs % len(known), minlength=len(known)).tolist()):
+        tally.hold_inside(known[number], count)
 
 
 def _holding(lists: Lists, inside: Mask) -> Counts:

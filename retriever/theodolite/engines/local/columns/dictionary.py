@@ -2,8 +2,8 @@
 
 Codes stand in this order: missing, None, False, True, an empty list, a list, a mapping; integers too large for 64 bits
 and, inside lists, lists; then integers, other numbers, instants, and strings. Equal numbers share a code (1 and 1.0),
-and so do dates and datetimes of one instant; an ISO-8601 string has a code of its own beside them, since strings equal
-strings only when they are the same.
+and so do dates and datetimes of one instant; a string that names one has a code of its own beside them, since strings
+equal strings only when they are the same.
 """
 
 import itertools
@@ -11,8 +11,8 @@ import math
 import operator
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import date, datetime
 from typing import Any, assert_never
 
 import numpy as np
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from theodolite.engines.local.columns.instants import instants
 from theodolite.engines.local.columns.strings import Strings
 from theodolite.filters import MISSING, Compare, Contains, Empty, Exists, In, Like, Test, holds, instant
+from theodolite.filters.dates import SIGNS, WORDS, from_instant, is_unreadable
 from theodolite.filters.values import orderable, same
 
 NONE, FALSE, TRUE, NOTHING, LIST, MAPPING = range(1, 7)
@@ -31,7 +32,7 @@ Run = tuple[int, int]
 """Codes from the first to the second, without it."""
 
 _INT64 = 1 << 63
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_WORDS = [spelled for word in WORDS for spelled in (word, word.lower(), word.upper())]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +54,7 @@ class Dictionary:
     moments: NDArray[np.int64]
     iso: Strings
     texts: Strings
+    _unreadable: list[NDArray[np.int64]] = field(default_factory=list, init=False, repr=False)
 
     @property
     def starts(self) -> tuple[int, int, int, int, int]:
@@ -102,10 +104,7 @@ class Dictionary:
 
     def values(self) -> list[Any]:
         """A value for each code; equal to those it was made of as far as filters can tell. None for lists."""
-        iso = [
-            text or _EPOCH + timedelta(microseconds=moment)
-            for text, moment in zip(self.iso.all(), self.moments.tolist(), strict=True)
-        ]
+        iso = [text or from_instant(moment) for text, moment in zip(self.iso.all(), self.moments.tolist(), strict=True)]
         return [*_fixed_values(), *self.rest, *self.ints.tolist(), *self.floats.tolist(), *iso, *self.texts.all()]
 
     def value(self, code: int) -> Any:
@@ -114,11 +113,21 @@ class Dictionary:
         if code >= texts:
             return self.texts[code - texts]
         if code >= moments:
-            moment = int(self.moments[code - moments])
-            return self.iso[code - moments] or _EPOCH + timedelta(microseconds=moment)
+            return self.iso[code - moments] or from_instant(int(self.moments[code - moments]))
         if code >= floats:
             return float(self.floats[code - floats])
         return int(self.ints[code - ints]) if code >= ints else [*_fixed_values(), *self.rest][code]
+
+    def unreadable(self) -> NDArray[np.int64]:
+        """Codes of the strings that look like dates and are none; found once."""
+        if not self._unreadable:
+            texts, start = self.texts, self.starts[3]
+            likely = [place for word in _WORDS for place in texts.beginning(word)]
+            likely += itertools.chain(*(texts.beginning(space) for space in " \t\n\r"))
+            likely += texts.lettered(SIGNS, texts.bisect(b"0"), texts.bisect(b":")).tolist()
+            found = sorted(place for place in likely if is_unreadable(texts[place]))
+            self._unreadable.append(start + np.array(found, np.int64))
+        return self._unreadable[0]
 
     def runs(self, test: Test) -> list[Run]:
         """Runs of codes, apart from one another, whose values pass the test.

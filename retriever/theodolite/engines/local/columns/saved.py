@@ -28,10 +28,15 @@ from theodolite.metadata import decode, encode
 
 _log = logging.getLogger(__name__)
 
-_MAGIC = b"theocol1"
+_MAGIC = b"theocol2"  # the digit changes with the rules by which values are sorted, such as what counts as a date
+_KNOWN = (b"theocol1", _MAGIC)
 _LEAST = 1 << 15  # rows worth a file
 
 Arrays = dict[str, NDArray[Any]]
+
+
+class OtherVersion(Exception):
+    """A column that an earlier version has written, by other rules: nothing is wrong with it, and nothing reads it."""
 
 
 class ColumnFiles:
@@ -52,7 +57,7 @@ class ColumnFiles:
             if name != field or history != hash_at(connection, segment.read_at):
                 raise CorruptionError(f"{self._folder}/{place} is of other documents")
             return segment
-        except FileNotFoundError:
+        except (FileNotFoundError, OtherVersion):
             return None
         except (OSError, CorruptionError) as error:
             _log.warning("%s; the column %r is read from the database", error, field)
@@ -95,14 +100,17 @@ def read_file(folder: Folder, name: str) -> tuple[str, bytes, Segment]:
 
     Raises:
         OSError: it cannot be read.
+        OtherVersion: an earlier version has written it.
         CorruptionError: it is not what was written.
     """
     with folder.open(name) as file:
         raw = file.read()
     start = len(_MAGIC) + 4
     body = memoryview(raw)[start:]
-    if raw[: len(_MAGIC)] != _MAGIC or zlib.crc32(body) != int.from_bytes(raw[len(_MAGIC) : start], "little"):
+    if zlib.crc32(body) != int.from_bytes(raw[len(_MAGIC) : start], "little") or raw[: len(_MAGIC)] not in _KNOWN:
         raise CorruptionError(f"{folder}/{name} does not match its checksum")
+    if raw[: len(_MAGIC)] != _MAGIC:
+        raise OtherVersion(f"{folder}/{name}")
     try:
         with np.load(io.BytesIO(body), allow_pickle=False) as arrays:
             field = arrays["field"].tobytes().decode(errors="surrogatepass")

@@ -69,6 +69,21 @@ class Strings:
         place = self.bisect(wanted, low, last)
         return place if place < last and self.blob[self.ends[place] : self.ends[place + 1]] == wanted else None
 
+    def beginning(self, text: str) -> range:
+        """Numbers of the strings, which are sorted, that begin with this text."""
+        wanted = text.encode()
+        return range(self.bisect(wanted), self.bisect(wanted + b"\xff"))
+
+    def lettered(self, signs: Sequence[tuple[int, bytes]], low: int, high: int) -> NDArray[np.int64]:
+        """Numbers of the strings from `low` to `high` where one of these places, in bytes, holds one of its letters."""
+        blob, starts = np.frombuffer(self.blob, np.uint8), self.ends[low:high]
+        sizes = self.ends[low + 1 : high + 1] - starts
+        found = np.zeros(high - low, np.bool_)
+        for place, letters in signs:
+            there = np.flatnonzero(sizes > place)
+            found[there] |= np.isin(blob[starts[there] + place], np.frombuffer(letters, np.uint8))
+        return low + np.flatnonzero(found)
+
     def containing(self, text: str) -> NDArray[np.int64]:
         """Numbers of the strings with this substring."""
         try:

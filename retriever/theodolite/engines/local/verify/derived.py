@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from theodolite.engines.local.approximate.record import read_files
 from theodolite.engines.local.cache import owner_of
 from theodolite.engines.local.columns.column import read
-from theodolite.engines.local.columns.saved import read_file
+from theodolite.engines.local.columns.saved import OtherVersion, read_file
 from theodolite.engines.local.columns.segment import Segment
 from theodolite.engines.local.files import codes_name, columns_folder, index_folder
 from theodolite.engines.local.log import hash_at
@@ -77,7 +77,10 @@ def check_columns(connection: sqlite3.Connection, truth: Truth, report: Report) 
         if not name.endswith(".column"):
             continue
         with report.part("columns", derived=True, path=truth.folder / f"{inside}/{name}"):
-            field, history, kept = read_file(truth.folder, f"{inside}/{name}")
+            try:
+                field, history, kept = read_file(truth.folder, f"{inside}/{name}")
+            except OtherVersion:
+                continue  # it is written again when it is needed
             if history != hash_at(connection, kept.read_at):
                 raise CorruptionError(f"{name}: the column {field!r} is of other documents")
             fresh = read(connection, field, kept.start, kept.stop, truth.state.sequence)
