@@ -1,6 +1,9 @@
 """LangChain retrievers over a collection: every option of a search is a field, and none is ignored."""
 
+import os
 from collections.abc import Collection, Iterator, Mapping
+from inspect import signature
+from os import PathLike
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -18,6 +21,9 @@ from theodolite import Fusion, Hit, Retriever
 
 SCORES = "theodolite"
 """Where `with_scores` puts what is known of a hit into a document's metadata."""
+
+OPENING = frozenset(signature(Retriever.open).parameters) - {"location", "embedder"}
+"""The options of `Retriever.open` that pass through unchanged."""
 
 _STORE_OPTIONS = OPTIONS | {"fetch_k", "lambda_mult"}
 
@@ -70,16 +76,22 @@ class TheodoliteRetriever(BaseRetriever):
         Args:
             location: the folder of a collection, in place of `kb`. It stays open; `retriever.kb.close()` closes it.
             embedding: what embeds questions then: LangChain `Embeddings`, or what `theodolite.Retriever.open` takes.
-            fields: see the class.
+            fields: see the class; with `location` also options of `theodolite.Retriever.open`, such as `on_drift`,
+                but for `create` and `versions`. `read_only` is True by default where the folder cannot be written to.
 
         Raises:
-            ValidationError: unknown fields, or values that do not fit.
+            ValidationError: unknown fields, or values that do not fit. Unknown fields are named before anything is
+                opened.
             ConfigError: options that do not fit together, or would do nothing.
             ManifestError: there is no collection in the folder.
         """
         opened = None
         if location is not None and "kb" not in fields:
-            fields["kb"] = opened = Retriever.open(location, embedder=as_embedder(embedding), create=False)
+            given = {name: fields.pop(name) for name in _opening(type(self)) if name in fields}
+            if fields.keys() - type(self).model_fields.keys():
+                super().__init__(location=location, **fields)  # which raises, and names them
+            given.setdefault("read_only", _cannot_be_written(location))
+            fields["kb"] = opened = Retriever.open(location, embedder=as_embedder(embedding), create=False, **given)
         elif location is not None or embedding is not None:
             raise ValueError("pass kb=, or location= and embedding=; one without the other would do nothing")
         try:
@@ -92,7 +104,9 @@ class TheodoliteRetriever(BaseRetriever):
     @model_validator(mode="before")
     @classmethod
     def _known(cls, values: dict[str, Any]) -> dict[str, Any]:
-        _check_fields({*cls.model_fields, "location", "embedding"}, values, cls.__name__)
+        only = "an option of the opening: pass it with location=, or to Retriever.open"
+        known = {*cls.model_fields, "location", "embedding", *(_opening(cls) if "location" in values else ())}
+        _check_fields(known, values, cls.__name__, {"where": "filter", **dict.fromkeys(_opening(cls), only)})
         return values
 
     @classmethod
@@ -194,6 +208,16 @@ def _with_model(params: LangSmithRetrieverParams, embedder: Any) -> LangSmithRet
     if isinstance(model, str):
         params["ls_embedding_model"] = model
     return params
+
+
+def _opening(retriever: type[TheodoliteRetriever]) -> Collection[str]:
+    """The options of the opening, but for those that a search has as well."""
+    return OPENING - {"create", *retriever.model_fields}
+
+
+def _cannot_be_written(location: Any) -> bool:
+    """Whether it is a folder that nothing can be written to."""
+    return isinstance(location, (str, PathLike)) and os.path.isdir(location) and not os.access(location, os.W_OK)
 
 
 def _kept(given: Any) -> Any:

@@ -1,7 +1,6 @@
 """TheodoliteVectorStore: a collection as LangChain's vector store."""
 
 from collections.abc import Iterable, Sequence
-from inspect import signature
 from os import PathLike
 from typing import Any, Self
 
@@ -12,13 +11,12 @@ from langchain_core.runnables import run_in_executor
 from langchain_theodolite.documents import from_core, to_core
 from langchain_theodolite.embeddings import EmbeddingsEmbedder, TheodoliteEmbeddings, as_embedder
 from langchain_theodolite.filters import split_filter
-from langchain_theodolite.retrievers import TheodoliteVectorStoreRetriever
+from langchain_theodolite.retrievers import OPENING, TheodoliteVectorStoreRetriever
 from langchain_theodolite.searching import check_names, collection
 from langchain_theodolite.similarity import Searches
 from theodolite import Document as Passage
 from theodolite import InputError, Retriever
 
-_OPENING = frozenset(signature(Retriever.open).parameters) - {"location", "embedder"}
 _ADDING = frozenset({"batch_size"})
 _HINTS = {
     "persist_directory": "location, a folder",
@@ -74,7 +72,7 @@ class TheodoliteVectorStore(Searches):
         """
         if embedding is not None and embedding_function is not None:
             raise TypeError("embedding and embedding_function are the same: pass one of them")
-        check_names(options, _OPENING, type(self).__name__, _HINTS)
+        check_names(options, OPENING, type(self).__name__, _HINTS)
         given = embedding_function if embedding is None else embedding
         self._kb, self._shared = Retriever.open(location, embedder=as_embedder(given), **options), False
 

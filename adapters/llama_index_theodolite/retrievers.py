@@ -1,6 +1,7 @@
 """A LlamaIndex retriever over a collection: every option of a search is an argument, and none is ignored."""
 
 import asyncio
+import os
 from collections.abc import Iterable
 from copy import copy
 from inspect import signature
@@ -24,6 +25,9 @@ from theodolite import Boost, ConfigError, Fusion, Hit, InputError, Retriever, U
 
 SCORES = "theodolite"
 """Where `with_scores` puts what is known of a hit into a node's metadata."""
+
+OPENING = frozenset(signature(Retriever.open).parameters) - {"location", "embedder"}
+"""The options of `Retriever.open` that pass through unchanged."""
 
 _dispatcher = get_dispatcher(__name__)
 
@@ -82,7 +86,7 @@ class TheodoliteRetriever(BaseRetriever):
         object_map: dict[Any, Any] | None = None,
         objects: list[Any] | None = None,
         verbose: bool = False,
-        **unknown: Any,
+        **opening: Any,
     ) -> None:
         """
         Args:
@@ -100,13 +104,20 @@ class TheodoliteRetriever(BaseRetriever):
             boosts, versions, as_of, include_superseded, substitute, now, min_relevance, fusion, diversity, dedupe: see
                 `theodolite.Retriever.search`.
             callback_manager, object_map, objects, verbose: see LlamaIndex's BaseRetriever.
-            unknown: refused.
+            opening: with `location`, options of `theodolite.Retriever.open`, such as `on_drift`, but for `create` and
+                `versions`. `read_only` is True by default where the folder cannot be written to.
 
         Raises:
-            TypeError: unknown arguments. InputError, FilterError, ConfigError: values that do not fit.
+            TypeError: unknown arguments; they are named before anything is opened.
+            InputError, FilterError, ConfigError: values that do not fit.
         """
-        known = signature(TheodoliteRetriever).parameters.keys() - {"unknown"}
-        check_names(unknown, known, type(self).__name__, _ELSEWHERE)
+        own = signature(TheodoliteRetriever).parameters.keys() - {"opening"}
+        options = OPENING - {"create", *own}
+        only = "an option of the opening: pass it with location=, or to Retriever.open"
+        known, hints = (
+            (own | options, _ELSEWHERE) if location else (own, {**dict.fromkeys(options, only), **_ELSEWHERE})
+        )
+        check_names(opening, known, type(self).__name__, hints)
         if location is None and embed_model is None:
             self.kb = scoped(collection(kb, type(self).__name__), scope)
         elif location is None or kb is not None:
@@ -132,7 +143,8 @@ class TheodoliteRetriever(BaseRetriever):
         if location is None:
             self._check()
             return
-        opened = Retriever.open(location, embedder=as_embedder(embed_model), create=False)
+        opening.setdefault("read_only", _cannot_be_written(location))
+        opened = Retriever.open(location, embedder=as_embedder(embed_model), create=False, **opening)
         try:
             self.kb = scoped(opened, scope)
             self._check()
@@ -245,6 +257,11 @@ def collection(given: Any, what: str) -> Retriever:
         kind = type(given).__name__
         raise InputError(f"{what} takes a theodolite Retriever or a TheodoliteVectorStore, not {kind}{hint}")
     return kb
+
+
+def _cannot_be_written(location: Any) -> bool:
+    """Whether it is a folder that nothing can be written to."""
+    return isinstance(location, (str, PathLike)) and os.path.isdir(location) and not os.access(location, os.W_OK)
 
 
 def _kept(given: Any) -> Any:

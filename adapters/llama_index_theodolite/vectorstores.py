@@ -3,7 +3,6 @@
 import asyncio
 import warnings
 from collections.abc import Sequence
-from inspect import signature
 from os import PathLike
 from typing import Any, NoReturn, Self
 
@@ -21,11 +20,11 @@ from llama_index_theodolite.documents import SOURCE, from_core, to_core
 from llama_index_theodolite.embeddings import EmbeddingEmbedder, TheodoliteEmbedding, as_embedder
 from llama_index_theodolite.filters import as_where
 from llama_index_theodolite.persisting import persist, persisted
+from llama_index_theodolite.retrievers import OPENING
 from llama_index_theodolite.searching import asked, check_names, within
 from theodolite import ConfigError, DocumentError, F, InputError, Retriever, VectorError
 
 _SAME = 0.9  # cosine of two embeddings of one text: far below what rounding and batches do, far above chance
-_OPENING = frozenset(signature(Retriever.open).parameters) - {"location", "embedder"}
 _HINTS = {
     "persist_dir": "location, a folder; or from_persist_dir",
     "persist_path": "location, a folder",
@@ -90,7 +89,7 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
         Raises:
             TypeError: there is no such option. TheodoliteError: see `Retriever.open`.
         """
-        check_names(options, _OPENING, type(self).__name__, _HINTS)
+        check_names(options, OPENING, type(self).__name__, _HINTS)
         if kb is not None and (location is not None or embed_model is not None or options):
             raise ConfigError("kb is a collection that is open already: pass it alone")
         if kb is not None and not isinstance(kb, Retriever):

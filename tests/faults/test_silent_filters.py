@@ -110,7 +110,7 @@ def test_what_cannot_match_is_said(where: Any, reason: str, large: bool, monkeyp
         assert kb.count(where) == kb.delete(where=where) == 0
         assert kb.search("order", where=where).trace.notes == hits.trace.notes
         for mode in ("lexical", "hybrid"):
-            assert kb.search("order", where=where, mode=mode).trace.notes == hits.trace.notes  # type: ignore[arg-type]
+            assert kb.search("order", where=where, mode=mode).trace.notes == hits.trace.notes
 
 
 @pytest.mark.parametrize("where", [*POSSIBLE, *PASSING], ids=repr)
@@ -152,7 +152,10 @@ def test_fields_may_come_later() -> None:
 
 
 def test_a_scope_tells_of_nothing_outside() -> None:
-    documents = [{"tenant": "a", "city": "Oslo", "v": 1}, {"tenant": "b", "secret_city": "Rome", "v": "x"}]
+    documents: list[dict[str, Any]] = [
+        {"tenant": "a", "city": "Oslo", "v": 1},
+        {"tenant": "b", "secret_city": "Rome", "v": "x"},
+    ]
     with filled(documents, partition="tenant") as kb, warnings.catch_warnings():
         warnings.simplefilter("ignore", MetadataWarning)
         for view in (kb.scoped(tenant="a"), kb.scoped({"tenant": "a"})):
