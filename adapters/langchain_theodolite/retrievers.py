@@ -89,7 +89,7 @@ class TheodoliteRetriever(BaseRetriever):
         if location is not None and "kb" not in fields:
             given = {name: fields.pop(name) for name in _opening(type(self)) if name in fields}
             if fields.keys() - type(self).model_fields.keys():
-                super().__init__(location=location, **fields)  # which raises, and names them
+                super().__init__(**{"location": location, **fields})  # which raises, and names them
             given.setdefault("read_only", _cannot_be_written(location))
             fields["kb"] = opened = Retriever.open(location, embedder=as_embedder(embedding), create=False, **given)
         elif location is not None or embedding is not None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from theodolite.errors import InputError, UnsupportedError
 from theodolite.filters import Where, parse
-from theodolite.intake import as_count, as_ids, as_k, as_threshold
+from theodolite.intake import as_count, as_folder, as_ids, as_k, as_threshold
 from theodolite.protocols import Engine, Scope
 from theodolite.types import Document, Duplicate, Field, Metric, Vectors, Verification
 
@@ -258,7 +258,7 @@ class Collection:
             EngineError: it cannot be written.
         """
         self._check_whole("backup()")
-        self._engine.backup(Path(location).expanduser().absolute(), progress)
+        self._engine.backup(as_folder(location), progress)
 
     def info(self) -> dict[str, Any]:
         """Documents, dimension, metric, sizes and the like, as JSON values; in a scope only what concerns it."""

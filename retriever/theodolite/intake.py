@@ -1,13 +1,16 @@
 """What callers may pass as documents, ids and vectors, made uniform."""
 
 import itertools
+import os
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from theodolite.errors import DocumentError, InputError
+from theodolite.errors import DocumentError, InputError, VectorError
+from theodolite.filters.operands import shown
 from theodolite.metadata import encode
 from theodolite.types import Document
 
@@ -119,6 +122,38 @@ def as_batch(vector: Any) -> Any:
     if shape is not None and len(shape) == 2 and shape[0] == 1:
         return vector
     return vector[None] if hasattr(vector, "dtype") else [vector]
+
+
+def as_vectors(vectors: Any, name: str) -> Any:
+    """Several vectors, (n, d) or an iterable of them. Raises VectorError for what has no rows: a number, a text."""
+    rows = vectors.ndim > 0 if hasattr(vectors, "ndim") else hasattr(vectors, "__iter__")
+    if not rows or isinstance(vectors, (str, bytes, bytearray, Mapping)):
+        raise VectorError(
+            f"{name} is {shown(vectors)} ({type(vectors).__name__}); expected an array (n, dimension), or a list of "
+            "vectors"
+        )
+    return vectors
+
+
+def as_folder(location: Any) -> Path:
+    """A folder's absolute path.
+
+    Raises:
+        InputError: it is neither a str nor a path of one, or no path that SQLite can take: NUL, or not UTF-8.
+    """
+    given = os.fspath(location) if isinstance(location, os.PathLike) else location
+    if not isinstance(given, str):
+        raise InputError(f"location is {shown(given)} ({type(given).__name__}); pass a str or a pathlib.Path")
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"location is {shown(given)}, which is not UTF-8; rename the folder") from None
+    if "\0" in given:
+        raise InputError(f"location is {shown(given)}, which holds a NUL character: no folder has such a name")
+    try:
+        return Path(given).expanduser().absolute()
+    except RuntimeError as error:  # ~somebody, whom nobody knows
+        raise InputError(f"location is {shown(given)}: {error}") from error
 
 
 def check_lengths(documents: Any, vectors: Any) -> None:

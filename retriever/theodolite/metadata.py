@@ -42,9 +42,11 @@ def encode(metadata: Mapping[str, Any], *, canonical: bool = False) -> str:
         if not text.isascii():
             text.encode()
     except UnicodeEncodeError:
+        path = _not_text(metadata, "metadata") or "metadata"
         raise DocumentError(
-            "metadata holds a lone surrogate, which is not text and cannot be stored; "
-            "decode the source with errors='replace'"
+            f"{path} holds a lone surrogate, which is not text and cannot be stored; decode the source with "
+            "errors='replace'",
+            path=path,
         ) from None
     except ValueError as error:
         if isinstance(error, DocumentError):
@@ -113,6 +115,26 @@ def _packed_mapping(value: Mapping[Any, Any], path: str, depth: int) -> dict[str
             item if type(item) in _PLAIN else _packed(item, f"{path}[{key!r}]", depth)
         )
     return packed
+
+
+def _not_text(value: Any, path: str) -> str | None:
+    """The path to the first string that is not text, be it a key; None where all are."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return path
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            if _not_text(key, path) is not None:
+                return f"the key {key!r:.80} of {path}"
+            if (found := _not_text(item, f"{path}[{key!r}]")) is not None:
+                return found
+    elif isinstance(value, (list, tuple)):
+        for place, item in enumerate(value):
+            if (found := _not_text(item, f"{path}[{place}]")) is not None:
+                return found
+    return None
 
 
 def _check_depth(path: str, depth: int) -> None:

@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from theodolite.asynchronous import Asynchronous, in_thread
@@ -17,7 +16,7 @@ from theodolite.filters import Where
 from theodolite.guards.drift import EmbedderCheck
 from theodolite.guards.norms import OnDrift, QueryNorms
 from theodolite.guards.watch import Watch, When, check_watch
-from theodolite.intake import DocumentLike, as_document, check_lengths, taker
+from theodolite.intake import DocumentLike, as_document, as_folder, as_vectors, check_lengths, taker
 from theodolite.manifest import check_settings
 from theodolite.protocols import Embedder, Engine
 from theodolite.ranking.options import told_relevance
@@ -141,6 +140,7 @@ class Retriever(Asynchronous):
                 follows them, unless it is given others. None takes those that are kept; `keep_versions` changes them.
 
         Raises:
+            InputError: `location` is no path that can be opened.
             EmbedderDriftError: the embedder has changed, or known answers do not hold.
             ManifestError: the folder holds something else, half a collection, or one of a newer version; or
                 nothing, and none is to be made.
@@ -151,7 +151,7 @@ class Retriever(Asynchronous):
         """
         if isinstance(location, str) and "://" in location:
             raise ConfigError(f"{location!r}: only folders can be opened in this version", location=location)
-        folder = None if location is None else Path(location).expanduser().absolute()
+        folder = None if location is None else as_folder(location)
         check_settings(metric, norms)
         check_policy(on_truncate)
         check_watch(on_drift, canary)
@@ -290,7 +290,7 @@ class Retriever(Asynchronous):
         if vectors is None:
             self._encoder()
         else:
-            check_lengths(documents, vectors)
+            check_lengths(documents, as_vectors(vectors, "vectors"))
         source, take = iter(documents), taker(vectors)
         count = 0
         while batch := [

@@ -13,7 +13,7 @@ from theodolite.errors import ConfigError, InputError
 from theodolite.filters import Filter, Where, parse
 from theodolite.guards.norms import QueryNorms
 from theodolite.guards.watch import Watch
-from theodolite.intake import as_batch, as_ids, as_k, check_questions
+from theodolite.intake import as_batch, as_ids, as_k, as_vectors, check_questions
 from theodolite.protocols import Answer, Boost, Fusion, Request
 from theodolite.ranking.options import Accept, Ranking, ranking
 from theodolite.ranking.pipeline import accepted, finish, reach
@@ -117,7 +117,8 @@ class Searching(Collection):
         )
         if like is None:
             texts = None if query is None else [query]
-            return self._search(texts, None if vector is None else as_batch(vector), count, tree, how)[0]
+            given = None if vector is None else as_batch(as_vectors(vector, "vector"))
+            return self._search(texts, given, count, tree, how)[0]
         if how.mode != "dense" or how.rerank is not None:
             raise InputError("documents to search by (like) have no question in words: use dense mode, without rerank")
         names = list(dict.fromkeys(as_ids(like)))
@@ -150,6 +151,9 @@ class Searching(Collection):
         """One `search` for each of several queries, or of `vectors` (n, d), or both; in one pass over the index."""
         if queries is None and vectors is None:
             raise InputError("search_many takes either queries or vectors")
+        if vectors is not None:
+            given = as_vectors(vectors, "vectors")
+            vectors = given if hasattr(given, "__len__") else list(given)
         if isinstance(queries, str):
             raise InputError("search_many takes a list of queries; use search for one")
         how = self._ranking(

@@ -12,7 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from theodolite import Document, FilterError, Freshness, InputError, Latest, Retriever, SearchTool, Valid
+from theodolite import (
+    Document,
+    FilterError,
+    Freshness,
+    InputError,
+    Latest,
+    MetadataWarning,
+    Retriever,
+    SearchTool,
+    Valid,
+)
 from theodolite.engines.local.columns import dictionary, saved
 from theodolite.engines.local.columns.instants import instants
 from theodolite.filters import F, instant, matches, parse, to_dict
@@ -233,7 +243,8 @@ def test_columns_saved_by_the_old_rule_are_not_used(tmp_path: Path, monkeypatch:
             return np.zeros(len(strings), np.bool_), np.zeros(len(strings), np.int64)
 
         monkeypatch.setattr(dictionary, "instants", none)
-        assert kb.count(where) == 0
+        with pytest.warns(MetadataWarning, match="holds only strings"):
+            assert kb.count(where) == 0
     monkeypatch.undo()
     monkeypatch.setattr(saved, "_LEAST", 1)
     (path,) = (tmp_path / "kb").glob("columns-*/*.column")

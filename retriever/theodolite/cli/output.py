@@ -168,12 +168,16 @@ def show_report(report: Report) -> None:
 
 def described(info: Mapping[str, Any]) -> dict[str, Any]:
     """What `Retriever.info` tells, with a line for each of its parts; what is not there is left out."""
-    told = {name: value for name, value in info.items() if value is not None}
-    del told["columns"], told["read_only"]  # those of this process, which has filtered nothing, and opened it to read
+    # This process has filtered nothing, and opened it to read.
+    left_out = (
+        {"columns", "read_only"} if info["transforms"] else {"columns", "read_only", "transforms", "raw_dimension"}
+    )
+    told = {name: value for name, value in info.items() if value is not None and name not in left_out}
     if info["transforms"]:
         told["transforms"] = ", ".join(info["transforms"])
-    else:
-        del told["transforms"], told["raw_dimension"]
+    told["unreadable_dates"] = ", ".join(f"{name}: {count:,}" for name, count in info["unreadable_dates"].items())
+    if not told["unreadable_dates"]:
+        del told["unreadable_dates"]
     if info["approximate"] is not None:
         told["approximate"] = index_line(info["approximate"])
     if info["recommended"] is not None:

@@ -14,6 +14,12 @@ from theodolite.metadata import plain_datetime, plain_scalar
 MAX_DEPTH = 64
 """How deep filters and their values may be nested: far more than anyone writes, far less than Python's stack."""
 
+MAX_FIELD = 10_000
+"""Characters of a field's name: no name is longer, and SQLite would parse it once for each document."""
+
+MAX_PATTERN = 10_000
+"""Characters of a pattern: it is compiled, which takes a second for a hundred thousand."""
+
 ID = "$id"
 """What stands for the document's id, where the name of a field may stand."""
 
@@ -34,6 +40,9 @@ def check_field(field: Any) -> None:
     """Raises FilterError for what cannot be the name of a field."""
     if not isinstance(field, str):
         raise FilterError(f"field {shown(field)} is a {type(field).__name__}; field names are strings")
+    if len(field) > MAX_FIELD:
+        message = f"field {shown(field)} has {len(field):,} characters; names to filter by have at most {MAX_FIELD:,}"
+        raise FilterError(message, field=field[:MAX_FIELD])
     if field.startswith("$"):
         raise FilterError(f"field {shown(field)}: field names do not begin with $", field=field)
     try:

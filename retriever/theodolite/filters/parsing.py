@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from theodolite.errors import FilterError
-from theodolite.filters.operands import ID, MAX_DEPTH, as_id, check_field, listed, operand, shown, tagged
+from theodolite.filters.operands import ID, MAX_DEPTH, MAX_PATTERN, as_id, check_field, listed, operand, shown, tagged
 from theodolite.filters.tree import (
     And,
     Compare,
@@ -166,6 +166,9 @@ def _like(field: str, operator: str, pattern: Any) -> Filter:
     if not isinstance(pattern, str):
         message = f"{operator} on {shown(field)} takes a string, not {shown(pattern)}"
         raise FilterError(message, operator=operator, field=field)
+    if len(pattern) > MAX_PATTERN:
+        message = f"{operator} on {shown(field)}: the pattern has {len(pattern):,} characters, at most {MAX_PATTERN:,}"
+        raise FilterError(f"{message} are compared; use $contains for long texts", operator=operator, field=field)
     if (len(pattern) - len(pattern.rstrip("\\"))) % 2:
         raise FilterError(
             f"{operator} on {shown(field)}: the pattern ends in a single \\, which makes the next character literal; "

@@ -17,6 +17,7 @@ from theodolite.types import Mask
 
 _FETCH = 512  # rows at a time: so few that their tuples never wake the garbage collector
 _LIST = [None]  # stands for any list that is not empty
+_NAMED = 1000  # characters of a name that SQLite is given: it reads the path again for each document
 _PARSED = 1 << 16  # JSON texts parsed in one piece
 
 
@@ -111,7 +112,7 @@ def expression(field: str) -> str | None:
     `->` gives the text itself; json_extract would cut at NUL, and round large numbers. A dotted name is a path into
     mappings, but what is left of it, taken as a key, comes first at each level (as in `filters.lookup`).
     """
-    if not field or any(c in '"\\' or ord(c) < 32 for c in field):
+    if not 0 < len(field) <= _NAMED or any(c in '"\\' or ord(c) < 32 for c in field):
         return None
     parts = field.split(".")
     if len(parts) > MAX_DEPTH:
