@@ -117,11 +117,17 @@ def within(where: Any, doc_ids: Collection[str] | None = None, node_ids: Collect
         if ids is None:
             continue
         if isinstance(where, Mapping):
-            where = {"$and": [where, {field: list(ids)}]}
+            inside = {ID: list(ids)} if field == ID else {"$or": [{field: list(ids)}, {ID: []}]}
+            where = {"$and": [where, inside]}
         else:
-            inside = F.ids(ids) if field == ID else F(field).isin(ids)
+            inside = F.ids(ids) if field == ID else of_documents(ids)
             where = inside if where is None else where & inside
     return where
+
+
+def of_documents(ids: Collection[str]) -> Any:
+    """A filter for the nodes of these documents. With no ids beside it, it is no filter that could be misspelt."""
+    return F(SOURCE).isin(ids) | F.ids([])
 
 
 def _vector(view: Retriever, query: VectorStoreQuery) -> dict[str, Any]:

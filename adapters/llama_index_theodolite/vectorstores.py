@@ -16,13 +16,13 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryResult,
 )
 
-from llama_index_theodolite.documents import SOURCE, from_core, to_core
+from llama_index_theodolite.documents import from_core, to_core
 from llama_index_theodolite.embeddings import EmbeddingEmbedder, TheodoliteEmbedding, as_embedder
 from llama_index_theodolite.filters import as_where
 from llama_index_theodolite.persisting import persist, persisted
 from llama_index_theodolite.retrievers import OPENING
-from llama_index_theodolite.searching import asked, check_names, within
-from theodolite import ConfigError, DocumentError, F, InputError, Retriever, VectorError
+from llama_index_theodolite.searching import asked, check_names, of_documents, within
+from theodolite import ConfigError, DocumentError, InputError, Retriever, VectorError
 
 _SAME = 0.9  # cosine of two embeddings of one text: far below what rounding and batches do, far above chance
 _HINTS = {
@@ -218,7 +218,7 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
         if ref_doc_id is not None and not isinstance(ref_doc_id, str):
             raise InputError(f"ref_doc_id is {ref_doc_id!r}; it must be one id, a string")
         if ref_doc_id and ref_doc_id != "None":  # which LlamaIndex writes where a node has no source
-            self.kb.delete(where=F(SOURCE) == ref_doc_id)
+            self.kb.delete(where=of_documents([ref_doc_id]))
 
     async def adelete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """`delete`, awaited."""

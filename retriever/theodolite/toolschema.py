@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from theodolite.asynchronous import in_thread
 from theodolite.errors import FilterError, InputError, VectorError
 from theodolite.filters.dates import read_date
-from theodolite.filters.operands import check_field
+from theodolite.filters.operands import check_field, shown
 from theodolite.filters.silent import meant
 from theodolite.filters.values import equal, kind_of
 from theodolite.types import Field, Hits
@@ -273,7 +273,10 @@ def _range_of(held: Field) -> str:
 
 def _json(value: Any) -> str:
     """A value as the model writes it, or the beginning of a long one."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except (ValueError, RecursionError):  # an int of thousands of digits
+        text = shown(value)
     return text if len(text) <= _LONG else f"{text[:_LONG]}…"
 
 

@@ -23,6 +23,7 @@ from typing import Any, ClassVar
 
 from theodolite.errors import ConfigError, InputError
 from theodolite.filters import instant
+from theodolite.filters.operands import MAX_FIELD
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -192,3 +193,5 @@ def _check_fields(rule: Any, names: tuple[str, ...]) -> None:
             continue
         if not isinstance(value, str) or not value:
             raise ConfigError(f"{type(rule).__name__}: {name} is {value!r}; it must be the name of a metadata field")
+        if len(value) > MAX_FIELD:
+            raise ConfigError(f"{type(rule).__name__}: {name} has {len(value):,} characters, at most {MAX_FIELD:,}")

@@ -12,6 +12,9 @@ from tests.adapters.hostile import ARGUMENTS, FILTERS, deep, two_tenants
 from theodolite import Authority, Document, F, FilterError, InputError, Retriever, SearchTool
 from theodolite.testing import HashingEmbedder
 
+# What is sent on purpose here often names what is not there.
+pytestmark = pytest.mark.filterwarnings("ignore::theodolite.MetadataWarning")
+
 DAYS = 30
 
 

@@ -23,6 +23,7 @@ MAX_PATTERN = 10_000
 ID = "$id"
 """What stands for the document's id, where the name of a field may stand."""
 
+_PLAIN = frozenset({str, int, bool, type(None)})  # stay as they are
 _LOGICAL = ("and", "or", "nor", "not")
 _brief = reprlib.Repr()
 _brief.maxstring = _brief.maxother = 60
@@ -117,6 +118,8 @@ def listed(field: str, operator: str, values: Any) -> list[Any]:
     if not several or isinstance(values, (str, bytes)):
         message = f"{operator} on {shown(field)} takes a list of values, not {shown(values)}"
         raise FilterError(message, operator=operator, field=field)
+    if set(map(type, values)) <= _PLAIN:  # there may be a million
+        return list(values)
     return [operand(field, operator, value) for value in values]
 
 

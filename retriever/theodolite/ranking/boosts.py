@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from theodolite.errors import ConfigError, InputError
 from theodolite.filters import Compare, Filter, Not, Or, instant
+from theodolite.filters.operands import MAX_FIELD
 from theodolite.filters.values import equal
 from theodolite.protocols import Boost
 from theodolite.ranking.durations import duration
@@ -265,6 +266,8 @@ def _check_names(boost: Freshness | Authority) -> None:
     for what, name in (("field", boost.field), ("name", boost.name)):
         if not isinstance(name, str) or not name:
             raise ConfigError(f"{type(boost).__name__}: {what} is {name!r}; it must be a string that is not empty")
+        if len(name) > MAX_FIELD:
+            raise ConfigError(f"{type(boost).__name__}: {what} has {len(name):,} characters, at most {MAX_FIELD:,}")
 
 
 def _check_share(what: str, share: Any) -> None:

@@ -108,5 +108,5 @@ def dates(tree: Filter | None) -> Iterator[str]:
             if instant(value) is not None:
                 yield field
         case In(field=field, values=values):
-            if any(isinstance(value, date) for value in values):
+            if any(issubclass(kind, date) for kind in set(map(type, values))):
                 yield field

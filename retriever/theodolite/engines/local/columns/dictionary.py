@@ -32,6 +32,7 @@ Run = tuple[int, int]
 """Codes from the first to the second, without it."""
 
 _INT64 = 1 << 63
+_SEVERAL = 1000  # values from which on each of the dictionary's is looked up among them
 _WORDS = [spelled for word in WORDS for spelled in (word, word.lower(), word.upper())]
 
 
@@ -146,10 +147,9 @@ class Dictionary:
                 yield NOTHING, NOTHING + 1
                 yield from self.equal("")
             case In(values=values):
-                for value in values:
-                    if value is None:
-                        yield 0, 1
-                    yield from self.equal(value)
+                if None in values:
+                    yield 0, 1
+                yield from self.among(values)
             case Compare():
                 yield from self._ordered(test)
             case Contains(value=value):
@@ -162,6 +162,30 @@ class Dictionary:
                 yield from self._like(pattern, ignore_case)
             case _:
                 assert_never(test)
+
+    def among(self, wanted: Sequence[Any]) -> Iterator[Run]:
+        """Codes of the values that are the same as one of `wanted`; of lists only those in `rest`."""
+        if len(wanted) < _SEVERAL:
+            for value in wanted:
+                yield from self.equal(value)
+            return
+        ints, floats, moments, texts, end = self.starts
+        strings = {value for value in wanted if type(value) is str}
+        whole = {value for value in wanted if type(value) is int and -_INT64 <= value < _INT64}
+        for value in wanted:
+            if type(value) is not str and not (type(value) is int and -_INT64 <= value < _INT64):
+                yield from self.equal(value)
+        found = np.zeros(end, np.bool_)
+        found[ints:floats] = np.isin(self.ints, np.array([*whole], np.int64))
+        if strings:
+            found[moments:texts] = [text in strings for text in self.iso.all()]
+            found[texts:] = [text in strings for text in self.texts.all()]
+            dated = np.flatnonzero(np.diff(self.iso.ends) == 0)  # dates that are no strings
+            if len(dated):
+                is_date, when = instants([*strings])
+                found[moments + dated] = np.isin(self.moments[dated], when[is_date])
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], found, [False]]))).tolist()
+        yield from zip(edges[::2], edges[1::2], strict=True)
 
     def equal(self, wanted: Any) -> Iterator[Run]:
         """Codes of the values that are the same as `wanted`; of lists only those in `rest`."""

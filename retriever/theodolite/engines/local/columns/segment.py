@@ -98,11 +98,13 @@ class Lists:
 
     def mark(self, test: In | Contains, mask: Mask) -> None:
         """Set `mask` where a list, or one of its elements, passes."""
-        for value in test.values if isinstance(test, In) else (test.value,):
-            for first, last in self.dictionary.equal(value):
-                mask[self.owners[self.bounds[first] : self.bounds[last]]] = True
-            if isinstance(test, In) and isinstance(value, list) and value:
-                self._mark_equal(value, mask)
+        values = test.values if isinstance(test, In) else (test.value,)
+        for first, last in self.dictionary.among(values):
+            mask[self.owners[self.bounds[first] : self.bounds[last]]] = True
+        if isinstance(test, In):
+            for value in values:
+                if isinstance(value, list) and value:
+                    self._mark_equal(value, mask)
 
     def values(self) -> list[list[Any]]:
         known = self.dictionary.values()
