@@ -117,7 +117,7 @@ def within(where: Any, doc_ids: Collection[str] | None = None, node_ids: Collect
         if ids is None:
             continue
         if isinstance(where, Mapping):
-            inside = {ID: list(ids)} if field == ID else {"$or": [{field: list(ids)}, {ID: []}]}
+            inside: Any = {ID: list(ids)} if field == ID else {"$or": [{field: list(ids)}, {ID: []}]}
             where = {"$and": [where, inside]}
         else:
             inside = F.ids(ids) if field == ID else of_documents(ids)

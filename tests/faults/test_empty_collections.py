@@ -204,7 +204,7 @@ def test_adapters_work(place: Path | None, index: str, state: str) -> None:
     with Retriever.open(place, embedder=HashingEmbedder()) as kb:
         fill(kb, state)
         store = LangChainStore.from_retriever(kb)
-        for call in (
+        reads: list[Callable[[], Any]] = [
             lambda: store.similarity_search("refund", filter={"n": 1}),
             lambda: store.similarity_search("refund", filter=lambda document: True),
             lambda: store.similarity_search_with_score("refund"),
@@ -215,13 +215,13 @@ def test_adapters_work(place: Path | None, index: str, state: str) -> None:
             lambda: store.get_by_ids(["a"]),
             lambda: LangChainRetriever.from_store(store, with_scores=True).invoke("refund"),
             lambda: LangChainRetriever.from_store(store, mode="hybrid").invoke("refund"),
-            *(
-                lambda kind=kind: store.as_retriever(search_type=kind).invoke("refund")  # type: ignore[misc]
-                for kind in ("similarity", "mmr", "hybrid")
-            ),
+            lambda: store.as_retriever(search_type="similarity").invoke("refund"),
+            lambda: store.as_retriever(search_type="mmr").invoke("refund"),
+            lambda: store.as_retriever(search_type="hybrid").invoke("refund"),
             lambda: asyncio.run(store.asimilarity_search("refund")),
-        ):
-            assert len(call()) == count
+        ]
+        for read in reads:
+            assert len(read()) == count
         assert isinstance(theodolite_tool(kb).invoke({"query": "refund"}), str)
         nodes = LlamaStore.from_retriever(kb)
         for mode in (VectorStoreQueryMode.DEFAULT, VectorStoreQueryMode.MMR, VectorStoreQueryMode.HYBRID):
@@ -232,7 +232,7 @@ def test_adapters_work(place: Path | None, index: str, state: str) -> None:
         assert len(nodes.get_nodes(None, filters)) == len(nodes.get_nodes(["a"])) == count
         assert len(LlamaRetriever(kb, filters=filters, with_scores=True).retrieve("refund")) == count
         assert not as_tool(kb)(query="refund").is_error
-        for change in (
+        changes: list[Callable[[], Any]] = [
             lambda: store.delete(["nothing"]),
             lambda: store.delete([]),
             lambda: store.add_documents([]),
@@ -243,7 +243,8 @@ def test_adapters_work(place: Path | None, index: str, state: str) -> None:
             lambda: nodes.delete_nodes(None, filters),
             store.clear,
             nodes.clear,
-        ):
+        ]
+        for change in changes:
             change()
         store.add_documents([LangChainDocument("a refund")])
         nodes.add([TextNode(text="a refund", embedding=HashingEmbedder().encode_document(["a refund"])[0].tolist())])

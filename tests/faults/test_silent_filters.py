@@ -180,7 +180,7 @@ def test_many_values_and_long_names_stay_quick() -> None:
         warnings.simplefilter("ignore", MetadataWarning)
         notes = kb.search("order", where={"year": {"$in": [str(n) for n in range(200_000)]}}).trace.notes
         assert notes == ("the filter on 'year' cannot match: it asks for strings, and the field holds only numbers",)
-        (note,) = kb.search("order", where={"n" * 100_000: 1}).trace.notes
+        (note,) = kb.search("order", where={"n" * 10_000: 1}).trace.notes
         assert len(note) < 500
 
 
