@@ -31,14 +31,12 @@ class OfBytes:
         return b"kb"
 
 
-@pytest.mark.parametrize(
-    "location", [b"kb", bytearray(b"kb"), OfBytes(), 5, object(), "a\0b", "kb\udcff", "kb\ud800"], ids=ascii
-)
+@pytest.mark.parametrize("location", [b"kb", bytearray(b"kb"), OfBytes(), 5, object(), "a\0b", "kb\udcff"], ids=ascii)
 def test_paths_that_cannot_be_opened(location: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for options in ({}, {"create": False}, {"read_only": True}, {"embedder": HashingEmbedder()}):
         with pytest.raises(InputError, match="location is"):
-            Retriever.open(location, **options)  # type: ignore[arg-type]
+            Retriever.open(location, **options)
     with Retriever.open() as kb, pytest.raises(InputError, match="location is"):
         kb.backup(location)
     assert os.listdir(tmp_path) == []
