@@ -90,6 +90,7 @@ class Retriever(Asynchronous):
         create: bool = True,
         read_only: bool = False,
         lock_timeout: float = 5.0,
+        trust_index: bool = False,
         on_truncate: OnTruncate = "warn",
         query_cache: int = 1024,
         on_drift: OnDrift = "refuse",
@@ -120,6 +121,9 @@ class Retriever(Asynchronous):
             create: whether to make the collection where there is none.
             read_only: never write; works on folders that cannot be written to.
             lock_timeout: seconds to wait for another writer.
+            trust_index: load the approximate index even if this user has not built it on this machine and its library
+                cannot check the file, as FAISS cannot: for folders of one's own that were built elsewhere. Without it
+                such a collection is searched exactly, with a warning (see docs/safety.md).
             on_truncate: what to do about texts longer than the embedder reads: `warn`, `error` or `ignore`.
                 `info()` counts them, and a search's `trace` tells.
             query_cache: how many queries' vectors to keep.
@@ -180,6 +184,7 @@ class Retriever(Asynchronous):
             create=create,
             read_only=read_only,
             lock_timeout=lock_timeout,
+            trust_index=trust_index,
         )
         try:
             watch = _monitor() if monitor is True else monitor or None

@@ -120,9 +120,9 @@ class TestHnsw:
         index, _, space = built(HnswIndex(M=8, ef_construction=100))
         index.save(tmp_path / "index")
         for other in (HnswIndex(M=9, ef_construction=100), HnswIndex(M=8, ef_construction=101)):
-            with pytest.raises(CorruptionError, match="index is no graph of dimension 16 with M="):
+            with pytest.raises(CorruptionError, match="index is damaged: it is not a graph of dimension 16 with M="):
                 other.load(tmp_path / "index", space)
-        with pytest.raises(CorruptionError, match="for another metric than l2"):
+        with pytest.raises(CorruptionError, match="is it a graph for another metric"):
             HnswIndex(M=8, ef_construction=100).load(tmp_path / "index", Space("l2", 16))
         HnswIndex(M=8, ef_construction=100).load(tmp_path / "index", Space("dot", 16))  # the same products
 

@@ -10,6 +10,7 @@ by Cauchy–Schwarz, whatever R and q̂ are. q̂ is the query in the same kind o
 in `flat`, with the rest of the bound.
 """
 
+import os
 import struct
 import zlib
 from dataclasses import dataclass
@@ -187,12 +188,15 @@ def load_codes(file: BinaryIO, start: int, size: int, dimension: int, owner: byt
     Raises:
         CorruptionError: the file is not what it should be; quantise anew.
     """
-    raw = np.fromfile(file, np.uint8)
     which = f"the codes of rows {start} to {start + size - 1}"
     n, d, g = size, dimension, group_count(size)
     floats = d + 4 * g + n
-    if len(raw) != _HEADER.size + 4 * floats + n * d:
-        raise CorruptionError(f"{which}: the file has {len(raw)} bytes, not those of {n} rows")
+    expected, found = _HEADER.size + 4 * floats + n * d, os.fstat(file.fileno()).st_size
+    if found != expected:
+        raise CorruptionError(f"{which}: the file has {found} bytes, not those of {n} rows")
+    raw = np.fromfile(file, np.uint8, expected)
+    if len(raw) != expected:
+        raise CorruptionError(f"{which}: {len(raw)} of {expected} bytes could be read")
     magic, whose, first, rows, dims, rotated, crc = _HEADER.unpack_from(raw.data)
     body = raw[_HEADER.size :]
     if (magic, whose, first, rows, dims) != (_MAGIC, owner, start, n, d):
@@ -201,6 +205,8 @@ def load_codes(file: BinaryIO, start: int, size: int, dimension: int, owner: byt
         raise CorruptionError(f"{which} do not match their checksum")
     # Copies: views would keep the whole file in memory beside its packed form.
     values = body[: 4 * floats].view(np.float32).copy()
+    if not np.isfinite(values).all():
+        raise CorruptionError(f"{which} have numbers that are not finite")
     center, scale, bounds, square = np.split(values, [d, d + g, d + 4 * g])
     codes = body[4 * floats :].view(np.int8).reshape(n, d)
     return Codes(center, rotated, codes, scale, bounds.reshape(3, g), square)

@@ -1,13 +1,11 @@
 """HNSW, a graph of neighbours, over hnswlib.
 
 hnswlib checks little of what it is given, and some mistakes end the process. So it is called here and nowhere else:
-never with rows it has no room for, on a file whose header does not fit, or before it holds anything.
+never with rows it has no room for, on a file that was not checked whole, or before it holds anything.
 """
 
 import errno
-import math
 import os
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import numpy as np
 
 from theodolite.errors import ConfigError, CorruptionError, VectorError
 from theodolite.forking import COLLECTIONS
+from theodolite.indexes.hnsw_file import check_graph
 from theodolite.indexes.workers import processors
 from theodolite.plugins import optional
 from theodolite.types import Rows, Space, Vectors
@@ -23,7 +22,6 @@ from theodolite.types import Rows, Space, Vectors
 _CHUNK = 2048  # rows added at a time: about half a second, for Ctrl-C and for progress
 _SEED = 100
 _L2 = 1 << 40  # added to the labels of an L2 graph: the file has no other place that tells its metric
-_HEADER = struct.Struct("@6NiI3NdN")
 _NOTHING = np.empty(0, np.int64)
 
 
@@ -38,6 +36,8 @@ class HnswIndex:
         ef_construction: how many rows are looked at to choose a row's links.
         ef_search: the least effort of a search. Otherwise it is the number of proposals asked for.
     """
+
+    validates = True  # `load` checks every number of a file
 
     def __init__(self, M: int = 16, ef_construction: int = 200, ef_search: int = 0) -> None:
         for name, value, least, most in (
@@ -118,9 +118,16 @@ class HnswIndex:
             raise OSError(errno.ENOSPC, message, os.fspath(path))
 
     def load(self, path: Path, space: Space) -> None:
-        """Read a graph of the same settings, dimension and metric (cosine and dot count as one)."""
+        """Read a graph of the same settings, dimension and metric (cosine and dot count as one).
+
+        Every number in the file is checked first, so a file of anybody's cannot make hnswlib read elsewhere.
+
+        Raises:
+            CorruptionError: it is not such a graph. OSError: it cannot be read.
+        """
         dimension = space.dimension or 0
-        rows = self._checked(path, space, dimension)
+        base = _L2 if space.metric == "l2" else 0
+        rows = check_graph(path, dimension, self.M, self.ef_construction, base)
         graph = self._empty(space, dimension)
         try:
             graph.load_index(os.fspath(path), max_elements=rows)
@@ -141,33 +148,3 @@ class HnswIndex:
             graph.set_ef(self.ef_search)
         self._base = _L2 if space.metric == "l2" else 0
         self._graph = graph
-
-    def _checked(self, path: Path, space: Space, dimension: int) -> int:
-        """How many rows the file has, if everything else in its header is as this index would write it."""
-        with path.open("rb") as file:
-            head = file.read(_HEADER.size)
-            if len(head) < _HEADER.size:
-                raise CorruptionError(f"{path.name} has {len(head)} bytes, less than a header", path=str(path))
-            offset, _, rows, size, label_at, vector_at, level, entry, most, lowest, links, factor, effort = (
-                _HEADER.unpack(head)
-            )
-            vector = 4 * (2 * self.M + 1)
-            label = vector + 4 * dimension
-            found = (offset, size, label_at, vector_at, most, lowest, links, effort)
-            looked_at = max(self.ef_construction, self.M)  # hnswlib looks at no fewer rows than it links
-            expected = (0, label + 8, label, vector, self.M, 2 * self.M, self.M, looked_at)
-            if found != expected or not math.isclose(factor, 1 / math.log(self.M)):
-                raise CorruptionError(
-                    f"{path.name} is no graph of dimension {dimension} with M={self.M} and "
-                    f"ef_construction={self.ef_construction}",
-                    path=str(path),
-                )
-            whole = os.fstat(file.fileno()).st_size
-            if not (0 <= entry < rows and 0 <= level < 64 and whole >= _HEADER.size + rows * (size + 4)):
-                raise CorruptionError(f"{path.name} has {whole} bytes, not those of {rows} rows", path=str(path))
-            file.seek(_HEADER.size + label_at)
-            (first,) = struct.unpack("@Q", file.read(8))
-        base = _L2 if space.metric == "l2" else 0
-        if not base <= first < base + rows:
-            raise CorruptionError(f"{path.name} is a graph for another metric than {space.metric}", path=str(path))
-        return int(rows)

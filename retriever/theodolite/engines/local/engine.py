@@ -77,6 +77,7 @@ class LocalEngine:
         create: bool = True,
         read_only: bool = False,
         lock_timeout: float = 5.0,
+        trust_index: bool = False,
     ) -> "LocalEngine":
         """Open the collection in a folder, or make one; None makes one in a temporary folder.
 
@@ -99,6 +100,7 @@ class LocalEngine:
                 read_only=read_only,
                 lock_timeout=lock_timeout,
                 durable=temporary is None,
+                trust_index=trust_index,
             )
         except BaseException:
             if temporary:

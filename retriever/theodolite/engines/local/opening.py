@@ -44,6 +44,7 @@ def open_store(
     read_only: bool,
     lock_timeout: float,
     durable: bool,
+    trust_index: bool = False,
 ) -> tuple[Store, Manifest]:
     """The store in a folder, made if there is none.
 
@@ -67,7 +68,15 @@ def open_store(
             mode, manifest = _opened(opened, read_only, lock_timeout)
         check_pinned(manifest.space, metric, norms, transforms)
         check_partitioned(manifest, partition)
-    return Store(opened, uid=manifest.uid, mode=mode, lock_timeout=lock_timeout, durable=durable), manifest
+    store = Store(
+        opened,
+        uid=manifest.uid,
+        mode=mode,
+        lock_timeout=lock_timeout,
+        durable=durable,
+        trust_index=trust_index,
+    )
+    return store, manifest
 
 
 def _opened(folder: Folder, read_only: bool, timeout: float) -> tuple[str, Manifest]:

@@ -233,7 +233,11 @@ class View:
             _log.warning("%s: %s. Searches are exact; run repair()", self._store.folder, error)
         if record is not None and record.generation == state.generation:
             number, offered = self._offered or (0, None)
-            index = offered if number == state.approximate else load(self._store.folder, record, held.manifest.space)
+            index = (
+                offered
+                if number == state.approximate
+                else load(self._store.folder, record, held.manifest.space, state.rows, self._store.trust)
+            )
         return replace(held, state=state, record=record, approximate=index)
 
     def _advanced(self, held: Snapshot, connection: sqlite3.Connection, state: State) -> Snapshot:

@@ -18,6 +18,7 @@ from theodolite.engines.local.folder import Folder, replaced
 from theodolite.engines.local.frames import holds_frame
 from theodolite.engines.local.hashes import seal
 from theodolite.engines.local.identity import Commit, Identity, commit_at
+from theodolite.engines.local.index_trust import IndexTrust
 from theodolite.engines.local.points import reach
 from theodolite.engines.local.schema import STATE
 from theodolite.engines.local.sqlite_errors import is_busy, is_full, translated
@@ -43,13 +44,23 @@ class State(NamedTuple):
 class Store:
     """Connections to one store.sqlite, each used by one thread at a time and kept for the next; and the vector file."""
 
-    def __init__(self, folder: Folder, *, uid: str, mode: str, lock_timeout: float, durable: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        *,
+        uid: str,
+        mode: str,
+        lock_timeout: float,
+        durable: bool = True,
+        trust_index: bool = False,
+    ) -> None:
         """`uid` is the collection's. `mode` is `rw`, `ro`, or `immutable` for folders nothing can write to."""
         self.folder = folder
         self.mode = mode
         self.lock_timeout = lock_timeout
         self.durable = durable
         self.identity = Identity(folder, uid)
+        self.trust = IndexTrust(trust_index)
         self._idle: list[sqlite3.Connection] = []
         self._connections: set[int] = set()  # their ids: a forked child must not end those of its parent
         self._committing: tuple[int, bytes] | None = None

@@ -26,6 +26,7 @@ _ONE_SIDED_95 = 1.645
 _LONGER = 10  # how many times longer lists are measured, too
 _TENTH = 10  # one row in so many passes the filter that is tried
 _SOME = 100  # queries for that
+_MOST = 1 << 40  # proposals
 _CHANCE = 0.01  # what the mean of so few may be off
 
 
@@ -105,9 +106,13 @@ class Calibration:
             ladder = tuple(Rung(**rung) for rung in data["ladder"])
             k, n, rescored = longer = data.get("longer") or (data["k"], data["n"], data["rescored"])
             made = cls(**data | {"ladder": ladder, "longer": data.get("longer") and tuple(longer)})
-            if 1 <= made.k <= made.rescored <= made.n and made.k <= k <= rescored <= n:
+            counts = (made.k, made.rescored, made.n, k, rescored, n)
+            whole = all(type(each) is int and each < _MOST for each in counts)
+            measured = (made.target_recall, made.recall, made.lower, 0.0 if made.filtered is None else made.filtered)
+            shares = all(isinstance(each, (int, float)) for each in measured)
+            if whole and shares and 1 <= made.k <= made.rescored <= made.n and made.k <= k <= rescored <= n:
                 return made
-        except (TypeError, KeyError, ValueError):
+        except (TypeError, KeyError, ValueError, AttributeError):
             pass
         raise CorruptionError(f"this is no calibration: {data}")
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from theodolite.engines.local.approximate.record import hash_of, read_files, write_files
+from theodolite.engines.local.approximate.record import hash_of, read_files, read_rows, write_files
 from theodolite.engines.local.files import BUILD_LOCK, PARTIAL_INDEX
 from theodolite.engines.local.folder import Folder
+from theodolite.engines.local.index_trust import IndexTrust
 from theodolite.engines.local.sqlite_errors import is_busy, translated
 from theodolite.engines.local.store import connect
-from theodolite.errors import CorruptionError, EngineError, LockedError
+from theodolite.errors import ConfigError, CorruptionError, EngineError, LockedError
 from theodolite.forking import COLLECTIONS, register_at_fork
 from theodolite.indexes.flat import VectorSource
 from theodolite.indexes.naming import make_index
@@ -26,6 +27,8 @@ _CHECKPOINT = 60.0  # seconds of building that may be lost
 _WORTH = 5.0  # seconds of building that are worth keeping when it is interrupted
 _STATE = f"{PARTIAL_INDEX}/state.json"
 _PLANNED = f"{PARTIAL_INDEX}/planned.npy"
+
+_LONGEST = 1 << 16  # bytes of the state; a longer one is not ours
 
 Progress = Callable[[int], object]
 
@@ -49,24 +52,32 @@ class Gathered:
 class Partial:
     """An unfinished index in its folder."""
 
-    def __init__(self, folder: Folder, owner: str, spec: str) -> None:
+    def __init__(self, folder: Folder, owner: str, spec: str, total: int, trust: IndexTrust) -> None:
+        """
+        Args:
+            owner: names the collection and the generation.
+            total: how many rows there are, dead ones included.
+        """
         self._folder = folder
         self._owner = owner
         self._spec = spec
+        self._total = total
+        self._trust = trust
 
     def resume(self, space: Space) -> tuple[Candidates, Rows]:
         """What is there of the index and the rows it was being built from; an empty one to begin with."""
         try:
             with self._folder.open(_STATE) as file:
-                state: dict[str, Any] = json.load(file)
+                state: dict[str, Any] = json.loads(file.read(_LONGEST))
             ours = state["owner"] == self._owner and state["spec"] == self._spec
             if ours and hash_of(self._folder, _PLANNED) == state["planned"]:
-                with self._folder.open(_PLANNED) as file:
-                    planned = np.load(file, allow_pickle=False)
-                candidates, rows = read_files(self._folder, PARTIAL_INDEX, self._spec, state["hashes"], space)
-                if len(rows) <= len(planned) and (planned[: len(rows)] == rows).all():
+                planned = read_rows(self._folder, _PLANNED)
+                candidates, rows = read_files(
+                    self._folder, PARTIAL_INDEX, self._spec, state["hashes"], space, self._trust
+                )
+                if len(rows) <= len(planned) and planned[-1] < self._total and (planned[: len(rows)] == rows).all():
                     return candidates, planned
-        except (OSError, ValueError, KeyError, TypeError, CorruptionError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, CorruptionError, ConfigError):
             pass  # nothing to go on with
         return make_index(self._spec), np.empty(0, np.int64)
 
@@ -74,7 +85,7 @@ class Partial:
         """Keep what there is, durably; returns the hashes. Killed half-way, there is nothing to go on with."""
         with translated(self._folder):
             self.drop()
-            hashes = write_files(self._folder, PARTIAL_INDEX, candidates, rows[: len(candidates)])
+            hashes = write_files(self._folder, PARTIAL_INDEX, candidates, rows[: len(candidates)], self._trust)
             with self._folder.create(_PLANNED) as file:
                 np.save(file, rows, allow_pickle=False)
             state = {

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from theodolite.engines.local.approximate.build import Partial, Progress, build, only_builder
-from theodolite.engines.local.approximate.record import Record, read_record, remove_others
+from theodolite.engines.local.approximate.record import NATIVE, Record, read_record, remove_others
 from theodolite.engines.local.files import index_folder
 from theodolite.engines.local.points import reach
 from theodolite.engines.local.snapshot import Snapshot, View
@@ -135,7 +135,9 @@ class Keeper:
 
     def _may_build(self, record: Record, sequence: int) -> bool:
         idle = self._thread is None and not self._claims and not self._closing.is_set()
-        return idle and self._background and record.spec != FLAT and sequence != self._failed_at
+        # An index that is not trusted is not built by itself either: its settings are somebody else's.
+        foreign = self._store.trust.refused((record.hashes or {}).get(NATIVE, ""))
+        return idle and self._background and record.spec != FLAT and sequence != self._failed_at and not foreign
 
     def info(self, snapshot: Snapshot) -> dict[str, Any]:
         """What `info` tells of the index."""
@@ -216,7 +218,13 @@ class Keeper:
             with self._store.write() as (connection, state):
                 Record(spec, target_recall).write(connection, state.approximate + 1)
             return
-        partial = Partial(self._store.folder, f"{manifest.uid} {snapshot.state.generation}", spec)
+        partial = Partial(
+            self._store.folder,
+            f"{manifest.uid} {snapshot.state.generation}",
+            spec,
+            snapshot.state.rows,
+            self._store.trust,
+        )
         rows = np.flatnonzero(snapshot.live)
         candidates, rows = build(partial, snapshot.vectors, rows, space, progress)
         record = Record(spec, target_recall, snapshot.state.generation, covered=len(rows), stop=int(rows[-1]) + 1)

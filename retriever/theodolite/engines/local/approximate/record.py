@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from theodolite.engines.local.arrays import read_array
 from theodolite.engines.local.files import index_folder
 from theodolite.engines.local.folder import Folder, sync_file
 from theodolite.engines.local.hashes import seal
+from theodolite.engines.local.index_trust import IndexTrust
 from theodolite.engines.local.store import change_state, read_state
 from theodolite.errors import CorruptionError, TheodoliteError
 from theodolite.indexes.approximate import Approximate, Calibration
@@ -25,6 +27,7 @@ _log = logging.getLogger(__name__)
 
 NATIVE = "native"
 ROWS = "rows.npy"
+_MOST = 1 << 40  # rows, generations, changes of the index
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +77,34 @@ def read_record(connection: sqlite3.Connection) -> Record | None:
         return None
     if seal(row[0]) != row[1]:
         raise CorruptionError(f"the record of the approximate index is damaged: {row[0]!r:.200}")
-    return Record(**json.loads(row[0]))
+    return _parsed(row[0])
 
 
-def write_files(folder: Folder, place: str, candidates: Candidates, rows: Rows) -> dict[str, str]:
+def _parsed(text: str) -> Record:
+    """Raises CorruptionError for what no `Record` has written: the hash proves nothing of a foreign folder."""
+    try:
+        record = Record(**json.loads(text))
+        numbers = (record.generation, record.files, record.covered, record.stop)
+        hashes = record.hashes is None or (
+            record.hashes.keys() == {NATIVE, ROWS} and all(isinstance(each, str) for each in record.hashes.values())
+        )
+        if (
+            isinstance(record.spec, str)
+            and isinstance(record.target_recall, (int, float))
+            and 0 <= record.target_recall <= 1
+            and all(type(number) is int and 0 <= number < _MOST for number in numbers)
+            and record.covered <= record.stop
+            and hashes
+        ):
+            if record.calibration is not None:
+                record.measured()
+            return record
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        pass
+    raise CorruptionError(f"the record of the approximate index is damaged: {text!r:.200}")
+
+
+def write_files(folder: Folder, place: str, candidates: Candidates, rows: Rows, trust: IndexTrust) -> dict[str, str]:
     """Write an index into a folder inside the collection's, durably. Returns the hashes.
 
     Raises:
@@ -92,14 +119,19 @@ def write_files(folder: Folder, place: str, candidates: Candidates, rows: Rows) 
         np.save(file, rows, allow_pickle=False)
         sync_file(file)
     folder.sync(place)
-    return {name: hash_of(folder, f"{place}/{name}") for name in (NATIVE, ROWS)}
+    hashes = {name: hash_of(folder, f"{place}/{name}") for name in (NATIVE, ROWS)}
+    trust.built(candidates, hashes[NATIVE])
+    return hashes
 
 
-def read_files(folder: Folder, place: str, spec: str, hashes: dict[str, str], space: Space) -> tuple[Candidates, Rows]:
+def read_files(
+    folder: Folder, place: str, spec: str, hashes: dict[str, str], space: Space, trust: IndexTrust
+) -> tuple[Candidates, Rows]:
     """Load an index. No file whose hash differs reaches native code.
 
     Raises:
         OSError, CorruptionError: the files are missing or not what was written; build the index again.
+        ConfigError: its library cannot check the file, and it was not built here.
     """
     for name in (NATIVE, ROWS):
         if hash_of(folder, f"{place}/{name}") != hashes.get(name):
@@ -107,29 +139,40 @@ def read_files(folder: Folder, place: str, spec: str, hashes: dict[str, str], sp
                 f"{folder}/{place}/{name} does not match its hash", path=str(folder / f"{place}/{name}")
             )
     candidates = make_index(spec)
+    trust.check(candidates, hashes[NATIVE])
     candidates.load(folder.reachable(f"{place}/{NATIVE}"), space)
-    with folder.open(f"{place}/{ROWS}") as file:
-        rows: Rows = np.load(file, allow_pickle=False)
+    rows = read_rows(folder, f"{place}/{ROWS}")
     if len(rows) != len(candidates):
         raise CorruptionError(f"{folder}/{place}: the index has {len(candidates)} rows, {len(rows)} are listed")
     return candidates, rows
 
 
-def load(folder: Folder, record: Record, space: Space) -> Approximate | None:
-    """The index in use; None, with a warning, where its files cannot be used."""
+def read_rows(folder: Folder, name: str) -> Rows:
+    """Numbers of rows, rising. Raises OSError, CorruptionError."""
+    with folder.open(name) as file:
+        rows: Rows = read_array(file)
+    if rows.dtype != np.int64 or (len(rows) and rows[0] < 0) or (rows[1:] <= rows[:-1]).any():
+        raise CorruptionError(f"{folder}/{name} does not list rows", path=str(folder / name))
+    return rows
+
+
+def load(folder: Folder, record: Record, space: Space, total: int, trust: IndexTrust) -> Approximate | None:
+    """The index in use; None, with a warning, where its files cannot be used.
+
+    Args:
+        total: rows of the generation, dead ones included.
+    """
     if not record.files or record.calibration is None:
         return None
     place = index_folder(record.files)
     try:
-        candidates, rows = read_files(folder, place, record.spec, record.hashes or {}, space)
+        candidates, rows = read_files(folder, place, record.spec, record.hashes or {}, space, trust)
+        if len(rows) != record.covered or int(rows[-1]) + 1 != record.stop or record.stop > total:
+            raise CorruptionError(f"the index is of other rows than its record says, or than the {total} there are")
     except (OSError, TheodoliteError) as error:  # damaged, or its package is not installed here
-        _log.warning(
-            "%s/%s: %s. Searches are exact until the index %s has been built again, in the background or by reindex()",
-            folder,
-            place,
-            error,
-            record.spec,
-        )
+        untrusted = trust.refused((record.hashes or {}).get(NATIVE, ""))
+        until = "" if untrusted else f" until the index {record.spec} is built again, in the background or by reindex()"
+        _log.warning("%s/%s: %s. Searches are exact%s", folder, place, error, until)
         return None
     return Approximate(candidates, rows, record.measured())
 

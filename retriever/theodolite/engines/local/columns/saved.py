@@ -7,7 +7,6 @@ reads it checks all of it first. Without the file, or with a damaged one, the co
 import io
 import logging
 import sqlite3
-import zipfile
 import zlib
 from collections.abc import Mapping
 from hashlib import blake2b
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.engines.local.arrays import read_arrays
 from theodolite.engines.local.columns.dictionary import Dictionary
 from theodolite.engines.local.columns.segment import Lists, Segment
 from theodolite.engines.local.columns.strings import Strings
@@ -54,6 +54,9 @@ class ColumnFiles:
             name, history, segment = read_file(self._folder, place)
             if segment.read_at > commit:
                 return None  # this transaction is an older one
+            (rows,) = connection.execute("SELECT rows FROM state").fetchone()
+            if segment.stop > rows:
+                raise CorruptionError(f"{self._folder}/{place} is of {segment.stop} rows; the collection has {rows}")
             if name != field or history != hash_at(connection, segment.read_at):
                 raise CorruptionError(f"{self._folder}/{place} is of other documents")
             return segment
@@ -112,11 +115,11 @@ def read_file(folder: Folder, name: str) -> tuple[str, bytes, Segment]:
     if raw[: len(_MAGIC)] != _MAGIC:
         raise OtherVersion(f"{folder}/{name}")
     try:
-        with np.load(io.BytesIO(body), allow_pickle=False) as arrays:
-            field = arrays["field"].tobytes().decode(errors="surrogatepass")
-            return field, arrays["history"].tobytes(), _segment(arrays)
-    except (ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise CorruptionError(f"{folder}/{name} is no column: {error}") from error
+        arrays = read_arrays(body)
+        field = arrays["field"].tobytes().decode(errors="surrogatepass")
+        return field, arrays["history"].tobytes(), _segment(arrays)
+    except (ValueError, TypeError, LookupError, RecursionError, CorruptionError) as error:
+        raise CorruptionError(f"{folder}/{name} is no column: {error!s:.200}") from error
 
 
 def _arrays(segment: Segment) -> Arrays:
@@ -135,13 +138,38 @@ def _arrays(segment: Segment) -> Arrays:
 
 
 def _segment(arrays: Mapping[str, NDArray[Any]]) -> Segment:
-    lists = None
-    if "list_places" in arrays:
-        dictionary = _dictionary(arrays, "elements")
-        lists = Lists.indexed(arrays["list_places"], arrays["list_ends"], arrays["list_codes"], dictionary)
+    """Raises CorruptionError, KeyError or ValueError where the arrays do not fit one another."""
     start, stop, read_at = arrays["extent"].tolist()
-    places = arrays.get("places", None)
-    return Segment(start, stop, read_at, _dictionary(arrays, "values"), arrays["codes"], places, lists)
+    values, codes, places, lists = _dictionary(arrays, "values"), arrays["codes"], arrays.get("places"), None
+    _check_codes(codes, values)
+    if start != 0 or read_at < 0 or not (len(codes) == stop if places is None else len(codes) == len(places) <= stop):
+        raise CorruptionError(f"it has {len(codes)} values for rows {start} to {stop}")
+    if places is not None:
+        _check_places(places, stop)
+    if "list_places" in arrays:
+        dictionary, elements = _dictionary(arrays, "elements"), arrays["list_codes"]
+        _check_codes(elements, dictionary)
+        _check_places(arrays["list_places"], stop)
+        _check_ends(arrays["list_ends"], len(arrays["list_places"]), len(elements))
+        lists = Lists.indexed(arrays["list_places"], arrays["list_ends"], elements, dictionary)
+    return Segment(start, stop, read_at, values, codes, places, lists)
+
+
+def _check_codes(codes: NDArray[Any], dictionary: Dictionary) -> None:
+    if codes.dtype.kind != "u" or codes.dtype.itemsize > 4 or codes.max(initial=0) >= dictionary.starts[-1]:
+        raise CorruptionError(f"it has codes beyond its {dictionary.starts[-1]} values")
+
+
+def _check_places(places: NDArray[Any], stop: int) -> None:
+    rising = places.dtype == np.int32 and bool((places[1:] > places[:-1]).all())
+    if not rising or (len(places) and not 0 <= places[0] <= places[-1] < stop):
+        raise CorruptionError(f"it names rows that are not among its {stop}")
+
+
+def _check_ends(ends: NDArray[Any], count: int, size: int) -> None:
+    whole = ends.dtype == np.int64 and len(ends) == count + 1 and ends[0] == 0 and ends[-1] == size
+    if not whole or (ends[1:] < ends[:-1]).any():
+        raise CorruptionError(f"it does not divide {size} elements into {count}")
 
 
 def _of_dictionary(dictionary: Dictionary, name: str) -> Arrays:
@@ -161,11 +189,17 @@ def _dictionary(arrays: Mapping[str, NDArray[Any]], name: str) -> Dictionary:
     def part(key: str) -> NDArray[Any]:
         return arrays[f"{name}_{key}"]
 
-    return Dictionary(
-        tuple(decode(part("rest").tobytes().decode())["rest"]),
-        part("ints"),
-        part("floats"),
-        part("moments"),
-        Strings(part("iso").tobytes(), part("iso_ends")),
-        Strings(part("texts").tobytes(), part("texts_ends")),
-    )
+    def strings(key: str) -> Strings:
+        blob, ends = part(key).tobytes(), part(f"{key}_ends")
+        _check_ends(ends, len(ends) - 1, len(blob))
+        found = Strings(blob, ends)
+        found.all()  # each must be text
+        return found
+
+    numbers = part("ints"), part("floats"), part("moments")
+    iso = strings("iso")
+    rest = decode(part("rest").tobytes().decode())["rest"]
+    kinds = [array.dtype for array in numbers]
+    if kinds != [np.int64, np.float64, np.int64] or len(iso) != len(numbers[2]) or not isinstance(rest, list):
+        raise CorruptionError("its values are of other kinds")
+    return Dictionary(tuple(rest), *numbers, iso, strings("texts"))

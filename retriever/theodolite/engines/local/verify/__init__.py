@@ -76,7 +76,7 @@ def _examined(store: Store, report: Report) -> Truth | None:
                 check_documents(connection, truth, report)
             check_codes(truth, report)
             check_columns(connection, truth, report)
-            check_index(truth, report)
+            check_index(truth, store.trust, report)
             with report.part("folder"):
                 check_folder(truth, report)
     with report.part("lexical", derived=True):

@@ -12,6 +12,7 @@ from theodolite.engines.local.columns.column import read
 from theodolite.engines.local.columns.saved import OtherVersion, read_file
 from theodolite.engines.local.columns.segment import Segment
 from theodolite.engines.local.files import codes_name, columns_folder, index_folder
+from theodolite.engines.local.index_trust import IndexTrust
 from theodolite.engines.local.log import hash_at
 from theodolite.engines.local.verify.report import Report
 from theodolite.engines.local.verify.truth import Truth
@@ -105,7 +106,7 @@ def _told(segment: Segment, known: dict[tuple[str, str], int]) -> NDArray[np.int
     return told
 
 
-def check_index(truth: Truth, report: Report) -> None:
+def check_index(truth: Truth, trust: IndexTrust, report: Report) -> None:
     """The files of the approximate index, the rows it holds, and which of them it can propose."""
     record = truth.record
     if record is None or not record.files or record.generation != truth.state.generation:
@@ -114,8 +115,8 @@ def check_index(truth: Truth, report: Report) -> None:
     place = truth.folder / name
     with report.part("index", derived=True, path=place):
         try:
-            candidates, rows = read_files(truth.folder, name, record.spec, record.hashes or {}, truth.space)
-        except ConfigError as error:  # its package is not installed here, or it is no longer known
+            candidates, rows = read_files(truth.folder, name, record.spec, record.hashes or {}, truth.space, trust)
+        except ConfigError as error:  # its package is not installed here or not known, or its file is not trusted
             report.warning("index", f"{place.name} cannot be checked: {error}", path=place)
             return
         live = np.flatnonzero(truth.live[: record.stop])

@@ -1,0 +1,68 @@
+"""Arrays in files, read with bounds: no number in a file makes numpy allocate more than the file has.
+
+`np.load` allocates what a header says, and unpacks what a zip file holds. The files may come from somebody else.
+"""
+
+import io
+import os
+import re
+import zipfile
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.errors import CorruptionError
+
+_HEADER = 1024  # bytes; ours have 128
+# numpy's own reading of a header takes any literal of Python, and fails in many ways.
+_NPY = re.compile(
+    rb"\x93NUMPY\x01\x00(..)"
+    rb"\{'descr': '([<|][iuf][1248])', 'fortran_order': False, 'shape': \((\d{1,15}),\), \} *\n",
+    re.DOTALL,
+)
+_MEMBERS = 64  # arrays in a file; ours have at most 26
+
+
+def read_array(file: BinaryIO) -> NDArray[Any]:
+    """What `np.save` wrote of an array of numbers in one dimension.
+
+    Raises:
+        CorruptionError: the file holds something else, or another number of bytes.
+        OSError: it cannot be read.
+    """
+    size = os.fstat(file.fileno()).st_size
+    return _array(file.read(_HEADER), size, lambda offset: _rest(file, offset))
+
+
+def read_arrays(data: memoryview) -> dict[str, NDArray[Any]]:
+    """What `np.savez` wrote of such arrays, by name. Raises CorruptionError for anything else."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+            stored = all(each.compress_type == zipfile.ZIP_STORED and not each.flag_bits & 1 for each in members)
+            # Members may share bytes of the file: each can then be as large as all of it.
+            if not stored or len(members) > _MEMBERS or sum(each.file_size for each in members) > len(data):
+                raise CorruptionError("it is packed otherwise than it was written")
+            parts = {each.filename.removesuffix(".npy"): archive.read(each) for each in members}
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError, RuntimeError) as error:
+        raise CorruptionError(f"it holds no arrays: {error}") from error
+    return {name: _array(part, len(part), part.__getitem__) for name, part in parts.items()}
+
+
+def _array(head: bytes, size: int, rest: Any) -> NDArray[Any]:
+    found = _NPY.match(head)
+    if found is None or found.end() != 10 + int.from_bytes(found[1], "little"):
+        raise CorruptionError("it is not an array of numbers in one dimension")
+    dtype, count, offset = np.dtype(found[2].decode()), int(found[3]), found.end()
+    if count * dtype.itemsize != size - offset:
+        raise CorruptionError(f"{count} numbers of {dtype.itemsize} bytes are not what {size} bytes hold")
+    body: bytes = rest(slice(offset, size))
+    if len(body) != size - offset:
+        raise CorruptionError(f"{len(body)} of {size - offset} bytes are there")
+    return np.frombuffer(body, dtype).copy()
+
+
+def _rest(file: BinaryIO, part: slice) -> bytes:
+    file.seek(part.start)
+    return file.read(part.stop - part.start)
