@@ -88,6 +88,10 @@ OnDriftOption = Annotated[
         help="An embedder that gives other vectors than when the collection was built: refuse it, or only warn.",
     ),
 ]
+TrustIndex = Annotated[
+    bool,
+    typer.Option("--trust-index", help="Load an index that was built elsewhere and cannot be checked, as FAISS's."),
+]
 Chunk = Annotated[int | None, typer.Option("--chunk-tokens", min=1, help="Tokens of a passage, at most.")]
 Overlap = Annotated[int, typer.Option("--overlap", min=0, help="Tokens a passage shares with the one before.")]
 MaxMegabytes = Annotated[float, typer.Option("--max-mb", help="Larger files are skipped.")]

@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from theodolite.cli import output
-from theodolite.cli.app import EmbedderName, In, Json, Kb, OnDriftOption, Where, app, as_filter
+from theodolite.cli.app import EmbedderName, In, Json, Kb, OnDriftOption, TrustIndex, Where, app, as_filter
 from theodolite.cli.opening import bare, with_embedder
 from theodolite.engines.local.files import MONITOR
 from theodolite.errors import InputError
@@ -38,6 +38,7 @@ def recall(
     where: Where = None,
     embedder: EmbedderName = None,
     on_drift: OnDriftOption = "refuse",
+    trust_index: TrustIndex = False,
     json_: Json = False,
 ) -> None:
     """Measure what the index finds of the exact answer, and how long either takes.
@@ -56,7 +57,11 @@ def recall(
         target(use_case)
     given = None if queries is None else _read(queries)  # before a model is loaded
     texts = isinstance(given, list)
-    with with_embedder(in_, embedder, on_drift, quiet=json_) if texts else bare(in_) as kb:
+    with (
+        with_embedder(in_, embedder, on_drift, quiet=json_, trust_index=trust_index)
+        if texts
+        else bare(in_, trust_index=trust_index)
+    ) as kb:
         total = _MADE if given is None else len(given)
         with output.counting("measuring", total, quiet=json_) as advance:
             found = kb.recall(given, k=k or (1, 5, 10), where=tree, progress=advance)

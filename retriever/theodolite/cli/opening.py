@@ -11,13 +11,19 @@ from theodolite.retriever import Retriever
 DEFAULT = "all-MiniLM-L6-v2"
 
 
-def bare(folder: Path, *, read_only: bool = True) -> Retriever:
+def bare(folder: Path, *, read_only: bool = True, trust_index: bool = False) -> Retriever:
     """An existing collection, for what needs no embedder."""
-    return Retriever.open(folder, create=False, read_only=read_only)
+    return Retriever.open(folder, create=False, read_only=read_only, trust_index=trust_index)
 
 
 def with_embedder(
-    folder: Path, embedder: str | None, on_drift: str, *, create: bool = False, quiet: bool = False
+    folder: Path,
+    embedder: str | None,
+    on_drift: str,
+    *,
+    create: bool = False,
+    quiet: bool = False,
+    trust_index: bool = False,
 ) -> Retriever:
     """A collection with the embedder that is named, or the one it was made with, or for a new one the default.
 
@@ -41,7 +47,14 @@ def with_embedder(
     name = embedder or known or DEFAULT
     try:
         with working(f"loading {name}", quiet=quiet):
-            return Retriever.open(folder, embedder=name, create=create, read_only=not create, on_drift=policy)
+            return Retriever.open(
+                folder,
+                embedder=name,
+                create=create,
+                read_only=not create,
+                on_drift=policy,
+                trust_index=trust_index,
+            )
     except MissingExtraError:
         raise
     except TheodoliteError as error:

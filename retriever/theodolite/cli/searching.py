@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from theodolite.cli import output
-from theodolite.cli.app import EmbedderName, In, Json, OnDriftOption, Where, app, as_filter
+from theodolite.cli.app import EmbedderName, In, Json, OnDriftOption, TrustIndex, Where, app, as_filter
 from theodolite.cli.opening import bare, with_embedder
 from theodolite.errors import InputError
 from theodolite.protocols import Boost
@@ -67,6 +67,7 @@ def search(
     dedupe: Annotated[
         float | None, typer.Option("--dedupe", metavar="COSINE", help="Near-duplicates as one hit: 0.97.")
     ] = None,
+    trust_index: TrustIndex = False,
     json_: Json = False,
 ) -> None:
     """Find the passages that answer a question best.
@@ -95,7 +96,8 @@ def search(
         "diversity": diversity,
         "dedupe": dedupe,
     }
-    with bare(in_) if mode == "lexical" else with_embedder(in_, embedder, on_drift, quiet=json_) as kb:
+    lexical = mode == "lexical"
+    with bare(in_) if lexical else with_embedder(in_, embedder, on_drift, quiet=json_, trust_index=trust_index) as kb:
         hits = kb.search(query, k=k, where=tree, **options)
     if json_:
         output.say_json(output.hits_as_json(query, hits, explain=explain))

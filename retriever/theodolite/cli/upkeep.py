@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from theodolite.cli import output
-from theodolite.cli.app import Json, Kb, app
+from theodolite.cli.app import Json, Kb, TrustIndex, app
 from theodolite.cli.opening import bare
 from theodolite.errors import CorruptionError
 from theodolite.types import Verification
@@ -17,6 +17,7 @@ from theodolite.types import Verification
 def verify(
     folder: Kb,
     repair: Annotated[bool, typer.Option("--repair", help="Make anew what is derived and damaged.")] = False,
+    trust_index: TrustIndex = False,
     json_: Json = False,
 ) -> None:
     """Check all that a collection holds: documents, vectors, indexes, files. Exit code 3 where something is damaged.
@@ -28,7 +29,7 @@ def verify(
       theodolite verify kb
       theodolite verify kb --repair
     """
-    with bare(folder, read_only=not repair) as kb:
+    with bare(folder, read_only=not repair, trust_index=trust_index) as kb:
         info = kb.info()
         total = 2 * info["rows"] + info["documents"]  # vectors and their codes; an index adds little
         with output.counting("checking", None if repair else total, quiet=json_) as advance:

@@ -40,6 +40,11 @@ class Candidates(Protocol):
     """An approximate index: proposes rows, and never scores them; the flat index does.
 
     Built or loaded first, and from then on only read, from any number of threads.
+
+    Files of an index may come from somebody else. A class with the attribute `validates = True` promises that its
+    `load` checks every number it reads, so that no file can make it crash, read outside its memory or allocate more
+    than the file's size explains. Without it the index is opaque: a file is loaded only if it was built here, or with
+    `trust_index=True`.
     """
 
     def __len__(self) -> int:
@@ -75,7 +80,7 @@ class Candidates(Protocol):
         ...
 
     def load(self, path: Path, space: Space) -> None:
-        """Read what `save` wrote. The caller has verified the file by its hash.
+        """Read what `save` wrote. The caller has verified the file by its hash, which may be somebody else's, too.
 
         Raises:
             CorruptionError: the file is not whole, or was written with other settings, dimension or metric

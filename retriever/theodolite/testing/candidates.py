@@ -50,6 +50,28 @@ class CandidatesContract:
         for _, vectors, index in self._built(self._size):
             check(len(index) == len(vectors), f"an index over {len(vectors)} rows has length {len(index)}")
 
+    def test_validates_what_it_loads_if_it_says_so(self) -> None:
+        """Changed files raise CorruptionError, or load as an index that proposes rows of its own."""
+        if getattr(type(self.candidates()), "validates", False) is not True:
+            return
+        draw = np.random.default_rng(0)
+        with tempfile.TemporaryDirectory() as folder:
+            for space, vectors, index in self._built(300):
+                path = Path(folder) / "index"
+                index.save(path)
+                good = np.fromfile(path, np.uint8)
+                for _ in range(300):
+                    bad = good.copy()
+                    at = int(draw.integers(len(bad)))
+                    bad[at : at + int(draw.choice([1, 4, 8]))] = draw.choice([0, 1, 127, 255])
+                    bad[: len(bad) if draw.random() < 0.9 else at].tofile(path)
+                    loaded = self.candidates()
+                    try:
+                        loaded.load(path, space)
+                    except CorruptionError:
+                        continue
+                    _valid(loaded.propose(_queries(vectors, space)[0], 5), 5, len(vectors))
+
     def test_proposes_distinct_rows_of_its_own(self) -> None:
         for space, vectors, index in self._built():
             for n in (1, 7, 100):
