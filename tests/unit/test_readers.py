@@ -76,8 +76,9 @@ def test_paths_that_do_not_fit(tmp_path: Path) -> None:
         (tmp_path / "a" / "docs" / "sub").mkdir(exist_ok=True)
         with pytest.raises(ConfigError, match="lies in"):
             list(find([tmp_path / "a" / "docs" / inner, tmp_path / "a" / "docs"], Options()))
-    with pytest.raises(InputError, match="one path"):
-        list(find(str(tmp_path), Options()))
+    for wrong in (str(tmp_path), tmp_path, b"docs", None, 3):
+        with pytest.raises(InputError, match="pass a list of paths"):
+            list(find(wrong, Options()))  # type: ignore[arg-type]  # that is the question
 
 
 @pytest.mark.parametrize(

@@ -112,8 +112,8 @@ def absolute(paths: Iterable[str | Path]) -> list[Path]:
         InputError: a path that does not exist, cannot be read, or is not text.
         ConfigError: one lies within another.
     """
-    if isinstance(paths, (str, bytes, Path)):
-        raise InputError("paths is one path; pass a list of them")
+    if isinstance(paths, (str, bytes, os.PathLike)) or not isinstance(paths, Iterable):
+        raise InputError(f"paths is one {type(paths).__name__}; pass a list of paths")
     found: dict[str, Path] = {}
     for given in paths:
         path = _absolute(given)

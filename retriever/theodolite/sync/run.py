@@ -69,6 +69,7 @@ class _Run:
         remove: bool,
         remove_all: bool,
     ) -> None:
+        self._started = time.perf_counter()
         kb._check_writable()
         kb.get(())  # refused where a partition must be named
         self._kb = kb
@@ -90,7 +91,6 @@ class _Run:
         self._unchanged = self._failed = 0
 
     def run(self, paths: list[Path], name: str | None) -> Report:
-        started = time.perf_counter()
         before = self._kb.info().get("truncated", 0)
         places = self._sources.identify(paths, name)
         self._covered = {name for place in places for name in (place.prefix, *place.inner.values())}
@@ -132,7 +132,7 @@ class _Run:
             repaired=tuple(self._repaired),
             relocated=tuple(self._sources.relocated),
             truncated=max(0, self._kb.info().get("truncated", 0) - before),
-            seconds=time.perf_counter() - started,
+            seconds=time.perf_counter() - self._started,
             embedding_seconds=written.seconds,
         )
 
