@@ -1,7 +1,9 @@
 """records.sqlite: when documents were indexed, and from which source. Several processes may have it open."""
 
 import json
+import os
 import sqlite3
+import stat
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
@@ -164,6 +166,7 @@ class Ledger:
         with self._lock, _GATE:
             try:
                 if not self._held:
+                    _check_files(self._place)
                     self._held.append(
                         sqlite3.connect(self._place, timeout=_BUSY, isolation_level=None, check_same_thread=False)
                     )
@@ -191,6 +194,14 @@ class Ledger:
 def _close(held: list[sqlite3.Connection]) -> None:
     while held:
         held.pop().close()
+
+
+def _check_files(place: str) -> None:
+    """Raises EngineError where there is a link, a pipe or the like: the folder may come from somebody else."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        file = place + suffix
+        if os.path.lexists(file) and not stat.S_ISREG(os.lstat(file).st_mode):
+            raise EngineError(f"{file} is not a regular file; it is not opened. Remove it", path=file)
 
 
 def _now(connection: sqlite3.Connection) -> float:

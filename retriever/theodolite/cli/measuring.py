@@ -12,6 +12,7 @@ from theodolite.cli import output
 from theodolite.cli.app import EmbedderName, In, Json, Kb, OnDriftOption, TrustIndex, Where, app, as_filter
 from theodolite.cli.opening import bare, with_embedder
 from theodolite.engines.local.files import MONITOR
+from theodolite.engines.local.folder import Folder
 from theodolite.errors import InputError
 from theodolite.quality.journal import contents
 from theodolite.quality.reporting import report
@@ -91,7 +92,7 @@ def monitor(
     with bare(folder):  # it must be a collection
         pass
     path = file or folder / MONITOR
-    found = contents(path)
+    found = contents(path, None if file else Folder(folder))
     if json_:
         output.say_json(None if found is None else report(found, path, windows=10**6))
     elif found is None:

@@ -14,7 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from theodolite.errors import EngineError
+from theodolite.engines.local.files import DATABASE, MONITOR, STORE
+from theodolite.engines.local.folder import Folder
+from theodolite.errors import EngineError, TheodoliteError
 from theodolite.forking import COLLECTIONS, register_at_fork
 from theodolite.quality.pasts import HOUR, baseline, latest_values, note, pasts, totals
 from theodolite.quality.rules import Alert, Finding, Past
@@ -85,8 +87,10 @@ class Contents:
 class Journal:
     """The file of a monitor; None keeps the same in memory."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, folder: Folder | None = None) -> None:
+        """`folder` is that of the collection, if the file is in it: it may be replaced, or come from somebody else."""
         self.path = path
+        self._folder = folder
         self._held: list[sqlite3.Connection] = []  # one, or none
         self._inode = 0  # of the file it is to: another process may have set that aside
         weakref.finalize(self, _close, self._held)
@@ -167,6 +171,8 @@ class Journal:
             yield from self._connection()
 
     def _connection(self) -> Iterator[sqlite3.Connection]:
+        if self._folder is not None:
+            _check_place(self._folder)
         if self.path is not None and self._file() != self._inode:
             self.close()
         if not self._held:
@@ -199,12 +205,18 @@ class Journal:
         _log.warning("%s is damaged or not a monitor's (%s): moved to %s, begun anew", self.path, error, aside.name)
 
 
-def contents(path: Path) -> Contents | None:
+def contents(path: Path, folder: Folder | None = None) -> Contents | None:
     """What a monitor has kept in a file, which is not changed; None where there is none.
+
+    Args:
+        folder: that of the collection, if the file is in it.
 
     Raises:
         EngineError: it cannot be read.
     """
+    if folder is not None:
+        with _translated(path):
+            _check_place(folder)
     if not path.exists():
         return None
     log = path.with_name(f"{path.name}-wal")
@@ -225,6 +237,16 @@ def _read(connection: sqlite3.Connection) -> Contents:
         )
     ]
     return Contents(windows, latest_values(connection), baseline(connection), alerts)
+
+
+def _check_place(folder: Folder) -> None:
+    """Raises OSError where the collection's folder was replaced, or another thing than a file is in a file's place."""
+    try:
+        folder.check_current()
+        for part in DATABASE:
+            folder.check_file(part.replace(STORE, MONITOR))
+    except TheodoliteError as error:
+        raise OSError(str(error)) from error
 
 
 @contextlib.contextmanager

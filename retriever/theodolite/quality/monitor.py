@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.engines.local.folder import Folder
 from theodolite.errors import ConfigError, InputError, TheodoliteError
 from theodolite.forking import register_at_fork
 from theodolite.protocols import Answer, Engine, Request
@@ -95,7 +96,9 @@ class Monitor:
         register_at_fork(self)
 
     def attach(self, engine: Engine, path: Path | None) -> None:
-        """Watch this engine; keep what is seen in `path`, unless another one was given, or in memory.
+        """Watch this engine; keep what is seen in `path`, a file of the collection's folder, unless another was given.
+
+        Without either it is kept in memory.
 
         Raises:
             ConfigError: it watches another collection already.
@@ -103,7 +106,10 @@ class Monitor:
         if self._engine is not None:
             raise ConfigError("this monitor watches a collection already: make another one")
         self._engine = engine
-        self._journal = Journal(self._path or path)
+        if path is None or self._path is not None:
+            self._journal = Journal(self._path)
+        else:
+            self._journal = Journal(path, Folder(path.parent))
         if self._share:
             self._shadow = Shadow(engine, every=round(1 / self._share), cpu=0.05)
 

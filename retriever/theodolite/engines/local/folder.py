@@ -72,11 +72,13 @@ class Folder:
             raise replaced(self)
 
     def stat(self, name: str) -> os.stat_result | None:
-        """What is there under a name, links not followed; None for nothing."""
+        """What is there under a name, links not followed; None for nothing, or for what lies behind a link."""
         try:
+            if "/" not in name:  # before each write
+                return os.stat(self._place(name), dir_fd=self._handle, follow_symlinks=False)
             with self._at(name) as (handle, last):
                 return os.stat(last, dir_fd=handle, follow_symlinks=False)
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, CorruptionError):
             return None
 
     def is_file(self, name: str) -> bool:

@@ -14,7 +14,6 @@ from theodolite.engines.local.folder import Folder, replaced
 from theodolite.engines.local.frames import Frame, first_digest, holds_frame
 from theodolite.engines.local.vector_file import VectorFile
 from theodolite.errors import CorruptionError
-from theodolite.manifest import Manifest
 
 
 class Commit(NamedTuple):
@@ -43,23 +42,27 @@ class Identity:
         found = self._folder.stat(STORE) if self._folder.is_in_place() else None
         return found is not None and (self._database is None or os.path.samestat(found, self._database))
 
-    def check_connection(self, connection: sqlite3.Connection) -> None:
+    def check_connection(self, connection: sqlite3.Connection, uid: str) -> None:
         """Raises EngineError where a new connection is to another database than the one that was opened."""
-        self.check_history(connection)
+        self.check_history(connection, uid)
         # After the first read: by now SQLite has opened all its files.
         if not self.is_reachable():
             raise replaced(self._folder)
         self._database = self._database or self._folder.stat(STORE)
 
-    def check_history(self, connection: sqlite3.Connection) -> None:
-        """Raises EngineError where a transaction does not show the collection, or not the commits seen before."""
-        row = connection.execute("SELECT value FROM manifest").fetchone()
-        if row is not None and Manifest.from_json(row[0]).uid != self._uid:
+    def check_history(self, connection: sqlite3.Connection, uid: str, last: Commit | None = None) -> None:
+        """Raises EngineError where a transaction does not show the collection, or not the commits seen before.
+
+        Args:
+            uid: that it shows.
+            last: the last commit that it shows, if that is known.
+        """
+        if uid != self._uid:
             raise replaced(self._folder)
         if self._known is None:
             return
         sequence, digest = self._known
-        commit = commit_at(connection, sequence)
+        commit = last if last is not None and last.frame.sequence == sequence else commit_at(connection, sequence)
         if commit is not None:
             if commit.digest != digest:
                 raise replaced(self._folder)

@@ -118,7 +118,7 @@ class View:
                 except Stale:
                     pass
         with self._store.read() as (connection, _):
-            self._store.identity.check_history(connection)
+            self._store.identity.check_history(connection, read_manifest(connection).uid)
         raise CorruptionError(f"{self._store.folder}: the vector file of the current generation is missing")
 
     def searchable(self, snapshot: Snapshot) -> Snapshot:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from theodolite.engines.local.defensive import defend
-from theodolite.engines.local.files import DATABASE, STORE, WRITER
+from theodolite.engines.local.files import DATABASE, STORE
 from theodolite.engines.local.folder import Folder, replaced
 from theodolite.engines.local.frames import holds_frame
 from theodolite.engines.local.hashes import seal
@@ -23,6 +23,7 @@ from theodolite.engines.local.points import reach
 from theodolite.engines.local.schema import STATE
 from theodolite.engines.local.sqlite_errors import is_busy, is_full, translated
 from theodolite.engines.local.vector_file import VectorFile, too_short
+from theodolite.engines.local.writer_pid import announce, last_writer
 from theodolite.errors import CorruptionError, EngineError, LockedError, ManifestError, TheodoliteError
 from theodolite.forking import COLLECTIONS, register_at_fork
 from theodolite.manifest import Manifest
@@ -106,7 +107,7 @@ class Store:
                 try:
                     state = read_state(connection)
                     self._prove(connection, state)
-                    self._announce()
+                    announce(self.folder)
                     yield connection, state
                     reach("transaction.filled")
                     connection.execute("COMMIT")
@@ -130,15 +131,15 @@ class Store:
     def _prove(self, connection: sqlite3.Connection, state: State) -> None:
         """Before anything is written: what is open is in the folder, and all of one collection and history."""
         self.identity.check_folder()
+        manifest = read_manifest(connection)
         last = commit_at(connection, state.sequence)
+        self.identity.check_history(connection, manifest.uid, last)
         if last is not None:
-            manifest = read_manifest(connection)
             file = self.proved_vectors(connection, state.generation, last, manifest.space.dimension or 1)
             if not file.is_at(self.folder.stat(file.name)):
                 raise too_short(file.path, file.size, 0)
         elif state.sequence:
             raise CorruptionError(f"{self.folder}: the change log lacks commit {state.sequence}; restore the folder")
-        self.identity.check_history(connection)
 
     def begin_frame(self, file: VectorFile, size: int) -> None:
         """Called before a frame is appended to a file of this size, within a write transaction."""
@@ -178,7 +179,9 @@ class Store:
             EngineError: it is the file of another collection. CorruptionError: it is damaged.
         """
         file = self.vectors(generation)
-        if not holds_frame(file, *commit, dimension) and not file.is_at(self.folder.stat(file.name)):
+        if holds_frame(file, *commit, dimension):
+            return file
+        if not file.is_at(self.folder.stat(file.name)):
             # Made again by another process, before its first commit.
             file = self._hold(VectorFile(self.folder, generation, writable=self.mode == "rw"))
         self.identity.check_vectors(connection, file, commit, dimension)
@@ -199,7 +202,7 @@ class Store:
             raise replaced(self.folder)
         connection = connect(self.folder, self.mode, self.lock_timeout)
         try:
-            self.identity.check_connection(connection)
+            self.identity.check_connection(connection, read_manifest(connection).uid)
         except BaseException:
             connection.close()
             raise
@@ -298,26 +301,8 @@ class Store:
                     raise self._locked(timeout) from error
             time.sleep(0.005)
 
-    def _announce(self) -> None:
-        """Leave our pid for the message of a process that waits."""
-        ours = str(os.getpid()).encode()
-        # On a full disk, or where there is something else than a file, only the message lacks it.
-        with contextlib.suppress(OSError, CorruptionError):
-            with contextlib.suppress(FileNotFoundError):
-                if self._announced() == ours:
-                    return
-            with self.folder.create(WRITER) as file:
-                file.write(ours)
-
-    def _announced(self) -> bytes:
-        with self.folder.open(WRITER) as file:
-            return file.read(32)
-
     def _locked(self, timeout: float) -> LockedError:
-        try:
-            pid = int(self._announced())
-        except (OSError, ValueError, CorruptionError):
-            pid = None
+        pid = last_writer(self.folder)
         holder = "this process" if pid == os.getpid() else f"process {pid}" if pid else "another process"
         return LockedError(
             f"{self.folder}: the write lock was not free within {timeout:g} s; {holder} was the last to take it. "
@@ -383,7 +368,11 @@ def read_manifest(connection: sqlite3.Connection) -> Manifest:
     row = connection.execute("SELECT value, hash FROM manifest").fetchone()
     if row is None:
         raise ManifestError("the database has lost its manifest; restore the folder from a copy")
-    value, digest = row
+    return _pinned(*row)
+
+
+@lru_cache(maxsize=16, typed=True)  # every write reads it, more than once
+def _pinned(value: Any, digest: Any) -> Manifest:
     if isinstance(value, str) and seal(value) == digest:
         manifest = Manifest.from_json(value)
         if manifest.is_possible():
