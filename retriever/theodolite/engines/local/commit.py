@@ -60,7 +60,7 @@ def commit(
         "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?)",
         ((row, *record, digest) for row, (record, digest) in enumerate(zip(records, hashes, strict=True), state.rows)),
     )
-    lexical_table.insert(connection, ((row, record.text) for row, record in enumerate(records, state.rows)))
+    lexical_table.insert(connection, state.rows, [record.text for record in records])
     rows, live = state.rows + len(records), state.live + len(records) - len(ended)
     change_state(connection, state._replace(sequence=sequence, rows=rows, slots=frame.slot + frame.rows, live=live))
 

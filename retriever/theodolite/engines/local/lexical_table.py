@@ -10,7 +10,7 @@ makes them collections of this format.
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from theodolite.engines.local.defensive import undefended
 from theodolite.engines.local.schema import LEXICAL, SHADOW_TABLES
@@ -40,9 +40,12 @@ def is_prepared(connection: sqlite3.Connection) -> bool:
     return bool(version >= _PREPARED_SINCE)
 
 
-def insert(connection: sqlite3.Connection, texts: Texts) -> None:
-    """Index documents."""
-    connection.executemany(_INSERT, ((row, prepared(text)) for row, text in texts))
+def insert(connection: sqlite3.Connection, first: int, texts: Sequence[str]) -> None:
+    """Index the documents of the rows from `first` on, which are stored already."""
+    if needs_preparation("".join(texts)):  # one look at all of them costs less than one at each
+        _insert(connection, enumerate(texts, first))
+    else:
+        connection.execute("INSERT INTO lexical (rowid, text) SELECT row, text FROM documents WHERE row >= ?", (first,))
 
 
 def delete(connection: sqlite3.Connection, texts: Texts) -> None:
@@ -96,7 +99,11 @@ def clear(connection: sqlite3.Connection) -> None:
 
 def _fill(connection: sqlite3.Connection) -> None:
     clear(connection)
-    insert(connection, _documents(connection))
+    _insert(connection, _documents(connection))
+
+
+def _insert(connection: sqlite3.Connection, texts: Texts) -> None:
+    connection.executemany(_INSERT, ((row, prepared(text)) for row, text in texts))
 
 
 def _stamp(connection: sqlite3.Connection) -> None:
