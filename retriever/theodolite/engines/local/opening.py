@@ -29,6 +29,7 @@ from theodolite.transforms import checked
 from theodolite.types import Metric, Norms, Transform
 
 _STEPS = 1_000_000  # of SQLite's machine, some milliseconds
+_PLENTY = 1 << 20  # bytes of a disk that is not full
 _PATIENCE = 1.0  # seconds for which files may keep changing, at least
 
 
@@ -187,6 +188,10 @@ def _reading_mode(folder: Folder) -> str:
 
 def _has_room(folder: Folder) -> bool:
     """Whether SQLite can make the index of the log that it reads with."""
+    if hasattr(os, "statvfs"):
+        disk = os.statvfs(folder.path)
+        if disk.f_bavail * disk.f_frsize > _PLENTY:
+            return True
     try:
         with contextlib.closing(connect(folder, "ro", 0)) as connection:
             connection.execute(STATE).fetchone()
