@@ -3,7 +3,7 @@
 import errno
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from theodolite.engines.local.files import STORE
@@ -40,10 +40,14 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def translated(folder: Folder | Path) -> Iterator[None]:
-    """SQLite's and the system's errors as ours, with the cause. A fork waits until the block has ended."""
+def translated(folder: Folder | Path, *, sqlite: bool = True) -> Iterator[None]:
+    """SQLite's and the system's errors as ours, with the cause.
+
+    Args:
+        sqlite: whether SQLite is used within: a fork waits until the block has ended.
+    """
     try:
-        with COLLECTIONS:
+        with COLLECTIONS if sqlite else nullcontext():
             yield
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0)

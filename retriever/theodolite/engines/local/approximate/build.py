@@ -83,7 +83,7 @@ class Partial:
 
     def save(self, candidates: Candidates, rows: Rows) -> dict[str, str]:
         """Keep what there is, durably; returns the hashes. Killed half-way, there is nothing to go on with."""
-        with translated(self._folder):
+        with translated(self._folder, sqlite=False):  # it can take seconds, for which a fork would wait
             self.drop()
             hashes = write_files(self._folder, PARTIAL_INDEX, candidates, rows[: len(candidates)], self._trust)
             with self._folder.create(_PLANNED) as file:
