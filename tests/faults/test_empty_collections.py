@@ -12,6 +12,7 @@ import pytest
 from langchain_core.documents import Document as LangChainDocument
 from llama_index.core.schema import TextNode
 from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters, VectorStoreQuery, VectorStoreQueryMode
+from tests.unit.shell import Shell
 
 from langchain_theodolite import TheodoliteRetriever as LangChainRetriever
 from langchain_theodolite import TheodoliteVectorStore as LangChainStore
@@ -266,7 +267,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "duplicates": [["{kb}"], ["{kb}", "--json"]],
     "recall": [["--in", "{kb}"], ["--in", "{kb}", "--json"]],
     "monitor": [["{kb}"], ["{kb}", "--json"]],
-    "reindex": [["{kb}", "hnsw"], ["{kb}", "flat"], ["{kb}", "auto", "--json"]],
+    "reindex": [["{kb}", "hnsw"], ["{kb}", "flat"], ["{kb}", "hnsw", "--json"]],
     "delete": [["nothing", "--in", "{kb}"], ["--where", '{"n": 7}', "--in", "{kb}", "--yes", "--json"]],
     "add": [["--text", "x", "--to", "{kb}"]],
     "index": [["{empty}", "--to", "{kb}"], ["{empty}", "--to", "{kb}", "--json"]],
@@ -284,9 +285,16 @@ def test_every_command_is_tried() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.filterwarnings("ignore::theodolite.MetadataWarning")
-def test_every_command_works(command: str, state: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_works(
+    command: str,
+    state: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     (tmp_path / "empty").mkdir()
-    with Retriever.open(tmp_path / "kb", embedder="hashing") as kb:
+    monkeypatch.syspath_prepend(Shell(tmp_path / "shell").plugin)  # which brings an embedder that a name leads to
+    with Retriever.open(tmp_path / "kb", embedder="words") as kb:
         fill(kb, state)
     may_refuse = command in ("audit", "recall", "monitor", "index", "add")
     for number, given in enumerate(COMMANDS[command]):
