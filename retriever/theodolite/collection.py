@@ -13,7 +13,7 @@ from theodolite.errors import InputError, UnsupportedError
 from theodolite.filters import Where, parse
 from theodolite.intake import as_count, as_folder, as_ids, as_k, as_threshold
 from theodolite.protocols import Engine, Scope
-from theodolite.types import Document, Duplicate, Field, Metric, Vectors, Verification
+from theodolite.types import Compaction, Document, Duplicate, Field, Metric, Vectors, Verification
 
 if TYPE_CHECKING:  # what few programs use is imported when they do
     from theodolite.guards.audit.findings import Audit
@@ -244,6 +244,29 @@ class Collection:
         """
         self._check_whole("repair()")
         return self._engine.repair(progress)
+
+    def compact(self, *, progress: Callable[[int], object] | None = None) -> Compaction:
+        """Give back the disk space of documents that were replaced, updated or deleted, while others read and write.
+
+        It changes nothing that is found, and no score. It happens by itself in the background, too, when a third of
+        the rows are dead (see `compact_at` of `Retriever.open`). An approximate index is built again; until then
+        searches are exact. Interrupted, the collection is as before.
+
+        Args:
+            progress: called with the number of documents copied since the last call.
+
+        Returns:
+            How many dead rows were removed, and the folder's size before and after.
+
+        Raises:
+            EngineError: there is not enough room on the disk (its `needed` and `free` say how much), or the collection
+                is opened read-only.
+            LockedError: another process or thread is compacting, or building an index.
+            CorruptionError: stored vectors are damaged; nothing is changed.
+            UnsupportedError: in a scope.
+        """
+        self._check_whole("compact()")
+        return self._engine.compact(progress)
 
     def backup(self, location: str | PathLike[str], *, progress: Callable[[int], object] | None = None) -> None:
         """Copy the collection as of one commit to a new folder, while others may write. It is there whole, or not.

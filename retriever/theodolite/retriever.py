@@ -91,6 +91,7 @@ class Retriever(Asynchronous):
         read_only: bool = False,
         lock_timeout: float = 5.0,
         trust_index: bool = False,
+        compact_at: float | None = 1 / 3,
         on_truncate: OnTruncate = "warn",
         query_cache: int = 1024,
         on_drift: OnDrift = "refuse",
@@ -124,6 +125,8 @@ class Retriever(Asynchronous):
             trust_index: load the approximate index even if this user has not built it on this machine and its library
                 cannot check the file, as FAISS cannot: for folders of one's own that were built elsewhere. Without it
                 such a collection is searched exactly, with a warning (see docs/safety.md).
+            compact_at: the share of dead rows, left by documents that were replaced or deleted, beyond which the
+                collection is compacted in the background (from 1,000 dead rows on); None leaves that to `compact()`.
             on_truncate: what to do about texts longer than the embedder reads: `warn`, `error` or `ignore`.
                 `info()` counts them, and a search's `trace` tells.
             query_cache: how many queries' vectors to keep.
@@ -185,6 +188,7 @@ class Retriever(Asynchronous):
             read_only=read_only,
             lock_timeout=lock_timeout,
             trust_index=trust_index,
+            compact_at=compact_at,
         )
         try:
             watch = _monitor() if monitor is True else monitor or None

@@ -316,6 +316,20 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Compaction:
+    """What `compact` has done.
+
+    Attributes:
+        rows: how many dead rows it has removed.
+        bytes_before, bytes_after: of all files in the collection's folder.
+    """
+
+    rows: int
+    bytes_before: int
+    bytes_after: int
+
+
+@dataclass(frozen=True, slots=True)
 class Verification:
     """What `verify` and `repair` have found.
 

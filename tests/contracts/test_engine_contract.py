@@ -26,7 +26,7 @@ from theodolite.testing.engine_ranking import RankingContract
 from theodolite.testing.engine_scopes import ScopesContract
 from theodolite.testing.engine_versions import VersionsContract
 from theodolite.testing.oracle import brute_force
-from theodolite.types import Document, Duplicate, Field, Space, Trace, Vectors, Verification
+from theodolite.types import Compaction, Document, Duplicate, Field, Space, Trace, Vectors, Verification
 
 Stored = tuple[str, str, NDArray[np.float32]]
 
@@ -183,6 +183,9 @@ class DictEngine:
 
     def repair(self, progress: Callable[[int], object] | None = None) -> Verification:
         return self.verify()
+
+    def compact(self, progress: Callable[[int], object] | None = None) -> Compaction:
+        raise UnsupportedError("nothing of it is dead")
 
     def backup(self, target: Path, progress: Callable[[int], object] | None = None) -> None:
         raise UnsupportedError("it is in memory")

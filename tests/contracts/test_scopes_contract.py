@@ -19,7 +19,7 @@ from theodolite.protocols import Answer, Engine, Request, Scope
 from theodolite.scopes import partition_key, within
 from theodolite.testing.engine_scopes import ScopesContract
 from theodolite.testing.oracle import brute_force, top_k
-from theodolite.types import Document, Duplicate, Field, Space, Trace, Vectors, Verification
+from theodolite.types import Compaction, Document, Duplicate, Field, Space, Trace, Vectors, Verification
 
 Key = tuple[str, str]
 Pair = tuple[Document, NDArray[np.float32]]
@@ -157,6 +157,9 @@ class Tenants:
 
     def repair(self, progress: Callable[[int], object] | None = None) -> Verification:
         return self.verify()
+
+    def compact(self, progress: Callable[[int], object] | None = None) -> Compaction:
+        raise UnsupportedError("nothing of it is dead")
 
     def backup(self, target: Path, progress: Callable[[int], object] | None = None) -> None:
         raise UnsupportedError("it is in memory")

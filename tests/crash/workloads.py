@@ -47,6 +47,8 @@ class Step:
                 return {**state, **changed}
             case "update":
                 return {**state, **{name: replace(state[name], tag=doc.tag) for name, doc in changed.items()}}
+            case "compact":
+                return state
             case "delete":
                 return {name: doc for name, doc in state.items() if name not in changed}
             case _:
@@ -62,6 +64,8 @@ class Step:
                 kb.update([doc.id for doc in self.docs], {"tag": self.docs[0].tag})
             case "delete":
                 kb.delete([doc.id for doc in self.docs])
+            case "compact":
+                kb.compact()
             case _:
                 kb.clear()
 
@@ -78,6 +82,13 @@ WORKLOADS: dict[str, list[Step]] = {
     "updates": [_FIRST, *(Step("update", _docs(range(2 * i, 2 * i + 5), tag=i + 1)) for i in range(3))],
     "deletes": [_FIRST, *(Step("delete", _docs(range(3 * i, 3 * i + 2))) for i in range(3))],
     "clears": [_FIRST, Step("clear"), Step("add", _docs(range(5), version=1)), Step("clear")],
+    "compactions": [
+        Step("add", _docs(range(12))),
+        Step("delete", _docs(range(4))),
+        Step("compact"),
+        Step("add", _docs(range(2, 9), version=1)),
+        Step("compact"),
+    ],
     "seals": [Step("add", _docs(range(BLOCK - 2))), Step("add", _docs(range(BLOCK - 2, BLOCK + 4)))],
 }
 

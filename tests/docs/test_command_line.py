@@ -25,7 +25,7 @@ COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-def
 SHARED = {"--json", "--help"}  # said once, at the beginning
 
 # What differs from run to run and from machine to machine: all but the first word of these lines.
-VARIES = re.compile(r"^(location|created|bytes|versions|\d+\.\d s,)")
+VARIES = re.compile(r"^(location|created|bytes|versions|\d+\.\d s,|\d+ dead rows)")
 
 NOTES = """\
 {"id": "notes-1", "text": "Parcels leave the warehouse within one working day.", "metadata": {"source": "wiki"}}

@@ -68,9 +68,10 @@ STATES = {
 @pytest.mark.parametrize("numbers", STATES.values(), ids=STATES)
 def test_a_state(sound: Path, tmp_path: Path, numbers: dict[str, int]) -> None:
     def change(database: sqlite3.Connection) -> None:
-        names = ", ".join(State._fields)
-        state = State(*database.execute(f"SELECT {names} FROM state").fetchone())._replace(**numbers)  # noqa: S608
-        marks = ", ".join(f"{name} = ?" for name in (*State._fields, "hash"))
+        names = "generation, sequence, rows, slots, live, approximate"
+        state = State(*database.execute(f"SELECT {names} FROM state").fetchone())  # noqa: S608
+        state = state._replace(**{"keys" if name == "rows" else name: number for name, number in numbers.items()})
+        marks = ", ".join(f"{name} = ?" for name in (*names.split(", "), "hash"))
         database.execute(f"UPDATE state SET {marks}", (*state, seal(*state)))  # noqa: S608
 
     with pytest.raises(IntegrityError):

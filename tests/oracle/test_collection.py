@@ -120,6 +120,15 @@ class Collection(RuleBasedStateMachine):
         self.open_ones[who].clear()
         self.model = {}
 
+    @rule(who=writers)
+    def compact(self, who: int) -> None:
+        kb = self.open_ones[who]
+        dead = kb.info()["deleted_rows"]
+        assert kb.compact().rows == dead
+        for kb in self.open_ones:
+            info = kb.info()
+            assert (info["documents"], info["rows"], info["deleted_rows"]) == (len(self.model), len(self.model), 0)
+
     @precondition(lambda self: not self.memory)
     @rule(who=everyone)
     def reopen(self, who: int) -> None:

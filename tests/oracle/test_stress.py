@@ -1,4 +1,4 @@
-"""Many search while one writes and builds indexes: every answer is that of a committed state."""
+"""Many search while one writes, builds indexes and compacts: every answer is that of a committed state."""
 
 import os
 import subprocess
@@ -72,6 +72,8 @@ def rebuild(kb: Retriever, stop: threading.Event) -> None:
     while not stop.is_set():
         number += 1
         kb.reindex("flat" if number % 5 == 0 else f"hnsw:M={4 + number % 3},ef_construction=40")
+        if number % 2:
+            kb.compact()
         time.sleep(0.02)
 
 

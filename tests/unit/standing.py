@@ -45,7 +45,7 @@ class Looking:
 
         def work(connection: Connection, snapshot: Snapshot) -> Found:
             standings = self._standings.setdefault(snapshot.state.generation, Standings(partition))
-            rows, commit = snapshot.state.rows, snapshot.state.sequence
+            rows, commit = snapshot.rows, snapshot.state.sequence
 
             def column(name: str) -> Column:
                 found = snapshot.columns.column(name, connection, rows, commit)

@@ -41,6 +41,7 @@ def test_help_tells_by_example(shell: Shell) -> None:
         "add",
         "audit",
         "backup",
+        "compact",
         "delete",
         "demo",
         "duplicates",
@@ -367,6 +368,22 @@ def test_verify_repairs_and_backup_copies(filled: Shell) -> None:
     assert filled.run("backup", "kb", "-o", "copy")[0] == "3 documents, as of commit 1, in copy\n"
     assert filled.json("verify", "copy")["checked"]["documents"] == 3
     assert "exists already" in filled.run("backup", "kb", "-o", "copy", code=1)[1]
+
+
+def test_compact(filled: Shell) -> None:
+    with Retriever.open(filled.folder / "kb") as kb:
+        kb.update([document.id for document in kb.documents(limit=2)], {"checked": True})
+    before = filled.json("search", "invoice", "--in", "kb")["hits"]
+    told = filled.json("compact", "kb")
+    assert told["rows"] == 2
+    assert told["bytes_after"] < told["bytes_before"]
+    assert filled.run("compact", "kb")[0].startswith("0 dead rows removed; ")
+    assert filled.json("search", "invoice", "--in", "kb")["hits"] == before
+    assert filled.json("verify", "kb")["sound"]
+    with Retriever.open(filled.folder / "kb") as kb:
+        kb.clear()
+    assert filled.json("compact", "kb")["rows"] == 0
+    assert "no collection" in filled.run("compact", "nowhere", code=1)[1]
 
 
 def test_recall(filled: Shell) -> None:

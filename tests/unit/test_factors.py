@@ -77,7 +77,7 @@ def by_id(kb: Retriever, factors: Factors, boosts: tuple[Boost, ...], now: float
     engine: Any = kb._engine
 
     def work(connection: Any, snapshot: Any) -> dict[str, float]:
-        rows = snapshot.state.rows
+        rows = snapshot.rows
         found = factors.product(
             boosts, now, lambda name: snapshot.columns.column(name, connection, rows, snapshot.state.sequence), rows
         )
@@ -212,7 +212,7 @@ def test_what_was_read_later_is_not_used_for_an_older_commit(kb: Retriever) -> N
 def read_now(kb: Retriever, field: str) -> Any:
     engine: Any = kb._engine
     return engine._view.read(
-        lambda connection, snapshot: Column(field).extended(connection, snapshot.state.rows, snapshot.state.sequence)
+        lambda connection, snapshot: Column(field).extended(connection, snapshot.rows, snapshot.state.sequence)
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from theodolite import Retriever
-from theodolite.engines.local import writes
+from theodolite.engines.local import generations as removal
 from theodolite.engines.local.files import generations
 
 
@@ -38,7 +38,7 @@ def test_clearing_looks_at_nothing_but_the_folder(tmp_path: Path, monkeypatch: p
         looked.append(len(found))
         return found
 
-    monkeypatch.setattr(writes, "generations", listed)
+    monkeypatch.setattr(removal, "generations", listed)
     with Retriever.open(tmp_path / "kb") as kb:
         for _ in range(40):
             fill(kb)

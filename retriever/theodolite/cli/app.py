@@ -16,7 +16,7 @@ from theodolite.filters import parse
 from theodolite.metadata import decode
 
 _ORDER = (
-    *("index", "add", "search", "info", "delete", "reindex", "export", "verify", "backup", "audit"),
+    *("index", "add", "search", "info", "delete", "reindex", "export", "verify", "compact", "backup", "audit"),
     *("duplicates", "recall", "monitor", "demo"),
 )
 

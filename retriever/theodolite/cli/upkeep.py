@@ -1,4 +1,4 @@
-"""Commands that look after a collection: verify, backup."""
+"""Commands that look after a collection: verify, compact, backup."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -45,6 +45,24 @@ def verify(
         _show(found)
     if not found.sound:
         raise typer.Exit(3)
+
+
+@app.command()
+def compact(folder: Kb, json_: Json = False) -> None:
+    """Give back the disk space of documents that were replaced or deleted, while others read and write.
+
+    Nothing that is found changes. Interrupted, the collection is as before.
+
+    \b
+    Examples:
+      theodolite compact kb
+    """
+    with bare(folder, read_only=False) as kb, output.counting("compacting", kb.count(), quiet=json_) as advance:
+        done = kb.compact(progress=advance)
+    if json_:
+        output.say_json(asdict(done))
+    else:
+        output.say(f"{done.rows:,} dead rows removed; {done.bytes_before:,} bytes before, {done.bytes_after:,} now")
 
 
 @app.command()

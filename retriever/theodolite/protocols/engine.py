@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from theodolite.filters import Filter
 from theodolite.protocols.requests import Answer, Request, Scope
-from theodolite.types import Document, Duplicate, Field, Space, Vectors, Verification
+from theodolite.types import Compaction, Document, Duplicate, Field, Space, Vectors, Verification
 
 
 @runtime_checkable
@@ -170,6 +170,22 @@ class Engine(Protocol):
 
     def warm(self, fields: Sequence[str] = ()) -> None:
         """Do now what the first search, and the first filters on these fields, would wait for."""
+        ...
+
+    def compact(self, progress: Callable[[int], object] | None = None) -> Compaction:
+        """Give back the disk space of documents that were replaced or deleted, while others read and write.
+
+        It changes nothing that is found, and no score.
+
+        Args:
+            progress: called with the number of documents copied since the last call; what it raises ends the
+                compaction, and the collection is as before.
+
+        Raises:
+            EngineError: there is not enough room on the disk, or the collection is opened read-only.
+            UnsupportedError: this engine has nothing to compact.
+            LockedError: another process or thread is compacting, or building an index.
+        """
         ...
 
     def note(self, name: str) -> str | None:

@@ -145,7 +145,7 @@ class Answering:
             )
             mask = standing.mask
         count = live if mask is None else int(np.count_nonzero(mask))
-        if count == snapshot.state.rows:
+        if count == snapshot.rows:
             mask = None
         factors = None
         if request.boosts and count:
@@ -155,9 +155,9 @@ class Answering:
                 passing,
                 mask,
                 count,
-                lambda row: next(iter(select(connection, "id", "row", [row])))[0],
+                lambda row: next(iter(select(connection, "id", "row", [snapshot.keys.key(row)])))[0],
             )
-            factors = snapshot.factors.product(request.boosts, request.now, column, snapshot.state.rows, inside)
+            factors = snapshot.factors.product(request.boosts, request.now, column, snapshot.rows, inside)
         dated = _dated(request)
         notes: tuple[str, ...] = ()
         if request.where is not None or dated:
@@ -209,7 +209,15 @@ class Answering:
         prepared = is_prepared(connection)
         looked_for = words(separated(text) if prepared else text)
         found = self._index.search(
-            connection, snapshot.state, looked_for, n, inside, eligible.mask, eligible.factors, prepared=prepared
+            connection,
+            snapshot.state,
+            looked_for,
+            n,
+            inside,
+            eligible.mask,
+            eligible.factors,
+            prepared=prepared,
+            keys=snapshot.keys,
         )
         notes = () if prepared else _outdated(text, found)
         if not len(found.rows) and eligible.count:
@@ -238,9 +246,9 @@ class Answering:
         match: Matches,
         times: tuple[float, float],
     ) -> Answer:
-        order = _ordered(connection, match)[: request.k]
+        order = _ordered(connection, snapshot, match)[: request.k]
         rows = match.rows[order]
-        documents = self._recent.documents(connection, snapshot.state.generation, rows.tolist())
+        documents = self._recent.documents(connection, snapshot.era, snapshot.keys_of(rows))
         scores = None if match.scores is None else match.scores[order].tolist()
         similarities = [] if match.similarities is None else match.similarities[order].tolist()
         bm25 = () if match.bm25 is None else [match.bm25.get(row) for row in rows.tolist()]
@@ -320,7 +328,7 @@ def _outdated(text: str, found: LexicalFound) -> tuple[str, ...]:
     return (OUTDATED,) if needs_preparation(text) or not len(found.rows) else ()
 
 
-def _ordered(connection: Connection, match: Matches) -> NDArray[np.int64]:
+def _ordered(connection: Connection, snapshot: Snapshot, match: Matches) -> NDArray[np.int64]:
     """Places of the matches: by score, then by similarity, then by id."""
     keys = [key for key in (match.similarities, match.scores) if key is not None]
     order: NDArray[np.int64] = np.lexsort([-key for key in keys])
@@ -329,9 +337,10 @@ def _ordered(connection: Connection, match: Matches) -> NDArray[np.int64]:
         tied &= key[order[1:]] == key[order[:-1]]
     if not tied.any():
         return order
-    names: dict[int, str] = dict(select(connection, "row, id", "row", match.rows.tolist()))
+    keys_of_matches = snapshot.keys_of(match.rows)
+    names: dict[int, str] = dict(select(connection, "row, id", "row", keys_of_matches))
     groups = np.concatenate([[0], np.cumsum(~tied)]).tolist()
     places = sorted(
-        zip(groups, order.tolist(), strict=True), key=lambda one: (one[0], names.get(int(match.rows[one[1]]), ""))
+        zip(groups, order.tolist(), strict=True), key=lambda one: (one[0], names.get(keys_of_matches[one[1]], ""))
     )
     return np.array([place for _, place in places], np.int64)

@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import sqlite3
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,11 +17,14 @@ from pathlib import Path
 from theodolite.engines.local.approximate.record import hash_of, read_record
 from theodolite.engines.local.files import RECORDS, STORE, codes_folder, index_folder
 from theodolite.engines.local.folder import Folder, sync_file, sync_folder
-from theodolite.engines.local.frames import holds_frame, logged
+from theodolite.engines.local.frames import holds_frame
+from theodolite.engines.local.generation_base import committed_frames
+from theodolite.engines.local.next_generation import NextGeneration
 from theodolite.engines.local.points import reach
+from theodolite.engines.local.reclaim import release
 from theodolite.engines.local.snapshot import Snapshot, Stale
 from theodolite.engines.local.sqlite_errors import translated
-from theodolite.engines.local.store import Store, connect
+from theodolite.engines.local.store import Store, connect, read_state
 from theodolite.engines.local.vector_file import VectorFile
 from theodolite.errors import ConfigError, CorruptionError, EngineError
 
@@ -28,6 +32,7 @@ Progress = Callable[[int], object]
 
 _PAGES = 1024  # of the database, copied at a time
 _PART = 1 << 20  # bytes of the vectors
+_DEAD = 0.1  # share of dead rows from which on they are left out, with the approximate index that knows them
 _BUSY = 1.0  # seconds to wait for an adapter that writes its records
 _UNFINISHED = "store.partial"
 
@@ -74,16 +79,38 @@ def copy_collection(
             source = store.vectors(snapshot.state.generation)
         except FileNotFoundError:
             raise Stale from None
-        _copy_vectors(connection, source, snapshot.flat.dimension, target, progress)
+    living = None
+    if snapshot.rows - snapshot.state.live > _DEAD * snapshot.rows:
+        living = _copy_living(connection, snapshot, store.folder, target, progress)
+    elif snapshot.state.sequence:
+        _copy_vectors(connection, source, snapshot, target, progress)
     reach("backup.vectors")
-    _copy_caches(connection, snapshot, store.folder, target)
-    _copy_store(connection, target, progress)
+    if living is None:
+        _copy_caches(connection, snapshot, store.folder, target)
+    _copy_store(connection, target, progress, living)
     reach("backup.store")
     _copy_records(store.folder, target)
     target.rename(_UNFINISHED, STORE)
 
 
-def _copy_store(connection: sqlite3.Connection, target: Folder, progress: Progress) -> None:
+def _copy_living(
+    connection: sqlite3.Connection, snapshot: Snapshot, folder: Folder, target: Folder, progress: Progress
+) -> NextGeneration:
+    """Copy the living rows only: the copy begins a generation of its own, as after a compaction."""
+    size = 4 * snapshot.flat.dimension
+    living = NextGeneration(target, connection, snapshot, writable=True)
+    living.copy(lambda rows: progress(rows * size))
+    living.derive_codes(lambda rows: None)
+    living.derive_columns(connection, folder)
+    living.finish(snapshot.state)
+    living.sync()
+    return living
+
+
+def _copy_store(
+    connection: sqlite3.Connection, target: Folder, progress: Progress, living: NextGeneration | None
+) -> None:
+    """Copy the database; with `living` it names that generation."""
     left = 0
 
     def copied(status: int, remaining: int, total: int) -> None:
@@ -94,6 +121,11 @@ def _copy_store(connection: sqlite3.Connection, target: Folder, progress: Progre
     with translated(target), contextlib.closing(connect(target, "rwc", 0, _UNFINISHED)) as copy:
         # The transaction that is open on `connection` pins the commit: writers do not make this begin again.
         connection.backup(copy, pages=_PAGES, progress=copied, sleep=0)
+        if living is not None:
+            copy.execute("BEGIN IMMEDIATE")
+            living.record(copy, read_state(copy))
+            release(copy, sys.maxsize)
+            copy.execute("COMMIT")
     with target.open_to_change(_UNFINISHED) as file:
         sync_file(file)
 
@@ -115,11 +147,11 @@ def _copy_records(folder: Folder, target: Folder) -> None:
 
 
 def _copy_vectors(
-    connection: sqlite3.Connection, source: VectorFile, dimension: int, target: Folder, progress: Progress
+    connection: sqlite3.Connection, source: VectorFile, snapshot: Snapshot, target: Folder, progress: Progress
 ) -> None:
-    name, at = source.name, 0
+    name, dimension, at = source.name, snapshot.flat.dimension, 0
     with target.create(name) as out:
-        for frame, _ in logged(connection):
+        for frame, _ in committed_frames(connection, snapshot.base):
             start, end = 4 * dimension * frame.slot, 4 * dimension * (frame.slot + frame.rows)
             out.write(source.read(at, start - at))
             crc, at = 0, start
@@ -136,7 +168,7 @@ def _copy_vectors(
                 )
         sync_file(out)
     copy = VectorFile(target, source.generation, writable=False)
-    for frame, digest in logged(connection):
+    for frame, digest in committed_frames(connection, snapshot.base):
         if not holds_frame(copy, frame, digest, dimension):
             raise CorruptionError(
                 f"{source.path}: the frame of commit {frame.sequence} is not the one committed. Nothing was copied; "

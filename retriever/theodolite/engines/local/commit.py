@@ -13,6 +13,7 @@ import numpy as np
 from theodolite.engines.local import lexical_table
 from theodolite.engines.local.files import vectors_name
 from theodolite.engines.local.frames import append, has_orphan, move_orphan_aside, planned, surplus
+from theodolite.engines.local.generation_base import drop_base
 from theodolite.engines.local.hashes import seal
 from theodolite.engines.local.log import beginning, write_entry
 from theodolite.engines.local.records import Record
@@ -36,7 +37,7 @@ def commit(
     """Append rows and end others, within a write transaction that the caller commits.
 
     Args:
-        ended: row and text of documents that cease to be.
+        ended: key and text of documents that cease to be.
         records, hashes: the documents of the new rows,
         vectors: and their vectors, (n, d).
     """
@@ -48,7 +49,7 @@ def commit(
         move_orphan_aside(file, store.folder, state.slots, state.sequence, dimension)
     sequence = state.sequence + 1
     begin = beginning(read_manifest(connection).uid, state.generation)
-    frame = planned(state.slots, sequence, state.rows, vectors)
+    frame = planned(state.slots, sequence, state.keys, vectors)
     digest = write_entry(connection, frame, hashes, [row for row, _ in ended], begin)
     store.begin_frame(file, state.slots * 4 * dimension)
     append(file, frame, digest, vectors, durable=store.durable)
@@ -58,11 +59,11 @@ def commit(
         connection.executemany("DELETE FROM documents WHERE row = ?", [(row,) for row, _ in ended])
     connection.executemany(
         "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?)",
-        ((row, *record, digest) for row, (record, digest) in enumerate(zip(records, hashes, strict=True), state.rows)),
+        ((row, *record, digest) for row, (record, digest) in enumerate(zip(records, hashes, strict=True), state.keys)),
     )
-    lexical_table.insert(connection, state.rows, [record.text for record in records])
-    rows, live = state.rows + len(records), state.live + len(records) - len(ended)
-    change_state(connection, state._replace(sequence=sequence, rows=rows, slots=frame.slot + frame.rows, live=live))
+    lexical_table.insert(connection, state.keys, [record.text for record in records])
+    keys, live = state.keys + len(records), state.live + len(records) - len(ended)
+    change_state(connection, state._replace(sequence=sequence, keys=keys, slots=frame.slot + frame.rows, live=live))
 
 
 def pin(connection: sqlite3.Connection, space: Space) -> None:
@@ -101,11 +102,12 @@ def select(
 
 def begin_generation(connection: sqlite3.Connection, store: Store, state: State, dimension: int) -> None:
     """End all documents and start an empty vector file, within a write transaction that the caller commits."""
-    fresh = state._replace(generation=state.generation + 1, rows=0, slots=0, live=0)
+    fresh = state._replace(generation=state.generation + 1, keys=0, slots=0, live=0)
     store.folder.remove([vectors_name(fresh.generation)])  # of a generation that was never committed
     lexical_table.clear(connection)
     for table in ("documents", "frames", "tombstones"):
         connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names are ours
+    drop_base(connection)
     commit(connection, store, fresh, vectors=none(dimension))
 
 

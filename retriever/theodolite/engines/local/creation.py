@@ -18,7 +18,9 @@ def create_store(folder: Folder, manifest: Manifest, timeout: float) -> None:
     with translated(folder):
         connection = connect(folder, "rwc", timeout)
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("BEGIN")
+            # It cannot be set once there are tables, and writes to an empty file: so it takes the write lock, too.
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             reach("create.begun")
             if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:  # else `opening` checks it
                 connection.execute(f"PRAGMA application_id={APPLICATION_ID}")

@@ -24,15 +24,14 @@ def duplicates(
 
     def begin(connection: Connection, snapshot: Snapshot) -> tuple[Snapshot, Rows]:
         mask = view.mask(snapshot, tree, connection)
-        return snapshot, np.arange(snapshot.state.rows) if mask is None else np.flatnonzero(mask)
+        return snapshot, np.arange(snapshot.rows) if mask is None else np.flatnonzero(mask)
 
     # A commit's vectors stay as they are for as long as they are mapped, whatever is written.
     snapshot, rows = view.read(begin)
-    generation = snapshot.state.generation
     for found in close_pairs(snapshot.vectors, rows, threshold):
         for start in range(0, len(found.first), _PAGE):
-            listed = view.read(partial(_read, found=found, page=slice(start, start + _PAGE), generation=generation))
-            if listed is None:  # all was deleted; what is there now has the same row numbers
+            listed = view.read(partial(_read, found=found, page=slice(start, start + _PAGE), begun=snapshot))
+            if listed is None:  # all was deleted; what is there now has the same keys
                 return
             yield from listed
         if progress is not None:
@@ -40,17 +39,23 @@ def duplicates(
 
 
 def _read(
-    connection: Connection, snapshot: Snapshot, *, found: Pairs, page: slice, generation: int
+    connection: Connection, snapshot: Snapshot, *, found: Pairs, page: slice, begun: Snapshot
 ) -> list[Duplicate] | None:
-    """The pairs of which both documents are still there; None if the generation is over."""
-    if snapshot.state.generation != generation:
+    """The pairs of which both documents are still there; None if the collection has been cleared.
+
+    Args:
+        begun: the snapshot that the pairs are of.
+    """
+    if snapshot.era != begun.era:
         return None
-    first, second = found.first[page].tolist(), found.second[page].tolist()
-    rows = sorted({*first, *second})
+    first, second = begun.keys_of(found.first[page]), begun.keys_of(found.second[page])
+    keys = sorted({*first, *second})
     documents = {
-        row: Record(*record).document() for row, *record in select(connection, "row, id, text, metadata", "row", rows)
+        key: Record(*record).document() for key, *record in select(connection, "row, id, text, metadata", "row", keys)
     }
-    lost = [row for row in rows if row not in documents and snapshot.live[row]]
+    rows = snapshot.keys.find(np.array(keys, np.int64)).tolist()
+    missing = [row for key, row in zip(keys, rows, strict=True) if key not in documents]
+    lost = [row for row in missing if row >= 0 and snapshot.live[row]]
     if lost:
         raise CorruptionError(f"row {lost[0]} is live but has no document: the database is damaged. Run verify()")
     return [

@@ -1,5 +1,6 @@
 """LocalEngine: documents in SQLite, vectors in a file beside it, searched through snapshots."""
 
+import itertools
 import weakref
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace as changed
@@ -16,6 +17,7 @@ from theodolite.engines.local.backup import backup
 from theodolite.engines.local.commit import select
 from theodolite.engines.local.duplicates import duplicates
 from theodolite.engines.local.fields import Fields
+from theodolite.engines.local.generations import remove_old_generations
 from theodolite.engines.local.hints import Hints
 from theodolite.engines.local.lexical_table import OUTDATED, is_prepared
 from theodolite.engines.local.listing import Page, Pair, Place, behind, page, pairs
@@ -31,7 +33,18 @@ from theodolite.filters import Exists, Filter
 from theodolite.manifest import Manifest, check_pinned
 from theodolite.protocols import Answer, Request, Scope
 from theodolite.scopes import key_within, within
-from theodolite.types import Document, Duplicate, Field, Metric, Norms, Space, Transform, Vectors, Verification
+from theodolite.types import (
+    Compaction,
+    Document,
+    Duplicate,
+    Field,
+    Metric,
+    Norms,
+    Space,
+    Transform,
+    Vectors,
+    Verification,
+)
 
 
 class LocalEngine:
@@ -44,6 +57,7 @@ class LocalEngine:
         temporary: TemporaryFolder | None = None,
         norms: Norms = "auto",
         transforms: Sequence[Transform] = (),
+        compact_at: float | None = None,
     ) -> None:
         self._store = store
         self._manifest = manifest
@@ -52,7 +66,7 @@ class LocalEngine:
         self._temporary = temporary
         self._view = View(store, cache=temporary is None)
         self._writer = Writer(store, self._view, manifest.partition)
-        self._keeper = Keeper(store, self._view, background=store.mode == "rw")
+        self._keeper = Keeper(store, self._view, background=store.mode == "rw", compact_at=compact_at)
         self._fields = Fields(self._view)
         self._hints = Hints(self._view, self._fields)
         self._answering = Answering(self._view, self._keeper, self._hints, manifest.partition)
@@ -78,12 +92,15 @@ class LocalEngine:
         read_only: bool = False,
         lock_timeout: float = 5.0,
         trust_index: bool = False,
+        compact_at: float | None = 1 / 3,
     ) -> "LocalEngine":
         """Open the collection in a folder, or make one; None makes one in a temporary folder.
 
         Raises:
             ManifestError, MetricMismatchError, ConfigError, CorruptionError, EngineError: see `open_store`.
         """
+        if compact_at is not None and not 0 < compact_at < 1:
+            raise ConfigError(f"compact_at is {compact_at!r}; it must be a share between 0 and 1, or None")
         if location is None and read_only:
             raise ConfigError("a collection in memory is new and empty: it cannot be opened read-only")
         temporary = TemporaryFolder() if location is None else None
@@ -106,14 +123,14 @@ class LocalEngine:
             if temporary:
                 temporary.remove()
             raise
-        engine = cls(store, manifest, temporary, norms, transforms)
+        engine = cls(store, manifest, temporary, norms, transforms, compact_at)
         try:
             engine._keeper.adopt(index)
         except BaseException:
             engine.close()
             raise
         if store.mode == "rw":
-            engine._writer.remove_old_generations()
+            remove_old_generations(store)
             engine._writer.keep_reserve()
         return engine
 
@@ -178,11 +195,11 @@ class LocalEngine:
         key = key_within(scope, self.partition)
 
         def found(connection: Connection, snapshot: Snapshot) -> list[Pair]:
-            rows = dict(select(connection, "id, row", "id", list(dict.fromkeys(ids)), key))
+            keys = dict(select(connection, "id, row", "id", list(dict.fromkeys(ids)), key))
             if scope is not None and scope.where is not None:
-                mask = self._view.mask(snapshot, scope.where, connection)
-                rows = {name: row for name, row in rows.items() if mask is None or mask[row]}
-            return pairs(connection, snapshot, [rows[name] for name in ids if name in rows])
+                inside = self._view.mask(snapshot, scope.where, connection)[snapshot.rows_of(list(keys.values()))]
+                keys = dict(itertools.compress(keys.items(), inside.tolist()))
+            return pairs(connection, snapshot, [keys[name] for name in ids if name in keys])
 
         return self._view.read(found)
 
@@ -259,6 +276,9 @@ class LocalEngine:
     ) -> None:
         self._keeper.reindex(index, target_recall=target_recall, queries=queries, progress=progress)
 
+    def compact(self, progress: Callable[[int], object] | None = None) -> Compaction:
+        return self._keeper.compact(progress)
+
     def warm(self, fields: Sequence[str] = ()) -> None:
         def warmed(connection: Connection, snapshot: Snapshot) -> None:
             if snapshot.state.live:
@@ -311,8 +331,8 @@ class LocalEngine:
                 "lexical": None if is_prepared(connection) else OUTDATED,
                 "created": manifest.created,
                 "commits": state.sequence,
-                "rows": state.rows,
-                "deleted_rows": state.rows - state.live,
+                "rows": snapshot.rows,
+                "deleted_rows": snapshot.rows - state.live,
                 "bytes": folder.size(),
                 "columns": {"fields": snapshot.columns.fields, "bytes": snapshot.columns.nbytes},
             }

@@ -75,10 +75,12 @@ class Fields:
     def sample(self, connection: sqlite3.Connection, snapshot: Snapshot, where: Filter | None) -> set[str]:
         """Names of fields in some of the documents that pass, evenly spread over them."""
         mask = self._view.mask(snapshot, where, connection)
-        rows = np.arange(snapshot.state.rows) if mask is None else np.flatnonzero(mask)
+        rows = np.arange(snapshot.rows) if mask is None else np.flatnonzero(mask)
         rows = rows[:: max(1, len(rows) // _SAMPLE)]
         return {
-            name for (text,) in select(connection, "metadata", "row", rows.tolist()) for name in names(stored(text))
+            name
+            for (text,) in select(connection, "metadata", "row", snapshot.keys_of(rows))
+            for name in names(stored(text))
         }
 
     def _found(
@@ -97,9 +99,9 @@ class Fields:
             known = self._known(connection, snapshot)
             if len(known) <= MANY:
                 return told((name, self._tally(connection, snapshot, name, mask, most)) for name in known)
-        rows = np.arange(snapshot.state.rows) if mask is None else np.flatnonzero(mask)
+        keys = snapshot.keys_of(np.arange(snapshot.rows) if mask is None else np.flatnonzero(mask))
         survey = Survey(most)
-        for (metadata,) in select(connection, "metadata", "row", rows.tolist()):
+        for (metadata,) in select(connection, "metadata", "row", keys):
             survey.add(stored_metadata(metadata))
         return survey.fields()
 
@@ -112,9 +114,10 @@ class Fields:
                 if held.generation > state.generation:
                     raise Stale
                 held = _Names(state.generation)
-            if held.rows < state.rows:
+            if held.rows < snapshot.rows:
                 found = set(held.names)
-                cursor = connection.execute("SELECT metadata FROM documents WHERE row >= ?", (held.rows,))
+                since = snapshot.keys.key(held.rows)
+                cursor = connection.execute("SELECT metadata FROM documents WHERE row >= ?", (since,))
                 while texts := cursor.fetchmany(_FETCH):
                     for (text,) in texts:
                         check_depth(text)
@@ -125,7 +128,7 @@ class Fields:
                         if dict in map(type, metadata.values()):
                             found.update(names(metadata))
                 found = {name for name in found if name.count(".") < PARTS}
-                held = self._names = _Names(state.generation, state.rows, state.sequence, frozenset(found))
+                held = self._names = _Names(state.generation, snapshot.rows, state.sequence, frozenset(found))
             elif held.read_at > state.sequence:
                 raise Stale  # it lacks names of rows that have died since
             return held.names
@@ -134,7 +137,7 @@ class Fields:
         self, connection: sqlite3.Connection, snapshot: Snapshot, name: str, mask: Mask | None, most: int
     ) -> Tally:
         tally = Tally(most)
-        rows = snapshot.state.rows
+        rows = snapshot.rows
         for segment in self._view.column(snapshot, name, connection).segments:
             if segment.start >= rows:
                 break

@@ -15,6 +15,9 @@ RESERVE = "reserve.bin"
 PARTIAL_INDEX = "index-partial"
 """Where an index is built, and what is left of one that was interrupted."""
 
+PARTIAL_GENERATION = "generation-partial"
+"""Where a compaction makes the next generation, and what is left of one that was interrupted."""
+
 MONITOR = "monitor.sqlite"  # kept by `quality`; nothing here reads it
 RECORDS = "records.sqlite"  # kept by the LangChain adapter; nothing here reads it
 

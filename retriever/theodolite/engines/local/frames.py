@@ -6,10 +6,8 @@ lost commits is found out by the frames it does not know.
 """
 
 import os
-import sqlite3
 import struct
 import zlib
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -58,10 +56,8 @@ def append(file: VectorFile, frame: Frame, digest: bytes, vectors: Vectors, *, d
     size = 4 * dimension
     start, end = frame.slot, frame.slot - header_slots(dimension)
     payload = _payload(vectors)
-    header = _HEADER.pack(_MAGIC, frame.sequence, frame.first_row, frame.rows, dimension, frame.crc, digest)
-    header = (header + _CRC.pack(zlib.crc32(header))).ljust((start - end) * size, b"\0")
     half = len(payload) // 2
-    file.write(end * size, memoryview(header))
+    file.write(end * size, memoryview(header(frame, digest, dimension)))
     file.write(start * size, payload[:half])
     reach("frame.torn")
     file.write(start * size + half, payload[half:])
@@ -69,6 +65,12 @@ def append(file: VectorFile, frame: Frame, digest: bytes, vectors: Vectors, *, d
     if durable:
         file.sync()
     reach("frame.synced")
+
+
+def header(frame: Frame, digest: bytes, dimension: int) -> bytes:
+    """The header of a frame, as long as its slots."""
+    packed = _HEADER.pack(_MAGIC, frame.sequence, frame.first_row, frame.rows, dimension, frame.crc, digest)
+    return (packed + _CRC.pack(zlib.crc32(packed))).ljust(header_slots(dimension) * 4 * dimension, b"\0")
 
 
 def _payload(vectors: Vectors) -> memoryview:
@@ -185,12 +187,6 @@ def check_frame(file: VectorFile, frame: Frame, digest: bytes, dimension: int) -
             path=str(file.path),
             sequence=frame.sequence,
         )
-
-
-def logged(connection: sqlite3.Connection) -> Iterator[tuple[Frame, bytes]]:
-    """The frames of the generation, as they were committed, with their hashes."""
-    query = "SELECT sequence, first_row, rows, slot, crc, hash FROM frames ORDER BY sequence"
-    return ((Frame(*values), digest) for *values, digest in connection.execute(query))
 
 
 class MappedVectors:

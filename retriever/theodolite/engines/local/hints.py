@@ -90,7 +90,7 @@ class Hints:
         for segment in self._view.column(snapshot, name, connection).segments:
             is_unreadable = np.zeros(segment.dictionary.starts[-1], np.bool_)
             is_unreadable[segment.dictionary.unreadable()] = True
-            rows = np.flatnonzero(segment.each(is_unreadable)[: snapshot.state.rows - segment.start]) + segment.start
+            rows = np.flatnonzero(segment.each(is_unreadable)[: snapshot.rows - segment.start]) + segment.start
             for row in rows[:1] if mask is None else rows[mask[rows]][:1]:
                 return str(segment.dictionary.value(segment.code(int(row) - segment.start)))
         return ""

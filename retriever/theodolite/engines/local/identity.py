@@ -12,6 +12,7 @@ from typing import NamedTuple
 from theodolite.engines.local.files import STORE
 from theodolite.engines.local.folder import Folder, replaced
 from theodolite.engines.local.frames import Frame, first_digest, holds_frame
+from theodolite.engines.local.generation_base import first_hash
 from theodolite.engines.local.vector_file import VectorFile
 from theodolite.errors import CorruptionError
 
@@ -88,8 +89,7 @@ class Identity:
         """
         if holds_frame(file, *commit, dimension):
             return
-        (logged,) = connection.execute("SELECT hash FROM frames ORDER BY sequence LIMIT 1").fetchone() or (None,)
-        if first_digest(file) not in (None, logged):
+        if first_digest(file) not in (None, first_hash(connection)):
             raise replaced(self._folder)
         raise CorruptionError(
             f"{file.name}: the frame of commit {commit.frame.sequence} is not the one that was committed, or missing. "

@@ -1,11 +1,12 @@
 """How many words each document has, as FTS5 counts them."""
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.engines.local.keys import Keys
 from theodolite.errors import CorruptionError
 from theodolite.types import Mask, Rows
 
@@ -21,9 +22,10 @@ class Lengths:
     when the others were read is looked up by the transactions that still see it.
     """
 
-    def __init__(self, generation: int, *, prepared: bool) -> None:
+    def __init__(self, generation: int, keys: Keys, *, prepared: bool) -> None:
         """`prepared` says whether the texts were prepared for the index (see `scripts`)."""
         self.generation = generation
+        self._keys = keys
         self.prepared = prepared
         self._known: Counts = np.empty(0, np.int32)  # -1 where it is not
         self._total: tuple[Mask | None, int] = (None, 0)
@@ -32,17 +34,18 @@ class Lengths:
         """(n,) the lengths of some rows, rising, which are documents to the transaction."""
         known = self._known
         if len(rows) and rows[-1] >= len(known):
-            self._known = known = _longer(connection, known, int(rows[-1]) + 1)
+            self._known = known = _longer(connection, known, int(rows[-1]) + 1, self._keys)
         lengths: Counts = known[rows]
-        missing: list[int] = rows[lengths < 0].tolist()
+        missing: list[int] = self._keys.of(rows[lengths < 0]).tolist()
         for start in range(0, len(missing), _MANY):
             some = missing[start : start + _MANY]
             marks = ", ".join("?" * len(some))
-            _fill(known, connection.execute(f"SELECT id, sz FROM lexical_docsize WHERE id IN ({marks})", some))  # noqa: S608
+            query = f"SELECT id, sz FROM lexical_docsize WHERE id IN ({marks})"  # noqa: S608
+            _fill(known, connection.execute(query, some).fetchall(), self._keys)
         if missing:
             lengths = known[rows]
             if lengths.min() < 0:
-                raise CorruptionError(f"row {missing[0]} is missing in the lexical index. Run repair()")
+                raise CorruptionError(f"document number {missing[0]} is missing in the lexical index. Run repair()")
         return lengths
 
     def total(self, connection: sqlite3.Connection, scope: Mask) -> int:
@@ -54,18 +57,19 @@ class Lengths:
         return total
 
 
-def _longer(connection: sqlite3.Connection, known: Counts, rows: int) -> Counts:
+def _longer(connection: sqlite3.Connection, known: Counts, rows: int, keys: Keys) -> Counts:
     """What is known, and of `rows` rows now."""
     query = "SELECT id, sz FROM lexical_docsize WHERE id >= ? AND id < ?"
-    found = connection.execute(query, (len(known), rows)).fetchall()
+    found = connection.execute(query, (keys.key(len(known)), keys.key(rows))).fetchall()
     longer = np.full(rows, -1, np.int32)
     longer[: len(known)] = known
-    _fill(longer, found)
+    _fill(longer, found, keys)
     return longer
 
 
-def _fill(lengths: Counts, found: Iterable[tuple[int, bytes]]) -> None:
-    for row, size in found:
+def _fill(lengths: Counts, found: Sequence[tuple[int, bytes]], keys: Keys) -> None:
+    rows = keys.rows(np.array([key for key, _ in found], np.int64)).tolist()
+    for row, (_, size) in zip(rows, found, strict=True):
         try:
             lengths[row] = _varint(size)
         except (TypeError, OverflowError) as error:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.engines.local.keys import IDENTITY, Keys
 from theodolite.engines.local.lengths import Lengths
 from theodolite.engines.local.postings import Phrase, Postings
 from theodolite.engines.local.store import State
@@ -60,7 +61,7 @@ class Lexical:
     """
 
     def __init__(self) -> None:
-        self._lengths = Lengths(0, prepared=True)
+        self._lengths = Lengths(0, IDENTITY, prepared=True)
         self._postings = Postings(0, prepared=True)
         self._tokenizer = Tokenizer()
 
@@ -75,6 +76,7 @@ class Lexical:
         factors: Doubles | None = None,
         *,
         prepared: bool = True,
+        keys: Keys = IDENTITY,
     ) -> LexicalFound:
         """The n best rows by BM25 × factor, within a transaction.
 
@@ -86,14 +88,15 @@ class Lexical:
             eligible: (rows,) those of them that may be found; None for all.
             factors: (rows,) in (0, 1].
             prepared: whether the texts were prepared for the index (see `lexical_table.is_prepared`).
+            keys: of the rows, by which the index names documents.
         """
         lengths, postings = self._lengths, self._postings
         if (lengths.generation, lengths.prepared) != (state.generation, prepared):
-            self._lengths = lengths = Lengths(state.generation, prepared=prepared)
+            self._lengths = lengths = Lengths(state.generation, keys, prepared=prepared)
         if (postings.sequence, postings.prepared) != (state.sequence, prepared):
             self._postings = postings = Postings(state.sequence, prepared=prepared)
         phrases = self._tokenizer.phrases(words, prepared=prepared)
-        bm25 = _scores(connection, phrases, scope, lengths, postings)
+        bm25 = _scores(connection, phrases, scope, keys, lengths, postings)
         rows = np.flatnonzero(bm25 if eligible is None else np.where(eligible, bm25, 0.0))
         known = len(rows) > 0 or bool(bm25.any())
         scores = bm25[rows]
@@ -109,6 +112,7 @@ def _scores(
     connection: sqlite3.Connection,
     phrases: Mapping[Phrase, float],
     scope: Mask,
+    keys: Keys,
     lengths: Lengths,
     postings: Postings,
 ) -> Doubles:
@@ -117,10 +121,11 @@ def _scores(
     documents = int(np.count_nonzero(scope))
     mean = 0.0
     for phrase, weight in phrases.items():
-        rows, counts = postings.of(connection, phrase)
-        if len(rows) and not 0 <= rows[0] <= rows[-1] < len(scope):
+        named, counts = postings.of(connection, phrase)
+        rows = keys.find(named)
+        if len(rows) and (not 0 <= rows[0] <= rows[-1] < len(scope) or (keys.shift and rows.min() < 0)):
             raise CorruptionError(
-                f"the lexical index has rows {rows[0]} to {rows[-1]}, but there are {len(scope)}. Run repair()"
+                f"the lexical index names documents {named[0]} to {named[-1]}, and some are not there. Run repair()"
             )
         inside = scope[rows]
         rows, counts = rows[inside], counts[inside]

@@ -97,6 +97,16 @@ def clear(connection: sqlite3.Connection) -> None:
     connection.execute("INSERT INTO lexical (lexical) VALUES ('delete-all')")
 
 
+def merge(connection: sqlite3.Connection, pages: int) -> bool:
+    """Merge segments of the index, writing about so many pages; a negative number begins to merge all of them.
+
+    Returns whether there was something to do. In a write transaction.
+    """
+    before = connection.total_changes
+    connection.execute("INSERT INTO lexical (lexical, rank) VALUES ('merge', ?)", (pages,))
+    return connection.total_changes - before >= 2  # one is the command itself
+
+
 def _fill(connection: sqlite3.Connection) -> None:
     clear(connection)
     _insert(connection, _documents(connection))

@@ -1,5 +1,6 @@
 """Listing documents: page by page, each page within one transaction."""
 
+import itertools
 import sqlite3
 from dataclasses import dataclass
 
@@ -37,21 +38,21 @@ def behind(name: str) -> Place:
 def page(connection: sqlite3.Connection, snapshot: Snapshot, mask: Mask | None, after: Place) -> Page:
     """The first documents behind `after` among the eligible rows (None: all)."""
     if mask is not None and np.count_nonzero(mask) <= _FEW:
-        listed = select(connection, "id, partition, row", "row", np.flatnonzero(mask).tolist())
+        listed = select(connection, "id, partition, row", "row", snapshot.keys_of(np.flatnonzero(mask)))
         named = sorted(one for one in listed if one[:2] > after)
         more = len(named) > _PAGE
     else:
-        named, after, more = _scan(connection, mask, after)
+        named, after, more = _scan(connection, snapshot, mask, after)
     named = named[:_PAGE]
     if more and named:
         after = named[-1][:2]
-    return Page(pairs(connection, snapshot, [row for *_, row in named]), after if more else None)
+    return Page(pairs(connection, snapshot, [key for *_, key in named]), after if more else None)
 
 
 def _scan(
-    connection: sqlite3.Connection, mask: Mask | None, after: Place
+    connection: sqlite3.Connection, snapshot: Snapshot, mask: Mask | None, after: Place
 ) -> tuple[list[tuple[str, str, int]], Place, bool]:
-    """Ids, partitions and rows from the index over the ids; where to go on; and whether there is more."""
+    """Ids, partitions and keys from the index over the ids; where to go on; and whether there is more."""
     step = _PAGE
     found: list[tuple[str, str, int]] = []
     while len(found) < _PAGE:
@@ -59,7 +60,11 @@ def _scan(
             "SELECT id, partition, row FROM documents WHERE (id, partition) > (?, ?) ORDER BY id, partition LIMIT ?",
             (*after, step),
         ).fetchall()
-        found += part if mask is None else [one for one in part if not 0 <= one[2] < len(mask) or mask[one[2]]]
+        if mask is None:
+            found += part
+        else:
+            eligible = mask[snapshot.rows_of([key for *_, key in part])].tolist()
+            found += itertools.compress(part, eligible)
         if len(part) < step:
             return found, after, len(found) > _PAGE
         after = part[-1][:2]
@@ -67,14 +72,17 @@ def _scan(
     return found, after, True
 
 
-def pairs(connection: sqlite3.Connection, snapshot: Snapshot, rows: list[int]) -> list[Pair]:
-    """Documents and vectors of living rows, in their order. Raises CorruptionError for rows that cannot be."""
-    wrong = [row for row in rows if not 0 <= row < snapshot.state.rows or not snapshot.live[row]]
-    if wrong:
-        raise CorruptionError(f"the database holds documents of rows that are not alive, first row {wrong[0]}")
-    found = {row: Record(*rest) for row, *rest in select(connection, "row, id, text, metadata", "row", rows)}
-    lost = [row for row in rows if row not in found]
+def pairs(connection: sqlite3.Connection, snapshot: Snapshot, keys: list[int]) -> list[Pair]:
+    """Documents, by their keys, with their vectors. Raises CorruptionError where the row is not alive."""
+    rows = snapshot.rows_of(keys)
+    dead = np.flatnonzero(~snapshot.live[rows])
+    if len(dead):
+        raise CorruptionError(f"the database holds documents of rows that are not alive, first row {rows[dead[0]]}")
+    found = {key: Record(*rest) for key, *rest in select(connection, "row, id, text, metadata", "row", keys)}
+    lost = [key for key in keys if key not in found]
     if lost:
-        raise CorruptionError(f"row {lost[0]} is listed but has no document: the database is damaged. Run verify()")
-    vectors = snapshot.vectors.take(np.array(rows, np.int64))
-    return [(found[row].document(), vector) for row, vector in zip(rows, vectors, strict=True)]
+        raise CorruptionError(
+            f"document number {lost[0]} is listed but not there: the database is damaged. Run verify()"
+        )
+    vectors = snapshot.vectors.take(rows)
+    return [(found[key].document(), vector) for key, vector in zip(keys, vectors, strict=True)]

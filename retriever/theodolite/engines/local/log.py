@@ -20,7 +20,7 @@ HASH = np.dtype("V16")
 
 
 class Log(NamedTuple):
-    """Some consecutive commits.
+    """Some consecutive commits. Rows are named by their keys, in frames too.
 
     Attributes:
         frames: what they appended.
@@ -50,7 +50,7 @@ def write_entry(
     """
     rows = np.array(sorted(ended), np.int64)
     content = seal(*hashes)
-    digest = _hash(hash_at(connection, frame.sequence - 1) or begin, frame, content, rows)
+    digest = entry_hash(hash_at(connection, frame.sequence - 1) or begin, frame, content, rows)
     connection.execute("INSERT INTO frames VALUES (?, ?, ?, ?, ?, ?, ?)", (*frame, content, digest))
     connection.executemany("INSERT INTO tombstones VALUES (?, ?)", ((frame.sequence, row) for row in rows.tolist()))
     return digest
@@ -81,7 +81,7 @@ def read_log(connection: sqlite3.Connection, since: int, before: bytes) -> Log:
         ):
             frame = Frame(*values)
             last = int(np.searchsorted(ends[:, 0], frame.sequence, side="right")) if len(ends) > taken else taken
-            if _hash(before, frame, content, ends[taken:last, 1]) != digest:
+            if entry_hash(before, frame, content, ends[taken:last, 1]) != digest:
                 raise CorruptionError(
                     f"the change log is damaged at commit {frame.sequence}; restore the folder from a copy",
                     sequence=frame.sequence,
@@ -96,5 +96,6 @@ def read_log(connection: sqlite3.Connection, since: int, before: bytes) -> Log:
     return Log(frames, np.frombuffer(b"".join(hashes), HASH), ends[:, 1])
 
 
-def _hash(before: bytes, frame: Frame, content: bytes, ended: Rows) -> bytes:
+def entry_hash(before: bytes, frame: Frame, content: bytes, ended: Rows) -> bytes:
+    """The hash of an entry, bound to the one before it."""
     return seal(before, *frame, content, ended.tobytes())

@@ -20,6 +20,11 @@ POINTS = {
     "index.recorded": "it is in use, the one before is still there",
     "column.written": "a column's file is written under another name",
     "column.renamed": "a column's file is in place",
+    "compaction.copied": "the living rows are copied, in the folder of an unfinished generation",
+    "compaction.followed": "what was committed meanwhile, too",
+    "compaction.placed": "the new generation's files have their names, no transaction names them",
+    "compaction.committed": "the new generation is in use, the old one's files are still there",
+    "compaction.reclaimed": "the database has given back what it does not need",
     "backup.vectors": "the vectors are copied, under the name of an unfinished backup",
     "backup.store": "the database, too, under a name that nothing opens",
 }

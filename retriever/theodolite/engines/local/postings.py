@@ -26,7 +26,10 @@ Counts = NDArray[np.int64]
 
 
 class Postings:
-    """The postings of one commit. Words that were asked for are kept: a few are in every other question."""
+    """The postings of one commit, by the keys of documents.
+
+    Words that were asked for are kept: a few are in every other question.
+    """
 
     def __init__(self, sequence: int, *, prepared: bool) -> None:
         """`prepared` says whether the texts were prepared for the index (see `scripts`)."""
@@ -37,7 +40,7 @@ class Postings:
         self._bytes = 0
 
     def of(self, connection: sqlite3.Connection, phrase: Phrase) -> tuple[Rows, Counts]:
-        """The rows that hold the phrase, rising, and how often they do."""
+        """The keys of the documents that hold the phrase, rising, and how often they do."""
         if len(phrase) == 1:
             return self._of_word(connection, phrase[0])
         # Those that are known first: one that is nowhere spares reading the others, which may be very common.

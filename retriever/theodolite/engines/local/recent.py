@@ -16,7 +16,7 @@ _EACH = 300  # bytes of a record beside its texts
 
 
 class Recent:
-    """Records of one generation, by row. Shared by threads; rows never change, so nothing kept can be out of date.
+    """Records of one era, by key. Shared by threads; no key means two documents, so nothing kept can be out of date.
 
     Records, not documents: whoever is given a document may change its metadata.
     """
@@ -32,33 +32,33 @@ class Recent:
         if held:
             self._held = _Held(0)
 
-    def documents(self, connection: Connection, generation: int, rows: list[int]) -> list[Document]:
+    def documents(self, connection: Connection, era: int, keys: list[int]) -> list[Document]:
         """The documents of living rows, in their order, within a transaction.
 
         Raises:
             CorruptionError: one is not there.
         """
-        held = self._held  # once: another thread may be in another generation
-        if held.generation != generation:
-            self._held = held = _Held(generation)
-        known = {row: record for row in rows if (record := held.records.get(row)) is not None}
-        if len(known) < len(rows):
-            missing = [row for row in dict.fromkeys(rows) if row not in known]
-            read = {row: Record(*rest) for row, *rest in select(connection, "row, id, text, metadata", "row", missing)}
+        held = self._held  # once: another thread may be in another era
+        if held.era != era:
+            self._held = held = _Held(era)
+        known = {key: record for key in keys if (record := held.records.get(key)) is not None}
+        if len(known) < len(keys):
+            missing = [key for key in dict.fromkeys(keys) if key not in known]
+            read = {key: Record(*rest) for key, *rest in select(connection, "row, id, text, metadata", "row", missing)}
             if len(read) < len(missing):
-                lost = next(row for row in missing if row not in read)
-                raise CorruptionError(f"row {lost} is live but has no document: the database is damaged. Run verify()")
+                lost = next(key for key in missing if key not in read)
+                raise CorruptionError(f"the document of row {lost} is missing: the database is damaged. Run verify()")
             known |= read
             with self._lock:
                 held.keep(read, self._budget)
-        return [known[row].document() for row in rows]
+        return [known[key].document() for key in keys]
 
 
 class _Held:
-    """Records of one generation, the oldest first."""
+    """Records of one era, the oldest first."""
 
-    def __init__(self, generation: int) -> None:
-        self.generation = generation
+    def __init__(self, era: int) -> None:
+        self.era = era
         self.records: dict[int, Record] = {}
         self._bytes = 0
 

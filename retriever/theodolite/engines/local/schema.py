@@ -19,9 +19,9 @@ CREATE TABLE manifest (value TEXT NOT NULL, hash BLOB NOT NULL);
 
 -- Where the collection stands: one row, changed by every commit.
 CREATE TABLE state (
-    generation INTEGER NOT NULL,  -- of the vector file; a new one starts its rows at 0
+    generation INTEGER NOT NULL,  -- of the vector file
     sequence INTEGER NOT NULL,    -- commits so far, never reset
-    rows INTEGER NOT NULL,        -- row numbers given out in this generation
+    rows INTEGER NOT NULL,        -- keys given out
     slots INTEGER NOT NULL,       -- committed length of the vector file
     live INTEGER NOT NULL,        -- documents
     approximate INTEGER NOT NULL, -- changes with the table of that name
@@ -34,7 +34,7 @@ CREATE TABLE approximate (value TEXT NOT NULL, hash BLOB NOT NULL);
 -- What guards remember (see protocols.Engine.note). Writing here is no commit.
 CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL, hash BLOB NOT NULL) WITHOUT ROWID;
 
--- The living documents. A row never changes: an update makes a new row.
+-- The living documents. A row never changes: an update makes a new row. Its number is the document's key (see keys.py).
 CREATE TABLE documents (
     row INTEGER PRIMARY KEY,
     id TEXT NOT NULL,
@@ -47,7 +47,8 @@ CREATE TABLE documents (
 );
 CREATE INDEX truncated_documents ON documents (row) WHERE truncated;
 
--- The change log: what each commit appended, and which rows it ended (see log.py).
+-- The change log: what each commit appended, and which rows it ended, by their keys (see log.py). A compaction adds a
+-- table `base` (see generation_base.py), which clear() removes.
 CREATE TABLE frames (
     sequence INTEGER PRIMARY KEY,
     first_row INTEGER NOT NULL,
@@ -76,12 +77,30 @@ SHADOW_TABLES = {
 }
 """The tables that FTS5 keeps the index in, and their columns. Other versions of SQLite keep more, unused here."""
 
+BASE = """CREATE TABLE base (
+    generation INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,    -- the commit it stands for
+    first_row INTEGER NOT NULL,   -- key of the first later row, less the rows kept
+    rows INTEGER NOT NULL,
+    slot INTEGER NOT NULL,
+    crc INTEGER NOT NULL,
+    keys BLOB NOT NULL,           -- of the rows kept: int64, rising
+    hash BLOB NOT NULL,           -- of all of these and the log's hash of the commit
+    moved BLOB NOT NULL,          -- commit and slot, int64, of frames that lie elsewhere than the log says
+    whole_hash BLOB NOT NULL,     -- of these, too
+    era INTEGER NOT NULL,         -- the generation in which keys began to count: that of the last clear()
+    folded INTEGER NOT NULL,      -- log entries up to this commit are gone
+    origin BLOB NOT NULL          -- the log's hash that the oldest entry is bound to
+)"""
+"""Where a generation that a compaction has made begins (see generation_base.py): one row. Others have no such table."""
+
 STATE = "SELECT generation, sequence, rows, slots, live, approximate, hash FROM state"
 """The first statement of every transaction: it fixes what the transaction sees."""
 
 _CREATE = re.compile(r"CREATE (?:VIRTUAL )?(TABLE|INDEX) (\w+)(?: ON (\w+))?")
 _COMMENT = re.compile(r"--[^\n]*")
 # Tables that SQLite declares itself differ from one version to the next, but consist of these words.
+_OPTIONAL = "base"
 _STATISTICS = re.compile(r"sqlite_stat\d")
 _PLAIN_TABLE = re.compile(
     r"CREATE TABLE ['\"]?(lexical_|sqlite_stat)\w+['\"]?\s?\("
@@ -105,13 +124,14 @@ def foreign_entries(connection: sqlite3.Connection) -> list[str]:
             expected.pop(name, None)
         else:
             foreign.append(f"{kind} {name!r:.80}")
+    expected.pop(_OPTIONAL, None)
     return foreign + [f"the lack of {kind} {name!r}" for name, (kind, _, _) in expected.items()]
 
 
 @lru_cache(maxsize=1)
 def _expected() -> dict[str, Declaration]:
     found = {}
-    for statement in _COMMENT.sub("", TABLES).split(";\n"):
+    for statement in _COMMENT.sub("", TABLES + BASE).split(";\n"):
         statement = " ".join(statement.split())
         if match := _CREATE.match(statement):
             kind, name, table = match.groups()

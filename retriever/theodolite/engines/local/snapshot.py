@@ -3,7 +3,7 @@
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar, overload
 
@@ -17,8 +17,10 @@ from theodolite.engines.local.columns.column import Column
 from theodolite.engines.local.commit import select
 from theodolite.engines.local.factors import Factors
 from theodolite.engines.local.folder import replaced
-from theodolite.engines.local.frames import MappedVectors, digest_at
-from theodolite.engines.local.identity import Commit
+from theodolite.engines.local.frames import Frame, MappedVectors, digest_at
+from theodolite.engines.local.generation_base import Base, keys_of, placed_frames, read_base
+from theodolite.engines.local.identity import Commit, commit_at
+from theodolite.engines.local.keys import Keys
 from theodolite.engines.local.log import HASH, Log, beginning, read_log
 from theodolite.engines.local.store import State, Store, read_manifest
 from theodolite.engines.local.vector_file import VectorFile
@@ -49,9 +51,11 @@ class Snapshot:
     Attributes:
         state: the commit.
         manifest: what is pinned by then.
+        keys: of the rows, as the database names documents.
+        base: of the generation, if a compaction has made it.
         live: (rows,) True where a row is a living document.
         frames: (n, 4) first row, rows, slot and commit of the frames that have rows.
-        hashes: (commits,) the log's hash of each commit of the generation.
+        hashes: (commits,) the log's hash of each commit of the generation; of the base, its own.
         vectors: the mapped vectors.
         flat: the flat index, over `flat.rows` rows: all of them once `View.searchable` has been called.
         columns: the columns in memory; shared by the snapshots of a generation.
@@ -61,6 +65,8 @@ class Snapshot:
 
     state: State
     manifest: Manifest
+    keys: Keys
+    base: Base | None
     live: Mask
     frames: NDArray[np.int64]
     hashes: NDArray[np.void]
@@ -71,6 +77,28 @@ class Snapshot:
     standings: Standings
     record: Record | None = None
     approximate: Approximate | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many rows the vector file has, dead ones included."""
+        return len(self.live)
+
+    @property
+    def era(self) -> int:
+        """The generation in which keys began to count: the same key is the same document in all of an era."""
+        return self.state.generation if self.base is None else self.base.era
+
+    def rows_of(self, keys: Sequence[int]) -> Rows:
+        """(m,) the rows of documents, from `documents.row`. Raises CorruptionError where there is none."""
+        rows = self.keys.rows(np.array(keys, np.int64))
+        if len(rows) and not 0 <= rows.min() <= rows.max() < self.rows:
+            raise CorruptionError(f"the database holds documents of rows that are not there, such as {max(keys)}")
+        return rows
+
+    def keys_of(self, rows: Rows) -> list[int]:
+        """`documents.row` of some rows."""
+        keys: list[int] = self.keys.of(rows).tolist()
+        return keys
 
 
 class View:
@@ -105,6 +133,11 @@ class View:
             self._held = held
             return held
 
+    @property
+    def cached(self) -> bool:
+        """Whether codes and columns are kept in files."""
+        return self._cache
+
     def offer(self, number: int, index: Approximate) -> None:
         """An index that this process has built: it need not be loaded when the store says that it is in use."""
         self._offered = number, index
@@ -123,14 +156,14 @@ class View:
 
     def searchable(self, snapshot: Snapshot) -> Snapshot:
         """The snapshot with all rows in its flat index."""
-        if snapshot.flat.rows == snapshot.state.rows:
+        if snapshot.flat.rows == snapshot.rows:
             return snapshot
         with self._lock:
             held = self._held
             if held is None or not _shows(held, snapshot.state):
                 raise Stale
-            if held.flat.rows != held.state.rows:
-                flat = held.flat.grown(held.vectors, held.state.rows, self._codes(held))
+            if held.flat.rows != held.rows:
+                flat = held.flat.grown(held.vectors, held.rows, self._codes(held))
                 self._held = held = replace(held, flat=flat.measured(held.vectors))
             return held
 
@@ -141,19 +174,16 @@ class View:
     def mask(self, snapshot: Snapshot, tree: Filter | None, connection: sqlite3.Connection) -> Mask | None:
         """The eligible rows, or None for all. Called within the snapshot's transaction."""
         if tree is None:
-            return None if snapshot.state.live == snapshot.state.rows else snapshot.live
+            return None if snapshot.state.live == snapshot.rows else snapshot.live
 
-        rows = snapshot.state.rows
+        rows = snapshot.rows
 
         def named(ids: frozenset[str]) -> Rows:
             if len(ids) < snapshot.state.live:
                 listed = [row for (row,) in select(connection, "row", "id", sorted(ids))]
             else:
                 listed = [row for row, id in connection.execute("SELECT row, id FROM documents") if id in ids]
-            found = np.array(listed, np.int64)
-            if len(found) and not 0 <= found.min() <= found.max() < rows:
-                raise CorruptionError(f"the database holds documents of rows that are not there, such as {found.max()}")
-            return found
+            return snapshot.rows_of(listed)
 
         mask = evaluate(tree, lambda name: self.column(snapshot, name, connection), named, rows)
         if snapshot.state.live < rows:
@@ -162,7 +192,7 @@ class View:
 
     def column(self, snapshot: Snapshot, name: str, connection: sqlite3.Connection) -> Column:
         """A field's column. Called within the snapshot's transaction."""
-        rows = snapshot.state.rows
+        rows = snapshot.rows
         found = snapshot.columns.column(name, connection, rows, snapshot.state.sequence)
         # What was read in a later transaction lacks rows that have died since; do not mix the two.
         if found.read_at(rows) > snapshot.state.sequence:
@@ -181,7 +211,8 @@ class View:
             writable=self._store.mode == "rw",
         )
 
-    def _column_files(self, generation: int) -> ColumnFiles | None:
+    def column_files(self, generation: int) -> ColumnFiles | None:
+        """The files of a generation's columns, if the collection has any."""
         if not self._cache:
             return None
         return ColumnFiles(self._store.folder, generation, writable=self._store.mode == "rw")
@@ -208,19 +239,29 @@ class View:
         return None if cache is None else lambda start, stop: cache.codes(snapshot.vectors, start, stop)
 
     def _empty(self, connection: sqlite3.Connection, state: State) -> Snapshot:
-        """The generation before its first commit. The manifest is read now: the first batch has settled it."""
+        """The generation as it began. The manifest is read now: the first batch has settled it."""
         manifest = read_manifest(connection)
-        frames = np.empty((0, 4), np.int64)
+        base = read_base(connection, manifest.uid, state.generation)
+        begun, frames, hashes = State(state.generation, 0, 0, 0, 0, 0), np.empty((0, 4), np.int64), np.empty(0, HASH)
+        if base is not None:
+            sequence, first_row, rows, slot, _ = base.frame
+            begun = State(state.generation, sequence, first_row + rows, slot + rows, rows, 0)
+            frames = np.array([(0, rows, slot, sequence)] if rows else [], np.int64).reshape(-1, 4)
+            hashes = np.frombuffer(base.hash, HASH)
+        keys = keys_of(base)
         dimension = manifest.space.dimension or 1
+        last = None if base is None else commit_at(connection, state.sequence)
         return Snapshot(
-            State(state.generation, 0, 0, 0, 0, 0),
+            begun,
             manifest,
-            np.empty(0, np.bool_),
+            keys,
+            base,
+            np.ones(begun.live, np.bool_),
             frames,
-            np.empty(0, HASH),
-            MappedVectors(None, dimension, frames, 0),
+            hashes,
+            self._mapped(connection, state, last, dimension, frames),
             FlatIndex(manifest.space.metric, dimension),
-            Columns(self._column_files(state.generation)),
+            Columns(self.column_files(state.generation), keys),
             Factors(),
             Standings(manifest.partition),
         )
@@ -236,56 +277,84 @@ class View:
             index = (
                 offered
                 if number == state.approximate
-                else load(self._store.folder, record, held.manifest.space, state.rows, self._store.trust)
+                else load(self._store.folder, record, held.manifest.space, held.rows, self._store.trust)
             )
         return replace(held, state=state, record=record, approximate=index)
 
     def _advanced(self, held: Snapshot, connection: sqlite3.Connection, state: State) -> Snapshot:
-        since = held.state.sequence
-        before = held.hashes[-1].tobytes() if since else beginning(held.manifest.uid, state.generation)
+        since, base = held.state.sequence, held.base
+        if base is not None and since == base.frame.sequence:
+            before = base.before
+        else:
+            before = held.hashes[-1].tobytes() if since else beginning(held.manifest.uid, state.generation)
         log = read_log(connection, since, before)
-        new = [(one.first_row, one.rows, one.slot, one.sequence) for one in log.frames if one.rows]
         frames, vectors = held.frames, held.vectors
-        live = extended(held.live, log, state)
-        if new:
-            frames = np.concatenate([frames, np.array(new, np.int64)])
-            try:
-                last = Commit(log.frames[-1], bytes(log.hashes[-1]))
-                file = self._store.proved_vectors(connection, state.generation, last, held.flat.dimension)
-            except FileNotFoundError:
-                raise Stale from None  # another process has begun a new generation since
-            vectors = MappedVectors(file, held.flat.dimension, frames, state.slots)
+        live = extended(held.live, log, state, base)
+        placed = placed_frames(zip(log.frames, log.hashes, strict=True), base)
+        new = frames_with_rows((frame for frame, _ in placed), held.keys)
+        if len(new):
+            frames = np.concatenate([frames, new])
+            last = Commit(log.frames[-1], bytes(log.hashes[-1]))
+            vectors = self._mapped(connection, state, last, held.flat.dimension, frames)
         state = state._replace(approximate=held.state.approximate)
-        hashes = np.concatenate([held.hashes, log.hashes])
+        hashes = np.concatenate([held.hashes, np.array([digest for _, digest in placed], HASH)])
         self._store.identity.know(state.sequence, hashes[-1].tobytes())
         return replace(held, state=state, live=live, frames=frames, hashes=hashes, vectors=vectors)
 
+    def _mapped(
+        self,
+        connection: sqlite3.Connection,
+        state: State,
+        last: Commit | None,
+        dimension: int,
+        frames: NDArray[np.int64],
+    ) -> MappedVectors:
+        """The vectors of some frames, in a file that is proved to hold the last commit."""
+        if last is None or not len(frames):
+            return MappedVectors(None, dimension, frames, 0)
+        try:
+            file = self._store.proved_vectors(connection, state.generation, last, dimension)
+        except FileNotFoundError:
+            raise Stale from None  # another process has begun a new generation since
+        return MappedVectors(file, dimension, frames, state.slots)
 
-def extended(live: Mask, log: Log, state: State) -> Mask:
+
+def frames_with_rows(frames: Iterable[Frame], keys: Keys) -> NDArray[np.int64]:
+    """(n, 4) first row, rows, slot and commit of those frames that have rows."""
+    found = [(one.first_row - keys.shift, one.rows, one.slot, one.sequence) for one in frames if one.rows]
+    return np.array(found, np.int64).reshape(-1, 4)
+
+
+def extended(live: Mask, log: Log, state: State, base: Base | None = None) -> Mask:
     """The living rows after some more commits, which lead to `state`. Raises CorruptionError where they do not."""
-    last = log.frames[-1] if log.frames else None
-    if last is not None and last.sequence == state.sequence and _is_chained(len(live), log, state):
-        grown = np.concatenate([live, np.ones(state.rows - len(live), np.bool_)])
-        grown[log.ended] = False
+    last, keys = log.frames[-1] if log.frames else None, keys_of(base)
+    frames = [frame for frame, _ in placed_frames(zip(log.frames, log.hashes, strict=True), base)]
+    if (
+        last is not None
+        and last.sequence == state.sequence
+        and _is_chained(len(live) + keys.shift, frames, log.ended, state)
+    ):
+        grown = np.concatenate([live, np.ones(state.keys - keys.shift - len(live), np.bool_)])
+        grown[keys.rows(log.ended)] = False
         if np.count_nonzero(grown) == state.live:
             return grown
     raise CorruptionError(
-        f"the change log does not lead to commit {state.sequence} with {state.rows} rows and {state.live} documents; "
-        "restore the folder from a copy"
+        f"the change log does not lead to commit {state.sequence} with {state.keys - keys.shift} rows and {state.live} "
+        "documents; restore the folder from a copy"
     )
 
 
-def _is_chained(rows: int, log: Log, state: State) -> bool:
+def _is_chained(rows: int, frames: Sequence[Frame], ended: Rows, state: State) -> bool:
     """Whether the frames append row after row, up to the state's, and end none that does not exist."""
     end = 0
-    for frame in log.frames:
+    for frame in frames:
         if type(frame.slot) is not int or type(frame.rows) is not int or frame.rows < 0:
             return False
         if frame.first_row != rows or frame.slot < end:
             return False
         rows, end = rows + frame.rows, frame.slot + frame.rows
-    inside = not len(log.ended) or 0 <= int(log.ended.min()) <= int(log.ended.max()) < state.rows
-    return inside and rows == state.rows and end <= state.slots
+    inside = not len(ended) or 0 <= int(ended.min()) <= int(ended.max()) < state.keys
+    return inside and rows == state.keys and end <= state.slots
 
 
 def _shows(held: Snapshot, state: State) -> bool:

@@ -32,11 +32,11 @@ _MOST = 1 << 48  # of rows, commits or generations
 
 
 class State(NamedTuple):
-    """The row of the table `state`."""
+    """The row of the table `state`. Its `keys` is the column `rows`: see `keys.Keys`."""
 
     generation: int
     sequence: int
-    rows: int
+    keys: int
     slots: int
     live: int
     approximate: int
@@ -92,11 +92,7 @@ class Store:
             EngineError: opened read-only, or the folder is no longer the one that was opened. Nothing is written.
             LockedError: another writer held the lock for so long.
         """
-        self._check_open()
-        if self.mode != "rw":
-            raise EngineError(
-                f"{self.folder} is opened read-only. Open it without read_only=True to write", folder=str(self.folder)
-            )
+        self.check_writable()
         timeout = self.lock_timeout if timeout is None else timeout
         deadline = time.monotonic() + timeout
         if not self._writing.acquire(timeout=timeout):
@@ -230,6 +226,14 @@ class Store:
         self._connections.discard(id(connection))
         connection.close()
 
+    def check_writable(self) -> None:
+        """Raises EngineError where the collection is closed, or opened read-only."""
+        self._check_open()
+        if self.mode != "rw":
+            raise EngineError(
+                f"{self.folder} is opened read-only. Open it without read_only=True to write", folder=str(self.folder)
+            )
+
     def _check_open(self) -> None:
         if self._closed:
             raise EngineError("the collection is closed; open it again")
@@ -353,15 +357,17 @@ def _checked(*row: Any) -> State:
     # A stranger's state may carry the right hash. These numbers size what is allocated.
     if not 1 <= state.generation <= _MOST or not 0 <= state.sequence <= _MOST or not 0 <= state.approximate <= _MOST:
         raise CorruptionError(f"the database's state holds impossible numbers ({row}); restore the folder from a copy")
-    if not 0 <= state.live <= state.rows <= state.slots <= _MOST:
+    if not 0 <= state.live <= min(state.keys, state.slots) <= max(state.keys, state.slots) <= _MOST:
         raise CorruptionError(f"the database's state holds impossible numbers ({row}); restore the folder from a copy")
     return state
 
 
 def change_state(connection: sqlite3.Connection, state: State) -> None:
     """Within a write transaction."""
-    names = ", ".join(f"{name} = ?" for name in (*State._fields, "hash"))
-    connection.execute(f"UPDATE state SET {names}", (*state, seal(*state)))  # noqa: S608 - names are ours
+    connection.execute(
+        "UPDATE state SET generation = ?, sequence = ?, rows = ?, slots = ?, live = ?, approximate = ?, hash = ?",
+        (*state, seal(*state)),
+    )
 
 
 def read_manifest(connection: sqlite3.Connection) -> Manifest:

@@ -1,6 +1,5 @@
 """Writes: add, update, delete and clear, each one transaction."""
 
-import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Container, Mapping, Sequence
 from sqlite3 import Connection
@@ -9,14 +8,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from theodolite.engines.local.commit import begin_generation, commit, none, pin, select
-from theodolite.engines.local.files import generations
+from theodolite.engines.local.generations import remove_old_generations
 from theodolite.engines.local.points import reach
 from theodolite.engines.local.records import Record, records, stored_metadata
 from theodolite.engines.local.reserve import FOR_CLEARING, free_room, keep_reserve
 from theodolite.engines.local.snapshot import Snapshot, View
 from theodolite.engines.local.sqlite_errors import is_full
 from theodolite.engines.local.store import Store
-from theodolite.errors import DocumentError, EngineError, LockedError, UnsupportedError
+from theodolite.errors import DocumentError, EngineError, UnsupportedError
 from theodolite.filters import And, Filter
 from theodolite.indexes.blocks import BLOCK
 from theodolite.metadata import encode
@@ -67,7 +66,7 @@ class Writer:
                 hashes=hashes,
                 vectors=chosen,
             )
-        if (state.rows + len(rows)) // BLOCK > state.rows // BLOCK:
+        if (state.keys + len(rows)) // BLOCK > state.keys // BLOCK:
             self.fill_cache()
 
     def update(self, changes: Mapping[str, Mapping[str, Any]], scope: Scope | None, *, replace: bool) -> None:
@@ -85,7 +84,7 @@ class Writer:
                     ids=missing,
                 )
             snapshot = self._view.current(connection, state)
-            vectors = Vectors(snapshot.vectors.take(np.array([found[name][0] for name in changes], np.int64)))
+            vectors = Vectors(snapshot.vectors.take(snapshot.rows_of([found[name][0] for name in changes])))
             rows = []
             for name, change in changes.items():
                 if not isinstance(change, Mapping):
@@ -122,9 +121,12 @@ class Writer:
                 ended = list(select(connection, "row, text", "id", list(dict.fromkeys(which)), key))
             else:
                 tree = within(scope, self._partition, which)
-                mask = self._view.mask(self._view.current(connection, state), tree, connection)
+                snapshot = self._view.current(connection, state)
+                mask = self._view.mask(snapshot, tree, connection)
                 ended = list(
-                    select(connection, "row, text", "row", [] if mask is None else np.flatnonzero(mask).tolist())
+                    select(
+                        connection, "row, text", "row", [] if mask is None else snapshot.keys_of(np.flatnonzero(mask))
+                    )
                 )
             if ended:
                 dimension = self._view.current(connection, state).flat.dimension
@@ -143,7 +145,7 @@ class Writer:
             return
         self._with_room(self._clear, 0)
         reach("generation.committed")
-        self.remove_old_generations()
+        remove_old_generations(self._store)
         self.keep_reserve()
 
     def keep_reserve(self) -> None:
@@ -153,7 +155,7 @@ class Writer:
 
     def _clear(self) -> None:
         with self._store.write() as (connection, state):
-            if state.rows:
+            if state.keys:
                 dimension = self._view.current(connection, state).flat.dimension
                 begin_generation(connection, self._store, state, dimension)
 
@@ -172,24 +174,9 @@ class Writer:
         def filled(connection: Connection, snapshot: Snapshot) -> None:
             cache = self._view.code_cache(snapshot)
             if cache is not None:
-                cache.fill(snapshot.vectors, snapshot.state.rows)
+                cache.fill(snapshot.vectors, snapshot.rows)
 
         self._view.read(filled)
-
-    def remove_old_generations(self) -> None:
-        """Delete the files of generations that are over, or were never committed. Readers keep what they have mapped.
-
-        A file that cannot be deleted yet, because a reader on Windows holds it, goes at a later opening.
-        """
-        with self._store.read() as (_, state):
-            current = state.generation
-        folder = self._store.folder
-        found = list(generations(folder.names()))
-        folder.remove(name for generation, name in found if generation < current)
-        if any(generation > current for generation, _ in found):
-            with contextlib.suppress(LockedError), self._store.write(0) as (_, state):
-                # Under the write lock: what is newer than the state was never committed, and nobody is about to.
-                folder.remove(name for generation, name in generations(folder.names()) if generation > state.generation)
 
     def _written(self, scope: Scope | None, *, ids: bool) -> str:
         """The partition that is written to. Raises UnsupportedError for scopes that can only be read."""

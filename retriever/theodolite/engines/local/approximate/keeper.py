@@ -6,12 +6,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from sqlite3 import Connection
 from typing import Any
 
 import numpy as np
 
 from theodolite.engines.local.approximate.build import Partial, Progress, build, only_builder
 from theodolite.engines.local.approximate.record import NATIVE, Record, read_record, remove_others
+from theodolite.engines.local.compaction import Start, compact
 from theodolite.engines.local.files import index_folder
 from theodolite.engines.local.points import reach
 from theodolite.engines.local.snapshot import Snapshot, View
@@ -21,7 +23,7 @@ from theodolite.forking import register_at_fork
 from theodolite.indexes.approximate import Approximate, calibrate, estimate
 from theodolite.indexes.naming import canonical, make_index
 from theodolite.protocols import Candidates, Request
-from theodolite.types import Rows, Vectors
+from theodolite.types import Compaction, Rows, Vectors
 
 _log = logging.getLogger(__name__)
 
@@ -47,10 +49,13 @@ class Closing(Exception):
 class Keeper:
     """Builds, swaps and describes the index. Searches go on meanwhile, with the one before or without."""
 
-    def __init__(self, store: Store, view: View, *, background: bool) -> None:
+    def __init__(self, store: Store, view: View, *, background: bool, compact_at: float | None = None) -> None:
+        """`compact_at` is the share of dead rows beyond which the collection is compacted; None leaves it as it is."""
         self._store = store
         self._view = view
         self._background = background
+        self._compact_at = compact_at
+        self._start_of: Start | None = None
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._closing = threading.Event()
@@ -113,14 +118,54 @@ class Keeper:
             self._queries.append(request.vectors)
         self._consider(snapshot)
 
+    def compact(self, progress: Progress | None = None) -> Compaction:
+        """Remove dead rows now, and build the approximate index again, if there is one.
+
+        Raises:
+            EngineError: there is not enough room on the disk, or the collection is opened read-only.
+            LockedError: another process or thread is compacting, or building an index.
+        """
+        self._store.check_writable()
+        with self._instead_of_background(), only_builder(self._store.folder, self._store.lock_timeout):
+            return self._compacted(progress or (lambda count: None))
+
+    def _compacted(self, progress: Progress, *, background: bool = False) -> Compaction:
+        done = compact(self._store, self._view, progress, background=background)
+        with self._store.read() as (connection, state):
+            record = read_record(connection) if state.approximate else None
+        if record is not None and record.files and record.generation != state.generation:
+            self._build(record.spec, record.target_recall, None, lambda count: progress(0))
+        return done
+
+    def _compact_in_background(self, sequence: int) -> None:
+        self._failed_at = sequence
+        with only_builder(self._store.folder, 0):
+            with self._store.read() as (connection, state):
+                due = self._is_compaction_due(connection, state)
+            if due:  # unless somebody was quicker
+                self._compacted(self._progress, background=True)
+        self._failed_at = -1
+
+    def _is_compaction_due(self, connection: Connection, state: State) -> bool:
+        if self._compact_at is None:
+            return False
+        start = self._start_of
+        if start is None or start.generation != state.generation:
+            self._start_of = start = Start.read(connection, state)
+        return start.is_compaction_due(state, self._compact_at)
+
     def written(self) -> None:
-        """Build again, if a commit has made that due."""
+        """Build the index again, or compact, if a commit has made that due."""
         try:
             with self._store.read() as (connection, state):
                 record = read_record(connection) if state.approximate else None
+                idle = self._background and self._thread is None and state.sequence != self._failed_at
+                due = idle and self._is_compaction_due(connection, state)
         except TheodoliteError:  # the write is done, whatever fails now: the collection may be closed meanwhile
             return
-        if record is not None and self._may_build(record, state.sequence) and _is_due(record, state):
+        if due:
+            self._start(lambda: self._compact_in_background(state.sequence))
+        elif record is not None and self._may_build(record, state.sequence) and _is_due(record, state):
             self._start(lambda: self._rebuild(record, state.sequence))
 
     def _consider(self, snapshot: Snapshot) -> None:
@@ -180,7 +225,7 @@ class Keeper:
         except (Closing, LockedError):  # later, or by another process
             pass
         except (TheodoliteError, OSError) as error:
-            _log.warning("%s: the index could not be built again: %s", self._store.folder, error)
+            _log.warning("%s: work in the background failed: %s", self._store.folder, error)
         finally:
             self._thread = None
 
@@ -222,15 +267,20 @@ class Keeper:
             self._store.folder,
             f"{manifest.uid} {snapshot.state.generation}",
             spec,
-            snapshot.state.rows,
+            snapshot.rows,
             self._store.trust,
         )
         rows = np.flatnonzero(snapshot.live)
         candidates, rows = build(partial, snapshot.vectors, rows, space, progress)
-        record = Record(spec, target_recall, snapshot.state.generation, covered=len(rows), stop=int(rows[-1]) + 1)
-        record = replace(
-            record, hashes=partial.save(candidates, rows)
-        )  # interrupted from now on, it need not be rebuilt
+        record = Record(
+            spec,
+            target_recall,
+            snapshot.state.generation,
+            hashes=partial.save(candidates, rows),  # interrupted from now on, it need not be rebuilt
+            covered=len(rows),
+            stop=int(rows[-1]) + 1,
+            shift=snapshot.keys.shift,
+        )
         reach("index.saved")
         record = self._measured(record, candidates, rows, queries, progress)
         self._install(partial, record, candidates, rows)
@@ -240,7 +290,7 @@ class Keeper:
     ) -> Record:
         """The record with a calibration, on the queries given, on those asked lately, or on noisy rows."""
         snapshot = self._searchable()
-        live = None if snapshot.state.live == snapshot.state.rows else snapshot.live
+        live = None if snapshot.state.live == snapshot.rows else snapshot.live
         logged = list(self._queries)
         asked = queries is None and len(logged) >= _ENOUGH
         calibration = calibrate(
@@ -305,8 +355,9 @@ def churn(record: Record, state: State) -> float:
     """The rows that came and died since the index was built, as a share of those it holds."""
     if record.generation != state.generation or not record.covered:
         return float("inf")
-    died = state.rows - state.live - record.dead
-    return (state.rows - record.stop + died) / record.covered
+    rows = state.keys - record.shift
+    died = rows - state.live - record.dead
+    return (rows - record.stop + died) / record.covered
 
 
 def _is_due(record: Record, state: State) -> bool:

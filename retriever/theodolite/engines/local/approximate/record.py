@@ -43,6 +43,7 @@ class Record:
         covered: how many rows it holds;
         stop: all of them below this one.
         dead: how many rows below `stop` were dead then.
+        shift: of the generation's keys (see `keys.Keys`).
         calibration: what was measured.
     """
 
@@ -53,6 +54,7 @@ class Record:
     hashes: dict[str, str] | None = None
     covered: int = 0
     stop: int = 0
+    shift: int = 0
     calibration: dict[str, Any] | None = None
 
     @property

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.engines.local.columns.segment import Segment
+from theodolite.engines.local.keys import IDENTITY, Keys
 from theodolite.engines.local.records import stored
 from theodolite.filters import Test, lookup
 from theodolite.metadata import MAX_DEPTH, stored_key
@@ -32,10 +33,10 @@ class Column:
         self.rows = segments[-1].stop if segments else 0
         self.nbytes = sum(segment.nbytes for segment in segments)
 
-    def extended(self, connection: sqlite3.Connection, rows: int, commit: int) -> "Column":
+    def extended(self, connection: sqlite3.Connection, rows: int, commit: int, keys: Keys = IDENTITY) -> "Column":
         """The column up to `rows`, read within a transaction that sees `commit`."""
         segments = list(self.segments)
-        new = read(connection, self.field, self.rows, rows, commit)
+        new = read(connection, self.field, self.rows, rows, commit, keys)
         # Each segment is larger than all behind it together, so there are few, and each row is moved few times.
         while segments and segments[-1].stop - segments[-1].start <= new.stop - new.start:
             new = merged(segments.pop(), new)
@@ -59,16 +60,18 @@ class Column:
         return max((segment.read_at for segment in self.segments if segment.start < rows), default=0)
 
 
-def read(connection: sqlite3.Connection, field: str, start: int, stop: int, commit: int) -> Segment:
+def read(
+    connection: sqlite3.Connection, field: str, start: int, stop: int, commit: int, keys: Keys = IDENTITY
+) -> Segment:
     """Read the rows from `start` to `stop`. Each distinct JSON text is parsed once."""
     number_of: defaultdict[Any, int] = defaultdict(itertools.count().__next__)
     number_of[None] = -1
     places: list[NDArray[np.int64]] = []
     numbers: list[int] = []
-    cursor = connection.execute(_select(field), (start, stop))
+    cursor = connection.execute(_select(field), (keys.key(start), keys.key(stop)))
     while batch := cursor.fetchmany(_FETCH):
-        rows, found = zip(*batch, strict=True)
-        places.append(np.array(rows, np.int64) - start)
+        named, found = zip(*batch, strict=True)
+        places.append(keys.rows(np.array(named, np.int64)) - start)
         numbers += map(number_of.__getitem__, found)
     del number_of[None]
     having = np.array(numbers, np.int64)

@@ -9,6 +9,7 @@ import numpy as np
 
 from theodolite.engines.local.columns.column import Column
 from theodolite.engines.local.columns.saved import ColumnFiles
+from theodolite.engines.local.keys import IDENTITY, Keys
 from theodolite.filters import And, Compare, Contains, Empty, Exists, Filter, Ids, In, Like, Not, Or
 from theodolite.forking import register_at_fork
 from theodolite.types import Mask, Rows
@@ -20,8 +21,9 @@ BUDGET = 256 << 20
 class Columns:
     """Columns by field, the one used last at the end. Shared by threads: columns themselves never change."""
 
-    def __init__(self, files: ColumnFiles | None = None, budget: int = BUDGET) -> None:
+    def __init__(self, files: ColumnFiles | None = None, keys: Keys = IDENTITY, budget: int = BUDGET) -> None:
         self._files = files
+        self._keys = keys
         self._budget = budget
         self._held: dict[str, Column] = {}
         self.nbytes = 0
@@ -52,7 +54,7 @@ class Columns:
             try:
                 if column.rows < rows:
                     first = column.segments[0] if column.segments else None
-                    column = column.extended(connection, rows, commit)
+                    column = column.extended(connection, rows, commit, self._keys)
                     if self._files and column.segments[0] is not first:
                         self._files.save(field, connection, column.segments[0])
             finally:

@@ -13,7 +13,7 @@ from theodolite.engines.local.columns.saved import OtherVersion, read_file
 from theodolite.engines.local.columns.segment import Segment
 from theodolite.engines.local.files import codes_name, columns_folder, index_folder
 from theodolite.engines.local.index_trust import IndexTrust
-from theodolite.engines.local.log import hash_at
+from theodolite.engines.local.log import HASH, hash_at
 from theodolite.engines.local.verify.report import Report
 from theodolite.engines.local.verify.truth import Truth
 from theodolite.errors import ConfigError, CorruptionError
@@ -33,8 +33,8 @@ def check_codes(truth: Truth, report: Report) -> None:
     if truth.log is None:
         return
     dimension = truth.space.dimension or 1
-    owner = owner_of(truth.frames, truth.log.hashes, truth.state.sequence)
-    for start in range(0, truth.state.rows - truth.state.rows % BLOCK, BLOCK):
+    owner = owner_of(truth.frames, np.array([one for _, one in truth.committed], HASH), truth.state.sequence)
+    for start in range(0, len(truth.live) - len(truth.live) % BLOCK, BLOCK):
         name = codes_name(truth.state.generation, start // BLOCK)
         with report.part("codes", derived=True, path=truth.folder / name), np.errstate(all="ignore"):
             if truth.folder.stat(name) is None:
@@ -84,7 +84,7 @@ def check_columns(connection: sqlite3.Connection, truth: Truth, report: Report) 
                 continue  # it is written again when it is needed
             if history != hash_at(connection, kept.read_at):
                 raise CorruptionError(f"{name}: the column {field!r} is of other documents")
-            fresh = read(connection, field, kept.start, kept.stop, truth.state.sequence)
+            fresh = read(connection, field, kept.start, kept.stop, truth.state.sequence, truth.keys)
             live = truth.live[kept.start : kept.stop]
             known: dict[tuple[str, str], int] = {}
             differing = np.flatnonzero(live & (_told(kept, known) != _told(fresh, known)))

@@ -7,6 +7,7 @@ from theodolite.engines.local.files import (
     BUILD_LOCK,
     DATABASE,
     MONITOR,
+    PARTIAL_GENERATION,
     PARTIAL_INDEX,
     RECORDS,
     RESERVE,
@@ -41,7 +42,7 @@ def leftovers(truth: Truth) -> Iterator[tuple[str, str, bool]]:
     folder, generation, record = truth.folder, truth.state.generation, truth.record
     codes, columns = codes_folder(generation), columns_folder(generation)
     index = index_folder(record.files) if record is not None and record.files else None
-    folders = {codes, columns, PARTIAL_INDEX, index}
+    folders = {codes, columns, PARTIAL_INDEX, PARTIAL_GENERATION, index}
     for name in folder.names():
         found = folder.stat(name)
         if found is None:
@@ -59,7 +60,7 @@ def leftovers(truth: Truth) -> Iterator[tuple[str, str, bool]]:
             yield name, "a write that was cut off before it was committed", False
         else:
             yield name, "not a file of the collection", False
-    expected = {codes_name(generation, block) for block in range(truth.state.rows // BLOCK)}
+    expected = {codes_name(generation, block) for block in range(len(truth.live) // BLOCK)}
     for name in folder.names(codes):
         if f"{codes}/{name}" not in expected:
             yield f"{codes}/{name}", "no codes of this collection", True

@@ -12,11 +12,13 @@ from theodolite.engines.local.approximate.record import read_record
 from theodolite.engines.local.files import vectors_name
 from theodolite.engines.local.folder import Folder
 from theodolite.engines.local.frames import Frame, MappedVectors, header_slots, holds_frame, surplus
-from theodolite.engines.local.log import Log, beginning, read_log
+from theodolite.engines.local.generation_base import Base, keys_of, origin_of, placed_frames, read_base
+from theodolite.engines.local.keys import Keys
+from theodolite.engines.local.log import Log, read_log
 from theodolite.engines.local.notes import check_note
 from theodolite.engines.local.records import Record
 from theodolite.engines.local.schema import foreign_entries
-from theodolite.engines.local.snapshot import extended
+from theodolite.engines.local.snapshot import extended, frames_with_rows
 from theodolite.engines.local.store import State, read_manifest
 from theodolite.engines.local.vector_file import VectorFile, too_short
 from theodolite.engines.local.verify.report import Report
@@ -32,7 +34,9 @@ class Truth:
     """What the rest is held against.
 
     Attributes:
-        log: of the generation, None where nothing has been committed.
+        base: of the generation, if a compaction has made it.
+        log: of the generation after its base, None where nothing has been committed.
+        committed: the frames of the vector file, with their hashes.
         frames: (n, 4) of the frames that have rows, as in `Snapshot`.
         file: of the vectors, as it lies in the folder.
         record: of the approximate index; None where there is none, or none that can be read.
@@ -41,12 +45,18 @@ class Truth:
     folder: Folder
     state: State
     manifest: Manifest
+    base: Base | None
     log: Log | None
+    committed: list[tuple[Frame, bytes]]
     frames: NDArray[np.int64]
     live: Mask
     file: VectorFile | None
     vectors: MappedVectors
     record: IndexRecord | None
+
+    @property
+    def keys(self) -> Keys:
+        return keys_of(self.base)
 
     @property
     def space(self) -> Space:
@@ -88,19 +98,22 @@ def read_truth(connection: sqlite3.Connection, folder: Folder, state: State, rep
         report.passed("manifest", 1)
         with report.part("log"):
             log = None
-            live = np.empty(0, np.bool_)
+            base = read_base(connection, manifest.uid, state.generation)
+            live = np.ones(0 if base is None else base.frame.rows, np.bool_)
             if state.sequence:
-                log = read_log(connection, 0, beginning(manifest.uid, state.generation))
-                live = extended(live, log, state)
+                log = read_log(connection, *origin_of(base, manifest.uid, state.generation))
                 report.checked["commits"] += len(log.frames)
+                if base is not None:  # what comes before it is history
+                    log = read_log(connection, base.frame.sequence, base.before)
+                live = extended(live, log, state, base)
             elif connection.execute("SELECT count(*) FROM frames").fetchone() != (0,):
                 report.problem("log", "the change log has entries, but nothing was committed")
-            rows = [(one.first_row, one.rows, one.slot, one.sequence) for one in log.frames if one.rows] if log else []
-            frames = np.array(rows, np.int64).reshape(-1, 4)
+            committed = _committed(base, log)
+            frames = frames_with_rows((frame for frame, _ in committed), keys_of(base))
             with report.part("vectors", path=folder / vectors_name(state.generation)):
                 file = _vector_file(folder, state, manifest.space)
                 vectors = MappedVectors(file, manifest.space.dimension or 1, frames, state.slots)
-                found = Truth(folder, state, manifest, log, frames, live, file, vectors, record)
+                found = Truth(folder, state, manifest, base, log, committed, frames, live, file, vectors, record)
     return found
 
 
@@ -115,6 +128,14 @@ def _vector_file(folder: Folder, state: State, space: Space) -> VectorFile | Non
         return None
 
 
+def _committed(base: Base | None, log: Log | None) -> list[tuple[Frame, bytes]]:
+    first = [] if base is None else [(base.frame, base.hash)]
+    if log is None:
+        return first
+    logged = zip(log.frames, log.hashes, strict=True)
+    return first + [(frame, bytes(digest)) for frame, digest in placed_frames(logged, base)]
+
+
 def check_notes(connection: sqlite3.Connection, report: Report) -> None:
     for name, value, digest in connection.execute("SELECT name, value, hash FROM notes"):
         with report.part("notes"):
@@ -127,20 +148,21 @@ def check_vectors(truth: Truth, report: Report) -> None:
     dimension, file = truth.space.dimension, truth.file
     if dimension is None or truth.log is None or file is None:
         return
-    end = first_row = 0
+    end, first_row = 0, truth.keys.shift
     bad: list[Frame] = []
-    for frame, digest in zip(truth.log.frames, truth.log.hashes, strict=True):
+    committed = truth.committed
+    for frame, digest in committed:
         if (frame.slot, frame.first_row) != (end + header_slots(dimension), first_row):
             bad.append(frame)
             break
         first_row, end = frame.first_row + frame.rows, frame.slot + frame.rows
-        if not _is_sound(file, frame, bytes(digest), truth.vectors, report):
+        if not _is_sound(file, frame, digest, truth, report):
             bad.append(frame)
     if bad:
         rows = sum(frame.rows for frame in bad)
         report.problem(
             "vectors",
-            f"{file.name}: the frames of {len(bad)} of {len(truth.log.frames)} commits, with {rows} vectors, do not "
+            f"{file.name}: the frames of {len(bad)} of {len(committed)} commits, with {rows} vectors, do not "
             f"match their checksum, first that of commit {bad[0].sequence} (rows {bad[0].first_row} to "
             f"{bad[0].first_row + bad[0].rows - 1}). Restore the file from a copy",
             path=file.path,
@@ -157,9 +179,10 @@ def check_vectors(truth: Truth, report: Report) -> None:
         )
 
 
-def _is_sound(file: VectorFile, frame: Frame, digest: bytes, vectors: MappedVectors, report: Report) -> bool:
-    crc, stop = 0, frame.first_row + frame.rows
-    for start in range(frame.first_row, stop, _CHUNK):
+def _is_sound(file: VectorFile, frame: Frame, digest: bytes, truth: Truth, report: Report) -> bool:
+    vectors, first = truth.vectors, frame.first_row - truth.keys.shift
+    crc, stop = 0, first + frame.rows
+    for start in range(first, stop, _CHUNK):
         part = vectors.span(start, min(start + _CHUNK, stop))
         crc = zlib.crc32(part.data.cast("B"), crc)
         report.passed("vectors", len(part))
@@ -168,7 +191,7 @@ def _is_sound(file: VectorFile, frame: Frame, digest: bytes, vectors: MappedVect
 
 def check_documents(connection: sqlite3.Connection, truth: Truth, report: Report) -> None:
     """Each document and its vector against their hash, and that there is one for each living row."""
-    found = np.zeros(truth.state.rows, np.bool_)
+    found = np.zeros(len(truth.live), np.bool_)
     bad, dead, seen = [], [], 0
     connection.text_factory = _text
     try:
@@ -177,10 +200,12 @@ def check_documents(connection: sqlite3.Connection, truth: Truth, report: Report
         )
         while part := cursor.fetchmany(_CHUNK):
             seen += len(part)
-            fits = [type(row[0]) is int and 0 <= row[0] < len(found) and bool(truth.live[row[0]]) for row in part]
-            dead += [row[1] for row, fit in zip(part, fits, strict=True) if not fit]
-            part = [row for row, fit in zip(part, fits, strict=True) if fit]
-            rows = np.array([row[0] for row in part], np.int64)
+            rows = truth.keys.find(np.array([row[0] if type(row[0]) is int else -1 for row in part], np.int64))
+            fits = (rows >= 0) & (rows < len(found))
+            fits[fits] = truth.live[rows[fits]]
+            dead += [row[1] for row, fit in zip(part, fits.tolist(), strict=True) if not fit]
+            part = [row for row, fit in zip(part, fits.tolist(), strict=True) if fit]
+            rows = rows[fits]
             found[rows] = True
             for (_, *record, digest), vector in zip(part, truth.vectors.take(rows), strict=True):
                 if not _is_intact(record, digest, vector):
