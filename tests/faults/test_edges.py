@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.ids import stable
 
 from theodolite import (
     ConfigError,
@@ -31,7 +32,7 @@ class OfBytes:
         return b"kb"
 
 
-@pytest.mark.parametrize("location", [b"kb", bytearray(b"kb"), OfBytes(), 5, object(), "a\0b", "kb\udcff"], ids=ascii)
+@pytest.mark.parametrize("location", [b"kb", bytearray(b"kb"), OfBytes(), 5, object(), "a\0b", "kb\udcff"], ids=stable)
 def test_paths_that_cannot_be_opened(location: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for options in ({}, {"create": False}, {"read_only": True}, {"embedder": HashingEmbedder()}):
@@ -50,7 +51,9 @@ def test_paths_that_can(tmp_path: Path) -> None:
             assert kb.verify().sound
 
 
-@pytest.mark.parametrize("vectors", [5, 1.5, True, np.float32(3), np.array(5), "ab", b"ab", {1: 2}, object()], ids=repr)
+@pytest.mark.parametrize(
+    "vectors", [5, 1.5, True, np.float32(3), np.array(5), "ab", b"ab", {1: 2}, object()], ids=stable
+)
 def test_vectors_that_have_no_rows(vectors: Any) -> None:
     with Retriever.open(embedder=HashingEmbedder()) as kb:
         for _ in range(2):

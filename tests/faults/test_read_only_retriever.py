@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from tests.ids import stable
 
 from langchain_theodolite import TheodoliteRetriever as LangChainRetriever
 from langchain_theodolite import TheodoliteVectorStore
@@ -64,7 +65,7 @@ def read_only(folder: Path) -> Iterator[Path]:
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs POSIX")
-@pytest.mark.parametrize("options", [{}, {"read_only": True}], ids=repr)
+@pytest.mark.parametrize("options", [{}, {"read_only": True}], ids=stable)
 def test_a_folder_that_cannot_be_written_to_is_searched(make: Make, read_only: Path, options: dict[str, Any]) -> None:
     before = sorted(read_only.rglob("*"))
     retriever = make(read_only, **options)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from llama_index.core.vector_stores.types import FilterOperator, MetadataFilter, MetadataFilters
+from tests.ids import stable
 
 from langchain_theodolite import TheodoliteRetriever as LangChainRetriever
 from langchain_theodolite import TheodoliteVectorStore as LangChainStore
@@ -95,7 +96,7 @@ def filled(documents: list[dict[str, Any]] = ORDERS, **options: Any) -> Retrieve
 
 
 @pytest.mark.parametrize("large", [False, True])
-@pytest.mark.parametrize(("where", "reason"), IMPOSSIBLE, ids=repr)
+@pytest.mark.parametrize(("where", "reason"), IMPOSSIBLE, ids=stable)
 def test_what_cannot_match_is_said(where: Any, reason: str, large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if large:  # as in a collection of many documents
         monkeypatch.setattr(engine_fields, "FEW", 0)
@@ -113,7 +114,7 @@ def test_what_cannot_match_is_said(where: Any, reason: str, large: bool, monkeyp
             assert kb.search("order", where=where, mode=mode).trace.notes == hits.trace.notes
 
 
-@pytest.mark.parametrize("where", [*POSSIBLE, *PASSING], ids=repr)
+@pytest.mark.parametrize("where", [*POSSIBLE, *PASSING], ids=stable)
 def test_what_could_match_is_not_said(where: Any) -> None:
     with filled() as kb:
         hits = kb.search("order", where=where)

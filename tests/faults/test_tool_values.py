@@ -5,6 +5,7 @@ from datetime import date
 from typing import Any
 
 import pytest
+from tests.ids import stable
 
 from langchain_theodolite import theodolite_tool
 from llama_index_theodolite import as_tool
@@ -50,7 +51,7 @@ def kb() -> Any:
         yield kb
 
 
-@pytest.mark.parametrize(("filter", "told"), ASKED, ids=repr)
+@pytest.mark.parametrize(("filter", "told"), ASKED, ids=stable)
 def test_what_is_not_there_is_named(kb: Retriever, filter: dict[str, Any], told: str) -> None:
     arguments = {"query": "refund", "filter": filter}
     tool = SearchTool(kb, k=1)
@@ -66,7 +67,7 @@ def test_what_is_not_there_is_named(kb: Retriever, filter: dict[str, Any], told:
 @pytest.mark.parametrize(
     "filter",
     [{"source": "policy"}, {"source": ["polcy", "wiki"]}, {"final": True}, {"year": 2021}, {"year": {"min": 2021}}, {}],
-    ids=repr,
+    ids=stable,
 )
 def test_what_is_there_is_found(kb: Retriever, filter: dict[str, Any]) -> None:
     tool = SearchTool(kb, k=1)
