@@ -1,4 +1,4 @@
-"""What compaction gives back, and what it costs those who search and write meanwhile.
+"""Space that compaction gives back, and its cost for searches and writes meanwhile.
 
     python benchmarks/compaction.py replacing
     python benchmarks/compaction.py clearing --rounds 10000

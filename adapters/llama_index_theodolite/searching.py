@@ -126,7 +126,7 @@ def within(where: Any, doc_ids: Collection[str] | None = None, node_ids: Collect
 
 
 def of_documents(ids: Collection[str]) -> Any:
-    """A filter for the nodes of these documents. With no ids beside it, it is no filter that could be misspelt."""
+    """Return a filter for the nodes of these documents. `F.ids([])` adds no node; it marks the field as optional."""
     return F(SOURCE).isin(ids) | F.ids([])
 
 

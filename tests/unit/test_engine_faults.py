@@ -30,7 +30,9 @@ BEFORE = ["vectors.created", "frame.torn", "frame.written", "frame.synced", "tra
 READING = ["column.written", "column.renamed"]  # tests/unit/test_columns.py
 INDEXING = ["index.saved", "index.placed", "index.recorded"]  # tests/unit/test_reindex.py
 BACKUP = ["backup.vectors", "backup.store"]  # see tests/crash/test_backup.py
+COMPACTING = ["compaction.copied", "compaction.followed", "compaction.placed", "transaction.filled"]
 AFTER = ["transaction.committed", "generation.committed", "cache.written", "cache.renamed"]
+COMPACTED = ["compaction.committed", "compaction.reclaimed"]  # see tests/crash/test_kill.py
 
 
 class Fault:
@@ -62,7 +64,8 @@ ERRORS = {
 
 
 def test_every_point_is_either_before_or_after() -> None:
-    assert {*BEFORE, *AFTER, *READING, *INDEXING, *BACKUP, "create.begun", "create.committed"} == set(points.POINTS)
+    before = {*BEFORE, *READING, *INDEXING, *BACKUP, *COMPACTING, "create.begun", "create.committed"}
+    assert before | {*AFTER, *COMPACTED} == set(points.POINTS)
 
 
 @pytest.mark.parametrize("kind", ERRORS)
@@ -76,6 +79,8 @@ def test_a_write_that_fails(tmp_path: Path, fault: Fault, workload: str, kind: s
             reached = BEFORE if number == 0 else BEFORE[1:]
             if step.kind == "clear":
                 reached = BEFORE[:-1]  # what was never committed of a new generation is removed
+            elif step.kind == "compact":
+                reached = COMPACTING
             for point in reached:
                 fault.point, fault.error = point, error
                 with pytest.raises(seen):
@@ -278,15 +283,19 @@ def test_a_vector_file_deleted_under_an_open_collection(tmp_path: Path) -> None:
         assert kb.count() == 2
 
 
-def test_closing_when_the_disk_is_full(tmp_path: Path) -> None:
-    """The checkpoint fails: close says so, but releases everything, and nothing is lost."""
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_READ])
+def test_closing_when_the_checkpoint_fails(tmp_path: Path, code: int) -> None:
+    """Close releases everything, and nothing is lost. It raises only if the log cannot be read."""
     kb = Retriever.open(tmp_path / "kb")
     kb.add(["a"], vectors=EYE[:1])
     store = store_of(kb)
     (connection,) = store._idle
-    store._idle = [Failing(connection)]  # type: ignore[list-item]  # a stand-in
-    with pytest.raises(EngineError, match="disk is full"):
+    store._idle = [Failing(connection, code)]  # type: ignore[list-item]  # a stand-in
+    if code == sqlite3.SQLITE_FULL:
         kb.close()
+    else:
+        with pytest.raises(EngineError, match="cannot be copied"):
+            kb.close()
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         connection.execute("SELECT 1")
     kb.close()
@@ -297,11 +306,14 @@ def test_closing_when_the_disk_is_full(tmp_path: Path) -> None:
 class Failing:
     """A connection whose statements fail."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, code: int) -> None:
         self.close = connection.close
+        self._code = code
 
     def execute(self, statement: str) -> None:
-        raise sqlite3.OperationalError(f"database or disk is full: {statement}")
+        error = sqlite3.OperationalError(f"{statement} cannot be copied")
+        error.sqlite_errorcode = self._code
+        raise error
 
 
 def test_closing_while_another_thread_writes(tmp_path: Path, fault: Fault) -> None:

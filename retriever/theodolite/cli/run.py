@@ -111,7 +111,7 @@ def _say(message: str, as_json: bool, kind: str, details: dict[str, Any] | None 
 
 
 def _show_warning(as_json: bool, message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    # What to do about it in Python is no help here, and what was done already is none.
+    # Advice for Python programs does not help here, and the command has already done the rest.
     said = str(message).removesuffix(", or open with on_truncate='ignore'")
     said = said.removesuffix("; on_drift='warn' opens it all the same.")
     if as_json:

@@ -56,7 +56,7 @@ class Graph:
         return found
 
     def forked(self, held: bool) -> None:
-        """In a forked child: start anew when it is next used.
+        """In a forked child: make a new session at the next use.
 
         The threads of the parent are not here: a batch would wait for them for ever, and so would the end of the
         session they belong to. It is kept, unused.

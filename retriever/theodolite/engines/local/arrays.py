@@ -25,7 +25,7 @@ _MEMBERS = 64  # arrays in a file; ours have at most 26
 
 
 def read_array(file: BinaryIO) -> NDArray[Any]:
-    """What `np.save` wrote of an array of numbers in one dimension.
+    """Return a one-dimensional array of numbers that `np.save` wrote.
 
     Raises:
         CorruptionError: the file holds something else, or another number of bytes.
