@@ -269,6 +269,19 @@ class Unchecked(Cells):
         super()._set(vectors.reshape(-1, space.dimension or 1), space)
 
 
+class SaysItValidates(Cells):
+    """Says that it validates what it loads. It takes any file, and proposes rows that are not there."""
+
+    validates = True
+
+    def load(self, path: Path, space: Space) -> None:
+        rows = path.stat().st_size // (4 * (space.dimension or 1)) + 1
+        self._set(np.zeros((rows, space.dimension or 1), np.float32), space)
+
+    def propose(self, query: Vectors, n: int) -> Rows:
+        return np.arange(n, dtype=np.int64) + len(self)
+
+
 class AnyMetric(Cells):
     def load(self, path: Path, space: Space) -> None:
         (squared,) = np.frombuffer(path.read_bytes(), np.int64, 1) if path.stat().st_size >= HEAD else (0,)
@@ -306,6 +319,7 @@ class Buffered(Cells):
 BROKEN: list[tuple[Callable[[], Any], str]] = [
     (NoLoad, "test_fits_the_protocol"),
     (NoMetric, "test_proposes_what_is_near"),
+    (SaysItValidates, "test_validates_what_it_loads_if_it_says_so"),
     (NeverEmpty, "test_a_new_index_is_empty"),
     (CountsFromOne, "test_length_is_the_number_of_rows"),
     (Twice, "test_proposes_distinct_rows_of_its_own"),

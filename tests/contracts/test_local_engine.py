@@ -11,6 +11,8 @@ from theodolite.protocols import Engine
 from theodolite.testing import EngineContract
 from theodolite.types import Space
 
+pytestmark = pytest.mark.filterwarnings("ignore::theodolite.MetadataWarning")  # for filters that match nothing
+
 
 class TestLocalEngine(EngineContract):
     @pytest.fixture(autouse=True)

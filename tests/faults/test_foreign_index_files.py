@@ -103,7 +103,7 @@ for name in columns.names():
     parts = {each: archive.read(each) for each in archive.namelist()}
     small = {each for each in parts if len(parts[each]) < 4096}
     def write(body):
-        (place / "c").write_bytes(b"theocol1" + zlib.crc32(body).to_bytes(4, "little") + body)
+        (place / "c").write_bytes(b"theocol2" + zlib.crc32(body).to_bytes(4, "little") + body)
     def load():
         if draw.randrange(2):
             write(changed(body))

@@ -309,6 +309,7 @@ def test_a_backup_is_of_what_was_opened(tmp_path: Path, way: str) -> None:
 # The other half: what is sound is not refused.
 
 
+@pytest.mark.filterwarnings("ignore::theodolite.MetadataWarning")
 def test_what_others_do_is_no_replacement(tmp_path: Path) -> None:
     """Another one adds, deletes, clears and builds an index between every two writes."""
     with Retriever.open(tmp_path / "kb") as kb, Retriever.open(tmp_path / "kb") as other:

@@ -332,7 +332,7 @@ def test_a_newer_format(tmp_path: Path) -> None:
     data[60:64] = struct.pack(">I", 99)
     (folder / STORE).write_bytes(data)
     before = tree(folder)
-    with pytest.raises(ManifestError, match="format 99; this theodolite reads up to 3") as error:
+    with pytest.raises(ManifestError, match="format 99; this theodolite reads up to 4") as error:
         Retriever.open(folder)
     assert error.value.format == 99
     assert tree(folder) == before

@@ -13,9 +13,10 @@ import pytest
 from theodolite import Retriever
 
 PRELUDE = """
-import random, sys, time
+import random, sys, time, warnings
 import numpy as np
-from theodolite import Document, DocumentError, Retriever
+from theodolite import Document, DocumentError, MetadataWarning, Retriever
+warnings.simplefilter("ignore", MetadataWarning)  # after a clear, no document has the field
 folder, seed = sys.argv[1], int(sys.argv[2])
 rng = random.Random(seed)
 numbers = np.random.default_rng(seed)

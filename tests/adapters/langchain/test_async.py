@@ -17,6 +17,8 @@ from langchain_theodolite import TheodoliteVectorStore
 from langchain_theodolite.embeddings import as_embedder
 from theodolite import DocumentError, EmbedderDriftError, InputError, VectorError
 
+pytestmark = pytest.mark.filterwarnings("ignore::theodolite.MetadataWarning")  # for filters that match nothing
+
 Store = TheodoliteVectorStore
 
 

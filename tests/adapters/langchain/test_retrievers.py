@@ -35,6 +35,8 @@ from theodolite import (
 )
 from theodolite.testing import HashingEmbedder
 
+pytestmark = pytest.mark.filterwarnings("ignore::theodolite.MetadataWarning")  # for filters that match nothing
+
 
 @pytest.fixture(scope="module")
 def kb() -> Iterator[Retriever]:

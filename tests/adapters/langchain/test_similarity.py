@@ -16,6 +16,8 @@ from tests.adapters.langchain.tables import REFERENCE, Table
 from langchain_theodolite import TheodoliteVectorStore
 from theodolite import ConfigError, F, FilterError, InputError, Retriever, VectorError
 
+pytestmark = pytest.mark.filterwarnings("ignore::theodolite.MetadataWarning")  # for filters that match nothing
+
 Store = TheodoliteVectorStore
 
 COUNT, SIZE = 120, 8

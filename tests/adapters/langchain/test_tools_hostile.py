@@ -17,6 +17,8 @@ from langchain_core.tools import BaseTool
 from langchain_theodolite.tools import theodolite_tool
 from theodolite import F, Retriever
 
+pytestmark = pytest.mark.filterwarnings("ignore::theodolite.MetadataWarning")  # for filters that match nothing
+
 
 @pytest.fixture(scope="module")
 def kb() -> Iterator[Retriever]:

@@ -10,6 +10,8 @@ from tests.adapters.llama_index.conformance.cases import Case, filters, names, n
 from tests.adapters.llama_index.conformance.rules import RULES, Rule
 from tests.adapters.llama_index.conformance.stores import StoreSpec
 
+pytestmark = pytest.mark.filterwarnings("ignore::theodolite.MetadataWarning")  # for filters that match nothing
+
 Stored = Mapping[str, dict[str, Any]]
 
 
