@@ -11,8 +11,6 @@ from theodolite import Document, Retriever
 from theodolite.engines.local.columns import saved
 from theodolite.filters import matches, parse, to_dict
 
-pytestmark = pytest.mark.filterwarnings("ignore::theodolite.MetadataWarning")  # for filters that match nothing
-
 
 def compare(folder: Path, seed: int, filters: int) -> int:
     """How many pairs of a filter and a document agreed."""

@@ -18,8 +18,6 @@ from theodolite.ranking.diversity import scaled
 from theodolite.rerankers.stage import Rerank
 from theodolite.testing.ranking import Eligible, factors, reciprocal_ranks
 
-pytestmark = pytest.mark.filterwarnings("ignore::theodolite.MetadataWarning")  # for filters that match nothing
-
 ALL = 100
 fusions = st.sampled_from([Fusion(), Fusion(1.0, 0.5, 2.0), Fusion(0.0, 1.0), Fusion(1.0, 0.0), Fusion(2.0, 1.0, 0.0)])
 thresholds = st.sampled_from([0.5, 0.97, 1.0])

@@ -1,0 +1,11 @@
+"""Random filters often match nothing, which the library warns of. Here that is not news."""
+
+from pathlib import Path
+
+import pytest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.filterwarnings("ignore::theodolite.MetadataWarning"))
