@@ -17,6 +17,8 @@ from llama_index.core.tools.calling import acall_tool, call_tool
 from llama_index_theodolite import TheodoliteRetriever, as_tool
 from theodolite import F, Retriever
 
+pytestmark = pytest.mark.filterwarnings("ignore::theodolite.MetadataWarning")  # for filters that match nothing
+
 
 @pytest.fixture(scope="module")
 def kb() -> Iterator[Retriever]:
