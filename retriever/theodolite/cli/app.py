@@ -99,7 +99,7 @@ TextField = Annotated[str, typer.Option("--text-field", help="Field or column of
 IdField = Annotated[str, typer.Option("--id-field", help="Field or column of the id.")]
 SourceName = Annotated[
     str | None,
-    typer.Option("--source", metavar="NAME", help="What the folder or file is called, whatever its path."),
+    typer.Option("--source", metavar="NAME", help="The name of the folder or file, whatever its path."),
 ]
 FollowLinks = Annotated[
     bool, typer.Option("--follow-links", help="Read links to files and folders outside of the given folder, too.")

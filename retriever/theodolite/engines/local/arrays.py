@@ -36,7 +36,7 @@ def read_array(file: BinaryIO) -> NDArray[Any]:
 
 
 def read_arrays(data: memoryview) -> dict[str, NDArray[Any]]:
-    """What `np.savez` wrote of such arrays, by name. Raises CorruptionError for anything else."""
+    """Return the arrays that `np.savez` wrote, by name. Raises CorruptionError for anything else."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()

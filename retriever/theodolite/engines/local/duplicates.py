@@ -41,7 +41,7 @@ def duplicates(
 def _read(
     connection: Connection, snapshot: Snapshot, *, found: Pairs, page: slice, begun: Snapshot
 ) -> list[Duplicate] | None:
-    """The pairs of which both documents are still there; None if the collection has been cleared.
+    """Return the pairs whose documents both still exist; None if the collection has been cleared.
 
     Args:
         begun: the snapshot that the pairs are of.

@@ -237,7 +237,7 @@ class LocalEngine:
         return self._view.read(lambda connection, snapshot: self._counted(connection, snapshot, where, scope))
 
     def _counted(self, connection: Connection, snapshot: Snapshot, where: Filter | None, scope: Scope | None) -> int:
-        """How many documents pass; whoever asked is told what should be known of the filter."""
+        """Count the documents that pass, and warn of a filter that cannot match."""
         mask = self._view.mask(snapshot, within(scope, self.partition, where), connection)
         count = snapshot.state.live if mask is None else int(np.count_nonzero(mask))
         confined = within(scope, self.partition, None)

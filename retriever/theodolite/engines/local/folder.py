@@ -72,7 +72,7 @@ class Folder:
             raise replaced(self)
 
     def stat(self, name: str) -> os.stat_result | None:
-        """What is there under a name, links not followed; None for nothing, or for what lies behind a link."""
+        """Stat a name without following links; None for nothing, or for a path through a link."""
         try:
             if "/" not in name:  # before each write
                 return os.stat(self._place(name), dir_fd=self._handle, follow_symlinks=False)
@@ -86,7 +86,7 @@ class Folder:
         return found is not None and stat.S_ISREG(found.st_mode)
 
     def check_file(self, name: str) -> os.stat_result | None:
-        """What is there under a name, None for nothing. Raises CorruptionError for anything but a regular file."""
+        """Stat a regular file; None for nothing. Raises CorruptionError for anything else."""
         found = self.stat(name)
         if found is not None and not stat.S_ISREG(found.st_mode):
             raise self._unusual(name, found, "a file")
@@ -138,7 +138,7 @@ class Folder:
             raise
 
     def names(self, inside: str = "") -> list[str]:
-        """What is in the folder, or in one inside it, sorted; nothing where that is none."""
+        """List the names in the folder, or in one inside it, sorted. A folder that is missing is empty."""
         try:
             with self._inside(inside) as (handle, path):
                 return sorted(os.listdir(path if handle is None else handle))
@@ -248,7 +248,7 @@ class Folder:
 
 
 def replaced(folder: Folder) -> EngineError:
-    """The error of whoever would go on with another folder than the one that was opened."""
+    """Return the error for a folder that is no longer the one that was opened."""
     return EngineError(
         f"{folder}: the folder is no longer the one that was opened: it, or a file in it, was replaced, moved or "
         "removed. Nothing was written; open it again",
