@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -38,7 +39,8 @@ from theodolite.indexes.approximate import estimate
 from theodolite.indexes.naming import canonical
 from theodolite.readers import Options
 from theodolite.readers.files import absolute, roots
-from theodolite.sync import Report, sync
+from theodolite.retriever import Retriever
+from theodolite.sync import Progress, Report, sync
 from theodolite.sync.sources import check_name
 from theodolite.types import Document
 
@@ -77,10 +79,7 @@ def index(
     """
     options = _options(chunk_tokens, overlap, max_mb, text_field, id_field, metadata_field, follow_links)
     _check_paths(paths, source, to)
-    with (
-        with_embedder(to, embedder, on_drift, create=True, quiet=json_) as kb,
-        output.indexing(quiet=json_) as progress,
-    ):
+    with _filling(to, embedder, on_drift, json_) as (kb, progress):
         report = sync(kb, paths, source=source, options=options, remove_all=remove_all, progress=progress)
     _print(report, json_)
 
@@ -127,10 +126,7 @@ def add(
     document = None if text is None else Document(text, as_object(metadata or "{}", "--metadata"), id_)
     if files:
         _check_paths(files, source, to)
-        with (
-            with_embedder(to, embedder, on_drift, create=True, quiet=json_) as kb,
-            output.indexing(quiet=json_) as progress,
-        ):
+        with _filling(to, embedder, on_drift, json_) as (kb, progress):
             report = sync(kb, files, source=source, options=options, remove=False, progress=progress)
         _print(report, json_)
         return
@@ -253,6 +249,18 @@ def demo(
                 output.show_hits(hits)
     if to is not None and not json_:
         output.note(f'\nAsk it yourself: theodolite search "..." --in {to}')
+
+
+@contextmanager
+def _filling(
+    to: Path, embedder: str | None, on_drift: str, as_json: bool
+) -> Iterator[tuple[Retriever, Callable[[Progress], None]]]:
+    """The collection to fill, made if it is not there, and a progress bar."""
+    with (
+        with_embedder(to, embedder, on_drift, create=True, quiet=as_json) as kb,
+        output.indexing(quiet=as_json) as progress,
+    ):
+        yield kb, progress
 
 
 def _options(
