@@ -44,8 +44,8 @@ class TheodoliteRecordManager(RecordManager):
                 tells the source of what a crash has left.
 
         Raises:
-            InputError: the store is another's, or cannot be written to. EngineError: they cannot be read or written.
-            ConfigError: the records are of a newer version.
+            InputError: the store is another's, or cannot be written to. EngineError: they cannot be read or written, or
+                the folder is no longer the one that was opened. ConfigError: the records are of a newer version.
         """
         super().__init__(namespace)
         kb = collection(store, type(self).__name__)
@@ -55,6 +55,8 @@ class TheodoliteRecordManager(RecordManager):
             )
         self._kb, self._source_id_key = kb, source_id_key
         space = namespace if kb.partition is None else json.dumps([namespace, kb.partition])
+        # The records are found by the folder's path. A write of nothing proves that it is still the collection's.
+        kb.delete([])
         folder = kb.location
         self._ledger = Ledger(None if folder is None else folder / FILE, space)
 

@@ -114,9 +114,8 @@ class TheodoliteRetriever(BaseRetriever):
         own = signature(TheodoliteRetriever).parameters.keys() - {"opening"}
         options = OPENING - {"create", *own}
         only = "an option of the opening: pass it with location=, or to Retriever.open"
-        known, hints = (
-            (own | options, _ELSEWHERE) if location else (own, {**dict.fromkeys(options, only), **_ELSEWHERE})
-        )
+        closed = {**dict.fromkeys(options, only), **_ELSEWHERE}
+        known, hints = (own, closed) if location is None else (own | options, _ELSEWHERE)
         check_names(opening, known, type(self).__name__, hints)
         if location is None and embed_model is None:
             self.kb = scoped(collection(kb, type(self).__name__), scope)

@@ -136,24 +136,34 @@ def as_vectors(vectors: Any, name: str) -> Any:
 
 
 def as_folder(location: Any) -> Path:
-    """A folder's absolute path.
+    """A folder's absolute path. Raises InputError, as `as_path`."""
+    return as_path(location, "location")
+
+
+def as_path(given: Any, name: str) -> Path:
+    """An absolute path.
+
+    Args:
+        name: of the argument, for messages.
 
     Raises:
-        InputError: it is neither a str nor a path of one, or no path that SQLite can take: NUL, or not UTF-8.
+        InputError: it is neither a str nor a path of one, is empty, or no path that SQLite can take: NUL, or not UTF-8.
     """
-    given = os.fspath(location) if isinstance(location, os.PathLike) else location
-    if not isinstance(given, str):
-        raise InputError(f"location is {shown(given)} ({type(given).__name__}); pass a str or a pathlib.Path")
+    text = os.fspath(given) if isinstance(given, os.PathLike) else given
+    if not isinstance(text, str):
+        raise InputError(f"{name} is {shown(text)} ({type(text).__name__}); pass a str or a pathlib.Path")
+    if not text:  # an environment variable that is not set, say; pathlib would take the working directory
+        raise InputError(f"{name} is empty; pass a path, or '.' for the working directory")
     try:
-        given.encode()
+        text.encode()
     except UnicodeEncodeError:
-        raise InputError(f"location is {shown(given)}, which is not UTF-8; rename the folder") from None
-    if "\0" in given:
-        raise InputError(f"location is {shown(given)}, which holds a NUL character: no folder has such a name")
+        raise InputError(f"{name} is {shown(text)}, which is not UTF-8; rename it") from None
+    if "\0" in text:
+        raise InputError(f"{name} is {shown(text)}, which holds a NUL character: nothing has such a name")
     try:
-        return Path(given).expanduser().absolute()
+        return Path(text).expanduser().absolute()
     except RuntimeError as error:  # ~somebody, whom nobody knows
-        raise InputError(f"location is {shown(given)}: {error}") from error
+        raise InputError(f"{name} is {shown(text)}: {error}") from error
 
 
 def check_lengths(documents: Any, vectors: Any) -> None:

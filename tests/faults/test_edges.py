@@ -22,8 +22,10 @@ from theodolite import (
     Retriever,
     VectorError,
 )
+from theodolite.engines.local import LocalEngine
 from theodolite.engines.local.columns import dictionary
 from theodolite.filters import matches, parse
+from theodolite.quality import Monitor
 from theodolite.testing import HashingEmbedder
 
 
@@ -32,7 +34,9 @@ class OfBytes:
         return b"kb"
 
 
-@pytest.mark.parametrize("location", [b"kb", bytearray(b"kb"), OfBytes(), 5, object(), "a\0b", "kb\udcff"], ids=stable)
+@pytest.mark.parametrize(
+    "location", [b"kb", bytearray(b"kb"), OfBytes(), 5, object(), "", "a\0b", "kb\udcff"], ids=stable
+)
 def test_paths_that_cannot_be_opened(location: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for options in ({}, {"create": False}, {"read_only": True}, {"embedder": HashingEmbedder()}):
@@ -40,6 +44,10 @@ def test_paths_that_cannot_be_opened(location: Any, tmp_path: Path, monkeypatch:
             Retriever.open(location, **options)
     with Retriever.open() as kb, pytest.raises(InputError, match="location is"):
         kb.backup(location)
+    with pytest.raises(InputError, match="path is"):
+        Monitor(path=location)
+    with pytest.raises(InputError, match="location is"):
+        LocalEngine.open(location)
     assert os.listdir(tmp_path) == []
 
 

@@ -441,3 +441,19 @@ def test_monitor(filled: Shell) -> None:
     (filled.folder / "other.sqlite").write_bytes(b"nonsense" * 1000)
     assert "cannot be read" in filled.run("monitor", "kb", "--file", "other.sqlite", code=1)[1]
     assert "there is no collection" in filled.run("monitor", "nothing", code=3)[1]
+
+
+def test_an_empty_path_is_not_the_working_directory(filled: Shell) -> None:
+    """As of a variable that is not set: `theodolite backup "$KB" -o "$TO"`."""
+    home = filled.folder
+    filled.folder = home / "kb"
+    before = filled.json("info", ".")
+    for arguments in (
+        *(("info", ""), ("verify", ""), ("export", ""), ("compact", ""), ("audit", ""), ("duplicates", "")),
+        *(("search", "q", "--in", ""), ("delete", "x", "--in", ""), ("reindex", "")),
+        *(("index", "", "--to", "../new"), ("index", "..", "--to", ""), ("add", "--text", "x", "--to", "")),
+        *(("backup", "../kb", "-o", ""), ("export", "../kb", "-o", ""), ("add", "", "--to", "../new")),
+    ):
+        assert "the path is empty" in filled.run(*arguments, code=2)[1]
+    assert filled.json("info", ".") == before
+    assert not (home / "new").exists()

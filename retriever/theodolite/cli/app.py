@@ -57,16 +57,25 @@ def as_object(text: str, what: str, read: Callable[[str], Any] = decode) -> dict
     return value
 
 
+def as_path(text: str | Path) -> Path:
+    """A path on the command line. Raises typer.BadParameter for an empty one, as of a variable that is not set."""
+    if not str(text):
+        raise typer.BadParameter("the path is empty; pass . for the working directory")
+    return Path(text)
+
+
 def _show_version(asked: bool) -> None:
     if asked:
         output.say(f"theodolite {version('theodolite')}")
         raise typer.Exit
 
 
-To = Annotated[Path, typer.Option("--to", metavar="FOLDER", help="The collection; made if it is not there.")]
-In = Annotated[Path, typer.Option("--in", metavar="FOLDER", help="The collection.")]
-Kb = Annotated[Path, typer.Argument(metavar="FOLDER", help="The collection.")]
-Files = Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and folders.")]
+To = Annotated[
+    Path, typer.Option("--to", metavar="FOLDER", parser=as_path, help="The collection; made if it is not there.")
+]
+In = Annotated[Path, typer.Option("--in", metavar="FOLDER", parser=as_path, help="The collection.")]
+Kb = Annotated[Path, typer.Argument(metavar="FOLDER", parser=as_path, help="The collection.")]
+Files = Annotated[list[Path], typer.Argument(metavar="PATH", parser=as_path, help="Files and folders.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON; errors, too, on stderr.")]
 Where = Annotated[
     str | None,

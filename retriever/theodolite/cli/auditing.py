@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from theodolite.cli import output
-from theodolite.cli.app import Json, app
+from theodolite.cli.app import Json, app, as_path
 from theodolite.cli.opening import bare
 from theodolite.errors import ConfigError, InputError
 from theodolite.guards.audit.arrays import read_folder, read_npy
@@ -24,10 +24,13 @@ _STYLES = {"heading": "bold", "text": "dim", "note": "cyan", "warning": "yellow"
 @app.command()
 def audit(
     path: Annotated[
-        Path, typer.Argument(metavar="FILE.npy|FOLDER", help="Vectors, a folder of such files, or a collection.")
+        Path,
+        typer.Argument(
+            metavar="FILE.npy|FOLDER", parser=as_path, help="Vectors, a folder of such files, or a collection."
+        ),
     ],
     queries: Annotated[
-        Path | None, typer.Option("--queries", metavar="FILE.npy", help="Vectors of real questions.")
+        Path | None, typer.Option("--queries", metavar="FILE.npy", parser=as_path, help="Vectors of real questions.")
     ] = None,
     metric: Annotated[
         str | None,

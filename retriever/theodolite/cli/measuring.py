@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from theodolite.cli import output
-from theodolite.cli.app import EmbedderName, In, Json, Kb, OnDriftOption, TrustIndex, Where, app, as_filter
+from theodolite.cli.app import EmbedderName, In, Json, Kb, OnDriftOption, TrustIndex, Where, app, as_filter, as_path
 from theodolite.cli.opening import bare, with_embedder
 from theodolite.engines.local.files import MONITOR
 from theodolite.engines.local.folder import Folder
@@ -28,7 +28,9 @@ def recall(
     in_: In,
     queries: Annotated[
         Path | None,
-        typer.Option("--queries", metavar="FILE", help="Real ones: texts (.txt, .jsonl) or vectors (.npy)."),
+        typer.Option(
+            "--queries", metavar="FILE", parser=as_path, help="Real ones: texts (.txt, .jsonl) or vectors (.npy)."
+        ),
     ] = None,
     k: Annotated[
         list[int] | None, typer.Option("-k", help="Length of list; may be repeated. [default: 1, 5, 10]")
@@ -78,7 +80,8 @@ def recall(
 def monitor(
     folder: Kb,
     file: Annotated[
-        Path | None, typer.Option("--file", metavar="FILE", help="Where it is kept, if not in the collection.")
+        Path | None,
+        typer.Option("--file", metavar="FILE", parser=as_path, help="Where it is kept, if not in the collection."),
     ] = None,
     json_: Json = False,
 ) -> None:

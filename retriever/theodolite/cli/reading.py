@@ -15,7 +15,7 @@ from typing import IO, Annotated
 import typer
 
 from theodolite.cli import output
-from theodolite.cli.app import Json, Kb, Where, app, as_filter
+from theodolite.cli.app import Json, Kb, Where, app, as_filter, as_path
 from theodolite.cli.opening import bare
 from theodolite.errors import EngineError
 
@@ -43,7 +43,9 @@ def info(folder: Kb, json_: Json = False) -> None:
 @app.command()
 def export(
     folder: Kb,
-    to: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", parser=as_path, help="Write to a file.")
+    ] = None,
     vectors: Annotated[bool, typer.Option("--vectors", help="With each document's vector.")] = False,
     where: Where = None,
     json_: Json = False,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from theodolite.cli import output
-from theodolite.cli.app import Json, Kb, TrustIndex, app
+from theodolite.cli.app import Json, Kb, TrustIndex, app, as_path
 from theodolite.cli.opening import bare
 from theodolite.errors import CorruptionError
 from theodolite.types import Verification
@@ -68,7 +68,9 @@ def compact(folder: Kb, json_: Json = False) -> None:
 @app.command()
 def backup(
     folder: Kb,
-    to: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="A folder that is not there yet.")],
+    to: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FOLDER", parser=as_path, help="A folder that is not there yet.")
+    ],
     json_: Json = False,
 ) -> None:
     """Copy a collection to a new folder, as of one commit, while others may write to it.

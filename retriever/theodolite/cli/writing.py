@@ -32,6 +32,7 @@ from theodolite.cli.app import (
     app,
     as_filter,
     as_object,
+    as_path,
 )
 from theodolite.cli.opening import bare, with_embedder
 from theodolite.errors import InputError
@@ -88,7 +89,8 @@ def index(
 def add(
     to: To,
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="PATH", help="Files and folders; - is JSON Lines on stdin.")
+        list[Path] | None,
+        typer.Argument(metavar="PATH", parser=as_path, help="Files and folders; - is JSON Lines on stdin."),
     ] = None,
     text: Annotated[str | None, typer.Option("--text", help="A document's text, in place of files.")] = None,
     id_: Annotated[str, typer.Option("--id", help="Its id; by default one made of text and metadata.")] = "",
@@ -214,7 +216,9 @@ def reindex(
 
 @app.command()
 def demo(
-    to: Annotated[Path | None, typer.Option("--to", metavar="FOLDER", help="Keep the collection here.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FOLDER", parser=as_path, help="Keep the collection here.")
+    ] = None,
     embedder: EmbedderName = None,
     on_drift: OnDriftOption = "refuse",
     json_: Json = False,

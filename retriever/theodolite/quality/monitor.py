@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from theodolite.engines.local.folder import Folder
 from theodolite.errors import ConfigError, InputError, TheodoliteError
 from theodolite.forking import register_at_fork
+from theodolite.intake import as_path
 from theodolite.protocols import Answer, Engine, Request
 from theodolite.quality.journal import Batch, Journal
 from theodolite.quality.reporting import report
@@ -69,14 +70,14 @@ class Monitor:
             clock: gives the seconds since 1970, UTC.
 
         Raises:
-            InputError: a share or a time that is none.
+            InputError: a share or a time that is none, or no path.
         """
         if not 0 <= shadow <= 1:
             raise InputError(f"shadow is {shadow!r}; it must be a share, from 0 to 1")
         if (interval is not None and not interval > 0) or not repeat >= 0:
             raise InputError("interval must be more than 0 seconds, and repeat at least 0")
         self._on_alert = on_alert
-        self._path = None if path is None else Path(path).expanduser().absolute()
+        self._path = None if path is None else as_path(path, "path")
         self._share = shadow
         self._interval = interval
         self._repeat = repeat

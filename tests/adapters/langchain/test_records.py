@@ -298,3 +298,26 @@ def test_what_is_refused(kb: Retriever, tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(ConfigError, match="is of version 2, and this program reads 1: update it"):
         opened(tmp_path / "kb")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="an open folder cannot be replaced on Windows")
+def test_a_folder_that_was_replaced_gets_no_records(tmp_path: Path) -> None:
+    """The manager finds its records by the folder's path, which leads to another collection by now."""
+    for name in ("v1", "v2"):
+        with Retriever.open(tmp_path / name, embedder=HashingEmbedder()) as kb:
+            kb.add([f"text of {name}"])
+    (tmp_path / "kb").symlink_to("v1")
+    with Retriever.open(tmp_path / "kb", embedder=HashingEmbedder()) as kb:
+        before = TheodoliteRecordManager(kb, "handbook")
+        (tmp_path / "link").symlink_to("v2")
+        (tmp_path / "link").rename(tmp_path / "kb")
+        with pytest.raises(EngineError, match="no longer the one that was opened"):
+            TheodoliteRecordManager(kb, "handbook")
+        assert not (tmp_path / "v2" / "records.sqlite").exists()
+        store = TheodoliteVectorStore.from_retriever(kb)
+        with pytest.raises(EngineError, match="no longer the one that was opened"):
+            index([Document("new")], before, store, cleanup="full", key_encoder="blake2b")
+    assert not (tmp_path / "v2" / "records.sqlite").exists()
+    for name in ("v1", "v2"):
+        with Retriever.open(tmp_path / name, embedder=HashingEmbedder()) as kb:
+            assert texts(kb) == [f"text of {name}"]

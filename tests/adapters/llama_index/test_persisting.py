@@ -17,9 +17,8 @@ from tests.adapters.llama_index.nodes import (
     stored,
 )
 
-from theodolite import (
-    ManifestError,
-)
+from llama_index_theodolite import TheodoliteRetriever
+from theodolite import ConfigError, InputError, ManifestError, Retriever
 
 # Persisting.
 
@@ -63,3 +62,55 @@ def test_where_nothing_was_persisted_nothing_is_made(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="holds no vector store of theodolite named 'default'"):
         Store.from_persist_dir(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def keep(folder: Path) -> None:
+    with Retriever.open(folder) as kb:
+        kb.add(["precious"], vectors=[[1.0, 0.0]])
+
+
+def is_kept(folder: Path) -> bool:
+    with Retriever.open(folder, create=False) as kb:
+        return [document.text for document in kb.documents()] == ["precious"]
+
+
+@pytest.mark.parametrize("suffix", ["", ".new", ".theodolite", ".fresh"])
+@pytest.mark.parametrize("to", ["other", "file", "missing"])
+def test_links_are_neither_replaced_nor_written_through(tmp_path: Path, suffix: str, to: str) -> None:
+    """The folder may come from somebody else, and lead to what is ours."""
+    keep(tmp_path / "other")
+    (tmp_path / "file").write_text("keep")
+    place = tmp_path / "storage"
+    place.mkdir()
+    (place / f"default__vector_store{suffix}").symlink_to(f"../{to}")
+    with Store() as store:
+        store.add([node("new", [1.0, 0.0, 0.0, 0.0])])
+        with pytest.raises(ConfigError, match="is a symbolic link"):
+            store.persist(str(place / "default__vector_store.json"))
+    assert is_kept(tmp_path / "other")
+    assert (tmp_path / "file").read_text() == "keep"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "other", "storage"]
+
+
+def test_a_folder_behind_a_link_is_persisted_to(tmp_path: Path) -> None:
+    (tmp_path / "v1").mkdir()
+    (tmp_path / "storage").symlink_to("v1")
+    for number in range(2):  # the second replaces the copy of the first
+        with Store() as store:
+            store.add([node(str(number), [1.0, 0.0, 0.0, 0.0])])
+            store.persist(str(tmp_path / "storage" / "default__vector_store.json"))
+    with Store.from_persist_dir(tmp_path / "v1", embed_model=Letters(embed_dim=4)) as store:
+        assert stored(store) == {"1"}
+
+
+def test_an_empty_path_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The working directory would be replaced, if it is a collection."""
+    keep(tmp_path / "kb")
+    monkeypatch.chdir(tmp_path / "kb")
+    with Store() as store, pytest.raises(InputError, match="empty"):
+        store.persist("")
+    with pytest.raises(InputError, match="empty"):
+        Store.from_persist_dir("")
+    with pytest.raises(InputError, match="empty"):
+        TheodoliteRetriever(location="", embed_model=Letters(embed_dim=4))
+    assert is_kept(tmp_path / "kb")

@@ -30,6 +30,7 @@ from theodolite.engines.local.verify.repair import repair
 from theodolite.engines.local.writes import Writer
 from theodolite.errors import ConfigError
 from theodolite.filters import Exists, Filter
+from theodolite.intake import as_folder
 from theodolite.manifest import Manifest, check_pinned
 from theodolite.protocols import Answer, Request, Scope
 from theodolite.scopes import key_within, within
@@ -104,7 +105,7 @@ class LocalEngine:
         if location is None and read_only:
             raise ConfigError("a collection in memory is new and empty: it cannot be opened read-only")
         temporary = TemporaryFolder() if location is None else None
-        folder = temporary.path if temporary else Path(location or ".").expanduser().absolute()
+        folder = as_folder(location) if temporary is None else temporary.path
         try:
             store, manifest = open_store(
                 folder,
