@@ -25,12 +25,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.data import KINDS, add_options, kinds_of, made
 from benchmarks.measure import child, machine, median, progress, quiet_gc, table, verdict, write_json
-from theodolite.indexes.flat import ArraySource, FlatIndex
-from theodolite.indexes.workers import Workers
-from theodolite.indexes.worth import Worth
-from theodolite.relevance import Relevance
-from theodolite.similarity import similarities
+from theodolite.indexes.flat.boosted_score import BoostedScore
+from theodolite.indexes.flat.index import ArraySource, FlatIndex
+from theodolite.indexes.flat.workers import Workers
+from theodolite.ranking.relevance import Relevance
 from theodolite.types import Vectors
+from theodolite.vectors.similarity import similarities
 
 SIZE, LARGE = 200_000, 1_000_000
 TARGET = 1.3  # times a plain search
@@ -67,9 +67,9 @@ def measure(task: Task) -> dict[str, Any]:
     mapped = np.memmap(folder / "rows.f32", np.float32, "r").reshape(-1, queries.shape[1])
     source = ArraySource(mapped)
     flat = FlatIndex("cosine", queries.shape[1], pool=Workers(1)).grown(source, len(mapped))
-    searches: dict[str, Worth | None] = {"plain": None}
+    searches: dict[str, BoostedScore | None] = {"plain": None}
     for name, values in factors(len(mapped)).items():
-        searches[name] = Worth(values, Relevance("cosine"))
+        searches[name] = BoostedScore(values, Relevance("cosine"))
     outcome: dict[str, Any] = {"kind": task.kind, "rows": len(mapped), "took": {}, "scored": {}, "wrong": 0}
     for k in LISTS:
         took = {name: np.full(len(queries), np.inf) for name in searches}
@@ -91,7 +91,7 @@ def measure(task: Task) -> dict[str, Any]:
     return outcome
 
 
-def _wrong(flat: FlatIndex, source: ArraySource, query: NDArray[np.float32], k: int, worth: Worth) -> bool:
+def _wrong(flat: FlatIndex, source: ArraySource, query: NDArray[np.float32], k: int, worth: BoostedScore) -> bool:
     scores = np.clip(similarities(query, source.span(0, flat.rows), "cosine"), -1, 1)
     rows = np.arange(flat.rows)
     worths = worth.of(scores, rows)

@@ -19,9 +19,9 @@ from benchmarks.data import write_real, write_synthetic
 from benchmarks.graph_peers import HNSW
 from benchmarks.measure import child, limit, machine, progress, table, verdict, write_json
 from benchmarks.truth import Truth
-from theodolite.indexes.approximate import Approximate, calibrate, honest_queries
-from theodolite.indexes.flat import ArraySource, FlatIndex
-from theodolite.indexes.naming import make_index
+from theodolite.indexes.ann import Approximate, calibrate, synthetic_queries
+from theodolite.indexes.flat.index import ArraySource, FlatIndex
+from theodolite.indexes.registry import make_index
 from theodolite.types import Space, Vectors
 
 K = 10
@@ -50,7 +50,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
             order = np.random.default_rng(split).permutation(len(queries))
             half, others = order[: len(order) // 2], order[len(order) // 2 :]
             sample = np.random.default_rng(split).choice(len(vectors), min(NOISY, len(vectors)), replace=False)
-            kinds = {"given": Vectors(queries[half]), "noise": honest_queries(vectors[sample], space, split)}
+            kinds = {"given": Vectors(queries[half]), "noise": synthetic_queries(vectors[sample], space, split)}
             for kind, asked in kinds.items():
                 made = calibrate(candidates, rows, flat, source, None, asked, k=K, target_recall=target)
                 index = Approximate(candidates, rows, made)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.types import Space, Vectors
-from theodolite.vectors import prepare
+from theodolite.vectors.prepare import prepare
 
 Floats = NDArray[np.float32]
 

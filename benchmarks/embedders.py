@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.embedders.onnx import OnnxEmbedder
+from theodolite.embedders.onnx.embedder import OnnxEmbedder
 from theodolite.embedders.sentence_transformers import SentenceTransformerEmbedder
 from theodolite.types import Space
-from theodolite.vectors import prepare
+from theodolite.vectors.prepare import prepare
 
 Floats = NDArray[np.float32]
 

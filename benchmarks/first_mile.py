@@ -48,7 +48,7 @@ class Timed:
 
 
 def embedder(name: str, threads: int) -> Any:
-    from theodolite.embedders.onnx import OnnxEmbedder
+    from theodolite.embedders.onnx.embedder import OnnxEmbedder
     from theodolite.embedders.sentence_transformers import SentenceTransformerEmbedder
 
     match name:
@@ -76,7 +76,7 @@ def write_files(folder: Path, files: int, words: int) -> None:
 def index(task: dict[str, Any]) -> dict[str, float]:
     """Figures of one indexing run, and of a second one that finds nothing to do."""
     from theodolite import Retriever
-    from theodolite.sync import sync
+    from theodolite.files.sync import sync
 
     timed = Timed(embedder(task["embedder"], task["threads"]))
     timed.encode_document(["to load what is loaded late"])

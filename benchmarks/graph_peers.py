@@ -15,9 +15,9 @@ from benchmarks.measure import folder_bytes
 from benchmarks.truth import Floats, Ids
 from theodolite import Document, Retriever
 from theodolite.engines.local import LocalEngine
-from theodolite.indexes.approximate import Approximate, Calibration, calibrate
-from theodolite.indexes.flat import ArraySource, FlatIndex
-from theodolite.indexes.naming import make_index
+from theodolite.indexes.ann import Approximate, Calibration, calibrate
+from theodolite.indexes.flat.index import ArraySource, FlatIndex
+from theodolite.indexes.registry import make_index
 from theodolite.protocols import Request
 from theodolite.types import Space, Vectors
 

@@ -197,11 +197,11 @@ _STAGES = (
     ("as_document (ids given)", "theodolite.retriever", "as_document"),
     ("prepare (check, normalise)", "theodolite.retriever", "prepare"),
     ("records (check, metadata to JSON)", "theodolite.engines.local.engine", "records"),
-    ("hash of each row", "theodolite.engines.local.records", "Record.hash"),
-    ("frame of vectors, written and fsynced", "theodolite.engines.local.commit", "append"),
-    ("  of it fsync", "theodolite.engines.local.frames", "sync_file"),
-    ("codes: quantise", "theodolite.engines.local.cache", "quantise"),
-    ("codes: save", "theodolite.engines.local.cache", "save_codes"),
+    ("hash of each row", "theodolite.engines.local.storage.records", "Record.hash"),
+    ("frame of vectors, written and fsynced", "theodolite.engines.local.storage.commit", "append"),
+    ("  of it fsync", "theodolite.engines.local.storage.frames", "sync_file"),
+    ("codes: quantise", "theodolite.engines.local.derived.code_cache", "quantise"),
+    ("codes: save", "theodolite.engines.local.derived.code_cache", "save_codes"),
 )
 
 

@@ -106,7 +106,7 @@ def environment(threads: int) -> dict[str, str]:
 
 def limit(threads: int) -> None:
     """Keep this process to so many processors, where the system can, and our scans to so many threads."""
-    from theodolite.indexes.workers import Workers, workers
+    from theodolite.indexes.flat.workers import Workers, workers
 
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])

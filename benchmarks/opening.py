@@ -117,7 +117,7 @@ def overhead(folder: Path, repeat: int) -> dict[str, dict[str, list[float]]]:
     from theodolite import Retriever
     from theodolite.filters import parse
     from theodolite.types import Space
-    from theodolite.vectors import prepare
+    from theodolite.vectors.prepare import prepare
 
     queries = np.load(folder / "queries.npy")
     prepared, _ = prepare(queries, Space("cosine", queries.shape[1]))

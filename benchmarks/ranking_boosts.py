@@ -8,10 +8,10 @@ from benchmarks.data import Floats, Synthetic
 from benchmarks.judged import read_vectors
 from benchmarks.measure import clocked, in_turns, progress, quiet_gc, summary
 from theodolite import Authority, Document, Freshness, Retriever
-from theodolite.indexes.worth import Worth
-from theodolite.relevance import Relevance
+from theodolite.indexes.flat.boosted_score import BoostedScore
+from theodolite.ranking.relevance import Relevance
 from theodolite.types import Space
-from theodolite.vectors import prepare
+from theodolite.vectors.prepare import prepare
 
 K = 10
 NOW = "2025-01-01"
@@ -51,9 +51,9 @@ def _measure(vectors: Floats, queries: Floats) -> tuple[int, dict[str, Any]]:
         moment = np.datetime64(NOW, "s").astype(float)
         sources, dates = zip(*(metadata(row).values() for row in range(len(vectors))), strict=True)
         factors = BOOSTS[0].factors(dates, moment) * BOOSTS[1].factors(sources, moment)
-        worth = Worth(factors, Relevance("cosine"))
+        worth = BoostedScore(factors, Relevance("cosine"))
 
-        def index(number: int, worth: Worth | None) -> None:
+        def index(number: int, worth: BoostedScore | None) -> None:
             snapshot.flat.search(asked[number : number + 1], K, snapshot.vectors, None, worth)
 
         ways = {

@@ -11,8 +11,8 @@ import numpy as np
 
 from benchmarks.measure import clocked, in_turns, progress, quiet_gc, summary
 from benchmarks.ranking_arms import SETS, passages
-from theodolite.embedders.loading import no_progress_bars
 from theodolite.embedders.minilm import bundled
+from theodolite.embedders.model_loading import no_progress_bars
 from theodolite.rerankers.cross_encoder import CrossEncoderReranker
 
 CANDIDATES = 50

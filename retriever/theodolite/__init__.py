@@ -36,17 +36,18 @@ from theodolite.filters import F, instant
 from theodolite.forking import ForkGate, register_at_fork
 from theodolite.protocols import Boost, Candidates, Embedder, Engine, Fusion, Reranker
 from theodolite.ranking.boosts import Authority, Freshness
+from theodolite.ranking.versions import Latest, Superseded, Valid
 from theodolite.retriever import Retriever
-from theodolite.transforms import Center, Pca, Truncate, Whiten
 from theodolite.types import Document, Duplicate, Field, Hit, Hits, Trace
-from theodolite.versions import Latest, Superseded, Valid
+from theodolite.vectors.transforms import Center, Pca, Truncate, Whiten
 
 if TYPE_CHECKING:
-    from theodolite.guards.audit.audit import audit
-    from theodolite.guards.audit.findings import Audit, Finding
-    from theodolite.quality import Alert, Monitor, Recall
+    from theodolite.agents import SearchTool
+    from theodolite.auditing.audit import audit
+    from theodolite.auditing.findings import Audit, Finding
+    from theodolite.evaluation import Recall
+    from theodolite.monitoring import Alert, Monitor
     from theodolite.rerankers.stage import Rerank
-    from theodolite.toolschema import SearchTool
 
 __all__ = [
     "Alert",
@@ -106,14 +107,14 @@ __all__ = [
 
 # Imported when they are first asked for: most programs do not, and all would wait for them.
 _LATER = {
-    "Alert": "theodolite.quality",
-    "Audit": "theodolite.guards.audit.findings",
-    "Finding": "theodolite.guards.audit.findings",
-    "Monitor": "theodolite.quality",
-    "Recall": "theodolite.quality",
+    "Alert": "theodolite.monitoring",
+    "Audit": "theodolite.auditing.findings",
+    "Finding": "theodolite.auditing.findings",
+    "Monitor": "theodolite.monitoring",
+    "Recall": "theodolite.evaluation",
     "Rerank": "theodolite.rerankers.stage",
-    "SearchTool": "theodolite.toolschema",
-    "audit": "theodolite.guards.audit.audit",
+    "SearchTool": "theodolite.agents",
+    "audit": "theodolite.auditing.audit",
 }
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.collection import Collection
-from theodolite.embedders.awaiting import Side, awaits, embedded
+from theodolite.embedders.async_encode import Side, awaits, embedded
 from theodolite.forking import register_at_fork
 from theodolite.searching import Searching
 from theodolite.types import Document

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from theodolite.errors import InputError, UnsupportedError
 from theodolite.filters import Where, parse
-from theodolite.intake import as_count, as_folder, as_ids, as_k, as_threshold
+from theodolite.inputs import as_count, as_folder, as_ids, as_k, as_threshold
 from theodolite.protocols import Engine, Scope
 from theodolite.types import Compaction, Document, Duplicate, Field, Metric, Vectors, Verification
 
 if TYPE_CHECKING:  # what few programs use is imported when they do
-    from theodolite.guards.audit.findings import Audit
-    from theodolite.quality.monitor import Monitor
-    from theodolite.quality.recall import Recall
+    from theodolite.auditing.findings import Audit
+    from theodolite.evaluation.recall import Recall
+    from theodolite.monitoring.monitor import Monitor
 
 
 class Collection:
@@ -229,7 +229,7 @@ class Collection:
         Raises:
             InputError: there are no documents. VectorError: queries that do not fit.
         """
-        from theodolite.guards.audit.stored import audit_stored
+        from theodolite.auditing.stored import audit_stored
 
         listing = self._engine.documents(scope=self._scope)
         return audit_stored(listing, self._engine.space, queries=queries, seed=seed, progress=progress)
@@ -341,7 +341,7 @@ class Collection:
             InputError: no queries, nothing that is eligible, a k below 1. VectorError, FilterError, ConfigError.
             UnsupportedError: in a scope.
         """
-        from theodolite.quality.recall import measure
+        from theodolite.evaluation.recall import measure
 
         self._check_whole("recall()")
         lengths = sorted({as_k(length) for length in k})

@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import Any
 
 from theodolite.errors import MALFORMED, ConfigError, ManifestError, MetricMismatchError
-from theodolite.transforms import check_same, checked, decoded, encoded
 from theodolite.types import Metric, Norms, Space, Transform
+from theodolite.vectors.transforms import check_same, checked, decoded, encoded
 
 FORMAT = 4
 """The version of the stored format. Newer ones are refused."""

@@ -1,7 +1,7 @@
 """Parts by name: a name leads to a class or function, which is imported when it is first asked for.
 
 Names exist for the command line and for `Retriever.open`; objects never need one. Other packages add names
-through the entry-point group `theodolite.<kind>`, for example `theodolite.embedders`.
+through the entry-point group `theodolite.<kind>`, for example `theodolite.embedders.resolve`.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,8 +18,8 @@ _TABLE: dict[str, dict[str, tuple[str, str]]] = {
             "theodolite.embedders.sentence_transformers:SentenceTransformerEmbedder",
             "sentence-transformers",
         ),
-        "onnx": ("theodolite.embedders.onnx:OnnxEmbedder", "onnx"),
-        "onnx-int8": ("theodolite.embedders.onnx:int8", "onnx"),
+        "onnx": ("theodolite.embedders.onnx.embedder:OnnxEmbedder", "onnx"),
+        "onnx-int8": ("theodolite.embedders.onnx.embedder:int8", "onnx"),
     },
     "rerankers": {
         "cross-encoder": ("theodolite.rerankers.cross_encoder:CrossEncoderReranker", "sentence-transformers"),

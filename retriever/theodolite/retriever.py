@@ -7,28 +7,28 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, Self
 
 from theodolite.asynchronous import Asynchronous, in_thread
-from theodolite.embedders import resolve
-from theodolite.embedders.encoding import Encoder, OnTruncate, Progress, check_dimension, check_policy, name_of
+from theodolite.embedders.encoder import Encoder, OnTruncate, Progress, check_dimension, check_policy, name_of
+from theodolite.embedders.resolve import resolve
 from theodolite.engines.local import LocalEngine
-from theodolite.engines.local.files import MONITOR
+from theodolite.engines.local.storage.paths import MONITOR
 from theodolite.errors import ConfigError, DocumentError, InputError
 from theodolite.filters import Where
 from theodolite.guards.drift import EmbedderCheck
-from theodolite.guards.norms import OnDrift, QueryNorms
-from theodolite.guards.watch import Watch, When, check_watch
-from theodolite.intake import DocumentLike, as_document, as_folder, as_vectors, check_lengths, taker
+from theodolite.guards.embedder_guard import EmbedderGuard, When, check_watch
+from theodolite.guards.query_norms import OnDrift, QueryNorms
+from theodolite.inputs import DocumentLike, as_document, as_folder, as_vectors, check_lengths, taker
 from theodolite.manifest import check_settings
 from theodolite.protocols import Embedder, Engine
 from theodolite.ranking.options import told_relevance
-from theodolite.ranking.standing import keep, standing
+from theodolite.ranking.stored_rules import keep, standing
+from theodolite.ranking.versions import Rule
 from theodolite.scopes import check_partition, narrowed, placed
-from theodolite.storing import store
-from theodolite.transforms import checked
 from theodolite.types import Document, Metric, Norms, Transform
-from theodolite.versions import Rule
+from theodolite.vectors.transforms import checked
+from theodolite.write_vectors import store
 
 if TYPE_CHECKING:  # imported where it is wanted
-    from theodolite.quality.monitor import Monitor
+    from theodolite.monitoring.monitor import Monitor
 
 
 class Retriever(Asynchronous):
@@ -70,7 +70,7 @@ class Retriever(Asynchronous):
                 seen=self._seen,
             )
             name = name_of(embedder, embedder)
-            self._watch = Watch(
+            self._watch = EmbedderGuard(
                 engine, embedder, name, on_drift=on_drift, when=canary, noise=canary_noise, expect=expect
             )
         elif expect is not None:
@@ -143,7 +143,7 @@ class Retriever(Asynchronous):
             relevance: how similarity is told as relevance, which boosts and thresholds act on: None takes the cosine,
                 or 1 / (1 + distance); a number is the cosine of unrelated texts (`kb.audit().typical_cosine`), above
                 which relevance begins; a function maps arrays of similarities to at most 1, as dot products need.
-            versions: rules for what is current (see `theodolite.versions`), kept with the collection: each search
+            versions: rules for what is current (`Latest`, `Valid`, `Superseded`), kept with the collection: each search
                 follows them, unless it is given others. None takes those that are kept; `keep_versions` changes them.
 
         Raises:
@@ -373,6 +373,6 @@ class Retriever(Asynchronous):
 
 
 def _monitor() -> "Monitor":
-    from theodolite.quality.monitor import Monitor
+    from theodolite.monitoring.monitor import Monitor
 
     return Monitor()

@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 
 from theodolite.collection import Collection
-from theodolite.embedders.encoding import Encoder
+from theodolite.embedders.encoder import Encoder
 from theodolite.errors import ConfigError, InputError
 from theodolite.filters import Filter, Where, parse
-from theodolite.guards.norms import QueryNorms
-from theodolite.guards.watch import Watch
-from theodolite.intake import as_batch, as_ids, as_k, as_vectors, check_questions
+from theodolite.guards.embedder_guard import EmbedderGuard
+from theodolite.guards.query_norms import QueryNorms
+from theodolite.inputs import as_batch, as_ids, as_k, as_vectors, check_questions
 from theodolite.protocols import Answer, Boost, Fusion, Request
 from theodolite.ranking.options import Accept, Ranking, ranking
 from theodolite.ranking.pipeline import accepted, finish, reach
-from theodolite.storing import between
+from theodolite.ranking.versions import Rule, as_rules
 from theodolite.types import Hits, Mode, Trace, Vectors
-from theodolite.vectors import prepare
-from theodolite.versions import Rule, as_rules
+from theodolite.vectors.prepare import prepare
+from theodolite.write_vectors import between
 
 _WIDER = 4  # how many times more candidates are asked for where too few are left
 
@@ -29,7 +29,7 @@ class Searching(Collection):
     """Documents in an engine that can be searched. `Retriever` opens one, and adds to it."""
 
     _encoding: Encoder | None
-    _watch: Watch
+    _watch: EmbedderGuard
     _norms: QueryNorms
     _seen: Callable[[Any], None] | None
     _relevance: Any
@@ -71,8 +71,8 @@ class Searching(Collection):
             where: a filter on metadata (see `theodolite.filters`).
             mode: `dense` goes by similarity, `lexical` by words (BM25), `hybrid` by both, fused by rank.
             boosts: what else matters, such as `Freshness` and `Authority`: bounded factors on relevance.
-            versions: rules for what is current (see `theodolite.versions`), in place of the collection's own; an empty
-                list for none.
+            versions: rules for what is current (`Latest`, `Valid`, `Superseded`), in place of the collection's own; an
+                empty list for none.
             as_of: the instant to be current at, a date, datetime or ISO-8601 string; now, by default.
             include_superseded: also find what is no longer current, marked (`Hit.version`).
             substitute: find a successor that fails the filter in place of a document that passes it, marked.

@@ -25,7 +25,7 @@ Norms = Literal["auto", "unit", "any"]
 Vectors = NewType("Vectors", NDArray[np.float32])
 """Shape (n, d), float32, C-contiguous, finite, and of unit length where the metric is cosine.
 
-Only `theodolite.vectors.prepare` makes one.
+Only `theodolite.vectors.prepare.prepare` makes one.
 """
 
 Rows = NDArray[np.int64]
@@ -39,7 +39,7 @@ Mask = NDArray[np.bool_]
 
 
 class Transform(Protocol):
-    """One step that every vector takes on its way into the store (see `theodolite.transforms`)."""
+    """One step that every vector takes on its way into the store (see `theodolite.vectors.transforms`)."""
 
     @property
     def spec(self) -> Any:

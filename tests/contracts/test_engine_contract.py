@@ -14,7 +14,7 @@ from tests.oracle.ranked import Ranked
 
 from theodolite.errors import ConfigError, DocumentError, EngineError, UnsupportedError, VectorError
 from theodolite.filters import Filter, matches
-from theodolite.filters.survey import Survey
+from theodolite.filters.summary import Survey
 from theodolite.metadata import decode, encode
 from theodolite.protocols import Answer, Engine, Request, Scope
 from theodolite.testing import EngineContract

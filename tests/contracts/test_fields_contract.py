@@ -8,8 +8,9 @@ import pytest
 from tests.contracts.test_engine_contract import DictEngine
 from tests.contracts.test_scopes_contract import Tenants
 
-from theodolite.engines.local import LocalEngine, fields
-from theodolite.filters.survey import Survey
+from theodolite.engines.local import LocalEngine
+from theodolite.engines.local.search import field_summary
+from theodolite.filters.summary import Survey
 from theodolite.metadata import decode
 from theodolite.protocols import Engine, Scope
 from theodolite.testing.engine_fields import FieldsContract
@@ -19,7 +20,7 @@ from theodolite.types import Field, Space
 @pytest.fixture
 def by_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a large collection."""
-    monkeypatch.setattr(fields, "FEW", -1)
+    monkeypatch.setattr(field_summary, "FEW", -1)
 
 
 @pytest.mark.usefixtures("by_columns")
@@ -35,18 +36,18 @@ class TestColumns(FieldsContract):
 class TestTooManyNames(TestColumns):
     @pytest.fixture(autouse=True)
     def few(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(fields, "MANY", 2)
+        monkeypatch.setattr(field_summary, "MANY", 2)
 
 
 class TopLevelOnly(DictEngine):
-    def fields(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
+    def field_summary(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
         return {name: field for name, field in super().fields(values=values, scope=scope).items() if "." not in name}
 
 
 class CountsElements(DictEngine):
     """Twice in a list is counted twice."""
 
-    def fields(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
+    def field_summary(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
         found = super().fields(values=values, scope=scope)
         return {
             name: changed(field, values=tuple((value, count + (value == "x")) for value, count in field.values))
@@ -61,7 +62,7 @@ class Remembers(DictEngine):
         super().__init__(space)
         self._seen: dict[str, str] = {}
 
-    def fields(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
+    def field_summary(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
         self._seen |= {name: kept[1] for name, kept in self._inside(scope).items()}
         survey = Survey(values)
         for text in self._seen.values():
@@ -72,7 +73,7 @@ class Remembers(DictEngine):
 class CutsValues(DictEngine):
     """The first few of many."""
 
-    def fields(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
+    def field_summary(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
         found = super().fields(values=1000, scope=scope)
         return {name: changed(field, values=field.values[:values]) for name, field in found.items()}
 
@@ -80,13 +81,13 @@ class CutsValues(DictEngine):
 class NamesOfOthers(DictEngine):
     """Counts are the scope's own, names everybody's."""
 
-    def fields(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
+    def field_summary(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
         outside = {name: Field(0, {}) for name in super().fields()}
         return dict(sorted({**outside, **super().fields(values=values, scope=scope)}.items()))
 
 
 class ForgetsPartitions(Tenants):
-    def fields(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
+    def field_summary(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
         return super().fields(values=values, scope=None if scope and scope.partition else scope)
 
 

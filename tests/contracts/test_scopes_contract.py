@@ -14,7 +14,7 @@ from tests.oracle.ranked import Ranked
 
 from theodolite.errors import DocumentError, InputError, UnsupportedError
 from theodolite.filters import Filter, matches
-from theodolite.filters.survey import Survey
+from theodolite.filters.summary import Survey
 from theodolite.protocols import Answer, Engine, Request, Scope
 from theodolite.scopes import partition_key, within
 from theodolite.testing.engine_scopes import ScopesContract

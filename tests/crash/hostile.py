@@ -18,7 +18,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from theodolite import CorruptionError, Document, ManifestError, Retriever
-from theodolite.engines.local.columns import saved
+from theodolite.engines.local.derived.columns import column_files
 
 DIMENSION = 8
 ROWS = 300
@@ -33,7 +33,7 @@ def small() -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith("theodolite.") and getattr(module, "BLOCK", None) == 1 << 14:
             module.BLOCK = 128  # type: ignore[attr-defined]
-    saved._LEAST = 1
+    column_files._LEAST = 1
 
 
 def documents(start: int, stop: int, version: int, partition: bool) -> list[Document]:

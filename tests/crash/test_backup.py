@@ -10,7 +10,7 @@ import pytest
 from tests.crash.workloads import DIMENSION, held
 
 from theodolite import ConfigError, CorruptionError, Document, ManifestError, Retriever, UnsupportedError
-from theodolite.engines.local import points
+from theodolite.engines.local.storage import crash_points
 
 # Each commit replaces all documents by those of one version: a state that mixes two is found out.
 WRITE = """
@@ -130,12 +130,12 @@ def test_interrupted_it_leaves_nothing(tmp_path: Path, point: str) -> None:
             raise KeyboardInterrupt
 
     with fill(tmp_path / "kb") as kb:
-        points.observer = interrupt
+        crash_points.observer = interrupt
         try:
             with pytest.raises(KeyboardInterrupt):
                 kb.backup(tmp_path / "copy")
         finally:
-            points.observer = None
+            crash_points.observer = None
         assert [path.name for path in tmp_path.iterdir()] == ["kb"]
         kb.backup(tmp_path / "copy")
 
@@ -144,8 +144,8 @@ def test_interrupted_it_leaves_nothing(tmp_path: Path, point: str) -> None:
 def test_killed_it_leaves_nothing_that_opens(tmp_path: Path, point: str) -> None:
     fill(tmp_path / "kb").close()
     script = (
-        "import os, sys\nfrom theodolite import Retriever\nfrom theodolite.engines.local import points\n"
-        f"points.observer = lambda name: name == {point!r} and os._exit(9)\n"
+        "import os, sys\nfrom theodolite import Retriever\nfrom theodolite.engines.local.storage import crash_points\n"
+        f"crash_points.observer = lambda name: name == {point!r} and os._exit(9)\n"
         "Retriever.open(sys.argv[1]).backup(sys.argv[2])\n"
     )
     done = subprocess.run(

@@ -11,8 +11,8 @@ import pytest
 from tests.crash.workloads import WORKLOADS, State, expected, held, states
 
 from theodolite import Retriever
-from theodolite.engines.local.files import PARTIAL_GENERATION, generations
-from theodolite.engines.local.points import POINTS
+from theodolite.engines.local.storage.crash_points import POINTS
+from theodolite.engines.local.storage.paths import PARTIAL_GENERATION, generations
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
 
@@ -84,7 +84,7 @@ def kill_at(tmp_path: Path, workload: str, point: str, *, every: bool) -> None:
         finish(folder, workload, check(folder, workload, acknowledged))
 
 
-# Not passed by writes: tests/unit/test_columns.py, test_reindex.py and test_backup.py stop processes there.
+# Not passed by writes: test_columns.py, test_index_manager.py and test_backup.py stop processes there.
 ELSEWHERE = ("column.", "index.", "backup.")
 
 # Which workloads pass a point. `test_every_point_is_passed` holds it against what they do.

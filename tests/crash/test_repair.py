@@ -11,9 +11,9 @@ import pytest
 from tests.crash.workloads import held
 
 from theodolite import CorruptionError, Document, Retriever
-from theodolite.engines.local.columns import saved
+from theodolite.engines.local.derived.columns import column_files
 from theodolite.errors import IntegrityError
-from theodolite.indexes.blocks import BLOCK
+from theodolite.indexes.flat.codes import BLOCK
 from theodolite.indexes.hnsw import HnswIndex
 
 ROWS = BLOCK + 40
@@ -57,7 +57,7 @@ DERIVED: dict[str, tuple[str, Callable[[Path], object]]] = {
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sound") / "kb"
     with pytest.MonkeyPatch.context() as patch, Retriever.open(folder) as kb:
-        patch.setattr(saved, "_LEAST", 1)
+        patch.setattr(column_files, "_LEAST", 1)
         vectors = np.random.default_rng(0).standard_normal((ROWS, 4))
         kb.add([Document(f"text {i}", {"n": i % 7}, f"d{i}") for i in range(ROWS)], vectors=vectors, batch_size=None)
         kb.reindex("hnsw:M=8,ef_construction=20")

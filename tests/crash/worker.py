@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.crash.workloads import WORKLOADS
 
 from theodolite import Retriever
-from theodolite.engines.local import points
+from theodolite.engines.local.storage import crash_points
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
         if name == point and passed[name] == int(arrival):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    points.observer = observe
+    crash_points.observer = observe
     kb = Retriever.open(folder)
     for step in WORKLOADS[workload][int(first) :]:
         step.run(kb)

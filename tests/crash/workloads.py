@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite import Document, Retriever
-from theodolite.indexes.blocks import BLOCK
+from theodolite.indexes.flat.codes import BLOCK
 
 DIMENSION = 4
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from theodolite import Center, Document, Pca, Retriever, TheodoliteError
-from theodolite.sync import sync
+from theodolite.files.sync import sync
 from theodolite.testing import HashingEmbedder
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "refusals.md"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from theodolite import CorruptionError, Document, Retriever
-from theodolite.engines.local.files import STORE
+from theodolite.engines.local.storage.paths import STORE
 from theodolite.testing import HashingEmbedder
 
 # "macs" is 환불은 がくせい in separate jamo and voiced marks, as file names on macOS are spelled.
@@ -214,12 +214,12 @@ def test_an_old_collection_that_is_cleared_is_new(old: Path) -> None:
 KILLED = """
 import os, signal, sys
 from theodolite import Document, Retriever
-from theodolite.engines.local import points
+from theodolite.engines.local.storage import crash_points
 def killed(point):
     if point == sys.argv[2]:
         os.kill(os.getpid(), signal.SIGKILL)
 with Retriever.open(sys.argv[1]) as kb:
-    points.observer = killed
+    crash_points.observer = killed
     kb.add([Document("返金の手続き", id="another")], vectors=[[1.0] + [0.0] * 63])
 """
 

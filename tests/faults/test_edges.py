@@ -23,9 +23,9 @@ from theodolite import (
     VectorError,
 )
 from theodolite.engines.local import LocalEngine
-from theodolite.engines.local.columns import dictionary
+from theodolite.engines.local.derived.columns import dictionary
 from theodolite.filters import matches, parse
-from theodolite.quality import Monitor
+from theodolite.monitoring import Monitor
 from theodolite.testing import HashingEmbedder
 
 

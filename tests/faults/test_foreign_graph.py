@@ -14,10 +14,10 @@ import pytest
 from numpy.typing import NDArray
 
 from theodolite import CorruptionError, Document, Retriever
-from theodolite.engines.local.hashes import seal
+from theodolite.engines.local.storage.digest import seal
 from theodolite.indexes.hnsw import HnswIndex
 from theodolite.types import Space
-from theodolite.vectors import prepare
+from theodolite.vectors.prepare import prepare
 
 ROWS, M, D = 3000, 4, 8
 HEADER = 96

@@ -14,13 +14,13 @@ import io, json, os, random, resource, signal, struct, sys, zipfile, zlib
 from pathlib import Path
 import numpy as np
 from theodolite import CorruptionError, Retriever
-from theodolite.engines.local.approximate.record import _parsed, read_rows
-from theodolite.engines.local.columns import saved
-from theodolite.engines.local.folder import Folder
-from theodolite.indexes import blocks
+from theodolite.engines.local.derived.index_record import _parsed, read_rows
+from theodolite.engines.local.derived.columns import column_files
+from theodolite.engines.local.storage.folder import Folder
+from theodolite.indexes.flat import codes as module
 from theodolite.indexes.hnsw import HnswIndex
 from theodolite.types import Space
-from theodolite.vectors import prepare
+from theodolite.vectors.prepare import prepare
 
 place = Path(sys.argv[1])
 folder = Folder(place)
@@ -114,17 +114,17 @@ for name in columns.names():
                 for each, data in parts.items():
                     out.writestr(each, changed(data, 64) if each == which else data)
             write(buffer.getvalue())
-        _, _, segment = saved.read_file(folder, "c")
+        _, _, segment = column_files.read_file(folder, "c")
         segment.dictionary.values()
     write(body)
-    saved.read_file(folder, "c")
+    column_files.read_file(folder, "c")
     tried(250, load)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as out:
         out.writestr("codes.npy", bytes(1 << 26))
     write(packed.getvalue())
     try:
-        saved.read_file(folder, "c")
+        column_files.read_file(folder, "c")
         raise SystemExit("a packed file was taken")
     except CorruptionError:
         pass
@@ -132,25 +132,25 @@ kb.close()
 """
 
 CODES = """
-codes = blocks.quantise(prepare(np.random.default_rng(0).standard_normal((500, 16)), Space("cosine", 16))[0])
+codes = module.quantise(prepare(np.random.default_rng(0).standard_normal((500, 16)), Space("cosine", 16))[0])
 with (place / "c").open("wb") as file:
-    blocks.save_codes(file, codes, 0, b"o" * 16)
+    module.save_codes(file, codes, 0, b"o" * 16)
 good = (place / "c").read_bytes()
-head = blocks._HEADER
+head = module._HEADER
 def load():
     data = bytearray(changed(good))
     if len(data) >= head.size:
         fields = list(head.unpack_from(data))
-        fields[-1] = zlib.crc32(data[head.size :], zlib.crc32(blocks._fields(*fields[1:-1])))
+        fields[-1] = zlib.crc32(data[head.size :], zlib.crc32(module._fields(*fields[1:-1])))
         head.pack_into(data, 0, *fields)
     (place / "c").write_bytes(data)
     with (place / "c").open("rb") as file:
-        blocks.load_codes(file, 0, 500, 16, b"o" * 16)
+        module.load_codes(file, 0, 500, 16, b"o" * 16)
 tried(1500, load)
 (place / "c").open("r+b").truncate(1 << 40)  # a file with a hole
 with (place / "c").open("rb") as file:
     try:
-        blocks.load_codes(file, 0, 500, 16, b"o" * 16)
+        module.load_codes(file, 0, 500, 16, b"o" * 16)
         raise SystemExit("a file of a terabyte was taken")
     except CorruptionError:
         pass

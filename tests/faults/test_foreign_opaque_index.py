@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from theodolite import Retriever
-from theodolite.engines.local.index_trust import state_folder
+from theodolite.engines.local.storage.index_trust import state_folder
 
 OPTION = "Pass trust_index=True"
 
@@ -24,7 +24,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def folder(tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A collection with an index of FAISS. Proposals cost nothing, so it is used for small ones, too."""
-    monkeypatch.setattr("theodolite.indexes.approximate.Costs.propose", lambda self, n: 0.0)
+    monkeypatch.setattr("theodolite.indexes.ann.Costs.propose", lambda self, n: 0.0)
     with Retriever.open(tmp_path / "kb") as kb:
         kb.add([f"text {n}" for n in range(2000)], vectors=drawn(), batch_size=None)
         kb.reindex("faiss:HNSW16")

@@ -26,12 +26,12 @@ from pathlib import Path
 
 import numpy as np
 from theodolite import Document, Retriever, TheodoliteError
-from theodolite.engines.local.columns import saved
+from theodolite.engines.local.derived.columns import column_files
 
 for module in list(sys.modules.values()):  # small blocks and columns, so that all kinds of files are there
     if getattr(module, "__name__", "").startswith("theodolite.") and getattr(module, "BLOCK", None) == 1 << 14:
         module.BLOCK = 128
-saved._LEAST = 1
+column_files._LEAST = 1
 logging.disable(logging.CRITICAL)
 base, kind, names = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
 

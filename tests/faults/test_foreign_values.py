@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from theodolite import Document, Retriever
-from theodolite.engines.local.frames import Frame
-from theodolite.engines.local.hashes import seal
-from theodolite.engines.local.log import HASH, Log
-from theodolite.engines.local.snapshot import extended
-from theodolite.engines.local.store import State
+from theodolite.engines.local.derived.snapshot import extended
+from theodolite.engines.local.storage.change_log import HASH, Log
+from theodolite.engines.local.storage.database import State
+from theodolite.engines.local.storage.digest import seal
+from theodolite.engines.local.storage.frames import Frame
 from theodolite.errors import CorruptionError, IntegrityError
 from theodolite.metadata import MAX_DEPTH
 from theodolite.testing import HashingEmbedder

@@ -10,7 +10,7 @@ import pytest
 
 from theodolite import CorruptionError, Document, Retriever
 from theodolite.cli.run import run
-from theodolite.engines.local.opening import _limit
+from theodolite.engines.local.storage.opening import _limit
 
 ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT max(x) FROM c"
 

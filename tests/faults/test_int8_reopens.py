@@ -9,7 +9,7 @@ from sentence_transformers.sentence_transformer.modules import Normalize
 from tests.unit.models import needs_minilm, tiny_bert
 
 from theodolite import ConfigError, Document, EmbedderDriftError, Retriever
-from theodolite.embedders.onnx import OnnxEmbedder
+from theodolite.embedders.onnx.embedder import OnnxEmbedder
 
 pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 pytest.importorskip("onnx", reason="the extra onnx is not installed")

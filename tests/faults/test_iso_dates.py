@@ -23,8 +23,8 @@ from theodolite import (
     SearchTool,
     Valid,
 )
-from theodolite.engines.local.columns import dictionary, saved
-from theodolite.engines.local.columns.instants import instants
+from theodolite.engines.local.derived.columns import column_files, dictionary
+from theodolite.engines.local.derived.columns.instants import instants
 from theodolite.filters import F, instant, matches, parse, to_dict
 from theodolite.filters.dates import is_unreadable
 from theodolite.testing import HashingEmbedder
@@ -232,9 +232,9 @@ def test_dates_at_the_ends_of_time_do_not_break_their_field() -> None:
 
 
 def test_columns_saved_by_the_old_rule_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(saved, "_LEAST", 1)
+    monkeypatch.setattr(column_files, "_LEAST", 1)
     where: dict[str, Any] = {"at": {"$gte": "2025-01-01"}}
-    monkeypatch.setattr(saved, "_MAGIC", b"theocol1")
+    monkeypatch.setattr(column_files, "_MAGIC", b"theocol1")
     with Retriever.open(tmp_path / "kb") as kb:
         kb.add([Document("a", {"at": "2025-06-15T12Z"}, id="a")], vectors=np.ones((1, 3)))
 
@@ -246,7 +246,7 @@ def test_columns_saved_by_the_old_rule_are_not_used(tmp_path: Path, monkeypatch:
         with pytest.warns(MetadataWarning, match="holds only strings"):
             assert kb.count(where) == 0
     monkeypatch.undo()
-    monkeypatch.setattr(saved, "_LEAST", 1)
+    monkeypatch.setattr(column_files, "_LEAST", 1)
     (path,) = (tmp_path / "kb").glob("columns-*/*.column")
     assert path.read_bytes()[:8] == b"theocol1"
     shutil.copytree(tmp_path / "kb", tmp_path / "copy")

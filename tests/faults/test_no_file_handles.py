@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from theodolite import Document, Retriever
-from theodolite.indexes.blocks import BLOCK
+from theodolite.indexes.flat.codes import BLOCK
 
 CODE = """
 import os, resource, sys

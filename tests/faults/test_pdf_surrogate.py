@@ -6,8 +6,8 @@ from pypdf import PdfWriter
 from pypdf.generic import DictionaryObject, NameObject, StreamObject
 
 from theodolite import Retriever
-from theodolite.readers import Repaired
-from theodolite.sync import sync
+from theodolite.files.readers import Repaired
+from theodolite.files.sync import sync
 from theodolite.testing import HashingEmbedder
 
 CMAP = b"begincmap 1 begincodespacerange <00> <FF> endcodespacerange 1 beginbfchar <41> <DC63> endbfchar endcmap"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from theodolite import ConfigError, Retriever
-from theodolite.sync import sync
+from theodolite.files.sync import sync
 from theodolite.testing import HashingEmbedder
 
 

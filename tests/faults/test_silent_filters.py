@@ -17,7 +17,7 @@ from langchain_theodolite import TheodoliteRetriever as LangChainRetriever
 from langchain_theodolite import TheodoliteVectorStore as LangChainStore
 from llama_index_theodolite import TheodoliteRetriever as LlamaRetriever
 from theodolite import Document, F, Freshness, Latest, MetadataWarning, Retriever, Valid
-from theodolite.engines.local import fields as engine_fields
+from theodolite.engines.local.search import field_summary as engine_fields
 from theodolite.testing import HashingEmbedder
 
 ORDERS: list[dict[str, Any]] = [
@@ -269,7 +269,7 @@ def test_counts_and_scopes_tell_of_their_own_unreadable_dates() -> None:
 
 
 def test_large_collections_tell_of_fields_that_were_read_as_dates(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("theodolite.engines.local.hints.FEW", 0)
+    monkeypatch.setattr("theodolite.engines.local.search.hints.FEW", 0)
     with filled([{"at": "2025-06-15", "other": "1/2/2025"}, {"at": "15.06.2025"}]) as kb:
         assert kb.info()["unreadable_dates"] == {}
         with pytest.warns(MetadataWarning):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from theodolite import CorruptionError, Document, EngineError, Retriever, TheodoliteError
-from theodolite.engines.local import points
+from theodolite.engines.local.storage import crash_points
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="an open folder cannot be replaced on Windows")
 
@@ -280,15 +280,15 @@ def test_an_index_is_not_built_into_the_other_folder(tmp_path: Path) -> None:
 
         def replaced(name: str) -> None:
             if name == "index.saved":
-                points.observer = None
+                crash_points.observer = None
                 place.moved()
 
-        points.observer = replaced
+        crash_points.observer = replaced
         try:
             with pytest.raises(EngineError, match="no longer the one that was opened"):
                 kb.reindex("hnsw")
         finally:
-            points.observer = None
+            crash_points.observer = None
         assert not [name for name in os.listdir(place.path) if name.startswith("index")]
     assert ids(place.path) == named("new", 50)
     assert len(ids(tmp_path / "away")) == OLD + 300
@@ -343,15 +343,15 @@ def test_a_clear_that_failed_and_was_done_by_another(tmp_path: Path) -> None:
 
         def fail(name: str) -> None:
             if name == "frame.written":
-                points.observer = None
+                crash_points.observer = None
                 raise OSError(5, "Input/output error")
 
-        points.observer = fail
+        crash_points.observer = fail
         try:
             with pytest.raises(EngineError):
                 kb.clear()
         finally:
-            points.observer = None
+            crash_points.observer = None
         other.clear()
         other.add([Document("b", {}, "b")], vectors=[vector(2)])
         assert [hit.document.id for hit in kb.search(vector=vector(1))] == ["b"]

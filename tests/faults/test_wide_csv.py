@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from theodolite import Retriever
-from theodolite.readers import Options, Skipped
-from theodolite.sync import sync
+from theodolite.files.readers import Options, Skipped
+from theodolite.files.sync import sync
 from theodolite.testing import HashingEmbedder
 
 COLUMNS = 100_000

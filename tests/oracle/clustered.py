@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from theodolite.indexes.flat import ArraySource, FlatIndex
+from theodolite.indexes.flat.index import ArraySource, FlatIndex
 from theodolite.types import Metric, Space
-from theodolite.vectors import prepare
+from theodolite.vectors.prepare import prepare
 
 
 class Clustered:

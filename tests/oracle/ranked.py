@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.protocols import Answer, Request
-from theodolite.similarity import similarities
 from theodolite.testing.ranking import Eligible, check_refused, factors, reciprocal_ranks, relevant, worth
 from theodolite.types import Document, Metric, Trace, Version
+from theodolite.vectors.similarity import similarities
 
 Stored = tuple[Document, NDArray[np.float32]]
 Values = dict[int, float]  # by place among the documents that may be found

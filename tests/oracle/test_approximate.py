@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tests.oracle.clustered import Clustered
 
 from theodolite.errors import CorruptionError
-from theodolite.indexes.approximate import Approximate, Calibration, Costs, calibrate, honest_queries
-from theodolite.indexes.flat import ArraySource, FlatIndex, Found
+from theodolite.indexes.ann import Approximate, Calibration, Costs, calibrate, synthetic_queries
+from theodolite.indexes.flat.index import ArraySource, FlatIndex, Found
 from theodolite.testing import brute_force, top_k
 from theodolite.testing.checks import together
 from theodolite.types import Mask, Metric, Rows, Space, Vectors
@@ -333,7 +333,7 @@ def test_the_promised_recall_holds_for_other_queries(metric: Metric, target: flo
     rows = np.arange(3000)
     candidates = Sorted(miss=1.0)
     candidates.build(case.vectors, case.space)
-    queries = honest_queries(case.vectors[case.draw.integers(3000, size=600)], case.space)
+    queries = synthetic_queries(case.vectors[case.draw.integers(3000, size=600)], case.space)
     calibration = calibrate(
         candidates, rows, case.flat, case.source, None, Vectors(queries[:300]), target_recall=target
     )
@@ -439,7 +439,7 @@ def test_longer_lists_are_measured_too() -> None:
     assert needed == sorted(needed)
     assert all(k <= score <= ask for k, (ask, score) in enumerate(needed, 10))
     index = Approximate(candidates, rows, measured, INDEX)
-    case.queries = honest_queries(case.vectors[:300], case.space, seed=9)
+    case.queries = synthetic_queries(case.vectors[:300], case.space, seed=9)
     for k in (30, 100, 200):
         found = index.search(case.queries, k, case.flat, case.source)
         assert np.mean([case.recall(one, number, k, None) for number, one in enumerate(found)]) >= 0.98
@@ -491,10 +491,10 @@ def test_what_is_no_calibration(change: dict[str, Any]) -> None:
 def test_honest_queries_are_harder_than_rows(metric: Metric) -> None:
     case = Case(metric, dimension=64)
     sample = case.vectors[:200]
-    queries = honest_queries(sample, case.space, seed=4)
+    queries = synthetic_queries(sample, case.space, seed=4)
     assert queries.dtype == np.float32
-    assert (queries == honest_queries(sample, case.space, seed=4)).all()
-    assert (queries != honest_queries(sample, case.space, seed=5)).any()
+    assert (queries == synthetic_queries(sample, case.space, seed=4)).all()
+    assert (queries != synthetic_queries(sample, case.space, seed=5)).any()
     center = sample.mean(axis=0) if metric == "l2" else 0.0
     before, after = (np.linalg.norm(each - center, axis=1) for each in (sample, queries))
     np.testing.assert_allclose(after, before, rtol=1e-4)
@@ -504,8 +504,8 @@ def test_honest_queries_are_harder_than_rows(metric: Metric) -> None:
 
 def test_honest_queries_for_l2_move_with_the_data() -> None:
     case = Case("l2")
-    moved = honest_queries(case.vectors[:50] + np.float32(64), case.space)
-    np.testing.assert_allclose(moved - 64, honest_queries(case.vectors[:50], case.space), atol=1e-3)
+    moved = synthetic_queries(case.vectors[:50] + np.float32(64), case.space)
+    np.testing.assert_allclose(moved - 64, synthetic_queries(case.vectors[:50], case.space), atol=1e-3)
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tests.oracle.clustered import Clustered
 
-from theodolite.indexes.approximate import Approximate, Calibration, Costs
-from theodolite.indexes.flat import Found
-from theodolite.indexes.worth import Worth
+from theodolite.indexes.ann import Approximate, Calibration, Costs
+from theodolite.indexes.flat.boosted_score import BoostedScore
+from theodolite.indexes.flat.index import Found
 from theodolite.protocols import Candidates
-from theodolite.relevance import Relevance
+from theodolite.ranking.relevance import Relevance
 from theodolite.testing import top_k
 from theodolite.types import Mask, Metric, Rows, Space, Vectors
 
@@ -58,7 +58,7 @@ class Case(Clustered):
         candidates.build(Vectors(self.vectors[rows]), self.space)
         return Approximate(candidates, rows, Calibration(0.99, 10, n, 20, 1.0, 1.0, 1, "given"), costs)
 
-    def exact(self, k: int, mask: Mask | None, worth: Worth) -> list[Found]:
+    def exact(self, k: int, mask: Mask | None, worth: BoostedScore) -> list[Found]:
         return self.flat.search(self.queries, k, self.source, mask, worth)
 
 
@@ -96,7 +96,7 @@ def test_what_is_proposed_rightly_is_found(
     rows = np.flatnonzero(alive[:indexed])
     alive[rows[-1] + 1 : indexed] = False
     mask = None if dead == 0 and eligible == 1 else alive & (case.draw.random(3000) < eligible)
-    worth = Worth(case.draw.uniform(1 - weight, 1, 3000), case.relevance, least)
+    worth = BoostedScore(case.draw.uniform(1 - weight, 1, 3000), case.relevance, least)
     index = case.over(rows, Sorted(), costs)
     alone = [
         index.search(Vectors(case.queries[i : i + 1]), k, case.flat, case.source, mask, worth)[0]
@@ -115,7 +115,7 @@ def test_proposals_are_widened_until_the_bound_holds() -> None:
     case = Case("cosine")
     candidates = Sorted()
     index = case.over(np.arange(3000), candidates)
-    worth = Worth(case.draw.uniform(0.8, 1, 3000), case.relevance)
+    worth = BoostedScore(case.draw.uniform(0.8, 1, 3000), case.relevance)
     (found,) = index.search(Vectors(case.queries[:1]), 10, case.flat, case.source, None, worth)
     assert found.path == "index"
     assert candidates.asked == [40, 160]
@@ -134,7 +134,9 @@ def test_a_document_beyond_what_proposals_are_worth_makes_the_answer_exact() -> 
     assert scores[far] > 0.05 * scores.max()
     factors = np.full(3000, 0.05)
     factors[far] = 1.0
-    (found,) = index.search(Vectors(case.queries[:1]), 1, case.flat, case.source, None, Worth(factors, case.relevance))
+    (found,) = index.search(
+        Vectors(case.queries[:1]), 1, case.flat, case.source, None, BoostedScore(factors, case.relevance)
+    )
     assert found.rows.tolist() == [far]
     assert found.complete
     assert sum(candidates.asked) < 1000
@@ -145,7 +147,7 @@ def test_the_tail_is_worth_as_much_as_what_is_indexed() -> None:
     index = case.over(np.arange(2000), Sorted())
     factors = np.full(3000, 0.3)
     factors[2500:] = 1.0
-    worth = Worth(factors, case.relevance)
+    worth = BoostedScore(factors, case.relevance)
     for found, exact in zip(
         index.search(case.queries, 10, case.flat, case.source, None, worth), case.exact(10, None, worth), strict=True
     ):
@@ -161,8 +163,8 @@ def test_hnsw_finds_as_much_as_without_boosts(metric: Metric) -> None:
 
     case = Case(metric, 8000)
     index = case.over(np.arange(7500), HnswIndex(M=12, ef_construction=80), n=80)
-    worth = Worth(case.draw.uniform(0.9, 1, 8000), case.relevance)
-    ones = Worth(np.broadcast_to(1.0, 8000), case.relevance)
+    worth = BoostedScore(case.draw.uniform(0.9, 1, 8000), case.relevance)
+    ones = BoostedScore(np.broadcast_to(1.0, 8000), case.relevance)
     recalls = []
     for asked in (ones, worth):
         for mask in (None, case.draw.random(8000) < 0.5):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from theodolite import Document, DocumentError, Retriever
 from theodolite.testing import brute_force
 from theodolite.types import Metric, Space
-from theodolite.vectors import prepare
+from theodolite.vectors.prepare import prepare
 
 DIMENSION = 6
 SEEDS = 41  # few, so that equal vectors tie

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from theodolite.errors import CorruptionError
-from theodolite.indexes.blocks import BLOCK, quantise
-from theodolite.indexes.flat import ArraySource, FlatIndex, Found
+from theodolite.indexes.flat.codes import BLOCK, quantise
+from theodolite.indexes.flat.index import ArraySource, FlatIndex, Found
 from theodolite.testing import brute_force, top_k
 from theodolite.testing.checks import together
 from theodolite.types import Metric, Space, Vectors
-from theodolite.vectors import prepare
+from theodolite.vectors.prepare import prepare
 
 Doubles = NDArray[np.float64]
 

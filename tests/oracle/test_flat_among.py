@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from theodolite.errors import CorruptionError
-from theodolite.indexes.flat import ArraySource, FlatIndex
-from theodolite.similarity import similarities
+from theodolite.indexes.flat.index import ArraySource, FlatIndex
 from theodolite.types import Metric, Space, Vectors
-from theodolite.vectors import prepare
+from theodolite.vectors.prepare import prepare
+from theodolite.vectors.similarity import similarities
 
 SCALES = [1e-40, 1e-30, 1e-19, 1e-10, 1.0, 1e10, 1e17]
 

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from theodolite.errors import ConfigError
-from theodolite.indexes.blocks import BLOCK
-from theodolite.indexes.flat import ArraySource, FlatIndex, Found
-from theodolite.indexes.worth import Worth
-from theodolite.relevance import Relevance
-from theodolite.similarity import similarities
+from theodolite.indexes.flat.boosted_score import BoostedScore
+from theodolite.indexes.flat.codes import BLOCK
+from theodolite.indexes.flat.index import ArraySource, FlatIndex, Found
+from theodolite.ranking.relevance import Relevance
 from theodolite.types import Mask, Metric, Space, Vectors
-from theodolite.vectors import prepare
+from theodolite.vectors.prepare import prepare
+from theodolite.vectors.similarity import similarities
 
 Doubles = NDArray[np.float64]
 
@@ -97,7 +97,7 @@ class Case:
             case _:
                 return draw.uniform(0.6, 1, n)
 
-    def check(self, found: Found, number: int, k: int, mask: Mask | None, worth: Worth) -> None:
+    def check(self, found: Found, number: int, k: int, mask: Mask | None, worth: BoostedScore) -> None:
         """Held against all rows, worth by worth."""
         scores = self.scores(number)
         relevance = worth.relevance(scores)
@@ -145,7 +145,7 @@ def test_the_answer_is_the_true_top_k(
     seed: int,
 ) -> None:
     case = Case(metric, n, d, trait, seed)
-    worth = Worth(case.factors(factors), relevance_for(metric, floor), least)
+    worth = BoostedScore(case.factors(factors), relevance_for(metric, floor), least)
     mask = case.mask(kind)
     together = case.flat.search(case.queries, k, case.source, mask, worth)
     for number, found in enumerate(together):
@@ -159,7 +159,7 @@ def test_the_answer_is_the_true_top_k(
 @pytest.mark.parametrize("trait", ["plain", "clusters", "offset"])
 def test_several_blocks_and_a_short_tail(metric: Metric, factors: str, trait: str) -> None:
     case = Case(metric, 2 * BLOCK + 77, 8, trait, 5)
-    worth = Worth(case.factors(factors), relevance_for(metric))
+    worth = BoostedScore(case.factors(factors), relevance_for(metric))
     for kind in ("none", "half", "tenth", "few"):
         mask = case.mask(kind)
         for k in (1, 10, 200):
@@ -177,7 +177,7 @@ def test_several_blocks_and_a_short_tail(metric: Metric, factors: str, trait: st
 @pytest.mark.parametrize("kind", MASKS)
 def test_factors_of_one_are_the_plain_ranking(metric: Metric, kind: str) -> None:
     case = Case(metric, BLOCK + 3000, 16, "duplicates", 2)
-    worth = Worth(np.broadcast_to(1.0, len(case.vectors)), relevance_for(metric))
+    worth = BoostedScore(np.broadcast_to(1.0, len(case.vectors)), relevance_for(metric))
     mask = case.mask(kind)
     plain = case.flat.search(case.queries, 25, case.source, mask)
     for one, other in zip(plain, case.flat.search(case.queries, 25, case.source, mask, worth), strict=True):
@@ -194,7 +194,9 @@ def test_what_is_farther_than_any_number_of_candidates_is_found() -> None:
     far = int(order[np.count_nonzero(scores > 0.05)])
     factors = np.full(20_000, 0.04)
     factors[far] = 1.0
-    (found,) = case.flat.search(Vectors(case.queries[:1]), 1, case.source, None, Worth(factors, Relevance("cosine")))
+    (found,) = case.flat.search(
+        Vectors(case.queries[:1]), 1, case.source, None, BoostedScore(factors, Relevance("cosine"))
+    )
     assert np.count_nonzero(scores > scores[far]) > 5000
     assert found.rows.tolist() == [far]
     assert found.scored < 2000
@@ -204,7 +206,7 @@ def test_no_boost_overturns_a_larger_gap_than_its_weight() -> None:
     for seed in range(20):
         case = Case("cosine", 3000, 16, "plain", seed)
         weight = case.draw.random() * 0.9
-        worth = Worth(case.draw.uniform(1 - weight, 1, 3000), Relevance("cosine"))
+        worth = BoostedScore(case.draw.uniform(1 - weight, 1, 3000), Relevance("cosine"))
         (found,) = case.flat.search(Vectors(case.queries[:1]), 3000, case.source, None, worth)
         relevance = worth.relevance(found.scores)
         # Whatever stands behind has at most as much relevance as what stands before, over 1 − weight.
@@ -215,7 +217,7 @@ def test_no_boost_overturns_a_larger_gap_than_its_weight() -> None:
 
 def test_negative_relevance_is_not_boosted() -> None:
     case = Case("cosine", 5000, 16, "opposite", 1)
-    worth = Worth(case.factors("random"), Relevance("cosine"))
+    worth = BoostedScore(case.factors("random"), Relevance("cosine"))
     (plain,) = case.flat.search(Vectors(case.queries[:1]), 50, case.source)
     (found,) = case.flat.search(Vectors(case.queries[:1]), 50, case.source, None, worth)
     assert plain.scores.max() < 0
@@ -229,12 +231,12 @@ def test_fewer_where_too_little_is_relevant() -> None:
     scores = case.scores(0)
     least = float(np.sort(scores)[-7])
     for mask in (None, case.mask("tenth")):
-        worth = Worth(case.factors("random"), Relevance("cosine"), least)
+        worth = BoostedScore(case.factors("random"), Relevance("cosine"), least)
         (found,) = case.flat.search(Vectors(case.queries[:1]), 10, case.source, mask, worth)
         case.check(found, 0, 10, mask, worth)
         assert len(found.rows) == np.count_nonzero((scores >= least) & (True if mask is None else mask))
         (nothing,) = case.flat.search(
-            Vectors(case.queries[:1]), 10, case.source, mask, Worth(worth.factors, worth.relevance, 1.1)
+            Vectors(case.queries[:1]), 10, case.source, mask, BoostedScore(worth.factors, worth.relevance, 1.1)
         )
         assert len(nothing.rows) == len(nothing.scores) == 0
         assert nothing.worths is not None
@@ -243,7 +245,7 @@ def test_fewer_where_too_little_is_relevant() -> None:
 def test_nothing_where_some_groups_have_rows_and_none_is_relevant() -> None:
     case = Case("cosine", BLOCK, 8, "plain", 7)
     mask = np.arange(BLOCK) % 256 >= 220  # the last groups of the block, which are looked at last
-    worth = Worth(case.factors("random"), Relevance("cosine"), 1.1)
+    worth = BoostedScore(case.factors("random"), Relevance("cosine"), 1.1)
     for found in case.flat.search(case.queries, 1, case.source, mask, worth):
         assert (found.path, len(found.rows)) == ("scan", 0)
 
@@ -257,13 +259,13 @@ def test_a_relevance_function_is_only_held_to_its_word_for_similarities() -> Non
     def root(values: Any) -> Any:
         return np.sqrt((values - low) / (high - low))  # no number below, above 1 beyond
 
-    worth = Worth(case.factors("random"), Relevance("dot", mapping=root))
+    worth = BoostedScore(case.factors("random"), Relevance("dot", mapping=root))
     for k in (10, 4000):
         for number, found in enumerate(case.flat.search(case.queries, k, case.source, None, worth)):
             case.check(found, number, k, None, worth)
-    wrong = Worth(worth.factors, Relevance("dot", mapping=lambda values: 3 + 0 * values))
+    wrong = BoostedScore(worth.factors, Relevance("dot", mapping=lambda values: 3 + 0 * values))
     with pytest.raises(ConfigError, match="for one of"):
         case.flat.search(case.queries, 10, case.source, None, wrong)
-    short = Worth(worth.factors, Relevance("dot", mapping=lambda values: values[:1]))
+    short = BoostedScore(worth.factors, Relevance("dot", mapping=lambda values: values[:1]))
     with pytest.raises(ConfigError, match="shape"):
         case.flat.search(case.queries, 10, case.source, None, short)

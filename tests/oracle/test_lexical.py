@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 
 from theodolite import CorruptionError, Document
 from theodolite.engines.local import LocalEngine
-from theodolite.engines.local import postings as postings_module
-from theodolite.engines.local.folder import Folder
-from theodolite.engines.local.lexical import Lexical, LexicalFound
-from theodolite.engines.local.schema import TOKENIZER
-from theodolite.engines.local.scripts import needs_preparation, pieces, prepared, separated
-from theodolite.engines.local.store import connect, read_state
-from theodolite.ranking.words import words
+from theodolite.engines.local.search import postings as postings_module
+from theodolite.engines.local.search.lexical import Lexical, LexicalFound
+from theodolite.engines.local.search.query_terms import words
+from theodolite.engines.local.storage.database import connect, read_state
+from theodolite.engines.local.storage.folder import Folder
+from theodolite.engines.local.storage.schema import TOKENIZER
+from theodolite.engines.local.storage.scripts import needs_preparation, pieces, prepared, separated
 from theodolite.types import Mask, Space
-from theodolite.vectors import prepare
+from theodolite.vectors.prepare import prepare
 
 SPACE = Space("cosine", 2)
 VOCABULARY = ["cat", "dog", "sun", "map", "box", "jam"]  # words that the stemmer leaves as they are

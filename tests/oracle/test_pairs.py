@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from tests.oracle.test_flat import draw_rows
 
 from theodolite.errors import CorruptionError
-from theodolite.indexes import pairs as module
-from theodolite.indexes.flat import ArraySource
-from theodolite.indexes.pairs import close_pairs
-from theodolite.indexes.workers import Workers
+from theodolite.indexes.flat import pairs as module
+from theodolite.indexes.flat.index import ArraySource
+from theodolite.indexes.flat.pairs import close_pairs
+from theodolite.indexes.flat.workers import Workers
 from theodolite.testing import brute_force
 from theodolite.types import Rows
 

@@ -18,11 +18,11 @@ from theodolite import Authority, Document, Freshness, Hits, Retriever
 from theodolite.errors import InputError
 from theodolite.filters import In, parse
 from theodolite.protocols import Boost, Request, Scope
-from theodolite.relevance import Relevance
-from theodolite.similarity import similarities
+from theodolite.ranking.relevance import Relevance
+from theodolite.ranking.versions import Versions
 from theodolite.types import Metric, Space
-from theodolite.vectors import prepare
-from theodolite.versions import Versions
+from theodolite.vectors.prepare import prepare
+from theodolite.vectors.similarity import similarities
 
 DIMENSION = 4
 SEEDS = 23  # few, so that equal vectors tie

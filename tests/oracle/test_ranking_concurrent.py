@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from tests.oracle.ranked import Ranked
 
 from theodolite import Authority, Document, Freshness, Hits, Latest, Retriever, Superseded
-from theodolite.indexes.flat import FlatIndex
+from theodolite.indexes.flat.index import FlatIndex
 from theodolite.protocols import Request
-from theodolite.relevance import Relevance
+from theodolite.ranking.relevance import Relevance
+from theodolite.ranking.versions import Versions
 from theodolite.types import Space
-from theodolite.vectors import prepare
-from theodolite.versions import Versions
+from theodolite.vectors.prepare import prepare
 
 DIMENSION = 6
 WORDS = ["refund", "parcel", "invoice", "delivery", "E-1234"]
@@ -148,7 +148,7 @@ def test_every_answer_is_that_of_its_commit(on_disk: bool, tmp_path: Path) -> No
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
 def test_boosts_through_an_index(metric: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is found has its true worth and place; what is said to be complete is."""
-    monkeypatch.setattr("theodolite.indexes.approximate.Costs.propose", lambda self, n: 0.0)
+    monkeypatch.setattr("theodolite.indexes.ann.Costs.propose", lambda self, n: 0.0)
     monkeypatch.setattr(FlatIndex, "few", 8)
     drawn = Drawn(7)
     documents, vectors = drawn.batch(150)

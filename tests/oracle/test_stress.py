@@ -12,7 +12,7 @@ import pytest
 from tests.oracle.stress import ALL, DIMENSION, History, read, shown, write
 
 from theodolite import Retriever
-from theodolite.engines.local.approximate import keeper
+from theodolite.engines.local.maintenance import index_manager
 
 ROOT = Path(__file__).parents[2]
 SEED = 11
@@ -23,7 +23,7 @@ import sys, time
 sys.path.insert(0, sys.argv[1])
 from tests.oracle.stress import read
 from theodolite import Retriever
-from theodolite.indexes.approximate import Costs
+from theodolite.indexes.ann import Costs
 Costs.propose = lambda self, n: 0.0
 deadline = time.monotonic() + float(sys.argv[3])
 with Retriever.open(sys.argv[2], read_only=True) as kb:
@@ -34,9 +34,9 @@ with Retriever.open(sys.argv[2], read_only=True) as kb:
 @pytest.fixture(autouse=True)
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small collections are searched through their index, and it is kept up."""
-    monkeypatch.setattr("theodolite.indexes.approximate.Costs.propose", lambda self, n: 0.0)
-    monkeypatch.setattr("theodolite.indexes.flat.FlatIndex.few", 8)
-    monkeypatch.setattr(keeper, "_LEAST", 20)
+    monkeypatch.setattr("theodolite.indexes.ann.Costs.propose", lambda self, n: 0.0)
+    monkeypatch.setattr("theodolite.indexes.flat.index.FlatIndex.few", 8)
+    monkeypatch.setattr(index_manager, "_LEAST", 20)
 
 
 class Threads:

@@ -13,10 +13,10 @@ from tests.unit.standing import Looking, moment
 from theodolite import Document, Retriever
 from theodolite.filters import matches, parse
 from theodolite.protocols import Scope
+from theodolite.ranking.versions import Latest, Rule, Superseded, Valid, Versions
 from theodolite.scopes import partition_key, scope_filter
 from theodolite.testing.versions import Reference, plain
 from theodolite.types import Version
-from theodolite.versions import Latest, Rule, Superseded, Valid, Versions
 
 MOMENTS: list[Any] = [
     *("2025-01-01", "2025-02-01", "2025-02-01T00:00Z", "2025-02-01T02:00+02:00", "2025-03-01"),

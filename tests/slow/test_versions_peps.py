@@ -13,7 +13,7 @@ import pytest
 from tests.unit.standing import Looking, moment
 
 from theodolite import Document, Retriever
-from theodolite.versions import Superseded, Versions
+from theodolite.ranking.versions import Superseded, Versions
 
 DATA = Path(os.environ.get("THEODOLITE_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data") / "peps"
 

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from theodolite import Document, Retriever
-from theodolite.engines.local.columns.column import Column
-from theodolite.engines.local.snapshot import Snapshot, Stale
-from theodolite.engines.local.versions import Standings
+from theodolite.engines.local.derived.columns.column import Column
+from theodolite.engines.local.derived.snapshot import Snapshot, StaleSnapshot
+from theodolite.engines.local.derived.versions import VersionStateCache
 from theodolite.filters import Filter, instant, parse
 from theodolite.protocols import Scope
+from theodolite.ranking.versions import Rule, Versions
 from theodolite.scopes import scope_filter
 from theodolite.types import Mask, Version
-from theodolite.versions import Rule, Versions
 
 
 @dataclass
@@ -38,19 +38,19 @@ class Looking:
 
     def __init__(self, kb: Retriever) -> None:
         self._engine: Any = kb._engine
-        self._standings: dict[int, Standings] = {}
+        self._standings: dict[int, VersionStateCache] = {}
 
     def at(self, versions: Versions, scope: Scope | None = None, where: Any = None) -> Found:
         view, partition = self._engine._view, self._engine.partition
 
         def work(connection: Connection, snapshot: Snapshot) -> Found:
-            standings = self._standings.setdefault(snapshot.state.generation, Standings(partition))
+            standings = self._standings.setdefault(snapshot.state.generation, VersionStateCache(partition))
             rows, commit = snapshot.rows, snapshot.state.sequence
 
             def column(name: str) -> Column:
                 found = snapshot.columns.column(name, connection, rows, commit)
                 if found.read_at(rows) > commit:
-                    raise Stale
+                    raise StaleSnapshot
                 return found
 
             inside = None if scope is None else view.mask(snapshot, scope_filter(scope, partition), connection)

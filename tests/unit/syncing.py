@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from theodolite import Retriever
-from theodolite.sync import Report
+from theodolite.files.sync import Report
 from theodolite.testing import HashingEmbedder
 
 

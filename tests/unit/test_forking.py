@@ -37,7 +37,7 @@ import numpy as np
 from langchain_theodolite import TheodoliteRecordManager, TheodoliteVectorStore
 from llama_index_theodolite import TheodoliteVectorStore as LlamaIndexStore
 from theodolite import Document, Freshness, Latest, Monitor, Rerank, Retriever
-from theodolite.embedders.onnx import OnnxEmbedder
+from theodolite.embedders.onnx.embedder import OnnxEmbedder
 from theodolite.embedders.sentence_transformers import SentenceTransformerEmbedder
 from theodolite.rerankers.cross_encoder import CrossEncoderReranker
 

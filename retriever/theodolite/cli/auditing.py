@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
+from theodolite.auditing.arrays import read_folder, read_npy
+from theodolite.auditing.audit import audit as look
+from theodolite.auditing.findings import Audit
 from theodolite.cli import output
 from theodolite.cli.app import Json, app, as_path
 from theodolite.cli.opening import bare
 from theodolite.errors import ConfigError, InputError
-from theodolite.guards.audit.arrays import read_folder, read_npy
-from theodolite.guards.audit.audit import audit as look
-from theodolite.guards.audit.findings import Audit
 from theodolite.manifest import METRICS
 from theodolite.types import Metric
 

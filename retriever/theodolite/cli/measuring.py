@@ -11,12 +11,12 @@ import typer
 from theodolite.cli import output
 from theodolite.cli.app import EmbedderName, In, Json, Kb, OnDriftOption, TrustIndex, Where, app, as_filter, as_path
 from theodolite.cli.opening import bare, with_embedder
-from theodolite.engines.local.files import MONITOR
-from theodolite.engines.local.folder import Folder
+from theodolite.engines.local.storage.folder import Folder
+from theodolite.engines.local.storage.paths import MONITOR
 from theodolite.errors import InputError
-from theodolite.quality.journal import contents
-from theodolite.quality.reporting import report
-from theodolite.quality.targets import TARGETS, target
+from theodolite.evaluation.targets import TARGETS, target
+from theodolite.monitoring.journal import contents
+from theodolite.monitoring.report import report
 
 _MADE = 500
 _FIELDS = ("query", "text")  # of a record of JSON Lines

@@ -5,7 +5,7 @@ from pathlib import Path
 from theodolite import plugins
 from theodolite.cli.output import working
 from theodolite.errors import ConfigError, MissingExtraError, TheodoliteError
-from theodolite.guards.watch import check_on_drift
+from theodolite.guards.embedder_guard import check_on_drift
 from theodolite.retriever import Retriever
 
 DEFAULT = "all-MiniLM-L6-v2"

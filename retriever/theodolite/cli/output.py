@@ -16,9 +16,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from theodolite.files.sync import Progress as Done
+from theodolite.files.sync import Report
 from theodolite.metadata import encode
-from theodolite.sync import Progress as Done
-from theodolite.sync import Report
 from theodolite.types import Document, Duplicate, Hit, Hits
 
 # Texts and ids are shown as they are: `:key:` is no picture.

@@ -11,7 +11,7 @@ from theodolite.cli.opening import bare, with_embedder
 from theodolite.errors import InputError
 from theodolite.protocols import Boost
 from theodolite.ranking.boosts import Authority, Freshness
-from theodolite.versions import Latest, Rule, Superseded, Valid
+from theodolite.ranking.versions import Latest, Rule, Superseded, Valid
 
 _WEIGHT = 0.2  # of a boost, unless one is given
 

@@ -36,13 +36,13 @@ from theodolite.cli.app import (
 )
 from theodolite.cli.opening import bare, with_embedder
 from theodolite.errors import InputError
-from theodolite.indexes.approximate import estimate
-from theodolite.indexes.naming import canonical
-from theodolite.readers import Options
-from theodolite.readers.files import absolute, roots
+from theodolite.files.readers import Options
+from theodolite.files.readers.find import absolute, roots
+from theodolite.files.sync import Progress, Report, sync
+from theodolite.files.sync.sources import check_name
+from theodolite.indexes.ann import estimate
+from theodolite.indexes.registry import canonical
 from theodolite.retriever import Retriever
-from theodolite.sync import Progress, Report, sync
-from theodolite.sync.sources import check_name
 from theodolite.types import Document
 
 

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.embedders import loading
-from theodolite.embedders.batches import Progress, in_batches
-from theodolite.embedders.loading import Model, Precision
+from theodolite.embedders import model_loading
+from theodolite.embedders.batching import Progress, encode_in_batches
+from theodolite.embedders.fair_lock import TORCH, torch_threads
+from theodolite.embedders.model_loading import Model, Precision
 from theodolite.embedders.prompts import Prompts, chosen, own
-from theodolite.embedders.texts import as_list
-from theodolite.embedders.turns import TORCH, torch_threads
+from theodolite.embedders.validate_texts import as_list
 from theodolite.errors import ConfigError, UnsupportedError
 
 
@@ -69,16 +69,16 @@ class SentenceTransformerEmbedder:
                 raise ConfigError(f"{what} is {number}; it must be at least 1")
         by_name = isinstance(model, (str, os.PathLike))
         if isinstance(model, (str, os.PathLike)):
-            source = loading.locate(model, revision)
-            self._model, self._name = loading.load(source, device, precision), source.name
+            source = model_loading.locate(model, revision)
+            self._model, self._name = model_loading.load(source, device, precision), source.name
         elif (device, revision, precision) != (None, None, None):
             raise ConfigError("device, revision and precision are for models given by name; this one is loaded already")
         else:
-            self._model, self._name = model, loading.name_of(model)
-        loading.check_model(self._model)
-        self._batch_size = batch_size or (8 if loading.device_of(self._model) == "cpu" else 32)
+            self._model, self._name = model, model_loading.name_of(model)
+        model_loading.check_model(self._model)
+        self._batch_size = batch_size or (8 if model_loading.device_of(self._model) == "cpu" else 32)
         self._threads = threads
-        self._dimension = loading.stated_dimension(self._model)
+        self._dimension = model_loading.stated_dimension(self._model)
         self._prompts = chosen(
             self._name,
             (query_prompt, document_prompt),
@@ -126,7 +126,7 @@ class SentenceTransformerEmbedder:
     @property
     def max_tokens(self) -> int | None:
         """How many tokens of a text the model reads, prompt and special ones included; None without a limit."""
-        return loading.stated_limit(self._model)
+        return model_loading.stated_limit(self._model)
 
     def encode_query(self, texts: Sequence[str], /, *, progress: Progress | None = None) -> NDArray[np.float32]:
         """Vectors of questions, shape (n, dimension), as the model gives them: not always of unit length.
@@ -191,4 +191,4 @@ class SentenceTransformerEmbedder:
                 )
             return vectors
 
-        return in_batches(given, self._batch_size, compute, name=self.name, progress=progress)
+        return encode_in_batches(given, self._batch_size, compute, name=self.name, progress=progress)

@@ -4,10 +4,10 @@
 reference that every engine's evaluation is held against. docs/filters.md has the operators with examples.
 """
 
-from theodolite.filters.building import F
+from theodolite.filters.builder import F
 from theodolite.filters.dates import instant
-from theodolite.filters.matching import holds, matches
-from theodolite.filters.parsing import OPERATORS, Where, parse
+from theodolite.filters.evaluate import holds, matches
+from theodolite.filters.parse import OPERATORS, Where, parse
 from theodolite.filters.tree import And, Compare, Contains, Empty, Exists, Filter, Ids, In, Like, Not, Or, Test, fields
 from theodolite.filters.values import MISSING, lookup
 from theodolite.filters.writing import to_dict

@@ -12,7 +12,7 @@ import numpy as np
 from theodolite.errors import MALFORMED, CorruptionError, VectorError
 from theodolite.guards.noise import Doubles, Embed, Noise, measure
 from theodolite.protocols import Embedder
-from theodolite.vectors import as_array
+from theodolite.vectors.prepare import as_array
 
 TEXTS = (
     "refund",

@@ -14,8 +14,8 @@ import numpy as np
 
 from theodolite.errors import ConfigError, CorruptionError, VectorError
 from theodolite.forking import COLLECTIONS
+from theodolite.indexes.flat.workers import processors
 from theodolite.indexes.hnsw_file import check_graph
-from theodolite.indexes.workers import processors
 from theodolite.plugins import optional
 from theodolite.types import Rows, Space, Vectors
 

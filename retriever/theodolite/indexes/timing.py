@@ -6,7 +6,7 @@ from collections.abc import Callable
 _REPEATS = 3
 
 
-def fastest(call: Callable[[], object]) -> float:
+def best_time(call: Callable[[], object]) -> float:
     """Seconds of the fastest of three calls."""
     times = []
     for _ in range(_REPEATS):

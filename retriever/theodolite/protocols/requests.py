@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.filters import Filter
 from theodolite.protocols.parts import Boost
-from theodolite.relevance import Relevance
 from theodolite.types import Document, Mode, Trace, Vectors, Version
-from theodolite.versions import Versions
+
+if TYPE_CHECKING:  # ranking works on these values, and so imports them
+    from theodolite.ranking.relevance import Relevance
+    from theodolite.ranking.versions import Versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +80,8 @@ class Request:
     mode: Mode = "dense"
     boosts: tuple[Boost, ...] = ()
     now: float = 0.0
-    versions: Versions | None = None
-    relevance: Relevance | None = None
+    versions: "Versions | None" = None
+    relevance: "Relevance | None" = None
     min_relevance: float | None = None
     fusion: Fusion = Fusion()
     with_vectors: bool = False

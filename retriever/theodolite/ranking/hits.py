@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from theodolite.protocols import Answer
-from theodolite.relevance import Relevance
+from theodolite.ranking.relevance import Relevance
 from theodolite.types import Hit, Hits
 
 

@@ -12,9 +12,9 @@ import numpy as np
 from theodolite.errors import ConfigError, InputError
 from theodolite.protocols import Boost, Fusion
 from theodolite.ranking.boosts import as_boosts
-from theodolite.relevance import Relevance
+from theodolite.ranking.relevance import Relevance
+from theodolite.ranking.versions import Rule, Versions, as_instant
 from theodolite.types import Document, Metric, Mode
-from theodolite.versions import Rule, Versions, as_instant
 
 if TYPE_CHECKING:  # imported where it is wanted
     from theodolite.rerankers.stage import Rerank

@@ -9,12 +9,12 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.embedders.exports import cache_folder
-from theodolite.embedders.texts import as_list
+from theodolite.embedders.onnx.export_folder import cache_folder
+from theodolite.embedders.validate_texts import as_list
 from theodolite.errors import ConfigError, InputError, RerankError, UnsupportedError
-from theodolite.rerankers import loaded
-from theodolite.rerankers.pairs import Cut, Pairs
-from theodolite.rerankers.reading import Floats, Kept, Reading, ScoreCache, logistic
+from theodolite.rerankers import torch_model
+from theodolite.rerankers.output import Floats, Kept, RerankOutput, ScoreCache, logistic
+from theodolite.rerankers.tokenized_pairs import Cut, Pairs
 
 Backend = Literal["torch", "onnx"]
 Progress = Callable[[int], object]
@@ -144,7 +144,7 @@ class CrossEncoderReranker:
         """The logistic function of raw scores, (n,) in [0, 1]; a probability only if the model was trained for that."""
         return logistic(scores)
 
-    def read(self, query: str, texts: Sequence[str], /, *, progress: Progress | None = None) -> Reading:
+    def read(self, query: str, texts: Sequence[str], /, *, progress: Progress | None = None) -> RerankOutput:
         """Raw scores, and what was read for them.
 
         Args:
@@ -180,7 +180,7 @@ class CrossEncoderReranker:
         finally:
             self._cache.keep(query, fresh)  # also where `progress` has ended it: the next call goes on from there
         rows = [(known if text in known else fresh)[text] for text in given]
-        return Reading(
+        return RerankOutput(
             np.array([row.score for row in rows], np.float64),
             np.array([row.windows for row in rows], np.int64),
             sum(row.truncated for row in rows),
@@ -240,11 +240,11 @@ def _load(
                 f"a loaded {type(model).__name__} is not exported. Save it, with save_pretrained(folder), and pass "
                 "the folder"
             )
-        from theodolite.rerankers.exported import ExportedModel, exported
+        from theodolite.rerankers.onnx_model import ExportedModel, exported
 
         return ExportedModel(exported(model, revision, Path(exports) if exports else cache_folder()), threads)
     if named:
-        return loaded.load(loaded.locate(model, revision), device, threads)
+        return torch_model.load(torch_model.locate(model, revision), device, threads)
     if (device, revision) != (None, None):
         raise ConfigError("device and revision are for models given by name; this one is loaded already")
-    return loaded.from_object(model, threads)
+    return torch_model.from_object(model, threads)

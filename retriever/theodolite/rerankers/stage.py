@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from theodolite.errors import ConfigError, RerankError, TheodoliteError
 from theodolite.protocols import Reranker
-from theodolite.rerankers import resolve
 from theodolite.rerankers.cross_encoder import CrossEncoderReranker
-from theodolite.rerankers.reading import Reading
+from theodolite.rerankers.output import RerankOutput
+from theodolite.rerankers.resolve import resolve
 
 _BATCH = 8  # passages scored between two looks at the clock, where the reranker has no batch size of its own
 
@@ -22,7 +22,7 @@ class Rerank:
     """How the first passages of a search are ranked anew.
 
     Attributes:
-        reranker: what `theodolite.rerankers.resolve` takes; a Reranker once this is made.
+        reranker: what `theodolite.rerankers.resolve.resolve` takes; a Reranker once this is made.
         candidates: how many passages of the first stage it reads.
         deadline: seconds that it may take; None without an end. The passages are then scored in parts, and the clock
             is looked at after each: it can be late by one part.
@@ -184,7 +184,7 @@ class _Run:
             reading.unread,
         )
 
-    def _read(self) -> Reading:
+    def _read(self) -> RerankOutput:
         if isinstance(self.reranker, CrossEncoderReranker):
             return self.reranker.read(self.query, self.texts, progress=self._done)
         parts = [np.zeros(0)]
@@ -196,7 +196,7 @@ class _Run:
             found = self.reranker.score(self.query, list(part))  # a copy: a function may change its list
             parts.append(_numbers(found, len(part), "score"))
             self._done(len(part))
-        return Reading(np.concatenate(parts), np.zeros(len(self.texts), np.int64))
+        return RerankOutput(np.concatenate(parts), np.zeros(len(self.texts), np.int64))
 
     def _done(self, number: int) -> None:
         self.scored += number

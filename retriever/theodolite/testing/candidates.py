@@ -14,7 +14,7 @@ from theodolite.protocols import Candidates
 from theodolite.testing.checks import check, raising, together
 from theodolite.testing.oracle import brute_force, top_k
 from theodolite.types import Metric, Rows, Space, Vectors
-from theodolite.vectors import prepare
+from theodolite.vectors.prepare import prepare
 
 _THREADS = 3
 _MANY = 10_000  # rows that an index is expected to add in more than one part

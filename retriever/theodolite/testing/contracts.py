@@ -11,7 +11,7 @@ from theodolite.errors import TheodoliteError
 from theodolite.protocols import Boost, Embedder, Reranker
 from theodolite.testing.checks import check, together
 from theodolite.types import Space
-from theodolite.vectors import prepare
+from theodolite.vectors.prepare import prepare
 
 TEXTS = (
     "How long do refunds take?",

@@ -4,14 +4,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from theodolite.filters import In
-from theodolite.filters.survey import Survey
+from theodolite.filters.summary import Survey
 from theodolite.protocols import Scope
 from theodolite.testing.checks import check
 from theodolite.testing.engine_filters import NESTED, VALUES
 from theodolite.testing.engine_writes import METADATA
 from theodolite.testing.reference import EngineUnderTest, Pair, drawn
 from theodolite.types import Document, Field, Space
-from theodolite.vectors import prepare
+from theodolite.vectors.prepare import prepare
 
 _NEW_YEAR = datetime(2025, 1, 1, tzinfo=UTC)
 

@@ -8,13 +8,13 @@ import numpy as np
 
 from theodolite.filters import In, parse
 from theodolite.protocols import Answer, Engine, Fusion, Request, Scope
+from theodolite.ranking.versions import Latest, Versions
 from theodolite.testing.checks import check
 from theodolite.testing.engine_ranking import BOOSTS, CLOSE, NOW, Table, check_order, check_ranked, relevance_of
 from theodolite.testing.ranking import Eligible, factors, reciprocal_ranks
 from theodolite.testing.reference import METRICS, EngineUnderTest, Pair, Where, drawn, numbered, prepared
 from theodolite.types import Document, Space, Vectors
-from theodolite.vectors import prepare
-from theodolite.versions import Latest, Versions
+from theodolite.vectors.prepare import prepare
 
 # Words that no tokenizer takes for one another, whatever it folds or cuts off.
 _WORDS = ("lantern", "velvet", "harbour", "glacier", "octopus", "trumpet", "saffron", "meadow")

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from theodolite.errors import InputError, UnsupportedError
 from theodolite.filters import Compare, Filter, In, parse
 from theodolite.protocols import Answer, Boost, Request, Scope
-from theodolite.relevance import Relevance
+from theodolite.ranking.relevance import Relevance
+from theodolite.ranking.versions import Valid, Versions
 from theodolite.testing.checks import check, raising
 from theodolite.testing.ranking import Doubles, Eligible, factors, worth
 from theodolite.testing.reference import METRICS, EngineUnderTest, Lacking, Pair, Where, drawn, numbered, prepared
 from theodolite.types import Document, Metric, Vectors
-from theodolite.versions import Valid, Versions
 
 CLOSE = 1e-6  # how far a score may be from the exact one, for relevance is at most 1
 

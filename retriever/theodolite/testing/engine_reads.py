@@ -9,16 +9,7 @@ import numpy as np
 from theodolite.filters import parse
 from theodolite.protocols import Answer, Request
 from theodolite.testing.checks import check
-from theodolite.testing.reference import (
-    DIMENSION,
-    METRICS,
-    EngineUnderTest,
-    Pair,
-    drawn,
-    numbered,
-    passages,
-    prepared,
-)
+from theodolite.testing.reference import DIMENSION, METRICS, EngineUnderTest, Pair, drawn, numbered, passages, prepared
 from theodolite.types import Document
 
 

@@ -12,7 +12,7 @@ from theodolite.protocols import Engine, Request, Scope
 from theodolite.testing.checks import check, raising
 from theodolite.testing.reference import EngineUnderTest, drawn, numbered, prepared
 from theodolite.types import Document, Space
-from theodolite.vectors import prepare
+from theodolite.vectors.prepare import prepare
 
 _FIELD = "tenant"
 _TENANTS = ("acme", "bolt", 7, "7")

@@ -11,7 +11,7 @@ from theodolite.protocols import Engine, Request
 from theodolite.testing.checks import check, together
 from theodolite.testing.reference import EngineUnderTest, Pair, drawn, numbered, passages, prepared
 from theodolite.types import Document
-from theodolite.vectors import prepare
+from theodolite.vectors.prepare import prepare
 
 _DOCUMENTS = 60
 _COMMITS = 25

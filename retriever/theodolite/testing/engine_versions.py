@@ -8,13 +8,13 @@ import numpy as np
 
 from theodolite.filters import Filter, instant, matches, parse
 from theodolite.protocols import Engine, Request, Scope
+from theodolite.ranking.versions import Latest, Rule, Superseded, Valid, Versions
 from theodolite.scopes import scope_filter
 from theodolite.testing.checks import check
 from theodolite.testing.reference import EngineUnderTest, drawn, prepared
 from theodolite.testing.versions import Reference, plain
 from theodolite.types import Document, Space, Version
-from theodolite.vectors import prepare
-from theodolite.versions import Latest, Rule, Superseded, Valid, Versions
+from theodolite.vectors.prepare import prepare
 
 _FIELD = "tenant"
 _TENANTS = ("acme", 1, "1")

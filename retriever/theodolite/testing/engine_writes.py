@@ -14,7 +14,7 @@ from theodolite.protocols import Engine, Request
 from theodolite.testing.checks import check, raising
 from theodolite.testing.reference import METRICS, EngineUnderTest, drawn, numbered, passages, prepared
 from theodolite.types import Document, Metric, Space
-from theodolite.vectors import prepare
+from theodolite.vectors.prepare import prepare
 
 METADATA: tuple[dict[str, Any], ...] = (
     {},

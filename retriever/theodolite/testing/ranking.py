@@ -13,7 +13,7 @@ from theodolite.errors import InputError
 from theodolite.filters import lookup, matches
 from theodolite.filters.values import MISSING
 from theodolite.protocols import Boost, Fusion, Request
-from theodolite.relevance import Relevance
+from theodolite.ranking.relevance import Relevance
 from theodolite.scopes import scope_filter
 from theodolite.testing.versions import Reference
 from theodolite.types import Document, Version

@@ -13,7 +13,7 @@ from theodolite.protocols import Answer, Engine, Request
 from theodolite.testing.checks import check
 from theodolite.testing.oracle import brute_force
 from theodolite.types import Document, Metric, Space, Vectors
-from theodolite.vectors import prepare
+from theodolite.vectors.prepare import prepare
 
 METRICS: tuple[Metric, ...] = get_args(Metric)
 DIMENSION = 12

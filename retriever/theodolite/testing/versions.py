@@ -8,8 +8,8 @@ from typing import Any
 
 from theodolite.filters import instant, lookup
 from theodolite.filters.values import orderable
+from theodolite.ranking.versions import Latest, Rule, Superseded, Valid, Versions
 from theodolite.types import Document, Version
-from theodolite.versions import Latest, Rule, Superseded, Valid, Versions
 
 Passes = Callable[[Document], bool]
 

@@ -21,18 +21,7 @@ from tests.adapters.langchain.corpus import DOCUMENTS, NOW, QUESTION, filled, fo
 from langchain_theodolite import TheodoliteRetriever
 from langchain_theodolite.embeddings import as_embedder
 from langchain_theodolite.searching import RANKING
-from theodolite import (
-    Authority,
-    ConfigError,
-    Document,
-    F,
-    Freshness,
-    Fusion,
-    Latest,
-    ManifestError,
-    Rerank,
-    Retriever,
-)
+from theodolite import Authority, ConfigError, Document, F, Freshness, Fusion, Latest, ManifestError, Rerank, Retriever
 from theodolite.testing import HashingEmbedder
 
 pytestmark = pytest.mark.filterwarnings("ignore::theodolite.MetadataWarning")  # for filters that match nothing

@@ -29,9 +29,7 @@ from tests.adapters.llama_index.nodes import (
     reference,
 )
 
-from theodolite import (
-    Retriever,
-)
+from theodolite import Retriever
 from theodolite.testing import HashingEmbedder
 
 

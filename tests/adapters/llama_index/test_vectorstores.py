@@ -30,9 +30,7 @@ from tests.adapters.llama_index.nodes import (
     stored,
 )
 
-from theodolite import (
-    VectorError,
-)
+from theodolite import VectorError
 
 
 def in_memory(_: Path, nodes: list[BaseNode]) -> Store:

@@ -11,26 +11,26 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from theodolite.engines.local.answering import Answering
-from theodolite.engines.local.approximate.keeper import Keeper
-from theodolite.engines.local.backup import backup
-from theodolite.engines.local.commit import select
-from theodolite.engines.local.duplicates import duplicates
-from theodolite.engines.local.fields import Fields
-from theodolite.engines.local.generations import remove_old_generations
-from theodolite.engines.local.hints import Hints
-from theodolite.engines.local.lexical_table import OUTDATED, is_prepared
-from theodolite.engines.local.listing import Page, Pair, Place, behind, page, pairs
-from theodolite.engines.local.notes import read_note, write_note
-from theodolite.engines.local.opening import TemporaryFolder, check_folder, open_store
-from theodolite.engines.local.snapshot import Snapshot, View
-from theodolite.engines.local.store import Store
-from theodolite.engines.local.verify import raise_damage, verify
-from theodolite.engines.local.verify.repair import repair
-from theodolite.engines.local.writes import Writer
+from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager
+from theodolite.engines.local.maintenance.backup import backup
+from theodolite.engines.local.maintenance.index_manager import IndexManager
+from theodolite.engines.local.maintenance.old_generations import remove_old_generations
+from theodolite.engines.local.maintenance.repair import repair
+from theodolite.engines.local.maintenance.verify.verify import raise_damage, verify
+from theodolite.engines.local.search.duplicates import duplicates
+from theodolite.engines.local.search.executor import SearchExecutor
+from theodolite.engines.local.search.field_summary import Fields
+from theodolite.engines.local.search.hints import Hints
+from theodolite.engines.local.search.listing import Page, Pair, Place, behind, page, pairs
+from theodolite.engines.local.storage.commit import select
+from theodolite.engines.local.storage.database import Store
+from theodolite.engines.local.storage.lexical_table import OUTDATED, is_prepared
+from theodolite.engines.local.storage.metadata_store import read_note, write_note
+from theodolite.engines.local.storage.opening import TemporaryFolder, check_folder, open_store
+from theodolite.engines.local.writer import Writer
 from theodolite.errors import ConfigError
 from theodolite.filters import Exists, Filter
-from theodolite.intake import as_folder
+from theodolite.inputs import as_folder
 from theodolite.manifest import Manifest, check_pinned
 from theodolite.protocols import Answer, Request, Scope
 from theodolite.scopes import key_within, within
@@ -65,12 +65,12 @@ class LocalEngine:
         self._norms: Norms = norms  # asked for by whoever opened it; counts until the first batch has settled them
         self._transforms = tuple(transforms)  # the same: they may be fitted, where only their kinds are pinned
         self._temporary = temporary
-        self._view = View(store, cache=temporary is None)
+        self._view = SnapshotManager(store, cache=temporary is None)
         self._writer = Writer(store, self._view, manifest.partition)
-        self._keeper = Keeper(store, self._view, background=store.mode == "rw", compact_at=compact_at)
+        self._keeper = IndexManager(store, self._view, background=store.mode == "rw", compact_at=compact_at)
         self._fields = Fields(self._view)
         self._hints = Hints(self._view, self._fields)
-        self._answering = Answering(self._view, self._keeper, self._hints, manifest.partition)
+        self._answering = SearchExecutor(self._view, self._keeper, self._hints, manifest.partition)
         # An engine that is dropped without close() leaves no connections and no temporary folder behind.
         self._release = weakref.finalize(self, _release, store, self._view, self._keeper, temporary)
 
@@ -302,7 +302,7 @@ class LocalEngine:
 
     def repair(self, progress: Callable[[int], object] | None = None) -> Verification:
         found = repair(self._store, self._keeper, self._writer.fill_cache, progress)
-        self._answering = Answering(
+        self._answering = SearchExecutor(
             self._view, self._keeper, self._hints, self.partition
         )  # what it held of words may be damaged
         return found
@@ -344,7 +344,7 @@ class LocalEngine:
         self._release()
 
 
-def _release(store: Store, view: View, keeper: Keeper, temporary: TemporaryFolder | None) -> None:
+def _release(store: Store, view: SnapshotManager, keeper: IndexManager, temporary: TemporaryFolder | None) -> None:
     try:
         keeper.close()
         store.close()

@@ -1,0 +1,54 @@
+"""Many texts through a model, a batch at a time."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.errors import VectorError
+
+Floats = NDArray[np.float32]
+
+Progress = Callable[[int], None]
+"""Called after each batch with the number of texts done in it."""
+
+
+def encode_in_batches(
+    texts: Sequence[str],
+    size: int,
+    compute: Callable[[list[str]], NDArray[np.floating]],
+    *,
+    name: str,
+    progress: Progress | None = None,
+) -> Floats:
+    """Vectors of at least one text, (n, d) float32, in the order of the texts.
+
+    Texts of like length are computed together, so that little is padded; the longest come first, so that what
+    does not fit into memory fails at once.
+
+    Args:
+        size: texts in a batch, at most.
+        compute: takes the texts of a batch, returns their vectors.
+        name: of the model, for errors.
+        progress: what it raises passes through; nothing is left behind.
+
+    Raises:
+        VectorError: `compute` did not return one vector for each text.
+    """
+    order = sorted(range(len(texts)), key=lambda row: -len(texts[row]))
+    out = np.empty((0, 0), np.float32)
+    for start in range(0, len(order), size):
+        rows = order[start : start + size]
+        part = compute([texts[row] for row in rows])
+        if not start:
+            out = np.empty((len(order), part.shape[-1]), np.float32)
+        if part.shape != (len(rows), out.shape[1]):
+            raise VectorError(
+                f"{name} returned an array of shape {part.shape} for {len(rows)} texts; "
+                f"expected {(len(rows), out.shape[1])}",
+                shape=part.shape,
+            )
+        out[rows] = part
+        if progress is not None:
+            progress(len(rows))
+    return out

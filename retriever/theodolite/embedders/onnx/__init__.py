@@ -1,0 +1,1 @@
+"""Models of the sentence-transformers library on onnxruntime: export once, then run without torch."""

@@ -1,0 +1,83 @@
+"""The verified cache of int8 codes: a file for each full block, so that opening does not quantise anew."""
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.engines.local.storage.crash_points import crash_point
+from theodolite.engines.local.storage.folder import Folder
+from theodolite.engines.local.storage.paths import codes_folder, codes_name
+from theodolite.errors import CorruptionError
+from theodolite.indexes.flat.codes import BLOCK, Codes, load_codes, quantise, save_codes
+from theodolite.indexes.flat.index import VectorSource
+
+_log = logging.getLogger(__name__)
+
+
+class CodeCache:
+    """Codes of full blocks of one generation, from their files where these are sound."""
+
+    def __init__(
+        self, folder: Folder, generation: int, owner: Callable[[int], bytes], dimension: int, *, writable: bool
+    ) -> None:
+        """`owner` names the history up to a row: codes of other vectors, of whatever copy, are not taken for these."""
+        self._folder = folder
+        self._generation = generation
+        self._owner = owner
+        self._dimension = dimension
+        self._writable = writable
+
+    def codes(self, source: VectorSource, start: int, stop: int) -> Codes:
+        """The codes of a full block; made, and saved, where no sound file holds them."""
+        name = self._name(start)
+        try:
+            with self._folder.open(name) as file:
+                return load_codes(file, start, stop - start, self._dimension, self._owner(stop - 1))
+        except FileNotFoundError:
+            pass
+        except (CorruptionError, OSError) as error:
+            _log.warning("%s/%s: %s. It is made anew from the vectors", self._folder, name, error)
+        codes = quantise(source.span(start, stop))
+        if self._writable:
+            self._save(name, codes, start)
+        return codes
+
+    def fill(self, source: VectorSource, rows: int) -> None:
+        """Save the codes of every full block below `rows` that has no file yet."""
+        if self._writable:
+            for start in range(0, rows - rows % BLOCK, BLOCK):
+                if not self._folder.is_file(self._name(start)):
+                    self._save(self._name(start), quantise(source.span(start, start + BLOCK)), start)
+
+    def _name(self, start: int) -> str:
+        return codes_name(self._generation, start // BLOCK)
+
+    def _save(self, name: str, codes: Codes, start: int) -> None:
+        try:
+            self._folder.make(codes_folder(self._generation))
+            with self._folder.replacing(name) as file:
+                save_codes(file, codes, start, self._owner(start + len(codes.codes) - 1))
+                crash_point("cache.written")
+            crash_point("cache.renamed")
+        except (CorruptionError, OSError) as error:
+            _log.warning(
+                "%s/%s cannot be written (%s); codes will be made anew at the next opening", self._folder, name, error
+            )
+
+
+def owner_of(frames: NDArray[np.int64], hashes: NDArray[np.void], sequence: int) -> Callable[[int], bytes]:
+    """What names the vectors up to a row: the hash of the commit that brought it.
+
+    Args:
+        frames: (n, 4) and
+        hashes: (commits,) of the generation, as in `Snapshot`,
+        sequence: up to this commit.
+    """
+
+    def owner(row: int) -> bytes:
+        frame = int(np.searchsorted(frames[:, 0], row, side="right")) - 1
+        return bytes(hashes[int(frames[frame, 3]) - sequence - 1])
+
+    return owner

@@ -1,0 +1,134 @@
+"""One metadata field over all rows: segments, read from the database as rows come."""
+
+import itertools
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.engines.local.derived.columns.segment import Segment
+from theodolite.engines.local.storage.keys import IDENTITY, Keys
+from theodolite.engines.local.storage.records import stored
+from theodolite.filters import Test, lookup
+from theodolite.metadata import MAX_DEPTH, stored_key
+from theodolite.types import Mask
+
+_FETCH = 512  # rows at a time: so few that their tuples never wake the garbage collector
+_LIST = [None]  # stands for any list that is not empty
+_NAMED = 1000  # characters of a name that SQLite is given: it reads the path again for each document
+_PARSED = 1 << 16  # JSON texts parsed in one piece
+
+
+class Column:
+    """Immutable: the field's values of the rows from 0 to `rows`."""
+
+    __slots__ = ("field", "nbytes", "rows", "segments")
+
+    def __init__(self, field: str, segments: tuple[Segment, ...] = ()) -> None:
+        self.field = field
+        self.segments = segments
+        self.rows = segments[-1].stop if segments else 0
+        self.nbytes = sum(segment.nbytes for segment in segments)
+
+    def extended(self, connection: sqlite3.Connection, rows: int, commit: int, keys: Keys = IDENTITY) -> "Column":
+        """The column up to `rows`, read within a transaction that sees `commit`."""
+        segments = list(self.segments)
+        new = read(connection, self.field, self.rows, rows, commit, keys)
+        # Each segment is larger than all behind it together, so there are few, and each row is moved few times.
+        while segments and segments[-1].stop - segments[-1].start <= new.stop - new.start:
+            new = merged(segments.pop(), new)
+        return Column(self.field, (*segments, new))
+
+    def mask(self, test: Test, rows: int) -> Mask:
+        """Which of the first `rows` rows pass."""
+        out = np.empty(self.rows, np.bool_)
+        for segment in self.segments:
+            if segment.start < rows:
+                segment.mask(test, out[segment.start : segment.stop])
+        return out[:rows]
+
+    def value(self, row: int) -> Any:
+        """The value of one row, or MISSING; None for a list."""
+        segment = next(segment for segment in self.segments if row < segment.stop)
+        return segment.dictionary.value(segment.code(row - segment.start))
+
+    def read_at(self, rows: int) -> int:
+        """The newest commit that the values of the first `rows` rows were read at."""
+        return max((segment.read_at for segment in self.segments if segment.start < rows), default=0)
+
+
+def read(
+    connection: sqlite3.Connection, field: str, start: int, stop: int, commit: int, keys: Keys = IDENTITY
+) -> Segment:
+    """Read the rows from `start` to `stop`. Each distinct JSON text is parsed once."""
+    number_of: defaultdict[Any, int] = defaultdict(itertools.count().__next__)
+    number_of[None] = -1
+    places: list[NDArray[np.int64]] = []
+    numbers: list[int] = []
+    cursor = connection.execute(_select(field), (keys.key(start), keys.key(stop)))
+    while batch := cursor.fetchmany(_FETCH):
+        named, found = zip(*batch, strict=True)
+        places.append(keys.rows(np.array(named, np.int64)) - start)
+        numbers += map(number_of.__getitem__, found)
+    del number_of[None]
+    having = np.array(numbers, np.int64)
+    there = np.concatenate([np.empty(0, np.int64), *places])[having >= 0].astype(np.int32)
+    texts = list(number_of)
+    if expression(field) is None:
+        values = [lookup(metadata, field) for metadata in _parsed(texts)]
+        return Segment.of(start, stop, commit, there, having[having >= 0], values)
+    listed = [text[0] == "[" and text != "[]" for text in texts]
+    plain = _parsed([text for text, is_list in zip(texts, listed, strict=True) if not is_list])
+    values = [_LIST if is_list else next(plain) for is_list in listed]
+    return Segment.of(start, stop, commit, there, having[having >= 0], values, texts)
+
+
+def merged(first: Segment, second: Segment) -> Segment:
+    """Two neighbours as one."""
+    shift = second.start - first.start
+    (places, numbers, values), (more_places, more_numbers, more_values) = first.entries(), second.entries()
+    return Segment.of(
+        first.start,
+        second.stop,
+        max(first.read_at, second.read_at),
+        np.concatenate([places, more_places + np.int32(shift)]),
+        _joined(numbers, more_numbers, len(values)),
+        values + more_values,
+    )
+
+
+def _joined(first: NDArray[np.int64], second: NDArray[np.int64], shift: int) -> NDArray[np.int64]:
+    return np.concatenate([first, second + shift])
+
+
+def _parsed(texts: list[str]) -> Iterator[Any]:
+    for start in range(0, len(texts), _PARSED):
+        yield from stored(f"[{','.join(texts[start : start + _PARSED])}]")
+
+
+def expression(field: str) -> str | None:
+    """SQL that gives a field's JSON text as it stands, or NULL; None where SQLite's paths cannot name it.
+
+    `->` gives the text itself; json_extract would cut at NUL, and round large numbers. A dotted name is a path into
+    mappings, but what is left of it, taken as a key, comes first at each level (as in `filters.lookup`).
+    """
+    if not 0 < len(field) <= _NAMED or any(c in '"\\' or ord(c) < 32 for c in field):
+        return None
+    parts = field.split(".")
+    if len(parts) > MAX_DEPTH:
+        return None
+    ways = [_path([*parts[:level], ".".join(parts[level:])]) for level in range(len(parts))]
+    values = ", ".join(f"metadata -> '{way}'" for way in ways)
+    return values if len(ways) == 1 else f"coalesce({values})"
+
+
+def _path(keys: list[str]) -> str:
+    return ("$" + "".join(f'."{stored_key(key)}"' for key in keys)).replace("'", "''")
+
+
+def _select(field: str) -> str:
+    value = expression(field) or "metadata"
+    return f"SELECT row, {value} FROM documents WHERE row >= ? AND row < ? ORDER BY row"  # noqa: S608 - quoted above

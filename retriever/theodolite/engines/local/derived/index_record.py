@@ -1,0 +1,190 @@
+"""What the store knows of the approximate index in use, and its files."""
+
+import hashlib
+import json
+import logging
+import re
+import sqlite3
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from theodolite.engines.local.storage.arrays import read_array
+from theodolite.engines.local.storage.database import change_state, read_state
+from theodolite.engines.local.storage.digest import seal
+from theodolite.engines.local.storage.folder import Folder, sync_file
+from theodolite.engines.local.storage.index_trust import IndexTrust
+from theodolite.engines.local.storage.paths import index_folder
+from theodolite.errors import CorruptionError, TheodoliteError
+from theodolite.indexes.ann import Approximate, Calibration
+from theodolite.indexes.registry import make_index
+from theodolite.protocols import Candidates
+from theodolite.types import Rows, Space
+
+_log = logging.getLogger(__name__)
+
+NATIVE = "native"
+ROWS = "rows.npy"
+_MOST = 1 << 40  # rows, generations, changes of the index
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One state of the index; the newest in the table counts.
+
+    Attributes:
+        spec: its canonical name, `flat` for none.
+        target_recall: what it is calibrated for.
+        generation: of the vector file it was built from; 0 where it is wanted but has not been built.
+        files: the number in the name of its folder.
+        hashes: of the files in it, by name.
+        covered: how many rows it holds;
+        stop: all of them below this one.
+        dead: how many rows below `stop` were dead then.
+        shift: of the generation's keys (see `keys.Keys`).
+        calibration: what was measured.
+    """
+
+    spec: str
+    target_recall: float
+    generation: int = 0
+    files: int = 0
+    hashes: dict[str, str] | None = None
+    covered: int = 0
+    stop: int = 0
+    shift: int = 0
+    calibration: dict[str, Any] | None = None
+
+    @property
+    def dead(self) -> int:
+        return self.stop - self.covered
+
+    def measured(self) -> Calibration:
+        """The calibration of an index that has been built."""
+        return Calibration.from_dict(self.calibration or {})
+
+    def write(self, connection: sqlite3.Connection, number: int) -> None:
+        """Make it the one in use, within a write transaction."""
+        connection.execute("DELETE FROM approximate")
+        value = json.dumps(asdict(self))
+        connection.execute("INSERT INTO approximate VALUES (?, ?)", (value, seal(value)))
+        change_state(connection, read_state(connection)._replace(approximate=number))
+
+
+def read_record(connection: sqlite3.Connection) -> Record | None:
+    row = connection.execute("SELECT value, hash FROM approximate").fetchone()
+    if row is None:
+        return None
+    if seal(row[0]) != row[1]:
+        raise CorruptionError(f"the record of the approximate index is damaged: {row[0]!r:.200}")
+    return _parsed(row[0])
+
+
+def _parsed(text: str) -> Record:
+    """Raises CorruptionError for what no `Record` has written: the hash proves nothing of a foreign folder."""
+    try:
+        record = Record(**json.loads(text))
+        numbers = (record.generation, record.files, record.covered, record.stop)
+        hashes = record.hashes is None or (
+            record.hashes.keys() == {NATIVE, ROWS} and all(isinstance(each, str) for each in record.hashes.values())
+        )
+        if (
+            isinstance(record.spec, str)
+            and isinstance(record.target_recall, (int, float))
+            and 0 <= record.target_recall <= 1
+            and all(type(number) is int and 0 <= number < _MOST for number in numbers)
+            and record.covered <= record.stop
+            and hashes
+        ):
+            if record.calibration is not None:
+                record.measured()
+            return record
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        pass
+    raise CorruptionError(f"the record of the approximate index is damaged: {text!r:.200}")
+
+
+def write_files(folder: Folder, place: str, candidates: Candidates, rows: Rows, trust: IndexTrust) -> dict[str, str]:
+    """Write an index into a folder inside the collection's, durably. Returns the hashes.
+
+    Raises:
+        OSError, CorruptionError: it cannot be written.
+    """
+    folder.make(place)
+    candidates.save(folder.reachable(f"{place}/{NATIVE}.tmp"))
+    with folder.open_to_change(f"{place}/{NATIVE}.tmp") as file:
+        sync_file(file)
+    folder.rename(f"{place}/{NATIVE}.tmp", f"{place}/{NATIVE}")
+    with folder.replacing(f"{place}/{ROWS}") as file:
+        np.save(file, rows, allow_pickle=False)
+        sync_file(file)
+    folder.sync(place)
+    hashes = {name: hash_of(folder, f"{place}/{name}") for name in (NATIVE, ROWS)}
+    trust.built(candidates, hashes[NATIVE])
+    return hashes
+
+
+def read_files(
+    folder: Folder, place: str, spec: str, hashes: dict[str, str], space: Space, trust: IndexTrust
+) -> tuple[Candidates, Rows]:
+    """Load an index. No file whose hash differs reaches native code.
+
+    Raises:
+        OSError, CorruptionError: the files are missing or not what was written; build the index again.
+        ConfigError: its library cannot check the file, and it was not built here.
+    """
+    for name in (NATIVE, ROWS):
+        if hash_of(folder, f"{place}/{name}") != hashes.get(name):
+            raise CorruptionError(
+                f"{folder}/{place}/{name} does not match its hash", path=str(folder / f"{place}/{name}")
+            )
+    candidates = make_index(spec)
+    trust.check(candidates, hashes[NATIVE])
+    candidates.load(folder.reachable(f"{place}/{NATIVE}"), space)
+    rows = read_rows(folder, f"{place}/{ROWS}")
+    if len(rows) != len(candidates):
+        raise CorruptionError(f"{folder}/{place}: the index has {len(candidates)} rows, {len(rows)} are listed")
+    return candidates, rows
+
+
+def read_rows(folder: Folder, name: str) -> Rows:
+    """Numbers of rows, rising. Raises OSError, CorruptionError."""
+    with folder.open(name) as file:
+        rows: Rows = read_array(file)
+    if rows.dtype != np.int64 or (len(rows) and rows[0] < 0) or (rows[1:] <= rows[:-1]).any():
+        raise CorruptionError(f"{folder}/{name} does not list rows", path=str(folder / name))
+    return rows
+
+
+def load(folder: Folder, record: Record, space: Space, total: int, trust: IndexTrust) -> Approximate | None:
+    """The index in use; None, with a warning, where its files cannot be used.
+
+    Args:
+        total: rows of the generation, dead ones included.
+    """
+    if not record.files or record.calibration is None:
+        return None
+    place = index_folder(record.files)
+    try:
+        candidates, rows = read_files(folder, place, record.spec, record.hashes or {}, space, trust)
+        if len(rows) != record.covered or int(rows[-1]) + 1 != record.stop or record.stop > total:
+            raise CorruptionError(f"the index is of other rows than its record says, or than the {total} there are")
+    except (OSError, TheodoliteError) as error:  # damaged, or its package is not installed here
+        untrusted = trust.refused((record.hashes or {}).get(NATIVE, ""))
+        until = "" if untrusted else f" until the index {record.spec} is built again, in the background or by reindex()"
+        _log.warning("%s/%s: %s. Searches are exact%s", folder, place, error, until)
+        return None
+    return Approximate(candidates, rows, record.measured())
+
+
+def hash_of(folder: Folder, name: str) -> str:
+    with folder.open(name) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remove_others(folder: Folder, files: Collection[int]) -> None:
+    """Delete the folders of indexes that are no longer in use. Whoever has one loaded has it in memory."""
+    kept = {index_folder(number) for number in files}
+    folder.remove(name for name in folder.names() if re.fullmatch(r"index-\d+", name) and name not in kept)

@@ -1,0 +1,206 @@
+"""`Superseded`: until when each key is at the end of its chain.
+
+Keys are nodes, and each link leads from what is replaced to what replaces it. In a circle (a strongly connected
+component of several nodes) nobody supersedes one another, so what counts for a node is what it can reach outside its
+own circle.
+"""
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.engines.local.derived.versions.fields import FOREVER, Ints
+from theodolite.types import Mask, Rows
+
+
+class Graph:
+    """Nodes from 0 to `nodes`, their links, and the circles among them. Immutable.
+
+    Circles are numbered so that every link between two leads to the lower number.
+    """
+
+    def __init__(self, nodes: int, old: Ints, new: Ints) -> None:
+        order = np.argsort(old, kind="stable")
+        ends = np.searchsorted(old[order], np.arange(nodes + 1)).tolist()
+        targets = new[order].tolist()
+        links = [targets[first:last] for first, last in itertools.pairwise(ends)]
+        circle, self._members = _circles(links)
+        self._circle = np.array(circle, np.int64)
+        self._next: list[list[int]] = [[] for _ in self._members]
+        for one, other in zip(self._circle[old].tolist(), self._circle[new].tolist(), strict=True):
+            if one != other:
+                self._next[one].append(other)
+
+    def until(self, begins: Ints) -> Ints:
+        """For each node the least of `begins` that it reaches outside its circle; FOREVER where it reaches none."""
+        own = np.full(len(self._members), FOREVER, np.int64)
+        np.minimum.at(own, self._circle, begins)
+        least = own.tolist()  # of a circle, and of what it reaches
+        beyond = []
+        for number, following in enumerate(self._next):
+            reached = FOREVER
+            for other in following:
+                if least[other] < reached:
+                    reached = least[other]
+            beyond.append(reached)
+            if reached < least[number]:
+                least[number] = reached
+        return np.array(beyond, np.int64)[self._circle]
+
+    def successors(self, nodes: Iterable[int]) -> set[int]:
+        """What leads out of the circles of some nodes, and what is reached from there."""
+        return self._reached(nodes, self._next)
+
+    def predecessors(self, nodes: Iterable[int]) -> set[int]:
+        """The nodes that have one of `nodes` among their successors."""
+        return self._reached(nodes, self._before)
+
+    @cached_property
+    def _before(self) -> list[list[int]]:
+        """The links backwards."""
+        before: list[list[int]] = [[] for _ in self._next]
+        for number, following in enumerate(self._next):
+            for other in following:
+                before[other].append(number)
+        return before
+
+    def _reached(self, nodes: Iterable[int], links: list[list[int]]) -> set[int]:
+        own = {int(self._circle[node]) for node in nodes}
+        left = [other for number in own for other in links[number]]
+        found: set[int] = set()
+        while left:
+            number = left.pop()
+            if number not in found:
+                found.add(number)
+                left += links[number]
+        return {node for number in found for node in self._members[number]}
+
+
+def _circles(links: list[list[int]]) -> tuple[list[int], list[list[int]]]:
+    """The circle of each node, and the nodes of each circle, those that are reached first.
+
+    Tarjan, Depth-first search and linear graph algorithms (SIAM Journal on Computing, 1972), without recursion.
+    """
+    size = len(links)
+    circle = [-1] * size
+    members: list[list[int]] = []
+    index = [-1] * size
+    low = [0] * size
+    open_nodes: list[int] = []
+    count = 0
+    for root in range(size):
+        if index[root] >= 0:
+            continue
+        path = [(root, iter(links[root]))]
+        index[root] = low[root] = count
+        count += 1
+        open_nodes.append(root)
+        while path:
+            node, rest = path[-1]
+            for other in rest:
+                if index[other] < 0:
+                    index[other] = low[other] = count
+                    count += 1
+                    open_nodes.append(other)
+                    path.append((other, iter(links[other])))
+                    break
+                if circle[other] < 0:
+                    low[node] = min(low[node], index[other])
+            else:
+                path.pop()
+                if path:
+                    above = path[-1][0]
+                    low[above] = min(low[above], low[node])
+                if low[node] == index[node]:
+                    at = len(open_nodes) - 1
+                    while open_nodes[at] != node:
+                        at -= 1
+                    for one in open_nodes[at:]:
+                        circle[one] = len(members)
+                    members.append(open_nodes[at:])
+                    del open_nodes[at:]
+    return circle, members
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SuccessionGraph:
+    """The rule on the rows of one commit.
+
+    Attributes:
+        keys: (nodes,) the keys in the links, sorted.
+        links: distinct, sorted: the place in `keys` of what is replaced, times `nodes`, plus that of what replaces it.
+        graph: of the links.
+        rows, nodes: the rows whose key is in a link, rising, and its place in `keys`.
+        begins: (nodes,) when the first row of each key begins; FOREVER where none is there.
+        ends: (nodes,) when the first successor of each key begins.
+        until: (rows of the collection,) the same by row; FOREVER for a row without one, or outside.
+    """
+
+    keys: Ints
+    links: Ints
+    graph: Graph
+    rows: Rows
+    nodes: Rows
+    begins: Ints
+    ends: Ints
+    until: Ints
+
+    @classmethod
+    def of(
+        cls, links: Ints, key: Ints, rows: Rows, begin: Ints, before: "SuccessionGraph | None" = None
+    ) -> "SuccessionGraph":
+        """From links between keys, the rows inside with a key in them, and when every row begins.
+
+        Args:
+            links: (n, 2).
+            key: the keys of `rows`.
+            begin: (all rows,).
+            before: the rule at another commit, whose graph serves again where the links are the same.
+        """
+        keys, places = np.unique(links, return_inverse=True)
+        old, new = places.reshape(links.shape).T
+        distinct = np.unique(old * len(keys) + new)
+        if before is not None and np.array_equal(before.keys, keys) and np.array_equal(before.links, distinct):
+            graph = before.graph
+        else:
+            graph = Graph(len(keys), distinct // max(len(keys), 1), distinct % max(len(keys), 1))
+        nodes = np.searchsorted(keys, key)
+        there = nodes < len(keys)
+        there[there] = keys[nodes[there]] == key[there]
+        rows, nodes = rows[there], nodes[there]
+        begins = np.full(len(keys), FOREVER, np.int64)
+        np.minimum.at(begins, nodes, begin[rows])
+        ends = graph.until(begins)
+        until = np.full(len(begin), FOREVER, np.int64)
+        until[rows] = ends[nodes]
+        return cls(keys, distinct, graph, rows, nodes, begins, ends, until)
+
+    def heirs(self, gone: Mask, as_of: int) -> Mask:
+        """Rows of the keys that have taken the place of the rows `gone` by `as_of`."""
+        old = np.unique(self.nodes[gone[self.rows]]).tolist()
+        return self._mask(node for node in self.graph.successors(old) if self.begins[node] <= as_of)
+
+    def node(self, row: int) -> int | None:
+        """The place of a row's key."""
+        at = int(self.rows.searchsorted(row))
+        return int(self.nodes[at]) if at < len(self.rows) and self.rows[at] == row else None
+
+    def last(self, node: int, as_of: int) -> list[int]:
+        """The keys that stand in the place of one as of an instant, at the ends of the chains."""
+        found = self.graph.successors([node])
+        return sorted(one for one in found if self.begins[one] <= as_of < self.ends[one])
+
+    def missing(self, node: int, as_of: int) -> list[int]:
+        """The keys that would supersede one, and are not there."""
+        return sorted(one for one in self.graph.successors([node]) if self.begins[one] > as_of)
+
+    def _mask(self, nodes: Iterable[int]) -> Mask:
+        flags: NDArray[np.bool_] = np.zeros(len(self.keys), np.bool_)
+        flags[list(nodes)] = True
+        mask = np.zeros(len(self.until), np.bool_)
+        mask[self.rows[flags[self.nodes]]] = True
+        return mask

@@ -1,0 +1,1 @@
+"""Maintenance: verify, repair, back up, compact, and build indexes."""

@@ -1,0 +1,223 @@
+"""Backups: a copy of a collection as of one commit, taken while others write.
+
+Made beside its place, under names that nothing opens, and given its own when all of it is durable.
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import sqlite3
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from theodolite.engines.local.derived.index_record import hash_of, read_record
+from theodolite.engines.local.derived.snapshot import Snapshot, StaleSnapshot
+from theodolite.engines.local.maintenance.next_generation import NextGeneration
+from theodolite.engines.local.maintenance.reclaim import release
+from theodolite.engines.local.storage.crash_points import crash_point
+from theodolite.engines.local.storage.database import Store, connect, read_state
+from theodolite.engines.local.storage.folder import Folder, sync_file, sync_folder
+from theodolite.engines.local.storage.frames import holds_frame
+from theodolite.engines.local.storage.generation_base import committed_frames
+from theodolite.engines.local.storage.paths import RECORDS, STORE, codes_folder, index_folder
+from theodolite.engines.local.storage.sqlite_errors import translated
+from theodolite.engines.local.storage.vector_file import VectorFile
+from theodolite.errors import ConfigError, CorruptionError, EngineError
+
+Progress = Callable[[int], object]
+
+_PAGES = 1024  # of the database, copied at a time
+_PART = 1 << 20  # bytes of the vectors
+_DEAD = 0.1  # share of dead rows from which on they are left out, with the approximate index that knows them
+_BUSY = 1.0  # seconds to wait for an adapter that writes its records
+_UNFINISHED = "store.partial"
+
+
+@contextmanager
+def placed(target: Path) -> Iterator[Folder]:
+    """A folder to fill, which becomes `target` on leaving; an exception removes it.
+
+    Raises:
+        ConfigError: there is something at `target` already.
+        EngineError: the copy cannot be written.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ConfigError(f"{target} exists already; nothing was written. Name another folder", folder=str(target))
+    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+    try:
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        beside.mkdir()
+        yield Folder(beside)
+        sync_folder(beside)
+        if target.exists():
+            target.rmdir()  # empty
+        beside.rename(target)
+        sync_folder(target.parent)
+    except BaseException as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise EngineError(f"{target} cannot be written: {error.strerror or error}", folder=str(target)) from error
+        raise
+
+
+def copy_collection(
+    connection: sqlite3.Connection, snapshot: Snapshot, store: Store, target: Folder, progress: Progress
+) -> None:
+    """Copy what a transaction sees into an empty folder, durably.
+
+    Raises:
+        CorruptionError: vectors do not match their checksum; a copy of them would be worth nothing.
+        Stale: the vector file is gone; another process has begun a new generation.
+        OSError, EngineError: it cannot be written.
+    """
+    if snapshot.state.sequence:
+        try:
+            source = store.vectors(snapshot.state.generation)
+        except FileNotFoundError:
+            raise StaleSnapshot from None
+    living = None
+    if snapshot.rows - snapshot.state.live > _DEAD * snapshot.rows:
+        living = _copy_living(connection, snapshot, store.folder, target, progress)
+    elif snapshot.state.sequence:
+        _copy_vectors(connection, source, snapshot, target, progress)
+    crash_point("backup.vectors")
+    if living is None:
+        _copy_caches(connection, snapshot, store.folder, target)
+    _copy_store(connection, target, progress, living)
+    crash_point("backup.store")
+    _copy_records(store.folder, target)
+    target.rename(_UNFINISHED, STORE)
+
+
+def _copy_living(
+    connection: sqlite3.Connection, snapshot: Snapshot, folder: Folder, target: Folder, progress: Progress
+) -> NextGeneration:
+    """Copy the living rows only: the copy begins a generation of its own, as after a compaction."""
+    size = 4 * snapshot.flat.dimension
+    living = NextGeneration(target, connection, snapshot, writable=True)
+    living.copy(lambda rows: progress(rows * size))
+    living.derive_codes(lambda rows: None)
+    living.derive_columns(connection, folder)
+    living.finish(snapshot.state)
+    living.sync()
+    return living
+
+
+def _copy_store(
+    connection: sqlite3.Connection, target: Folder, progress: Progress, living: NextGeneration | None
+) -> None:
+    """Copy the database; with `living` it names that generation."""
+    left = 0
+
+    def copied(status: int, remaining: int, total: int) -> None:
+        nonlocal left
+        progress(max(0, (left or total) - remaining) * 4096)
+        left = remaining
+
+    with translated(target), contextlib.closing(connect(target, "rwc", 0, _UNFINISHED)) as copy:
+        # The transaction that is open on `connection` pins the commit: writers do not make this begin again.
+        connection.backup(copy, pages=_PAGES, progress=copied, sleep=0)
+        if living is not None:
+            copy.execute("BEGIN IMMEDIATE")
+            living.record(copy, read_state(copy))
+            release(copy, sys.maxsize)
+            copy.execute("COMMIT")
+    with target.open_to_change(_UNFINISHED) as file:
+        sync_file(file)
+
+
+def _copy_records(folder: Folder, target: Folder) -> None:
+    """What an adapter has noted of documents. It fits any commit: whether they are there is asked of the store."""
+    if folder.stat(RECORDS) is None:
+        return
+    try:
+        with (
+            contextlib.closing(connect(folder, "rw", _BUSY, RECORDS)) as connection,
+            contextlib.closing(connect(target, "rwc", 0, RECORDS)) as copy,
+        ):
+            connection.backup(copy, pages=_PAGES)
+        with target.open_to_change(RECORDS) as file:
+            sync_file(file)
+    except (sqlite3.Error, CorruptionError):  # the documents do not need it
+        target.remove([RECORDS])
+
+
+def _copy_vectors(
+    connection: sqlite3.Connection, source: VectorFile, snapshot: Snapshot, target: Folder, progress: Progress
+) -> None:
+    name, dimension, at = source.name, snapshot.flat.dimension, 0
+    with target.create(name) as out:
+        for frame, _ in committed_frames(connection, snapshot.base):
+            start, end = 4 * dimension * frame.slot, 4 * dimension * (frame.slot + frame.rows)
+            out.write(source.read(at, start - at))
+            crc, at = 0, start
+            while part := source.read(at, min(_PART, end - at)):
+                crc = zlib.crc32(part, crc)
+                out.write(part)
+                at += len(part)
+                progress(len(part))
+            if at != end or crc != frame.crc:
+                raise CorruptionError(
+                    f"{source.path}: the vectors of commit {frame.sequence} do not match their checksum. Nothing "
+                    "copied; run verify()",
+                    sequence=frame.sequence,
+                )
+        sync_file(out)
+    copy = VectorFile(target, source.generation, writable=False)
+    for frame, digest in committed_frames(connection, snapshot.base):
+        if not holds_frame(copy, frame, digest, dimension):
+            raise CorruptionError(
+                f"{source.path}: the frame of commit {frame.sequence} is not the one committed. Nothing was copied; "
+                "run verify()",
+                sequence=frame.sequence,
+            )
+
+
+def _copy_caches(connection: sqlite3.Connection, snapshot: Snapshot, folder: Folder, target: Folder) -> None:
+    """What would otherwise be made anew. Each file is verified when it is read; what is not there need not be."""
+    generation = snapshot.state.generation
+    codes = codes_folder(generation)
+    with contextlib.suppress(OSError, CorruptionError):
+        _copy_files(folder, target, codes, [name for name in folder.names(codes) if name.endswith(".i8")])
+    with contextlib.suppress(CorruptionError):
+        record = read_record(connection)
+        if record is None or not record.files or record.generation != generation:
+            return
+        place, hashes = index_folder(record.files), record.hashes or {}
+        try:
+            _copy_files(folder, target, place, list(hashes))
+            sound = all(hash_of(target, f"{place}/{name}") == digest for name, digest in hashes.items())
+        except (OSError, CorruptionError):
+            sound = False
+        if not sound:  # the copy says so when it is opened, and builds it again
+            target.remove([place])
+
+
+def _copy_files(folder: Folder, target: Folder, inside: str, names: list[str]) -> None:
+    if names:
+        target.make(inside)
+    for name in names:
+        with folder.open(f"{inside}/{name}") as file, target.create(f"{inside}/{name}") as copy:
+            shutil.copyfileobj(file, copy, _PART)
+
+
+def backup(
+    read: Callable[[Callable[[sqlite3.Connection, Snapshot], None]], None],
+    store: Store,
+    target: Path,
+    progress: Progress | None,
+) -> None:
+    """Copy the collection that `read` gives transactions and snapshots of (see `SnapshotManager.read`)."""
+    if os.path.realpath(target).startswith(os.path.join(store.folder.path, "")):
+        raise ConfigError(f"{target} lies within the collection; name a folder elsewhere", folder=str(target))
+    with placed(target) as beside:
+
+        def copied(connection: sqlite3.Connection, snapshot: Snapshot) -> None:
+            beside.remove(beside.names())  # of an attempt that a new generation has overtaken
+            copy_collection(connection, snapshot, store, beside, progress or (lambda count: None))
+
+        read(copied)

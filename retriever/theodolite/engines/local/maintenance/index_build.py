@@ -1,0 +1,187 @@
+"""Building an index aside: in steps, with checkpoints, so that it can be interrupted and gone on with."""
+
+import contextlib
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from theodolite.engines.local.derived.index_record import hash_of, read_files, read_rows, write_files
+from theodolite.engines.local.storage.database import connect
+from theodolite.engines.local.storage.folder import Folder
+from theodolite.engines.local.storage.index_trust import IndexTrust
+from theodolite.engines.local.storage.paths import BUILD_LOCK, PARTIAL_INDEX
+from theodolite.engines.local.storage.sqlite_errors import is_busy, translated
+from theodolite.errors import ConfigError, CorruptionError, EngineError, LockedError
+from theodolite.forking import COLLECTIONS, register_at_fork
+from theodolite.indexes.flat.index import VectorSource
+from theodolite.indexes.registry import make_index
+from theodolite.protocols import Candidates
+from theodolite.types import Rows, Space, Vectors
+
+_CHECKPOINT = 60.0  # seconds of building that may be lost
+_WORTH = 5.0  # seconds of building that are worth keeping when it is interrupted
+_STATE = f"{PARTIAL_INDEX}/state.json"
+_PLANNED = f"{PARTIAL_INDEX}/planned.npy"
+
+_LONGEST = 1 << 16  # bytes of the state; a longer one is not ours
+
+Progress = Callable[[int], object]
+
+
+class Gathered:
+    """The vectors of some rows, read as they are asked for: what `Candidates.build` needs of an array."""
+
+    def __init__(self, source: VectorSource, rows: Rows, dimension: int) -> None:
+        self._source = source
+        self._rows = rows
+        self.shape = len(rows), dimension
+        self.dtype = np.dtype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, key: Any) -> Vectors:
+        return Vectors(np.ascontiguousarray(self._source.take(self._rows[key])))
+
+
+class Partial:
+    """An unfinished index in its folder."""
+
+    def __init__(self, folder: Folder, owner: str, spec: str, total: int, trust: IndexTrust) -> None:
+        """
+        Args:
+            owner: names the collection and the generation.
+            total: how many rows there are, dead ones included.
+        """
+        self._folder = folder
+        self._owner = owner
+        self._spec = spec
+        self._total = total
+        self._trust = trust
+
+    def resume(self, space: Space) -> tuple[Candidates, Rows]:
+        """What is there of the index and the rows it was being built from; an empty one to begin with."""
+        try:
+            with self._folder.open(_STATE) as file:
+                state: dict[str, Any] = json.loads(file.read(_LONGEST))
+            ours = state["owner"] == self._owner and state["spec"] == self._spec
+            if ours and hash_of(self._folder, _PLANNED) == state["planned"]:
+                planned = read_rows(self._folder, _PLANNED)
+                candidates, rows = read_files(
+                    self._folder, PARTIAL_INDEX, self._spec, state["hashes"], space, self._trust
+                )
+                if len(rows) <= len(planned) and planned[-1] < self._total and (planned[: len(rows)] == rows).all():
+                    return candidates, planned
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, CorruptionError, ConfigError):
+            pass  # nothing to go on with
+        return make_index(self._spec), np.empty(0, np.int64)
+
+    def save(self, candidates: Candidates, rows: Rows) -> dict[str, str]:
+        """Keep what there is, durably; returns the hashes. Killed half-way, there is nothing to go on with."""
+        with translated(self._folder, sqlite=False):  # it can take seconds, for which a fork would wait
+            self.drop()
+            hashes = write_files(self._folder, PARTIAL_INDEX, candidates, rows[: len(candidates)], self._trust)
+            with self._folder.create(_PLANNED) as file:
+                np.save(file, rows, allow_pickle=False)
+            state = {
+                "owner": self._owner,
+                "spec": self._spec,
+                "hashes": hashes,
+                "planned": hash_of(self._folder, _PLANNED),
+            }
+            with self._folder.replacing(_STATE) as file:
+                file.write(json.dumps(state).encode())
+        return hashes
+
+    def place(self, name: str) -> None:
+        """Give a finished index its own folder."""
+        self._folder.remove([_STATE, _PLANNED])
+        self._folder.rename(PARTIAL_INDEX, name)
+
+    def drop(self) -> None:
+        self._folder.remove([PARTIAL_INDEX])
+
+
+def build(
+    partial: Partial, source: VectorSource, live: Rows, space: Space, progress: Progress
+) -> tuple[Candidates, Rows]:
+    """Index the living rows, going on with what is there. Returns the index and its rows, rising.
+
+    Rows that have died since it was begun stay in it. Whatever interrupts it, an error of `progress` included, what
+    was built is kept.
+    """
+    candidates, rows = partial.resume(space)
+    rows = np.concatenate([rows, live[live > rows[-1]]]) if len(rows) else live
+    progress(len(candidates))
+    saved = started = time.monotonic()
+
+    def done(count: int) -> None:
+        nonlocal saved
+        progress(count)
+        if time.monotonic() - saved > _CHECKPOINT:
+            partial.save(candidates, rows)
+            saved = time.monotonic()
+
+    try:
+        vectors: Any = Gathered(source, rows, space.dimension or 0)
+        candidates.build(vectors, space, done)
+    except BaseException:
+        if time.monotonic() - max(started, saved) > _WORTH and len(candidates):
+            with contextlib.suppress(EngineError):
+                partial.save(candidates, rows)
+        raise
+    return candidates, rows
+
+
+@contextmanager
+def only_builder(folder: Folder, timeout: float) -> Iterator[None]:
+    """One process and thread builds at a time; the lock is SQLite's, so it ends with its process.
+
+    Raises:
+        LockedError: another one is still building after `timeout` seconds.
+        EngineError: the lock cannot be taken.
+    """
+    lock = _BuildLock(folder)
+    deadline = time.monotonic() + timeout
+    try:
+        while not lock.taken():
+            if time.monotonic() >= deadline:
+                raise LockedError(
+                    f"{folder}: another process or thread is building an index; wait for it", folder=str(folder)
+                )
+            time.sleep(0.02)
+        yield
+    finally:
+        lock.close()
+
+
+class _BuildLock:
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        with translated(folder):
+            self._connection = connect(folder, "rwc", 0, BUILD_LOCK)
+        register_at_fork(self)
+
+    def taken(self) -> bool:
+        """Take the lock, unless it is held. Raises EngineError where it cannot be taken, on a full disk for example."""
+        with translated(self._folder):
+            try:
+                self._connection.execute("BEGIN EXCLUSIVE")
+            except sqlite3.OperationalError as error:
+                if is_busy(error):
+                    return False
+                raise
+            return True
+
+    def close(self) -> None:
+        with COLLECTIONS:
+            self._connection.close()
+
+    def forked(self, held: bool) -> None:
+        """In a forked child: the lock is the parent's; kept open, it would seem to be the child's, too."""
+        COLLECTIONS.drop([self._connection])

@@ -1,0 +1,218 @@
+"""The next generation of a collection: the living rows in a vector file of their own, which follows the change log.
+
+It is made beside the one in use, from a snapshot, while others write. Documents and the lexical index keep their keys
+and stay as they are; what changes is which row of which file a key belongs to.
+"""
+
+import sqlite3
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.engines.local.derived.code_cache import CodeCache
+from theodolite.engines.local.derived.columns.column_files import ColumnFiles, OtherVersion, read_file
+from theodolite.engines.local.derived.columns.segment import Segment
+from theodolite.engines.local.derived.snapshot import Snapshot
+from theodolite.engines.local.storage import lexical_table
+from theodolite.engines.local.storage.change_log import entry_hash, hash_at
+from theodolite.engines.local.storage.commit import none
+from theodolite.engines.local.storage.database import State, change_state
+from theodolite.engines.local.storage.folder import Folder
+from theodolite.engines.local.storage.frames import Frame, MappedVectors, append, header, header_slots, planned
+from theodolite.engines.local.storage.generation_base import Base, base_hash, origin_of, write_base
+from theodolite.engines.local.storage.paths import columns_folder
+from theodolite.engines.local.storage.vector_file import VectorFile
+from theodolite.errors import CorruptionError
+from theodolite.indexes.flat.codes import BLOCK
+from theodolite.types import Rows, Vectors
+
+_PART = 4096  # rows read at a time
+_WRITTEN = 1 << 20  # bytes written at a time
+
+Progress = Callable[[int], object]
+
+
+class NextGeneration:
+    """A generation in the making. Its files lie in a folder of their own until it is placed."""
+
+    def __init__(self, place: Folder, connection: sqlite3.Connection, snapshot: Snapshot, *, writable: bool) -> None:
+        """Begin one that holds what a snapshot shows, within the snapshot's transaction.
+
+        Args:
+            place: an empty folder.
+            writable: whether files of codes and columns are wanted.
+        """
+        self.number = snapshot.state.generation + 1
+        self._place = place
+        self._snapshot = snapshot
+        self._writable = writable
+        self._dimension = snapshot.flat.dimension
+        self._checksums = _checksums(connection, snapshot)
+        self._sequence = snapshot.state.sequence
+        self._chain: bytes = snapshot.hashes[-1].tobytes()
+        self._end = 0
+        self._moved: list[tuple[int, int]] = []
+        self._file = VectorFile.create(place, self.number)
+        self._last: Frame | None = None
+        self.base: Base | None = None
+
+    def copy(self, progress: Progress) -> Base:
+        """Copy the living rows of the snapshot, holding all against the checksums they were committed with.
+
+        Args:
+            progress: called with the number of rows copied since the last call.
+
+        Raises:
+            CorruptionError: stored vectors are damaged.
+        """
+        snapshot, dimension = self._snapshot, self._dimension
+        head = header_slots(dimension)
+        out = _Output(self._file, head * 4 * dimension)
+        for (first, rows, _, commit), expected in zip(snapshot.frames.tolist(), self._checksums, strict=True):
+            crc = 0
+            for start in range(first, first + rows, _PART):
+                part = snapshot.vectors.span(start, min(start + _PART, first + rows))
+                crc = zlib.crc32(part.data.cast("B"), crc)
+                living = part[snapshot.live[start : start + len(part)]]
+                out.write(living)
+                progress(len(living))
+            if crc != expected:
+                raise _damaged(commit)
+        out.flush()
+        first_keys = snapshot.keys.of(np.flatnonzero(snapshot.live))
+        frame = Frame(self._sequence, snapshot.state.keys - len(first_keys), len(first_keys), head, out.crc)
+        digest = base_hash(snapshot.manifest.uid, self.number, snapshot.era, self._chain, frame, first_keys)
+        self._file.write(0, memoryview(header(frame, digest, dimension)))
+        self._end = frame.slot + frame.rows
+        origin = origin_of(snapshot.base, snapshot.manifest.uid, snapshot.state.generation)
+        self.base = Base(frame, self._chain, first_keys, digest, np.empty((0, 2), np.int64), snapshot.era, *origin)
+        return self.base
+
+    def derive_codes(self, progress: Progress) -> None:
+        """Make files of codes for the rows that were copied. `progress` is called with 0 now and then."""
+        base = self.base
+        if base is None or not self._writable or base.frame.rows < BLOCK:
+            return
+        rows = base.frame.rows
+        frames = np.array([(0, rows, base.frame.slot, base.frame.sequence)], np.int64)
+        vectors = MappedVectors(self._file, self._dimension, frames, self._end)
+        codes = CodeCache(self._place, self.number, lambda row: base.hash, self._dimension, writable=True)
+        for start in range(0, rows - rows % BLOCK, BLOCK):
+            codes.codes(vectors, start, start + BLOCK)
+            progress(0)
+
+    def derive_columns(self, connection: sqlite3.Connection, source: Folder) -> None:
+        """Make files of columns for the rows that were copied from those in the collection's folder, `source`."""
+        base, snapshot = self.base, self._snapshot
+        if base is None or not self._writable:
+            return
+        inside = columns_folder(snapshot.state.generation)
+        files = ColumnFiles(self._place, self.number, writable=True)
+        moved = np.cumsum(snapshot.live) - 1
+        for name in source.names(inside):
+            try:
+                field, history, segment = read_file(source, f"{inside}/{name}")
+            except (OSError, CorruptionError, OtherVersion):  # it is read from the documents when it is wanted
+                continue
+            if segment.read_at <= self._sequence and history == hash_at(connection, segment.read_at):
+                files.save(field, connection, _moved(segment, snapshot, moved, base.frame.sequence))
+
+    def follow(self, connection: sqlite3.Connection, snapshot: Snapshot) -> int:
+        """Append what was committed since, as a later snapshot of the same generation shows it, in its transaction.
+
+        Returns how many commits there were.
+        """
+        query = "SELECT sequence, first_row, rows, crc, hash FROM frames WHERE sequence > ? ORDER BY sequence"
+        entries = connection.execute(query, (self._sequence,)).fetchall()
+        for sequence, first_row, rows, crc, digest in entries:
+            start = first_row - snapshot.keys.shift
+            vectors = Vectors(snapshot.vectors.span(start, start + rows)) if rows else none(self._dimension)
+            if zlib.crc32(vectors.data.cast("B") if rows else b"") != crc:
+                raise _damaged(sequence)
+            frame = planned(self._end, sequence, first_row, vectors)
+            append(self._file, frame, self._based.bound(digest), vectors, durable=False)
+            self._moved.append((sequence, frame.slot))
+            self._sequence, self._chain, self._end = sequence, digest, frame.slot + frame.rows
+        return len(entries)
+
+    def finish(self, state: State) -> bytes:
+        """Append the frame of the commit that will switch to this generation, after `follow`. Returns its hash."""
+        base = self.base = self._based._replace(moved=np.array(self._moved, np.int64).reshape(-1, 2))
+        frame = planned(self._end, state.sequence + 1, state.keys, none(self._dimension))
+        self._chain = entry_hash(self._chain, frame, base.whole_hash, _NONE)
+        append(self._file, frame, self._chain, none(self._dimension), durable=False)
+        self._last, self._end = frame, frame.slot
+        return self._chain
+
+    def sync(self) -> None:
+        """Return when the vector file would survive a power cut."""
+        self._file.sync()
+
+    def record(self, connection: sqlite3.Connection, state: State) -> None:
+        """Make it the generation in use, after `finish`, within a write transaction that the caller commits."""
+        base, last = self._based, self._last
+        if last is None or last.sequence != state.sequence + 1:
+            raise ValueError("the generation is not complete")
+        lexical_table.upgrade(connection)  # earlier formats know no base
+        connection.execute("INSERT INTO frames VALUES (?, ?, ?, ?, ?, ?, ?)", (*last, base.whole_hash, self._chain))
+        write_base(connection, self.number, base)
+        change_state(connection, state._replace(generation=self.number, sequence=last.sequence, slots=self._end))
+
+    @property
+    def _based(self) -> Base:
+        if self.base is None:
+            raise ValueError("the living rows have not been copied")
+        return self.base
+
+
+_NONE = np.empty(0, np.int64)
+
+
+class _Output:
+    """Rows written one after the other, many at a time."""
+
+    def __init__(self, file: VectorFile, offset: int) -> None:
+        self._file = file
+        self._offset = offset
+        self._waiting: list[bytes] = []
+        self._size = 0
+        self.crc = 0
+
+    def write(self, rows: NDArray[np.float32]) -> None:
+        data = rows.tobytes()
+        self.crc = zlib.crc32(data, self.crc)
+        self._waiting.append(data)
+        self._size += len(data)
+        if self._size >= _WRITTEN:
+            self.flush()
+
+    def flush(self) -> None:
+        self._file.write(self._offset, memoryview(b"".join(self._waiting)))
+        self._offset += self._size
+        self._waiting, self._size = [], 0
+
+
+def _checksums(connection: sqlite3.Connection, snapshot: Snapshot) -> list[int]:
+    """The checksum of each frame that has rows, as it was committed."""
+    base = snapshot.base
+    since = -1 if base is None else base.frame.sequence
+    query = "SELECT crc FROM frames WHERE sequence > ? AND rows > 0 ORDER BY sequence"
+    first = [] if base is None or not base.frame.rows else [base.frame.crc]
+    return [*first, *(crc for (crc,) in connection.execute(query, (since,)))]
+
+
+def _moved(segment: Segment, snapshot: Snapshot, moved: Rows, commit: int) -> Segment:
+    """A column's first segment with the rows that are alive, under their new numbers."""
+    places, numbers, values = segment.entries()
+    keep = snapshot.live[places]
+    stop = int(np.count_nonzero(snapshot.live[: segment.stop]))
+    return Segment.of(0, stop, commit, moved[places[keep]].astype(np.int32), numbers[keep], values)
+
+
+def _damaged(commit: int) -> CorruptionError:
+    return CorruptionError(
+        f"the vectors of commit {commit} do not match their checksum. Nothing was changed; run verify()",
+        sequence=commit,
+    )

@@ -1,0 +1,246 @@
+"""What cannot be made anew: the database, what is pinned, the change log, the vectors, the documents."""
+
+import sqlite3
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.engines.local.derived.index_record import Record as IndexRecord
+from theodolite.engines.local.derived.index_record import read_record
+from theodolite.engines.local.derived.snapshot import extended, frames_with_rows
+from theodolite.engines.local.maintenance.verify.report import Report
+from theodolite.engines.local.storage.change_log import Log, read_log
+from theodolite.engines.local.storage.database import State, read_manifest
+from theodolite.engines.local.storage.folder import Folder
+from theodolite.engines.local.storage.frames import Frame, MappedVectors, header_slots, holds_frame, surplus
+from theodolite.engines.local.storage.generation_base import Base, keys_of, origin_of, placed_frames, read_base
+from theodolite.engines.local.storage.keys import Keys
+from theodolite.engines.local.storage.metadata_store import check_note
+from theodolite.engines.local.storage.paths import vectors_name
+from theodolite.engines.local.storage.records import Record
+from theodolite.engines.local.storage.schema import foreign_entries
+from theodolite.engines.local.storage.vector_file import VectorFile, too_short
+from theodolite.manifest import Manifest
+from theodolite.types import Mask, Space
+
+_CHUNK = 4096  # rows at a time
+_NAMED = 10  # messages of SQLite
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the rest is held against.
+
+    Attributes:
+        base: of the generation, if a compaction has made it.
+        log: of the generation after its base, None where nothing has been committed.
+        committed: the frames of the vector file, with their hashes.
+        frames: (n, 4) of the frames that have rows, as in `Snapshot`.
+        file: of the vectors, as it lies in the folder.
+        record: of the approximate index; None where there is none, or none that can be read.
+    """
+
+    folder: Folder
+    state: State
+    manifest: Manifest
+    base: Base | None
+    log: Log | None
+    committed: list[tuple[Frame, bytes]]
+    frames: NDArray[np.int64]
+    live: Mask
+    file: VectorFile | None
+    vectors: MappedVectors
+    record: IndexRecord | None
+
+    @property
+    def keys(self) -> Keys:
+        return keys_of(self.base)
+
+    @property
+    def space(self) -> Space:
+        return self.manifest.space
+
+
+def check_database(connection: sqlite3.Connection, report: Report) -> None:
+    """The pages, and the indexes against their tables."""
+    told = [text for (text,) in connection.execute(f"PRAGMA integrity_check({_NAMED})") if text != "ok"]
+    # An index over the documents can be made anew from them.
+    derived = bool(told) and all(_of_an_index(text) for text in told)
+    for text in told:
+        report.problem("database", f"the database is damaged: {text}", derived=derived)
+
+
+def _of_an_index(text: str) -> bool:
+    return "missing from index" in text or text.startswith("wrong # of entries in index")
+
+
+def check_schema(connection: sqlite3.Connection, report: Report) -> None:
+    """A table that is declared otherwise reads the same bytes otherwise."""
+    foreign = foreign_entries(connection)
+    if foreign:
+        report.problem("schema", f"{len(foreign)} tables or indexes are not declared as they were, first {foreign[0]}")
+
+
+def read_truth(connection: sqlite3.Connection, folder: Folder, state: State, report: Report) -> Truth | None:
+    """What is pinned, the log and the vectors; None where they are too damaged to go on from."""
+    record, found = None, None
+    with report.part("index", derived=True):
+        record = read_record(connection)
+        if (record is not None) != (state.approximate > 0):
+            report.problem("index", "the record of the approximate index is missing, or one too many", derived=True)
+    with report.part("manifest"):
+        (pinned,) = connection.execute("SELECT count(*) FROM manifest").fetchone()
+        if pinned != 1:
+            report.problem("manifest", f"there are {pinned} manifests, not one")
+        manifest = read_manifest(connection)
+        report.passed("manifest", 1)
+        with report.part("log"):
+            log = None
+            base = read_base(connection, manifest.uid, state.generation)
+            live = np.ones(0 if base is None else base.frame.rows, np.bool_)
+            if state.sequence:
+                log = read_log(connection, *origin_of(base, manifest.uid, state.generation))
+                report.checked["commits"] += len(log.frames)
+                if base is not None:  # what comes before it is history
+                    log = read_log(connection, base.frame.sequence, base.before)
+                live = extended(live, log, state, base)
+            elif connection.execute("SELECT count(*) FROM frames").fetchone() != (0,):
+                report.problem("log", "the change log has entries, but nothing was committed")
+            committed = _committed(base, log)
+            frames = frames_with_rows((frame for frame, _ in committed), keys_of(base))
+            with report.part("vectors", path=folder / vectors_name(state.generation)):
+                file = _vector_file(folder, state, manifest.space)
+                vectors = MappedVectors(file, manifest.space.dimension or 1, frames, state.slots)
+                found = Truth(folder, state, manifest, base, log, committed, frames, live, file, vectors, record)
+    return found
+
+
+def _vector_file(folder: Folder, state: State, space: Space) -> VectorFile | None:
+    """The file as it lies in the folder, not as it was opened; None where there need be none."""
+    try:
+        return VectorFile(folder, state.generation, writable=False)
+    except FileNotFoundError:
+        if state.slots:
+            path = folder / vectors_name(state.generation)
+            raise too_short(path, state.slots * 4 * (space.dimension or 1), 0) from None
+        return None
+
+
+def _committed(base: Base | None, log: Log | None) -> list[tuple[Frame, bytes]]:
+    first = [] if base is None else [(base.frame, base.hash)]
+    if log is None:
+        return first
+    logged = zip(log.frames, log.hashes, strict=True)
+    return first + [(frame, bytes(digest)) for frame, digest in placed_frames(logged, base)]
+
+
+def check_notes(connection: sqlite3.Connection, report: Report) -> None:
+    for name, value, digest in connection.execute("SELECT name, value, hash FROM notes"):
+        with report.part("notes"):
+            check_note(name, value, digest)
+        report.passed("notes", 1)
+
+
+def check_vectors(truth: Truth, report: Report) -> None:
+    """Each frame's header and checksum, and that they follow one another."""
+    dimension, file = truth.space.dimension, truth.file
+    if dimension is None or truth.log is None or file is None:
+        return
+    end, first_row = 0, truth.keys.shift
+    bad: list[Frame] = []
+    committed = truth.committed
+    for frame, digest in committed:
+        if (frame.slot, frame.first_row) != (end + header_slots(dimension), first_row):
+            bad.append(frame)
+            break
+        first_row, end = frame.first_row + frame.rows, frame.slot + frame.rows
+        if not _is_sound(file, frame, digest, truth, report):
+            bad.append(frame)
+    if bad:
+        rows = sum(frame.rows for frame in bad)
+        report.problem(
+            "vectors",
+            f"{file.name}: the frames of {len(bad)} of {len(committed)} commits, with {rows} vectors, do not "
+            f"match their checksum, first that of commit {bad[0].sequence} (rows {bad[0].first_row} to "
+            f"{bad[0].first_row + bad[0].rows - 1}). Restore the file from a copy",
+            path=file.path,
+        )
+    elif end != truth.state.slots:
+        report.problem("vectors", f"{file.name}: the frames end at slot {end}, the state says {truth.state.slots}")
+    beyond = surplus(file, truth.state.slots, dimension)
+    if beyond:
+        report.warning(
+            "vectors",
+            f"{file.name} has {beyond} bytes beyond the last commit: of a write that was cut off, or is under way. "
+            "The next write moves them aside",
+            path=file.path,
+        )
+
+
+def _is_sound(file: VectorFile, frame: Frame, digest: bytes, truth: Truth, report: Report) -> bool:
+    vectors, first = truth.vectors, frame.first_row - truth.keys.shift
+    crc, stop = 0, first + frame.rows
+    for start in range(first, stop, _CHUNK):
+        part = vectors.span(start, min(start + _CHUNK, stop))
+        crc = zlib.crc32(part.data.cast("B"), crc)
+        report.passed("vectors", len(part))
+    return crc == frame.crc and holds_frame(file, frame, digest, vectors.dimension)
+
+
+def check_documents(connection: sqlite3.Connection, truth: Truth, report: Report) -> None:
+    """Each document and its vector against their hash, and that there is one for each living row."""
+    found = np.zeros(len(truth.live), np.bool_)
+    bad, dead, seen = [], [], 0
+    connection.text_factory = _text
+    try:
+        cursor = connection.execute(
+            "SELECT row, id, text, metadata, truncated, partition, hash FROM documents ORDER BY row"
+        )
+        while part := cursor.fetchmany(_CHUNK):
+            seen += len(part)
+            rows = truth.keys.find(np.array([row[0] if type(row[0]) is int else -1 for row in part], np.int64))
+            fits = (rows >= 0) & (rows < len(found))
+            fits[fits] = truth.live[rows[fits]]
+            dead += [row[1] for row, fit in zip(part, fits.tolist(), strict=True) if not fit]
+            part = [row for row, fit in zip(part, fits.tolist(), strict=True) if fit]
+            rows = rows[fits]
+            found[rows] = True
+            for (_, *record, digest), vector in zip(part, truth.vectors.take(rows), strict=True):
+                if not _is_intact(record, digest, vector):
+                    bad.append(record[0])
+            report.passed("documents", len(part))
+    finally:
+        connection.text_factory = str
+    if bad:
+        report.problem(
+            "documents",
+            f"{len(bad)} of {seen} documents do not match their hash, first {bad[0]!r}. Restore the folder from a "
+            "copy, or add these documents again",
+        )
+    if dead:
+        report.problem(
+            "documents", f"{len(dead)} of {seen} documents are of rows that are not alive, first {dead[0]!r}"
+        )
+    lost = np.flatnonzero(truth.live & ~found)
+    if len(lost):
+        report.problem(
+            "documents", f"{len(lost)} of {truth.state.live} documents are missing, first that of row {lost[0]}"
+        )
+
+
+def _text(data: bytes) -> str | bytes:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
+
+
+def _is_intact(record: list[object], digest: object, vector: NDArray[np.float32]) -> bool:
+    name, text, metadata, truncated, partition = record
+    if not isinstance(name, str) or not isinstance(text, str) or truncated not in (0, 1):
+        return False
+    if not isinstance(metadata, str) or not isinstance(partition, str):
+        return False
+    return Record(name, text, metadata, bool(truncated), partition).hash(vector) == digest

@@ -1,0 +1,1 @@
+"""Search: requests run against one snapshot."""

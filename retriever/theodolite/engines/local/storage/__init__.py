@@ -1,0 +1,1 @@
+"""Storage: the database, the vector file, and the commit protocol that binds them."""

@@ -1,0 +1,185 @@
+"""Writes: add, update, delete and clear, each one transaction."""
+
+from collections import defaultdict
+from collections.abc import Callable, Container, Mapping, Sequence
+from sqlite3 import Connection
+from typing import Any, TypeVar
+
+import numpy as np
+
+from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager
+from theodolite.engines.local.maintenance.old_generations import remove_old_generations
+from theodolite.engines.local.storage.commit import begin_generation, commit, none, pin, select
+from theodolite.engines.local.storage.crash_points import crash_point
+from theodolite.engines.local.storage.database import Store
+from theodolite.engines.local.storage.records import Record, records, stored_metadata
+from theodolite.engines.local.storage.reserve import FOR_CLEARING, free_room, keep_reserve
+from theodolite.engines.local.storage.sqlite_errors import is_full
+from theodolite.errors import DocumentError, EngineError, UnsupportedError
+from theodolite.filters import And, Filter
+from theodolite.indexes.flat.codes import BLOCK
+from theodolite.metadata import encode
+from theodolite.protocols import Scope
+from theodolite.scopes import key_within, partition_key, within
+from theodolite.types import Document, Space, Vectors
+
+T = TypeVar("T")
+
+
+class Writer:
+    """What changes a collection. The methods are those of `protocols.Engine`."""
+
+    def __init__(self, store: Store, view: SnapshotManager, partition: str | None) -> None:
+        self._store = store
+        self._view = view
+        self._partition = partition
+
+    def add(
+        self,
+        documents: Sequence[Document],
+        vectors: Vectors,
+        space: Space,
+        truncated: Container[int],
+        scope: Scope | None,
+    ) -> None:
+        self._written(scope, ids=False)
+        rows, kept = records(documents, truncated, self._partition, scope)
+        if not rows:
+            return
+        chosen = vectors if len(kept) == len(vectors) else Vectors(vectors[kept])
+        hashes = [record.hash(vector) for record, vector in zip(rows, chosen, strict=True)]
+        with self._store.write() as (connection, state):
+            pin(connection, space)
+            ended: list[tuple[Any, ...]] = []
+            if state.live:
+                names = defaultdict(list)
+                for record in rows:
+                    names[record.partition].append(record.id)
+                for key, ids in names.items():
+                    ended += select(connection, "row, text", "id", ids, key)
+            commit(
+                connection,
+                self._store,
+                state,
+                ended=ended,
+                records=rows,
+                hashes=hashes,
+                vectors=chosen,
+            )
+        if (state.keys + len(rows)) // BLOCK > state.keys // BLOCK:
+            self.fill_cache()
+
+    def update(self, changes: Mapping[str, Mapping[str, Any]], scope: Scope | None, *, replace: bool) -> None:
+        if not changes:
+            return
+        key = self._written(scope, ids=True)
+        with self._store.write() as (connection, state):
+            columns = "row, id, text, metadata, truncated"
+            found = {row[1]: row for row in select(connection, columns, "id", list(changes), key)}
+            missing = [name for name in changes if name not in found]
+            if missing:
+                raise DocumentError(
+                    f"{len(missing)} of {len(changes)} documents to update are not in the collection, first "
+                    f"{missing[0]!r}. Nothing was updated; add them instead",
+                    ids=missing,
+                )
+            snapshot = self._view.current(connection, state)
+            vectors = Vectors(snapshot.vectors.take(snapshot.rows_of([found[name][0] for name in changes])))
+            rows = []
+            for name, change in changes.items():
+                if not isinstance(change, Mapping):
+                    raise DocumentError(
+                        f"metadata is a {type(change).__name__}, not a mapping of names to values. Nothing was updated"
+                    )
+                _, _, text, old, truncated = found[name]
+                metadata = dict(change) if replace else {**stored_metadata(old), **change}
+                encoded = encode(metadata)
+                if partition_key(self._partition, metadata) != key:
+                    raise DocumentError(
+                        f"document {name!r} cannot move to another partition: {self._partition!r} is part of what "
+                        "documents are known by. Nothing was updated; delete it and add it there",
+                        ids=[name],
+                    )
+                rows.append(Record(name, text, encoded, truncated, key))
+            commit(
+                connection,
+                self._store,
+                state,
+                ended=[(found[name][0], found[name][2]) for name in changes],
+                records=rows,
+                hashes=[record.hash(vector) for record, vector in zip(rows, vectors, strict=True)],
+                vectors=vectors,
+            )
+
+    def delete(self, which: Sequence[str] | Filter, scope: Scope | None) -> int:
+        return self._with_room(lambda: self._delete(which, scope), FOR_CLEARING)
+
+    def _delete(self, which: Sequence[str] | Filter, scope: Scope | None) -> int:
+        key = self._written(scope, ids=isinstance(which, Sequence))
+        with self._store.write() as (connection, state):
+            if isinstance(which, Sequence):
+                ended = list(select(connection, "row, text", "id", list(dict.fromkeys(which)), key))
+            else:
+                tree = within(scope, self._partition, which)
+                snapshot = self._view.current(connection, state)
+                mask = self._view.mask(snapshot, tree, connection)
+                ended = list(
+                    select(
+                        connection, "row, text", "row", [] if mask is None else snapshot.keys_of(np.flatnonzero(mask))
+                    )
+                )
+            if ended:
+                dimension = self._view.current(connection, state).flat.dimension
+                commit(
+                    connection,
+                    self._store,
+                    state,
+                    ended=ended,
+                    vectors=none(dimension),
+                )
+        return len(ended)
+
+    def clear(self, scope: Scope | None) -> None:
+        if scope is not None:
+            self.delete(And(()), scope)
+            return
+        self._with_room(self._clear, 0)
+        crash_point("generation.committed")
+        remove_old_generations(self._store)
+        self.keep_reserve()
+
+    def keep_reserve(self) -> None:
+        """Set some room on the disk aside, to delete with when it is full."""
+        if self._store.durable:
+            keep_reserve(self._store.folder)
+
+    def _clear(self) -> None:
+        with self._store.write() as (connection, state):
+            if state.keys:
+                dimension = self._view.current(connection, state).flat.dimension
+                begin_generation(connection, self._store, state, dimension)
+
+    def _with_room(self, work: Callable[[], T], leave: int) -> T:
+        """Do what makes room in the end. On a full disk, do it again without what can be spared (see `free_room`)."""
+        try:
+            return work()
+        except EngineError as error:
+            if not is_full(error) or not free_room(self._store.folder, leave):
+                raise
+        return work()
+
+    def fill_cache(self) -> None:
+        """Save the codes of every full block that has no file yet."""
+
+        def filled(connection: Connection, snapshot: Snapshot) -> None:
+            cache = self._view.code_cache(snapshot)
+            if cache is not None:
+                cache.fill(snapshot.vectors, snapshot.rows)
+
+        self._view.read(filled)
+
+    def _written(self, scope: Scope | None, *, ids: bool) -> str:
+        """The partition that is written to. Raises UnsupportedError for scopes that can only be read."""
+        if scope is not None and (scope.partition is None or scope.where is not None):
+            raise UnsupportedError("this scope is read-only: only a scope of exactly one partition can be written to")
+        return key_within(scope, self._partition) if ids else ""

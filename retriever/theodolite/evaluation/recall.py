@@ -1,0 +1,236 @@
+"""Recall: what the index finds of what the exact answer has, and what either takes."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Literal
+
+import numpy as np
+
+from theodolite.errors import EngineError, InputError
+from theodolite.evaluation.targets import TARGETS, target
+from theodolite.filters import Filter
+from theodolite.indexes.ann.confidence import mean_and_stderr
+from theodolite.indexes.ann.synthetic_queries import synthetic_queries
+from theodolite.protocols import Answer, Engine, Request
+from theodolite.types import Space, Vectors
+
+Kind = Literal["given", "made"]
+
+_MADE = 500  # queries, where none are given
+_TRIES = 10  # to see one commit with both answers, while others write
+_Z = 1.96  # of a two-sided 95 % interval
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Seconds of one search without embedding: the mean and three quantiles."""
+
+    mean: float
+    p50: float
+    p95: float
+    p99: float
+
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> "Latency":
+        return cls(float(np.mean(seconds)), *(float(value) for value in np.quantile(seconds, (0.5, 0.95, 0.99))))
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """The index's answers against the exact ones.
+
+    Attributes:
+        queries: how many were measured.
+        kind: `given`, or `made`: stored rows with noise added, harder than most real questions.
+        recall: for each k, the mean share of the true top k that was found; a row that ties with the k-th is right.
+        interval: for each k, the 95 % confidence interval of that mean. Where every answer was proven to be exact it
+            is (1, 1).
+        approximate: the share of queries that the approximate index answered; the others got the exact answer.
+        index, exact: the latencies.
+        unsettled: queries left out because others wrote all the time: their two answers never saw one commit.
+    """
+
+    queries: int
+    kind: Kind
+    recall: Mapping[int, float]
+    interval: Mapping[int, tuple[float, float]]
+    approximate: float
+    index: Latency
+    exact: Latency
+    unsettled: int = field(default=0)
+
+    @property
+    def k(self) -> int:
+        """The length that targets are about: 10, or the nearest that was measured."""
+        return min(self.recall, key=lambda k: (abs(k - 10), k))
+
+    def passes(self, use_case: str) -> bool:
+        """Whether the lower bound of the recall and the index's p95 reach the target of a use case.
+
+        Raises:
+            InputError: there is no such use case (see `quality.TARGETS`).
+        """
+        return target(use_case).passed(self.interval[self.k][0], self.index.p95)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values; latencies in seconds."""
+        return {
+            "queries": self.queries,
+            "kind": self.kind,
+            "unsettled": self.unsettled,
+            "approximate": self.approximate,
+            "recall": {str(k): {"mean": mean, "interval": list(self.interval[k])} for k, mean in self.recall.items()},
+            "latency": {"index": _seconds(self.index), "exact": _seconds(self.exact)},
+            "targets": {
+                name: {
+                    "recall": list(aim.recall),
+                    "seconds": None if aim.seconds is None else list(aim.seconds),
+                    "passed": self.passes(name),
+                }
+                for name, aim in TARGETS.items()
+            },
+        }
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        what = "given" if self.kind == "given" else "made of stored rows and noise"
+        yield f"{self.queries:,} queries, {what}; {self.approximate:.0%} answered by the approximate index"
+        if self.unsettled:
+            yield f"{self.unsettled:,} more were left out: others wrote all the time"
+        yield ""
+        for k, mean in self.recall.items():
+            low, high = self.interval[k]
+            yield f"{f'recall@{k}':<16}{mean:.4f}   95 % interval {low:.4f} to {high:.4f}"
+        yield ""
+        yield f"{'latency, ms':<16}{'mean':>9}{'p50':>9}{'p95':>9}{'p99':>9}"
+        for name, latency in (("index", self.index), ("exact", self.exact)):
+            yield f"{name:<16}" + "".join(f"{1e3 * value:9.2f}" for value in _seconds(latency).values())
+        yield ""
+        yield f"{'use case':<16}{f'recall@{self.k}':>13}{'p95, ms':>13}"
+        for name, aim in TARGETS.items():
+            within = "-" if aim.seconds is None else _range(1e3 * aim.seconds[0], 1e3 * aim.seconds[1], ".0f")
+            verdict = "pass" if self.passes(name) else "fail"
+            yield f"{name:<16}{_range(*aim.recall, '.2f'):>13}{within:>13}   {verdict}"
+
+
+def measure(
+    engine: Engine,
+    queries: Vectors | None,
+    k: Sequence[int],
+    where: Filter | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> Recall:
+    """Ask each query twice, of the index and exactly, one at a time and by turns.
+
+    Args:
+        queries: (n, d), prepared; None makes some hundred of stored rows.
+        k: the lengths to measure, each at least 1.
+        progress: called with 1 after each query; what it raises ends it.
+
+    Raises:
+        InputError: no queries, or nothing is eligible.
+        EngineError: others write so much that no query got both answers from one commit.
+    """
+    kind: Kind = "given" if queries is not None else "made"
+    vectors = made(engine, where) if queries is None else queries
+    if not len(vectors):
+        raise InputError("there are no queries to measure with, or no documents to make them of")
+    longest = max(k)
+    found: dict[int, list[float]] = {length: [] for length in k}
+    seconds: tuple[list[float], list[float]] = ([], [])
+    unsettled = approximate = 0
+    _both(engine, Vectors(vectors[:1]), longest, where, 0)  # what a first search loads is not measured
+    for number in range(len(vectors)):
+        pair = _both(engine, Vectors(vectors[number : number + 1]), longest, where, number)
+        if pair is None:
+            unsettled += 1
+            continue
+        (given, true), times = pair
+        if not true.similarities:
+            raise InputError("no document is eligible: there is nothing to find")
+        for length, values in found.items():
+            values.append(share(given.similarities, true.similarities, length))
+        for kept, value in zip(seconds, times, strict=True):
+            kept.append(value)
+        approximate += not given.trace.complete
+        if progress is not None:
+            progress(1)
+    measured = len(vectors) - unsettled
+    if not measured:
+        raise EngineError("others write all the time: no query got both answers from one commit. Try again")
+    return Recall(
+        queries=measured,
+        kind=kind,
+        recall={length: float(np.mean(values)) for length, values in found.items()},
+        interval={length: interval(values, proven=not approximate) for length, values in found.items()},
+        approximate=approximate / measured,
+        index=Latency.of(seconds[0]),
+        exact=Latency.of(seconds[1]),
+        unsettled=unsettled,
+    )
+
+
+def share(given: Sequence[float], true: Sequence[float], k: int) -> float:
+    """How much of the true top k is among the first k given, by their similarities, best first.
+
+    Scores are exact on every path, so whatever is as similar as the k-th is right. Nothing to find is found.
+    """
+    size = min(k, len(true))
+    if not size:
+        return 1.0
+    least = true[size - 1]
+    return sum(similarity >= least for similarity in given[:size]) / size
+
+
+def interval(values: Sequence[float], *, proven: bool = False, z: float = _Z) -> tuple[float, float]:
+    """A confidence interval of the mean recall.
+
+    It is that of the queries and one more of which half was found: a sample without a miss does not prove that there
+    are none, unless every answer was proven.
+    """
+    if proven:
+        return 1.0, 1.0
+    if not len(values):
+        return 0.0, 1.0
+    mean, error = mean_and_stderr(values)
+    return max(0.0, mean - z * error), min(1.0, max(mean + z * error, float(np.mean(values))))
+
+
+def made(engine: Engine, where: Filter | None, count: int = _MADE) -> Vectors:
+    """Queries near stored rows, (m, d): evenly from all that are eligible, in the order of their ids."""
+    eligible = engine.count(where)
+    step = max(1, -(-eligible // count))
+    rows = [vector for _, vector in islice(engine.documents(where), 0, None, step)]
+    space = engine.space
+    if not rows:
+        return Vectors(np.empty((0, space.dimension or 0), np.float32))
+    return synthetic_queries(np.array(rows), Space(space.metric, space.dimension, "any"))
+
+
+def _both(
+    engine: Engine, query: Vectors, k: int, where: Filter | None, number: int
+) -> tuple[tuple[Answer, Answer], tuple[float, float]] | None:
+    """The index's answer and the exact one, of one commit, with their seconds."""
+    for _ in range(_TRIES):
+        answers: dict[bool, Answer] = {}
+        times: dict[bool, float] = {}
+        for exact in (False, True) if number % 2 else (True, False):  # who comes second finds the documents cached
+            request = Request(query, k, where, exact=exact, probe=True)
+            started = time.perf_counter()
+            (answers[exact],) = engine.search(request)
+            times[exact] = time.perf_counter() - started
+        if answers[False].trace.commit == answers[True].trace.commit:
+            return (answers[False], answers[True]), (times[False], times[True])
+    return None
+
+
+def _seconds(latency: Latency) -> dict[str, float]:
+    return {"mean": latency.mean, "p50": latency.p50, "p95": latency.p95, "p99": latency.p99}
+
+
+def _range(low: float, high: float, form: str) -> str:
+    return f"{low:{form}}" if low == high else f"{low:{form}}–{high:{form}}"

@@ -1,0 +1,121 @@
+"""Text files: their encoding, and large ones in pieces."""
+
+import re
+from codecs import getincrementaldecoder
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from theodolite.errors import DocumentError
+from theodolite.files.readers.find import WIDE, is_binary
+from theodolite.plugins import optional
+
+_BLOCK = 1 << 20  # bytes
+_BEFORE = 64  # bytes before the first one that is not UTF-8
+_SAMPLE = 1 << 15  # bytes that the encoding is judged by
+_PLAIN = re.compile(rb"([\t-\x7f]{20})[\t-\x7f]+([\t-\x7f]{20})")  # what looks the same in most encodings
+_NEAR = 0.1
+
+
+def opened(path: Path, newline: str | None = None) -> IO[str]:
+    """A text file in its own encoding; `newline` is as for `open`.
+
+    Raises:
+        DocumentError: it is binary, or its encoding is not known.
+        OSError.
+    """
+    return path.open(encoding=encoding_of(path), newline=newline)
+
+
+def encoding_of(path: Path) -> str:
+    """UTF-8, what a byte order mark says, or what the letters make likely.
+
+    All of the file is looked at, so that nothing of it is stored before it turns out to be something else.
+
+    Raises:
+        DocumentError: it is binary, damaged UTF-8, or its encoding is not known.
+        OSError.
+    """
+    likely, plain, place = None, True, 0
+    decoder = getincrementaldecoder("utf-8")()
+    with path.open("rb") as raw:
+        while block := raw.read(_BLOCK):
+            if not place and block.startswith(WIDE):
+                return "utf-32" if b"\0\0" in block[:4] else "utf-16"
+            if is_binary(block, utf8=likely is None):
+                raise DocumentError("binary")
+            if likely is None:
+                try:
+                    decoder.decode(block, final=len(block) < _BLOCK)
+                    plain = plain and block.isascii()
+                except UnicodeDecodeError as error:
+                    if is_binary(block, utf8=False):
+                        raise DocumentError("binary") from None
+                    if not (plain and block[: error.start].isascii()):
+                        # Letters before were UTF-8, which no text in another encoding is by chance.
+                        raise DocumentError(f"not UTF-8 at about byte {place + error.start:,}") from None
+                    likely = _likely(block[max(0, error.start - _BEFORE) :])
+            place += len(block)
+    return likely or "utf-8-sig"
+
+
+def windows(parts: Iterable[str], size: int) -> Iterator[str]:
+    """A text that comes in parts, in pieces of about `size` characters that end with a paragraph, line or word."""
+    rest = ""
+    for part in parts:
+        rest += part
+        while len(rest) >= size:
+            cut = next((at for joint in ("\n\n", "\n", " ") if (at := rest.rfind(joint, 1, size)) > 0), size)
+            yield rest[:cut]
+            rest = rest[cut:]
+    yield rest
+
+
+def valid(text: str) -> tuple[str, int]:
+    """A text as it can be stored, and how many of its characters were none and are U+FFFD now.
+
+    These are NUL and halves of surrogate pairs; the two halves of a pair become the character they stand for.
+    """
+    if "\0" not in text:
+        if text.isascii():
+            return text, 0
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            pass
+        else:
+            return text, 0
+    known = text.count("\ufffd")
+    text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").replace("\0", "\ufffd")
+    return text, text.count("\ufffd") - known
+
+
+def valid_values(value: Any) -> tuple[Any, int]:
+    """Metadata with their strings and keys as they can be stored; see `valid`."""
+    match value:
+        case str():
+            text = value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+            return text, text.count("\ufffd") - value.count("\ufffd")
+        case list():
+            pairs = [valid_values(item) for item in value]
+            return [item for item, _ in pairs], sum(count for _, count in pairs)
+        case dict():
+            names, values = valid_values(list(value)), valid_values(list(value.values()))
+            return dict(zip(names[0], values[0], strict=True)), names[1] + values[1]
+    return value, 0
+
+
+def _likely(sample: bytes) -> str:
+    """The encoding of a text that is not UTF-8."""
+    with optional("cli"):
+        from charset_normalizer import from_bytes
+    # Only parts of it are judged: letters that tell encodings apart must be in them.
+    matches = from_bytes(_PLAIN.sub(rb"\1 \2", sample)[:_SAMPLE])
+    best = matches.best()
+    if best is None:
+        raise DocumentError("its encoding is not known; convert it to UTF-8")
+    # Where several fit nearly as well, the first by name wins; most such texts are Western European.
+    western = (match for match in matches if "cp1252" in (match.encoding, *match.could_be_from_charset))
+    if any(match.chaos <= best.chaos + _NEAR and match.coherence >= best.coherence - _NEAR for match in western):
+        return "cp1252"
+    return best.encoding

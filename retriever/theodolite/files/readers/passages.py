@@ -1,0 +1,167 @@
+"""From a file to documents: passages with ids that are the same in every run."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from theodolite.errors import DocumentError, MissingExtraError
+from theodolite.files.readers.decoding import valid, valid_values
+from theodolite.files.readers.find import File, Options, Repaired, Skipped, whole_seconds
+from theodolite.files.readers.markdown import read_markdown
+from theodolite.files.readers.prose import read_html, read_pdf, read_text
+from theodolite.files.readers.records import read_csv, read_json_lines
+from theodolite.files.readers.splitting import Splitter
+from theodolite.files.readers.units import Unit
+from theodolite.metadata import encode
+from theodolite.types import Document
+
+PATH = "path"
+"""The metadata field that says which file a passage is from."""
+
+_NAMED = 100  # records of a file that are skipped by name; the rest are counted
+_WHOLE = 10_000  # passages of a text that are stored together
+
+
+def read(file: File, options: Options, splitter: Splitter) -> Iterator[list[Document] | Skipped | Repaired]:
+    """The passages of a file, in lists that are to be stored whole or not at all.
+
+    A list holds the passages of a record, or all those of a text; of a text with more than 10,000 the first list holds
+    so many, and the others one each.
+
+    The first passage of a file is called after its source, the others `source#2`, `source#3` and so on. A record of
+    JSON Lines or CSV keeps its own id, or is called `source#line`; where it is cut up, the further passages are
+    `id#2` and so on.
+
+    Metadata are `path` (the source), `modified` and `chunk` (from 1), with `heading`, `title`, `page` or `line` where
+    there are such; a record's own come first, but for `path`.
+
+    What cannot be read is `Skipped`: a record, or the file. Characters that are no text are replaced and counted.
+    """
+    skipped = repaired = 0
+    last: list[Document] = []
+    found = False
+    try:
+        for item in _lists(file, options, splitter):
+            if isinstance(item, Skipped):
+                skipped += 1
+                if skipped <= _NAMED:
+                    yield item
+                continue
+            documents, replaced = item
+            repaired += replaced
+            if last:
+                found = True
+                yield last
+            last = documents
+        if skipped > _NAMED:
+            yield Skipped(file.source, f"and {skipped - _NAMED:,} more")
+        stat = file.path.stat()
+        if (stat.st_size, whole_seconds(stat)) != (file.size, file.modified):
+            yield Skipped(file.source, "it has changed while it was read: the next run reads it again")
+            return
+        if last:
+            yield last
+        elif not found and not skipped:
+            yield Skipped(file.source, "no text in it")
+        if repaired:
+            yield Repaired(file.source, repaired)
+    except MissingExtraError as error:
+        yield Skipped(file.source, f"cannot be read without {error.hint}")
+    except UnicodeError as error:
+        yield Skipped(file.source, f"cannot be read: {error}")
+    except (DocumentError, OSError) as error:
+        yield Skipped(file.source, f"cannot be read: {getattr(error, 'strerror', None) or error}")
+
+
+def _units(file: File, options: Options) -> Iterator[Unit | Skipped]:
+    """The sections, pages or records of a file; records that cannot be read are `Skipped`.
+
+    Raises:
+        DocumentError: the file cannot be read as what it seems to be.
+        MissingExtraError: the package for its format is not installed.
+        OSError, UnicodeError.
+    """
+    match file.kind:
+        case "markdown":
+            return read_markdown(file.path)
+        case "html":
+            return read_html(file.path)
+        case "jsonl":
+            return read_json_lines(file, options)
+        case "csv":
+            return read_csv(file, options)
+        case "pdf":
+            return read_pdf(file.path)
+        case _:
+            return read_text(file.path)
+
+
+def _lists(file: File, options: Options, splitter: Splitter) -> Iterator[tuple[list[Document], int] | Skipped]:
+    """Passages that belong together, and how many of their characters were replaced.
+
+    Raises:
+        DocumentError: a passage of a text cannot be stored. A record's is skipped.
+    """
+    whole: list[Document] = []
+    number = replaced = 0
+    for unit in _units(file, options):
+        if isinstance(unit, Skipped):
+            yield unit
+            continue
+        record = unit.line is not None
+        if record:
+            number = 0
+        try:
+            for document, repaired in _documents(file, unit, splitter, number):
+                number += 1
+                whole.append(document)
+                replaced += repaired
+                if not record and number >= _WHOLE:
+                    yield whole, replaced
+                    whole, replaced = [], 0
+        except DocumentError as error:
+            if not record:
+                raise
+            yield Skipped(file.source, f"line {unit.line}: {error}")
+            whole, replaced = [], 0
+        if record and whole:
+            yield whole, replaced
+            whole, replaced = [], 0
+    if whole:
+        yield whole, replaced
+
+
+def _documents(file: File, unit: Unit, splitter: Splitter, before: int) -> Iterator[tuple[Document, int]]:
+    """The passages of a unit, numbered on from those before; with the first, how many characters were replaced.
+
+    Raises:
+        DocumentError: an id or metadata that cannot be stored.
+    """
+    text, repaired = valid(unit.text)
+    base = file.source
+    known: dict[str, Any] = {"modified": file.modified}
+    own: Any = unit.metadata
+    if unit.line is not None:
+        base = unit.id or f"{file.source}#{unit.line}"
+        known["line"] = unit.line
+        _check_id(base)
+    for number, piece in enumerate(splitter.split(text, markdown=unit.markdown), start=before + 1):
+        metadata = {**known, "chunk": number, **own, PATH: file.source}
+        if number == before + 1:
+            try:
+                encode(metadata)
+            except DocumentError:
+                own, replaced = valid_values(own)
+                if not replaced:
+                    raise
+                repaired += replaced
+                metadata = {**known, "chunk": number, **own, PATH: file.source}
+                encode(metadata)
+        yield Document(piece, metadata, base if number == 1 else f"{base}#{number}"), repaired
+        repaired = 0
+
+
+def _check_id(name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise DocumentError("its id holds half of a surrogate pair, which is not text") from None

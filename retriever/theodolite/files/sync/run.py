@@ -1,0 +1,304 @@
+"""One sync: read files, store their passages, remove what no file holds any more."""
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from theodolite.errors import ConfigError, DocumentError, InputError
+from theodolite.files.readers import File, Options, Repaired, Skipped, Splitter, read
+from theodolite.files.readers.find import absolute, below
+from theodolite.files.sync.report import Progress, Report
+from theodolite.files.sync.sources import Place, Sources
+from theodolite.files.sync.writer import Group, StoredPassages, Writer, digests, text_digest
+from theodolite.retriever import Retriever
+from theodolite.scopes import key_of, partition_key
+from theodolite.types import Document
+
+
+def sync(
+    kb: Retriever,
+    paths: Iterable[str | Path],
+    *,
+    source: str | None = None,
+    options: Options | None = None,
+    remove: bool = True,
+    remove_all: bool = False,
+    batch_size: int = 256,
+    progress: Callable[[Progress], None] | None = None,
+) -> Report:
+    """Store the passages of files, as they are now, and nothing else of them.
+
+    Passages that are stored already are left alone; a text that is stored already is not embedded again, whatever its
+    file is called now. New passages are committed batch by batch; what no file holds any more goes at the end, so that
+    a search in between misses nothing. Stopped anywhere, the next run completes it.
+
+    A text file is stored whole or not at all, and so is a record. A passage that the embedder has no usable vector for
+    does not end the run: its file is in `report.skipped`, and what was stored of it is kept.
+
+    Args:
+        kb: a collection with an embedder.
+        paths: files and folders. One within a source that is known updates that part of it.
+        source: what the folder or file is called, whatever its path; by default its name, or what it was called before.
+        remove: whether passages of files that have vanished from these folders go, too.
+        remove_all: whether they go even where nothing of a source is left, as when a disk is not mounted.
+        batch_size: passages embedded and committed together, over all files.
+        progress: called after each file and each batch of the embedder.
+
+    Raises:
+        InputError: paths that do not exist; a `source` that is no name, or for several paths; a batch_size below 1.
+        ConfigError: a path of the same name as a source that is somewhere else, or a source of which nothing is left.
+            Nothing is changed.
+        TheodoliteError: from the collection.
+    """
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}; it must be at least 1")
+    run = _Run(kb, options or Options(), batch_size, progress, remove=remove, remove_all=remove_all)
+    return run.run(absolute(paths), source)
+
+
+class _Run:
+    def __init__(
+        self,
+        kb: Retriever,
+        options: Options,
+        batch_size: int,
+        progress: Callable[[Progress], None] | None,
+        *,
+        remove: bool,
+        remove_all: bool,
+    ) -> None:
+        self._started = time.perf_counter()
+        kb._check_writable()
+        kb.get(())  # refused where a partition must be named
+        self._kb = kb
+        self._options = options
+        self._remove, self._remove_all = remove, remove_all
+        self._splitter = Splitter(kb.embedder, options.chunk_tokens, options.overlap)
+        self._stored = StoredPassages(kb.documents())
+        self._sources = Sources(kb, lambda name: len(self._stored.sources(name)), self._overlap, remove=remove)
+        self._writer = Writer(kb, self._stored, batch_size, self._progress, self._fail)
+        self._tell = progress
+        self._at = Progress("", 0, 0, 0, 0, 0)
+        self._texts: dict[Path, set[bytes]] = {}  # of files that were read before the run, by the given path
+        self._owner: dict[str, str] = {}  # id -> the file that has it in this run
+        self._unstored: set[str] = set()  # of the owned ones, those that could not be stored
+        self._covered: set[str] = set()  # names that this run answers for
+        self._whole: set[str] = set()  # files that nothing of is skipped
+        self._skipped: list[Skipped] = []
+        self._repaired: list[Repaired] = []
+        self._unchanged = self._failed = 0
+
+    def run(self, paths: list[Path], name: str | None) -> Report:
+        before = self._kb.info().get("truncated", 0)
+        places = self._sources.identify(paths, name)
+        self._covered = {name for place in places for name in (place.prefix, *place.inner.values())}
+        found = [(place, self._below(place)) for place in places]
+        for place, items in found:
+            self._check_left(place, items)
+        for place, items in found:
+            self._find_lost(place, items)
+        self._sources.save()
+        items = [item for _, items in found for item in items]
+        self._skipped += [item for item in items if isinstance(item, Skipped)]
+        files = [item for item in items if isinstance(item, File)]
+        self._at = replace(self._at, of_files=len(files), of_bytes=sum(file.size for file in files))
+        for file in files:
+            self._at = replace(self._at, source=file.source)
+            self._file(file)
+            self._at = replace(self._at, files=self._at.files + 1, bytes=self._at.bytes + file.size)
+            self._progress(0)
+        self._writer.flush()
+        gone, kept = self._gone(found)
+        # Last of all, and not what another file has now: a search in between misses nothing.
+        removed = self._kb.delete(gone) if gone else 0
+        for renamed in self._sources.renamed:
+            if set(self._stored_under(renamed)) <= {*gone, *self._owner}:
+                self._sources.forget(renamed)
+        self._sources.save()
+        written = self._writer
+        return Report(
+            files=len(files),
+            passages=written.added + written.replaced + written.moved + self._unchanged,
+            added=written.added,
+            replaced=written.replaced,
+            moved=written.moved,
+            unchanged=self._unchanged,
+            removed=removed,
+            kept=kept,
+            failed=self._failed,
+            skipped=tuple(self._skipped),
+            repaired=tuple(self._repaired),
+            relocated=tuple(self._sources.relocated),
+            truncated=max(0, self._kb.info().get("truncated", 0) - before),
+            seconds=time.perf_counter() - self._started,
+            embedding_seconds=written.seconds,
+        )
+
+    def _below(self, place: Place) -> list[File | Skipped]:
+        """What is found below a place, with the names that are stored."""
+        return [
+            replace(item, source=place.named(item.source)) for item in below(place.path, place.prefix, self._options)
+        ]
+
+    def _check_left(self, place: Place, items: list[File | Skipped]) -> None:
+        """Raises ConfigError where a source is empty now: it may be a disk that is not mounted."""
+        if not self._remove or self._remove_all or any(isinstance(item, File) for item in items):
+            return
+        lost = self._vanished(place, items)
+        if lost and set(self._stored.sources(place.prefix)) <= set(lost):
+            raise ConfigError(
+                f"no file is left in {place.path}, and {len(lost)} are stored from it, first {lost[0]}. Nothing is "
+                "changed. Is a disk not mounted? To remove what is stored, pass --remove-all (remove_all=True)",
+                source=place.prefix,
+                files=len(lost),
+            )
+
+    def _vanished(self, place: Place, items: list[File | Skipped]) -> list[str]:
+        """Files that were stored from a place and are not there any more."""
+        there = {item.source for item in items}
+        unread = tuple(f"{item.source}/" for item in items if isinstance(item, Skipped))  # folders among them
+        known = self._stored.sources(place.prefix)
+        for prefix, name in place.inner.items():
+            path = place.path / prefix[len(place.prefix) + 1 :]
+            # Else nothing of it was reached, as behind a link.
+            if not os.path.lexists(path) or any(each == name or each.startswith(f"{name}/") for each in there):
+                known = known + self._stored.sources(name)
+        return [source for source in known if source not in there and not source.startswith(unread)]
+
+    def _gone(self, found: list[tuple[Place, list[File | Skipped]]]) -> tuple[list[str], int]:
+        """Passages to remove, and how many are kept of what was skipped."""
+        gone = [name for source in self._whole for name in self._stored_in(source)]
+        if self._remove:
+            for place, items in found:
+                gone += [name for source in self._vanished(place, items) for name in self._stored_in(source)]
+            for name in self._sources.renamed:
+                gone += [
+                    each
+                    for source in self._stored.sources(name)
+                    if not self._is_skipped(source[len(name) + 1 :])
+                    for each in self._stored_in(source)
+                ]
+        gone = [name for name in dict.fromkeys(gone) if name not in self._owner]
+        covered = {name for under in self._covered for name in self._stored_under(under)}
+        kept = covered - (self._owner.keys() - self._unstored) - set(gone)
+        return gone, len(kept) if self._remove else 0
+
+    def _is_skipped(self, way: str) -> bool:
+        """Whether a file on this way below some folder, or a folder above it, was skipped."""
+        for item in self._skipped:
+            parts = item.source.split("/")
+            ends = ("/".join(parts[start:]) for start in range(len(parts)))
+            if any(way == end or way.startswith(f"{end}/") for end in ends):
+                return True
+        return False
+
+    def _stored_in(self, source: str) -> list[str]:
+        return self._stored.by_source.get(source, [])
+
+    def _stored_under(self, name: str) -> list[str]:
+        return [each for source in self._stored.sources(name) for each in self._stored_in(source)]
+
+    def _file(self, file: File) -> None:
+        self._whole.add(file.source)
+        for item in read(file, self._options, self._splitter):
+            match item:
+                case Skipped():
+                    self._skip(item)
+                case Repaired():
+                    self._repaired.append(item)
+                case _:
+                    self._passages(file.source, item)
+
+    def _passages(self, source: str, documents: list[Document]) -> None:
+        """Passages that are stored whole or not at all."""
+        try:
+            documents = [self._placed(document) for document in documents]
+        except DocumentError as error:
+            self._fail(Group(source, documents, []), str(error))
+            return
+        for document in documents:
+            if (first := self._owner.get(document.id)) is not None:
+                self._skip(Skipped(source, f"the id {document.id!r} is used twice, first in {first}"))
+                return
+            if self._is_taken(document.id, source):
+                first = self._stored.by_id[document.id].source
+                self._skip(Skipped(source, f"the id {document.id!r} belongs to {first}, which is still there"))
+                return
+        fresh = Group(source, [], [])
+        for document in documents:
+            known = self._stored.by_id.get(document.id)
+            made = digests(document, source)
+            if known is not None and known[:2] == made[:2]:
+                self._unchanged += 1
+                self._at = replace(self._at, passages=self._at.passages + 1)
+            else:
+                fresh.documents.append(document)
+                fresh.digests.append(made)
+            self._owner[document.id] = source
+        if fresh.documents:
+            self._writer.put(fresh)
+
+    def _is_taken(self, name: str, source: str) -> bool:
+        """Whether an id belongs to a file that is there and that this run does not read; `add` replaces it."""
+        known = self._stored.by_id.get(name)
+        if known is None or known.source == source or not self._remove:
+            return False
+        if any(known.source == each or known.source.startswith(f"{each}/") for each in self._covered):
+            return False
+        path = self._sources.path_of(known.source)
+        return path is not None and os.path.lexists(path)
+
+    def _placed(self, document: Document) -> Document:
+        """The document in the partition of the scope. Raises DocumentError where it names another one."""
+        document = self._kb._place(document)
+        field, scope = self._kb._engine.partition, self._kb._scope
+        if field is not None and scope is not None:
+            key = partition_key(field, document.metadata)
+            if scope.partition is not None and key != key_of(scope.partition):
+                raise DocumentError(f"{document.id!r} belongs to another {field} than {scope.partition!r}")
+        return document
+
+    def _skip(self, item: Skipped) -> None:
+        self._skipped.append(item)
+        self._whole.discard(item.source)
+
+    def _fail(self, group: Group, reason: str) -> None:
+        self._failed += 1
+        self._unstored.update(document.id for document in group.documents)
+        self._skip(Skipped(group.source, f"not stored: {reason}"))
+
+    def _overlap(self, name: str, path: Path) -> int:
+        """How many of the stored files under a name hold mostly what the files below a path hold."""
+        if path not in self._texts:
+            self._texts[path] = self._texts_of(below(path, "", self._options))
+        return self._holding(name, self._texts[path])
+
+    def _find_lost(self, place: Place, items: list[File | Skipped]) -> None:
+        """Rename sources whose root is gone and at least half of whose files are among the new ones of a place."""
+        new = [item for item in items if item.source not in self._stored.by_source]
+        lost = self._sources.lost() if new and self._remove else []
+        if lost:
+            texts = self._texts_of(new)
+            for name in lost:
+                if 2 * self._holding(name, texts) >= len(self._stored.sources(name)):
+                    self._sources.rename(name, place)
+
+    def _texts_of(self, items: Iterable[File | Skipped]) -> set[bytes]:
+        files = (item for item in items if isinstance(item, File))
+        found = (item for file in files for item in read(file, self._options, self._splitter))
+        return {text_digest(document) for item in found if isinstance(item, list) for document in item}
+
+    def _holding(self, name: str, texts: set[bytes]) -> int:
+        """How many of the stored files under a name have at least half of their passages among these texts."""
+        count = 0
+        for source in self._stored.sources(name):
+            ids = self._stored_in(source)
+            count += 2 * sum(self._stored.by_id[each].text in texts for each in ids) >= len(ids)
+        return count
+
+    def _progress(self, passages: int) -> None:
+        self._at = replace(self._at, passages=self._at.passages + passages)
+        if self._tell is not None:
+            self._tell(self._at)

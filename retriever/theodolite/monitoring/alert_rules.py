@@ -1,0 +1,164 @@
+"""When an alarm is due. Pure arithmetic over what was measured lately and before.
+
+A fall must be larger than its limit beyond doubt: five standard errors, since it is looked at thousands of times.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from theodolite.monitoring.histograms import Moments
+
+Cause = Literal["similarity", "norms", "empty", "recall"]
+
+SIMILARITY = 0.05  # how far the mean similarity of the first hit may fall
+EMPTY = 0.10  # how far the share of empty answers may rise
+RECALL = 0.03  # how far the recall may fall
+
+_DOUBT = 5.0  # standard errors
+_LATEST = 30  # of the latest values, below which nothing is said
+_BEFORE = 100  # of the norms before
+_SHADOWED = 20  # of the recall, which is measured for few searches
+_OUTSIDE = 0.2  # the share of norms that must be out of their range
+_SPREAD = 5.0  # standard deviations that the range of norms reaches
+_NARROW = 0.1  # and at least so far, as a share: rounding, and texts that differ
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """Something has changed for the worse.
+
+    Attributes:
+        cause: `similarity`: the first hits are less similar than before; `norms`: the embedder's raw query vectors
+            have other lengths; `empty`: more answers are empty; `recall`: the index finds less of the exact answer.
+        message: what was seen, against what, and what to look at.
+        at: when, in UTC.
+        value, before: the mean lately and before: of the first similarity, the share of empty answers, the recall, or
+            the norms, lately of those that are out of their range.
+    """
+
+    cause: Cause
+    message: str
+    at: datetime
+    value: float
+    before: float
+
+
+Finding = tuple[Cause, str, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What the latest is held against.
+
+    Attributes:
+        name: what messages call it.
+        series: the moments of each series; those of norms are of their logarithms.
+        tolerance: by what the limits are multiplied: 2 for a past too short to know days and weeks.
+    """
+
+    name: str
+    series: Mapping[str, Moments]
+    tolerance: float = 1.0
+
+    def of(self, name: str) -> Moments:
+        return self.series.get(name, Moments())
+
+
+def findings(
+    latest: Mapping[str, Sequence[float]],
+    day: Mapping[str, Moments],
+    pasts: Sequence[Past],
+    *,
+    relative: bool = False,
+    target_recall: float | None = None,
+) -> Iterator[Finding]:
+    """What has changed.
+
+    Args:
+        latest: the latest values of each series, of the norms their logarithms.
+        day: the moments of the last 24 hours.
+        relative: whether the limit of similarities is a share of their mean, for metrics without a scale.
+        target_recall: what the index was calibrated for.
+    """
+    for past in pasts:
+        spans = [("the latest {}", {name: Moments.of(values) for name, values in latest.items()})]
+        if past.tolerance == 1:  # a past that is still being gathered has these 24 hours in it
+            spans.append(("the {} of the last 24 hours", dict(day)))
+        for said, now in spans:
+            yield from _similarity(said, now, past, relative)
+            yield from _empty(said, now, past)
+        yield from _norms(latest.get("norm", ()), past)
+        if past.of("recall").count >= _SHADOWED:
+            yield from _recall(latest.get("recall", ()), past.of("recall").mean, past.name)
+    if target_recall is not None:
+        yield from _recall(latest.get("recall", ()), target_recall, "the target of the index")
+
+
+def _similarity(said: str, now: Mapping[str, Moments], past: Past, relative: bool) -> Iterator[Finding]:
+    latest, before = now.get("top1", Moments()), past.of("top1")
+    limit = SIMILARITY * past.tolerance * (abs(before.mean) if relative else 1.0)
+    if _fallen(latest, before, limit):
+        yield (
+            "similarity",
+            f"the mean similarity of the first hit is {latest.mean:.3f} over {said.format(latest.count)} searches, and "
+            f"was {before.mean:.3f} in {past.name}. Has the embedding model, its version or the collection changed, "
+            "or what is asked? check_embedder() tells of the model",
+            latest.mean,
+            before.mean,
+        )
+
+
+def _empty(said: str, now: Mapping[str, Moments], past: Past) -> Iterator[Finding]:
+    latest, before = now.get("empty", Moments()), past.of("empty")
+    if _fallen(before, latest, EMPTY * past.tolerance):
+        yield (
+            "empty",
+            f"{latest.mean:.0%} of {said.format(latest.count)} searches found nothing, against {before.mean:.0%} in "
+            f"{past.name}. Do the filters still name fields and values that documents have?",
+            latest.mean,
+            before.mean,
+        )
+
+
+def _norms(logarithms: Sequence[float], past: Past) -> Iterator[Finding]:
+    before = past.of("norm")
+    if len(logarithms) < _LATEST or before.count < _BEFORE:
+        return
+    reach = max(_SPREAD * math.sqrt(before.variance), _NARROW)
+    outside = [value for value in logarithms if abs(value - before.mean) > reach]
+    if len(outside) > _OUTSIDE * len(logarithms):
+        usual, now = math.exp(before.mean), math.exp(math.fsum(outside) / len(outside))
+        yield (
+            "norms",
+            f"{len(outside)} of the latest {len(logarithms)} raw query vectors have norms outside "
+            f"[{math.exp(before.mean - reach):.3g}, {math.exp(before.mean + reach):.3g}], {now:.3g} on average; the "
+            f"mean was {usual:.3g} in {past.name}. Was a normalisation step skipped, or is it another model?",
+            now,
+            usual,
+        )
+
+
+def _recall(values: Sequence[float], before: float, name: str) -> Iterator[Finding]:
+    if len(values) < _SHADOWED:
+        return
+    # With one value more of a half, as everywhere: no sample proves that the next is not another.
+    latest, mean_and_stderr = Moments.of(values), Moments.of([*values, 0.5])
+    if before - latest.mean - _DOUBT * math.sqrt(mean_and_stderr.variance / mean_and_stderr.count) > RECALL:
+        yield (
+            "recall",
+            f"the approximate index finds {latest.mean:.3f} of the true top 10 in the latest {latest.count} searches "
+            f"that were checked, against {before:.3f}: {name}. Reindex, with recent queries",
+            latest.mean,
+            before,
+        )
+
+
+def _fallen(latest: Moments, before: Moments, limit: float) -> bool:
+    """Whether the mean is lower than before by more than the limit, beyond doubt."""
+    if min(latest.count, before.count) < _LATEST:
+        return False
+    error = math.sqrt(latest.variance / latest.count + before.variance / before.count)
+    return before.mean - latest.mean - _DOUBT * error > limit

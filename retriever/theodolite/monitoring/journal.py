@@ -1,0 +1,345 @@
+"""monitor.sqlite: what a monitor keeps. Hours of series, the latest values, the baseline, the alerts: all bounded.
+
+Processes share it: each adds what it has seen in a transaction of its own, and sees what the others have added.
+"""
+
+import contextlib
+import logging
+import os
+import sqlite3
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+from theodolite.engines.local.storage.folder import Folder
+from theodolite.engines.local.storage.paths import DATABASE, MONITOR, STORE
+from theodolite.errors import EngineError, TheodoliteError
+from theodolite.forking import COLLECTIONS, register_at_fork
+from theodolite.monitoring.alert_rules import Alert, Finding, Past
+from theodolite.monitoring.baselines import HOUR, baseline, latest_values, note, pasts, totals
+from theodolite.monitoring.histograms import Moments, Series
+
+_log = logging.getLogger("theodolite.monitor")
+
+_APPLICATION = 0x7468656D  # "them"
+_FORMAT = 1
+_HOURS = 840  # windows kept: 35 days
+_LATEST = {"top1": 100, "empty": 100, "norm": 100, "recall": 200}  # values of each series kept one by one
+_ALERTS = 100
+_BUSY = 2.0  # seconds to wait for another process
+
+# What passes by itself, or has to be seen to by people; everything else that SQLite says means damage.
+_LATER = {
+    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY),
+    *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM),
+}
+_DAMAGE = (sqlite3.DatabaseError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS series (
+    start INTEGER, name TEXT, count INTEGER, total REAL, squares REAL, bins BLOB, PRIMARY KEY (start, name)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS latest (number INTEGER PRIMARY KEY, name TEXT, start INTEGER, value REAL);
+CREATE TABLE IF NOT EXISTS alerts (
+    number INTEGER PRIMARY KEY, cause TEXT, at REAL, value REAL, before REAL, message TEXT
+);
+CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT);
+"""
+
+Judge = Callable[[Mapping[str, Sequence[float]], Mapping[str, Moments], Sequence[Past]], Iterator[Finding]]
+
+
+@dataclass(slots=True)
+class Batch:
+    """What was seen since the last time: series by hour, and the latest values of some."""
+
+    series: dict[tuple[int, str], Series] = field(default_factory=dict)
+    latest: list[tuple[str, int, float]] = field(default_factory=list)
+
+    def add(self, at: float, name: str, values: Sequence[float], latest: Sequence[float] | None = None) -> None:
+        """Values of one series; `latest` where those kept one by one are others (logarithms)."""
+        start = int(at // HOUR) * HOUR
+        self.series.setdefault((start, name), Series()).add(values, logarithms=latest is not None)
+        if name in _LATEST:
+            kept = values if latest is None else latest
+            self.latest += [(name, start, value) for value in kept[-_LATEST[name] :]]
+
+    def bound(self) -> None:
+        """Let go of what would be deleted anyway: for a batch that could not be written yet."""
+        for key in sorted(self.series)[: -_HOURS * (len(_LATEST) + 1)]:
+            del self.series[key]
+        self.latest = self.latest[-2 * sum(_LATEST.values()) :]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """All that a report is made of. `baseline` is None where nothing has been measured."""
+
+    windows: dict[int, dict[str, Series]]
+    latest: dict[str, list[float]]
+    baseline: Past | None
+    alerts: list[Alert]
+
+
+class Journal:
+    """The file of a monitor; None keeps the same in memory."""
+
+    def __init__(self, path: Path | None, folder: Folder | None = None) -> None:
+        """`folder` is that of the collection, if the file is in it: it may be replaced, or come from somebody else."""
+        self.path = path
+        self._folder = folder
+        self._held: list[sqlite3.Connection] = []  # one, or none
+        self._inode = 0  # of the file it is to: another process may have set that aside
+        weakref.finalize(self, _close, self._held)
+        register_at_fork(self)
+
+    def record(self, batch: Batch, now: float, repeat: float, judge: Judge) -> list[Alert]:
+        """Add a batch and ask `judge` what to make of it; the alerts that nobody has given within `repeat` seconds.
+
+        Raises:
+            OSError, sqlite3.Error: it cannot be written now. Nothing was added.
+        """
+        before = self._file()
+        try:
+            return self._record(batch, now, repeat, judge)
+        except _DAMAGE as error:
+            if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in _LATER:
+                raise
+            self._set_aside(before, error)
+            return self._record(batch, now, repeat, judge)
+
+    def read(self) -> Contents:
+        """What is in it.
+
+        Raises:
+            EngineError: it cannot be read.
+        """
+        with _translated(self.path), self._opened() as connection:
+            return _read(connection)
+
+    def restart(self, now: float) -> None:
+        """Forget the baseline: a new one begins with the next full hour.
+
+        Raises:
+            EngineError: it cannot be written.
+        """
+        with _translated(self.path), self._opened() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            note(connection, "since", (int(now // HOUR) + 1) * HOUR)
+            connection.execute("DELETE FROM notes WHERE name = 'baseline'")
+            connection.execute("DELETE FROM latest")
+            connection.execute("COMMIT")
+
+    def _record(self, batch: Batch, now: float, repeat: float, judge: Judge) -> list[Alert]:
+        with self._opened() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            new = [_merge(connection, start, name, series) for (start, name), series in batch.series.items()]
+            if any(new):
+                _prune_windows(connection)
+            connection.executemany("INSERT INTO latest (name, start, value) VALUES (?, ?, ?)", batch.latest)
+            _prune(connection)
+            before = pasts(connection, now)
+            day = totals(connection, now - 24 * HOUR, now + HOUR)
+            alerts = []
+            for cause, message, value, usual in judge(latest_values(connection), day, before):
+                if not _given(connection, cause, now, repeat):
+                    connection.execute(
+                        "INSERT INTO alerts (cause, at, value, before, message) VALUES (?, ?, ?, ?, ?)",
+                        (cause, now, value, usual, message),
+                    )
+                    alerts.append(Alert(cause, message, _utc(now), value, usual))
+            connection.execute("COMMIT")
+            return alerts
+
+    def close(self) -> None:
+        """Let go of the file; it is opened again when it is needed. What was kept in memory is gone."""
+        if self._held:
+            with COLLECTIONS:
+                _close(self._held)
+
+    def forked(self, held: bool) -> None:
+        """In a forked child: let go of the parent's connection. What is kept in memory stays."""
+        if COLLECTIONS.lost or self.path is not None:
+            COLLECTIONS.drop(self._held)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        with COLLECTIONS:  # a child must not inherit half a transaction: SQLite would undo it, in memory that is shared
+            yield from self._connection()
+
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        if self._folder is not None:
+            _check_place(self._folder)
+        if self.path is not None and self._file() != self._inode:
+            self.close()
+        if not self._held:
+            self._held.append(_connect(self.path, "rwc"))
+        (connection,) = self._held
+        try:
+            if not _check(connection):
+                _create(connection)
+            self._inode = self._file()
+            yield connection
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            if self.path is not None:
+                self.close()
+            raise
+
+    def _file(self) -> int:
+        """Which file it is; another one after somebody has set it aside."""
+        return self.path.stat().st_ino if self.path is not None and self.path.exists() else 0
+
+    def _set_aside(self, file: int, error: Exception) -> None:
+        """Move what cannot be read out of the way, unless another process has; people may look at it."""
+        if self.path is None or self._file() != file:
+            return
+        aside = self.path.with_name(f"{self.path.name}.damaged")
+        os.replace(self.path, aside)
+        for suffix in ("-wal", "-shm", "-journal"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        _log.warning("%s is damaged or not a monitor's (%s): moved to %s, begun anew", self.path, error, aside.name)
+
+
+def contents(path: Path, folder: Folder | None = None) -> Contents | None:
+    """What a monitor has kept in a file, which is not changed; None where there is none.
+
+    Args:
+        folder: that of the collection, if the file is in it.
+
+    Raises:
+        EngineError: it cannot be read.
+    """
+    if folder is not None:
+        with _translated(path):
+            _check_place(folder)
+    if not path.exists():
+        return None
+    log = path.with_name(f"{path.name}-wal")
+    # With a log, others may be writing; without one, a connection that knows no better would leave one behind.
+    mode = "ro" if log.exists() and log.stat().st_size else "immutable"
+    with _translated(path), COLLECTIONS, contextlib.closing(_connect(path, mode)) as connection:
+        return _read(connection) if _check(connection) else None
+
+
+def _read(connection: sqlite3.Connection) -> Contents:
+    windows: dict[int, dict[str, Series]] = {}
+    for start, name, count, total, squares, bins in connection.execute("SELECT * FROM series ORDER BY start"):
+        windows.setdefault(start, {})[name] = Series.of_bins(Moments(count, total, squares), bins)
+    alerts = [
+        Alert(cause, message, _utc(at), value, before)
+        for cause, at, value, before, message in connection.execute(
+            "SELECT cause, at, value, before, message FROM alerts ORDER BY number"
+        )
+    ]
+    return Contents(windows, latest_values(connection), baseline(connection), alerts)
+
+
+def _check_place(folder: Folder) -> None:
+    """Raises OSError where the collection's folder was replaced, or another thing than a file is in a file's place."""
+    try:
+        folder.check_current()
+        for part in DATABASE:
+            folder.check_file(part.replace(STORE, MONITOR))
+    except TheodoliteError as error:
+        raise OSError(str(error)) from error
+
+
+@contextlib.contextmanager
+def _translated(path: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, *_DAMAGE) as error:
+        raise EngineError(
+            f"{path}: what the monitor has kept cannot be read ({error}). Delete the file to begin anew",
+            path=str(path),
+        ) from error
+
+
+def _connect(path: Path | None, mode: str) -> sqlite3.Connection:
+    if path is None:
+        return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    query = "mode=ro&immutable=1" if mode == "immutable" else f"mode={mode}"
+    uri = f"file:{quote(str(path.resolve()))}?{query}"
+    connection = sqlite3.connect(uri, uri=True, timeout=_BUSY, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA trusted_schema=OFF")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    return connection
+
+
+def _close(held: list[sqlite3.Connection]) -> None:
+    while held:
+        held.pop().close()
+
+
+def _check(connection: sqlite3.Connection) -> bool:
+    """Whether it is a monitor's; False: an empty one. Raises ValueError for anything else."""
+    (owner,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if (owner, version) == (_APPLICATION, _FORMAT):
+        return True
+    if owner == _APPLICATION and version > _FORMAT:
+        raise OSError(f"a monitor's file of format {version}; this theodolite writes format {_FORMAT}")
+    if owner or version or tables:
+        raise ValueError(f"application {owner}, format {version}")
+    return False
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in _TABLES.split(";\n"):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id={_APPLICATION}")
+    connection.execute(f"PRAGMA user_version={_FORMAT}")
+    connection.execute("COMMIT")
+
+
+def _merge(connection: sqlite3.Connection, start: int, name: str, series: Series) -> bool:
+    """Add a series to what is stored of it. Returns whether it is the first."""
+    row = connection.execute(
+        "SELECT count, total, squares, bins FROM series WHERE start = ? AND name = ?", (start, name)
+    ).fetchone()
+    merged = Series() if row is None else Series.of_bins(Moments(*row[:3]), row[3])
+    merged.merge(series)
+    moments = merged.moments
+    connection.execute(
+        "INSERT OR REPLACE INTO series VALUES (?, ?, ?, ?, ?, ?)",
+        (start, name, moments.count, moments.total, moments.squares, merged.bins()),
+    )
+    return row is None
+
+
+def _prune_windows(connection: sqlite3.Connection) -> None:
+    # By number and not by age: a clock that was wrong for a moment must not delete what is right.
+    connection.execute(
+        "DELETE FROM series WHERE start < "
+        "(SELECT min(start) FROM (SELECT DISTINCT start FROM series ORDER BY start DESC LIMIT ?))",
+        (_HOURS,),
+    )
+
+
+def _prune(connection: sqlite3.Connection) -> None:
+    for name, count in _LATEST.items():
+        connection.execute(
+            "DELETE FROM latest WHERE name = ? AND number <= "
+            "(SELECT number FROM latest WHERE name = ? ORDER BY number DESC LIMIT 1 OFFSET ?)",
+            (name, name, count),
+        )
+    connection.execute("DELETE FROM alerts WHERE number <= (SELECT max(number) FROM alerts) - ?", (_ALERTS,))
+
+
+def _given(connection: sqlite3.Connection, cause: str, now: float, repeat: float) -> bool:
+    """Whether somebody has said so lately; a clock that went back does not say it again."""
+    return bool(
+        connection.execute("SELECT 1 FROM alerts WHERE cause = ? AND abs(at - ?) < ?", (cause, now, repeat)).fetchone()
+    )
+
+
+def _utc(at: float) -> datetime:
+    return datetime.fromtimestamp(at, UTC)

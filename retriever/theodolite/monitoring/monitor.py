@@ -1,0 +1,315 @@
+"""Monitor: what searches look like from day to day, and an alarm where that changes."""
+
+import logging
+import math
+import sqlite3
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.engines.local.storage.folder import Folder
+from theodolite.errors import ConfigError, InputError, TheodoliteError
+from theodolite.forking import register_at_fork
+from theodolite.inputs import as_path
+from theodolite.monitoring.alert_rules import Alert, Finding, Past, findings
+from theodolite.monitoring.histograms import Moments
+from theodolite.monitoring.journal import Batch, Journal
+from theodolite.monitoring.report import report
+from theodolite.monitoring.shadow import Shadow
+from theodolite.protocols import Answer, Engine, Request
+
+_log = logging.getLogger("theodolite.monitor")
+
+_DUE = 50  # searches that are looked at before the interval is over
+_PAUSE = 2.0  # seconds between two writes, at least
+_HELD = 100_000  # searches kept until they are written; beyond, the oldest are let go
+
+
+class Monitor:
+    """Watches the searches of one collection: pass it to `Retriever.open(monitor=...)`.
+
+    It keeps, by hours, how similar the first hits are, how long searches take, how many find nothing, how long the
+    embedder's raw query vectors are, and what share of the exact answer an approximate index finds. Never a query, a
+    vector or an id. They are kept in `monitor.sqlite` in the collection's folder, which all processes share; in memory
+    where the collection has no folder or was opened read-only, unless `path` names a file.
+
+    Where something changes for the worse, `on_alert` is called with an `Alert`, from a thread of the monitor's own,
+    and the logger `theodolite.monitor` warns; once a day for the same cause.
+
+    It never fails or delays a search.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_alert: Callable[[Alert], object] | None = None,
+        path: str | PathLike[str] | None = None,
+        shadow: float = 0.01,
+        interval: float | None = 10.0,
+        repeat: float = 86_400.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        Args:
+            on_alert: what to tell of an alert, beside the log.
+            path: the file to keep it in, where not in the collection's folder.
+            shadow: the share of approximate answers that are checked against the exact one, in the background; 0
+                checks none. Exact answers need no check and are none.
+            interval: seconds between two writes, at most; None leaves it to `flush` and `close`.
+            repeat: seconds for which the same cause is told of once.
+            clock: gives the seconds since 1970, UTC.
+
+        Raises:
+            InputError: a share or a time that is none, or no path.
+        """
+        if not 0 <= shadow <= 1:
+            raise InputError(f"shadow is {shadow!r}; it must be a share, from 0 to 1")
+        if (interval is not None and not interval > 0) or not repeat >= 0:
+            raise InputError("interval must be more than 0 seconds, and repeat at least 0")
+        self._on_alert = on_alert
+        self._path = None if path is None else as_path(path, "path")
+        self._share = shadow
+        self._interval = interval
+        self._repeat = repeat
+        self._clock = clock
+        self._engine: Engine | None = None
+        self._journal: Journal | None = None
+        self._shadow: Shadow | None = None
+        self._relative = False
+        self._target: float | None = None
+        self._seen: deque[tuple[float, float, list[float | None]]] = deque(maxlen=_HELD)
+        self._norms: deque[tuple[float, NDArray[np.float64]]] = deque(maxlen=_HELD)
+        self._recalls: deque[tuple[float, float]] = deque(maxlen=_HELD)
+        self._left = Batch()  # what could not be written yet
+        self._complained = False
+        self._thread: threading.Thread | None = None
+        self._reset()
+        register_at_fork(self)
+
+    def attach(self, engine: Engine, path: Path | None) -> None:
+        """Watch this engine; keep what is seen in `path`, a file of the collection's folder, unless another was given.
+
+        Without either it is kept in memory.
+
+        Raises:
+            ConfigError: it watches another collection already.
+        """
+        if self._engine is not None:
+            raise ConfigError("this monitor watches a collection already: make another one")
+        self._engine = engine
+        if path is None or self._path is not None:
+            self._journal = Journal(self._path)
+        else:
+            self._journal = Journal(path, Folder(path.parent))
+        if self._share:
+            self._shadow = Shadow(engine, every=round(1 / self._share), cpu=0.05)
+
+    def searched(self, request: Request, answers: Sequence[Answer], seconds: float) -> None:
+        """Take note of a search: its answers, and the seconds each of them took."""
+        seen = self._seen
+        seen.append(
+            (self._clock(), seconds, [answer.similarities[0] if answer.similarities else None for answer in answers])
+        )
+        if len(seen) == 1 or len(seen) == _DUE:
+            self._awake()
+        if self._shadow is not None:
+            for number, answer in enumerate(answers):
+                if not answer.trace.complete and self._shadow.offer(request, number, answer):
+                    self._awake()
+
+    def norms(self, norms: NDArray[np.float64]) -> None:
+        """Take note of the norms of raw query vectors, (n,): before anything normalises them."""
+        self._norms.append((self._clock(), norms))
+
+    def flush(self) -> list[Alert]:
+        """Write what was seen, look at it, and tell of alerts, which are returned. The monitor does so by itself.
+
+        Never raises: what cannot be written is kept for the next time, with a warning.
+        """
+        if self._journal is None or self._engine is None:
+            return []
+        self._check()
+        with self._flushing:
+            self._last = time.monotonic()
+            with suppress(TheodoliteError):  # closed meanwhile
+                space = self._engine.space
+                self._relative = space.metric == "l2" or (space.metric == "dot" and space.norms != "unit")
+            batch, self._left = self._left, Batch()
+            self._drain(batch)
+            if not batch.series:
+                return []
+            try:
+                alerts = self._journal.record(batch, self._clock(), self._repeat, self._judge)
+            except (OSError, sqlite3.Error) as error:  # busy, full, not ours to write
+                batch.bound()
+                self._left = batch
+                if not self._complained:
+                    _log.warning("%s cannot be written, what is seen is held: %s", self._journal.path, error)
+                self._complained = True
+                return []
+            self._complained = False
+        for alert in alerts:
+            self._tell(alert)
+        return alerts
+
+    def report(self, windows: int = 24) -> dict[str, Any]:
+        """What was seen, as JSON values: the latest windows of an hour, the baseline, the recall, the alerts.
+
+        Quantiles are within 1 %; times are in UTC, latencies in seconds.
+
+        Raises:
+            ConfigError: it watches nothing yet. EngineError: the file cannot be read.
+        """
+        self.flush()
+        journal = self._kept()
+        with self._flushing:
+            return report(journal.read(), journal.path, windows)
+
+    def reset_baseline(self) -> None:
+        """Take what comes from the next full hour on as what is usual: after a change that was meant.
+
+        Raises:
+            ConfigError: it watches nothing yet. EngineError: the file cannot be written.
+        """
+        self.flush()
+        journal = self._kept()
+        with self._flushing:
+            journal.restart(self._clock())
+
+    def close(self) -> None:
+        """Write what is left and end the thread. Closing twice is fine."""
+        self._closing.set()
+        self._wake.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+        if self._journal is not None:
+            self.flush()
+            self._journal.close()
+
+    def _kept(self) -> Journal:
+        if self._journal is None:
+            raise ConfigError("this monitor watches nothing yet: pass it to Retriever.open(monitor=...)")
+        return self._journal
+
+    def _judge(
+        self, latest: Mapping[str, Sequence[float]], day: Mapping[str, Moments], pasts: Sequence[Past]
+    ) -> Iterator[Finding]:
+        return findings(latest, day, pasts, relative=self._relative, target_recall=self._target)
+
+    def _drain(self, batch: Batch) -> None:
+        """Move what was seen into a batch, hour by hour."""
+        for hour, searches in _by_hour(self._seen).items():
+            tops = [top for _, _, found in searches for top in found]
+            each = [seconds for _, seconds, found in searches for _ in found]
+            batch.add(hour, "empty", [float(top is None) for top in tops])
+            batch.add(hour, "seconds", each)
+            if known := [top for top in tops if top is not None]:
+                batch.add(hour, "top1", known)
+        for hour, norms in _by_hour(self._norms).items():
+            values = np.concatenate([some for _, some in norms])
+            if len(values := values[values > 0]):
+                batch.add(hour, "norm", values.tolist(), latest=np.log(values).tolist())
+        for hour, recalls in _by_hour(self._recalls).items():
+            batch.add(hour, "recall", [value for _, value in recalls])
+
+    def _check(self) -> None:
+        """Answer again what is to be checked, and ask what the index was calibrated for."""
+        recall = None if self._shadow is None else self._shadow.check()
+        if recall is None or self._engine is None:
+            return
+        self._recalls.append((self._clock(), recall))
+        with suppress(TheodoliteError):  # closed meanwhile
+            index = self._engine.info().get("approximate")
+            self._target = index.get("target_recall") if isinstance(index, dict) else None
+
+    def _tell(self, alert: Alert) -> None:
+        place = "" if self._journal is None or self._journal.path is None else f"{self._journal.path.parent}: "
+        _log.warning("%s%s", place, alert.message, extra={"cause": alert.cause})
+        if self._on_alert is not None:
+            try:
+                self._on_alert(alert)
+            except Exception:  # whatever it is, the next alert is told of
+                _log.exception("on_alert failed")
+
+    def _awake(self) -> None:
+        if self._interval is None:
+            return
+        if self._thread is None:
+            with self._starting:
+                if self._thread is None and not self._closing.is_set():
+                    ours = weakref.ref(self, partial(_set, self._wake))
+                    thread = threading.Thread(
+                        target=_run, args=(ours, self._wake, self._closing), name="theodolite-monitor", daemon=True
+                    )
+                    with suppress(RuntimeError):  # no more threads, or the interpreter is about to end
+                        thread.start()
+                        self._thread = thread
+        self._wake.set()
+
+    def _turn(self) -> float | None:
+        """What the thread does when it is woken. Returns the seconds after which to do so by itself."""
+        self._check()
+        if not self._seen:
+            return None
+        pause = min(_PAUSE, self._interval or _PAUSE) if len(self._seen) >= _DUE else self._interval or _PAUSE
+        left = self._last + pause - time.monotonic()
+        if left > 0:
+            return left
+        self.flush()
+        return None
+
+    def forked(self, held: bool) -> None:
+        """In a forked child: the thread is the parent's, and so is what was seen, which the parent writes."""
+        self._reset()
+
+    def _reset(self) -> None:
+        self._thread = None
+        self._starting = threading.Lock()
+        self._flushing = threading.Lock()
+        self._wake = threading.Event()
+        self._closing = threading.Event()
+        self._last = time.monotonic()
+        self._left = Batch()
+        for seen in (self._seen, self._norms, self._recalls):
+            seen.clear()
+
+
+def _run(ours: "weakref.ref[Monitor]", wake: threading.Event, closing: threading.Event) -> None:
+    """The thread: it does not keep a monitor alive that nobody holds any more."""
+    pause: float | None = None
+    while True:
+        wake.wait(pause)
+        wake.clear()
+        monitor = ours()
+        if monitor is None or closing.is_set():
+            return
+        try:
+            pause = monitor._turn()
+        except Exception:  # a bug must not end the watch in silence
+            _log.exception("the monitor failed")
+            pause = None
+        del monitor
+
+
+def _set(event: threading.Event, _: object) -> None:
+    event.set()
+
+
+def _by_hour(seen: deque[Any]) -> dict[float, list[Any]]:
+    """What has been seen so far, taken out, by the hours of its times."""
+    found: dict[float, list[Any]] = {}
+    for _ in range(len(seen)):
+        entry = seen.popleft()
+        found.setdefault(math.floor(entry[0] / 3600) * 3600.0, []).append(entry)
+    return found

@@ -1,0 +1,1 @@
+"""Vectors: `prepare` checks and normalizes them, `similarity` scores them, `transforms` reduce them."""

@@ -1,0 +1,395 @@
+"""Factors of all rows, against each boost asked about each document by itself."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tests.oracle.filters import VALUES, Draw
+
+from theodolite import Document, Retriever
+from theodolite.engines.local.derived.boost_factors import Factors
+from theodolite.engines.local.derived.columns.column import Column
+from theodolite.errors import ConfigError, InputError
+from theodolite.filters import MISSING, lookup
+from theodolite.protocols import Boost
+from theodolite.ranking.boosts import Authority, Freshness
+from theodolite.ranking.refusals import check_refusals
+
+Doubles = NDArray[np.float64]
+Metadata = dict[str, Any]
+
+NOW = datetime(2025, 11, 20, tzinfo=UTC).timestamp()
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """Has its own idea of every kind of value; keeps what it is asked."""
+
+    field: str
+    name: str = "foreign"
+
+    def factors(self, values: Sequence[Any], now: float, /) -> Doubles:
+        return np.array([self._one(value) for value in values], np.float64)
+
+    def _one(self, value: Any) -> float:
+        if isinstance(value, list):
+            return 0.5 * float(np.prod([0.9 * self._one(item) for item in value[:3]]))
+        if isinstance(value, (bool, str, type(None))):
+            return {None: 0.9, True: 0.2, False: 0.3}[value] if not isinstance(value, str) else 1 / (2 + len(value))
+        if isinstance(value, (int, float)):
+            return 0.1 if abs(value) > 1e6 else 1 / (2 + abs(value))
+        return 0.4 if isinstance(value, date) else 0.7
+
+
+class Asked:
+    """Counts the values it is asked about; equal to itself only."""
+
+    name = "asked"
+    field = "source"
+
+    def __init__(self) -> None:
+        self.calls: list[list[Any]] = []
+
+    def factors(self, values: Sequence[Any], now: float, /) -> Doubles:
+        self.calls.append(list(values))
+        return np.full(len(values), 0.5)
+
+
+@pytest.fixture
+def kb(tmp_path: Path) -> Iterator[Retriever]:
+    with Retriever.open(tmp_path) as kb:
+        yield kb
+
+
+def fill(kb: Retriever, metadata: dict[str, Metadata]) -> None:
+    documents = [Document("text", values, name) for name, values in metadata.items()]
+    kb.add(documents, vectors=np.ones((len(documents), 2)), batch_size=None)
+
+
+def by_id(kb: Retriever, factors: Factors, boosts: tuple[Boost, ...], now: float = NOW) -> dict[str, float]:
+    engine: Any = kb._engine
+
+    def work(connection: Any, snapshot: Any) -> dict[str, float]:
+        rows = snapshot.rows
+        found = factors.product(
+            boosts, now, lambda name: snapshot.columns.column(name, connection, rows, snapshot.state.sequence), rows
+        )
+        assert found.shape == (rows,)
+        assert found.dtype == np.float64
+        assert ((found > 0) & (found <= 1)).all()
+        return {name: float(found[row]) for row, name in connection.execute("SELECT row, id FROM documents")}
+
+    return dict(engine._view.read(work))
+
+
+def expected(boosts: tuple[Boost, ...], stored: dict[str, Metadata], now: float = NOW) -> dict[str, float]:
+    def one(boost: Boost, metadata: Metadata) -> float:
+        value = lookup(metadata, boost.field)
+        return float(boost.factors([None if value is MISSING else value], now)[0])
+
+    return {name: float(np.prod([one(boost, metadata) for boost in boosts])) for name, metadata in stored.items()}
+
+
+def column(field: str, metadata: Sequence[Metadata]) -> Any:
+    """A column as the engine reads it."""
+    with Retriever.open() as kb:
+        fill(kb, {f"d{i:03d}": values for i, values in enumerate(metadata)})
+        engine: Any = kb._engine
+        return engine._view.read(
+            lambda connection, snapshot: snapshot.columns.column(field, connection, len(metadata), 1)
+        )
+
+
+TABLE = {"a": 1.0, "": 0.1, 1: 0.9, False: 0.2, 2.5: 0.8, 2**70: 0.7, None: 0.4, "2025-03-01": 0.3, "1": 0.6}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_rows_have_the_factors_of_their_documents(tmp_path: Path, seed: int) -> None:
+    draw, factors = Draw(seed), Factors()
+    fields = ["a", "b", "a.x", "a.b", "a.b.c", "n.a.b", 'q"u', "never"]
+    boosts: list[Boost] = []
+    for field in fields:
+        boosts += [
+            Freshness(field, "100d", 0.5, name=f"fresh {field}"),
+            Freshness(field, "1y", 0.9, floor=0.1, grace="1d", missing="oldest", name=f"oldest {field}"),
+            Authority(field, TABLE, weight=0.7, name=f"lowest {field}"),
+            Authority(field, {"a": 1.0, 2: 0.5}, default=0.75, weight=0.7, name=f"default {field}"),
+            Foreign(field),
+        ]
+    stored: dict[str, Metadata] = {}
+    with Retriever.open(tmp_path) as kb, Retriever.open(tmp_path, read_only=True) as reader:
+        for _ in range(6):
+            new = {f"d{draw.random.randint(0, 90)}": draw.metadata() for _ in range(draw.random.choice([1, 4, 50]))}
+            fill(kb, new)
+            stored |= new
+            for name in draw.random.sample(sorted(stored), min(len(stored), draw.random.randint(0, 6))):
+                if draw.random.random() < 0.5:
+                    kb.delete(name)
+                    del stored[name]
+                else:
+                    change = draw.metadata()
+                    kb.update(name, change)
+                    stored[name] |= change
+            for one in boosts:
+                assert by_id(kb, factors, (one,)) == expected((one,), stored), one
+            some = tuple(draw.random.sample(boosts, 3))
+            # Two processes have factors of their own.
+            assert by_id(reader, Factors(), some) == pytest.approx(expected(some, stored), rel=1e-15)
+
+
+def test_factors_follow_every_kind_of_write(kb: Retriever) -> None:
+    boosts, factors = (Freshness("d", "10d", 0.5), Authority("s", {"x": 1.0, "y": 0.5}, weight=0.5)), Factors()
+    stored: dict[str, Metadata] = {f"d{i}": {"d": f"2025-11-{i + 1:02d}", "s": "xyz"[i % 3]} for i in range(20)}
+    fill(kb, stored)
+    assert by_id(kb, factors, boosts) == expected(boosts, stored)
+    stored["new"] = {"d": date(2025, 11, 19), "s": ["y", "x"]}
+    fill(kb, {"new": stored["new"]})
+    assert by_id(kb, factors, boosts) == expected(boosts, stored)
+    stored["d3"] |= {"s": "y", "d": "2025-01-01"}
+    kb.update("d3", {"s": "y", "d": "2025-01-01"})
+    assert by_id(kb, factors, boosts) == expected(boosts, stored)
+    kb.delete("d4")
+    del stored["d4"]
+    assert by_id(kb, factors, boosts) == expected(boosts, stored)
+    assert by_id(kb, factors, boosts, NOW + 86_400) == expected(boosts, stored, NOW + 86_400)
+    assert by_id(kb, factors, boosts) == expected(boosts, stored)
+    kb.clear()
+    assert by_id(kb, factors, boosts) == {}
+
+
+def test_no_boosts_leave_everything_as_it_is(kb: Retriever) -> None:
+    fill(kb, {"a": {}, "b": {"d": "2020-01-01", "s": "x"}})
+    assert by_id(kb, Factors(), ()) == {"a": 1.0, "b": 1.0}
+    weightless = (Freshness("d", "1d", 0.0, missing="oldest"), Authority("s", {"x": 0.0}, weight=0))
+    assert by_id(kb, Factors(), weightless) == {"a": 1.0, "b": 1.0}
+
+
+def test_a_boost_is_asked_once_for_each_distinct_value(kb: Retriever) -> None:
+    boost, factors = Asked(), Factors()
+    fill(kb, {f"d{i:03d}": {"source": [["x", "y"], "x", 1, 1.0, "y", ["x", "y"], ["x"]][i % 7]} for i in range(700)})
+    for _ in range(3):
+        by_id(kb, factors, (boost,))
+    plain, lists = boost.calls
+    assert sorted(map(repr, plain)) == ["'x'", "'y'", "1"]
+    assert sorted(lists) == [["x"], ["x", "y"]]
+    fill(kb, {"new": {"source": "z"}, "none": {}})
+    by_id(kb, factors, (boost,))
+    assert boost.calls[2:] == [[None, "z"]]
+    by_id(kb, factors, (boost,), NOW + 60)
+    assert len(boost.calls) > 3
+
+
+def test_few_rows_with_a_value_among_many_without() -> None:
+    rows: list[Metadata] = [{} for _ in range(500)]
+    rows[7], rows[490] = {"s": "x", "d": "2025-11-10"}, {"s": ["x", "z"], "d": "2025-10-01"}
+    boosts: tuple[Boost, ...]
+    for boosts in ((Authority("s", {"x": 1.0, None: 0.5, "z": 0.1}),), (Freshness("d", "10d"),), (Foreign("s"),)):
+        held = {boost.field: column(boost.field, rows) for boost in boosts}
+        assert held[boosts[0].field].segments[0].places is not None
+        found = Factors().product(boosts, NOW, held.__getitem__, 500)
+        assert found.tolist() == list(expected(boosts, dict(zip(map(str, range(500)), rows, strict=True))).values())
+
+
+def test_what_was_read_later_is_not_used_for_an_older_commit(kb: Retriever) -> None:
+    boosts, factors = (Authority("s", {"x": 1.0, "y": 0.5}, weight=0.5),), Factors()
+    fill(kb, {"a": {"s": "y"}, "b": {"s": "x"}})
+    old = read_now(kb, "s")
+    kb.update("b", {"s": "x", "n": 1})
+    engine: Any = kb._engine
+    new = engine._view.read(lambda connection, snapshot: Column("s").extended(connection, 3, snapshot.state.sequence))
+    assert factors.product(boosts, NOW, lambda _: new, 3).tolist() == [0.75, 0.75, 1.0]  # b is dead by then
+    assert factors.product(boosts, NOW, lambda _: old, 2).tolist() == [0.75, 1.0]
+    assert factors.product(boosts, NOW, lambda _: new, 3)[[0, 2]].tolist() == [0.75, 1.0]
+
+
+def read_now(kb: Retriever, field: str) -> Any:
+    engine: Any = kb._engine
+    return engine._view.read(
+        lambda connection, snapshot: Column(field).extended(connection, snapshot.rows, snapshot.state.sequence)
+    )
+
+
+def test_members_of_enums_are_the_strings_they_stand_for() -> None:
+    class Source(str, Enum):  # noqa: UP042 - what str() makes of a StrEnum is no trap
+        POLICY = "policy"
+        CHAT = "chat"
+
+    boost = Authority("s", {Source.POLICY: 1.0, Source.CHAT: 0.0}, weight=0.5)
+    assert boost == Authority("s", {"policy": 1.0, "chat": 0.0}, weight=0.5)
+    held = column("s", [{"s": "chat"}, {"s": Source.POLICY}, {"s": ["x", "policy"]}])
+    assert Factors().product((boost,), NOW, lambda _: held, 3).tolist() == [0.5, 1.0, 1.0]
+    assert boost.factors(["chat", Source.POLICY, ["x", "policy"]], NOW).tolist() == [0.5, 1.0, 1.0]
+
+
+def test_fewer_rows_than_the_column_has() -> None:
+    held = column("s", [{"s": "x"}, {"s": "y"}, {"s": ["x"]}])
+    factors, boosts = Factors(), (Authority("s", {"x": 1.0, "y": 0.0}, weight=0.5),)
+    for rows in (2, 0, 3, 1):
+        assert factors.product(boosts, NOW, lambda _: held, rows).tolist() == [1.0, 0.5, 1.0][:rows]
+
+
+def test_factors_cannot_be_written_to() -> None:
+    held = column("s", [{"s": "x"}])
+    with pytest.raises(ValueError, match="read-only"):
+        Factors().product((Authority("s", {"x": 1.0}),), NOW, lambda _: held, 1)[0] = 0.5
+
+
+def test_memory_has_a_limit() -> None:
+    held = column("s", [{"s": "x"}] * 100)
+    factors = Factors(budget=3000)
+    for minute in range(50):
+        factors.product((Foreign("s"),), NOW + 60 * minute, lambda _: held, 100)
+        assert factors.nbytes == min(minute + 1, 3) * 800
+    factors = Factors()
+    for minute in range(50):
+        factors.product((Foreign("s"),), NOW + 60 * minute, lambda _: held, 100)
+    assert factors.nbytes == 16 * 800
+
+
+def test_the_product_of_many_small_factors_is_above_0() -> None:
+    held = column("s", [{"s": "x"}])
+    boosts = tuple(Authority("s", {"x": 1e-12}, weight=1.0, name=str(i)) for i in range(40))
+    assert Factors().product(boosts, NOW, lambda _: held, 1)[0] > 0
+
+
+def test_boosts_that_cannot_be_hashed_are_asked_each_time() -> None:
+    class Unhashable(Asked):
+        __hash__ = None  # type: ignore[assignment]  # what `__eq__` alone does to a class
+
+    boost, held, factors = Unhashable(), column("source", [{"source": "x"}]), Factors()
+    for _ in range(2):
+        assert factors.product((boost,), NOW, lambda _: held, 1).tolist() == [0.5]
+    assert boost.calls == [["x"], ["x"]]
+    assert factors.nbytes == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (np.array([0.5, 0.0, 0.5]), "1 of 3 factors are not in (0, 1], first 0.0 for 'y', at place 1"),
+        (np.array([1.0000001, np.nan, -1]), "3 of 3 factors are not in (0, 1], first 1.0000001 for 'x', at place 0"),
+        (np.array([0.5, 0.5, np.inf]), "first inf for 'z', at place 2"),
+        (np.array([0.5, 0.5]), "float64, shape (2,) for 3 values; it must give float64, shape (3,)"),
+        (np.float64(0.5), "float64 for 3 values"),
+        (np.array([[0.5], [0.5], [0.5]]), "shape (3, 1) for 3 values"),
+        (np.array([1, 1, 1]), "int64, shape (3,)"),
+        ([0.5, 0.5, 0.5], "list for 3 values"),
+        (None, "NoneType for 3 values"),
+    ],
+)
+@pytest.mark.parametrize("listed", [False, True], ids=["values", "lists"])
+def test_what_a_boost_gives_is_checked(given: Any, words: str, listed: bool) -> None:
+    class Faulty(Asked):
+        def factors(self, values: Sequence[Any], now: float, /) -> Any:
+            return given if len(values) == 3 else np.ones(len(values))
+
+    held = column("source", [{"source": [name] if listed else name} for name in "xyz"])
+    with pytest.raises(ConfigError) as caught:
+        Factors().product((Faulty(),), NOW, lambda _: held, 3)
+    assert "boost 'asked' on 'source'" in str(caught.value)
+    for name in "xyz" if listed else "":
+        words = words.replace(f"'{name}'", f"['{name}']")
+    assert words in str(caught.value)
+
+
+def test_many_threads_find_the_same(kb: Retriever) -> None:
+    stored: dict[str, Metadata] = {f"d{i}": {"a": VALUES[i % len(VALUES)]} for i in range(300)}
+    fill(kb, stored)
+    boosts, factors = (Freshness("a", "10d"), Authority("a", TABLE)), Factors(budget=5000)
+    wrong: list[float] = []
+
+    def work() -> None:
+        for minute in range(20):
+            now = NOW + 60 * (minute % 4)
+            if by_id(kb, factors, boosts, now) != expected(boosts, stored, now):
+                wrong.append(now)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert factors.nbytes == 2 * 300 * 8
+
+
+def test_a_search_is_refused_for_documents_that_a_boost_refuses(kb: Retriever) -> None:
+    fill(
+        kb,
+        {
+            "old": {"d": "2020-01-01"},
+            "none": {},
+            "text": {"d": "soon"},
+            "year": {"d": 2020},
+            "to come": {"d": "2030-01-01"},
+        },
+    )
+    engine: Any = kb._engine
+
+    def check(boost: Any, inside: list[str] | None) -> None:
+        def work(connection: Any, snapshot: Any) -> None:
+            ids = [name for (name,) in connection.execute("SELECT id FROM documents ORDER BY row")]
+            eligible = None if inside is None else np.array([name in inside for name in ids])
+            check_refusals(
+                [Foreign("d"), boost],
+                NOW,
+                lambda tree: engine._view.mask(snapshot, tree, connection),
+                eligible,
+                len(ids) if inside is None else len(inside),
+                ids.__getitem__,
+            )
+
+        engine._view.read(work)
+
+    strict = Freshness("d", "1d", missing="error", future="error")
+    with pytest.raises(InputError, match=r"have no date in 'd' \(missing='error'\), first 'none'") as caught:
+        check(Freshness("d", "1d", missing="error"), None)
+    assert (caught.value.boost, caught.value.count, caught.value.first) == ("freshness", 3, "none")
+    with pytest.raises(InputError, match="freshness: 2 of 3 eligible documents have no date"):
+        check(Freshness("d", "1d", missing="error"), ["old", "text", "year"])
+    with pytest.raises(InputError, match=r"1 of 2 eligible documents .*still to come.*, first 'to come'"):
+        check(Freshness("d", "1d", future="error"), ["to come", "none"])
+    with pytest.raises(InputError, match=r"3 of 3 .* no date .* or a date .* still to come"):
+        check(strict, ["to come", "none", "year"])
+    check(strict, ["old"])
+    check(strict, [])
+    check(Freshness("d", "1d"), None)
+
+
+def test_in_a_scope_a_boost_of_somebody_elses_sees_the_scope_only(kb: Retriever) -> None:
+    for number in range(3):  # a segment each
+        mine = {f"m{number}": {"source": "mine", "n": 1}, f"l{number}": {"source": ["a", number], "n": 1}}
+        fill(kb, mine | {f"o{number}": {"source": f"secret {number}"}, f"t{number}": {"source": ["secret"]}})
+    kb.delete("l1")
+    asked = Asked()
+    view = kb.scoped(n=1)
+    for _ in range(2):  # nothing is kept
+        hits = view.search(vector=[1.0, 1.0], k=10, boosts=[asked, Authority("n", {1: 0.5, 2: 1.0}, weight=0.5)])
+        assert len(hits) == 5
+        assert {hit.score for hit in hits} == {hits[0].scores["relevance"] * (0.5 * 0.75)}
+        assert asked.calls[0] == [["a", 0], ["a", 2], "mine"]  # each once, in an order of their own
+        assert all("secret" not in str(call) for call in asked.calls)
+        asked.calls.clear()
+
+
+def test_in_a_scope_factors_are_those_of_each_document(kb: Retriever) -> None:
+    draw = Draw(5)
+    stored = {f"d{number:03d}": {**draw.metadata(), "mine": number % 3 == 0} for number in range(200)}
+    for start in range(0, 200, 50):
+        fill(kb, dict(list(stored.items())[start : start + 50]))
+    for name in ("d003", "d051", "d150"):
+        kb.delete(name)
+        del stored[name]
+    mine = {name: metadata for name, metadata in stored.items() if metadata["mine"]}
+    boosts = (Foreign("a"), Foreign("n.a", "other"), Freshness("b", "30d"))
+    hits = kb.scoped(mine=True).search(vector=[1.0, 1.0], k=200, boosts=boosts, now=NOW)
+    one = hits[0].scores["relevance"]
+    told = {hit.document.id: hit.score / one for hit in hits}
+    assert told == pytest.approx(expected(boosts, mine))

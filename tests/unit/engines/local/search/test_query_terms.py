@@ -1,0 +1,90 @@
+"""What is looked for when somebody asks for a text."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from theodolite.engines.local.search.query_terms import LESS, MOST, STRINGS, words
+
+
+def full(text: str) -> set[str]:
+    return {string for string, weight in words(text).items() if weight == 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "strings"),
+    [
+        ("getUserName", {"getUserName", "get User Name"}),
+        ("getHTTPResponse2", {"getHTTPResponse2", "get HTTP Response 2"}),
+        ("snake_case", {"snake", "case", "snakecase", "snake case"}),
+        ("os.path", {"os", "path", "ospath", "os path"}),
+        ("v1.2", {"v1", "2", "v12", "v1 2", "v 1 2"}),
+        ("E-1234", {"E", "1234", "1 234", "E1234", "E 1234"}),
+        ("E1234", {"E1234", "E 1234"}),
+        ("2400000", {"2400000", "2 400 000"}),
+        ("COVID-19", {"COVID", "19", "COVID19", "COVID 19"}),
+        ("a sun-dried tomato.", {"sun", "dried", "tomato"}),
+        ("Straße", {"Straße", "strasse"}),
+        ("C++ C#", {"C"}),
+        ("naïve", {"naïve"}),
+    ],
+)
+def test_spellings_count_in_full_where_they_matter(text: str, strings: set[str]) -> None:
+    assert full(text) == strings
+
+
+@pytest.mark.parametrize("text", ["$2,400,000", "2 400 000", "2.400.000", "2\u202f400\u202f000", "2400000"])
+def test_thousands_are_found_however_they_are_grouped(text: str) -> None:
+    assert "2400000" in full(text)
+
+
+def test_other_spellings_of_prose_count_for_less() -> None:
+    found = words("sun-dried red tomato")
+    assert found["sundried"] == found["sun dried"] == found["redtomato"] == found["driedredtomato"] == LESS
+
+
+def test_parts_of_an_identifier_count_for_less() -> None:
+    assert words("getUserName")["User"] == LESS
+    assert words("getUserName user")["user"] == 1  # asked for by itself, too
+
+
+def test_neighbours_may_be_one_identifier() -> None:
+    assert {"getusername", "getuser", "username"} <= set(words("get user name"))
+
+
+def test_a_string_that_is_asked_for_twice_is_looked_for_once() -> None:
+    assert full("tomato soup, tomato") == {"tomato", "soup"}
+
+
+def test_function_words_are_left_out() -> None:
+    assert full("How do I get the money that I've paid back?") == {"get", "money", "paid", "back"}
+    assert not any(" " in string for string in words("don't state-of-the-art"))
+
+
+def test_function_words_are_kept_where_there_are_no_others() -> None:
+    assert {"to", "be", "or", "not"} <= full("To be or not to be".lower())
+
+
+@pytest.mark.parametrize("text", ["", " ", "\0", "?!", "“”", '"', "* ^ ( ) :", "\ud800", "🦆"])
+def test_a_text_without_words_looks_for_nothing(text: str) -> None:
+    assert words(text) == {}
+
+
+@given(
+    st.text(max_size=200) | st.lists(st.sampled_from(['"', "NEAR(", "a", "B1", "-", " ", "\0", "_", "é"])).map("".join)
+)
+def test_strings_are_words_and_spaces(text: str) -> None:
+    for string, weight in words(text).items():
+        assert string.replace(" ", "")
+        assert not set(string) & set("\"'*^():+-{}\0\\_")
+        assert weight in (LESS, 1)
+
+
+@pytest.mark.parametrize("text", ["aB" * 50_000, "a b1 " * 20_000, "word" * 25_000, "1" * 100_000, "1,2 " * 25_000])
+def test_a_text_of_any_length_gives_so_many_strings(text: str) -> None:
+    assert 0 < len(words(text)) <= STRINGS
+
+
+def test_words_beyond_the_most_are_not_looked_for() -> None:
+    found = words(" ".join(f"{chr(97 + i % 26)}x{'y' * (i // 26)}" for i in range(MOST)) + " beyond")
+    assert "beyond" not in found
