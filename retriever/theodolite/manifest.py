@@ -1,17 +1,17 @@
-"""What is pinned with a collection at its creation."""
+"""Manifest: the settings stored with a collection."""
 
 import json
 import re
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from theodolite.errors import MALFORMED, ConfigError, ManifestError, MetricMismatchError
-from theodolite.types import Metric, Norms, Space, Transform
-from theodolite.vectors.transforms import check_same, checked, decoded, encoded
+from theodolite.errors import MALFORMED, ConfigError, ManifestError
+from theodolite.settings import METRICS, NORMS, CollectionSettings
+from theodolite.types import Space
+from theodolite.vectors.transforms import decoded, encoded
 
 FORMAT = 4
 """The version of the stored format. Newer ones are refused."""
@@ -19,9 +19,7 @@ FORMAT = 4
 OLDEST = 3
 """The oldest version that is read; the first commit makes it the current one. Those before it were never released."""
 
-METRICS: tuple[Metric, ...] = ("cosine", "dot", "l2")
 _WIDEST = 1 << 24  # dimensions
-NORMS: tuple[Norms, ...] = ("auto", "unit", "any")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,64 +76,12 @@ class Manifest:
         return replace(self, space=space)
 
 
-def new_manifest(
-    metric: Metric | None,
-    norms: Norms,
-    embedder: str | None,
-    partition: str | None,
-    transforms: Sequence[Transform] = (),
-) -> Manifest:
-    """A manifest for a new collection; the metric is cosine unless given."""
-    check_settings(metric, norms)
-    metric = metric or "cosine"
+def new_manifest(settings: CollectionSettings) -> Manifest:
+    """A manifest for a new collection."""
     return Manifest(
-        Space(metric, None, norms, checked(transforms, metric, norms)),
+        settings.space,
         uuid.uuid4().hex,
         datetime.now(UTC).isoformat(timespec="seconds"),
-        embedder,
-        partition,
+        settings.embedder,
+        settings.partition,
     )
-
-
-def check_settings(metric: Metric | None, norms: Norms) -> None:
-    """Raises ConfigError for a metric or norm policy that does not exist."""
-    if metric is not None and metric not in METRICS:
-        raise ConfigError(f"metric is {metric!r}; expected one of {', '.join(METRICS)}", metric=metric)
-    if norms not in NORMS:
-        raise ConfigError(f"norms is {norms!r}; expected one of {', '.join(NORMS)}", norms=norms)
-
-
-def check_partitioned(manifest: Manifest, partition: str | None) -> None:
-    """Raises ConfigError where another partition field is pinned, or none; None adopts what is."""
-    if partition is not None and partition != manifest.partition:
-        pinned = f"partitioned by {manifest.partition!r}" if manifest.partition else "not partitioned"
-        raise ConfigError(
-            f"the collection is {pinned}, not by {partition!r}, and stays so. Open it without partition=, or build "
-            "another collection",
-            pinned=manifest.partition,
-            asked=partition,
-        )
-
-
-def check_pinned(space: Space, metric: Metric | None, norms: Norms, transforms: Sequence[Transform] = ()) -> None:
-    """Raise where an argument contradicts what is pinned; None, `auto` and no transforms adopt it.
-
-    Raises:
-        MetricMismatchError, ConfigError.
-    """
-    check_settings(metric, norms)
-    if metric is not None and metric != space.metric:
-        raise MetricMismatchError(
-            f"the collection is pinned to metric {space.metric!r}, not {metric!r}. "
-            f"Open it without metric=, or build another collection with metric={metric!r}",
-            pinned=space.metric,
-            asked=metric,
-        )
-    if norms not in ("auto", space.norms) and space.norms != "auto":
-        raise ConfigError(
-            f"the collection is pinned to norms={space.norms!r}, not {norms!r}",
-            pinned=space.norms,
-            asked=norms,
-        )
-    if given := checked(transforms, space.metric, space.norms):
-        check_same(space.transforms, given)

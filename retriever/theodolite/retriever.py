@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,14 +18,13 @@ from theodolite.guards.drift import EmbedderCheck
 from theodolite.guards.embedder_guard import EmbedderGuard, When, check_watch
 from theodolite.guards.query_norms import OnDrift, QueryNorms
 from theodolite.inputs import DocumentLike, as_document, as_folder, as_vectors, check_lengths, taker
-from theodolite.manifest import check_settings
 from theodolite.protocols import Embedder, Engine
 from theodolite.ranking.options import told_relevance
 from theodolite.ranking.stored_rules import keep, standing
 from theodolite.ranking.versions import Rule
-from theodolite.scopes import check_partition, narrowed, placed
+from theodolite.scopes import narrowed, placed
+from theodolite.settings import CollectionSettings
 from theodolite.types import Document, Metric, Norms, Transform
-from theodolite.vectors.transforms import checked
 from theodolite.write_vectors import store
 
 if TYPE_CHECKING:  # imported where it is wanted
@@ -159,31 +159,15 @@ class Retriever(Asynchronous):
         if isinstance(location, str) and "://" in location:
             raise ConfigError(f"{location!r}: only folders can be opened in this version", location=location)
         folder = None if location is None else as_folder(location)
-        check_settings(metric, norms)
         check_policy(on_truncate)
         check_watch(on_drift, canary)
-        check_partition(partition)
-        transforms = checked(transforms, metric or "cosine", norms)
-        if folder is not None and embedder is not None:
-            # Before a model is loaded, which takes seconds.
-            LocalEngine.check(
-                folder,
-                metric=metric,
-                norms=norms,
-                partition=partition,
-                transforms=transforms,
-                create=create,
-                lock_timeout=lock_timeout,
-            )
+        settings = CollectionSettings(metric, norms, partition, transforms, index=index)
+        if folder is not None and embedder is not None:  # before a model is loaded, which takes seconds
+            LocalEngine.check(folder, settings, create=create, lock_timeout=lock_timeout)
         found = resolve(embedder)
         engine = LocalEngine.open(
             folder,
-            metric=metric,
-            norms=norms,
-            embedder=None if found is None else name_of(embedder, found),
-            partition=partition,
-            transforms=transforms,
-            index=index,
+            settings if found is None else replace(settings, embedder=name_of(embedder, found)),
             create=create,
             read_only=read_only,
             lock_timeout=lock_timeout,

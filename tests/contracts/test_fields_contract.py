@@ -13,6 +13,7 @@ from theodolite.engines.local.search import field_summary
 from theodolite.filters.summary import Survey
 from theodolite.metadata import decode
 from theodolite.protocols import Engine, Scope
+from theodolite.settings import CollectionSettings
 from theodolite.testing.engine_fields import FieldsContract
 from theodolite.types import Field, Space
 
@@ -26,10 +27,10 @@ def by_columns(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("by_columns")
 class TestColumns(FieldsContract):
     def engine(self, space: Space) -> Engine:
-        return LocalEngine.open(metric=space.metric)
+        return LocalEngine.open(None, CollectionSettings(space.metric))
 
     def partitioned(self, space: Space, field: str) -> Engine:
-        return LocalEngine.open(metric=space.metric, partition=field)
+        return LocalEngine.open(None, CollectionSettings(space.metric, partition=field))
 
 
 @pytest.mark.usefixtures("by_columns")

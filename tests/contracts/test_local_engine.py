@@ -8,6 +8,7 @@ import pytest
 
 from theodolite.engines.local import LocalEngine
 from theodolite.protocols import Engine
+from theodolite.settings import CollectionSettings
 from theodolite.testing import EngineContract
 from theodolite.types import Space
 
@@ -22,12 +23,12 @@ class TestLocalEngine(EngineContract):
 
     def engine(self, space: Space) -> Engine:
         folder = next(self.unused)
-        engine = LocalEngine.open(folder, metric=space.metric, norms=space.norms)
+        engine = LocalEngine.open(folder, CollectionSettings(space.metric, space.norms))
         self.places[id(engine)] = folder
         return engine
 
     def partitioned(self, space: Space, field: str) -> Engine:
-        return LocalEngine.open(next(self.unused), metric=space.metric, partition=field)
+        return LocalEngine.open(next(self.unused), CollectionSettings(space.metric, partition=field))
 
     def reopened(self, engine: Engine) -> Engine:
         engine.close()
@@ -38,4 +39,4 @@ class TestLocalEngine(EngineContract):
 
 class TestLocalEngineInMemory(EngineContract):
     def engine(self, space: Space) -> Engine:
-        return LocalEngine.open(None, metric=space.metric, norms=space.norms)
+        return LocalEngine.open(None, CollectionSettings(space.metric, space.norms))

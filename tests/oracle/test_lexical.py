@@ -50,7 +50,7 @@ def added(engine: LocalEngine, texts: Sequence[str], first: int = 0) -> None:
 
 
 def holding(texts: Sequence[str]) -> LocalEngine:
-    engine = LocalEngine.open(metric="cosine")
+    engine = LocalEngine.open()
     added(engine, texts)
     return engine
 
@@ -246,7 +246,7 @@ def test_any_text_can_be_taken_out_of_the_index(held: list[str]) -> None:
 
 @pytest.fixture
 def engine() -> Iterator[LocalEngine]:
-    with closing(LocalEngine.open(metric="cosine")) as opened:
+    with closing(LocalEngine.open()) as opened:
         yield opened
 
 
@@ -342,7 +342,7 @@ def test_an_older_transaction_still_sees_its_documents(engine: LocalEngine) -> N
 
 @pytest.mark.parametrize("mode", ["ro", "immutable"])
 def test_folders_that_nothing_can_write_to_are_searched(tmp_path: Path, mode: str) -> None:
-    with closing(LocalEngine.open(tmp_path / "kb", metric="cosine")) as engine:
+    with closing(LocalEngine.open(tmp_path / "kb")) as engine:
         added(engine, ["cat", "sun-dried dog"])
     with closing(connect(Folder(tmp_path / "kb"), mode, 1.0)) as connection:
         state = read_state(connection)

@@ -11,7 +11,7 @@ from theodolite.auditing.findings import SEVERITIES, Audit, Finding
 from theodolite.auditing.geometry import FEWEST, Neighbours, angles, axes, neighbours, sampled
 from theodolite.auditing.scan import Progress, lengths, scan, wide, within
 from theodolite.errors import ConfigError, VectorError
-from theodolite.manifest import METRICS
+from theodolite.settings import METRICS
 from theodolite.types import Metric
 
 _QUERIES = 100_000  # held in memory as float64

@@ -12,7 +12,7 @@ from theodolite.cli import output
 from theodolite.cli.app import Json, app, as_path
 from theodolite.cli.opening import bare
 from theodolite.errors import ConfigError, InputError
-from theodolite.manifest import METRICS
+from theodolite.settings import METRICS
 from theodolite.types import Metric
 
 FOUND = 4

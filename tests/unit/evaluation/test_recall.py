@@ -13,6 +13,7 @@ from theodolite.evaluation import TARGETS, Latency
 from theodolite.evaluation.recall import interval, measure, share
 from theodolite.filters import parse
 from theodolite.protocols import Answer, Request
+from theodolite.settings import CollectionSettings
 from theodolite.testing import HashingEmbedder
 from theodolite.vectors.prepare import prepare
 
@@ -167,7 +168,7 @@ def test_what_cannot_be_measured_is_refused() -> None:
 
 @pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
 def test_every_metric(metric: Any) -> None:
-    with filled(Misses.open(metric=metric), drawn(1, 300)) as kb:
+    with filled(Misses.open(None, CollectionSettings(metric)), drawn(1, 300)) as kb:
         assert kb.recall(k=(10,)).recall == pytest.approx({10: 0.9})
 
 

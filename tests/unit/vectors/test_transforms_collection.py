@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from theodolite import Center, ConfigError, Document, ManifestError, Pca, Retriever, Truncate, VectorError, Whiten
 from theodolite.engines.local import LocalEngine
+from theodolite.settings import CollectionSettings
 from theodolite.testing import HashingEmbedder
 from theodolite.types import Metric, Space
 from theodolite.vectors.prepare import prepare
@@ -235,7 +236,7 @@ def test_nothing_left_names_the_document(tmp_path: Path) -> None:
 def test_the_second_of_two_first_writers_takes_what_the_first_has_fitted(tmp_path: Path) -> None:
     folder, chain = tmp_path / "kb", [Center(), Pca(6)]
     with Retriever.open(folder, transforms=chain) as one, Retriever.open(folder, transforms=chain) as two:
-        late = LocalEngine.open(folder, transforms=chain)
+        late = LocalEngine.open(folder, CollectionSettings(transforms=chain))
         assert late.space.dimension is None
         stale = prepare(drawn(3), late.space)  # fitted on other rows
         one.add(docs(prefix="one"), vectors=drawn(1))

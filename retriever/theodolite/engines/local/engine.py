@@ -5,6 +5,7 @@ import weakref
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace as changed
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Any, NoReturn
@@ -31,21 +32,21 @@ from theodolite.engines.local.writer import Writer
 from theodolite.errors import ConfigError
 from theodolite.filters import Exists, Filter
 from theodolite.inputs import as_folder
-from theodolite.manifest import Manifest, check_pinned
+from theodolite.manifest import Manifest
 from theodolite.protocols import Answer, Request, Scope
 from theodolite.scopes import key_within, within
+from theodolite.settings import CollectionSettings
 from theodolite.types import (
     Compaction,
     Document,
     Duplicate,
     Field,
-    Metric,
-    Norms,
     Space,
-    Transform,
     Vectors,
     Verification,
 )
+
+_DEFAULTS = CollectionSettings()
 
 
 class LocalEngine:
@@ -55,15 +56,13 @@ class LocalEngine:
         self,
         store: Store,
         manifest: Manifest,
+        settings: CollectionSettings,
         temporary: TemporaryFolder | None = None,
-        norms: Norms = "auto",
-        transforms: Sequence[Transform] = (),
         compact_at: float | None = None,
     ) -> None:
         self._store = store
         self._manifest = manifest
-        self._norms: Norms = norms  # asked for by whoever opened it; counts until the first batch has settled them
-        self._transforms = tuple(transforms)  # the same: they may be fitted, where only their kinds are pinned
+        self._settings = settings  # norms and transforms count until the first batch has settled the manifest's
         self._temporary = temporary
         self._view = SnapshotManager(store, cache=temporary is None)
         self._writer = Writer(store, self._view, manifest.partition)
@@ -81,21 +80,23 @@ class LocalEngine:
     @classmethod
     def open(
         cls,
-        location: str | Path | None = None,
+        location: str | PathLike[str] | None = None,
+        settings: CollectionSettings = _DEFAULTS,
         *,
-        metric: Metric | None = None,
-        norms: Norms = "auto",
-        embedder: str | None = None,
-        partition: str | None = None,
-        transforms: Sequence[Transform] = (),
-        index: str | None = None,
         create: bool = True,
         read_only: bool = False,
         lock_timeout: float = 5.0,
         trust_index: bool = False,
         compact_at: float | None = 1 / 3,
     ) -> "LocalEngine":
-        """Open the collection in a folder, or make one; None makes one in a temporary folder.
+        """Open the collection in a folder, or create it. None creates one in a temporary folder.
+
+        Args:
+            lock_timeout: seconds to wait for another writer.
+            trust_index: load an approximate index that this user did not build on this machine, even if its library
+                cannot check the file.
+            compact_at: the share of dead rows beyond which the collection is compacted in the background; None leaves
+                that to `compact()`.
 
         Raises:
             ManifestError, MetricMismatchError, ConfigError, CorruptionError, EngineError: see `open_store`.
@@ -109,11 +110,7 @@ class LocalEngine:
         try:
             store, manifest = open_store(
                 folder,
-                metric=metric,
-                norms=norms,
-                embedder=embedder,
-                partition=partition,
-                transforms=transforms,
+                settings,
                 create=create or temporary is not None,
                 read_only=read_only,
                 lock_timeout=lock_timeout,
@@ -124,9 +121,9 @@ class LocalEngine:
             if temporary:
                 temporary.remove()
             raise
-        engine = cls(store, manifest, temporary, norms, transforms, compact_at)
+        engine = cls(store, manifest, settings, temporary, compact_at)
         try:
-            engine._keeper.adopt(index)
+            engine._keeper.adopt(settings.index)
         except BaseException:
             engine.close()
             raise
@@ -137,28 +134,25 @@ class LocalEngine:
 
     @staticmethod
     def check(
-        location: Path,
+        location: str | PathLike[str],
+        settings: CollectionSettings = _DEFAULTS,
         *,
-        metric: Metric | None,
-        norms: Norms,
-        partition: str | None = None,
-        transforms: Sequence[Transform] = (),
         create: bool = True,
         lock_timeout: float = 5.0,
     ) -> None:
-        """Raise what `open` would raise of the folder and the settings; change nothing."""
-        check_folder(location.expanduser().absolute(), metric, norms, partition, transforms, create, lock_timeout)
+        """Raise what `open` would raise about the folder and the settings; change nothing."""
+        check_folder(as_folder(location).expanduser().absolute(), settings, create=create, lock_timeout=lock_timeout)
 
     @property
     def space(self) -> Space:
         if self._manifest.space.dimension is None:
             manifest = self._view.read(lambda connection, snapshot: snapshot.manifest)
-            check_pinned(manifest.space, None, self._norms, self._transforms)
+            self._settings.check_pinned(manifest.space, manifest.partition)
             self._manifest = manifest
         space = self._manifest.space
-        if space.dimension is None and self._transforms:
-            space = changed(space, transforms=self._transforms)
-        return changed(space, norms=self._norms) if space.norms == "auto" else space
+        if space.dimension is None and self._settings.transforms:
+            space = changed(space, transforms=self._settings.space.transforms)
+        return changed(space, norms=self._settings.norms) if space.norms == "auto" else space
 
     @property
     def partition(self) -> str | None:

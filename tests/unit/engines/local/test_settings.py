@@ -14,6 +14,7 @@ import pytest
 from theodolite import ConfigError, Document, DocumentError, EngineError, InputError, Retriever, VectorError
 from theodolite.engines.local import LocalEngine
 from theodolite.indexes.flat.codes import BLOCK
+from theodolite.settings import CollectionSettings
 from theodolite.testing import HashingEmbedder
 
 EYE = np.eye(4, dtype=np.float32)
@@ -126,9 +127,8 @@ def test_temporary_folders_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         del kb
         gc.collect()
         assert not list(tmp_path.iterdir())
-        metric: Any = "cosinus"
-        with pytest.raises(ConfigError):
-            LocalEngine.open(metric=metric)
+        with pytest.raises(ConfigError, match="hsnw"):
+            LocalEngine.open(None, CollectionSettings(index="hsnw"))
         gc.collect()
         assert not list(tmp_path.iterdir())
         with pytest.raises(ConfigError):

@@ -6,7 +6,6 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from theodolite.engines.local.storage.creation import create_store, use_wal
@@ -19,9 +18,8 @@ from theodolite.engines.local.storage.schema import APPLICATION_ID, STATE, forei
 from theodolite.engines.local.storage.sqlite_errors import is_full, translated
 from theodolite.engines.local.storage.vector_file import VectorFile, too_short
 from theodolite.errors import CorruptionError, EngineError, LockedError, ManifestError, TheodoliteError
-from theodolite.manifest import FORMAT, OLDEST, Manifest, check_partitioned, check_pinned, new_manifest
-from theodolite.types import Metric, Norms, Transform
-from theodolite.vectors.transforms import checked
+from theodolite.manifest import FORMAT, OLDEST, Manifest, new_manifest
+from theodolite.settings import CollectionSettings
 
 _STEPS = 1_000_000  # of SQLite's machine, some milliseconds
 _PLENTY = 1 << 20  # bytes of a disk that is not full
@@ -30,12 +28,8 @@ _PATIENCE = 1.0  # seconds for which files may keep changing, at least
 
 def open_store(
     folder: Path,
+    settings: CollectionSettings,
     *,
-    metric: Metric | None,
-    norms: Norms,
-    embedder: str | None,
-    partition: str | None,
-    transforms: Sequence[Transform] = (),
     create: bool,
     read_only: bool,
     lock_timeout: float,
@@ -52,7 +46,7 @@ def open_store(
     """
     with translated(folder):
         if not _is_there(folder, create=create and not read_only):
-            manifest = new_manifest(metric, norms, embedder, partition, transforms)
+            manifest = new_manifest(settings)
             folder.mkdir(parents=True, exist_ok=True)
             create_store(Folder(folder), manifest, lock_timeout)
         opened = Folder(folder)
@@ -62,8 +56,7 @@ def open_store(
             if read_only or not is_full(error) or not free_room(opened, FOR_DELETING):
                 raise
             mode, manifest = _opened(opened, read_only, lock_timeout)
-        check_pinned(manifest.space, metric, norms, transforms)
-        check_partitioned(manifest, partition)
+        settings.check_pinned(manifest.space, manifest.partition)
     store = Store(
         opened,
         uid=manifest.uid,
@@ -86,23 +79,12 @@ def _opened(folder: Folder, read_only: bool, timeout: float) -> tuple[str, Manif
     return "rw", manifest
 
 
-def check_folder(
-    folder: Path,
-    metric: Metric | None,
-    norms: Norms,
-    partition: str | None,
-    transforms: Sequence[Transform],
-    create: bool,
-    timeout: float,
-) -> None:
+def check_folder(folder: Path, settings: CollectionSettings, *, create: bool, lock_timeout: float) -> None:
     """Raises ManifestError, MetricMismatchError, ConfigError or CorruptionError, as `open_store` would."""
     with translated(folder):
         if _is_there(folder, create=create):
-            manifest = _inspect(Folder(folder), timeout)
-            check_pinned(manifest.space, metric, norms, transforms)
-            check_partitioned(manifest, partition)
-        else:
-            checked(transforms, metric or "cosine", norms)
+            manifest = _inspect(Folder(folder), lock_timeout)
+            settings.check_pinned(manifest.space, manifest.partition)
 
 
 def _is_there(folder: Path, *, create: bool) -> bool:

@@ -1,0 +1,54 @@
+"""CollectionSettings: check themselves, and are compared with what a collection is pinned to."""
+
+from typing import Any
+
+import pytest
+
+from theodolite import Center, ConfigError, MetricMismatchError, Pca, Truncate
+from theodolite.settings import CollectionSettings
+from theodolite.types import Space
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"metric": "cosinus"}, "metric is 'cosinus'; expected one of cosine, dot, l2"),
+        ({"norms": "units"}, "norms is 'units'; expected one of auto, unit, any"),
+        ({"partition": "a.b"}, "partition is 'a.b'"),
+        ({"transforms": "Pca"}, "transforms is 'Pca'"),
+        ({"transforms": [Pca(4), Pca(2)]}, "Pca twice"),
+    ],
+)
+def test_values_no_collection_can_have_are_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        CollectionSettings(**wrong)
+
+
+def test_a_new_collection_is_cosine_unless_given() -> None:
+    assert CollectionSettings().space == Space("cosine")
+    settings = CollectionSettings("dot", "unit", transforms=[Truncate(2)])
+    assert settings.space == Space("dot", None, "unit", (Truncate(2),))
+    assert hash(settings) == hash(CollectionSettings("dot", "unit", transforms=(Truncate(2),)))
+
+
+def test_defaults_adopt_what_is_pinned() -> None:
+    for space in (Space("dot", 4, "unit"), Space("l2", None, "auto"), Space("cosine", 2, "any", (Pca(2),))):
+        CollectionSettings().check_pinned(space, "tenant")
+    CollectionSettings("dot", "unit", "tenant").check_pinned(Space("dot", None, "auto"), "tenant")
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "message"),
+    [
+        (CollectionSettings("l2"), MetricMismatchError, "pinned to metric 'dot', not 'l2'"),
+        (CollectionSettings(norms="any"), ConfigError, "pinned to norms='unit', not 'any'"),
+        (CollectionSettings(transforms=[Center()]), ConfigError, "pinned to transforms="),
+        (CollectionSettings(partition="team"), ConfigError, "partitioned by 'tenant', not by 'team'"),
+    ],
+)
+def test_a_contradiction_names_both_settings(asked: CollectionSettings, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        asked.check_pinned(Space("dot", 2, "unit", (Truncate(2),)), "tenant")
+    unpartitioned = "not partitioned, not by 'team'"
+    with pytest.raises(ConfigError, match=unpartitioned):
+        CollectionSettings(partition="team").check_pinned(Space(), None)
