@@ -159,6 +159,8 @@ class Journal:
         if self._held:
             with COLLECTIONS:
                 _close(self._held)
+        if self._folder is not None:
+            self._folder.close()
 
     def forked(self, held: bool) -> None:
         """In a forked child: let go of the parent's connection. What is kept in memory stays."""

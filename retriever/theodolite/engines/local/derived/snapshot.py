@@ -110,6 +110,7 @@ class SnapshotManager:
         self._held: Snapshot | None = None
         self._offered: tuple[int, Approximate] | None = None
         self._lock = threading.RLock()
+        store.when_released = self.drop
         register_at_fork(self)
 
     def current(self, connection: sqlite3.Connection, state: State) -> Snapshot:

@@ -6,7 +6,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -69,6 +69,7 @@ class Store:
         self._frame: tuple[VectorFile, int] | None = None
         self._writing = threading.Lock()
         self._closed = False
+        self.when_released: Callable[[], object] = lambda: None  # called when a closed store has let go of its files
         register_at_fork(self)
 
     @contextmanager
@@ -117,7 +118,7 @@ class Store:
                     raise
                 crash_point("transaction.committed")
         finally:
-            self._committing = None
+            self._committing = self._frame = None
             self._writing.release()
 
     def committing(self, sequence: int, digest: bytes) -> None:
@@ -208,6 +209,7 @@ class Store:
         self._closed = True
         self._vectors = None
         if not self._idle:
+            self._release()
             return
         with translated(self.folder):
             while (connection := self._kept()) is not None:
@@ -225,6 +227,15 @@ class Store:
     def _drop(self, connection: sqlite3.Connection) -> None:
         self._connections.discard(id(connection))
         connection.close()
+        if self._closed:
+            self._release()
+
+    def _release(self) -> None:
+        """Let go of all files, once no thread is in the middle of anything."""
+        if not self._connections:
+            self._vectors = None
+            self.folder.close()
+            self.when_released()
 
     def check_writable(self) -> None:
         """Raises EngineError where the collection is closed, or opened read-only."""
@@ -296,7 +307,6 @@ class Store:
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.execute(f"PRAGMA busy_timeout={int(1000 * self.lock_timeout)}")
-                self._frame = None
                 return
             except sqlite3.OperationalError as error:
                 if not is_busy(error):

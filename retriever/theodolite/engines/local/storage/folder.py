@@ -49,14 +49,19 @@ class Folder:
         """Raises OSError where there is no folder."""
         self.given = given
         self.path = Path(os.path.realpath(given))
-        self._handle: int | None = None
-        if _RELATIVE:
-            self._handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-            weakref.finalize(self, os.close, self._handle).atexit = False
+        self._held: int | None = None
         self._first = os.stat(self.path)
+        if _RELATIVE:
+            self._open()
 
     def __str__(self) -> str:
         return str(self.given)
+
+    def close(self) -> None:
+        """Let go of the descriptor. It is opened again when it is needed, as long as the folder is in its place."""
+        if self._held is not None:
+            self._held = None
+            self._release()
 
     def is_current(self) -> bool:
         """Whether the path it was opened by still leads to it."""
@@ -202,10 +207,24 @@ class Folder:
                 return by_handle / name
         return self.path / name
 
+    @property
+    def _handle(self) -> int | None:
+        return self._held if self._held is not None or not _RELATIVE else self._open()
+
+    def _open(self) -> int:
+        """Raises OSError where there is no folder, EngineError where there is another one than at first."""
+        handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        if not os.path.samestat(os.fstat(handle), self._first):
+            os.close(handle)
+            raise replaced(self)
+        self._release = weakref.finalize(self, os.close, handle)
+        self._release.atexit = False
+        self._held = handle
+        return handle
+
     def _is_at(self, path: Path) -> bool:
         try:
-            here = self._first if self._handle is None else os.fstat(self._handle)
-            return os.path.samestat(os.stat(path), here)
+            return os.path.samestat(os.stat(path), self._first)
         except OSError:
             return False
 
