@@ -8,6 +8,7 @@ What happens to values JSON does not have:
 - tuples are stored, and come back, as lists; subclasses of str, int, float and dict, and numpy
   scalars, as plain values;
 - a datetime keeps its instant and its offset from UTC, not the name of its zone; a naive one stays naive;
+- names of more than 10,000 characters, which nothing could be filtered by, are refused with DocumentError;
 - NaN and infinities, keys that are not strings, lone surrogates (which are not text), other types (sets, bytes,
   Decimal, ...) and more than 64 levels (or a cycle) are refused with DocumentError: nothing is changed in silence.
 """
@@ -23,6 +24,12 @@ import numpy as np
 from theodolite.errors import DocumentError
 
 MAX_DEPTH = 64
+
+MAX_FIELD = 10_000
+"""Characters of a field's name, dots included: SQLite would parse a longer one of a filter once for each document.
+
+Earlier versions stored longer names: such documents are read, and can be updated.
+"""
 
 _PLAIN = frozenset({str, int, bool, type(None)})
 _dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
@@ -54,6 +61,33 @@ def encode(metadata: Mapping[str, Any], *, canonical: bool = False) -> str:
         # The only one left: an int too long for Python to print (sys.set_int_max_str_digits).
         raise DocumentError(f"metadata cannot be written as JSON: {error}") from None
     return text
+
+
+def encode_to_store(metadata: Mapping[str, Any]) -> str:
+    """The JSON text of new metadata. Raises DocumentError as `encode`, and for the name of a field that is too long."""
+    text = encode(metadata)
+    if len(text) > MAX_FIELD:  # no name is longer than all of it
+        check_names(metadata)
+    return text
+
+
+def check_names(metadata: Mapping[str, Any]) -> None:
+    """Raises DocumentError for the name of a field that is too long."""
+    places: list[tuple[Any, int]] = [(metadata, 0)]
+    while places:
+        value, before = places.pop()
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                if before + len(key) > MAX_FIELD:
+                    raise DocumentError(
+                        f"metadata has a field whose name has {before + len(key):,} characters ({key!r:.60}…); names "
+                        f"have at most {MAX_FIELD:,}",
+                        length=before + len(key),
+                        limit=MAX_FIELD,
+                    )
+                places.append((item, before + len(key) + 1))
+        elif isinstance(value, (list, tuple)):
+            places += [(item, before) for item in value]
 
 
 def decode(text: str) -> Any:

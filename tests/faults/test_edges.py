@@ -25,6 +25,8 @@ from theodolite import (
 from theodolite.engines.local import LocalEngine
 from theodolite.engines.local.derived.columns import dictionary
 from theodolite.filters import matches, parse
+from theodolite.files.readers import Options
+from theodolite.files.sync import sync
 from theodolite.monitoring import Monitor
 from theodolite.testing import HashingEmbedder
 
@@ -120,6 +122,67 @@ def test_names_have_a_limit() -> None:
                 with pytest.raises(ConfigError, match="at most 10,000"):
                     make()
         assert kb.count({"s": {"$contains": "x" * 100_000}}) == 0
+
+
+def long_names() -> dict[str, dict[str, Any]]:
+    return {
+        "one": {"n" * 10_001: 1},
+        "huge": {"n" * 10_000_000: 1},
+        "escaped": {"$" + "n" * 10_000: 1},
+        "nested": {"a": {"n" * 9_999: {"b": 1}}},
+        "in a list": {"a": [1, {"n" * 10_000: 1}]},
+        "in tuples": {"a": ((), ({"n": {"m" * 10_000: None}},))},
+    }
+
+
+@pytest.mark.parametrize("kind", long_names())
+def test_longer_names_are_not_stored(kind: str, tmp_path: Path) -> None:
+    metadata = long_names()[kind]
+    with Retriever.open(tmp_path / "kb", embedder=HashingEmbedder()) as kb:
+        kb.add([Document("a", {"n": 1}, "a")])
+        for write in (
+            lambda: kb.add([Document("b", {}, "b"), Document("c", metadata, "c")]),
+            lambda: kb.add([Document("c", metadata)]),
+            lambda: kb.update("a", metadata),
+            lambda: kb.update("a", metadata, replace=True),
+        ):
+            with pytest.raises(DocumentError, match="at most 10,000") as caught:
+                write()
+            assert len(str(caught.value)) < 400
+        assert [document.metadata for document in kb.documents()] == [{"n": 1}]
+        kb.verify()
+
+
+def test_a_file_with_longer_names_is_skipped_whole(tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "long.csv").write_text(f"text,{'n' * 10_001}\none,1\n")
+    (docs / "short.csv").write_text("text,n\ntwo,1\n")
+    with Retriever.open(embedder=HashingEmbedder()) as kb:
+        report = sync(kb, [docs], options=Options(metadata=("n" * 10_001, "n")))
+        assert ["at most 10,000" in skipped.reason for skipped in report.skipped] == [True]
+        assert [document.text for document in kb.documents()] == ["two"]
+
+
+@pytest.mark.filterwarnings("ignore::theodolite.MetadataWarning")
+def test_longer_names_that_earlier_versions_stored_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long, nested = "n" * 10_001, {"m" * 10_001: [date(2025, 1, 1)]}
+    with Retriever.open(tmp_path / "kb", embedder=HashingEmbedder()) as kb:
+        with monkeypatch.context() as earlier:
+            earlier.setattr("theodolite.metadata.MAX_FIELD", 1 << 40)
+            kb.add([Document("a", {long: 1, "list": [nested], "s": "x"}, "a"), Document("b", {"s": "y"}, "b")])
+        kb.update("a", {"s": "z"})
+        expected = {long: 1, "list": [nested], "s": "z"}
+        assert kb.get("a")[0].metadata == expected
+        assert kb.search("a", where={"s": "z"})[0].document.metadata == expected
+        assert kb.count({"list": {"$exists": True}}) == 1
+        assert kb.fields()["s"].count == 2
+        kb.verify()
+        kb.compact()
+        kb.backup(tmp_path / "copy")
+    with Retriever.open(tmp_path / "copy") as copy:
+        assert {document.id: document.metadata for document in copy.documents()} == {"a": expected, "b": {"s": "y"}}
+        copy.verify()
 
 
 def test_many_values_mean_what_few_mean(monkeypatch: pytest.MonkeyPatch) -> None:

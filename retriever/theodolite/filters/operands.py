@@ -9,13 +9,10 @@ import numpy as np
 
 from theodolite.errors import DocumentError, FilterError
 from theodolite.filters.dates import read_date
-from theodolite.metadata import plain_datetime, plain_scalar
+from theodolite.metadata import MAX_FIELD, plain_datetime, plain_scalar
 
 MAX_DEPTH = 64
 """How deep filters and their values may be nested: far more than anyone writes, far less than Python's stack."""
-
-MAX_FIELD = 10_000
-"""Characters of a field's name: no name is longer, and SQLite would parse it once for each document."""
 
 MAX_PATTERN = 10_000
 """Characters of a pattern: it is compiled, which takes a second for a hundred thousand."""

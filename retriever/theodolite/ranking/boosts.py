@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from theodolite.errors import ConfigError, InputError
 from theodolite.filters import Compare, Filter, Not, Or, instant
-from theodolite.filters.operands import MAX_FIELD
 from theodolite.filters.values import equal
+from theodolite.metadata import MAX_FIELD
 from theodolite.protocols import Boost
 from theodolite.ranking.durations import duration
 

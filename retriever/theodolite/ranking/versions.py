@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 
 from theodolite.errors import ConfigError, InputError
 from theodolite.filters import instant
-from theodolite.filters.operands import MAX_FIELD
+from theodolite.metadata import MAX_FIELD
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -18,7 +18,7 @@ from theodolite.engines.local.storage.sqlite_errors import is_full
 from theodolite.errors import DocumentError, EngineError, UnsupportedError
 from theodolite.filters import And, Filter
 from theodolite.indexes.flat.codes import BLOCK
-from theodolite.metadata import encode
+from theodolite.metadata import check_names, encode
 from theodolite.protocols import Scope
 from theodolite.scopes import key_within, partition_key, within
 from theodolite.types import Document, Space, Vectors
@@ -94,6 +94,7 @@ class Writer:
                 _, _, text, old, truncated = found[name]
                 metadata = dict(change) if replace else {**stored_metadata(old), **change}
                 encoded = encode(metadata)
+                check_names(change)  # not those it has: earlier versions stored longer ones
                 if partition_key(self._partition, metadata) != key:
                     raise DocumentError(
                         f"document {name!r} cannot move to another partition: {self._partition!r} is part of what "

@@ -11,7 +11,7 @@ from theodolite.files.readers.prose import read_html, read_pdf, read_text
 from theodolite.files.readers.records import read_csv, read_json_lines
 from theodolite.files.readers.splitting import Splitter
 from theodolite.files.readers.units import Unit
-from theodolite.metadata import encode
+from theodolite.metadata import encode_to_store
 from theodolite.types import Document
 
 PATH = "path"
@@ -148,14 +148,14 @@ def _documents(file: File, unit: Unit, splitter: Splitter, before: int) -> Itera
         metadata = {**known, "chunk": number, **own, PATH: file.source}
         if number == before + 1:
             try:
-                encode(metadata)
+                encode_to_store(metadata)
             except DocumentError:
                 own, replaced = valid_values(own)
                 if not replaced:
                     raise
                 repaired += replaced
                 metadata = {**known, "chunk": number, **own, PATH: file.source}
-                encode(metadata)
+                encode_to_store(metadata)
         yield Document(piece, metadata, base if number == 1 else f"{base}#{number}"), repaired
         repaired = 0
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.errors import MALFORMED, CorruptionError, DocumentError
-from theodolite.metadata import MAX_DEPTH, decode, encode
+from theodolite.metadata import MAX_DEPTH, decode, encode_to_store
 from theodolite.protocols import Scope
 from theodolite.scopes import key_within, partition_key
 from theodolite.types import Document
@@ -119,7 +119,7 @@ def _record(document: Document, index: int, truncated: Container[int], field: st
     if not document.id:
         raise _refusal(document, index, "it has no id")
     try:
-        metadata = encode(document.metadata)
+        metadata = encode_to_store(document.metadata)
         key = partition_key(field, document.metadata)
         return Record(document.id, document.text, metadata, index in truncated, key)
     except DocumentError as error:
