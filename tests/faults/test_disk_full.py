@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from theodolite import Document, EngineError, Retriever
+from theodolite.engines.local import points
 
 DIMENSION = 64
 
@@ -120,6 +121,57 @@ def test_another_program_fills_the_disk(disk: Path, close: bool) -> None:
         assert again.count() == 100
         assert (disk / "kb" / "reserve.bin").stat().st_size
         again.verify()
+
+
+STEPS = [
+    *("rows", "compaction.copied", "compaction.followed", "compaction.placed"),
+    *("transaction.filled", "compaction.committed"),
+]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_the_disk_fills_up_in_the_middle_of_a_compaction(disk: Path, step: str) -> None:
+    """There was room when it began. Nothing is lost, before and after the room comes back."""
+    kb = Retriever.open(disk / "kb", compact_at=None)
+    for _ in range(3):
+        for number in range(10):
+            add(kb, number)
+    before = {document.id: vector.tobytes() for document, vector in kb.documents(vectors=True)}
+    answer = [(hit.document.id, hit.score) for hit in kb.search(vector=np.ones(DIMENSION), k=50)]
+    fillers: list[Path] = []
+
+    def reached(name: str) -> None:
+        if name == step and not fillers:
+            fillers.append(fill(disk))
+
+    def check(one: Retriever) -> None:
+        assert {document.id: vector.tobytes() for document, vector in one.documents(vectors=True)} == before
+        assert [(hit.document.id, hit.score) for hit in one.search(vector=np.ones(DIMENSION), k=50)] == answer
+        assert one.verify().warnings == ()
+
+    points.observer = reached
+    try:
+        kb.compact(progress=lambda rows: reached("rows"))
+    except EngineError as error:
+        assert "Free some room" in str(error)  # noqa: PT017 - the last steps may need no more room
+    finally:
+        points.observer = None
+    assert fillers
+    dead = kb.info()["deleted_rows"]
+    assert dead in ([2000] if step == "rows" else [0] if step == "compaction.committed" else [0, 2000])
+    check(kb)
+    with Retriever.open(disk / "kb", read_only=True) as reader:
+        assert reader.count() == 1000
+    assert kb.delete("0-1") == 1
+    del before["0-1"]
+    answer = [(hit.document.id, hit.score) for hit in kb.search(vector=np.ones(DIMENSION), k=50)]
+    check(kb)
+    fillers[0].unlink()
+    assert kb.compact().rows == dead + 1
+    check(kb)
+    kb.close()
+    with Retriever.open(disk / "kb") as again:
+        check(again)
 
 
 def grow(disk: Path) -> None:
