@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from theodolite import Document, EngineError, Retriever
-from theodolite.engines.local import points
+from theodolite.engines.local.storage import crash_points
 
 DIMENSION = 64
 
@@ -149,13 +149,13 @@ def test_the_disk_fills_up_in_the_middle_of_a_compaction(disk: Path, step: str) 
         assert [(hit.document.id, hit.score) for hit in one.search(vector=np.ones(DIMENSION), k=50)] == answer
         assert one.verify().warnings == ()
 
-    points.observer = reached
+    crash_points.observer = reached
     try:
         kb.compact(progress=lambda rows: reached("rows"))
     except EngineError as error:
         assert "Free some room" in str(error)  # noqa: PT017 - the last steps may need no more room
     finally:
-        points.observer = None
+        crash_points.observer = None
     assert fillers
     dead = kb.info()["deleted_rows"]
     assert dead in ([2000] if step == "rows" else [0] if step == "compaction.committed" else [0, 2000])

@@ -24,9 +24,9 @@ from theodolite import (
 )
 from theodolite.engines.local import LocalEngine
 from theodolite.engines.local.derived.columns import dictionary
-from theodolite.filters import matches, parse
 from theodolite.files.readers import Options
 from theodolite.files.sync import sync
+from theodolite.filters import matches, parse
 from theodolite.monitoring import Monitor
 from theodolite.testing import HashingEmbedder
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from theodolite import Document, EngineError, Retriever
-from theodolite.engines.local.folder import Folder
+from theodolite.engines.local.storage.folder import Folder
 
 DESCRIPTORS = Path("/proc/self/fd")
 pytestmark = pytest.mark.skipif(not DESCRIPTORS.exists(), reason="only Linux lists the descriptors of a process")
