@@ -101,6 +101,7 @@ WRITES: dict[str, Callable[[Retriever], object]] = {
     "delete": lambda kb: kb.delete("old-1"),
     "delete where": lambda kb: kb.delete(where={"n": 1}),
     "clear": lambda kb: kb.clear(),
+    "compact": lambda kb: kb.compact(),
     "reindex": lambda kb: kb.reindex("hnsw"),
     "reindex flat": lambda kb: kb.reindex("flat"),
     "keep versions": lambda kb: kb.keep_versions(()),
