@@ -21,7 +21,7 @@ from theodolite.engines.local.storage.identity import Commit, Identity, commit_a
 from theodolite.engines.local.storage.index_trust import IndexTrust
 from theodolite.engines.local.storage.paths import DATABASE, STORE
 from theodolite.engines.local.storage.schema import STATE
-from theodolite.engines.local.storage.sqlite_errors import is_busy, is_full, translated
+from theodolite.engines.local.storage.sqlite_errors import fold_log, is_busy, is_full, translated
 from theodolite.engines.local.storage.vector_file import VectorFile, too_short
 from theodolite.engines.local.storage.writer_pid import announce, last_writer
 from theodolite.errors import CorruptionError, EngineError, LockedError, ManifestError, TheodoliteError
@@ -215,7 +215,7 @@ class Store:
             while (connection := self._kept()) is not None:
                 try:
                     if self.mode == "rw" and not self._idle:
-                        _fold_log(connection)
+                        fold_log(connection)
                 finally:
                     self._drop(connection)
 
@@ -394,13 +394,3 @@ def _pinned(value: Any, digest: Any) -> Manifest:
         if manifest.is_possible():
             return manifest
     raise ManifestError(f"the collection's manifest is damaged: {value!r:.500}; restore the folder from a copy")
-
-
-def _fold_log(connection: sqlite3.Connection) -> None:
-    """Copy the log into the database. Where it cannot be written, on a full disk for example, nothing is at risk: the
-    log keeps every commit. Raises sqlite3.Error where the log cannot be read."""
-    try:
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode in (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ):
-            raise

@@ -80,3 +80,13 @@ def _cure(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return ". Close some, or raise the limit (ulimit -n)"
     return ""
+
+
+def fold_log(connection: sqlite3.Connection) -> None:
+    """Copy the log into the database. Where it cannot be written, on a full disk for example, nothing is at risk: the
+    log keeps every commit. Raises sqlite3.Error where the log cannot be read."""
+    try:
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode in (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ):
+            raise
