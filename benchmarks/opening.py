@@ -127,9 +127,9 @@ def overhead(folder: Path, repeat: int) -> dict[str, dict[str, list[float]]]:
             kb.search(vector=queries[0], k=K, where=where)
             # The snapshot the retriever itself searches: there is no public way to it, and none is needed but here.
             engine: Any = kb._engine
-            snapshot = engine._view._held
+            snapshot = engine._snapshots._current
             with engine._store.read() as (connection, _):
-                mask = engine._view.mask(snapshot, parse(where), connection)
+                mask = engine._snapshots.mask(snapshot, parse(where), connection)
             whole = partial(_search, kb, queries, where)
             index = partial(_search_index, snapshot, prepared, mask)
             taken[name] = in_turns({"retriever": whole, "index": index}, len(queries), repeat)

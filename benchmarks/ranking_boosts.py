@@ -46,7 +46,7 @@ def _measure(vectors: Floats, queries: Floats) -> tuple[int, dict[str, Any]]:
         progress(f"  {len(vectors):,} rows are ready")
         # The snapshot that the retriever itself searches: there is no public way to it, and none is needed but here.
         engine: Any = kb._engine
-        snapshot = engine._view._held
+        snapshot = engine._snapshots._current
         asked = prepare(queries, Space("cosine", queries.shape[1]))[0]
         moment = np.datetime64(NOW, "s").astype(float)
         sources, dates = zip(*(metadata(row).values() for row in range(len(vectors))), strict=True)

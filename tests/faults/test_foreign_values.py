@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from theodolite import Document, Retriever
-from theodolite.engines.local.derived.snapshot import extended
+from theodolite.engines.local.derived.snapshot import live_rows_after
 from theodolite.engines.local.storage.change_log import HASH, Log
 from theodolite.engines.local.storage.database import State
 from theodolite.engines.local.storage.digest import seal
@@ -208,14 +208,16 @@ FRAMES = [
 def test_frames(frame: Frame) -> None:
     log = Log([frame], np.zeros(1, HASH), np.empty(0, np.int64))
     with pytest.raises(CorruptionError):
-        extended(np.empty(0, np.bool_), log, State(1, 1, 20, 21, 20, 0))
+        live_rows_after(np.empty(0, np.bool_), log, State(1, 1, 20, 21, 20, 0))
 
 
 @pytest.mark.parametrize("row", [-1, 20, 1 << 60, -(1 << 60)])
 def test_ended_rows(row: int) -> None:
     frame = Frame(1, 0, 20, 1, 0)
-    assert extended(np.empty(0, np.bool_), Log([frame], np.zeros(1, HASH), np.array([3])), State(1, 1, 20, 21, 19, 0))[
-        4
-    ]
+    assert live_rows_after(
+        np.empty(0, np.bool_), Log([frame], np.zeros(1, HASH), np.array([3])), State(1, 1, 20, 21, 19, 0)
+    )[4]
     with pytest.raises(CorruptionError):
-        extended(np.empty(0, np.bool_), Log([frame], np.zeros(1, HASH), np.array([row])), State(1, 1, 20, 21, 19, 0))
+        live_rows_after(
+            np.empty(0, np.bool_), Log([frame], np.zeros(1, HASH), np.array([row])), State(1, 1, 20, 21, 19, 0)
+        )

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from theodolite import CorruptionError, Document
 from theodolite.engines.local import LocalEngine
 from theodolite.engines.local.search import postings as postings_module
-from theodolite.engines.local.search.lexical import Lexical, LexicalFound
+from theodolite.engines.local.search.lexical import Lexical, LexicalResult
 from theodolite.engines.local.search.query_terms import words
 from theodolite.engines.local.storage.database import connect, read_state
 from theodolite.engines.local.storage.folder import Folder
@@ -78,10 +78,10 @@ def find(
     eligible: Mask | None = None,
     factors: NDArray[np.float64] | None = None,
     lexical: Lexical | None = None,
-) -> LexicalFound:
+) -> LexicalResult:
     looked_for = words(query) if isinstance(query, str) else query
     searcher = lexical or Lexical()
-    return engine._view.read(
+    return engine._snapshots.read(
         lambda connection, snapshot: searcher.search(
             connection, snapshot.state, looked_for, n, snapshot.live if scope is None else scope, eligible, factors
         )
@@ -129,7 +129,7 @@ def reference(texts: Mapping[int, str], query: Mapping[str, float]) -> dict[int,
     return scores
 
 
-def as_dict(found: LexicalFound) -> dict[int, float]:
+def as_dict(found: LexicalResult) -> dict[int, float]:
     return dict(zip(found.rows.tolist(), found.bm25.tolist(), strict=True))
 
 

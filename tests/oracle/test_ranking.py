@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tests.oracle.ranked import Ranked, Stored
 from tests.oracle.test_versions import FIELDS, INSTANTS, TENANTS, canonical, versions
-from tests.unit.standing import moment
+from tests.unit.engines.local.derived.version_rules import moment
 
 from theodolite import Authority, Document, Freshness, Hits, Retriever
 from theodolite.errors import InputError

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.standing import Looking, moment
+from tests.unit.engines.local.derived.version_rules import Looking, moment
 
 from theodolite import Document, Retriever
 from theodolite.filters import matches, parse

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.unit.standing import Looking, moment
+from tests.unit.engines.local.derived.version_rules import Looking, moment
 
 from theodolite import Document, Retriever
 from theodolite.ranking.versions import Superseded, Versions

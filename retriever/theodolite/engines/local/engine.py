@@ -20,7 +20,7 @@ from theodolite.engines.local.maintenance.repair import repair
 from theodolite.engines.local.maintenance.verify.verify import raise_damage, verify
 from theodolite.engines.local.search.duplicates import duplicates
 from theodolite.engines.local.search.executor import SearchExecutor
-from theodolite.engines.local.search.field_summary import Fields
+from theodolite.engines.local.search.field_summary import FieldSummaries
 from theodolite.engines.local.search.hints import Hints
 from theodolite.engines.local.search.listing import Page, Pair, Place, behind, page, pairs
 from theodolite.engines.local.storage.commit import select
@@ -64,14 +64,14 @@ class LocalEngine:
         self._manifest = manifest
         self._settings = settings  # norms and transforms count until the first batch has settled the manifest's
         self._temporary = temporary
-        self._view = SnapshotManager(store, cache=temporary is None)
-        self._writer = Writer(store, self._view, manifest.partition)
-        self._keeper = IndexManager(store, self._view, background=store.mode == "rw", compact_at=compact_at)
-        self._fields = Fields(self._view)
-        self._hints = Hints(self._view, self._fields)
-        self._answering = SearchExecutor(self._view, self._keeper, self._hints, manifest.partition)
+        self._snapshots = SnapshotManager(store, cache=temporary is None)
+        self._writer = Writer(store, self._snapshots, manifest.partition)
+        self._keeper = IndexManager(store, self._snapshots, background=store.mode == "rw", compact_at=compact_at)
+        self._fields = FieldSummaries(self._snapshots)
+        self._hints = Hints(self._snapshots, self._fields)
+        self._answering = SearchExecutor(self._snapshots, self._hints, manifest.partition, self._keeper.asked)
         # An engine that is dropped without close() leaves no connections and no temporary folder behind.
-        self._release = weakref.finalize(self, _release, store, self._view, self._keeper, temporary)
+        self._release = weakref.finalize(self, _release, store, self._snapshots, self._keeper, temporary)
 
     def __reduce__(self) -> NoReturn:
         """Raises TypeError: copies of it would share files and locks, or have none."""
@@ -146,7 +146,7 @@ class LocalEngine:
     @property
     def space(self) -> Space:
         if self._manifest.space.dimension is None:
-            manifest = self._view.read(lambda connection, snapshot: snapshot.manifest)
+            manifest = self._snapshots.read(lambda connection, snapshot: snapshot.manifest)
             self._settings.check_pinned(manifest.space, manifest.partition)
             self._manifest = manifest
         space = self._manifest.space
@@ -178,7 +178,7 @@ class LocalEngine:
 
     def delete(self, which: Sequence[str] | Filter, *, scope: Scope | None = None) -> int:
         if isinstance(which, Filter):
-            self._view.read(lambda connection, snapshot: self._counted(connection, snapshot, which, scope))
+            self._snapshots.read(lambda connection, snapshot: self._counted(connection, snapshot, which, scope))
         count = self._writer.delete(which, scope)
         self._keeper.written()
         return count
@@ -192,11 +192,11 @@ class LocalEngine:
         def found(connection: Connection, snapshot: Snapshot) -> list[Pair]:
             keys = dict(select(connection, "id, row", "id", list(dict.fromkeys(ids)), key))
             if scope is not None and scope.where is not None:
-                inside = self._view.mask(snapshot, scope.where, connection)[snapshot.rows_of(list(keys.values()))]
+                inside = self._snapshots.mask(snapshot, scope.where, connection)[snapshot.rows_of(list(keys.values()))]
                 keys = dict(itertools.compress(keys.items(), inside.tolist()))
             return pairs(connection, snapshot, [keys[name] for name in ids if name in keys])
 
-        return self._view.read(found)
+        return self._snapshots.read(found)
 
     def documents(
         self,
@@ -209,12 +209,12 @@ class LocalEngine:
         tree = within(scope, self.partition, where)
 
         def read(connection: Connection, snapshot: Snapshot, after: Place) -> Page:
-            mask = None if tree is None else self._view.mask(snapshot, tree, connection)
+            mask = None if tree is None else self._snapshots.mask(snapshot, tree, connection)
             return page(connection, snapshot, mask, after)
 
         left, begin = limit, behind(after)
         while left is None or left > 0:
-            found = self._view.read(partial(read, after=begin))
+            found = self._snapshots.read(partial(read, after=begin))
             listed = found.pairs[:left]
             yield from listed
             if found.after is None:
@@ -229,11 +229,11 @@ class LocalEngine:
             with self._store.read() as (_, state):
                 return state.live
 
-        return self._view.read(lambda connection, snapshot: self._counted(connection, snapshot, where, scope))
+        return self._snapshots.read(lambda connection, snapshot: self._counted(connection, snapshot, where, scope))
 
     def _counted(self, connection: Connection, snapshot: Snapshot, where: Filter | None, scope: Scope | None) -> int:
         """Count the documents that pass, and warn of a filter that cannot match."""
-        mask = self._view.mask(snapshot, within(scope, self.partition, where), connection)
+        mask = self._snapshots.mask(snapshot, within(scope, self.partition, where), connection)
         count = snapshot.state.live if mask is None else int(np.count_nonzero(mask))
         confined = within(scope, self.partition, None)
         if where is not None and (count or self._holds_any(connection, snapshot, confined)):
@@ -241,15 +241,17 @@ class LocalEngine:
         return count
 
     def _holds_any(self, connection: Connection, snapshot: Snapshot, confined: Filter | None) -> bool:
-        mask = self._view.mask(snapshot, confined, connection)
+        mask = self._snapshots.mask(snapshot, confined, connection)
         return bool(snapshot.state.live if mask is None else mask.any())
 
     def fields(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
         tree = within(scope, self.partition, None)
-        return self._view.read(lambda connection, snapshot: self._fields.fields(connection, snapshot, tree, values))
+        return self._snapshots.read(
+            lambda connection, snapshot: self._fields.fields(connection, snapshot, tree, values)
+        )
 
     def search(self, request: Request) -> list[Answer]:
-        return self._view.read(lambda connection, snapshot: self._answering.answers(connection, snapshot, request))
+        return self._snapshots.read(lambda connection, snapshot: self._answering.answers(connection, snapshot, request))
 
     def duplicates(
         self,
@@ -259,7 +261,7 @@ class LocalEngine:
         scope: Scope | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> Iterator[Duplicate]:
-        return duplicates(self._view, within(scope, self.partition, where), threshold, progress)
+        return duplicates(self._snapshots, within(scope, self.partition, where), threshold, progress)
 
     def reindex(
         self,
@@ -277,11 +279,11 @@ class LocalEngine:
     def warm(self, fields: Sequence[str] = ()) -> None:
         def warmed(connection: Connection, snapshot: Snapshot) -> None:
             if snapshot.state.live:
-                self._view.searchable(snapshot)
+                self._snapshots.searchable(snapshot)
             for name in fields:
-                self._view.mask(snapshot, Exists(name), connection)
+                self._snapshots.mask(snapshot, Exists(name), connection)
 
-        self._view.read(warmed)
+        self._snapshots.read(warmed)
 
     def note(self, name: str) -> str | None:
         return read_note(self._store, name)
@@ -297,12 +299,12 @@ class LocalEngine:
     def repair(self, progress: Callable[[int], object] | None = None) -> Verification:
         found = repair(self._store, self._keeper, self._writer.fill_cache, progress)
         self._answering = SearchExecutor(
-            self._view, self._keeper, self._hints, self.partition
+            self._snapshots, self._hints, self.partition, self._keeper.asked
         )  # what it held of words may be damaged
         return found
 
     def backup(self, target: Path, progress: Callable[[int], object] | None = None) -> None:
-        backup(self._view.read, self._store, target, progress)
+        backup(self._snapshots.read, self._store, target, progress)
 
     def info(self) -> dict[str, Any]:
         folder = self._store.folder
@@ -332,17 +334,17 @@ class LocalEngine:
                 "columns": {"fields": snapshot.columns.fields, "bytes": snapshot.columns.nbytes},
             }
 
-        return self._view.read(described)
+        return self._snapshots.read(described)
 
     def close(self) -> None:
         self._release()
 
 
-def _release(store: Store, view: SnapshotManager, keeper: IndexManager, temporary: TemporaryFolder | None) -> None:
+def _release(store: Store, snapshots: SnapshotManager, keeper: IndexManager, temporary: TemporaryFolder | None) -> None:
     try:
         keeper.close()
         store.close()
     finally:
-        view.drop()  # before the folder goes: Windows does not delete files that are mapped
+        snapshots.drop()  # before the folder goes: Windows does not delete files that are mapped
         if temporary is not None:
             temporary.remove()

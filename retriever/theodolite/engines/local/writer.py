@@ -29,9 +29,9 @@ T = TypeVar("T")
 class Writer:
     """What changes a collection. The methods are those of `protocols.Engine`."""
 
-    def __init__(self, store: Store, view: SnapshotManager, partition: str | None) -> None:
+    def __init__(self, store: Store, snapshots: SnapshotManager, partition: str | None) -> None:
         self._store = store
-        self._view = view
+        self._snapshots = snapshots
         self._partition = partition
 
     def add(
@@ -83,7 +83,7 @@ class Writer:
                     f"{missing[0]!r}. Nothing was updated; add them instead",
                     ids=missing,
                 )
-            snapshot = self._view.current(connection, state)
+            snapshot = self._snapshots.current(connection, state)
             vectors = Vectors(snapshot.vectors.take(snapshot.rows_of([found[name][0] for name in changes])))
             rows = []
             for name, change in changes.items():
@@ -122,15 +122,15 @@ class Writer:
                 ended = list(select(connection, "row, text", "id", list(dict.fromkeys(which)), key))
             else:
                 tree = within(scope, self._partition, which)
-                snapshot = self._view.current(connection, state)
-                mask = self._view.mask(snapshot, tree, connection)
+                snapshot = self._snapshots.current(connection, state)
+                mask = self._snapshots.mask(snapshot, tree, connection)
                 ended = list(
                     select(
                         connection, "row, text", "row", [] if mask is None else snapshot.keys_of(np.flatnonzero(mask))
                     )
                 )
             if ended:
-                dimension = self._view.current(connection, state).flat.dimension
+                dimension = self._snapshots.current(connection, state).flat.dimension
                 commit(
                     connection,
                     self._store,
@@ -157,7 +157,7 @@ class Writer:
     def _clear(self) -> None:
         with self._store.write() as (connection, state):
             if state.keys:
-                dimension = self._view.current(connection, state).flat.dimension
+                dimension = self._snapshots.current(connection, state).flat.dimension
                 begin_generation(connection, self._store, state, dimension)
 
     def _with_room(self, work: Callable[[], T], leave: int) -> T:
@@ -173,11 +173,11 @@ class Writer:
         """Save the codes of every full block that has no file yet."""
 
         def filled(connection: Connection, snapshot: Snapshot) -> None:
-            cache = self._view.code_cache(snapshot)
+            cache = self._snapshots.code_cache(snapshot)
             if cache is not None:
                 cache.fill(snapshot.vectors, snapshot.rows)
 
-        self._view.read(filled)
+        self._snapshots.read(filled)
 
     def _written(self, scope: Scope | None, *, ids: bool) -> str:
         """The partition that is written to. Raises UnsupportedError for scopes that can only be read."""

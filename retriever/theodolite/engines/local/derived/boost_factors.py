@@ -35,8 +35,8 @@ class _Product:
     read_at: int
 
 
-class Factors:
-    """Factors of one generation's rows, the products used last kept. Shared by threads.
+class BoostFactors:
+    """BoostFactors of one generation's rows, the products used last kept. Shared by threads.
 
     Rows never change, so that for the same boosts and the same `now` only those of new rows are computed.
     """
@@ -71,7 +71,8 @@ class Factors:
             now: seconds since 1970, UTC.
             column: the column of a field, with `rows` rows at least, as the search's transaction may use it.
             inside: (rows,) which rows are in the scope; None for all. Boosts that others have written are asked about
-                these only, each time anew: what lies outside is not for their eyes. Factors of other rows mean nothing.
+                these only, each time anew: what lies outside is not for their eyes. Factors of other rows
+                mean nothing.
 
         Raises:
             ConfigError: a boost does not give one factor in (0, 1] for each value.

@@ -67,7 +67,7 @@ class CodeCache:
             )
 
 
-def owner_of(frames: NDArray[np.int64], hashes: NDArray[np.void], sequence: int) -> Callable[[int], bytes]:
+def hash_by_row(frames: NDArray[np.int64], hashes: NDArray[np.void], sequence: int) -> Callable[[int], bytes]:
     """What names the vectors up to a row: the hash of the commit that brought it.
 
     Args:

@@ -31,7 +31,7 @@ _MOST = 1 << 40  # rows, generations, changes of the index
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class IndexRecord:
     """One state of the index; the newest in the table counts.
 
     Attributes:
@@ -73,7 +73,7 @@ class Record:
         change_state(connection, read_state(connection)._replace(approximate=number))
 
 
-def read_record(connection: sqlite3.Connection) -> Record | None:
+def read_index_record(connection: sqlite3.Connection) -> IndexRecord | None:
     row = connection.execute("SELECT value, hash FROM approximate").fetchone()
     if row is None:
         return None
@@ -82,10 +82,10 @@ def read_record(connection: sqlite3.Connection) -> Record | None:
     return _parsed(row[0])
 
 
-def _parsed(text: str) -> Record:
-    """Raises CorruptionError for what no `Record` has written: the hash proves nothing of a foreign folder."""
+def _parsed(text: str) -> IndexRecord:
+    """Raises CorruptionError for what no `IndexRecord` has written: the hash proves nothing of a foreign folder."""
     try:
-        record = Record(**json.loads(text))
+        record = IndexRecord(**json.loads(text))
         numbers = (record.generation, record.files, record.covered, record.stop)
         hashes = record.hashes is None or (
             record.hashes.keys() == {NATIVE, ROWS} and all(isinstance(each, str) for each in record.hashes.values())
@@ -106,7 +106,7 @@ def _parsed(text: str) -> Record:
     raise CorruptionError(f"the record of the approximate index is damaged: {text!r:.200}")
 
 
-def write_files(folder: Folder, place: str, candidates: Candidates, rows: Rows, trust: IndexTrust) -> dict[str, str]:
+def write_index(folder: Folder, place: str, candidates: Candidates, rows: Rows, trust: IndexTrust) -> dict[str, str]:
     """Write an index into a folder inside the collection's, durably. Returns the hashes.
 
     Raises:
@@ -121,12 +121,12 @@ def write_files(folder: Folder, place: str, candidates: Candidates, rows: Rows, 
         np.save(file, rows, allow_pickle=False)
         sync_file(file)
     folder.sync(place)
-    hashes = {name: hash_of(folder, f"{place}/{name}") for name in (NATIVE, ROWS)}
+    hashes = {name: sha256_of(folder, f"{place}/{name}") for name in (NATIVE, ROWS)}
     trust.built(candidates, hashes[NATIVE])
     return hashes
 
 
-def read_files(
+def read_index(
     folder: Folder, place: str, spec: str, hashes: dict[str, str], space: Space, trust: IndexTrust
 ) -> tuple[Candidates, Rows]:
     """Load an index. No file whose hash differs reaches native code.
@@ -136,7 +136,7 @@ def read_files(
         ConfigError: its library cannot check the file, and it was not built here.
     """
     for name in (NATIVE, ROWS):
-        if hash_of(folder, f"{place}/{name}") != hashes.get(name):
+        if sha256_of(folder, f"{place}/{name}") != hashes.get(name):
             raise CorruptionError(
                 f"{folder}/{place}/{name} does not match its hash", path=str(folder / f"{place}/{name}")
             )
@@ -158,7 +158,7 @@ def read_rows(folder: Folder, name: str) -> Rows:
     return rows
 
 
-def load(folder: Folder, record: Record, space: Space, total: int, trust: IndexTrust) -> Approximate | None:
+def load_index(folder: Folder, record: IndexRecord, space: Space, total: int, trust: IndexTrust) -> Approximate | None:
     """The index in use; None, with a warning, where its files cannot be used.
 
     Args:
@@ -168,7 +168,7 @@ def load(folder: Folder, record: Record, space: Space, total: int, trust: IndexT
         return None
     place = index_folder(record.files)
     try:
-        candidates, rows = read_files(folder, place, record.spec, record.hashes or {}, space, trust)
+        candidates, rows = read_index(folder, place, record.spec, record.hashes or {}, space, trust)
         if len(rows) != record.covered or int(rows[-1]) + 1 != record.stop or record.stop > total:
             raise CorruptionError(f"the index is of other rows than its record says, or than the {total} there are")
     except (OSError, TheodoliteError) as error:  # damaged, or its package is not installed here
@@ -179,12 +179,12 @@ def load(folder: Folder, record: Record, space: Space, total: int, trust: IndexT
     return Approximate(candidates, rows, record.measured())
 
 
-def hash_of(folder: Folder, name: str) -> str:
+def sha256_of(folder: Folder, name: str) -> str:
     with folder.open(name) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def remove_others(folder: Folder, files: Collection[int]) -> None:
+def remove_other_indexes(folder: Folder, files: Collection[int]) -> None:
     """Delete the folders of indexes that are no longer in use. Whoever has one loaded has it in memory."""
     kept = {index_folder(number) for number in files}
     folder.remove(name for name in folder.names() if re.fullmatch(r"index-\d+", name) and name not in kept)

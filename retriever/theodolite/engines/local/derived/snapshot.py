@@ -10,11 +10,11 @@ from typing import TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.engines.local.derived.boost_factors import Factors
-from theodolite.engines.local.derived.code_cache import CodeCache, owner_of
+from theodolite.engines.local.derived.boost_factors import BoostFactors
+from theodolite.engines.local.derived.code_cache import CodeCache, hash_by_row
 from theodolite.engines.local.derived.columns import ColumnFiles, Columns, evaluate
 from theodolite.engines.local.derived.columns.column import Column
-from theodolite.engines.local.derived.index_record import Record, load, read_record
+from theodolite.engines.local.derived.index_record import IndexRecord, load_index, read_index_record
 from theodolite.engines.local.derived.versions import VersionStateCache
 from theodolite.engines.local.storage.change_log import HASH, Log, beginning, read_log
 from theodolite.engines.local.storage.commit import select
@@ -59,7 +59,7 @@ class Snapshot:
         vectors: the mapped vectors.
         flat: the flat index, over `flat.rows` rows: all of them once `SnapshotManager.searchable` has been called.
         columns: the columns in memory; shared by the snapshots of a generation.
-        factors, standings: what boosts and rules for versions have made of them; shared likewise.
+        boost_factors, version_states: what boosts and rules for versions have made of them; shared likewise.
         record, approximate: what the store knows of the approximate index, and the index, if it can be used.
     """
 
@@ -73,9 +73,9 @@ class Snapshot:
     vectors: MappedVectors
     flat: FlatIndex
     columns: Columns
-    factors: Factors
-    standings: VersionStateCache
-    record: Record | None = None
+    boost_factors: BoostFactors
+    version_states: VersionStateCache
+    record: IndexRecord | None = None
     approximate: Approximate | None = None
 
     @property
@@ -107,7 +107,7 @@ class SnapshotManager:
     def __init__(self, store: Store, *, cache: bool) -> None:
         self._store = store
         self._cache = cache
-        self._held: Snapshot | None = None
+        self._current: Snapshot | None = None
         self._offered: tuple[int, Approximate] | None = None
         self._lock = threading.RLock()
         store.when_released = self.drop
@@ -115,14 +115,14 @@ class SnapshotManager:
 
     def current(self, connection: sqlite3.Connection, state: State) -> Snapshot:
         """The snapshot of a transaction's state. Raises Stale if a newer one is shared already."""
-        held = self._held
+        held = self._current
         if held is not None and _shows(held, state):
             file = held.vectors.file
             if file is not None and file.stamp() != file.proved:
                 self._check_vectors(held, file)
             return held
         with self._lock:
-            held = self._held
+            held = self._current
             if held is None or held.state.generation < state.generation or held.state.sequence == 0:
                 held = self._empty(connection, state)
             if held.state.sequence > state.sequence:
@@ -131,7 +131,7 @@ class SnapshotManager:
                 held = self._advanced(held, connection, state)
             if held.state.approximate < state.approximate:
                 held = self._with_index(held, connection, state)
-            self._held = held
+            self._current = held
             return held
 
     @property
@@ -160,12 +160,12 @@ class SnapshotManager:
         if snapshot.flat.rows == snapshot.rows:
             return snapshot
         with self._lock:
-            held = self._held
+            held = self._current
             if held is None or not _shows(held, snapshot.state):
                 raise StaleSnapshot
             if held.flat.rows != held.rows:
                 flat = held.flat.grown(held.vectors, held.rows, self._codes(held))
-                self._held = held = replace(held, flat=flat.measured(held.vectors))
+                self._current = held = replace(held, flat=flat.measured(held.vectors))
             return held
 
     @overload
@@ -207,7 +207,7 @@ class SnapshotManager:
         return CodeCache(
             self._store.folder,
             snapshot.state.generation,
-            owner_of(snapshot.frames, snapshot.hashes, snapshot.state.sequence),
+            hash_by_row(snapshot.frames, snapshot.hashes, snapshot.state.sequence),
             snapshot.flat.dimension,
             writable=self._store.mode == "rw",
         )
@@ -220,7 +220,7 @@ class SnapshotManager:
 
     def drop(self) -> None:
         """Let go of the mapped file and the index."""
-        self._held = None
+        self._current = None
 
     def _check_vectors(self, held: Snapshot, file: VectorFile) -> None:
         """The file was written to: by a commit, or by somebody who copied another one over it, and it is mapped.
@@ -263,14 +263,14 @@ class SnapshotManager:
             self._mapped(connection, state, last, dimension, frames),
             FlatIndex(manifest.space.metric, dimension),
             Columns(self.column_files(state.generation), keys),
-            Factors(),
+            BoostFactors(),
             VersionStateCache(manifest.partition),
         )
 
     def _with_index(self, held: Snapshot, connection: sqlite3.Connection, state: State) -> Snapshot:
         record, index = None, None
         try:
-            record = read_record(connection)
+            record = read_index_record(connection)
         except CorruptionError as error:
             _log.warning("%s: %s. Searches are exact; run repair()", self._store.folder, error)
         if record is not None and record.generation == state.generation:
@@ -278,7 +278,7 @@ class SnapshotManager:
             index = (
                 offered
                 if number == state.approximate
-                else load(self._store.folder, record, held.manifest.space, held.rows, self._store.trust)
+                else load_index(self._store.folder, record, held.manifest.space, held.rows, self._store.trust)
             )
         return replace(held, state=state, record=record, approximate=index)
 
@@ -290,7 +290,7 @@ class SnapshotManager:
             before = held.hashes[-1].tobytes() if since else beginning(held.manifest.uid, state.generation)
         log = read_log(connection, since, before)
         frames, vectors = held.frames, held.vectors
-        live = extended(held.live, log, state, base)
+        live = live_rows_after(held.live, log, state, base)
         placed = placed_frames(zip(log.frames, log.hashes, strict=True), base)
         new = frames_with_rows((frame for frame, _ in placed), held.keys)
         if len(new):
@@ -326,7 +326,7 @@ def frames_with_rows(frames: Iterable[Frame], keys: Keys) -> NDArray[np.int64]:
     return np.array(found, np.int64).reshape(-1, 4)
 
 
-def extended(live: Mask, log: Log, state: State, base: Base | None = None) -> Mask:
+def live_rows_after(live: Mask, log: Log, state: State, base: Base | None = None) -> Mask:
     """The living rows after some more commits, which lead to `state`. Raises CorruptionError where they do not."""
     last, keys = log.frames[-1] if log.frames else None, keys_of(base)
     frames = [frame for frame, _ in placed_frames(zip(log.frames, log.hashes, strict=True), base)]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from theodolite.engines.local.derived.index_record import hash_of, read_record
+from theodolite.engines.local.derived.index_record import read_index_record, sha256_of
 from theodolite.engines.local.derived.snapshot import Snapshot, StaleSnapshot
 from theodolite.engines.local.maintenance.next_generation import NextGeneration
 from theodolite.engines.local.maintenance.reclaim import release
@@ -184,13 +184,13 @@ def _copy_caches(connection: sqlite3.Connection, snapshot: Snapshot, folder: Fol
     with contextlib.suppress(OSError, CorruptionError):
         _copy_files(folder, target, codes, [name for name in folder.names(codes) if name.endswith(".i8")])
     with contextlib.suppress(CorruptionError):
-        record = read_record(connection)
+        record = read_index_record(connection)
         if record is None or not record.files or record.generation != generation:
             return
         place, hashes = index_folder(record.files), record.hashes or {}
         try:
             _copy_files(folder, target, place, list(hashes))
-            sound = all(hash_of(target, f"{place}/{name}") == digest for name, digest in hashes.items())
+            sound = all(sha256_of(target, f"{place}/{name}") == digest for name, digest in hashes.items())
         except (OSError, CorruptionError):
             sound = False
         if not sound:  # the copy says so when it is opened, and builds it again

@@ -74,7 +74,7 @@ class Start(NamedTuple):
         return (dead >= LEAST and dead > share * rows) or state.sequence - self.sequence > _LONG
 
 
-def compact(store: Store, view: SnapshotManager, progress: Progress, *, background: bool = False) -> Compaction:
+def compact(store: Store, snapshots: SnapshotManager, progress: Progress, *, background: bool = False) -> Compaction:
     """Remove dead rows, and give their disk space back. The caller holds the lock of `only_builder`.
 
     Args:
@@ -90,7 +90,7 @@ def compact(store: Store, view: SnapshotManager, progress: Progress, *, backgrou
     pace = Pace(progress, resting=background)
     try:
         with translated(folder):
-            while (dead := _switched(store, view, pace)) is None:
+            while (dead := _switched(store, snapshots, pace)) is None:
                 pass  # the collection has been cleared meanwhile
             removed = dead
     finally:
@@ -100,7 +100,7 @@ def compact(store: Store, view: SnapshotManager, progress: Progress, *, backgrou
     return Compaction(removed, before, folder.size())
 
 
-def _switched(store: Store, view: SnapshotManager, pace: Pace) -> int | None:
+def _switched(store: Store, snapshots: SnapshotManager, pace: Pace) -> int | None:
     """How many rows were removed; None where another generation has begun meanwhile."""
     folder = store.folder
 
@@ -112,25 +112,25 @@ def _switched(store: Store, view: SnapshotManager, pace: Pace) -> int | None:
         folder.remove([PARTIAL_GENERATION])
         folder.make(PARTIAL_GENERATION)
         place = Folder(folder.reachable(PARTIAL_GENERATION))
-        return snapshot, NextGeneration(place, connection, snapshot, writable=view.cached)
+        return snapshot, NextGeneration(place, connection, snapshot, writable=snapshots.cached)
 
-    snapshot, following = view.read(begun)
+    snapshot, following = snapshots.read(begun)
     if following is None:
         return 0
     base = following.copy(pace)
     following.derive_codes(pace)
-    view.read(lambda connection, _: following.derive_columns(connection, folder))
+    snapshots.read(lambda connection, _: following.derive_columns(connection, folder))
     following.sync()
     crash_point("compaction.copied")
     for _ in range(_ROUNDS):
-        if (left := view.read(_Following(following, snapshot))) is None:
+        if (left := snapshots.read(_Following(following, snapshot))) is None:
             return None
         pace(0)
         if left <= _FEW:
             break
     following.sync()
     crash_point("compaction.followed")
-    if not _switch(store, view, following, snapshot):
+    if not _switch(store, snapshots, following, snapshot):
         return None
     crash_point("compaction.committed")
     return snapshot.rows - base.frame.rows
@@ -149,13 +149,13 @@ class _Following:
         return self._following.follow(connection, snapshot)
 
 
-def _switch(store: Store, view: SnapshotManager, following: NextGeneration, begun: Snapshot) -> bool:
+def _switch(store: Store, snapshots: SnapshotManager, following: NextGeneration, begun: Snapshot) -> bool:
     """Append what is left, put the files in place and commit; False where another generation has begun."""
     folder, number = store.folder, following.number
     with store.write() as (connection, state):
         if state.generation != begun.state.generation:
             return False
-        following.follow(connection, view.current(connection, state))
+        following.follow(connection, snapshots.current(connection, state))
         store.committing(state.sequence + 1, following.finish(state))
         if store.durable:
             following.sync()

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from theodolite.engines.local.derived.index_record import hash_of, read_files, read_rows, write_files
+from theodolite.engines.local.derived.index_record import read_index, read_rows, sha256_of, write_index
 from theodolite.engines.local.storage.database import connect
 from theodolite.engines.local.storage.folder import Folder
 from theodolite.engines.local.storage.index_trust import IndexTrust
@@ -70,9 +70,9 @@ class Partial:
             with self._folder.open(_STATE) as file:
                 state: dict[str, Any] = json.loads(file.read(_LONGEST))
             ours = state["owner"] == self._owner and state["spec"] == self._spec
-            if ours and hash_of(self._folder, _PLANNED) == state["planned"]:
+            if ours and sha256_of(self._folder, _PLANNED) == state["planned"]:
                 planned = read_rows(self._folder, _PLANNED)
-                candidates, rows = read_files(
+                candidates, rows = read_index(
                     self._folder, PARTIAL_INDEX, self._spec, state["hashes"], space, self._trust
                 )
                 if len(rows) <= len(planned) and planned[-1] < self._total and (planned[: len(rows)] == rows).all():
@@ -85,14 +85,14 @@ class Partial:
         """Keep what there is, durably; returns the hashes. Killed half-way, there is nothing to go on with."""
         with translated(self._folder, sqlite=False):  # it can take seconds, for which a fork would wait
             self.drop()
-            hashes = write_files(self._folder, PARTIAL_INDEX, candidates, rows[: len(candidates)], self._trust)
+            hashes = write_index(self._folder, PARTIAL_INDEX, candidates, rows[: len(candidates)], self._trust)
             with self._folder.create(_PLANNED) as file:
                 np.save(file, rows, allow_pickle=False)
             state = {
                 "owner": self._owner,
                 "spec": self._spec,
                 "hashes": hashes,
-                "planned": hash_of(self._folder, _PLANNED),
+                "planned": sha256_of(self._folder, _PLANNED),
             }
             with self._folder.replacing(_STATE) as file:
                 file.write(json.dumps(state).encode())

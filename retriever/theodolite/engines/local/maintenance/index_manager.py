@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from theodolite.engines.local.derived.index_record import NATIVE, Record, read_record, remove_others
+from theodolite.engines.local.derived.index_record import NATIVE, IndexRecord, read_index_record, remove_other_indexes
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager
 from theodolite.engines.local.maintenance.compact import Start, compact
 from theodolite.engines.local.maintenance.index_build import Partial, Progress, build, only_builder
@@ -50,11 +50,11 @@ class IndexManager:
     """Builds, swaps and describes the index. Searches go on meanwhile, with the one before or without."""
 
     def __init__(
-        self, store: Store, view: SnapshotManager, *, background: bool, compact_at: float | None = None
+        self, store: Store, snapshots: SnapshotManager, *, background: bool, compact_at: float | None = None
     ) -> None:
         """`compact_at` is the share of dead rows beyond which the collection is compacted; None leaves it as it is."""
         self._store = store
-        self._view = view
+        self._snapshots = snapshots
         self._background = background
         self._compact_at = compact_at
         self._start_of: Start | None = None
@@ -80,7 +80,7 @@ class IndexManager:
             return
         spec = _spec(index)
         with self._store.read() as (connection, state):
-            record = read_record(connection) if state.approximate else None
+            record = read_index_record(connection) if state.approximate else None
         held = FLAT if record is None else record.spec
         if held == spec:
             return
@@ -92,7 +92,7 @@ class IndexManager:
                 asked=spec,
             )
         with self._store.write() as (connection, state):
-            Record(spec, TARGET).write(connection, state.approximate + 1)
+            IndexRecord(spec, TARGET).write(connection, state.approximate + 1)
 
     def reindex(
         self, index: str, *, target_recall: float, queries: Vectors | None = None, progress: Progress | None = None
@@ -107,7 +107,7 @@ class IndexManager:
         spec = _spec(index)
         if spec == FLAT:
             with self._store.write() as (connection, state):
-                Record(FLAT, target_recall).write(connection, state.approximate + 1)
+                IndexRecord(FLAT, target_recall).write(connection, state.approximate + 1)
             self._tidy(0)
             return
         self._store.identity.check_folder()  # before minutes are spent
@@ -132,9 +132,9 @@ class IndexManager:
             return self._compacted(progress or (lambda count: None))
 
     def _compacted(self, progress: Progress, *, background: bool = False) -> Compaction:
-        done = compact(self._store, self._view, progress, background=background)
+        done = compact(self._store, self._snapshots, progress, background=background)
         with self._store.read() as (connection, state):
-            record = read_record(connection) if state.approximate else None
+            record = read_index_record(connection) if state.approximate else None
         if record is not None and record.files and record.generation != state.generation:
             self._build(record.spec, record.target_recall, None, lambda count: progress(0))
         return done
@@ -160,7 +160,7 @@ class IndexManager:
         """Build the index again, or compact, if a commit has made that due."""
         try:
             with self._store.read() as (connection, state):
-                record = read_record(connection) if state.approximate else None
+                record = read_index_record(connection) if state.approximate else None
                 idle = self._background and self._thread is None and state.sequence != self._failed_at
                 due = idle and self._is_compaction_due(connection, state)
         except TheodoliteError:  # the write is done, whatever fails now: the collection may be closed meanwhile
@@ -180,7 +180,7 @@ class IndexManager:
         elif _is_guessed(record) and len(self._queries) >= _ENOUGH and snapshot.approximate is not None:
             self._start(self._calibrate_again)
 
-    def _may_build(self, record: Record, sequence: int) -> bool:
+    def _may_build(self, record: IndexRecord, sequence: int) -> bool:
         idle = self._thread is None and not self._claims and not self._closing.is_set()
         # An index that is not trusted is not built by itself either: its settings are somebody else's.
         foreign = self._store.trust.refused((record.hashes or {}).get(NATIVE, ""))
@@ -231,11 +231,11 @@ class IndexManager:
         finally:
             self._thread = None
 
-    def _rebuild(self, record: Record, sequence: int) -> None:
+    def _rebuild(self, record: IndexRecord, sequence: int) -> None:
         self._failed_at = sequence
         self._store.identity.check_folder()
         with only_builder(self._store.folder, 0):
-            current = self._view.read(lambda connection, snapshot: snapshot)
+            current = self._snapshots.read(lambda connection, snapshot: snapshot)
             known = current.record
             # Unless somebody was quicker.
             if known is not None and (_is_due(known, current.state) or _is_unusable(current)):
@@ -263,7 +263,7 @@ class IndexManager:
         manifest, space = snapshot.manifest, snapshot.manifest.space
         if not snapshot.state.live:
             with self._store.write() as (connection, state):
-                Record(spec, target_recall).write(connection, state.approximate + 1)
+                IndexRecord(spec, target_recall).write(connection, state.approximate + 1)
             return
         partial = Partial(
             self._store.folder,
@@ -274,7 +274,7 @@ class IndexManager:
         )
         rows = np.flatnonzero(snapshot.live)
         candidates, rows = build(partial, snapshot.vectors, rows, space, progress)
-        record = Record(
+        record = IndexRecord(
             spec,
             target_recall,
             snapshot.state.generation,
@@ -288,8 +288,8 @@ class IndexManager:
         self._install(partial, record, candidates, rows)
 
     def _measured(
-        self, record: Record, candidates: Candidates, rows: Rows, queries: Vectors | None, progress: Progress
-    ) -> Record:
+        self, record: IndexRecord, candidates: Candidates, rows: Rows, queries: Vectors | None, progress: Progress
+    ) -> IndexRecord:
         """The record with a calibration, on the queries given, on those asked lately, or on noisy rows."""
         snapshot = self._searchable()
         live = None if snapshot.state.live == snapshot.rows else snapshot.live
@@ -308,21 +308,21 @@ class IndexManager:
         )
         return replace(record, calibration=calibration.to_dict())
 
-    def _install(self, partial: Partial, record: Record, candidates: Candidates, rows: Rows) -> None:
+    def _install(self, partial: Partial, record: IndexRecord, candidates: Candidates, rows: Rows) -> None:
         """Swap in what lies in the partial folder."""
         with self._store.write() as (connection, state):
             if state.generation != record.generation:  # cleared meanwhile
                 partial.drop()
                 return
             number = state.approximate + 1
-            before = read_record(connection)
+            before = read_index_record(connection)
             self._tidy(0 if before is None else before.files)  # what lies under the new name was never recorded
             partial.place(index_folder(number))
             self._store.folder.sync()
             crash_point("index.placed")
             record = replace(record, files=number)
             record.write(connection, number)
-            self._view.offer(number, _approximate(record, candidates, rows))
+            self._snapshots.offer(number, _approximate(record, candidates, rows))
         crash_point("index.recorded")
         self._tidy(number)
 
@@ -336,13 +336,13 @@ class IndexManager:
         with self._store.write() as (connection, state):
             if state.approximate == snapshot.state.approximate:
                 record.write(connection, state.approximate + 1)
-                self._view.offer(state.approximate + 1, _approximate(record, index.candidates, index.rows))
+                self._snapshots.offer(state.approximate + 1, _approximate(record, index.candidates, index.rows))
 
     def _searchable(self) -> Snapshot:
-        return self._view.read(lambda connection, snapshot: self._view.searchable(snapshot))
+        return self._snapshots.read(lambda connection, snapshot: self._snapshots.searchable(snapshot))
 
     def _tidy(self, *files: int) -> None:
-        remove_others(self._store.folder, files)
+        remove_other_indexes(self._store.folder, files)
 
 
 def _spec(index: str) -> str:
@@ -353,7 +353,7 @@ def _spec(index: str) -> str:
     return canonical(index)
 
 
-def churn(record: Record, state: State) -> float:
+def churn(record: IndexRecord, state: State) -> float:
     """The rows that came and died since the index was built, as a share of those it holds."""
     if record.generation != state.generation or not record.covered:
         return float("inf")
@@ -362,7 +362,7 @@ def churn(record: Record, state: State) -> float:
     return (rows - record.stop + died) / record.covered
 
 
-def _is_due(record: Record, state: State) -> bool:
+def _is_due(record: IndexRecord, state: State) -> bool:
     return state.live >= _LEAST and churn(record, state) > CHURN
 
 
@@ -373,9 +373,9 @@ def _is_unusable(snapshot: Snapshot) -> bool:
     return current and snapshot.approximate is None
 
 
-def _is_guessed(record: Record) -> bool:
+def _is_guessed(record: IndexRecord) -> bool:
     return record.calibration is not None and record.calibration["kind"] == "noise"
 
 
-def _approximate(record: Record, candidates: Candidates, rows: Rows) -> Approximate:
+def _approximate(record: IndexRecord, candidates: Candidates, rows: Rows) -> Approximate:
     return Approximate(candidates, rows, record.measured())

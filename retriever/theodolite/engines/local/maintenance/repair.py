@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from theodolite.engines.local.derived.index_record import Record, read_record
+from theodolite.engines.local.derived.index_record import IndexRecord, read_index_record
 from theodolite.engines.local.maintenance.index_manager import FLAT, TARGET, IndexManager
 from theodolite.engines.local.maintenance.verify.folder import leftovers
 from theodolite.engines.local.maintenance.verify.report import Progress
@@ -63,11 +63,11 @@ def _rebuild_lexical(store: Store) -> str:
 def _rebuild_index(store: Store, keeper: IndexManager, problem: Problem) -> str:
     with store.write() as (connection, state):
         try:
-            record = read_record(connection)
+            record = read_index_record(connection)
         except CorruptionError:
             record = None
         if record is None:
-            Record(FLAT, TARGET).write(connection, state.approximate + 1)
+            IndexRecord(FLAT, TARGET).write(connection, state.approximate + 1)
             return "index: its settings are lost, searches are exact; build it again with reindex()"
     try:
         keeper.reindex(record.spec, target_recall=record.target_recall)
@@ -79,7 +79,7 @@ def _rebuild_index(store: Store, keeper: IndexManager, problem: Problem) -> str:
 def _clear_away(store: Store, truth: Truth) -> list[str]:
     # Within a write transaction: what another process has put in place is recorded, or gone, by now.
     with store.write() as (connection, state):
-        now = replace(truth, state=state, record=read_record(connection))
+        now = replace(truth, state=state, record=read_index_record(connection))
         gone = [name for name, _, ours in leftovers(now) if ours]
         store.folder.remove(gone)
     return [f"folder: {len(gone)} files or folders removed that nothing needs, first {gone[0]}"] if gone else []

@@ -18,19 +18,19 @@ _PAGE = 512  # pairs whose documents are read together
 
 
 def duplicates(
-    view: SnapshotManager, tree: Filter | None, threshold: float, progress: Callable[[int], object] | None
+    snapshots: SnapshotManager, tree: Filter | None, threshold: float, progress: Callable[[int], object] | None
 ) -> Iterator[Duplicate]:
     """See `protocols.Engine.duplicates`. No transaction is open while the caller has a pair."""
 
     def begin(connection: Connection, snapshot: Snapshot) -> tuple[Snapshot, Rows]:
-        mask = view.mask(snapshot, tree, connection)
+        mask = snapshots.mask(snapshot, tree, connection)
         return snapshot, np.arange(snapshot.rows) if mask is None else np.flatnonzero(mask)
 
     # A commit's vectors stay as they are for as long as they are mapped, whatever is written.
-    snapshot, rows = view.read(begin)
+    snapshot, rows = snapshots.read(begin)
     for found in close_pairs(snapshot.vectors, rows, threshold):
         for start in range(0, len(found.first), _PAGE):
-            listed = view.read(partial(_read, found=found, page=slice(start, start + _PAGE), begun=snapshot))
+            listed = snapshots.read(partial(_read, found=found, page=slice(start, start + _PAGE), begun=snapshot))
             if listed is None:  # all was deleted; what is there now has the same keys
                 return
             yield from listed

@@ -1,7 +1,7 @@
 """Answers: what a request finds in one snapshot."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from sqlite3 import Connection
 
@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from theodolite.engines.local.derived.columns.column import Column
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager
 from theodolite.engines.local.derived.versions import VersionState
-from theodolite.engines.local.maintenance.index_manager import IndexManager
 from theodolite.engines.local.search.document_cache import DocumentCache
 from theodolite.engines.local.search.fusion import Arm, fuse
 from theodolite.engines.local.search.hints import Hints
-from theodolite.engines.local.search.lexical import Lexical, LexicalFound
+from theodolite.engines.local.search.lexical import Lexical, LexicalResult
 from theodolite.engines.local.search.query_terms import words
 from theodolite.engines.local.storage.commit import select
 from theodolite.engines.local.storage.lexical_table import OUTDATED, is_prepared
@@ -34,7 +33,7 @@ Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Eligible:
+class EligibleRows:
     """What a request may find.
 
     Attributes:
@@ -42,7 +41,7 @@ class Eligible:
         inside: (rows,) which are in the scope; None for all.
         mask: (rows,) which are eligible; None for all.
         count: how many these are.
-        standing: what rules say of versions; None without rules.
+        version_state: what rules say of versions; None without rules.
         factors: (rows,) what boosts multiply by; None without boosts.
         notes: what should be known of the filter, the rules and the boosts.
     """
@@ -51,7 +50,7 @@ class Eligible:
     inside: Mask | None
     mask: Mask | None
     count: int
-    standing: VersionState | None
+    version_state: VersionState | None
     factors: Doubles | None
     notes: tuple[str, ...] = ()
 
@@ -80,10 +79,17 @@ class Matches:
 class SearchExecutor:
     """Carries out requests."""
 
-    def __init__(self, view: SnapshotManager, keeper: IndexManager, hints: Hints, partition: str | None) -> None:
-        self._view = view
+    def __init__(
+        self,
+        snapshots: SnapshotManager,
+        hints: Hints,
+        partition: str | None,
+        record_query: Callable[[Snapshot, Request], None],
+    ) -> None:
+        """`record_query` is called with each query on a collection that has an approximate index."""
+        self._snapshots = snapshots
         self._hints = hints
-        self._keeper = keeper
+        self._record_query = record_query
         self._partition = partition
         self._index = Lexical()
         self._recent = DocumentCache()
@@ -98,7 +104,7 @@ class SearchExecutor:
             trace = Trace("empty", 0, 0, 0, commit=commit, mode=request.mode)
             return [Answer([], [], trace) for _ in request.vectors]
         if request.mode != "lexical" or request.with_vectors:
-            snapshot = self._view.searchable(snapshot)
+            snapshot = self._snapshots.searchable(snapshot)
         matches = self._matches(connection, snapshot, request, eligible)
         searched = time.perf_counter()
         share = (searched - started) / len(matches)
@@ -108,32 +114,32 @@ class SearchExecutor:
             searched = time.perf_counter()
         return answers
 
-    def _eligible(self, connection: Connection, snapshot: Snapshot, request: Request) -> Eligible:
+    def _eligible(self, connection: Connection, snapshot: Snapshot, request: Request) -> EligibleRows:
         live, scope = snapshot.state.live, request.scope
         inside = within = None
         if scope is not None:
             within = scope_filter(scope, self._partition)
-            inside = self._view.mask(snapshot, within, connection)
+            inside = self._snapshots.mask(snapshot, within, connection)
             live = live if inside is None else int(np.count_nonzero(inside))
         if not live:
-            return Eligible(0, inside, None, 0, None, None)
+            return EligibleRows(0, inside, None, 0, None, None)
         passed = mask = inside
         if request.where is not None:
-            passed = mask = self._view.mask(snapshot, request.where, connection)
+            passed = mask = self._snapshots.mask(snapshot, request.where, connection)
             if inside is not None and mask is not None:
                 passed = mask = mask & inside
         elif inside is None:
-            mask = self._view.mask(snapshot, None, connection)
-        standing = None
+            mask = self._snapshots.mask(snapshot, None, connection)
+        version_state = None
 
         def column(name: str) -> Column:
-            return self._view.column(snapshot, name, connection)
+            return self._snapshots.column(snapshot, name, connection)
 
         def passing(tree: Filter) -> Mask:
-            return self._view.mask(snapshot, tree, connection)
+            return self._snapshots.mask(snapshot, tree, connection)
 
         if request.versions is not None:
-            standing = snapshot.standings.at(
+            version_state = snapshot.version_states.at(
                 request.versions,
                 snapshot.state.sequence,
                 column,
@@ -143,7 +149,7 @@ class SearchExecutor:
                 None if scope is None else scope.where,
                 passed,
             )
-            mask = standing.mask
+            mask = version_state.mask
         count = live if mask is None else int(np.count_nonzero(mask))
         if count == snapshot.rows:
             mask = None
@@ -157,15 +163,15 @@ class SearchExecutor:
                 count,
                 lambda row: next(iter(select(connection, "id", "row", [snapshot.keys.key(row)])))[0],
             )
-            factors = snapshot.factors.product(request.boosts, request.now, column, snapshot.rows, inside)
+            factors = snapshot.boost_factors.product(request.boosts, request.now, column, snapshot.rows, inside)
         dated = _dated(request)
         notes: tuple[str, ...] = ()
         if request.where is not None or dated:
             notes = self._hints.notes(connection, snapshot, request.where, within, found=count, dated=dated)
-        return Eligible(live, inside, mask, count, standing, factors, notes)
+        return EligibleRows(live, inside, mask, count, version_state, factors, notes)
 
     def _matches(
-        self, connection: Connection, snapshot: Snapshot, request: Request, eligible: Eligible
+        self, connection: Connection, snapshot: Snapshot, request: Request, eligible: EligibleRows
     ) -> list[Matches]:
         if request.mode == "dense":
             return [_dense(found, request) for found in self._found(snapshot, request, eligible, request.k)]
@@ -180,7 +186,7 @@ class SearchExecutor:
             for number, (one, text) in enumerate(zip(found, request.texts, strict=True))
         ]
 
-    def _found(self, snapshot: Snapshot, request: Request, eligible: Eligible, k: int) -> list[Found]:
+    def _found(self, snapshot: Snapshot, request: Request, eligible: EligibleRows, k: int) -> list[Found]:
         """What is near, and preferred by boosts."""
         worth = self._worthy(request, eligible.factors)
         vectors, mask = request.vectors, eligible.mask
@@ -189,7 +195,7 @@ class SearchExecutor:
         else:
             found = snapshot.approximate.search(vectors, k, snapshot.flat, snapshot.vectors, mask, worth)
         if snapshot.record is not None and not request.probe:
-            self._keeper.asked(snapshot, request)
+            self._record_query(snapshot, request)
         return found
 
     def _worthy(self, request: Request, factors: Doubles | None) -> BoostedScore | None:
@@ -203,7 +209,7 @@ class SearchExecutor:
         return kept
 
     def _lexical(
-        self, connection: Connection, snapshot: Snapshot, request: Request, text: str, n: int, eligible: Eligible
+        self, connection: Connection, snapshot: Snapshot, request: Request, text: str, n: int, eligible: EligibleRows
     ) -> Matches:
         inside = snapshot.live if eligible.inside is None else eligible.inside
         prepared = is_prepared(connection)
@@ -242,7 +248,7 @@ class SearchExecutor:
         connection: Connection,
         snapshot: Snapshot,
         request: Request,
-        eligible: Eligible,
+        eligible: EligibleRows,
         match: Matches,
         times: tuple[float, float],
     ) -> Answer:
@@ -252,8 +258,8 @@ class SearchExecutor:
         scores = None if match.scores is None else match.scores[order].tolist()
         similarities = [] if match.similarities is None else match.similarities[order].tolist()
         bm25 = () if match.bm25 is None else [match.bm25.get(row) for row in rows.tolist()]
-        standing = eligible.standing
-        versions = () if standing is None else [standing.version(row) for row in rows.tolist()]
+        version_state = eligible.version_state
+        versions = () if version_state is None else [version_state.version(row) for row in rows.tolist()]
         vectors = snapshot.vectors.take(rows) if request.with_vectors else None
         share, searched = times
         timings = {"search": share, "fetch": time.perf_counter() - searched}
@@ -285,7 +291,7 @@ def _dense(found: Found, request: Request) -> Matches:
 
 
 def _trace(
-    snapshot: Snapshot, request: Request, eligible: Eligible, match: Matches, timings: dict[str, float]
+    snapshot: Snapshot, request: Request, eligible: EligibleRows, match: Matches, timings: dict[str, float]
 ) -> Trace:
     found = match.found
     # Which way is taken, and at what cost, depends on what lies outside a scope as well.
@@ -307,12 +313,12 @@ def _trace(
         timings=timings,
         commit=snapshot.state.sequence if request.scope is None else 0,
         mode=request.mode,
-        superseded=0 if eligible.standing is None else eligible.standing.superseded,
+        superseded=0 if eligible.version_state is None else eligible.version_state.superseded,
         notes=(*eligible.notes, *match.notes),
     )
 
 
-def _nothing_found(request: Request, looked_for: Mapping[str, float], found: LexicalFound) -> str:
+def _nothing_found(request: Request, looked_for: Mapping[str, float], found: LexicalResult) -> str:
     """Why a search by words has found no document."""
     if not looked_for:
         said = "The question has no words"
@@ -323,7 +329,7 @@ def _nothing_found(request: Request, looked_for: Mapping[str, float], found: Lex
     return f"{said}{', so only similarity ranks the hits' if request.mode == 'hybrid' else ''}."
 
 
-def _outdated(text: str, found: LexicalFound) -> tuple[str, ...]:
+def _outdated(text: str, found: LexicalResult) -> tuple[str, ...]:
     """Said where an index of plain texts may miss what a question asks for."""
     return (OUTDATED,) if needs_preparation(text) or not len(found.rows) else ()
 

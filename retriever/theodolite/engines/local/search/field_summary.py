@@ -42,11 +42,11 @@ class _Names(NamedTuple):
     names: frozenset[str] = frozenset()
 
 
-class Fields:
+class FieldSummaries:
     """Tells the fields of a collection, or of what passes a filter; the last answers are kept."""
 
-    def __init__(self, view: SnapshotManager) -> None:
-        self._view = view
+    def __init__(self, snapshots: SnapshotManager) -> None:
+        self._snapshots = snapshots
         self._names = _Names()
         self._kept: dict[Key, dict[str, Field]] = {}
         self._lock = threading.Lock()
@@ -74,7 +74,7 @@ class Fields:
 
     def sample(self, connection: sqlite3.Connection, snapshot: Snapshot, where: Filter | None) -> set[str]:
         """Names of fields in some of the documents that pass, evenly spread over them."""
-        mask = self._view.mask(snapshot, where, connection)
+        mask = self._snapshots.mask(snapshot, where, connection)
         rows = np.arange(snapshot.rows) if mask is None else np.flatnonzero(mask)
         rows = rows[:: max(1, len(rows) // _SAMPLE)]
         return {
@@ -91,7 +91,7 @@ class Fields:
         most: int,
         only: frozenset[str] | None,
     ) -> dict[str, Field]:
-        mask = self._view.mask(snapshot, where, connection)
+        mask = self._snapshots.mask(snapshot, where, connection)
         if only is not None:
             return told((name, self._tally(connection, snapshot, name, mask, most)) for name in only)
         count = snapshot.state.live if mask is None else int(np.count_nonzero(mask))
@@ -138,7 +138,7 @@ class Fields:
     ) -> FieldStats:
         tally = FieldStats(most)
         rows = snapshot.rows
-        for segment in self._view.column(snapshot, name, connection).segments:
+        for segment in self._snapshots.column(snapshot, name, connection).segments:
             if segment.start >= rows:
                 break
             inside = np.zeros(segment.stop - segment.start, np.bool_)  # it may reach beyond the snapshot

@@ -7,7 +7,7 @@ from datetime import date
 import numpy as np
 
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager
-from theodolite.engines.local.search.field_summary import FEW, Fields
+from theodolite.engines.local.search.field_summary import FEW, FieldSummaries
 from theodolite.errors import MetadataWarning, warn_caller
 from theodolite.filters import And, Compare, Filter, In, Not, Or, fields, instant
 from theodolite.filters.operands import shown
@@ -19,8 +19,8 @@ _WARNED = 1000  # notes that are remembered, so that each is a warning once only
 class Hints:
     """Notes on searches, counts and deletions; each is a warning, too, when it is first made."""
 
-    def __init__(self, view: SnapshotManager, known: Fields) -> None:
-        self._view = view
+    def __init__(self, snapshots: SnapshotManager, known: FieldSummaries) -> None:
+        self._snapshots = snapshots
         self._fields = known
         self._warned: set[str] = set()
         self._dated: set[str] = set()
@@ -81,13 +81,13 @@ class Hints:
         )
 
     def _has_unreadable(self, connection: sqlite3.Connection, snapshot: Snapshot, name: str) -> bool:
-        column = self._view.column(snapshot, name, connection)
+        column = self._snapshots.column(snapshot, name, connection)
         return any(len(segment.dictionary.unreadable()) for segment in column.segments)
 
     def _example(self, connection: sqlite3.Connection, snapshot: Snapshot, name: str, within: Filter | None) -> str:
         """The first such string among the documents within."""
-        mask = self._view.mask(snapshot, within, connection)
-        for segment in self._view.column(snapshot, name, connection).segments:
+        mask = self._snapshots.mask(snapshot, within, connection)
+        for segment in self._snapshots.column(snapshot, name, connection).segments:
             is_unreadable = np.zeros(segment.dictionary.starts[-1], np.bool_)
             is_unreadable[segment.dictionary.unreadable()] = True
             rows = np.flatnonzero(segment.each(is_unreadable)[: snapshot.rows - segment.start]) + segment.start

@@ -36,7 +36,7 @@ Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class LexicalFound:
+class LexicalResult:
     """Rows found for one query, by falling worth and then rising row.
 
     The n best, and with a row all others of the same worth: the caller breaks ties.
@@ -77,7 +77,7 @@ class Lexical:
         *,
         prepared: bool = True,
         keys: Keys = IDENTITY,
-    ) -> LexicalFound:
+    ) -> LexicalResult:
         """The n best rows by BM25 × factor, within a transaction.
 
         Args:
@@ -105,7 +105,7 @@ class Lexical:
             kept = worths >= np.partition(worths, len(rows) - n)[len(rows) - n]
             rows, scores, worths = rows[kept], scores[kept], worths[kept]
         order = np.argsort(-worths, kind="stable")
-        return LexicalFound(rows[order], scores[order], worths[order], known)
+        return LexicalResult(rows[order], scores[order], worths[order], known)
 
 
 def _scores(

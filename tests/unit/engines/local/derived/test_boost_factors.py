@@ -1,4 +1,4 @@
-"""Factors of all rows, against each boost asked about each document by itself."""
+"""BoostFactors of all rows, against each boost asked about each document by itself."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tests.oracle.filters import VALUES, Draw
 
 from theodolite import Document, Retriever
-from theodolite.engines.local.derived.boost_factors import Factors
+from theodolite.engines.local.derived.boost_factors import BoostFactors
 from theodolite.engines.local.derived.columns.column import Column
 from theodolite.errors import ConfigError, InputError
 from theodolite.filters import MISSING, lookup
@@ -73,7 +73,7 @@ def fill(kb: Retriever, metadata: dict[str, Metadata]) -> None:
     kb.add(documents, vectors=np.ones((len(documents), 2)), batch_size=None)
 
 
-def by_id(kb: Retriever, factors: Factors, boosts: tuple[Boost, ...], now: float = NOW) -> dict[str, float]:
+def by_id(kb: Retriever, factors: BoostFactors, boosts: tuple[Boost, ...], now: float = NOW) -> dict[str, float]:
     engine: Any = kb._engine
 
     def work(connection: Any, snapshot: Any) -> dict[str, float]:
@@ -86,7 +86,7 @@ def by_id(kb: Retriever, factors: Factors, boosts: tuple[Boost, ...], now: float
         assert ((found > 0) & (found <= 1)).all()
         return {name: float(found[row]) for row, name in connection.execute("SELECT row, id FROM documents")}
 
-    return dict(engine._view.read(work))
+    return dict(engine._snapshots.read(work))
 
 
 def expected(boosts: tuple[Boost, ...], stored: dict[str, Metadata], now: float = NOW) -> dict[str, float]:
@@ -102,7 +102,7 @@ def column(field: str, metadata: Sequence[Metadata]) -> Any:
     with Retriever.open() as kb:
         fill(kb, {f"d{i:03d}": values for i, values in enumerate(metadata)})
         engine: Any = kb._engine
-        return engine._view.read(
+        return engine._snapshots.read(
             lambda connection, snapshot: snapshot.columns.column(field, connection, len(metadata), 1)
         )
 
@@ -112,7 +112,7 @@ TABLE = {"a": 1.0, "": 0.1, 1: 0.9, False: 0.2, 2.5: 0.8, 2**70: 0.7, None: 0.4,
 
 @pytest.mark.parametrize("seed", range(6))
 def test_rows_have_the_factors_of_their_documents(tmp_path: Path, seed: int) -> None:
-    draw, factors = Draw(seed), Factors()
+    draw, factors = Draw(seed), BoostFactors()
     fields = ["a", "b", "a.x", "a.b", "a.b.c", "n.a.b", 'q"u', "never"]
     boosts: list[Boost] = []
     for field in fields:
@@ -141,11 +141,11 @@ def test_rows_have_the_factors_of_their_documents(tmp_path: Path, seed: int) -> 
                 assert by_id(kb, factors, (one,)) == expected((one,), stored), one
             some = tuple(draw.random.sample(boosts, 3))
             # Two processes have factors of their own.
-            assert by_id(reader, Factors(), some) == pytest.approx(expected(some, stored), rel=1e-15)
+            assert by_id(reader, BoostFactors(), some) == pytest.approx(expected(some, stored), rel=1e-15)
 
 
 def test_factors_follow_every_kind_of_write(kb: Retriever) -> None:
-    boosts, factors = (Freshness("d", "10d", 0.5), Authority("s", {"x": 1.0, "y": 0.5}, weight=0.5)), Factors()
+    boosts, factors = (Freshness("d", "10d", 0.5), Authority("s", {"x": 1.0, "y": 0.5}, weight=0.5)), BoostFactors()
     stored: dict[str, Metadata] = {f"d{i}": {"d": f"2025-11-{i + 1:02d}", "s": "xyz"[i % 3]} for i in range(20)}
     fill(kb, stored)
     assert by_id(kb, factors, boosts) == expected(boosts, stored)
@@ -166,13 +166,13 @@ def test_factors_follow_every_kind_of_write(kb: Retriever) -> None:
 
 def test_no_boosts_leave_everything_as_it_is(kb: Retriever) -> None:
     fill(kb, {"a": {}, "b": {"d": "2020-01-01", "s": "x"}})
-    assert by_id(kb, Factors(), ()) == {"a": 1.0, "b": 1.0}
+    assert by_id(kb, BoostFactors(), ()) == {"a": 1.0, "b": 1.0}
     weightless = (Freshness("d", "1d", 0.0, missing="oldest"), Authority("s", {"x": 0.0}, weight=0))
-    assert by_id(kb, Factors(), weightless) == {"a": 1.0, "b": 1.0}
+    assert by_id(kb, BoostFactors(), weightless) == {"a": 1.0, "b": 1.0}
 
 
 def test_a_boost_is_asked_once_for_each_distinct_value(kb: Retriever) -> None:
-    boost, factors = Asked(), Factors()
+    boost, factors = Asked(), BoostFactors()
     fill(kb, {f"d{i:03d}": {"source": [["x", "y"], "x", 1, 1.0, "y", ["x", "y"], ["x"]][i % 7]} for i in range(700)})
     for _ in range(3):
         by_id(kb, factors, (boost,))
@@ -193,17 +193,19 @@ def test_few_rows_with_a_value_among_many_without() -> None:
     for boosts in ((Authority("s", {"x": 1.0, None: 0.5, "z": 0.1}),), (Freshness("d", "10d"),), (Foreign("s"),)):
         held = {boost.field: column(boost.field, rows) for boost in boosts}
         assert held[boosts[0].field].segments[0].places is not None
-        found = Factors().product(boosts, NOW, held.__getitem__, 500)
+        found = BoostFactors().product(boosts, NOW, held.__getitem__, 500)
         assert found.tolist() == list(expected(boosts, dict(zip(map(str, range(500)), rows, strict=True))).values())
 
 
 def test_what_was_read_later_is_not_used_for_an_older_commit(kb: Retriever) -> None:
-    boosts, factors = (Authority("s", {"x": 1.0, "y": 0.5}, weight=0.5),), Factors()
+    boosts, factors = (Authority("s", {"x": 1.0, "y": 0.5}, weight=0.5),), BoostFactors()
     fill(kb, {"a": {"s": "y"}, "b": {"s": "x"}})
     old = read_now(kb, "s")
     kb.update("b", {"s": "x", "n": 1})
     engine: Any = kb._engine
-    new = engine._view.read(lambda connection, snapshot: Column("s").extended(connection, 3, snapshot.state.sequence))
+    new = engine._snapshots.read(
+        lambda connection, snapshot: Column("s").extended(connection, 3, snapshot.state.sequence)
+    )
     assert factors.product(boosts, NOW, lambda _: new, 3).tolist() == [0.75, 0.75, 1.0]  # b is dead by then
     assert factors.product(boosts, NOW, lambda _: old, 2).tolist() == [0.75, 1.0]
     assert factors.product(boosts, NOW, lambda _: new, 3)[[0, 2]].tolist() == [0.75, 1.0]
@@ -211,7 +213,7 @@ def test_what_was_read_later_is_not_used_for_an_older_commit(kb: Retriever) -> N
 
 def read_now(kb: Retriever, field: str) -> Any:
     engine: Any = kb._engine
-    return engine._view.read(
+    return engine._snapshots.read(
         lambda connection, snapshot: Column(field).extended(connection, snapshot.rows, snapshot.state.sequence)
     )
 
@@ -224,13 +226,13 @@ def test_members_of_enums_are_the_strings_they_stand_for() -> None:
     boost = Authority("s", {Source.POLICY: 1.0, Source.CHAT: 0.0}, weight=0.5)
     assert boost == Authority("s", {"policy": 1.0, "chat": 0.0}, weight=0.5)
     held = column("s", [{"s": "chat"}, {"s": Source.POLICY}, {"s": ["x", "policy"]}])
-    assert Factors().product((boost,), NOW, lambda _: held, 3).tolist() == [0.5, 1.0, 1.0]
+    assert BoostFactors().product((boost,), NOW, lambda _: held, 3).tolist() == [0.5, 1.0, 1.0]
     assert boost.factors(["chat", Source.POLICY, ["x", "policy"]], NOW).tolist() == [0.5, 1.0, 1.0]
 
 
 def test_fewer_rows_than_the_column_has() -> None:
     held = column("s", [{"s": "x"}, {"s": "y"}, {"s": ["x"]}])
-    factors, boosts = Factors(), (Authority("s", {"x": 1.0, "y": 0.0}, weight=0.5),)
+    factors, boosts = BoostFactors(), (Authority("s", {"x": 1.0, "y": 0.0}, weight=0.5),)
     for rows in (2, 0, 3, 1):
         assert factors.product(boosts, NOW, lambda _: held, rows).tolist() == [1.0, 0.5, 1.0][:rows]
 
@@ -238,16 +240,16 @@ def test_fewer_rows_than_the_column_has() -> None:
 def test_factors_cannot_be_written_to() -> None:
     held = column("s", [{"s": "x"}])
     with pytest.raises(ValueError, match="read-only"):
-        Factors().product((Authority("s", {"x": 1.0}),), NOW, lambda _: held, 1)[0] = 0.5
+        BoostFactors().product((Authority("s", {"x": 1.0}),), NOW, lambda _: held, 1)[0] = 0.5
 
 
 def test_memory_has_a_limit() -> None:
     held = column("s", [{"s": "x"}] * 100)
-    factors = Factors(budget=3000)
+    factors = BoostFactors(budget=3000)
     for minute in range(50):
         factors.product((Foreign("s"),), NOW + 60 * minute, lambda _: held, 100)
         assert factors.nbytes == min(minute + 1, 3) * 800
-    factors = Factors()
+    factors = BoostFactors()
     for minute in range(50):
         factors.product((Foreign("s"),), NOW + 60 * minute, lambda _: held, 100)
     assert factors.nbytes == 16 * 800
@@ -256,14 +258,14 @@ def test_memory_has_a_limit() -> None:
 def test_the_product_of_many_small_factors_is_above_0() -> None:
     held = column("s", [{"s": "x"}])
     boosts = tuple(Authority("s", {"x": 1e-12}, weight=1.0, name=str(i)) for i in range(40))
-    assert Factors().product(boosts, NOW, lambda _: held, 1)[0] > 0
+    assert BoostFactors().product(boosts, NOW, lambda _: held, 1)[0] > 0
 
 
 def test_boosts_that_cannot_be_hashed_are_asked_each_time() -> None:
     class Unhashable(Asked):
         __hash__ = None  # type: ignore[assignment]  # what `__eq__` alone does to a class
 
-    boost, held, factors = Unhashable(), column("source", [{"source": "x"}]), Factors()
+    boost, held, factors = Unhashable(), column("source", [{"source": "x"}]), BoostFactors()
     for _ in range(2):
         assert factors.product((boost,), NOW, lambda _: held, 1).tolist() == [0.5]
     assert boost.calls == [["x"], ["x"]]
@@ -292,7 +294,7 @@ def test_what_a_boost_gives_is_checked(given: Any, words: str, listed: bool) -> 
 
     held = column("source", [{"source": [name] if listed else name} for name in "xyz"])
     with pytest.raises(ConfigError) as caught:
-        Factors().product((Faulty(),), NOW, lambda _: held, 3)
+        BoostFactors().product((Faulty(),), NOW, lambda _: held, 3)
     assert "boost 'asked' on 'source'" in str(caught.value)
     for name in "xyz" if listed else "":
         words = words.replace(f"'{name}'", f"['{name}']")
@@ -302,7 +304,7 @@ def test_what_a_boost_gives_is_checked(given: Any, words: str, listed: bool) -> 
 def test_many_threads_find_the_same(kb: Retriever) -> None:
     stored: dict[str, Metadata] = {f"d{i}": {"a": VALUES[i % len(VALUES)]} for i in range(300)}
     fill(kb, stored)
-    boosts, factors = (Freshness("a", "10d"), Authority("a", TABLE)), Factors(budget=5000)
+    boosts, factors = (Freshness("a", "10d"), Authority("a", TABLE)), BoostFactors(budget=5000)
     wrong: list[float] = []
 
     def work() -> None:
@@ -340,13 +342,13 @@ def test_a_search_is_refused_for_documents_that_a_boost_refuses(kb: Retriever) -
             check_refusals(
                 [Foreign("d"), boost],
                 NOW,
-                lambda tree: engine._view.mask(snapshot, tree, connection),
+                lambda tree: engine._snapshots.mask(snapshot, tree, connection),
                 eligible,
                 len(ids) if inside is None else len(inside),
                 ids.__getitem__,
             )
 
-        engine._view.read(work)
+        engine._snapshots.read(work)
 
     strict = Freshness("d", "1d", missing="error", future="error")
     with pytest.raises(InputError, match=r"have no date in 'd' \(missing='error'\), first 'none'") as caught:

@@ -77,7 +77,7 @@ def test_rows_in_many_small_commits_are_in_few_segments(tmp_path: Path) -> None:
             fill(kb, {f"d{i:03d}": {"n": i, "odd": bool(i % 2), "list": [i, "x"]}})
             assert kb.count({"n": {"$gte": i}}) == 1
         engine: Any = kb._engine
-        segments = engine._view._held.columns._held["n"].segments
+        segments = engine._snapshots._current.columns._held["n"].segments
         sizes = [segment.stop - segment.start for segment in segments]
         assert sum(sizes) == 200
         assert sizes == sorted(sizes, reverse=True)

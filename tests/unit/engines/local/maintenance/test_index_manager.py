@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from theodolite import ConfigError, CorruptionError, Document, InputError, LockedError, MissingExtraError, Retriever
-from theodolite.engines.local.derived.index_record import read_files
+from theodolite.engines.local.derived.index_record import read_index
 from theodolite.engines.local.maintenance import index_build as building
 from theodolite.engines.local.maintenance import index_manager
 from theodolite.engines.local.maintenance.index_build import only_builder
@@ -47,11 +47,11 @@ def recall(kb: Retriever, count: int = 40, **options: Any) -> float:
     queries = clustered(count, 77)
     engine: Any = kb._engine
     given = found(kb, queries, **options)
-    snapshot = engine._view._held
+    snapshot = engine._snapshots._current
     object.__setattr__(snapshot, "approximate", None)
     exact = found(kb, queries, **options)
-    with engine._view._lock:
-        engine._view._held = None
+    with engine._snapshots._lock:
+        engine._snapshots._current = None
     return float(np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(given, exact, strict=True)]))
 
 
@@ -569,9 +569,9 @@ def test_to_verify_while_the_index_is_built_again_finds_no_damage(
             if len(looked) == 1:
                 kb.reindex("hnsw:M=8")
                 assert not looked[-1].exists()
-            return read_files(folder, name, *arguments)
+            return read_index(folder, name, *arguments)
 
-        monkeypatch.setattr("theodolite.engines.local.maintenance.verify.derived.read_files", read_files_then)
+        monkeypatch.setattr("theodolite.engines.local.maintenance.verify.derived.read_index", read_files_then)
         assert kb.verify().checked["index"]
         assert len(set(looked)) == 2
         shutil.rmtree(looked[-1])

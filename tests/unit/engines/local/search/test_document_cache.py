@@ -22,7 +22,7 @@ def stored(kb: Retriever, rows: list[int], recent: DocumentCache, statements: li
         finally:
             connection.set_trace_callback(None)
 
-    return engine._view.read(work)  # type: ignore[no-any-return]  # the engine is private to tests
+    return engine._snapshots.read(work)  # type: ignore[no-any-return]  # the engine is private to tests
 
 
 def test_what_was_found_is_not_read_again() -> None:

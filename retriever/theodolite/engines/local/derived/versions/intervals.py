@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.engines.local.derived.versions.fields import FOREVER, NEVER, Fields, GetColumn, Ints
+from theodolite.engines.local.derived.versions.field_arrays import FOREVER, NEVER, FieldArrays, GetColumn, Ints
 from theodolite.engines.local.derived.versions.latest import Groups, numbered
 from theodolite.engines.local.derived.versions.succession import SuccessionGraph
 from theodolite.ranking.versions import Latest, Rule, Superseded, Valid
@@ -38,7 +38,7 @@ class Intervals:
 class Rules:
     """Some rules, as the rows of one commit have them."""
 
-    def __init__(self, fields: Fields, column: GetColumn, partition: str | None, rows: int) -> None:
+    def __init__(self, fields: FieldArrays, column: GetColumn, partition: str | None, rows: int) -> None:
         self._fields = fields
         self._column = column
         self._partition = partition

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.engines.local.derived.versions.fields import FOREVER, Ints
+from theodolite.engines.local.derived.versions.field_arrays import FOREVER, Ints
 from theodolite.ranking.versions import Latest
 from theodolite.types import Mask, Rows
 
@@ -58,7 +58,7 @@ class Groups:
             until[rows] = _until(group[rows].astype(np.int64), rank[rows], begin[rows])
         return cls(rule, group, rank, until)
 
-    def heirs(self, gone: Mask, as_of: int) -> Mask:
+    def successors(self, gone: Mask, as_of: int) -> Mask:
         """Rows of the groups where one of the rows `gone` has been overtaken by `as_of`."""
         return _flagged(self.group, np.flatnonzero(gone & (self.until <= as_of)))
 

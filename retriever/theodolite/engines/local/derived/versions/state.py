@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from theodolite.engines.local.derived.columns.column import Column
-from theodolite.engines.local.derived.versions.fields import Fields, GetColumn
+from theodolite.engines.local.derived.versions.field_arrays import FieldArrays, GetColumn
 from theodolite.engines.local.derived.versions.intervals import Intervals, Rules, number_of
 from theodolite.engines.local.derived.versions.latest import Groups
 from theodolite.engines.local.derived.versions.succession import SuccessionGraph
@@ -61,7 +61,7 @@ class VersionState:
                 for part in intervals.parts
             ]
             for part in intervals.parts:
-                self.mask |= part.heirs(self._gone, self._as_of) & self._current
+                self.mask |= part.successors(self._gone, self._as_of) & self._current
 
     def version(self, row: int) -> Version | None:
         """What the rules say of a row of `mask`; None where there is nothing to say. In the snapshot's transaction."""
@@ -106,7 +106,7 @@ class VersionStateCache:
 
     def __init__(self, partition: str | None = None) -> None:
         self._partition = partition
-        self._fields = Fields()
+        self._fields = FieldArrays()
         self._held: dict[tuple[tuple[Rule, ...], str], Intervals] = {}
         self._building = threading.Lock()
         register_at_fork(self)

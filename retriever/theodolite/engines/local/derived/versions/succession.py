@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.engines.local.derived.versions.fields import FOREVER, Ints
+from theodolite.engines.local.derived.versions.field_arrays import FOREVER, Ints
 from theodolite.types import Mask, Rows
 
 
@@ -179,7 +179,7 @@ class SuccessionGraph:
         until[rows] = ends[nodes]
         return cls(keys, distinct, graph, rows, nodes, begins, ends, until)
 
-    def heirs(self, gone: Mask, as_of: int) -> Mask:
+    def successors(self, gone: Mask, as_of: int) -> Mask:
         """Rows of the keys that have taken the place of the rows `gone` by `as_of`."""
         old = np.unique(self.nodes[gone[self.rows]]).tolist()
         return self._mask(node for node in self.graph.successors(old) if self.begins[node] <= as_of)

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.engines.local.derived.code_cache import owner_of
+from theodolite.engines.local.derived.code_cache import hash_by_row
 from theodolite.engines.local.derived.columns.column import read
 from theodolite.engines.local.derived.columns.column_files import OtherVersion, read_file
 from theodolite.engines.local.derived.columns.segment import Segment
-from theodolite.engines.local.derived.index_record import read_files
+from theodolite.engines.local.derived.index_record import read_index
 from theodolite.engines.local.maintenance.verify.report import Report
 from theodolite.engines.local.maintenance.verify.truth import Truth
 from theodolite.engines.local.storage.change_log import HASH, hash_at
@@ -33,7 +33,7 @@ def check_codes(truth: Truth, report: Report) -> None:
     if truth.log is None:
         return
     dimension = truth.space.dimension or 1
-    owner = owner_of(truth.frames, np.array([one for _, one in truth.committed], HASH), truth.state.sequence)
+    owner = hash_by_row(truth.frames, np.array([one for _, one in truth.committed], HASH), truth.state.sequence)
     for start in range(0, len(truth.live) - len(truth.live) % BLOCK, BLOCK):
         name = codes_name(truth.state.generation, start // BLOCK)
         with report.part("codes", derived=True, path=truth.folder / name), np.errstate(all="ignore"):
@@ -115,7 +115,7 @@ def check_index(truth: Truth, trust: IndexTrust, report: Report) -> None:
     place = truth.folder / name
     with report.part("index", derived=True, path=place):
         try:
-            candidates, rows = read_files(truth.folder, name, record.spec, record.hashes or {}, truth.space, trust)
+            candidates, rows = read_index(truth.folder, name, record.spec, record.hashes or {}, truth.space, trust)
         except ConfigError as error:  # its package is not installed here or not known, or its file is not trusted
             report.warning("index", f"{place.name} cannot be checked: {error}", path=place)
             return

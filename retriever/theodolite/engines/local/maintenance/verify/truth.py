@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.engines.local.derived.index_record import Record as IndexRecord
-from theodolite.engines.local.derived.index_record import read_record
-from theodolite.engines.local.derived.snapshot import extended, frames_with_rows
+from theodolite.engines.local.derived.index_record import IndexRecord, read_index_record
+from theodolite.engines.local.derived.snapshot import frames_with_rows, live_rows_after
 from theodolite.engines.local.maintenance.verify.report import Report
 from theodolite.engines.local.storage.change_log import Log, read_log
 from theodolite.engines.local.storage.database import State, read_manifest
@@ -87,7 +86,7 @@ def read_truth(connection: sqlite3.Connection, folder: Folder, state: State, rep
     """What is pinned, the log and the vectors; None where they are too damaged to go on from."""
     record, found = None, None
     with report.part("index", derived=True):
-        record = read_record(connection)
+        record = read_index_record(connection)
         if (record is not None) != (state.approximate > 0):
             report.problem("index", "the record of the approximate index is missing, or one too many", derived=True)
     with report.part("manifest"):
@@ -105,7 +104,7 @@ def read_truth(connection: sqlite3.Connection, folder: Folder, state: State, rep
                 report.checked["commits"] += len(log.frames)
                 if base is not None:  # what comes before it is history
                     log = read_log(connection, base.frame.sequence, base.before)
-                live = extended(live, log, state, base)
+                live = live_rows_after(live, log, state, base)
             elif connection.execute("SELECT count(*) FROM frames").fetchone() != (0,):
                 report.problem("log", "the change log has entries, but nothing was committed")
             committed = _committed(base, log)

@@ -28,7 +28,7 @@ FOREVER = int(np.iinfo(np.int64).max)
 _HELD = 24  # arrays; rules name few fields
 
 
-class Fields:
+class FieldArrays:
     """Arrays by row, of all rows of a column. Not for several threads at once."""
 
     def __init__(self) -> None:

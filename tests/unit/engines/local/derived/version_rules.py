@@ -38,13 +38,13 @@ class Looking:
 
     def __init__(self, kb: Retriever) -> None:
         self._engine: Any = kb._engine
-        self._standings: dict[int, VersionStateCache] = {}
+        self._version_states: dict[int, VersionStateCache] = {}
 
     def at(self, versions: Versions, scope: Scope | None = None, where: Any = None) -> Found:
-        view, partition = self._engine._view, self._engine.partition
+        snapshots, partition = self._engine._snapshots, self._engine.partition
 
         def work(connection: Connection, snapshot: Snapshot) -> Found:
-            standings = self._standings.setdefault(snapshot.state.generation, VersionStateCache(partition))
+            version_states = self._version_states.setdefault(snapshot.state.generation, VersionStateCache(partition))
             rows, commit = snapshot.rows, snapshot.state.sequence
 
             def column(name: str) -> Column:
@@ -53,22 +53,22 @@ class Looking:
                     raise StaleSnapshot
                 return found
 
-            inside = None if scope is None else view.mask(snapshot, scope_filter(scope, partition), connection)
+            inside = None if scope is None else snapshots.mask(snapshot, scope_filter(scope, partition), connection)
 
             def passing(tree: Filter) -> Mask:
-                mask: Mask = view.mask(snapshot, tree, connection)
+                mask: Mask = snapshots.mask(snapshot, tree, connection)
                 return mask
 
-            passed = None if where is None else view.mask(snapshot, parse(where), connection)
+            passed = None if where is None else snapshots.mask(snapshot, parse(where), connection)
             within = None if scope is None else scope.where
-            standing = standings.at(versions, commit, column, passing, snapshot.live, inside, within, passed)
+            version_state = version_states.at(versions, commit, column, passing, snapshot.live, inside, within, passed)
             names = {
                 row: (key, name) for row, key, name in connection.execute("SELECT row, partition, id FROM documents")
             }
-            found = np.flatnonzero(standing.mask).tolist()
-            return Found({names[row]: standing.version(row) for row in found}, standing.superseded)
+            found = np.flatnonzero(version_state.mask).tolist()
+            return Found({names[row]: version_state.version(row) for row in found}, version_state.superseded)
 
-        found: Found = view.read(work)
+        found: Found = snapshots.read(work)
         return found
 
 
