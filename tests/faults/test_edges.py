@@ -1,5 +1,6 @@
 """What cannot be used is refused at once, with an error of ours that says where; nothing is left behind."""
 
+import math
 import os
 import random
 from datetime import UTC, date, datetime
@@ -193,6 +194,7 @@ def test_many_values_mean_what_few_mean(monkeypatch: pytest.MonkeyPatch) -> None
         return draw.choice(
             [
                 *(draw.randrange(9), float(draw.randrange(9)), 0.5, 2**70, float(2**70), True, False, None, ""),
+                *(-(2**63), 2**63, float(2**63), -float(2**63), -0.0, -0.5, 1e300, 2**53 + 1),
                 *(f"a{day}", f"2025-01-0{day}", date(2025, 1, day), datetime(2025, 1, day, tzinfo=UTC)),
                 *([], [1], [[1]], [f"a{day}", f"2025-01-0{day}", date(2025, 1, 3), True], f"2025-01-0{day}T00:00Z"),
             ]
@@ -204,7 +206,8 @@ def test_many_values_mean_what_few_mean(monkeypatch: pytest.MonkeyPatch) -> None
         named = [Document("a", metadata, id=str(i)) for i, metadata in enumerate(documents)]
         kb.add(named, vectors=np.ones((len(documents), 2)))
         for _ in range(60):
-            tree = parse({"f": {draw.choice(["$in", "$nin"]): [value() for _ in range(draw.randrange(9))]}})
+            wanted = [math.inf, -math.inf, *(value() for _ in range(draw.choice([3, 9, 300])))]
+            tree = parse({"f": {draw.choice(["$in", "$nin"]): wanted}})
             found = {document.id for document in kb.documents(tree)}
             assert found == {str(i) for i, metadata in enumerate(documents) if matches(tree, metadata)}
 

@@ -5,7 +5,7 @@ The strings are those of ISO 8601 and RFC 3339 that name one instant without gue
 
 import re
 from datetime import UTC, date, datetime, timedelta, timezone
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -18,8 +18,14 @@ _FRACTION = r"(?:[.,](\d{1,9}))?"
 _OFFSET = r"([Zz]|[+-]\d\d(?::?\d\d|:\d\d:\d\d(?:\.\d{1,6})?)?)?"
 _TIME = rf"(\d\d)(?:(?P<colon>:?)(\d\d)(?:(?P=colon)(\d\d){_FRACTION})?)?{_OFFSET}"
 # Eight digits alone may be a number, and "2025-06-15 12" a date beside a number: only a T makes times of these.
-_EXTENDED = re.compile(rf"(\d{{4}})-(?:(\d\d)-(\d\d)|W(\d\d)-(\d))(?:(?:[Tt]| (?=\d\d:)){_TIME})?", re.ASCII)
-_BASIC = re.compile(rf"(\d{{4}})(?:(\d\d)(\d\d)|W(\d\d)(\d))[Tt]{_TIME}", re.ASCII)
+_EXTENDED = rf"(?a)(\d{{4}})-(?:(\d\d)-(\d\d)|W(\d\d)-(\d))(?:(?:[Tt]| (?=\d\d:)){_TIME})?"
+_BASIC = rf"(?a)(\d{{4}})(?:(\d\d)(\d\d)|W(\d\d)(\d))[Tt]{_TIME}"
+
+
+@cache
+def _compiled(expression: str) -> re.Pattern[str]:
+    """Compiled at the first use: that takes milliseconds, and opening a collection needs none of these."""
+    return re.compile(expression)
 
 
 def read_date(text: str) -> date | None:
@@ -28,7 +34,7 @@ def read_date(text: str) -> date | None:
     A datetime is naive where the string names no offset. Fractions are cut off at the microsecond. A leap second counts
     as the last microsecond of its minute, and 24:00 as the midnight that ends the day.
     """
-    found = (_EXTENDED if text[4:5] == "-" else _BASIC).fullmatch(text)
+    found = _compiled(_EXTENDED if text[4:5] == "-" else _BASIC).fullmatch(text)
     if found is None:
         return None
     year, month, day, week, weekday, hour, _, minute, second, fraction, offset = found.groups()
@@ -103,18 +109,15 @@ _CLOCK = r"\d\d?(?::?\d\d){0,2}(?:[.,]\d+)?"
 _OFFSET_OR_ZONE = r"(?: ?[+\u2212-]\d\d?:?\d*(?::\d\d)?)?(?: ?\[?[a-z_]+/[a-z_/]+\]?| ?\(.{1,40}\))?"
 _PLACE = rf"(?: ?[ap]\.?m\.?)?(?: ?[a-z]{{1,5}})?{_OFFSET_OR_ZONE}"
 _AFTER = rf"(?:(?:,? |T){_CLOCK}{_PLACE})?"
-_LIKELY = re.compile(
-    "|".join(
-        (
-            rf"(?:\d{{4}}([-/])\d\d?\1\d\d?|\d{{4}}-?W\d\d-?\d)(?:Z|[+-]\d\d:\d\d|{_AFTER})",
-            rf"(?:\d{{8}}|\d{{4}}-?\d{{3}})T{_CLOCK}{_PLACE}|\d{{8}} \d\d:\d\d(?::\d\d)?{_PLACE}",
-            rf"(?:\d\d?([/.-])\d\d?\2\d{{4}}|\d\d?/\d\d?/\d\d){_AFTER}",
-            rf"{_WEEKDAY}\d\d?(?:st|nd|rd|th|\.)?[ -]{_MONTH},?[ -]\d{{4}}{_AFTER}",
-            rf"{_WEEKDAY}{_MONTH} \d\d?(?:st|nd|rd|th)?,? \d{{4}}{_AFTER}",
-            rf"{_WEEKDAY}{_MONTH}  ?\d\d? {_CLOCK}(?: [a-z]{{1,5}})? \d{{4}}",
-        )
-    ),
-    re.ASCII | re.IGNORECASE,
+_LIKELY = "(?ai)" + "|".join(
+    (
+        rf"(?:\d{{4}}([-/])\d\d?\1\d\d?|\d{{4}}-?W\d\d-?\d)(?:Z|[+-]\d\d:\d\d|{_AFTER})",
+        rf"(?:\d{{8}}|\d{{4}}-?\d{{3}})T{_CLOCK}{_PLACE}|\d{{8}} \d\d:\d\d(?::\d\d)?{_PLACE}",
+        rf"(?:\d\d?([/.-])\d\d?\2\d{{4}}|\d\d?/\d\d?/\d\d){_AFTER}",
+        rf"{_WEEKDAY}\d\d?(?:st|nd|rd|th|\.)?[ -]{_MONTH},?[ -]\d{{4}}{_AFTER}",
+        rf"{_WEEKDAY}{_MONTH} \d\d?(?:st|nd|rd|th)?,? \d{{4}}{_AFTER}",
+        rf"{_WEEKDAY}{_MONTH}  ?\d\d? {_CLOCK}(?: [a-z]{{1,5}})? \d{{4}}",
+    )
 )
 _LONGEST = 80
 WORDS = (*_MONTHS, *_DAYS)
@@ -128,4 +131,6 @@ def is_unreadable(text: str) -> bool:
 
     A month or a week alone, and digits alone, do not look like a date.
     """
-    return 6 <= len(text) <= _LONGEST and _LIKELY.fullmatch(text.strip()) is not None and instant(text) is None
+    return (
+        6 <= len(text) <= _LONGEST and _compiled(_LIKELY).fullmatch(text.strip()) is not None and instant(text) is None
+    )

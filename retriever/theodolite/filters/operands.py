@@ -3,6 +3,7 @@
 import reprlib
 from collections.abc import Mapping, Sequence, Set
 from datetime import date, datetime, time
+from operator import ne
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ MAX_PATTERN = 10_000
 ID = "$id"
 """What stands for the document's id, where the name of a field may stand."""
 
-_PLAIN = frozenset({str, int, bool, type(None)})  # stay as they are
+_PLAIN = frozenset({str, int, bool, type(None), float})  # stay as they are, but for NaN
+_NUMBERS = tuple(map(np.dtype, "?bhilqBHILQefd"))  # whose values Python holds exactly
 _LOGICAL = ("and", "or", "nor", "not")
 _brief = reprlib.Repr()
 _brief.maxstring = _brief.maxother = 60
@@ -50,7 +52,18 @@ def check_field(field: Any) -> None:
         raise FilterError(message, field=field) from None
 
 
-def as_id(operator: str, value: Any) -> str:
+def as_ids(operator: str, values: Sequence[Any]) -> frozenset[str]:
+    """Ids of documents. Raises FilterError for what none can be."""
+    if set(map(type, values)) <= {str}:  # there may be a million
+        try:
+            "".join(values).encode()
+            return frozenset(values)
+        except UnicodeEncodeError:
+            pass  # one of them is refused below, by its name
+    return frozenset(_as_id(operator, value) for value in values)
+
+
+def _as_id(operator: str, value: Any) -> str:
     """A document's id. Raises FilterError for what none can be."""
     if not isinstance(value, str):
         message = f"{operator} on {ID}: {shown(value)} is a {type(value).__name__}; ids are strings"
@@ -115,7 +128,11 @@ def listed(field: str, operator: str, values: Any) -> list[Any]:
     if not several or isinstance(values, (str, bytes)):
         message = f"{operator} on {shown(field)} takes a list of values, not {shown(values)}"
         raise FilterError(message, operator=operator, field=field)
-    if set(map(type, values)) <= _PLAIN:  # there may be a million
+    # There may be a million.
+    if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype in _NUMBERS:
+        values = values.tolist()
+    kinds = set(map(type, values))
+    if kinds <= _PLAIN and not (float in kinds and any(map(ne, values, values))):
         return list(values)
     return [operand(field, operator, value) for value in values]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from theodolite.errors import FilterError
-from theodolite.filters.operands import ID, MAX_DEPTH, MAX_PATTERN, as_id, check_field, listed, operand, shown, tagged
+from theodolite.filters.operands import ID, MAX_DEPTH, MAX_PATTERN, as_ids, check_field, listed, operand, shown, tagged
 from theodolite.filters.tree import (
     And,
     Compare,
@@ -64,7 +64,7 @@ def named(operator: Any, value: Any) -> Filter:
     if operator not in ("$eq", "$ne", "$in", "$nin"):
         raise FilterError(f"{ID} takes an id, a list of ids, $eq, $ne, $in or $nin, not {shown(operator)}", field=ID)
     names = [value] if operator in ("$eq", "$ne") else listed(ID, operator, value)
-    tree = Ids(frozenset(as_id(operator, name) for name in names))
+    tree = Ids(as_ids(operator, names))
     return tree if operator in ("$eq", "$in") else Not(tree)
 
 

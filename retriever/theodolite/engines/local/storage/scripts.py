@@ -25,6 +25,7 @@ letters are listed here, instead of asking Unicode tables that grow with Python.
 import re
 import unicodedata
 from collections.abc import Callable
+from functools import cache
 from operator import add
 
 # Ideographs, with the signs for repetition, closing and zero; Bopomofo; kana.
@@ -53,13 +54,19 @@ _MARKS = (
 )
 
 _LINE_END = f"(?<=[{_CHINESE_JAPANESE}])\r?\n(?=[{_CHINESE_JAPANESE}])"
-_FOREIGN = re.compile(f"(?:[{_LETTERS}{_FORMS}][{_LETTERS}{_FORMS}{_MARKS}]*|{_LINE_END})+")
-_CHANGED = re.compile(f"[{_LETTERS}{_FORMS}ßẞ]")
+_FOREIGN = f"(?:[{_LETTERS}{_FORMS}][{_LETTERS}{_FORMS}{_MARKS}]*|{_LINE_END})+"
+_CHANGED = f"[{_LETTERS}{_FORMS}ßẞ]"
 # Bytes that begin none of these in UTF-8, so that Latin texts are known by them at a tenth of the regular expression's
 # cost. Those of radicals begin curly quotes, too: they are read as letters only in a text that has others.
 _UNCHANGED = bytes(byte for byte in range(256) if byte not in (0xE0, 0xE1, *range(0xE3, 0xF4)))
-_DROPPED = re.compile(f"[{_MARKS}\r\n]+")
-_RUN = re.compile(f"[{_LETTERS}]+")
+_DROPPED = f"[{_MARKS}\r\n]+"
+_RUN = f"[{_LETTERS}]+"
+
+
+@cache
+def _compiled(expression: str) -> re.Pattern[str]:
+    """Compiled at the first use: that takes milliseconds, and opening a collection needs none of these."""
+    return re.compile(expression)
 
 
 def prepared(text: str) -> str:
@@ -78,7 +85,7 @@ def pieces(word: str) -> list[str]:
         return [word]
     found: list[str] = []
     for part in separated(word).split():
-        found += map(add, part, part[1:]) if len(part) > 1 and _RUN.match(part) else [part]
+        found += map(add, part, part[1:]) if len(part) > 1 and _compiled(_RUN).match(part) else [part]
     return found
 
 
@@ -88,12 +95,12 @@ def needs_preparation(text: str) -> bool:
         return False
     if not text.encode(errors="replace").translate(None, _UNCHANGED):
         return "ß" in text
-    return _CHANGED.search(text) is not None
+    return _compiled(_CHANGED).search(text) is not None
 
 
 def is_letter(word: str) -> bool:
     """Whether a word is a single letter of a run, which many words of the index begin with."""
-    return len(word) == 1 and _RUN.match(word) is not None
+    return len(word) == 1 and _compiled(_RUN).match(word) is not None
 
 
 def _spelt(text: str, written: Callable[[re.Match[str]], str]) -> str:
@@ -101,9 +108,9 @@ def _spelt(text: str, written: Callable[[re.Match[str]], str]) -> str:
         return text
 
     def foreign(found: re.Match[str]) -> str:
-        return _RUN.sub(written, _DROPPED.sub("", unicodedata.normalize("NFKC", found[0])))
+        return _compiled(_RUN).sub(written, _compiled(_DROPPED).sub("", unicodedata.normalize("NFKC", found[0])))
 
-    return _FOREIGN.sub(foreign, text).replace("ß", "ss").replace("ẞ", "SS")
+    return _compiled(_FOREIGN).sub(foreign, text).replace("ß", "ss").replace("ẞ", "SS")
 
 
 def _pairs(found: re.Match[str]) -> str:

@@ -170,20 +170,26 @@ class Dictionary:
                 yield from self.equal(value)
             return
         ints, floats, moments, texts, end = self.starts
-        strings = {value for value in wanted if type(value) is str}
-        whole = {value for value in wanted if type(value) is int and -_INT64 <= value < _INT64}
-        for value in wanted:
-            if type(value) is not str and not (type(value) is int and -_INT64 <= value < _INT64):
-                yield from self.equal(value)
         found = np.zeros(end, np.bool_)
-        found[ints:floats] = np.isin(self.ints, np.array([*whole], np.int64))
+        numbers = [value for value in wanted if type(value) is float or type(value) is int]
+        if numbers:  # Python compares int and float exactly
+            found[FIRST:ints] = _are_among([value if type(value) is int else None for value in self.rest], numbers)
+            found[ints:floats] = _are_among(self.ints.tolist(), numbers)
+            found[floats:moments] = _are_among(self.floats.tolist(), numbers)
+        strings = [value for value in wanted if type(value) is str]
         if strings:
-            found[moments:texts] = [text in strings for text in self.iso.all()]
-            found[texts:] = [text in strings for text in self.texts.all()]
+            found[moments:texts] = _are_among(self.iso.all(), strings)
+            found[texts:] = _are_among(self.texts.all(), strings)
             dated = np.flatnonzero(np.diff(self.iso.ends) == 0)  # dates that are no strings
             if len(dated):
-                is_date, when = instants([*strings])
+                is_date, when = instants(strings)
                 found[moments + dated] = np.isin(self.moments[dated], when[is_date])
+        dates = [instant(value) or 0 for value in wanted if isinstance(value, date)]
+        found[moments:texts] |= np.isin(self.moments, np.array(dates, np.int64))
+        if len(numbers) + len(strings) + len(dates) < len(wanted):
+            for value in wanted:
+                if type(value) not in (float, int, str) and not isinstance(value, date):
+                    yield from self.equal(value)
         edges = np.flatnonzero(np.diff(np.concatenate([[False], found, [False]]))).tolist()
         yield from zip(edges[::2], edges[1::2], strict=True)
 
@@ -360,6 +366,12 @@ def _numbers(order: Any, new: NDArray[np.bool_]) -> NDArray[np.int64]:
     numbers = np.empty(len(new), np.int64)
     numbers[order] = np.cumsum(new) - 1
     return numbers
+
+
+def _are_among(known: Sequence[Any], wanted: Sequence[Any]) -> list[bool]:
+    """Whether each known value is one of `wanted`. The smaller of the two is made a set."""
+    found = set(wanted) if len(wanted) < len(known) else set(known).intersection(wanted)
+    return list(map(found.__contains__, known))
 
 
 def joined(runs: Iterator[Run]) -> list[Run]:

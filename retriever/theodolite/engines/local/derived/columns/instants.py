@@ -4,6 +4,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,7 @@ class _Form:
     fraction: int | None
 
 
+@cache
 def _forms() -> dict[int, list[_Form]]:
     """The common ways to write a date, by their length."""
     forms: defaultdict[int, list[_Form]] = defaultdict(list)
@@ -58,9 +60,6 @@ def _forms() -> dict[int, list[_Form]]:
         places += range(len(basic), len(basic + offset))
         forms[len(basic + offset)].append(_Form(basic + offset, offset, places, fraction))
     return dict(forms)
-
-
-_FORMS = _forms()
 
 
 def instants(strings: Sequence[str]) -> tuple[Mask, Ints]:
@@ -89,7 +88,7 @@ def _read(strings: Sequence[str], is_date: Mask, found: Ints) -> None:
             places = places[[text.isascii() for text in part]]
             joined = "".join(strings[place] for place in places.tolist())
         letters = np.frombuffer(joined.encode(), np.uint8).reshape(-1, size)
-        for form in _FORMS.get(size, ()):
+        for form in _forms().get(size, ()):
             fits = _fitting(letters, form.text)
             if len(fits):
                 good, read = _moments(letters[fits], form)
