@@ -165,6 +165,8 @@ def searching(folder: Path, count: int, dimension: int) -> None:
     print("| who searches | before p50 ms | p95 | during p50 ms | p95 | × p50 | longest ms | seconds |")
     print("| -- | --: | --: | --: | --: | --: | --: | --: |")
     for who, before, during in (("another process", quiet[0], outside), ("the same process", quiet[1], inside)):
+        if not during:  # the compaction was over before
+            continue
         cells = [1000 * value for some in (before, during) for value in (median(some), float(np.quantile(some, 0.95)))]
         print(
             f"| {who} | {' | '.join(f'{value:.2f}' for value in cells)} | {cells[2] / cells[0]:.2f} | "
