@@ -196,10 +196,10 @@ def _statement(sql: str) -> str:
 _STAGES = (
     ("as_document (ids given)", "theodolite.retriever", "as_document"),
     ("prepare (check, normalise)", "theodolite.retriever", "prepare"),
-    ("records (check, metadata to JSON)", "theodolite.engines.local.engine", "records"),
+    ("records (check, metadata to JSON)", "theodolite.engines.local.writer", "make_records"),
     ("hash of each row", "theodolite.engines.local.storage.records", "Record.hash"),
-    ("frame of vectors, written and fsynced", "theodolite.engines.local.storage.commit", "append"),
-    ("  of it fsync", "theodolite.engines.local.storage.frames", "sync_file"),
+    ("frame of vectors, written and fsynced", "theodolite.engines.local.storage.commit", "append_frame"),
+    ("  of it fsync", "theodolite.engines.local.storage.vector_file", "sync_file"),
     ("codes: quantise", "theodolite.engines.local.derived.code_cache", "quantise"),
     ("codes: save", "theodolite.engines.local.derived.code_cache", "save_codes"),
 )

@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from theodolite import CorruptionError, Document, Retriever
-from theodolite.engines.local.storage.digest import seal
+from theodolite.engines.local.storage.schema import digest
 from theodolite.indexes.hnsw import HnswIndex
 from theodolite.types import Space
 from theodolite.vectors.prepare import prepare
@@ -128,7 +128,7 @@ def test_a_foreign_folder_is_searched_exactly(tmp_path: Path) -> None:
     record = json.loads(connection.execute("SELECT value FROM approximate").fetchone()[0])
     record["hashes"]["native"] = hashlib.sha256(data).hexdigest()
     text = json.dumps(record)
-    connection.execute("UPDATE approximate SET value = ?, hash = ?", (text, seal(text)))
+    connection.execute("UPDATE approximate SET value = ?, hash = ?", (text, digest(text)))
     connection.commit()
     connection.close()
     code = (

@@ -15,8 +15,8 @@ from theodolite import Document, Retriever
 from theodolite.engines.local.derived.snapshot import live_rows_after
 from theodolite.engines.local.storage.change_log import HASH, Log
 from theodolite.engines.local.storage.database import State
-from theodolite.engines.local.storage.digest import seal
-from theodolite.engines.local.storage.frames import Frame
+from theodolite.engines.local.storage.schema import digest
+from theodolite.engines.local.storage.vector_file import Frame
 from theodolite.errors import CorruptionError, IntegrityError
 from theodolite.metadata import MAX_DEPTH
 from theodolite.testing import HashingEmbedder
@@ -72,7 +72,7 @@ def test_a_state(sound: Path, tmp_path: Path, numbers: dict[str, int]) -> None:
         state = State(*database.execute(f"SELECT {names} FROM state").fetchone())  # noqa: S608
         state = state._replace(**{"keys" if name == "rows" else name: number for name, number in numbers.items()})
         marks = ", ".join(f"{name} = ?" for name in (*names.split(", "), "hash"))
-        database.execute(f"UPDATE state SET {marks}", (*state, seal(*state)))  # noqa: S608
+        database.execute(f"UPDATE state SET {marks}", (*state, digest(*state)))  # noqa: S608
 
     with pytest.raises(IntegrityError):
         use(copied(sound, tmp_path / "kb", change))
@@ -99,7 +99,7 @@ def test_a_manifest(sound: Path, tmp_path: Path, edit: Callable[[dict[str, Any]]
         manifest = json.loads(database.execute("SELECT value FROM manifest").fetchone()[0])
         edit(manifest)
         text = json.dumps(manifest)
-        database.execute("UPDATE manifest SET value = ?, hash = ?", (text, seal(text)))
+        database.execute("UPDATE manifest SET value = ?, hash = ?", (text, digest(text)))
 
     with pytest.raises(IntegrityError):
         use(copied(sound, tmp_path / "kb", change))
@@ -108,7 +108,7 @@ def test_a_manifest(sound: Path, tmp_path: Path, edit: Callable[[dict[str, Any]]
 @pytest.mark.parametrize("text", [DEEP, "5", "[]", "null", "{}", '{"space": 5}'], ids=lambda text: text[:12])
 def test_another_manifest(sound: Path, tmp_path: Path, text: str) -> None:
     def change(database: sqlite3.Connection) -> None:
-        database.execute("UPDATE manifest SET value = ?, hash = ?", (text, seal(text)))
+        database.execute("UPDATE manifest SET value = ?, hash = ?", (text, digest(text)))
 
     with pytest.raises(IntegrityError):
         use(copied(sound, tmp_path / "kb", change))
@@ -187,7 +187,7 @@ TEXTS = [DEEP, "5", '"text"', "{}x", "[[]]", "[5]", '[["a", [], "b", 1, 2]]', '[
 @pytest.mark.parametrize("name", NOTES)
 def test_a_note(sound: Path, tmp_path: Path, name: str, text: str) -> None:
     def change(database: sqlite3.Connection) -> None:
-        database.execute("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", (name, text, seal(name, text)))
+        database.execute("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", (name, text, digest(name, text)))
 
     with pytest.raises(CorruptionError):
         use(copied(sound, tmp_path / "kb", change))

@@ -10,7 +10,7 @@ import pytest
 
 from theodolite import CorruptionError, Document, Retriever
 from theodolite.cli.run import run
-from theodolite.engines.local.storage.opening import _limit
+from theodolite.engines.local.storage.inspection import limit_steps
 
 ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT max(x) FROM c"
 
@@ -98,7 +98,7 @@ def test_accepted(sound: Path, tmp_path: Path, script: str) -> None:
 def test_a_query_without_end_is_cut_off(sound: Path) -> None:
     """Pages that lead to each other make one of any table."""
     with contextlib.closing(sqlite3.connect(sound / "store.sqlite")) as database:
-        _limit(database, 10_000_000)
+        limit_steps(database, 10_000_000)
         (count,) = database.execute("SELECT count(*) FROM documents, documents AS d, documents AS e").fetchone()
         assert count == 8000
         with pytest.raises(sqlite3.OperationalError, match="interrupted"):

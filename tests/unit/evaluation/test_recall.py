@@ -226,6 +226,6 @@ def test_measure_leaves_an_engine_as_it_is() -> None:
         engine = kb._engine
         assert isinstance(engine, LocalEngine)
         measure(engine, prepare(drawn(3, 150), engine.space)[0], (10,), parse(None))
-        assert not engine._keeper._queries
+        assert not engine._index_manager._queries
         kb.search(vector=drawn(4, 1)[0])
-        assert len(engine._keeper._queries) == 1
+        assert len(engine._index_manager._queries) == 1

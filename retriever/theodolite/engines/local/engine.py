@@ -14,8 +14,8 @@ import numpy as np
 
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager
 from theodolite.engines.local.maintenance.backup import backup
+from theodolite.engines.local.maintenance.generations import remove_old_generations
 from theodolite.engines.local.maintenance.index_manager import IndexManager
-from theodolite.engines.local.maintenance.old_generations import remove_old_generations
 from theodolite.engines.local.maintenance.repair import repair
 from theodolite.engines.local.maintenance.verify.verify import raise_damage, verify
 from theodolite.engines.local.search.duplicates import duplicates
@@ -23,11 +23,12 @@ from theodolite.engines.local.search.executor import SearchExecutor
 from theodolite.engines.local.search.field_summary import FieldSummaries
 from theodolite.engines.local.search.hints import Hints
 from theodolite.engines.local.search.listing import Page, Pair, Place, behind, page, pairs
-from theodolite.engines.local.storage.commit import select
-from theodolite.engines.local.storage.database import Store
+from theodolite.engines.local.storage.folder import TemporaryFolder
 from theodolite.engines.local.storage.lexical_table import OUTDATED, is_prepared
 from theodolite.engines.local.storage.metadata_store import read_note, write_note
-from theodolite.engines.local.storage.opening import TemporaryFolder, check_folder, open_store
+from theodolite.engines.local.storage.opening import check_folder, open_store
+from theodolite.engines.local.storage.records import select_documents
+from theodolite.engines.local.storage.store import Store
 from theodolite.engines.local.writer import Writer
 from theodolite.errors import ConfigError
 from theodolite.filters import Exists, Filter
@@ -66,12 +67,15 @@ class LocalEngine:
         self._temporary = temporary
         self._snapshots = SnapshotManager(store, cache=temporary is None)
         self._writer = Writer(store, self._snapshots, manifest.partition)
-        self._keeper = IndexManager(store, self._snapshots, background=store.mode == "rw", compact_at=compact_at)
+        self._index_manager = IndexManager(store, self._snapshots, background=store.mode == "rw", compact_at=compact_at)
         self._fields = FieldSummaries(self._snapshots)
         self._hints = Hints(self._snapshots, self._fields)
-        self._answering = SearchExecutor(self._snapshots, self._hints, manifest.partition, self._keeper.asked)
+        self._executor = self._new_executor()
         # An engine that is dropped without close() leaves no connections and no temporary folder behind.
-        self._release = weakref.finalize(self, _release, store, self._snapshots, self._keeper, temporary)
+        self._release = weakref.finalize(self, _release, store, self._snapshots, self._index_manager, temporary)
+
+    def _new_executor(self) -> SearchExecutor:
+        return SearchExecutor(self._snapshots, self._hints, self.partition, self._index_manager.record_query)
 
     def __reduce__(self) -> NoReturn:
         """Raises TypeError: copies of it would share files and locks, or have none."""
@@ -123,7 +127,7 @@ class LocalEngine:
             raise
         engine = cls(store, manifest, settings, temporary, compact_at)
         try:
-            engine._keeper.adopt(settings.index)
+            engine._index_manager.apply_setting(settings.index)
         except BaseException:
             engine.close()
             raise
@@ -168,19 +172,19 @@ class LocalEngine:
         scope: Scope | None = None,
     ) -> None:
         self._writer.add(documents, vectors, space, truncated, scope)
-        self._keeper.written()
+        self._index_manager.after_commit()
 
     def update(
         self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False, scope: Scope | None = None
     ) -> None:
         self._writer.update(changes, scope, replace=replace)
-        self._keeper.written()
+        self._index_manager.after_commit()
 
     def delete(self, which: Sequence[str] | Filter, *, scope: Scope | None = None) -> int:
         if isinstance(which, Filter):
             self._snapshots.read(lambda connection, snapshot: self._counted(connection, snapshot, which, scope))
         count = self._writer.delete(which, scope)
-        self._keeper.written()
+        self._index_manager.after_commit()
         return count
 
     def clear(self, *, scope: Scope | None = None) -> None:
@@ -190,7 +194,7 @@ class LocalEngine:
         key = key_within(scope, self.partition)
 
         def found(connection: Connection, snapshot: Snapshot) -> list[Pair]:
-            keys = dict(select(connection, "id, row", "id", list(dict.fromkeys(ids)), key))
+            keys = dict(select_documents(connection, "id, row", "id", list(dict.fromkeys(ids)), key))
             if scope is not None and scope.where is not None:
                 inside = self._snapshots.mask(snapshot, scope.where, connection)[snapshot.rows_of(list(keys.values()))]
                 keys = dict(itertools.compress(keys.items(), inside.tolist()))
@@ -251,7 +255,7 @@ class LocalEngine:
         )
 
     def search(self, request: Request) -> list[Answer]:
-        return self._snapshots.read(lambda connection, snapshot: self._answering.answers(connection, snapshot, request))
+        return self._snapshots.read(lambda connection, snapshot: self._executor.answers(connection, snapshot, request))
 
     def duplicates(
         self,
@@ -271,10 +275,10 @@ class LocalEngine:
         queries: Vectors | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> None:
-        self._keeper.reindex(index, target_recall=target_recall, queries=queries, progress=progress)
+        self._index_manager.reindex(index, target_recall=target_recall, queries=queries, progress=progress)
 
     def compact(self, progress: Callable[[int], object] | None = None) -> Compaction:
-        return self._keeper.compact(progress)
+        return self._index_manager.compact(progress)
 
     def warm(self, fields: Sequence[str] = ()) -> None:
         def warmed(connection: Connection, snapshot: Snapshot) -> None:
@@ -297,10 +301,8 @@ class LocalEngine:
         return found
 
     def repair(self, progress: Callable[[int], object] | None = None) -> Verification:
-        found = repair(self._store, self._keeper, self._writer.fill_cache, progress)
-        self._answering = SearchExecutor(
-            self._snapshots, self._hints, self.partition, self._keeper.asked
-        )  # what it held of words may be damaged
+        found = repair(self._store, self._index_manager, self._writer.fill_cache, progress)
+        self._executor = self._new_executor()  # its cached word statistics may come from a damaged index
         return found
 
     def backup(self, target: Path, progress: Callable[[int], object] | None = None) -> None:
@@ -321,7 +323,7 @@ class LocalEngine:
                 "transforms": [repr(transform.spec) for transform in manifest.space.transforms],
                 "raw_dimension": manifest.space.raw_dimension,
                 "partition": manifest.partition,
-                **self._keeper.info(snapshot),
+                **self._index_manager.info(snapshot),
                 "embedder": manifest.embedder,
                 "unreadable_dates": self._hints.unreadable(connection, snapshot, None),
                 "truncated": connection.execute("SELECT count(*) FROM documents WHERE truncated").fetchone()[0],
@@ -340,9 +342,11 @@ class LocalEngine:
         self._release()
 
 
-def _release(store: Store, snapshots: SnapshotManager, keeper: IndexManager, temporary: TemporaryFolder | None) -> None:
+def _release(
+    store: Store, snapshots: SnapshotManager, index_manager: IndexManager, temporary: TemporaryFolder | None
+) -> None:
     try:
-        keeper.close()
+        index_manager.close()
         store.close()
     finally:
         snapshots.drop()  # before the folder goes: Windows does not delete files that are mapped

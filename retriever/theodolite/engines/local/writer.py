@@ -8,13 +8,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager
-from theodolite.engines.local.maintenance.old_generations import remove_old_generations
-from theodolite.engines.local.storage.commit import begin_generation, commit, none, pin, select
+from theodolite.engines.local.maintenance.generations import remove_old_generations
+from theodolite.engines.local.storage.commit import begin_generation, commit
 from theodolite.engines.local.storage.crash_points import crash_point
-from theodolite.engines.local.storage.database import Store
-from theodolite.engines.local.storage.records import Record, records, stored_metadata
-from theodolite.engines.local.storage.reserve import FOR_CLEARING, free_room, keep_reserve
-from theodolite.engines.local.storage.sqlite_errors import is_full
+from theodolite.engines.local.storage.database import settle_space
+from theodolite.engines.local.storage.disk_full import FOR_CLEARING, free_room, is_full, keep_reserve
+from theodolite.engines.local.storage.records import Record, make_records, select_documents, stored_metadata
+from theodolite.engines.local.storage.store import Store
+from theodolite.engines.local.storage.vector_file import empty_vectors
 from theodolite.errors import DocumentError, EngineError, UnsupportedError
 from theodolite.filters import And, Filter
 from theodolite.indexes.flat.codes import BLOCK
@@ -43,20 +44,20 @@ class Writer:
         scope: Scope | None,
     ) -> None:
         self._written(scope, ids=False)
-        rows, kept = records(documents, truncated, self._partition, scope)
+        rows, kept = make_records(documents, truncated, self._partition, scope)
         if not rows:
             return
         chosen = vectors if len(kept) == len(vectors) else Vectors(vectors[kept])
         hashes = [record.hash(vector) for record, vector in zip(rows, chosen, strict=True)]
         with self._store.write() as (connection, state):
-            pin(connection, space)
+            settle_space(connection, space)
             ended: list[tuple[Any, ...]] = []
             if state.live:
                 names = defaultdict(list)
                 for record in rows:
                     names[record.partition].append(record.id)
                 for key, ids in names.items():
-                    ended += select(connection, "row, text", "id", ids, key)
+                    ended += select_documents(connection, "row, text", "id", ids, key)
             commit(
                 connection,
                 self._store,
@@ -75,7 +76,7 @@ class Writer:
         key = self._written(scope, ids=True)
         with self._store.write() as (connection, state):
             columns = "row, id, text, metadata, truncated"
-            found = {row[1]: row for row in select(connection, columns, "id", list(changes), key)}
+            found = {row[1]: row for row in select_documents(connection, columns, "id", list(changes), key)}
             missing = [name for name in changes if name not in found]
             if missing:
                 raise DocumentError(
@@ -119,13 +120,13 @@ class Writer:
         key = self._written(scope, ids=isinstance(which, Sequence))
         with self._store.write() as (connection, state):
             if isinstance(which, Sequence):
-                ended = list(select(connection, "row, text", "id", list(dict.fromkeys(which)), key))
+                ended = list(select_documents(connection, "row, text", "id", list(dict.fromkeys(which)), key))
             else:
                 tree = within(scope, self._partition, which)
                 snapshot = self._snapshots.current(connection, state)
                 mask = self._snapshots.mask(snapshot, tree, connection)
                 ended = list(
-                    select(
+                    select_documents(
                         connection, "row, text", "row", [] if mask is None else snapshot.keys_of(np.flatnonzero(mask))
                     )
                 )
@@ -136,7 +137,7 @@ class Writer:
                     self._store,
                     state,
                     ended=ended,
-                    vectors=none(dimension),
+                    vectors=empty_vectors(dimension),
                 )
         return len(ended)
 

@@ -13,13 +13,13 @@ from tests.crash.workloads import WORKLOADS, Doc, Step, expected, held, states
 
 from theodolite import CorruptionError, Document, EngineError, LockedError, Retriever
 from theodolite.engines.local.derived.snapshot import SnapshotManager
-from theodolite.engines.local.maintenance.verify.truth import read_truth
+from theodolite.engines.local.maintenance.verify.primary import read_primary
 from theodolite.engines.local.storage import crash_points
-from theodolite.engines.local.storage.database import Store
 from theodolite.engines.local.storage.folder import Folder
-from theodolite.engines.local.storage.frames import check_frame
 from theodolite.engines.local.storage.paths import WRITER
-from theodolite.engines.local.storage.records import stored
+from theodolite.engines.local.storage.records import decode_stored
+from theodolite.engines.local.storage.store import Store
+from theodolite.engines.local.storage.vector_file import check_frame
 from theodolite.indexes.flat.codes import BLOCK
 
 EYE = np.eye(4, dtype=np.float32)
@@ -159,7 +159,7 @@ def check_searches(kb: Retriever, docs: Any) -> None:
 
 def test_an_interrupted_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while a filter reads its field: the next search must not mix up its values."""
-    real, calls = stored, 0
+    real, calls = decode_stored, 0
 
     def interrupted(text: str) -> Any:
         nonlocal calls
@@ -170,7 +170,7 @@ def test_an_interrupted_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     with Retriever.open(tmp_path / "kb") as kb:
         kb.add([Document("t", {"n": n}, f"d{n}") for n in range(10)], vectors=np.ones((10, 4)))
-        monkeypatch.setattr("theodolite.engines.local.derived.columns.column.stored", interrupted)
+        monkeypatch.setattr("theodolite.engines.local.derived.columns.column.decode_stored", interrupted)
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
                 kb.count({"n": 3})
@@ -224,7 +224,7 @@ def test_verify_while_another_clears(tmp_path: Path, monkeypatch: pytest.MonkeyP
         kb.add([Document("old", id="a")], vectors=EYE[:1])
         assert reader.count({}) == 1
         reader.search(vector=EYE[0])
-        real, cleared = read_truth, False
+        real, cleared = read_primary, False
 
         def read(*arguments: Any) -> Any:
             nonlocal cleared
@@ -234,7 +234,7 @@ def test_verify_while_another_clears(tmp_path: Path, monkeypatch: pytest.MonkeyP
                 kb.add([Document("new", id="b")], vectors=EYE[:1])
             return real(*arguments)
 
-        monkeypatch.setattr("theodolite.engines.local.maintenance.verify.verify.read_truth", read)
+        monkeypatch.setattr("theodolite.engines.local.maintenance.verify.verify.read_primary", read)
         reader.verify()
         assert cleared
         assert reader.get(["a", "b"]) == [Document("new", {}, "b")]
@@ -269,7 +269,7 @@ def test_an_opening_during_a_clear(tmp_path: Path, monkeypatch: pytest.MonkeyPat
                 kb.clear()
             real(*arguments)
 
-        monkeypatch.setattr("theodolite.engines.local.storage.opening.check_frame", checked)
+        monkeypatch.setattr("theodolite.engines.local.storage.inspection.check_frame", checked)
         with Retriever.open(tmp_path / "kb", read_only=True) as reader:
             assert cleared
             assert reader.count() == 0

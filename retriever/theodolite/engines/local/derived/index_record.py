@@ -13,10 +13,10 @@ import numpy as np
 
 from theodolite.engines.local.storage.arrays import read_array
 from theodolite.engines.local.storage.database import change_state, read_state
-from theodolite.engines.local.storage.digest import seal
 from theodolite.engines.local.storage.folder import Folder, sync_file
 from theodolite.engines.local.storage.index_trust import IndexTrust
 from theodolite.engines.local.storage.paths import index_folder
+from theodolite.engines.local.storage.schema import digest
 from theodolite.errors import CorruptionError, TheodoliteError
 from theodolite.indexes.ann import Approximate, Calibration
 from theodolite.indexes.registry import make_index
@@ -69,7 +69,7 @@ class IndexRecord:
         """Make it the one in use, within a write transaction."""
         connection.execute("DELETE FROM approximate")
         value = json.dumps(asdict(self))
-        connection.execute("INSERT INTO approximate VALUES (?, ?)", (value, seal(value)))
+        connection.execute("INSERT INTO approximate VALUES (?, ?)", (value, digest(value)))
         change_state(connection, read_state(connection)._replace(approximate=number))
 
 
@@ -77,7 +77,7 @@ def read_index_record(connection: sqlite3.Connection) -> IndexRecord | None:
     row = connection.execute("SELECT value, hash FROM approximate").fetchone()
     if row is None:
         return None
-    if seal(row[0]) != row[1]:
+    if digest(row[0]) != row[1]:
         raise CorruptionError(f"the record of the approximate index is damaged: {row[0]!r:.200}")
     return _parsed(row[0])
 

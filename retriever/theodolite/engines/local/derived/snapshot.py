@@ -16,15 +16,15 @@ from theodolite.engines.local.derived.columns import ColumnFiles, Columns, evalu
 from theodolite.engines.local.derived.columns.column import Column
 from theodolite.engines.local.derived.index_record import IndexRecord, load_index, read_index_record
 from theodolite.engines.local.derived.versions import VersionStateCache
-from theodolite.engines.local.storage.change_log import HASH, Log, beginning, read_log
-from theodolite.engines.local.storage.commit import select
-from theodolite.engines.local.storage.database import State, Store, read_manifest
-from theodolite.engines.local.storage.folder import replaced
-from theodolite.engines.local.storage.frames import Frame, MappedVectors, digest_at
+from theodolite.engines.local.storage.change_log import HASH, Log, chain_start, read_log
+from theodolite.engines.local.storage.database import State, read_manifest
+from theodolite.engines.local.storage.folder import replaced_error
 from theodolite.engines.local.storage.generation_base import Base, keys_of, placed_frames, read_base
 from theodolite.engines.local.storage.identity import Commit, commit_at
 from theodolite.engines.local.storage.keys import Keys
-from theodolite.engines.local.storage.vector_file import VectorFile
+from theodolite.engines.local.storage.records import select_documents
+from theodolite.engines.local.storage.store import Store
+from theodolite.engines.local.storage.vector_file import Frame, MappedVectors, VectorFile, hash_at_slot
 from theodolite.errors import CorruptionError
 from theodolite.filters import Filter
 from theodolite.forking import register_at_fork
@@ -110,7 +110,7 @@ class SnapshotManager:
         self._current: Snapshot | None = None
         self._offered: tuple[int, Approximate] | None = None
         self._lock = threading.RLock()
-        store.when_released = self.drop
+        store.on_release = self.drop
         register_at_fork(self)
 
     def current(self, connection: sqlite3.Connection, state: State) -> Snapshot:
@@ -118,7 +118,7 @@ class SnapshotManager:
         held = self._current
         if held is not None and _shows(held, state):
             file = held.vectors.file
-            if file is not None and file.stamp() != file.proved:
+            if file is not None and file.stamp() != file.verified:
                 self._check_vectors(held, file)
             return held
         with self._lock:
@@ -181,7 +181,7 @@ class SnapshotManager:
 
         def named(ids: frozenset[str]) -> Rows:
             if len(ids) < snapshot.state.live:
-                listed = [row for (row,) in select(connection, "row", "id", sorted(ids))]
+                listed = [row for (row,) in select_documents(connection, "row", "id", sorted(ids))]
             else:
                 listed = [row for row, id in connection.execute("SELECT row, id FROM documents") if id in ids]
             return snapshot.rows_of(listed)
@@ -231,9 +231,9 @@ class SnapshotManager:
         stamp = file.stamp()
         slot, sequence = held.frames[-1, 2:].tolist()
         digest = held.hashes[sequence - held.state.sequence - 1].tobytes()
-        if stamp[0] < held.vectors.nbytes or digest_at(file, slot, held.vectors.dimension) != digest:
-            raise replaced(self._store.folder)
-        file.proved = stamp
+        if stamp[0] < held.vectors.nbytes or hash_at_slot(file, slot, held.vectors.dimension) != digest:
+            raise replaced_error(self._store.folder)
+        file.verified = stamp
 
     def _codes(self, snapshot: Snapshot) -> CodesFor | None:
         cache = self.code_cache(snapshot)
@@ -287,7 +287,7 @@ class SnapshotManager:
         if base is not None and since == base.frame.sequence:
             before = base.before
         else:
-            before = held.hashes[-1].tobytes() if since else beginning(held.manifest.uid, state.generation)
+            before = held.hashes[-1].tobytes() if since else chain_start(held.manifest.uid, state.generation)
         log = read_log(connection, since, before)
         frames, vectors = held.frames, held.vectors
         live = live_rows_after(held.live, log, state, base)
@@ -299,7 +299,7 @@ class SnapshotManager:
             vectors = self._mapped(connection, state, last, held.flat.dimension, frames)
         state = state._replace(approximate=held.state.approximate)
         hashes = np.concatenate([held.hashes, np.array([digest for _, digest in placed], HASH)])
-        self._store.identity.know(state.sequence, hashes[-1].tobytes())
+        self._store.identity.remember(state.sequence, hashes[-1].tobytes())
         return replace(held, state=state, live=live, frames=frames, hashes=hashes, vectors=vectors)
 
     def _mapped(
@@ -314,7 +314,7 @@ class SnapshotManager:
         if last is None or not len(frames):
             return MappedVectors(None, dimension, frames, 0)
         try:
-            file = self._store.proved_vectors(connection, state.generation, last, dimension)
+            file = self._store.verified_vectors(connection, state.generation, last, dimension)
         except FileNotFoundError:
             raise StaleSnapshot from None  # another process has begun a new generation since
         return MappedVectors(file, dimension, frames, state.slots)

@@ -16,16 +16,16 @@ from pathlib import Path
 
 from theodolite.engines.local.derived.index_record import read_index_record, sha256_of
 from theodolite.engines.local.derived.snapshot import Snapshot, StaleSnapshot
-from theodolite.engines.local.maintenance.next_generation import NextGeneration
+from theodolite.engines.local.maintenance.generations import NextGeneration
 from theodolite.engines.local.maintenance.reclaim import release
 from theodolite.engines.local.storage.crash_points import crash_point
-from theodolite.engines.local.storage.database import Store, connect, read_state
+from theodolite.engines.local.storage.database import connect, read_state
 from theodolite.engines.local.storage.folder import Folder, sync_file, sync_folder
-from theodolite.engines.local.storage.frames import holds_frame
 from theodolite.engines.local.storage.generation_base import committed_frames
 from theodolite.engines.local.storage.paths import RECORDS, STORE, codes_folder, index_folder
-from theodolite.engines.local.storage.sqlite_errors import translated
-from theodolite.engines.local.storage.vector_file import VectorFile
+from theodolite.engines.local.storage.sqlite_errors import translate_errors
+from theodolite.engines.local.storage.store import Store
+from theodolite.engines.local.storage.vector_file import VectorFile, holds_frame
 from theodolite.errors import ConfigError, CorruptionError, EngineError
 
 Progress = Callable[[int], object]
@@ -118,7 +118,7 @@ def _copy_store(
         progress(max(0, (left or total) - remaining) * 4096)
         left = remaining
 
-    with translated(target), contextlib.closing(connect(target, "rwc", 0, _UNFINISHED)) as copy:
+    with translate_errors(target), contextlib.closing(connect(target, "rwc", 0, _UNFINISHED)) as copy:
         # The transaction that is open on `connection` pins the commit: writers do not make this begin again.
         connection.backup(copy, pages=_PAGES, progress=copied, sleep=0)
         if living is not None:

@@ -10,15 +10,15 @@ import time
 from typing import NamedTuple
 
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager
-from theodolite.engines.local.maintenance.next_generation import NextGeneration, Progress
-from theodolite.engines.local.maintenance.old_generations import remove_old_generations
+from theodolite.engines.local.maintenance.generations import NextGeneration, Progress, remove_old_generations
 from theodolite.engines.local.maintenance.reclaim import KEPT, give_back, is_incremental
 from theodolite.engines.local.storage.crash_points import crash_point
-from theodolite.engines.local.storage.database import State, Store
+from theodolite.engines.local.storage.database import State
 from theodolite.engines.local.storage.folder import Folder
 from theodolite.engines.local.storage.generation_base import has_base
 from theodolite.engines.local.storage.paths import PARTIAL_GENERATION, STORE, codes_folder, columns_folder, vectors_name
-from theodolite.engines.local.storage.sqlite_errors import translated
+from theodolite.engines.local.storage.sqlite_errors import translate_errors
+from theodolite.engines.local.storage.store import Store
 from theodolite.errors import EngineError
 from theodolite.types import Compaction
 
@@ -45,7 +45,7 @@ class Pace:
             self._since = time.perf_counter()
 
 
-class Start(NamedTuple):
+class GenerationStart(NamedTuple):
     """How a generation began.
 
     Attributes:
@@ -59,7 +59,7 @@ class Start(NamedTuple):
     sequence: int
 
     @classmethod
-    def read(cls, connection: sqlite3.Connection, state: State) -> "Start":
+    def read(cls, connection: sqlite3.Connection, state: State) -> "GenerationStart":
         """That of the current generation."""
         if has_base(connection):
             shift, sequence = connection.execute("SELECT first_row, sequence FROM base").fetchone()
@@ -89,7 +89,7 @@ def compact(store: Store, snapshots: SnapshotManager, progress: Progress, *, bac
     before, removed = folder.size(), 0
     pace = Pace(progress, resting=background)
     try:
-        with translated(folder):
+        with translate_errors(folder):
             while (dead := _switched(store, snapshots, pace)) is None:
                 pass  # the collection has been cleared meanwhile
             removed = dead
@@ -156,7 +156,7 @@ def _switch(store: Store, snapshots: SnapshotManager, following: NextGeneration,
         if state.generation != begun.state.generation:
             return False
         following.follow(connection, snapshots.current(connection, state))
-        store.committing(state.sequence + 1, following.finish(state))
+        store.announce_commit(state.sequence + 1, following.finish(state))
         if store.durable:
             following.sync()
         names = [codes_folder(number), columns_folder(number), vectors_name(number)]

@@ -2,22 +2,18 @@
 
 import contextlib
 import json
-import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from theodolite.engines.local.derived.index_record import read_index, read_rows, sha256_of, write_index
-from theodolite.engines.local.storage.database import connect
 from theodolite.engines.local.storage.folder import Folder
 from theodolite.engines.local.storage.index_trust import IndexTrust
-from theodolite.engines.local.storage.paths import BUILD_LOCK, PARTIAL_INDEX
-from theodolite.engines.local.storage.sqlite_errors import is_busy, translated
-from theodolite.errors import ConfigError, CorruptionError, EngineError, LockedError
-from theodolite.forking import COLLECTIONS, register_at_fork
+from theodolite.engines.local.storage.paths import PARTIAL_INDEX
+from theodolite.engines.local.storage.sqlite_errors import translate_errors
+from theodolite.errors import ConfigError, CorruptionError, EngineError
 from theodolite.indexes.flat.index import VectorSource
 from theodolite.indexes.registry import make_index
 from theodolite.protocols import Candidates
@@ -83,7 +79,7 @@ class Partial:
 
     def save(self, candidates: Candidates, rows: Rows) -> dict[str, str]:
         """Keep what there is, durably; returns the hashes. Killed half-way, there is nothing to go on with."""
-        with translated(self._folder, sqlite=False):  # it can take seconds, for which a fork would wait
+        with translate_errors(self._folder, sqlite=False):  # it can take seconds, for which a fork would wait
             self.drop()
             hashes = write_index(self._folder, PARTIAL_INDEX, candidates, rows[: len(candidates)], self._trust)
             with self._folder.create(_PLANNED) as file:
@@ -136,52 +132,3 @@ def build(
                 partial.save(candidates, rows)
         raise
     return candidates, rows
-
-
-@contextmanager
-def only_builder(folder: Folder, timeout: float) -> Iterator[None]:
-    """One process and thread builds at a time; the lock is SQLite's, so it ends with its process.
-
-    Raises:
-        LockedError: another one is still building after `timeout` seconds.
-        EngineError: the lock cannot be taken.
-    """
-    lock = _BuildLock(folder)
-    deadline = time.monotonic() + timeout
-    try:
-        while not lock.taken():
-            if time.monotonic() >= deadline:
-                raise LockedError(
-                    f"{folder}: another process or thread is building an index; wait for it", folder=str(folder)
-                )
-            time.sleep(0.02)
-        yield
-    finally:
-        lock.close()
-
-
-class _BuildLock:
-    def __init__(self, folder: Folder) -> None:
-        self._folder = folder
-        with translated(folder):
-            self._connection = connect(folder, "rwc", 0, BUILD_LOCK)
-        register_at_fork(self)
-
-    def taken(self) -> bool:
-        """Take the lock, unless it is held. Raises EngineError where it cannot be taken, on a full disk for example."""
-        with translated(self._folder):
-            try:
-                self._connection.execute("BEGIN EXCLUSIVE")
-            except sqlite3.OperationalError as error:
-                if is_busy(error):
-                    return False
-                raise
-            return True
-
-    def close(self) -> None:
-        with COLLECTIONS:
-            self._connection.close()
-
-    def forked(self, held: bool) -> None:
-        """In a forked child: the lock is the parent's; kept open, it would seem to be the child's, too."""
-        COLLECTIONS.drop([self._connection])

@@ -13,11 +13,13 @@ import numpy as np
 
 from theodolite.engines.local.derived.index_record import NATIVE, IndexRecord, read_index_record, remove_other_indexes
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager
-from theodolite.engines.local.maintenance.compact import Start, compact
-from theodolite.engines.local.maintenance.index_build import Partial, Progress, build, only_builder
+from theodolite.engines.local.maintenance.build_lock import only_builder
+from theodolite.engines.local.maintenance.compact import GenerationStart, compact
+from theodolite.engines.local.maintenance.index_build import Partial, Progress, build
 from theodolite.engines.local.storage.crash_points import crash_point
-from theodolite.engines.local.storage.database import State, Store
+from theodolite.engines.local.storage.database import State
 from theodolite.engines.local.storage.paths import index_folder
+from theodolite.engines.local.storage.store import Store
 from theodolite.errors import ConfigError, LockedError, TheodoliteError
 from theodolite.forking import register_at_fork
 from theodolite.indexes.ann import Approximate, calibrate, estimate
@@ -57,7 +59,7 @@ class IndexManager:
         self._snapshots = snapshots
         self._background = background
         self._compact_at = compact_at
-        self._start_of: Start | None = None
+        self._start_of: GenerationStart | None = None
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._closing = threading.Event()
@@ -70,7 +72,7 @@ class IndexManager:
         """In a forked child: nothing is being built here."""
         self._thread, self._claims = None, 0
 
-    def adopt(self, index: str | None) -> None:
+    def apply_setting(self, index: str | None) -> None:
         """What `index=` of an opening says: None and `auto` take what is there; a new collection may want another.
 
         Raises:
@@ -114,7 +116,7 @@ class IndexManager:
         with self._instead_of_background(), only_builder(self._store.folder, self._store.lock_timeout):
             self._build(spec, target_recall, queries, progress or (lambda count: None))
 
-    def asked(self, snapshot: Snapshot, request: Request) -> None:
+    def record_query(self, snapshot: Snapshot, request: Request) -> None:
         """Remember a query, to calibrate with; and build again, if that is due."""
         if len(request.vectors) == 1 and request.where is None:
             self._queries.append(request.vectors)
@@ -153,10 +155,10 @@ class IndexManager:
             return False
         start = self._start_of
         if start is None or start.generation != state.generation:
-            self._start_of = start = Start.read(connection, state)
+            self._start_of = start = GenerationStart.read(connection, state)
         return start.is_compaction_due(state, self._compact_at)
 
-    def written(self) -> None:
+    def after_commit(self) -> None:
         """Build the index again, or compact, if a commit has made that due."""
         try:
             with self._store.read() as (connection, state):

@@ -8,9 +8,10 @@ from contextlib import closing
 from theodolite.engines.local.storage import lexical_table
 from theodolite.engines.local.storage.change_log import hash_at
 from theodolite.engines.local.storage.crash_points import crash_point
-from theodolite.engines.local.storage.database import State, Store
+from theodolite.engines.local.storage.database import State
 from theodolite.engines.local.storage.generation_base import has_base
-from theodolite.engines.local.storage.sqlite_errors import translated
+from theodolite.engines.local.storage.sqlite_errors import translate_errors
+from theodolite.engines.local.storage.store import Store
 
 KEPT = 10_000
 """Commits whose entries the change log keeps."""
@@ -58,7 +59,7 @@ def _rewrite(store: Store) -> None:
     Raises:
         LockedError: another one held the write lock for `lock_timeout` seconds.
     """
-    with translated(store.folder), closing(store.connect()) as connection:
+    with translate_errors(store.folder), closing(store.connect()) as connection:
         connection.execute("PRAGMA temp_store=FILE")  # the copy is as large as the database
         connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         connection.execute("VACUUM")
@@ -66,7 +67,7 @@ def _rewrite(store: Store) -> None:
 
 def _shorten(store: Store) -> None:
     """Copy the write-ahead log to the database and cut it off, unless others are using it."""
-    with translated(store.folder), closing(store.connect()) as connection:
+    with translate_errors(store.folder), closing(store.connect()) as connection:
         connection.execute("PRAGMA busy_timeout=0")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 

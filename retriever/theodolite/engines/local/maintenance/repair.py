@@ -6,17 +6,18 @@ from pathlib import Path
 
 from theodolite.engines.local.derived.index_record import IndexRecord, read_index_record
 from theodolite.engines.local.maintenance.index_manager import FLAT, TARGET, IndexManager
-from theodolite.engines.local.maintenance.verify.folder import leftovers
+from theodolite.engines.local.maintenance.verify.primary import PrimaryData
 from theodolite.engines.local.maintenance.verify.report import Progress
-from theodolite.engines.local.maintenance.verify.truth import Truth
-from theodolite.engines.local.maintenance.verify.verify import examine
+from theodolite.engines.local.maintenance.verify.verify import examine, leftovers
 from theodolite.engines.local.storage import lexical_table
-from theodolite.engines.local.storage.database import Store
+from theodolite.engines.local.storage.store import Store
 from theodolite.errors import ConfigError, CorruptionError, LockedError
 from theodolite.types import Problem, Verification
 
 
-def repair(store: Store, keeper: IndexManager, refill: Callable[[], None], progress: Progress | None) -> Verification:
+def repair(
+    store: Store, index_manager: IndexManager, refill: Callable[[], None], progress: Progress | None
+) -> Verification:
     """Make anew what is derived and damaged, remove what nothing needs, and verify again.
 
     Where documents, vectors or what binds them are damaged, nothing is changed: what is derived may be all that is left
@@ -42,7 +43,7 @@ def repair(store: Store, keeper: IndexManager, refill: Callable[[], None], progr
     if "codes" in parts:
         refill()
         done[-1] += " and made anew"
-    done += [_rebuild_index(store, keeper, problem) for problem in found.problems if problem.part == "index"][:1]
+    done += [_rebuild_index(store, index_manager, problem) for problem in found.problems if problem.part == "index"][:1]
     done += _clear_away(store, truth)
     after, _ = examine(store, progress)
     return Verification(after.problems, after.warnings, after.checked, tuple(done))
@@ -60,7 +61,7 @@ def _rebuild_lexical(store: Store) -> str:
     return "lexical: the index built again"
 
 
-def _rebuild_index(store: Store, keeper: IndexManager, problem: Problem) -> str:
+def _rebuild_index(store: Store, index_manager: IndexManager, problem: Problem) -> str:
     with store.write() as (connection, state):
         try:
             record = read_index_record(connection)
@@ -70,13 +71,13 @@ def _rebuild_index(store: Store, keeper: IndexManager, problem: Problem) -> str:
             IndexRecord(FLAT, TARGET).write(connection, state.approximate + 1)
             return "index: its settings are lost, searches are exact; build it again with reindex()"
     try:
-        keeper.reindex(record.spec, target_recall=record.target_recall)
+        index_manager.reindex(record.spec, target_recall=record.target_recall)
     except (ConfigError, LockedError) as error:
         return f"index: not built again: {error}"
     return f"index: {record.spec} built again"
 
 
-def _clear_away(store: Store, truth: Truth) -> list[str]:
+def _clear_away(store: Store, truth: PrimaryData) -> list[str]:
     # Within a write transaction: what another process has put in place is recorded, or gone, by now.
     with store.write() as (connection, state):
         now = replace(truth, state=state, record=read_index_record(connection))

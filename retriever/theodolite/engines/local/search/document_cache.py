@@ -3,8 +3,7 @@
 import threading
 from sqlite3 import Connection
 
-from theodolite.engines.local.storage.commit import select
-from theodolite.engines.local.storage.records import Record
+from theodolite.engines.local.storage.records import Record, select_documents
 from theodolite.errors import CorruptionError
 from theodolite.forking import register_at_fork
 from theodolite.types import Document
@@ -44,7 +43,10 @@ class DocumentCache:
         known = {key: record for key in keys if (record := held.records.get(key)) is not None}
         if len(known) < len(keys):
             missing = [key for key in dict.fromkeys(keys) if key not in known]
-            read = {key: Record(*rest) for key, *rest in select(connection, "row, id, text, metadata", "row", missing)}
+            read = {
+                key: Record(*rest)
+                for key, *rest in select_documents(connection, "row, id, text, metadata", "row", missing)
+            }
             if len(read) < len(missing):
                 lost = next(key for key in missing if key not in read)
                 raise CorruptionError(f"the document of row {lost} is missing: the database is damaged. Run verify()")

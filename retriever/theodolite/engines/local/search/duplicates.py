@@ -7,8 +7,7 @@ from sqlite3 import Connection
 import numpy as np
 
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager
-from theodolite.engines.local.storage.commit import select
-from theodolite.engines.local.storage.records import Record
+from theodolite.engines.local.storage.records import Record, select_documents
 from theodolite.errors import CorruptionError
 from theodolite.filters import Filter
 from theodolite.indexes.flat.pairs import Pairs, close_pairs
@@ -51,7 +50,8 @@ def _read(
     first, second = begun.keys_of(found.first[page]), begun.keys_of(found.second[page])
     keys = sorted({*first, *second})
     documents = {
-        key: Record(*record).document() for key, *record in select(connection, "row, id, text, metadata", "row", keys)
+        key: Record(*record).document()
+        for key, *record in select_documents(connection, "row, id, text, metadata", "row", keys)
     }
     rows = snapshot.keys.find(np.array(keys, np.int64)).tolist()
     missing = [row for key, row in zip(keys, rows, strict=True) if key not in documents]

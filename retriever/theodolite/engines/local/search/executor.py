@@ -16,8 +16,8 @@ from theodolite.engines.local.search.fusion import Arm, fuse
 from theodolite.engines.local.search.hints import Hints
 from theodolite.engines.local.search.lexical import Lexical, LexicalResult
 from theodolite.engines.local.search.query_terms import words
-from theodolite.engines.local.storage.commit import select
 from theodolite.engines.local.storage.lexical_table import OUTDATED, is_prepared
+from theodolite.engines.local.storage.records import select_documents
 from theodolite.engines.local.storage.scripts import needs_preparation, separated
 from theodolite.filters import Filter
 from theodolite.indexes.flat.boosted_score import BoostedScore
@@ -161,7 +161,7 @@ class SearchExecutor:
                 passing,
                 mask,
                 count,
-                lambda row: next(iter(select(connection, "id", "row", [snapshot.keys.key(row)])))[0],
+                lambda row: next(iter(select_documents(connection, "id", "row", [snapshot.keys.key(row)])))[0],
             )
             factors = snapshot.boost_factors.product(request.boosts, request.now, column, snapshot.rows, inside)
         dated = _dated(request)
@@ -344,7 +344,7 @@ def _ordered(connection: Connection, snapshot: Snapshot, match: Matches) -> NDAr
     if not tied.any():
         return order
     keys_of_matches = snapshot.keys_of(match.rows)
-    names: dict[int, str] = dict(select(connection, "row, id", "row", keys_of_matches))
+    names: dict[int, str] = dict(select_documents(connection, "row, id", "row", keys_of_matches))
     groups = np.concatenate([[0], np.cumsum(~tied)]).tolist()
     places = sorted(
         zip(groups, order.tolist(), strict=True), key=lambda one: (one[0], names.get(keys_of_matches[one[1]], ""))

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from theodolite.engines.local.derived.columns.dictionary import FALSE, FIRST, MAPPING, NONE, NOTHING, TRUE, Dictionary
 from theodolite.engines.local.derived.columns.segment import Lists, Segment
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager, StaleSnapshot
-from theodolite.engines.local.storage.commit import select
-from theodolite.engines.local.storage.records import check_depth, stored, stored_metadata
+from theodolite.engines.local.storage.records import check_depth, decode_stored, select_documents, stored_metadata
 from theodolite.errors import CorruptionError
 from theodolite.filters import Filter
 from theodolite.filters.summary import PARTS, FieldStats, Survey, names, told
@@ -79,8 +78,8 @@ class FieldSummaries:
         rows = rows[:: max(1, len(rows) // _SAMPLE)]
         return {
             name
-            for (text,) in select(connection, "metadata", "row", snapshot.keys_of(rows))
-            for name in names(stored(text))
+            for (text,) in select_documents(connection, "metadata", "row", snapshot.keys_of(rows))
+            for name in names(decode_stored(text))
         }
 
     def _found(
@@ -101,7 +100,7 @@ class FieldSummaries:
                 return told((name, self._tally(connection, snapshot, name, mask, most)) for name in known)
         keys = snapshot.keys_of(np.arange(snapshot.rows) if mask is None else np.flatnonzero(mask))
         survey = Survey(most)
-        for (metadata,) in select(connection, "metadata", "row", keys):
+        for (metadata,) in select_documents(connection, "metadata", "row", keys):
             survey.add(stored_metadata(metadata))
         return survey.fields()
 
@@ -121,7 +120,7 @@ class FieldSummaries:
                 while texts := cursor.fetchmany(_FETCH):
                     for (text,) in texts:
                         check_depth(text)
-                    for metadata in stored(f"[{','.join(text for (text,) in texts)}]"):
+                    for metadata in decode_stored(f"[{','.join(text for (text,) in texts)}]"):
                         if not isinstance(metadata, dict):
                             raise CorruptionError(f"stored metadata is damaged: {metadata!r:.80} is no mapping")
                         found.update(metadata)

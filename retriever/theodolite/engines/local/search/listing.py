@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.engines.local.derived.snapshot import Snapshot
-from theodolite.engines.local.storage.commit import select
-from theodolite.engines.local.storage.records import Record
+from theodolite.engines.local.storage.records import Record, select_documents
 from theodolite.errors import CorruptionError
 from theodolite.types import Document, Mask
 
@@ -38,7 +37,7 @@ def behind(name: str) -> Place:
 def page(connection: sqlite3.Connection, snapshot: Snapshot, mask: Mask | None, after: Place) -> Page:
     """The first documents behind `after` among the eligible rows (None: all)."""
     if mask is not None and np.count_nonzero(mask) <= _FEW:
-        listed = select(connection, "id, partition, row", "row", snapshot.keys_of(np.flatnonzero(mask)))
+        listed = select_documents(connection, "id, partition, row", "row", snapshot.keys_of(np.flatnonzero(mask)))
         named = sorted(one for one in listed if one[:2] > after)
         more = len(named) > _PAGE
     else:
@@ -78,7 +77,7 @@ def pairs(connection: sqlite3.Connection, snapshot: Snapshot, keys: list[int]) -
     dead = np.flatnonzero(~snapshot.live[rows])
     if len(dead):
         raise CorruptionError(f"the database holds documents of rows that are not alive, first row {rows[dead[0]]}")
-    found = {key: Record(*rest) for key, *rest in select(connection, "row, id, text, metadata", "row", keys)}
+    found = {key: Record(*rest) for key, *rest in select_documents(connection, "row, id, text, metadata", "row", keys)}
     lost = [key for key in keys if key not in found]
     if lost:
         raise CorruptionError(

@@ -1,6 +1,7 @@
-"""Arrays in files, read with bounds: no number in a file makes numpy allocate more than the file has.
+"""Read arrays from files, allocating no more memory than the file has bytes.
 
-`np.load` allocates what a header says, and unpacks what a zip file holds. The files may come from somebody else.
+`np.load` allocates as much as a header demands, and unpacks zip files of any size. The files may come from somebody
+else.
 """
 
 import io
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from theodolite.errors import CorruptionError
 
 _HEADER = 1024  # bytes; ours have 128
-# numpy's own reading of a header takes any literal of Python, and fails in many ways.
+# numpy itself evaluates a header as any Python literal, which can fail in many ways.
 _NPY = re.compile(
     rb"\x93NUMPY\x01\x00(..)"
     rb"\{'descr': '([<|][iuf][1248])', 'fortran_order': False, 'shape': \((\d{1,15}),\), \} *\n",
@@ -28,8 +29,8 @@ def read_array(file: BinaryIO) -> NDArray[Any]:
     """Return a one-dimensional array of numbers that `np.save` wrote.
 
     Raises:
-        CorruptionError: the file holds something else, or another number of bytes.
-        OSError: it cannot be read.
+        CorruptionError: the file holds something else, or has another size.
+        OSError: the file cannot be read.
     """
     size = os.fstat(file.fileno()).st_size
     return _array(file.read(_HEADER), size, lambda offset: _rest(file, offset))
@@ -40,10 +41,10 @@ def read_arrays(data: memoryview) -> dict[str, NDArray[Any]]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()
-            stored = all(each.compress_type == zipfile.ZIP_STORED and not each.flag_bits & 1 for each in members)
-            # Members may share bytes of the file: each can then be as large as all of it.
-            if not stored or len(members) > _MEMBERS or sum(each.file_size for each in members) > len(data):
-                raise CorruptionError("it is packed otherwise than it was written")
+            is_plain = all(each.compress_type == zipfile.ZIP_STORED and not each.flag_bits & 1 for each in members)
+            # Members may share bytes of the file, so that each could be as large as the whole file.
+            if not is_plain or len(members) > _MEMBERS or sum(each.file_size for each in members) > len(data):
+                raise CorruptionError("it was not packed by us")
             parts = {each.filename.removesuffix(".npy"): archive.read(each) for each in members}
     except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError, RuntimeError) as error:
         raise CorruptionError(f"it holds no arrays: {error}") from error
@@ -51,15 +52,15 @@ def read_arrays(data: memoryview) -> dict[str, NDArray[Any]]:
 
 
 def _array(head: bytes, size: int, rest: Any) -> NDArray[Any]:
-    found = _NPY.match(head)
-    if found is None or found.end() != 10 + int.from_bytes(found[1], "little"):
+    header = _NPY.match(head)
+    if header is None or header.end() != 10 + int.from_bytes(header[1], "little"):
         raise CorruptionError("it is not an array of numbers in one dimension")
-    dtype, count, offset = np.dtype(found[2].decode()), int(found[3]), found.end()
+    dtype, count, offset = np.dtype(header[2].decode()), int(header[3]), header.end()
     if count * dtype.itemsize != size - offset:
-        raise CorruptionError(f"{count} numbers of {dtype.itemsize} bytes are not what {size} bytes hold")
+        raise CorruptionError(f"{count} numbers of {dtype.itemsize} bytes do not fit in {size} bytes")
     body: bytes = rest(slice(offset, size))
     if len(body) != size - offset:
-        raise CorruptionError(f"{len(body)} of {size - offset} bytes are there")
+        raise CorruptionError(f"only {len(body)} of {size - offset} bytes could be read")
     return np.frombuffer(body, dtype).copy()
 
 

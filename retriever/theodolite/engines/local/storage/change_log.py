@@ -1,7 +1,7 @@
-"""The change log: what each commit appended and ended, each entry bound to all before it by a hash.
+"""The change log: the rows that each commit appended and ended. A hash binds each entry to all entries before it.
 
-So whoever reads it knows that nothing in it has changed, and the hash of one commit names the whole history up to it:
-caches that carry it cannot be taken for those of other rows.
+So a reader detects any change in the log, and the hash of one commit identifies the whole history up to it. A cache
+that carries that hash cannot be mistaken for a cache of other rows.
 """
 
 import sqlite3
@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.engines.local.storage.digest import seal
-from theodolite.engines.local.storage.frames import Frame
+from theodolite.engines.local.storage.schema import digest
+from theodolite.engines.local.storage.vector_file import Frame
 from theodolite.errors import CorruptionError
 from theodolite.types import Rows
 
@@ -23,9 +23,9 @@ class Log(NamedTuple):
     """Some consecutive commits. Rows are named by their keys, in frames too.
 
     Attributes:
-        frames: what they appended.
+        frames: the rows they appended.
         hashes: (commits,) of `HASH`.
-        ended: rows they ended.
+        ended: the rows they ended.
     """
 
     frames: list[Frame]
@@ -33,40 +33,40 @@ class Log(NamedTuple):
     ended: Rows
 
 
-def beginning(uid: str, generation: int) -> bytes:
-    """What the first entry of a generation is bound to."""
-    return seal(uid, generation)
+def chain_start(uid: str, generation: int) -> bytes:
+    """Return the hash that the first entry of a generation is bound to."""
+    return digest(uid, generation)
 
 
 def write_entry(
-    connection: sqlite3.Connection, frame: Frame, hashes: Sequence[bytes], ended: Sequence[int], begin: bytes
+    connection: sqlite3.Connection, frame: Frame, hashes: Sequence[bytes], ended: Sequence[int], start: bytes
 ) -> bytes:
     """Append an entry, within a write transaction. Returns its hash.
 
     Args:
-        hashes: of the documents appended.
-        ended: the rows that cease to be.
-        begin: what the entry is bound to where it is the first of its generation.
+        hashes: hashes of the documents appended.
+        ended: rows that end.
+        start: the hash that the entry is bound to if it is the first of its generation.
     """
     rows = np.array(sorted(ended), np.int64)
-    content = seal(*hashes)
-    digest = entry_hash(hash_at(connection, frame.sequence - 1) or begin, frame, content, rows)
-    connection.execute("INSERT INTO frames VALUES (?, ?, ?, ?, ?, ?, ?)", (*frame, content, digest))
+    content = digest(*hashes)
+    commit_hash = entry_hash(hash_at(connection, frame.sequence - 1) or start, frame, content, rows)
+    connection.execute("INSERT INTO frames VALUES (?, ?, ?, ?, ?, ?, ?)", (*frame, content, commit_hash))
     connection.executemany("INSERT INTO tombstones VALUES (?, ?)", ((frame.sequence, row) for row in rows.tolist()))
-    return digest
+    return commit_hash
 
 
 def hash_at(connection: sqlite3.Connection, sequence: int) -> bytes | None:
-    """The hash of a commit; None where it is not of this generation."""
+    """Return the hash of a commit, or None if this generation lacks it."""
     row = connection.execute("SELECT hash FROM frames WHERE sequence = ?", (sequence,)).fetchone()
     return None if row is None else bytes(row[0])
 
 
 def read_log(connection: sqlite3.Connection, since: int, before: bytes) -> Log:
-    """The entries behind commit `since`, whose hash is `before`.
+    """Return the entries after commit `since`, whose hash is `before`.
 
     Raises:
-        CorruptionError: naming the first that is not what was written.
+        CorruptionError: an entry is not what was written. The error names the first.
     """
     try:
         dead = connection.execute(
@@ -74,21 +74,21 @@ def read_log(connection: sqlite3.Connection, since: int, before: bytes) -> Log:
         ).fetchall()
         ends = np.array(dead, np.int64).reshape(-1, 2)
         frames, hashes, taken = [], [], 0
-        for *values, content, digest in connection.execute(
+        for *values, content, commit_hash in connection.execute(
             "SELECT sequence, first_row, rows, slot, crc, content, hash FROM frames WHERE sequence > ? "
             "ORDER BY sequence",
             (since,),
         ):
             frame = Frame(*values)
             last = int(np.searchsorted(ends[:, 0], frame.sequence, side="right")) if len(ends) > taken else taken
-            if entry_hash(before, frame, content, ends[taken:last, 1]) != digest:
+            if entry_hash(before, frame, content, ends[taken:last, 1]) != commit_hash:
                 raise CorruptionError(
                     f"the change log is damaged at commit {frame.sequence}; restore the folder from a copy",
                     sequence=frame.sequence,
                 )
             frames.append(frame)
-            hashes.append(digest)
-            before, taken = digest, last
+            hashes.append(commit_hash)
+            before, taken = commit_hash, last
     except (ValueError, TypeError, OverflowError) as error:
         raise CorruptionError(f"the change log is damaged ({error}); restore the folder from a copy") from error
     if taken != len(ends):
@@ -97,5 +97,5 @@ def read_log(connection: sqlite3.Connection, since: int, before: bytes) -> Log:
 
 
 def entry_hash(before: bytes, frame: Frame, content: bytes, ended: Rows) -> bytes:
-    """The hash of an entry, bound to the one before it."""
-    return seal(before, *frame, content, ended.tobytes())
+    """Return the hash of an entry, bound to the hash of the one before it."""
+    return digest(before, *frame, content, ended.tobytes())

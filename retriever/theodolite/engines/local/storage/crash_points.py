@@ -1,4 +1,4 @@
-"""The points at which a process may die in the middle of a write. Tests kill one at each."""
+"""The points at which a process may die in the middle of a write. Tests kill a process at each."""
 
 from collections.abc import Callable
 
@@ -11,22 +11,22 @@ POINTS = {
     "frame.written": "a frame is written, not yet durable",
     "frame.synced": "a frame is durable, no transaction names it",
     "transaction.filled": "the transaction is complete, not yet committed",
-    "transaction.committed": "the commit is durable, the caller has not been told",
+    "transaction.committed": "the commit is durable, the call has not returned",
     "generation.committed": "a new generation is committed, the old one's files are still there",
     "cache.written": "a cache file is written under another name",
     "cache.renamed": "a cache file is in place",
     "index.saved": "an index is written, under the name of an unfinished one",
-    "index.placed": "its folder has its own name, no transaction names it",
-    "index.recorded": "it is in use, the one before is still there",
+    "index.placed": "the index has its final name, no transaction names it",
+    "index.recorded": "the index is in use, the one before is still there",
     "column.written": "a column's file is written under another name",
     "column.renamed": "a column's file is in place",
     "compaction.copied": "the living rows are copied, in the folder of an unfinished generation",
-    "compaction.followed": "what was committed meanwhile, too",
+    "compaction.followed": "commits made meanwhile are copied, too",
     "compaction.placed": "the new generation's files have their names, no transaction names them",
     "compaction.committed": "the new generation is in use, the old one's files are still there",
-    "compaction.reclaimed": "the database has given back what it does not need",
+    "compaction.reclaimed": "the database has given back its free pages",
     "backup.vectors": "the vectors are copied, under the name of an unfinished backup",
-    "backup.store": "the database, too, under a name that nothing opens",
+    "backup.store": "the database is copied, too, under a name that nothing opens",
 }
 """Name and meaning of each point, in the order a commit passes them."""
 
@@ -35,6 +35,6 @@ observer: Callable[[str], None] | None = None
 
 
 def crash_point(point: str) -> None:
-    """Pass a point."""
+    """Mark a point at which a process may die."""
     if observer is not None:
         observer(point)

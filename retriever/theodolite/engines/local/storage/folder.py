@@ -1,8 +1,8 @@
-"""A collection's folder, opened once. The one place where files of a collection are opened.
+"""A collection's folder, opened once. All files of a collection are opened here.
 
-Files are reached through the folder's descriptor where the system has such calls, so they stay those of the folder
-that was opened, whatever its path leads to by now. They are regular files: a link, a pipe or a device in the place
-of one is never opened, since the folder may come from somebody else.
+Where the system supports it, files are opened relative to the folder's descriptor. So they belong to the folder that
+was opened, even if its path leads elsewhere by now. Only regular files are opened, never a link, a pipe or a device:
+the folder may come from somebody else.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import os
 import shutil
 import stat
 import sys
+import tempfile
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
@@ -22,7 +23,7 @@ from theodolite.errors import CorruptionError, EngineError
 _RELATIVE = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW") and hasattr(os, "O_DIRECTORY")
 """Whether files can be opened relative to a descriptor. Windows has no such calls."""
 
-# O_NONBLOCK: a pipe that takes a file's place after it was looked at would hang the opening.
+# O_NONBLOCK: without it, opening would hang on a pipe that has replaced the file since it was checked.
 _FLAGS = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 _FOLDER = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_DIRECTORY", "O_CLOEXEC"))
 
@@ -38,7 +39,7 @@ _KINDS = {
 
 
 class Folder:
-    """An open folder, and what is done with files in it. Names are relative, with at most one folder in them.
+    """An open folder, and operations on files in it. Names are relative, with at most one folder in them.
 
     Attributes:
         given: the path it was opened by, for messages; it may be a symbolic link.
@@ -46,7 +47,7 @@ class Folder:
     """
 
     def __init__(self, given: Path) -> None:
-        """Raises OSError where there is no folder."""
+        """Raises OSError if the folder is missing."""
         self.given = given
         self.path = Path(os.path.realpath(given))
         self._held: int | None = None
@@ -58,7 +59,7 @@ class Folder:
         return str(self.given)
 
     def close(self) -> None:
-        """Let go of the descriptor. It is opened again when it is needed, as long as the folder is in its place."""
+        """Close the descriptor. It is opened again when needed, if the folder is still in place."""
         if self._held is not None:
             self._held = None
             self._release()
@@ -68,16 +69,16 @@ class Folder:
         return self._is_at(self.given)
 
     def is_in_place(self) -> bool:
-        """The same of its own path, without links: SQLite opens files by that."""
+        """Whether its own path, without links, still leads to it. SQLite opens files by that path."""
         return self._is_at(self.path)
 
     def check_current(self) -> None:
-        """Raises EngineError where its path no longer leads to it."""
+        """Raise EngineError if its path no longer leads to it."""
         if not self.is_current():
-            raise replaced(self)
+            raise replaced_error(self)
 
     def stat(self, name: str) -> os.stat_result | None:
-        """Stat a name without following links; None for nothing, or for a path through a link."""
+        """Stat a name without following links. Returns None if it is missing or its path goes through a link."""
         try:
             if "/" not in name:  # before each write
                 return os.stat(self._place(name), dir_fd=self._handle, follow_symlinks=False)
@@ -87,22 +88,23 @@ class Folder:
             return None
 
     def is_file(self, name: str) -> bool:
+        """Whether a name is a regular file."""
         found = self.stat(name)
         return found is not None and stat.S_ISREG(found.st_mode)
 
     def check_file(self, name: str) -> os.stat_result | None:
-        """Stat a regular file; None for nothing. Raises CorruptionError for anything else."""
+        """Stat a regular file, None if it is missing. Raises CorruptionError for anything else."""
         found = self.stat(name)
         if found is not None and not stat.S_ISREG(found.st_mode):
-            raise self._unusual(name, found, "a file")
+            raise self._kind_error(name, found, "a file")
         return found
 
     def open_handle(self, name: str, flags: int) -> int:
-        """A descriptor of a regular file.
+        """Open a regular file. Returns its descriptor.
 
         Raises:
-            CorruptionError: there is something else under the name.
-            OSError: there is nothing, or it cannot be opened.
+            CorruptionError: the name is not a regular file.
+            OSError: it is missing, or cannot be opened.
         """
         found = self.check_file(name)
         with self._at(name) as (parent, last):
@@ -114,15 +116,15 @@ class Folder:
         raise CorruptionError(f"{self / name} was replaced while it was opened; try again", path=str(self / name))
 
     def open(self, name: str) -> BufferedReader:
-        """A regular file, to be read. Raises what `open_handle` does."""
+        """Open a regular file for reading. Raises the same errors as `open_handle`."""
         return os.fdopen(self.open_handle(name, os.O_RDONLY), "rb")
 
     def open_to_change(self, name: str) -> BufferedRandom:
-        """A regular file, to be read and written. Raises what `open_handle` does."""
+        """Open a regular file for reading and writing. Raises the same errors as `open_handle`."""
         return os.fdopen(self.open_handle(name, os.O_RDWR), "r+b")
 
     def create(self, name: str) -> BufferedRandom:
-        """A new file in the place of any that is there, to be written: it may be mapped, and is not truncated."""
+        """Create a file for writing. An existing one is unlinked, not truncated: somebody may have it mapped."""
         with self._at(name) as (parent, last):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(last, dir_fd=parent)
@@ -131,7 +133,10 @@ class Folder:
 
     @contextmanager
     def replacing(self, name: str) -> Iterator[BufferedRandom]:
-        """A file that gets its name on leaving: others see all of it or none. An error removes it."""
+        """Create a file that gets its name at the end of the block, so that others see all of it or none of it.
+
+        An exception removes it.
+        """
         aside = f"{name}.{os.getpid()}-{threading.get_ident()}.tmp"
         try:
             with self.create(aside) as file:
@@ -143,7 +148,7 @@ class Folder:
             raise
 
     def names(self, inside: str = "") -> list[str]:
-        """List the names in the folder, or in one inside it, sorted. A folder that is missing is empty."""
+        """List the names in the folder, or in one inside it, sorted. A missing folder is empty."""
         try:
             with self._inside(inside) as (handle, path):
                 return sorted(os.listdir(path if handle is None else handle))
@@ -151,20 +156,21 @@ class Folder:
             return []
 
     def make(self, inside: str) -> None:
-        """A folder inside this one, unless it is there. Raises CorruptionError for something else under its name."""
+        """Create a folder inside this one, unless it exists. Raises CorruptionError if its name is not a folder."""
         with contextlib.suppress(FileExistsError):
             os.mkdir(self._place(inside), dir_fd=self._handle)
         with self._inside(inside):
             pass
 
     def rename(self, old: str, new: str) -> None:
+        """Rename a file or a folder. Replaces a file that has the new name."""
         with self._at(old) as (source, first), self._at(new) as (target, last):
             os.replace(first, last, src_dir_fd=source, dst_dir_fd=target)
 
     def remove(self, names: Iterable[str]) -> None:
-        """Delete files, links, and folders with all that is in them; nothing outside.
+        """Delete files, links, and folders with their contents. Nothing outside is deleted.
 
-        As far as that is possible: a file that somebody on Windows holds stays.
+        Missing names are skipped. On Windows, a file that somebody has open stays.
         """
         for name in names:
             found = self.stat(name)
@@ -177,13 +183,13 @@ class Folder:
                     os.unlink(last, dir_fd=handle)
 
     def sync(self, inside: str = "") -> None:
-        """Return when files created in it would survive a power cut. Windows has no such call."""
+        """Return when files created in the folder would survive a power cut. Windows has no such call."""
         with self._inside(inside) as (handle, _):
             if handle is not None:
                 os.fsync(handle)
 
     def size(self, inside: str = "") -> int:
-        """Bytes of all files below."""
+        """Return the size of all files below, in bytes."""
         total = 0
         for place, _, names in os.walk(self.reachable(inside)):
             for name in names:
@@ -193,13 +199,13 @@ class Folder:
         return total
 
     def __truediv__(self, name: str) -> Path:
-        """A path for messages."""
+        """Return the path of a name, for messages."""
         return self.given / name
 
     def reachable(self, name: str = "") -> Path:
-        """A path for libraries that open files by name.
+        """Return a path for libraries that open files by name.
 
-        It leads into the opened folder on Linux, whatever the folder's own path leads to; elsewhere it is that path.
+        On Linux it leads into the opened folder even if the folder's own path leads elsewhere.
         """
         if self._handle is not None and sys.platform == "linux":
             by_handle = Path(f"/proc/self/fd/{self._handle}")
@@ -212,11 +218,11 @@ class Folder:
         return self._held if self._held is not None or not _RELATIVE else self._open()
 
     def _open(self) -> int:
-        """Raises OSError where there is no folder, EngineError where there is another one than at first."""
+        """Raises OSError if the folder is missing, EngineError if another one has taken its path."""
         handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         if not os.path.samestat(os.fstat(handle), self._first):
             os.close(handle)
-            raise replaced(self)
+            raise replaced_error(self)
         self._release = weakref.finalize(self, os.close, handle)
         self._release.atexit = False
         self._held = handle
@@ -230,7 +236,7 @@ class Folder:
 
     @contextmanager
     def _at(self, name: str) -> Iterator[tuple[int | None, str]]:
-        """The descriptor that a name is relative to, and its last part; without descriptors, none and a path."""
+        """Yield the descriptor that a name is relative to, and its last part. Without descriptors: None and a path."""
         inside, _, last = name.rpartition("/")
         if not inside:
             yield self._handle, self._place(name)
@@ -240,14 +246,14 @@ class Folder:
 
     @contextmanager
     def _inside(self, inside: str) -> Iterator[tuple[int | None, str]]:
-        """A folder inside this one, never through a link: its descriptor, and its path for systems without."""
+        """Open a folder inside this one, never through a link. Yields its descriptor, or None, and its path."""
         found = os.stat(self._place(inside), dir_fd=self._handle, follow_symlinks=False) if inside else None
         if found is not None and not stat.S_ISDIR(found.st_mode):
-            raise self._unusual(inside, found, "a folder")
+            raise self._kind_error(inside, found, "a folder")
         if self._handle is None:
             yield None, os.path.join(self.path, inside)
             return
-        # Opened again for the folder itself, too: descriptors that are copies share their place in a listing.
+        # Even the folder itself is opened again: copied descriptors share their position in a listing.
         handle = os.open(inside or ".", os.O_RDONLY | _FOLDER, dir_fd=self._handle)
         try:
             yield handle, inside
@@ -257,7 +263,7 @@ class Folder:
     def _place(self, name: str) -> str:
         return name if self._handle is not None else os.path.join(self.path, name)
 
-    def _unusual(self, name: str, found: os.stat_result, wanted: str) -> CorruptionError:
+    def _kind_error(self, name: str, found: os.stat_result, wanted: str) -> CorruptionError:
         kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
         return CorruptionError(
             f"{self / name} is {kind}, not {wanted}; it is not opened. Remove it, or restore it from a copy",
@@ -266,7 +272,20 @@ class Folder:
         )
 
 
-def replaced(folder: Folder) -> EngineError:
+class TemporaryFolder:
+    """A private folder, for a collection in memory."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="theodolite-"))
+        self._pid = os.getpid()
+
+    def remove(self) -> None:
+        """Delete the folder. Does nothing in a forked child: it belongs to the parent."""
+        if self._pid == os.getpid():
+            shutil.rmtree(self.path, ignore_errors=True)
+
+
+def replaced_error(folder: Folder) -> EngineError:
     """Return the error for a folder that is no longer the one that was opened."""
     return EngineError(
         f"{folder}: the folder is no longer the one that was opened: it, or a file in it, was replaced, moved or "
@@ -290,5 +309,5 @@ def sync_file(file: BufferedRandom | int) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """The same as `Folder.sync`, of a folder that is no collection."""
+    """Return when files created in any folder would survive a power cut."""
     Folder(path).sync()

@@ -1,8 +1,8 @@
-"""The base of a generation that a compaction has made: what all commits up to one have left.
+"""The base of a generation that a compaction has made: the rows left by all commits up to one.
 
-The change log goes on through a compaction, unchanged. Entries up to the base are history; the vector file holds the
-base's rows as one frame, and a frame for each commit after it. Frames of commits that were made during the compaction
-lie elsewhere than the log says: the base knows where.
+The change log continues through a compaction, unchanged. Entries up to the base are history. The vector file holds the
+rows of the base as one frame, and a frame for each later commit. Frames of commits made during the compaction lie
+elsewhere than the log says; the base records where.
 """
 
 import sqlite3
@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.engines.local.storage.change_log import beginning, hash_at
-from theodolite.engines.local.storage.digest import seal
-from theodolite.engines.local.storage.frames import Frame
+from theodolite.engines.local.storage.change_log import chain_start, hash_at
 from theodolite.engines.local.storage.keys import IDENTITY, Keys
-from theodolite.engines.local.storage.schema import BASE
+from theodolite.engines.local.storage.schema import BASE, digest
+from theodolite.engines.local.storage.vector_file import Frame
 from theodolite.errors import CorruptionError
 from theodolite.types import Rows
 
@@ -25,13 +24,14 @@ class Base(NamedTuple):
     """The rows that a compaction has kept.
 
     Attributes:
-        frame: where the vector file has them.
-        before: the log's hash of the commit it stands for.
+        frame: their frame in the vector file.
+        before: the log's hash of the commit that the base stands for.
         first: (rows,) their keys.
-        hash: of these.
-        moved: (m, 2) commit and slot of frames that lie elsewhere than the log says, by rising commit.
-        era: the generation in which keys began to count. In a later one no key means another document.
-        folded, origin: the newest commit that the log has no entry for, and its hash.
+        hash: digest of these.
+        moved: (m, 2) commit and slot of frames that lie elsewhere than the log says, in order of commits.
+        era: the generation in which keys were last counted from 0. Since then, a key means one document.
+        folded: the newest commit whose entry has left the log.
+        origin: its hash.
     """
 
     frame: Frame
@@ -49,28 +49,30 @@ class Base(NamedTuple):
 
     @property
     def whole_hash(self) -> bytes:
-        """Of the frames that have moved, too."""
-        return seal(self.hash, self.moved.tobytes())
+        """Digest of the base and of the frames that have moved."""
+        return digest(self.hash, self.moved.tobytes())
 
-    def bound(self, digest: bytes) -> bytes:
-        """The hash of a commit whose frame has moved, bound to where that is."""
-        return seal(self.hash, digest)
+    def bound(self, commit_hash: bytes) -> bytes:
+        """Return the hash of a commit whose frame has moved, bound to this base."""
+        return digest(self.hash, commit_hash)
 
 
 def base_hash(uid: str, generation: int, era: int, before: bytes, frame: Frame, first: Rows) -> bytes:
-    return seal(beginning(uid, generation), era, before, *frame, first.tobytes())
+    """Return the digest of a base."""
+    return digest(chain_start(uid, generation), era, before, *frame, first.tobytes())
 
 
 def has_base(connection: sqlite3.Connection) -> bool:
+    """Whether a compaction has made the current generation."""
     query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'base'"
     return connection.execute(query).fetchone() is not None
 
 
 def read_base(connection: sqlite3.Connection, uid: str, generation: int) -> Base | None:
-    """The base of the current generation; None where it began empty.
+    """Return the base of the current generation, or None if it began empty.
 
     Raises:
-        CorruptionError: it is not what was written.
+        CorruptionError: the base is not what was written.
     """
     if not has_base(connection):
         return None
@@ -79,13 +81,13 @@ def read_base(connection: sqlite3.Connection, uid: str, generation: int) -> Base
         "FROM base"
     ).fetchone()
     try:
-        of, *values, blob, digest, moved, whole, era, folded, origin = row
+        of, *values, blob, stored_hash, moved, whole, era, folded, origin = row
         frame, first = Frame(*values), np.frombuffer(blob, np.int64)
         before = hash_at(connection, frame.sequence)
         sound = of == generation and len(first) == frame.rows and before is not None
-        if sound and base_hash(uid, generation, era, before or b"", frame, first) == digest:
+        if sound and base_hash(uid, generation, era, before or b"", frame, first) == stored_hash:
             slots = np.frombuffer(moved, np.int64).reshape(-1, 2)
-            base = Base(frame, before or b"", first, digest, slots, era, folded, origin)
+            base = Base(frame, before or b"", first, stored_hash, slots, era, folded, origin)
             if base.whole_hash == whole:
                 return base
     except (ValueError, TypeError):
@@ -94,14 +96,14 @@ def read_base(connection: sqlite3.Connection, uid: str, generation: int) -> Base
 
 
 def first_hash(connection: sqlite3.Connection) -> bytes | None:
-    """The hash in the first frame of the generation's vector file; None where nothing has been committed."""
+    """Return the hash in the first frame of the vector file, or None if nothing has been committed."""
     query = "SELECT hash FROM base" if has_base(connection) else "SELECT hash FROM frames ORDER BY sequence LIMIT 1"
     row = connection.execute(query).fetchone()
     return None if row is None else bytes(row[0])
 
 
 def write_base(connection: sqlite3.Connection, generation: int, base: Base) -> None:
-    """Make it the current one, within a write transaction."""
+    """Record the base of the current generation, within a write transaction."""
     drop_base(connection)
     connection.execute(BASE)
     hashed = (base.first.tobytes(), base.hash, base.moved.tobytes(), base.whole_hash)
@@ -110,39 +112,40 @@ def write_base(connection: sqlite3.Connection, generation: int, base: Base) -> N
 
 
 def drop_base(connection: sqlite3.Connection) -> None:
-    """Within a write transaction."""
+    """Remove the base, within a write transaction."""
     connection.execute("DROP TABLE IF EXISTS base")
 
 
 def keys_of(base: Base | None) -> Keys:
+    """Return the keys of a generation with this base."""
     return IDENTITY if base is None else base.keys
 
 
-def origin_of(base: Base | None, uid: str, generation: int) -> tuple[int, bytes]:
-    """The commit behind which the log begins, and the hash that its first entry is bound to."""
-    return (0, beginning(uid, generation)) if base is None else (base.folded, base.origin)
+def log_origin(base: Base | None, uid: str, generation: int) -> tuple[int, bytes]:
+    """Return the commit after which the log begins, and the hash that its first entry is bound to."""
+    return (0, chain_start(uid, generation)) if base is None else (base.folded, base.origin)
 
 
 def committed_frames(connection: sqlite3.Connection, base: Base | None) -> Iterator[tuple[Frame, bytes]]:
-    """The frames of the generation's vector file, as they were committed, with their hashes."""
+    """Yield the frames of the vector file, as they were committed, with their hashes."""
     since = -1
     if base is not None:
         since = base.frame.sequence
         yield base.frame, base.hash
     query = "SELECT sequence, first_row, rows, slot, crc, hash FROM frames WHERE sequence > ? ORDER BY sequence"
     entries = connection.execute(query, (since,))
-    yield from placed_frames(((Frame(*values), digest) for *values, digest in entries), base)
+    yield from placed_frames(((Frame(*values), commit_hash) for *values, commit_hash in entries), base)
 
 
 def placed_frames(logged: Iterable[tuple[Frame, Any]], base: Base | None) -> list[tuple[Frame, Any]]:
-    """Frames with their hashes, from those that the log has: where they lie in the generation's file."""
+    """Return frames and hashes of the log, with the slots where the vector file has them."""
     frames = list(logged)
     if base is None or not len(base.moved) or not frames or frames[0][0].sequence > base.moved[-1, 0]:
         return frames
     slots = dict(base.moved.tolist())
     return [
-        (frame._replace(slot=slots[frame.sequence]), base.bound(bytes(digest)))
+        (frame._replace(slot=slots[frame.sequence]), base.bound(bytes(commit_hash)))
         if frame.sequence in slots
-        else (frame, digest)
-        for frame, digest in frames
+        else (frame, commit_hash)
+        for frame, commit_hash in frames
     ]

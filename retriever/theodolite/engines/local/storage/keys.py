@@ -1,8 +1,8 @@
-"""Keys: which `documents.row` each row of the vector file belongs to.
+"""Keys map rows of the vector file to `documents.row`.
 
-A document has one key for life, and no key is given to two. The database knows keys only. The vector file, and all that
-is derived from it, counts rows from 0, without gaps where a compaction has removed the dead. Until the first compaction
-the two are the same.
+A document has one key for life, and no key is used twice. The database knows keys only. The vector file, and everything
+derived from it, counts rows from 0, without gaps where a compaction has removed dead rows. Until the first compaction
+keys and rows are the same.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ class Keys:
 
     Attributes:
         first: (n,) the keys of the rows that a compaction has kept.
-        shift: how much higher than its row the key of every later row is.
+        shift: key minus row, of every later row.
     """
 
     __slots__ = ("first", "shift")
@@ -26,7 +26,7 @@ class Keys:
         self.shift = shift
 
     def of(self, rows: Rows) -> Rows:
-        """(m,) the keys of some rows."""
+        """Return the keys of rows, (m,)."""
         if not self.shift:
             return rows
         keys = rows + self.shift
@@ -35,11 +35,11 @@ class Keys:
         return keys
 
     def key(self, row: int) -> int:
-        """The key of one row, or the one that the next row will have."""
+        """Return the key of one row, or the key that the next row will have."""
         return int(self.first[row]) if row < len(self.first) else row + self.shift
 
     def rows(self, keys: Rows) -> Rows:
-        """(m,) the rows that have these keys.
+        """Return the rows of keys, (m,).
 
         Raises:
             CorruptionError: a key belongs to no row.
@@ -52,18 +52,18 @@ class Keys:
         return rows
 
     def find(self, keys: Rows) -> Rows:
-        """(m,) the rows that have these keys, and -1 where a compaction has removed it."""
+        """Return the rows of keys, (m,), -1 for a row that a compaction has removed."""
         if not self.shift:
             return keys
         rows = keys - self.shift
         old = rows < len(self.first)
         if old.any():
-            found = np.searchsorted(self.first, keys[old])
-            found[found == len(self.first)] = 0
-            known = self.first[found] == keys[old] if len(self.first) else np.zeros(len(found), np.bool_)
-            rows[old] = np.where(known, found, -1)
+            places = np.searchsorted(self.first, keys[old])
+            places[places == len(self.first)] = 0
+            exists = self.first[places] == keys[old] if len(self.first) else np.zeros(len(places), np.bool_)
+            rows[old] = np.where(exists, places, -1)
         return rows
 
 
 IDENTITY = Keys()
-"""Of a generation that no compaction has made."""
+"""The keys of a generation that no compaction has made."""

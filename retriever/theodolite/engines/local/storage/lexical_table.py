@@ -12,7 +12,7 @@ import logging
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 
-from theodolite.engines.local.storage.defensive import undefended
+from theodolite.engines.local.storage.database import undefended
 from theodolite.engines.local.storage.schema import LEXICAL, SHADOW_TABLES
 from theodolite.engines.local.storage.scripts import needs_preparation, prepared
 from theodolite.manifest import FORMAT

@@ -10,13 +10,13 @@ DATABASE = (STORE, f"{STORE}-wal", f"{STORE}-shm", f"{STORE}-journal")
 WRITER = "writer.pid"
 BUILD_LOCK = "build.lock"
 RESERVE = "reserve.bin"
-"""Room on the disk that is given up when it is full, so that documents can still be deleted."""
+"""Disk space set aside, freed when the disk is full, so that documents can still be deleted."""
 
 PARTIAL_INDEX = "index-partial"
-"""Where an index is built, and what is left of one that was interrupted."""
+"""The folder of an index that is being built, or whose build was interrupted."""
 
 PARTIAL_GENERATION = "generation-partial"
-"""Where a compaction makes the next generation, and what is left of one that was interrupted."""
+"""The folder of a generation that a compaction is making, or whose compaction was interrupted."""
 
 MONITOR = "monitor.sqlite"  # kept by `quality`; nothing here reads it
 RECORDS = "records.sqlite"  # kept by the LangChain adapter; nothing here reads it
@@ -42,10 +42,10 @@ _OF_GENERATION = re.compile(r"vectors-([1-9]\d*)\.f32|(?:codes|columns)-([1-9]\d
 
 
 def generations(names: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """The vector files and the folders of codes and columns among these names, each with its generation."""
+    """Yield the vector files and the folders of codes and columns among some names, with their generations."""
     for name in names:
-        if found := _OF_GENERATION.fullmatch(name):
-            yield int(found[1] or found[2]), name
+        if match := _OF_GENERATION.fullmatch(name):
+            yield int(match[1] or match[2]), name
 
 
 def index_folder(number: int) -> str:
@@ -53,5 +53,5 @@ def index_folder(number: int) -> str:
 
 
 def orphan_name(generation: int, sequence: int) -> str:
-    """Where a frame that no commit names is kept, for people to look at; nothing reads it."""
+    """Return the name under which a frame that no commit names is kept, for inspection. Nothing reads it."""
     return f"orphan-{generation}-{sequence}.f32"

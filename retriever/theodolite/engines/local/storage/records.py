@@ -1,7 +1,8 @@
 """Documents as rows of the database: checked, encoded and hashed."""
 
 import re
-from collections.abc import Container, Sequence
+import sqlite3
+from collections.abc import Container, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -14,6 +15,8 @@ from theodolite.protocols import Scope
 from theodolite.scopes import key_within, partition_key
 from theodolite.types import Document
 
+_MAX_PARAMETERS = 500  # of one statement; old SQLites take 999
+
 
 class Record(NamedTuple):
     """A document as it is stored."""
@@ -25,22 +28,23 @@ class Record(NamedTuple):
     partition: str = ""
 
     def hash(self, vector: NDArray[np.float32]) -> bytes:
-        """16 bytes that bind the record and its vector, (d,), together."""
+        """Return a hash of 16 bytes over the record and its vector, (d,)."""
         parts = self.id.encode(), self.text.encode(), self.metadata.encode(), self.partition.encode()
         lengths = b"%d %d %d %d %d " % (*map(len, parts), self.truncated)
         # Vectors are stored, and hashed, as little-endian: the byte order of every platform numpy has wheels for.
-        digest = blake2b(b"".join((lengths, *parts)), digest_size=16)
-        digest.update(vector.data)
-        return digest.digest()
+        result = blake2b(b"".join((lengths, *parts)), digest_size=16)
+        result.update(vector.data)
+        return result.digest()
 
     def document(self) -> Document:
+        """Return the document. Raises CorruptionError if the record is damaged."""
         if not isinstance(self.id, str) or not isinstance(self.text, str):
             raise CorruptionError(f"a stored document is damaged: its id is {self.id!r:.80}. Run verify()")
         return Document(self.text, stored_metadata(self.metadata), self.id)
 
 
-def stored(metadata: str) -> Any:
-    """Metadata, or one value of it, as the database holds it. Raises CorruptionError."""
+def decode_stored(metadata: str) -> Any:
+    """Decode stored metadata, or one value of it. Raises CorruptionError if it is damaged."""
     try:
         return decode(metadata)
     except MALFORMED as error:
@@ -50,16 +54,16 @@ def stored(metadata: str) -> Any:
 
 
 def stored_metadata(metadata: str) -> dict[str, Any]:
-    """The metadata of one document, as the database holds it. Raises CorruptionError."""
+    """Decode the stored metadata of a document. Raises CorruptionError if it is damaged."""
     check_depth(metadata)
-    found = stored(metadata)
-    if not isinstance(found, dict):
-        raise CorruptionError(f"stored metadata is damaged: it is no mapping: {metadata!r:.80}")
-    return found
+    decoded = decode_stored(metadata)
+    if not isinstance(decoded, dict):
+        raise CorruptionError(f"stored metadata is damaged: it is not a mapping: {metadata!r:.80}")
+    return decoded
 
 
 def check_depth(metadata: str) -> None:
-    """Raises CorruptionError for JSON nested deeper than any that is stored: what reads it recurses."""
+    """Raise CorruptionError for JSON nested more deeply than we ever store: decoding it would recurse."""
     if metadata.count("{") + metadata.count("[") <= _DEEPEST:
         return
     depth = 0
@@ -73,34 +77,34 @@ _DEEPEST = MAX_DEPTH + 1  # a date is stored as a mapping
 _MARKS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 
 
-def records(
+def make_records(
     documents: Sequence[Document],
     truncated: Container[int] = (),
     field: str | None = None,
     scope: Scope | None = None,
 ) -> tuple[list[Record], list[int]]:
-    """The records to store, and which document each is made of; of equal ids in a partition the last one counts.
+    """Return the records to store, and the place of each in the batch. Of equal ids in a partition, the last is stored.
 
     Args:
         truncated: places of documents whose text the embedder did not read to its end.
-        field: what partitions the collection.
-        scope: the partition all of them must be of, if one is named.
+        field: the field that partitions the collection.
+        scope: a partition that all documents must belong to.
 
     Raises:
-        DocumentError: naming the first document that cannot be stored.
+        DocumentError: a document cannot be stored. The error names the first.
     """
     for index, document in enumerate(documents):
         if not isinstance(document.id, str):
             raise _refusal(document, index, f"the id is a {type(document.id).__name__}, not a string")
-    made = [_record(document, index, truncated, field) for index, document in enumerate(documents)]
+    batch = [_record(document, index, truncated, field) for index, document in enumerate(documents)]
     if scope is not None:
         key = key_within(scope, field)
-        for index, record in enumerate(made):
+        for index, record in enumerate(batch):
             if record.partition != key:
                 raise _refusal(documents[index], index, f"it belongs to another {field} than {scope.partition!r}")
-    last = {(record.id, record.partition): index for index, record in enumerate(made)}
-    kept = sorted(last.values())
-    return [made[index] for index in kept], kept
+    last = {(record.id, record.partition): index for index, record in enumerate(batch)}
+    places = sorted(last.values())
+    return [batch[index] for index in places], places
 
 
 def _record(document: Document, index: int, truncated: Container[int], field: str | None) -> Record:
@@ -132,3 +136,21 @@ def _refusal(document: Document, index: int, why: str) -> DocumentError:
         ids=[document.id],
         index=index,
     )
+
+
+def select_documents(
+    connection: sqlite3.Connection, columns: str, key: str, values: Sequence[object], partition: str | None = None
+) -> Iterator[Any]:
+    """Yield columns of the documents whose `key` is one of `values`, in any order.
+
+    Args:
+        partition: only look in this partition.
+    """
+    condition, parameters = ("", ()) if partition is None else (" AND partition = ?", (partition,))
+    for start in range(0, len(values), _MAX_PARAMETERS):
+        part = values[start : start + _MAX_PARAMETERS]
+        marks = ",".join("?" * len(part))
+        yield from connection.execute(
+            f"SELECT {columns} FROM documents WHERE {key} IN ({marks}){condition}",  # noqa: S608 - names are ours
+            (*part, *parameters),
+        )

@@ -1,11 +1,12 @@
-"""The tables of store.sqlite, and how a database with other ones is recognized."""
+"""The tables of store.sqlite, a check for foreign ones, and the digest that protects stored values."""
 
 import re
 import sqlite3
 from functools import lru_cache
+from hashlib import blake2b
 
 APPLICATION_ID = 0x7E0D0117
-"""Marks the file as ours, in its header."""
+"""Identifies our databases, in their header."""
 
 TOKENIZER = "porter unicode61 remove_diacritics 2"
 
@@ -14,10 +15,10 @@ LEXICAL = f"""CREATE VIRTUAL TABLE lexical USING fts5(
 )"""
 
 TABLES = f"""
--- What is pinned, as JSON: one row.
+-- The pinned settings, as JSON: one row.
 CREATE TABLE manifest (value TEXT NOT NULL, hash BLOB NOT NULL);
 
--- Where the collection stands: one row, changed by every commit.
+-- The current state: one row, changed by every commit.
 CREATE TABLE state (
     generation INTEGER NOT NULL,  -- of the vector file
     sequence INTEGER NOT NULL,    -- commits so far, never reset
@@ -31,24 +32,24 @@ CREATE TABLE state (
 -- The approximate index in use, as JSON: one row, or none.
 CREATE TABLE approximate (value TEXT NOT NULL, hash BLOB NOT NULL);
 
--- What guards remember (see protocols.Engine.note). Writing here is no commit.
+-- Notes of the guards (see protocols.Notes). Writing one makes no commit.
 CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL, hash BLOB NOT NULL) WITHOUT ROWID;
 
--- The living documents. A row never changes: an update makes a new row. Its number is the document's key (see keys.py).
+-- The living documents. A row never changes: an update makes a new row. `row` is the document's key (see keys.py).
 CREATE TABLE documents (
     row INTEGER PRIMARY KEY,
     id TEXT NOT NULL,
     text TEXT NOT NULL,
     metadata TEXT NOT NULL,
-    truncated INTEGER NOT NULL,   -- 1 where the embedder did not read the whole text
-    partition TEXT NOT NULL,      -- the value of the partition field as JSON; '' where nothing is partitioned
+    truncated INTEGER NOT NULL,   -- 1 if the embedder did not read the whole text
+    partition TEXT NOT NULL,      -- the value of the partition field as JSON; '' without partitions
     hash BLOB NOT NULL,           -- of all of these and the vector
     UNIQUE (id, partition)
 );
 CREATE INDEX truncated_documents ON documents (row) WHERE truncated;
 
--- The change log: what each commit appended, and which rows it ended, by their keys (see log.py). A compaction adds a
--- table `base` (see generation_base.py), which clear() removes.
+-- The change log: the rows that each commit appended and ended, by their keys (see change_log.py). A compaction adds
+-- a table `base` (see generation_base.py), which clear() removes.
 CREATE TABLE frames (
     sequence INTEGER PRIMARY KEY,
     first_row INTEGER NOT NULL,
@@ -64,7 +65,7 @@ CREATE TABLE tombstones (
     PRIMARY KEY (sequence, row)
 ) WITHOUT ROWID;
 
--- Lexical search over documents.text, and where each of its words is; the latter stores nothing.
+-- Lexical search over documents.text, and a view of the positions of each word, which stores nothing.
 {LEXICAL};
 CREATE VIRTUAL TABLE lexical_terms USING fts5vocab(lexical, instance);
 """
@@ -75,7 +76,7 @@ SHADOW_TABLES = {
     "lexical_docsize": "id, sz",
     "lexical_config": "k, v",
 }
-"""The tables that FTS5 keeps the index in, and their columns. Other versions of SQLite keep more, unused here."""
+"""The tables in which FTS5 keeps the index, and their columns. Other versions of SQLite have more, unused here."""
 
 BASE = """CREATE TABLE base (
     generation INTEGER NOT NULL,
@@ -92,7 +93,7 @@ BASE = """CREATE TABLE base (
     folded INTEGER NOT NULL,      -- log entries up to this commit are gone
     origin BLOB NOT NULL          -- the log's hash that the oldest entry is bound to
 )"""
-"""Where a generation that a compaction has made begins (see generation_base.py): one row. Others have no such table."""
+"""The start of a generation that a compaction has made (see generation_base.py): one row. Others lack the table."""
 
 STATE = "SELECT generation, sequence, rows, slots, live, approximate, hash FROM state"
 """The first statement of every transaction: it fixes what the transaction sees."""
@@ -113,7 +114,7 @@ Declaration = tuple[str, str, str]
 
 
 def foreign_entries(connection: sqlite3.Connection) -> list[str]:
-    """Tables, views, indexes and triggers that differ from those of a collection, such as "view 'manifest'".
+    """List tables, views, indexes and triggers that differ from those of a collection, such as "view 'manifest'".
 
     A view, a trigger or a generated column would run its author's SQL. Reading the schema runs none.
     """
@@ -130,17 +131,17 @@ def foreign_entries(connection: sqlite3.Connection) -> list[str]:
 
 @lru_cache(maxsize=1)
 def _expected() -> dict[str, Declaration]:
-    found = {}
+    declarations = {}
     for statement in _COMMENT.sub("", TABLES + BASE).split(";\n"):
         statement = " ".join(statement.split())
         if match := _CREATE.match(statement):
             kind, name, table = match.groups()
-            found[name] = (kind.lower(), table or name, statement)
-    return found
+            declarations[name] = (kind.lower(), table or name, statement)
+    return declarations
 
 
 def _is_declared(kind: object, name: str, table: object, sql: object, expected: dict[str, Declaration]) -> bool:
-    if name.startswith("sqlite_autoindex_"):  # of a UNIQUE constraint; SQLite refuses one that belongs to none
+    if name.startswith("sqlite_autoindex_"):  # of a UNIQUE constraint; SQLite refuses others
         return (kind, sql) == ("index", None)
     if not isinstance(sql, str):
         return False
@@ -150,6 +151,14 @@ def _is_declared(kind: object, name: str, table: object, sql: object, expected: 
 
 
 def _normalized(sql: str) -> str:
-    """SQL without comments and extra spaces. What is quoted keeps its dashes, which begin no comment there."""
+    """Return SQL without comments and extra spaces. Within quotes, dashes do not begin a comment."""
     plain = _COMMENT.sub("", sql)
     return " ".join((sql if "'" in plain or '"' in plain else plain).split())
+
+
+def digest(*values: int | str | bytes) -> bytes:
+    """Return a digest of 16 bytes. It depends on the values and their types.
+
+    SQLite's pages have no checksums, so stored values carry digests.
+    """
+    return blake2b(repr(values).encode(), digest_size=16).digest()

@@ -19,7 +19,7 @@ from theodolite import ConfigError, CorruptionError, Document, InputError, Locke
 from theodolite.engines.local.derived.index_record import read_index
 from theodolite.engines.local.maintenance import index_build as building
 from theodolite.engines.local.maintenance import index_manager
-from theodolite.engines.local.maintenance.index_build import only_builder
+from theodolite.engines.local.maintenance.build_lock import only_builder
 from theodolite.engines.local.storage import crash_points
 from theodolite.engines.local.storage.folder import Folder
 
@@ -185,11 +185,11 @@ def test_it_is_built_again_when_much_has_changed(tmp_path: Path, cheap: None, ea
         fill(kb, 300, seed=2, name="a")
         engine: Any = kb._engine
         paths(kb)
-        engine._keeper.wait()
+        engine._index_manager.wait()
         assert kb.info()["approximate"]["churn"] == 0.1
         fill(kb, 300, seed=3)
         paths(kb)
-        engine._keeper.wait()
+        engine._index_manager.wait()
         info = kb.info()["approximate"]
         assert info["churn"] == 0
         assert info["rows"] == ROWS + 300
@@ -206,7 +206,7 @@ def test_after_clear_it_is_built_anew(tmp_path: Path, cheap: None, eager: None) 
         fill(kb, 500, seed=6)
         assert found(kb, clustered(500, 6)[:3], k=1) == [["d0"], ["d1"], ["d2"]]
         engine: Any = kb._engine
-        engine._keeper.wait()
+        engine._index_manager.wait()
         paths(kb)
         assert kb.info()["approximate"]["rows"] == 500
         assert kb.info()["index"].startswith("hnsw")
@@ -219,7 +219,7 @@ def test_noisy_rows_give_way_to_real_queries(cheap: None, eager: None) -> None:
         assert kb.info()["approximate"]["calibration"]["kind"] == "noise"
         found(kb, clustered(120, 30))
         engine: Any = kb._engine
-        engine._keeper.wait()
+        engine._index_manager.wait()
         calibration = kb.info()["approximate"]["calibration"]
         assert calibration["kind"] == "logged"
         assert calibration["queries"] >= 100
@@ -252,7 +252,7 @@ def test_a_damaged_file_never_reaches_native_code(
     with Retriever.open(tmp_path) as kb:
         assert found(kb, clustered(5, 1), k=3) == expected
         engine: Any = kb._engine
-        engine._keeper.wait()
+        engine._index_manager.wait()
         assert paths(kb) == {"index"}
 
 
@@ -472,7 +472,7 @@ def test_an_index_may_be_named_when_a_collection_is_made(tmp_path: Path, cheap: 
         assert not kb.info()["approximate"]["ready"], "too small to be worth it"
         fill(kb, 500)
         engine: Any = kb._engine
-        engine._keeper.wait()
+        engine._index_manager.wait()
         assert paths(kb) == {"index"}
     for same in (None, "auto", "hnsw:M=8"):
         Retriever.open(tmp_path / "kb", index=same).close()
@@ -499,7 +499,7 @@ def test_without_its_package_searches_are_exact(
     with caplog.at_level(logging.WARNING), Retriever.open(tmp_path) as kb:
         assert paths(kb) == {"scan"}
         engine: Any = kb._engine
-        engine._keeper.wait()
+        engine._index_manager.wait()
         assert "theodolite[hnsw]" in caplog.text
         with pytest.raises(MissingExtraError):
             kb.reindex("hnsw:M=8")
@@ -520,7 +520,7 @@ def test_the_index_in_use_stays_until_the_next_one_is_recorded(tmp_path: Path, c
         kb.reindex("hnsw")
         found(kb, clustered(120, 30))
         engine: Any = kb._engine
-        engine._keeper.wait()
+        engine._index_manager.wait()
         assert kb.info()["approximate"]["calibration"]["kind"] == "logged"
         crash_points.observer = fail
         with pytest.raises(Stop):
@@ -541,9 +541,9 @@ def test_closing_stops_a_calibration(tmp_path: Path, eager: None, monkeypatch: p
         fill(kb, 300)
         kb.reindex("hnsw")
         engine: Any = kb._engine
-        engine._keeper._closing.set()
+        engine._index_manager._closing.set()
         with pytest.raises(index_manager.Closing):
-            engine._keeper._calibrate_again()
+            engine._index_manager._calibrate_again()
 
 
 def test_an_empty_collection_takes_no_index_that_cannot_be() -> None:

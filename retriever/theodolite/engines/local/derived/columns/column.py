@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from theodolite.engines.local.derived.columns.segment import Segment
 from theodolite.engines.local.storage.keys import IDENTITY, Keys
-from theodolite.engines.local.storage.records import stored
+from theodolite.engines.local.storage.records import decode_stored
 from theodolite.filters import Test, lookup
 from theodolite.metadata import MAX_DEPTH, stored_key
 from theodolite.types import Mask
@@ -106,7 +106,7 @@ def _joined(first: NDArray[np.int64], second: NDArray[np.int64], shift: int) -> 
 
 def _parsed(texts: list[str]) -> Iterator[Any]:
     for start in range(0, len(texts), _PARSED):
-        yield from stored(f"[{','.join(texts[start : start + _PARSED])}]")
+        yield from decode_stored(f"[{','.join(texts[start : start + _PARSED])}]")
 
 
 def expression(field: str) -> str | None:

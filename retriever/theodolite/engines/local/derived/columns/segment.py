@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.engines.local.derived.columns.dictionary import LIST, Dictionary, Run, joined
-from theodolite.engines.local.storage.records import stored
+from theodolite.engines.local.storage.records import decode_stored
 from theodolite.filters import Contains, In, Test
 from theodolite.filters.values import same
 from theodolite.types import Mask
@@ -58,7 +58,7 @@ class Lists:
         items: list[Any] = []
         for start in range(0, len(texts), _PARSED):
             part = ",Infinity,".join(text[1:-1] for text in texts[start : start + _PARSED])
-            items += stored(f"[{part},Infinity]")
+            items += decode_stored(f"[{part},Infinity]")
         return cls._of(places, numbers, items)
 
     @classmethod

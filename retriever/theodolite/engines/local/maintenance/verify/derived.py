@@ -1,5 +1,6 @@
 """What is made of the documents and vectors: codes, columns, the approximate index."""
 
+import contextlib
 import sqlite3
 from collections.abc import Iterator
 
@@ -11,11 +12,16 @@ from theodolite.engines.local.derived.columns.column import read
 from theodolite.engines.local.derived.columns.column_files import OtherVersion, read_file
 from theodolite.engines.local.derived.columns.segment import Segment
 from theodolite.engines.local.derived.index_record import read_index
-from theodolite.engines.local.maintenance.verify.report import Report
-from theodolite.engines.local.maintenance.verify.truth import Truth
+from theodolite.engines.local.maintenance.verify.primary import PrimaryData
+from theodolite.engines.local.maintenance.verify.report import Report, is_damage
 from theodolite.engines.local.storage.change_log import HASH, hash_at
+from theodolite.engines.local.storage.database import undefended
 from theodolite.engines.local.storage.index_trust import IndexTrust
+from theodolite.engines.local.storage.lexical_table import OUTDATED, is_prepared
 from theodolite.engines.local.storage.paths import codes_name, columns_folder, index_folder
+from theodolite.engines.local.storage.schema import LEXICAL, SHADOW_TABLES
+from theodolite.engines.local.storage.scripts import prepared
+from theodolite.engines.local.storage.store import Store
 from theodolite.errors import ConfigError, CorruptionError
 from theodolite.indexes.flat.codes import BLOCK, Codes, group_count, load_codes, rotation
 from theodolite.indexes.flat.workers import workers
@@ -28,7 +34,7 @@ _PROPOSED = (16, 128, 1024)  # in this order, until a row is among them
 _TRIED = 10_000  # rows whose own vectors are searched: a search of all would take as long as building the index
 
 
-def check_codes(truth: Truth, report: Report) -> None:
+def check_codes(truth: PrimaryData, report: Report) -> None:
     """The bounds that make the exact scan exact, row by row: with them every row finds itself."""
     if truth.log is None:
         return
@@ -47,7 +53,7 @@ def check_codes(truth: Truth, report: Report) -> None:
             report.passed("codes", BLOCK)
 
 
-def _outside(codes: Codes, truth: Truth, start: int) -> int:
+def _outside(codes: Codes, truth: PrimaryData, start: int) -> int:
     """How many rows' codes break a bound that is said to hold."""
     groups = group_count(len(codes.codes))
     turn = rotation(len(codes.center)) if codes.rotated else None
@@ -71,7 +77,7 @@ def _norms(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return norms
 
 
-def check_columns(connection: sqlite3.Connection, truth: Truth, report: Report) -> None:
+def check_columns(connection: sqlite3.Connection, truth: PrimaryData, report: Report) -> None:
     """Each column that is kept in a file against the documents."""
     inside = columns_folder(truth.state.generation)
     for name in truth.folder.names(inside):
@@ -106,7 +112,7 @@ def _told(segment: Segment, known: dict[tuple[str, str], int]) -> NDArray[np.int
     return told
 
 
-def check_index(truth: Truth, trust: IndexTrust, report: Report) -> None:
+def check_index(truth: PrimaryData, trust: IndexTrust, report: Report) -> None:
     """The files of the approximate index, the rows it holds, and which of them it can propose."""
     record = truth.record
     if record is None or not record.files or record.generation != truth.state.generation:
@@ -140,7 +146,7 @@ def check_index(truth: Truth, trust: IndexTrust, report: Report) -> None:
 
 
 def _unreached(
-    candidates: Candidates, rows: Rows, labels: NDArray[np.int64], truth: Truth, report: Report
+    candidates: Candidates, rows: Rows, labels: NDArray[np.int64], truth: PrimaryData, report: Report
 ) -> list[int]:
     """Rows that a search of their own vector does not propose, nor any with the same vector."""
     found: list[int] = []
@@ -161,9 +167,47 @@ def _parts(labels: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         yield labels[start : start + _SLICE]
 
 
-def _proposes(candidates: Candidates, rows: Rows, label: int, vector: Vectors, n: int, truth: Truth) -> bool:
+def _proposes(candidates: Candidates, rows: Rows, label: int, vector: Vectors, n: int, truth: PrimaryData) -> bool:
     proposed = candidates.propose(vector, n)
     if (proposed == label).any():
         return True
     # Among many equal ones any will do: they have the same score.
     return bool((truth.vectors.take(rows[proposed]) == vector).all(axis=1).any())
+
+
+def check_lexical(store: Store, report: Report) -> None:
+    """In a transaction of its own: the index and the documents are of the same commit in any."""
+    with contextlib.closing(store.connect()) as connection, undefended(connection):
+        connection.execute("PRAGMA temp_store=FILE")
+        connection.execute("BEGIN")
+        text = "text"
+        if is_prepared(connection):
+            text = "prepared(CAST(text AS BLOB))"
+            connection.create_function("prepared", 1, _prepared, deterministic=True)
+        else:
+            report.warning("lexical", OUTDATED)
+        connection.execute(f"CREATE TEMP VIEW documents AS SELECT row, {text} AS text FROM main.documents")  # noqa: S608
+        connection.execute(LEXICAL.replace("lexical", "temp.lexical", 1))
+        for name, columns in SHADOW_TABLES.items():
+            copied = f"SELECT {columns} FROM main.{name}"  # noqa: S608 - names are ours
+            connection.execute(f"DELETE FROM temp.{name}")  # noqa: S608
+            connection.execute(f"INSERT INTO temp.{name} ({columns}) {copied}")
+        (count,) = connection.execute("SELECT count(*) FROM temp.lexical_docsize").fetchone()
+        try:
+            connection.execute("SELECT 1 FROM main.lexical_terms LIMIT 1").fetchone()  # that it can be opened as it is
+            # 1: not only whole in itself, but also of these documents.
+            connection.execute("INSERT INTO temp.lexical (lexical, rank) VALUES ('integrity-check', 1)")
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            report.problem(
+                "lexical",
+                f"the lexical index is not that of the documents ({error}); repair() builds it again",
+                derived=True,
+            )
+        report.checked["lexical"] += count
+
+
+def _prepared(text: bytes) -> str:
+    """What FTS5 was given of a text, as bytes: a damaged one may not be UTF-8."""
+    return prepared(text.decode(errors="replace"))

@@ -4,22 +4,40 @@ Exhaustive, since samples have missed real losses, and it goes on behind the fir
 anew is in `truth`, what can be in `derived` and `lexical`, files that nothing needs in `folder`.
 """
 
-from theodolite.engines.local.maintenance.verify.derived import check_codes, check_columns, check_index
-from theodolite.engines.local.maintenance.verify.folder import check_folder
-from theodolite.engines.local.maintenance.verify.lexical import check_lexical
-from theodolite.engines.local.maintenance.verify.report import DAMAGE, Progress, Report
-from theodolite.engines.local.maintenance.verify.truth import (
-    Truth,
+import stat
+from collections.abc import Iterator
+
+from theodolite.engines.local.maintenance.verify.derived import check_codes, check_columns, check_index, check_lexical
+from theodolite.engines.local.maintenance.verify.primary import (
+    PrimaryData,
     check_database,
     check_documents,
     check_notes,
     check_schema,
     check_vectors,
-    read_truth,
+    read_primary,
 )
-from theodolite.engines.local.storage.database import Store
+from theodolite.engines.local.maintenance.verify.report import DAMAGE, Progress, Report
 from theodolite.engines.local.storage.folder import Folder
+from theodolite.engines.local.storage.paths import (
+    BUILD_LOCK,
+    DATABASE,
+    MONITOR,
+    PARTIAL_GENERATION,
+    PARTIAL_INDEX,
+    RECORDS,
+    RESERVE,
+    STORE,
+    WRITER,
+    codes_folder,
+    codes_name,
+    columns_folder,
+    index_folder,
+    vectors_name,
+)
+from theodolite.engines.local.storage.store import Store
 from theodolite.errors import CorruptionError
+from theodolite.indexes.flat.codes import BLOCK
 from theodolite.types import Verification
 
 _TRIES = 20
@@ -41,7 +59,7 @@ def raise_damage(found: Verification, folder: Folder) -> None:
         )
 
 
-def examine(store: Store, progress: Progress | None) -> tuple[Verification, Truth | None]:
+def examine(store: Store, progress: Progress | None) -> tuple[Verification, PrimaryData | None]:
     """The same, and what it was held against; None where that is too damaged.
 
     Raises:
@@ -59,7 +77,7 @@ def examine(store: Store, progress: Progress | None) -> tuple[Verification, Trut
     return report.verification(), truth
 
 
-def _examined(store: Store, report: Report) -> Truth | None:
+def _examined(store: Store, report: Report) -> PrimaryData | None:
     truth = None
     with report.part("database"), store.read() as (connection, state):
         with report.part("database"):
@@ -68,7 +86,7 @@ def _examined(store: Store, report: Report) -> Truth | None:
             check_schema(connection, report)
         with report.part("notes"):
             check_notes(connection, report)
-        truth = read_truth(connection, store.folder, state, report)
+        truth = read_primary(connection, store.folder, state, report)
         if truth is not None:
             with report.part("vectors"):
                 check_vectors(truth, report)
@@ -78,7 +96,7 @@ def _examined(store: Store, report: Report) -> Truth | None:
             check_columns(connection, truth, report)
             check_index(truth, store.trust, report)
             with report.part("folder"):
-                check_folder(truth, report)
+                _check_folder(truth, report)
     with report.part("lexical", derived=True):
         check_lexical(store, report)
     return truth
@@ -91,3 +109,53 @@ def _files(store: Store) -> tuple[int, int] | None:
             return state.generation, state.approximate
     except DAMAGE:
         return None
+
+
+_DATABASES = tuple(part.removeprefix(STORE) for part in DATABASE)  # what SQLite adds to their names
+_FILES = {WRITER, RESERVE} | {name + part for name in (STORE, BUILD_LOCK, MONITOR, RECORDS) for part in _DATABASES}
+_OURS = ("vectors-", "codes-", "columns-", "index-")
+
+
+def _check_folder(truth: PrimaryData, report: Report) -> None:
+    """Warnings: what is left over, and `derived` of it what repair removes."""
+    names = truth.folder.names()
+    report.checked["files"] += len(names)
+    for name, why, ours in leftovers(truth):
+        what = "repair() removes it" if ours else "it is left where it is"
+        report.warning("folder", f"{name}: {why}; {what}", derived=ours, path=truth.folder / name)
+
+
+def leftovers(truth: PrimaryData) -> Iterator[tuple[str, str, bool]]:
+    """Names, what each is, and whether it can be removed without a loss."""
+    folder, generation, record = truth.folder, truth.state.generation, truth.record
+    codes, columns = codes_folder(generation), columns_folder(generation)
+    index = index_folder(record.files) if record is not None and record.files else None
+    folders = {codes, columns, PARTIAL_INDEX, PARTIAL_GENERATION, index}
+    for name in folder.names():
+        found = folder.stat(name)
+        if found is None:
+            continue
+        if name in folders:
+            if not stat.S_ISDIR(found.st_mode):
+                yield name, "not a folder, and never opened", True
+        elif name in _FILES and not stat.S_ISREG(found.st_mode):
+            yield name, "not a regular file, and never opened", name in (WRITER, BUILD_LOCK)
+        elif name == vectors_name(generation) or any(name.startswith(known) for known in _FILES):
+            continue
+        elif name.startswith(_OURS):
+            yield name, "left from an earlier state of the collection", True
+        elif name.startswith("orphan-"):
+            yield name, "a write that was cut off before it was committed", False
+        else:
+            yield name, "not a file of the collection", False
+    expected = {codes_name(generation, block) for block in range(len(truth.live) // BLOCK)}
+    for name in folder.names(codes):
+        if f"{codes}/{name}" not in expected:
+            yield f"{codes}/{name}", "no codes of this collection", True
+    for name in folder.names(columns):
+        if not name.endswith(".column"):
+            yield f"{columns}/{name}", "left by a write that was cut off", True
+    if record is not None and index is not None:
+        for name in folder.names(index):
+            if name not in (record.hashes or {}):
+                yield f"{index}/{name}", "no part of the index", True

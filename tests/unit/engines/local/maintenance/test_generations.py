@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from theodolite import Retriever
-from theodolite.engines.local.maintenance import old_generations as removal
+from theodolite.engines.local.maintenance import generations as removal
 from theodolite.engines.local.storage.paths import generations
 
 

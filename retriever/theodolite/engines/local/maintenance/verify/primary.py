@@ -13,14 +13,21 @@ from theodolite.engines.local.maintenance.verify.report import Report
 from theodolite.engines.local.storage.change_log import Log, read_log
 from theodolite.engines.local.storage.database import State, read_manifest
 from theodolite.engines.local.storage.folder import Folder
-from theodolite.engines.local.storage.frames import Frame, MappedVectors, header_slots, holds_frame, surplus
-from theodolite.engines.local.storage.generation_base import Base, keys_of, origin_of, placed_frames, read_base
+from theodolite.engines.local.storage.generation_base import Base, keys_of, log_origin, placed_frames, read_base
 from theodolite.engines.local.storage.keys import Keys
 from theodolite.engines.local.storage.metadata_store import check_note
 from theodolite.engines.local.storage.paths import vectors_name
 from theodolite.engines.local.storage.records import Record
 from theodolite.engines.local.storage.schema import foreign_entries
-from theodolite.engines.local.storage.vector_file import VectorFile, too_short
+from theodolite.engines.local.storage.vector_file import (
+    Frame,
+    MappedVectors,
+    VectorFile,
+    header_slots,
+    holds_frame,
+    surplus_bytes,
+    too_short_error,
+)
 from theodolite.manifest import Manifest
 from theodolite.types import Mask, Space
 
@@ -29,7 +36,7 @@ _NAMED = 10  # messages of SQLite
 
 
 @dataclass(frozen=True)
-class Truth:
+class PrimaryData:
     """What the rest is held against.
 
     Attributes:
@@ -82,7 +89,7 @@ def check_schema(connection: sqlite3.Connection, report: Report) -> None:
         report.problem("schema", f"{len(foreign)} tables or indexes are not declared as they were, first {foreign[0]}")
 
 
-def read_truth(connection: sqlite3.Connection, folder: Folder, state: State, report: Report) -> Truth | None:
+def read_primary(connection: sqlite3.Connection, folder: Folder, state: State, report: Report) -> PrimaryData | None:
     """What is pinned, the log and the vectors; None where they are too damaged to go on from."""
     record, found = None, None
     with report.part("index", derived=True):
@@ -100,7 +107,7 @@ def read_truth(connection: sqlite3.Connection, folder: Folder, state: State, rep
             base = read_base(connection, manifest.uid, state.generation)
             live = np.ones(0 if base is None else base.frame.rows, np.bool_)
             if state.sequence:
-                log = read_log(connection, *origin_of(base, manifest.uid, state.generation))
+                log = read_log(connection, *log_origin(base, manifest.uid, state.generation))
                 report.checked["commits"] += len(log.frames)
                 if base is not None:  # what comes before it is history
                     log = read_log(connection, base.frame.sequence, base.before)
@@ -112,7 +119,7 @@ def read_truth(connection: sqlite3.Connection, folder: Folder, state: State, rep
             with report.part("vectors", path=folder / vectors_name(state.generation)):
                 file = _vector_file(folder, state, manifest.space)
                 vectors = MappedVectors(file, manifest.space.dimension or 1, frames, state.slots)
-                found = Truth(folder, state, manifest, base, log, committed, frames, live, file, vectors, record)
+                found = PrimaryData(folder, state, manifest, base, log, committed, frames, live, file, vectors, record)
     return found
 
 
@@ -123,7 +130,7 @@ def _vector_file(folder: Folder, state: State, space: Space) -> VectorFile | Non
     except FileNotFoundError:
         if state.slots:
             path = folder / vectors_name(state.generation)
-            raise too_short(path, state.slots * 4 * (space.dimension or 1), 0) from None
+            raise too_short_error(path, state.slots * 4 * (space.dimension or 1), 0) from None
         return None
 
 
@@ -142,7 +149,7 @@ def check_notes(connection: sqlite3.Connection, report: Report) -> None:
         report.passed("notes", 1)
 
 
-def check_vectors(truth: Truth, report: Report) -> None:
+def check_vectors(truth: PrimaryData, report: Report) -> None:
     """Each frame's header and checksum, and that they follow one another."""
     dimension, file = truth.space.dimension, truth.file
     if dimension is None or truth.log is None or file is None:
@@ -168,7 +175,7 @@ def check_vectors(truth: Truth, report: Report) -> None:
         )
     elif end != truth.state.slots:
         report.problem("vectors", f"{file.name}: the frames end at slot {end}, the state says {truth.state.slots}")
-    beyond = surplus(file, truth.state.slots, dimension)
+    beyond = surplus_bytes(file, truth.state.slots, dimension)
     if beyond:
         report.warning(
             "vectors",
@@ -178,7 +185,7 @@ def check_vectors(truth: Truth, report: Report) -> None:
         )
 
 
-def _is_sound(file: VectorFile, frame: Frame, digest: bytes, truth: Truth, report: Report) -> bool:
+def _is_sound(file: VectorFile, frame: Frame, digest: bytes, truth: PrimaryData, report: Report) -> bool:
     vectors, first = truth.vectors, frame.first_row - truth.keys.shift
     crc, stop = 0, first + frame.rows
     for start in range(first, stop, _CHUNK):
@@ -188,7 +195,7 @@ def _is_sound(file: VectorFile, frame: Frame, digest: bytes, truth: Truth, repor
     return crc == frame.crc and holds_frame(file, frame, digest, vectors.dimension)
 
 
-def check_documents(connection: sqlite3.Connection, truth: Truth, report: Report) -> None:
+def check_documents(connection: sqlite3.Connection, truth: PrimaryData, report: Report) -> None:
     """Each document and its vector against their hash, and that there is one for each living row."""
     found = np.zeros(len(truth.live), np.bool_)
     bad, dead, seen = [], [], 0

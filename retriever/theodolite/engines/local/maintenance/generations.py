@@ -4,6 +4,7 @@ It is made beside the one in use, from a snapshot, while others write. Documents
 and stay as they are; what changes is which row of which file a key belongs to.
 """
 
+import contextlib
 import sqlite3
 import zlib
 from collections.abc import Callable
@@ -15,16 +16,25 @@ from theodolite.engines.local.derived.code_cache import CodeCache
 from theodolite.engines.local.derived.columns.column_files import ColumnFiles, OtherVersion, read_file
 from theodolite.engines.local.derived.columns.segment import Segment
 from theodolite.engines.local.derived.snapshot import Snapshot
+from theodolite.engines.local.maintenance.build_lock import only_builder
 from theodolite.engines.local.storage import lexical_table
 from theodolite.engines.local.storage.change_log import entry_hash, hash_at
-from theodolite.engines.local.storage.commit import none
 from theodolite.engines.local.storage.database import State, change_state
 from theodolite.engines.local.storage.folder import Folder
-from theodolite.engines.local.storage.frames import Frame, MappedVectors, append, header, header_slots, planned
-from theodolite.engines.local.storage.generation_base import Base, base_hash, origin_of, write_base
-from theodolite.engines.local.storage.paths import columns_folder
-from theodolite.engines.local.storage.vector_file import VectorFile
-from theodolite.errors import CorruptionError
+from theodolite.engines.local.storage.generation_base import Base, base_hash, log_origin, write_base
+from theodolite.engines.local.storage.paths import PARTIAL_GENERATION, columns_folder, generations
+from theodolite.engines.local.storage.store import Store
+from theodolite.engines.local.storage.vector_file import (
+    Frame,
+    MappedVectors,
+    VectorFile,
+    append_frame,
+    empty_vectors,
+    frame_header,
+    header_slots,
+    plan_frame,
+)
+from theodolite.errors import CorruptionError, LockedError
 from theodolite.indexes.flat.codes import BLOCK
 from theodolite.types import Rows, Vectors
 
@@ -84,9 +94,9 @@ class NextGeneration:
         first_keys = snapshot.keys.of(np.flatnonzero(snapshot.live))
         frame = Frame(self._sequence, snapshot.state.keys - len(first_keys), len(first_keys), head, out.crc)
         digest = base_hash(snapshot.manifest.uid, self.number, snapshot.era, self._chain, frame, first_keys)
-        self._file.write(0, memoryview(header(frame, digest, dimension)))
+        self._file.write(0, memoryview(frame_header(frame, digest, dimension)))
         self._end = frame.slot + frame.rows
-        origin = origin_of(snapshot.base, snapshot.manifest.uid, snapshot.state.generation)
+        origin = log_origin(snapshot.base, snapshot.manifest.uid, snapshot.state.generation)
         self.base = Base(frame, self._chain, first_keys, digest, np.empty((0, 2), np.int64), snapshot.era, *origin)
         return self.base
 
@@ -128,11 +138,11 @@ class NextGeneration:
         entries = connection.execute(query, (self._sequence,)).fetchall()
         for sequence, first_row, rows, crc, digest in entries:
             start = first_row - snapshot.keys.shift
-            vectors = Vectors(snapshot.vectors.span(start, start + rows)) if rows else none(self._dimension)
+            vectors = Vectors(snapshot.vectors.span(start, start + rows)) if rows else empty_vectors(self._dimension)
             if zlib.crc32(vectors.data.cast("B") if rows else b"") != crc:
                 raise _damaged(sequence)
-            frame = planned(self._end, sequence, first_row, vectors)
-            append(self._file, frame, self._based.bound(digest), vectors, durable=False)
+            frame = plan_frame(self._end, sequence, first_row, vectors)
+            append_frame(self._file, frame, self._based.bound(digest), vectors, durable=False)
             self._moved.append((sequence, frame.slot))
             self._sequence, self._chain, self._end = sequence, digest, frame.slot + frame.rows
         return len(entries)
@@ -140,9 +150,9 @@ class NextGeneration:
     def finish(self, state: State) -> bytes:
         """Append the frame of the commit that will switch to this generation, after `follow`. Returns its hash."""
         base = self.base = self._based._replace(moved=np.array(self._moved, np.int64).reshape(-1, 2))
-        frame = planned(self._end, state.sequence + 1, state.keys, none(self._dimension))
+        frame = plan_frame(self._end, state.sequence + 1, state.keys, empty_vectors(self._dimension))
         self._chain = entry_hash(self._chain, frame, base.whole_hash, _NONE)
-        append(self._file, frame, self._chain, none(self._dimension), durable=False)
+        append_frame(self._file, frame, self._chain, empty_vectors(self._dimension), durable=False)
         self._last, self._end = frame, frame.slot
         return self._chain
 
@@ -216,3 +226,23 @@ def _damaged(commit: int) -> CorruptionError:
         f"the vectors of commit {commit} do not match their checksum. Nothing was changed; run verify()",
         sequence=commit,
     )
+
+
+def remove_old_generations(store: Store) -> None:
+    """Delete the files of generations that are over, or were never committed. Readers keep what they have mapped.
+
+    A file that cannot be deleted yet, because a reader on Windows holds it, goes at a later opening.
+    """
+    with store.read() as (_, state):
+        current = state.generation
+    folder = store.folder
+    names = folder.names()
+    found = list(generations(names))
+    folder.remove(name for generation, name in found if generation < current)
+    if any(generation > current for generation, _ in found):
+        with contextlib.suppress(LockedError), store.write(0) as (_, state):
+            # Under the write lock: what is newer than the state was never committed, and nobody is about to.
+            folder.remove(name for generation, name in generations(folder.names()) if generation > state.generation)
+    if PARTIAL_GENERATION in names:
+        with contextlib.suppress(LockedError), only_builder(folder, 0):  # nobody is making one
+            folder.remove([PARTIAL_GENERATION])
