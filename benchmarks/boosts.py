@@ -30,7 +30,7 @@ from theodolite.indexes.flat.index import ArraySource, FlatIndex
 from theodolite.indexes.flat.workers import Workers
 from theodolite.ranking.relevance import Relevance
 from theodolite.types import Vectors
-from theodolite.vectors.similarity import similarities
+from theodolite.vectors.metrics import get_metric
 
 SIZE, LARGE = 200_000, 1_000_000
 TARGET = 1.3  # times a plain search
@@ -92,7 +92,7 @@ def measure(task: Task) -> dict[str, Any]:
 
 
 def _wrong(flat: FlatIndex, source: ArraySource, query: NDArray[np.float32], k: int, worth: BoostedScore) -> bool:
-    scores = np.clip(similarities(query, source.span(0, flat.rows), "cosine"), -1, 1)
+    scores = np.clip(get_metric("cosine").scores(query, source.span(0, flat.rows)), -1, 1)
     rows = np.arange(flat.rows)
     worths = worth.of(scores, rows)
     best = np.lexsort((rows, -scores, -worths))[:k]

@@ -13,7 +13,8 @@ from theodolite.errors import InputError, UnsupportedError
 from theodolite.filters import Where, parse
 from theodolite.inputs import as_count, as_folder, as_ids, as_k, as_threshold
 from theodolite.protocols import Engine, Scope
-from theodolite.types import Compaction, Document, Duplicate, Field, Metric, Vectors, Verification
+from theodolite.types import Compaction, Document, Duplicate, Field, Vectors, Verification
+from theodolite.vectors.metrics import MetricName
 
 if TYPE_CHECKING:  # what few programs use is imported when they do
     from theodolite.auditing.findings import Audit
@@ -36,7 +37,7 @@ class Collection:
         return None if folder is None else Path(folder)
 
     @property
-    def metric(self) -> Metric:
+    def metric(self) -> MetricName:
         """What similarity is: cosine, dot or l2."""
         return self._engine.space.metric
 

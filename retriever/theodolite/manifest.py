@@ -9,8 +9,9 @@ from functools import lru_cache
 from typing import Any
 
 from theodolite.errors import MALFORMED, ConfigError, ManifestError
-from theodolite.settings import METRICS, NORMS, CollectionSettings
+from theodolite.settings import NORMS, CollectionSettings
 from theodolite.types import Space
+from theodolite.vectors.metrics import METRICS
 from theodolite.vectors.transforms import decoded, encoded
 
 FORMAT = 4
@@ -62,7 +63,7 @@ class Manifest:
         space = self.space
         dimensions = (space.dimension, space.raw_dimension)
         return (
-            space.metric in METRICS
+            space.metric in tuple(METRICS)  # a list would be no key of a dict
             and space.norms in NORMS
             and all(size is None or (type(size) is int and 1 <= size <= _WIDEST) for size in dimensions)
             and isinstance(self.uid, str)
@@ -77,7 +78,7 @@ class Manifest:
 
 
 def new_manifest(settings: CollectionSettings) -> Manifest:
-    """A manifest for a new collection."""
+    """Return the manifest of a new collection."""
     return Manifest(
         settings.space,
         uuid.uuid4().hex,

@@ -24,7 +24,8 @@ from theodolite.ranking.stored_rules import keep, standing
 from theodolite.ranking.versions import Rule
 from theodolite.scopes import narrowed, placed
 from theodolite.settings import CollectionSettings
-from theodolite.types import Document, Metric, Norms, Transform
+from theodolite.types import Document, Norms, Transform
+from theodolite.vectors.metrics import MetricName
 from theodolite.write_vectors import store
 
 if TYPE_CHECKING:  # imported where it is wanted
@@ -82,7 +83,7 @@ class Retriever(Asynchronous):
         location: str | PathLike[str] | None = None,
         *,
         embedder: Any = None,
-        metric: Metric | None = None,
+        metric: MetricName | None = None,
         norms: Norms = "auto",
         partition: str | None = None,
         transforms: Sequence[Transform] = (),

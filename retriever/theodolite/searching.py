@@ -19,6 +19,7 @@ from theodolite.ranking.options import Accept, Ranking, ranking
 from theodolite.ranking.pipeline import accepted, finish, reach
 from theodolite.ranking.versions import Rule, as_rules
 from theodolite.types import Hits, Mode, Trace, Vectors
+from theodolite.vectors.metrics import get_metric
 from theodolite.vectors.prepare import prepare
 from theodolite.write_vectors import between
 
@@ -210,7 +211,7 @@ class Searching(Collection):
             prepared, unread = encoder.queries(texts or ())
         else:
             prepared, _ = prepare(vectors, space, name="query vectors", seen=self._seen)
-        if space.metric == "dot" and space.norms == "any" and how.mode != "lexical":
+        if how.mode != "lexical" and space.norms == "any" and get_metric(space.metric).grows_with_norm:
             self._norms.check(prepared)
         return self._ranked(prepared, texts or (), unread, started, k, where, how, watched=True)
 

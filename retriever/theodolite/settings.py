@@ -6,10 +6,10 @@ from typing import get_args
 
 from theodolite.errors import ConfigError, MetricMismatchError
 from theodolite.scopes import check_partition
-from theodolite.types import Metric, Norms, Space, Transform
+from theodolite.types import Norms, Space, Transform
+from theodolite.vectors.metrics import DEFAULT_METRIC, MetricName, get_metric
 from theodolite.vectors.transforms import check_same, checked
 
-METRICS: tuple[Metric, ...] = get_args(Metric)
 NORMS: tuple[Norms, ...] = get_args(Norms)
 
 
@@ -33,7 +33,7 @@ class CollectionSettings:
         ConfigError: a value that no collection can have.
     """
 
-    metric: Metric | None = None
+    metric: MetricName | None = None
     norms: Norms = "auto"
     partition: str | None = None
     transforms: Sequence[Transform] = ()
@@ -41,18 +41,18 @@ class CollectionSettings:
     index: str | None = None
 
     def __post_init__(self) -> None:
-        if self.metric is not None and self.metric not in METRICS:
-            raise ConfigError(f"metric is {self.metric!r}; expected one of {', '.join(METRICS)}", metric=self.metric)
+        if self.metric is not None:
+            get_metric(self.metric)
         if self.norms not in NORMS:
             raise ConfigError(f"norms is {self.norms!r}; expected one of {', '.join(NORMS)}", norms=self.norms)
         check_partition(self.partition)
-        transforms = checked(self.transforms, self.metric or "cosine", self.norms)
+        transforms = checked(self.transforms, self.metric or DEFAULT_METRIC, self.norms)
         object.__setattr__(self, "transforms", transforms)
 
     @property
     def space(self) -> Space:
         """The space of a new collection: the first batch settles its dimension, and `auto` norms."""
-        return Space(self.metric or "cosine", None, self.norms, tuple(self.transforms))
+        return Space(self.metric or DEFAULT_METRIC, None, self.norms, tuple(self.transforms))
 
     def check_pinned(self, space: Space, partition: str | None) -> None:
         """Compare with what an existing collection is pinned to: its space and its partition field.

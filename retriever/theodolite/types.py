@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.explanation import Explanation
-
-Metric = Literal["cosine", "dot", "l2"]
-"""How two vectors are compared; higher is better for each: cosine, dot product, minus the Euclidean distance."""
+from theodolite.vectors.metrics import DEFAULT_METRIC, MetricName, get_metric
 
 Mode = Literal["dense", "lexical", "hybrid"]
 """What finds documents: vectors, words, or both, fused by rank."""
@@ -89,7 +87,7 @@ class Space:
         transforms: what they pass before they are stored; fitted by the first batch.
     """
 
-    metric: Metric = "cosine"
+    metric: MetricName = DEFAULT_METRIC
     dimension: int | None = None
     norms: Norms = "auto"
     transforms: tuple[Transform, ...] = ()
@@ -100,14 +98,15 @@ class Space:
         return self.transforms[0].entered if self.transforms else self.dimension
 
     @property
-    def normalised(self) -> bool:
+    def normalizes(self) -> bool:
         """Whether stored vectors are brought to unit length, after the transforms if there are any."""
-        return self.metric == "cosine" or (self.metric == "dot" and self.norms == "unit" and bool(self.transforms))
+        metric = get_metric(self.metric)
+        return metric.normalizes or (bool(self.transforms) and metric.gives_cosines(self.norms))
 
     @property
     def stored(self) -> "Space":
         """The space for vectors that come from the store: they have been transformed already."""
-        unit = self.norms == "unit" and (self.normalised or not self.transforms)
+        unit = self.norms == "unit" and (self.normalizes or not self.transforms)
         return Space(self.metric, self.dimension, "unit" if unit else "any")
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from theodolite.errors import InputError, VectorError
 from theodolite.protocols import Engine, Scope
 from theodolite.types import Document, Vectors
+from theodolite.vectors.metrics import get_metric
 from theodolite.vectors.prepare import prepare
 
 
@@ -59,7 +60,7 @@ def between(engine: Engine, ids: Sequence[str], scope: Scope | None) -> Vectors:
         )
     space = engine.space.stored
     mean: NDArray[np.float64] = np.mean([vector for _, vector in found], axis=0, dtype=np.float64)
-    if not mean.any() and space.metric != "l2":
+    if not mean.any() and not get_metric(space.metric).by_distance:
         raise InputError(f"the vectors of these {len(ids)} documents cancel out: there is nothing between them")
     if space.norms == "unit":
         mean /= np.linalg.norm(mean)

@@ -13,7 +13,8 @@ import pytest
 from theodolite.errors import CorruptionError, UnsupportedError
 from theodolite.protocols import Candidates
 from theodolite.testing import CandidatesContract
-from theodolite.types import Metric, Rows, Space, Vectors
+from theodolite.types import Rows, Space, Vectors
+from theodolite.vectors.metrics import MetricName
 
 CENTERS = 16
 HEAD = 24  # bytes
@@ -285,7 +286,7 @@ class SaysItValidates(Cells):
 class AnyMetric(Cells):
     def load(self, path: Path, space: Space) -> None:
         (squared,) = np.frombuffer(path.read_bytes(), np.int64, 1) if path.stat().st_size >= HEAD else (0,)
-        metric: Metric = "l2" if squared else "cosine"
+        metric: MetricName = "l2" if squared else "cosine"
         super().load(path, Space(metric, space.dimension))
 
 

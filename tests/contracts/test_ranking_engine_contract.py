@@ -17,7 +17,8 @@ from theodolite.testing.engine_ranking import RankingContract
 from theodolite.testing.engine_versions import VersionsContract
 from theodolite.testing.ranking import Eligible
 from theodolite.testing.reference import Lacking
-from theodolite.types import Document, Metric, Space, Version
+from theodolite.types import Document, Space, Version
+from theodolite.vectors.metrics import MetricName
 
 
 class Unboosted(Ranked):
@@ -103,7 +104,7 @@ class NoVersions(Ranked):
 class PartitionsMix(Ranked):
     """Documents of one partition replace those of another."""
 
-    def __init__(self, stored: Sequence[Stored], metric: Metric, partition: str | None = None) -> None:
+    def __init__(self, stored: Sequence[Stored], metric: MetricName, partition: str | None = None) -> None:
         super().__init__(stored, metric)
 
 
@@ -133,7 +134,7 @@ class RankedOnceOnly(Ranked):
 
     known: dict[Any, Any]
 
-    def __init__(self, stored: Sequence[Stored], metric: Metric, partition: str | None = None) -> None:
+    def __init__(self, stored: Sequence[Stored], metric: MetricName, partition: str | None = None) -> None:
         super().__init__(stored, metric, partition)
         self.vectors = self.known.setdefault("vectors", {})
         self.vectors.update((id(document), vector) for document, vector in stored)

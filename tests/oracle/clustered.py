@@ -3,14 +3,15 @@
 import numpy as np
 
 from theodolite.indexes.flat.index import ArraySource, FlatIndex
-from theodolite.types import Metric, Space
+from theodolite.types import Space
+from theodolite.vectors.metrics import MetricName
 from theodolite.vectors.prepare import prepare
 
 
 class Clustered:
     """Clustered rows, some of them the same, and questions; with the flat index over them."""
 
-    def __init__(self, metric: Metric, rows: int, seed: int, dimension: int, questions: int) -> None:
+    def __init__(self, metric: MetricName, rows: int, seed: int, dimension: int, questions: int) -> None:
         self.draw = draw = np.random.default_rng(seed)
         centers = draw.standard_normal((30, dimension))
         raw = centers[draw.integers(30, size=rows)] + 0.5 * draw.standard_normal((rows, dimension))

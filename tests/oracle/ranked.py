@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from theodolite.protocols import Answer, Request
 from theodolite.testing.ranking import Eligible, check_refused, factors, reciprocal_ranks, relevant, worth
-from theodolite.types import Document, Metric, Trace, Version
-from theodolite.vectors.similarity import similarities
+from theodolite.types import Document, Trace, Version
+from theodolite.vectors.metrics import MetricName, get_metric
 
 Stored = tuple[Document, NDArray[np.float32]]
 Values = dict[int, float]  # by place among the documents that may be found
@@ -24,7 +24,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Ranked:
     """Answers requests. Subclasses get some of it wrong."""
 
-    def __init__(self, stored: Sequence[Stored], metric: Metric, partition: str | None = None) -> None:
+    def __init__(self, stored: Sequence[Stored], metric: MetricName, partition: str | None = None) -> None:
         self.documents = [document for document, _ in stored]
         self.vectors = {id(document): vector for document, vector in stored}
         self.metric = metric
@@ -100,7 +100,7 @@ class Ranked:
 
     def similar(self, query: NDArray[np.float32], found: Sequence[Document]) -> Values:
         vectors = np.array([self.vectors[id(one)] for one in found], np.float32).reshape(len(found), len(query))
-        return dict(enumerate(similarities(query, vectors, self.metric).tolist()))
+        return dict(enumerate(get_metric(self.metric).scores(query, vectors).tolist()))
 
     def bm25(self, text: str, eligible: Eligible) -> Values:
         """How much of the text's words a document holds: the fewer in the scope hold one, the more it counts."""

@@ -16,9 +16,10 @@ from theodolite.indexes.ann import Approximate, Calibration, Costs, calibrate, s
 from theodolite.indexes.flat.index import ArraySource, FlatIndex, Found
 from theodolite.testing import brute_force, top_k
 from theodolite.testing.checks import together
-from theodolite.types import Mask, Metric, Rows, Space, Vectors
+from theodolite.types import Mask, Rows, Space, Vectors
+from theodolite.vectors.metrics import MetricName
 
-METRICS: tuple[Metric, ...] = get_args(Metric)
+METRICS: tuple[MetricName, ...] = get_args(MetricName)
 
 # Proposals cost next to nothing, or the exact answer does.
 INDEX = Costs(scan=1.0, batch=1.0, score=0.0, pick=0.0, call=0.0, proposals=((1, 1e-9), (1_000_000, 1e-3)))
@@ -82,7 +83,7 @@ class Hidden(Sorted):
 
 
 class Case(Clustered):
-    def __init__(self, metric: Metric, rows: int = 3000, seed: int = 1, dimension: int = 16) -> None:
+    def __init__(self, metric: MetricName, rows: int = 3000, seed: int = 1, dimension: int = 16) -> None:
         super().__init__(metric, rows, seed, dimension, questions=20)
 
     def over(
@@ -125,7 +126,7 @@ class Case(Clustered):
     seed=st.integers(0, 5),
 )
 def test_what_is_proposed_rightly_is_found(
-    metric: Metric, indexed: int, dead: float, eligible: float, k: int, batch: bool, costs: Costs | None, seed: int
+    metric: MetricName, indexed: int, dead: float, eligible: float, k: int, batch: bool, costs: Costs | None, seed: int
 ) -> None:
     """Whatever the filter, the tail and the deleted rows: beside candidates that miss nothing, nothing is missed."""
     case = Case(metric, seed=seed)
@@ -149,7 +150,7 @@ def test_what_is_proposed_rightly_is_found(
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("candidates", [Nothing, Few, Hidden])
 @pytest.mark.parametrize("batch", [False, True])
-def test_hostile_candidates_get_the_exact_answer(metric: Metric, candidates: type[Sorted], batch: bool) -> None:
+def test_hostile_candidates_get_the_exact_answer(metric: MetricName, candidates: type[Sorted], batch: bool) -> None:
     case = Case(metric)
     hostile = candidates()
     index = case.over(2900, hostile)
@@ -166,7 +167,7 @@ def test_hostile_candidates_get_the_exact_answer(metric: Metric, candidates: typ
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_one_query_that_is_not_answered_leaves_the_others(metric: Metric) -> None:
+def test_one_query_that_is_not_answered_leaves_the_others(metric: MetricName) -> None:
     """In a batch, each query is answered with proposals or exactly for itself."""
     case = Case(metric)
 
@@ -182,7 +183,7 @@ def test_one_query_that_is_not_answered_leaves_the_others(metric: Metric) -> Non
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.2, 0.1, 0.04, 0.01, 0.001, 0.0001])
-def test_hnsw_on_clustered_rows(metric: Metric, share: float) -> None:
+def test_hnsw_on_clustered_rows(metric: MetricName, share: float) -> None:
     pytest.importorskip("hnswlib")
     from theodolite.indexes.hnsw import HnswIndex
 
@@ -199,11 +200,11 @@ def test_hnsw_on_clustered_rows(metric: Metric, share: float) -> None:
         assert {one.path for one in found} == {"index"}
 
 
-HNSW: dict[Metric, Any] = {}  # built once for each metric
+HNSW: dict[MetricName, Any] = {}  # built once for each metric
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_a_filter_against_the_query(metric: Metric) -> None:
+def test_a_filter_against_the_query(metric: MetricName) -> None:
     """It excludes just what is near: more and more is proposed, and then the exact answer given."""
     case = Case(metric)
     index = case.over(3000)
@@ -328,7 +329,7 @@ def test_candidates_must_stand_for_the_rows() -> None:
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("target", [0.9, 0.99])
-def test_the_promised_recall_holds_for_other_queries(metric: Metric, target: float) -> None:
+def test_the_promised_recall_holds_for_other_queries(metric: MetricName, target: float) -> None:
     case = Case(metric, 3000)
     rows = np.arange(3000)
     candidates = Sorted(miss=1.0)
@@ -488,7 +489,7 @@ def test_what_is_no_calibration(change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_honest_queries_are_harder_than_rows(metric: Metric) -> None:
+def test_honest_queries_are_harder_than_rows(metric: MetricName) -> None:
     case = Case(metric, dimension=64)
     sample = case.vectors[:200]
     queries = synthetic_queries(sample, case.space, seed=4)
@@ -509,7 +510,7 @@ def test_honest_queries_for_l2_move_with_the_data() -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_costs_are_measured(metric: Metric) -> None:
+def test_costs_are_measured(metric: MetricName) -> None:
     case = Case(metric)
     alone = Costs.measure(case.flat, case.source)
     assert min(alone.scan, alone.batch, alone.call) > 0

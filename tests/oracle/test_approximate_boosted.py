@@ -17,9 +17,10 @@ from theodolite.indexes.flat.index import Found
 from theodolite.protocols import Candidates
 from theodolite.ranking.relevance import Relevance
 from theodolite.testing import top_k
-from theodolite.types import Mask, Metric, Rows, Space, Vectors
+from theodolite.types import Mask, Rows, Space, Vectors
+from theodolite.vectors.metrics import MetricName
 
-METRICS: tuple[Metric, ...] = get_args(Metric)
+METRICS: tuple[MetricName, ...] = get_args(MetricName)
 
 # Proposals cost next to nothing; and so much that few are affordable.
 CHEAP = Costs(scan=1.0, batch=1.0, score=0.0, pick=0.0, call=0.0, proposals=((1, 1e-9), (1_000_000, 1e-3)))
@@ -49,7 +50,7 @@ class Sorted:
 
 
 class Case(Clustered):
-    def __init__(self, metric: Metric, rows: int = 3000, seed: int = 1, dimension: int = 16) -> None:
+    def __init__(self, metric: MetricName, rows: int = 3000, seed: int = 1, dimension: int = 16) -> None:
         super().__init__(metric, rows, seed, dimension, questions=6)
         mapping = (lambda values: np.tanh(values / 50)) if metric == "dot" else None
         self.relevance = Relevance(metric, mapping=mapping)
@@ -80,7 +81,7 @@ def worths(found: Found) -> NDArray[np.float64]:
     seed=st.integers(0, 5),
 )
 def test_what_is_proposed_rightly_is_found(
-    metric: Metric,
+    metric: MetricName,
     indexed: int,
     dead: float,
     eligible: float,
@@ -157,7 +158,7 @@ def test_the_tail_is_worth_as_much_as_what_is_indexed() -> None:
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
-def test_hnsw_finds_as_much_as_without_boosts(metric: Metric) -> None:
+def test_hnsw_finds_as_much_as_without_boosts(metric: MetricName) -> None:
     pytest.importorskip("hnswlib")
     from theodolite.indexes.hnsw import HnswIndex
 

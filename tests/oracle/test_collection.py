@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from theodolite import Document, DocumentError, Retriever
 from theodolite.testing import brute_force
-from theodolite.types import Metric, Space
+from theodolite.types import Space
+from theodolite.vectors.metrics import MetricName
 from theodolite.vectors.prepare import prepare
 
 DIMENSION = 6
@@ -43,7 +44,7 @@ class Collection(RuleBasedStateMachine):
     """Two that write and one that reads have the same folder open; what it should hold is `model`."""
 
     @initialize(metric=st.sampled_from(["cosine", "dot", "l2"]), memory=st.booleans())
-    def open(self, metric: Metric, memory: bool) -> None:
+    def open(self, metric: MetricName, memory: bool) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.location = Path(self.folder.name) / "kb"
         self.space = Space(metric, DIMENSION, "any")

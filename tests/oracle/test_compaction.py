@@ -12,7 +12,7 @@ from tests.oracle.filters import Draw
 
 from theodolite import Authority, Document, Freshness, Latest, Retriever, Superseded
 from theodolite.protocols import Answer, Request
-from theodolite.types import Metric
+from theodolite.vectors.metrics import MetricName
 
 DIMENSION = 24
 COUNT = 2000
@@ -133,7 +133,7 @@ def exact(kb: Retriever) -> Retriever:
 
 
 @pytest.mark.parametrize(("metric", "index"), [("cosine", "hnsw"), ("l2", "flat")])
-def test_no_answer_changes(tmp_path: Path, metric: Metric, index: str) -> None:
+def test_no_answer_changes(tmp_path: Path, metric: MetricName, index: str) -> None:
     draw = random.Random(f"{metric} {index}")
     with Retriever.open(tmp_path / "kb", metric=metric, partition="tenant", compact_at=None) as kb:
         fill(kb, draw)

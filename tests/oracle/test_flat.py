@@ -15,12 +15,13 @@ from theodolite.indexes.flat.codes import BLOCK, quantise
 from theodolite.indexes.flat.index import ArraySource, FlatIndex, Found
 from theodolite.testing import brute_force, top_k
 from theodolite.testing.checks import together
-from theodolite.types import Metric, Space, Vectors
+from theodolite.types import Space, Vectors
+from theodolite.vectors.metrics import MetricName
 from theodolite.vectors.prepare import prepare
 
 Doubles = NDArray[np.float64]
 
-METRICS: tuple[Metric, ...] = ("cosine", "dot", "l2")
+METRICS: tuple[MetricName, ...] = ("cosine", "dot", "l2")
 DIMENSIONS = (1, 2, 3, 5, 8, 31, 32, 33, 64, 127, 200, 384, 768, 1040, 1041, 1536, 2048)
 VALUES = 1_200_000  # at most this many components in one example, for speed
 ROTATED = 400  # the largest dimension hypothesis draws what is rotated for: large rotations take seconds to make
@@ -42,7 +43,7 @@ bounded = settings(
 class Case:
     """Prepared rows and queries."""
 
-    metric: Metric
+    metric: MetricName
     vectors: Vectors
     queries: Vectors
     draw: np.random.Generator
@@ -79,7 +80,7 @@ def cases(draw: st.DrawFn, most: int = 4000, dimensions: tuple[int, ...] = DIMEN
     return made(metric, n, d, traits, draw(st.integers(0, 2**32 - 1)))
 
 
-def made(metric: Metric, n: int, d: int, traits: set[str], seed: int) -> Case:
+def made(metric: MetricName, n: int, d: int, traits: set[str], seed: int) -> Case:
     draw = np.random.default_rng(seed)
     raw = draw_rows(n, d, traits, draw)
     if metric == "cosine":
@@ -255,7 +256,7 @@ def test_every_path_gives_the_same_scores(case: Case, kind: str, k: int, stops: 
     st.integers(2, 6),
     st.sampled_from(MASKS),
 )
-def test_across_blocks(metric: Metric, n: int, d: int, traits: set[str], seed: int, steps: int, kind: str) -> None:
+def test_across_blocks(metric: MetricName, n: int, d: int, traits: set[str], seed: int, steps: int, kind: str) -> None:
     """Several full blocks and a tail, grown in steps that end on, beside and far from a block's border."""
     case = made(metric, n, d, traits, seed)
     draw = case.draw
@@ -273,7 +274,7 @@ def test_across_blocks(metric: Metric, n: int, d: int, traits: set[str], seed: i
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("trait", TRAITS)
 @pytest.mark.parametrize("d", [2, 384, 2048])
-def test_each_trait_alone(metric: Metric, trait: str, d: int) -> None:
+def test_each_trait_alone(metric: MetricName, trait: str, d: int) -> None:
     """What hypothesis may not draw in its few examples."""
     if trait in TURNED:
         d = min(d, ROTATED)
@@ -294,7 +295,7 @@ def test_outliers_are_rotated() -> None:
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("offset", [0.0, 1.0])
-def test_products_beyond_float32_integers(metric: Metric, offset: float) -> None:
+def test_products_beyond_float32_integers(metric: MetricName, offset: float) -> None:
     """For d > 1,040 the products of extreme codes pass 2²⁴ and are rounded on their way to float32."""
     draw = np.random.default_rng(2)
     signs = np.where(draw.random(2048) < 0.5, -1.0, 1.0)
@@ -317,7 +318,7 @@ def test_products_beyond_float32_integers(metric: Metric, offset: float) -> None
 
 @pytest.mark.parametrize("metric", ["dot", "l2"])
 @pytest.mark.parametrize("exponent", [-30, -25, -22, -20, -19, -15, -12, -10, 10, 15, 17])
-def test_very_small_and_very_large_vectors(metric: Metric, exponent: int) -> None:
+def test_very_small_and_very_large_vectors(metric: MetricName, exponent: int) -> None:
     """All that prepare() admits: products that leave float32's range at its lower end, too."""
     draw = np.random.default_rng(3)
     raw = draw.standard_normal((400, 16)) * 10.0**exponent
@@ -336,7 +337,7 @@ def test_very_small_and_very_large_vectors(metric: Metric, exponent: int) -> Non
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_queries_at_and_near_the_mean(metric: Metric) -> None:
+def test_queries_at_and_near_the_mean(metric: MetricName) -> None:
     """There the codes say next to nothing, and every rounding counts."""
     draw = np.random.default_rng(4)
     for d in (1, 2, 3, 64, 2048):
@@ -373,7 +374,7 @@ def test_sums_that_cancel(d: int) -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_rows_on_a_grid(metric: Metric) -> None:
+def test_rows_on_a_grid(metric: MetricName) -> None:
     """Codes without any residual: the bounds are made of rounding alone."""
     for columns in (1, 2, 3):
         raw = np.zeros((60, columns))
@@ -385,7 +386,7 @@ def test_rows_on_a_grid(metric: Metric) -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_no_rows_and_no_queries(metric: Metric) -> None:
+def test_no_rows_and_no_queries(metric: MetricName) -> None:
     empty = Vectors(np.zeros((0, 8), np.float32))
     index = FlatIndex(metric, 8)
     queries = prepare(np.eye(8), Space(metric))[0]
@@ -402,7 +403,7 @@ def test_no_rows_and_no_queries(metric: Metric) -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_large_batches(metric: Metric) -> None:
+def test_large_batches(metric: MetricName) -> None:
     """More queries than are scanned together, over full blocks and a tail."""
     case = made(metric, BLOCK + 500, 8, {"clusters"}, 11)
     index = case.index()
@@ -415,7 +416,7 @@ def test_large_batches(metric: Metric) -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_threads_do_not_disturb_one_another(metric: Metric) -> None:
+def test_threads_do_not_disturb_one_another(metric: MetricName) -> None:
     """One index, searched by several threads with batches of the same and of other sizes."""
     case = made(metric, BLOCK + 2000, 8, {"duplicates"}, 12)
     index = case.index(2000)
@@ -442,7 +443,7 @@ def test_threads_do_not_disturb_one_another(metric: Metric) -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_an_index_stays_as_it_was_when_it_grows(metric: Metric) -> None:
+def test_an_index_stays_as_it_was_when_it_grows(metric: MetricName) -> None:
     case = made(metric, 3000, 16, set(), 6)
     first = ArraySource(case.vectors[:1000])
     small = FlatIndex(metric, 16).grown(first, 1000)
@@ -456,7 +457,7 @@ def test_an_index_stays_as_it_was_when_it_grows(metric: Metric) -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_codes_from_a_cache_give_the_same_answers(metric: Metric) -> None:
+def test_codes_from_a_cache_give_the_same_answers(metric: MetricName) -> None:
     case = made(metric, 2 * BLOCK + 50, 4, set(), 7)
     asked = []
 
@@ -486,7 +487,7 @@ DAMAGE = {
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("how", DAMAGE)
 @pytest.mark.parametrize("masked", [False, True])
-def test_a_damaged_vector_is_noticed_when_it_is_scored(metric: Metric, how: str, masked: bool) -> None:
+def test_a_damaged_vector_is_noticed_when_it_is_scored(metric: MetricName, how: str, masked: bool) -> None:
     case = made(metric, 2000, 64, set(), 8)
     index = case.index()
     damaged = case.vectors.copy()
@@ -518,7 +519,7 @@ def test_small_damage_within_the_bound_changes_that_score_alone() -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_blocks_without_an_eligible_row_leave_nothing_of_earlier_scans(metric: Metric) -> None:
+def test_blocks_without_an_eligible_row_leave_nothing_of_earlier_scans(metric: MetricName) -> None:
     """Room is reused between scans; with a large k the threshold admits whatever it still holds."""
     count = BLOCK + 600
     vectors, _ = prepare(np.random.default_rng(5).standard_normal((count, 8)), Space(metric))
@@ -534,7 +535,7 @@ def test_blocks_without_an_eligible_row_leave_nothing_of_earlier_scans(metric: M
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("first", [0, 1, 700, BLOCK - 1, BLOCK, BLOCK + 900, 2 * BLOCK + 99, 2 * BLOCK + 100])
-def test_a_tail_is_the_index_over_its_last_rows(metric: Metric, first: int) -> None:
+def test_a_tail_is_the_index_over_its_last_rows(metric: MetricName, first: int) -> None:
     """As if all rows before it were masked, whatever else is."""
     case = made(metric, 2 * BLOCK + 100, 8, {"clusters", "duplicates"}, 3)
     index = case.index(BLOCK + 300)

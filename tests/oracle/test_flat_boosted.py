@@ -13,13 +13,13 @@ from theodolite.indexes.flat.boosted_score import BoostedScore
 from theodolite.indexes.flat.codes import BLOCK
 from theodolite.indexes.flat.index import ArraySource, FlatIndex, Found
 from theodolite.ranking.relevance import Relevance
-from theodolite.types import Mask, Metric, Space, Vectors
+from theodolite.types import Mask, Space, Vectors
+from theodolite.vectors.metrics import MetricName, get_metric
 from theodolite.vectors.prepare import prepare
-from theodolite.vectors.similarity import similarities
 
 Doubles = NDArray[np.float64]
 
-METRICS: tuple[Metric, ...] = ("cosine", "dot", "l2")
+METRICS: tuple[MetricName, ...] = ("cosine", "dot", "l2")
 MASKS = ("none", "all", "half", "tenth", "few", "one", "nothing")
 FACTORS = ("random", "ones", "levels", "tiny", "rare", "farthest")
 TRAITS = ("plain", "clusters", "duplicates", "equal", "offset", "opposite", "outliers")
@@ -34,15 +34,15 @@ def sigmoid(values: Doubles) -> Doubles:
     return 0.5 + 0.5 * np.tanh(values / 8)
 
 
-def relevance_for(metric: Metric, floor: float = 0.0) -> Relevance:
+def relevance_for(metric: MetricName, floor: float = 0.0) -> Relevance:
     return Relevance(metric, floor if metric == "cosine" else 0.0, sigmoid if metric == "dot" else None)
 
 
 class Case:
     """Rows and queries, and their similarities one by one."""
 
-    def __init__(self, metric: Metric, n: int, d: int, trait: str = "plain", seed: int = 0) -> None:
-        self.metric: Metric = metric
+    def __init__(self, metric: MetricName, n: int, d: int, trait: str = "plain", seed: int = 0) -> None:
+        self.metric: MetricName = metric
         self.draw = draw = np.random.default_rng(seed)
         rows = draw.standard_normal((n, d))
         queries = draw.standard_normal((3, d))
@@ -69,7 +69,7 @@ class Case:
         return ArraySource(self.vectors)
 
     def scores(self, number: int) -> NDArray[np.float32]:
-        scores = similarities(self.queries[number], self.vectors, self.metric)
+        scores = get_metric(self.metric).scores(self.queries[number], self.vectors)
         return np.clip(scores, -1, 1) if self.metric == "cosine" else scores
 
     def mask(self, kind: str) -> Mask | None:
@@ -133,7 +133,7 @@ class Case:
     st.integers(0, 2**32 - 1),
 )
 def test_the_answer_is_the_true_top_k(
-    metric: Metric,
+    metric: MetricName,
     n: int,
     d: int,
     trait: str,
@@ -157,7 +157,7 @@ def test_the_answer_is_the_true_top_k(
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("factors", FACTORS)
 @pytest.mark.parametrize("trait", ["plain", "clusters", "offset"])
-def test_several_blocks_and_a_short_tail(metric: Metric, factors: str, trait: str) -> None:
+def test_several_blocks_and_a_short_tail(metric: MetricName, factors: str, trait: str) -> None:
     case = Case(metric, 2 * BLOCK + 77, 8, trait, 5)
     worth = BoostedScore(case.factors(factors), relevance_for(metric))
     for kind in ("none", "half", "tenth", "few"):
@@ -175,7 +175,7 @@ def test_several_blocks_and_a_short_tail(metric: Metric, factors: str, trait: st
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", MASKS)
-def test_factors_of_one_are_the_plain_ranking(metric: Metric, kind: str) -> None:
+def test_factors_of_one_are_the_plain_ranking(metric: MetricName, kind: str) -> None:
     case = Case(metric, BLOCK + 3000, 16, "duplicates", 2)
     worth = BoostedScore(np.broadcast_to(1.0, len(case.vectors)), relevance_for(metric))
     mask = case.mask(kind)

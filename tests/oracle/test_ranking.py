@@ -20,9 +20,9 @@ from theodolite.filters import In, parse
 from theodolite.protocols import Boost, Request, Scope
 from theodolite.ranking.relevance import Relevance
 from theodolite.ranking.versions import Versions
-from theodolite.types import Metric, Space
+from theodolite.types import Space
+from theodolite.vectors.metrics import MetricName, get_metric
 from theodolite.vectors.prepare import prepare
-from theodolite.vectors.similarity import similarities
 
 DIMENSION = 4
 SEEDS = 23  # few, so that equal vectors tie
@@ -79,7 +79,7 @@ def logistic(products: NDArray[np.float64]) -> NDArray[np.float64]:
     return squashed
 
 
-RELEVANCES: dict[Metric, list[Any]] = {"cosine": [None, 0.3], "l2": [None], "dot": [logistic]}
+RELEVANCES: dict[MetricName, list[Any]] = {"cosine": [None, 0.3], "l2": [None], "dot": [logistic]}
 
 
 @dataclass
@@ -87,7 +87,7 @@ class Both:
     """A collection beside a dictionary of what it holds, by tenant and id."""
 
     kb: Retriever
-    metric: Metric
+    metric: MetricName
     partition: str | None
     relevance: Any
     stored: dict[tuple[str, str], Stored] = field(default_factory=dict)
@@ -133,7 +133,7 @@ class Both:
 
 @contextmanager
 def opened(data: st.DataObject) -> Iterator[Both]:
-    metric: Metric = data.draw(st.sampled_from(["cosine", "l2", "dot"]))
+    metric: MetricName = data.draw(st.sampled_from(["cosine", "l2", "dot"]))
     relevance = data.draw(st.sampled_from(RELEVANCES[metric]))
     partition = "tenant" if data.draw(st.booleans()) else None
     with Retriever.open(None, metric=metric, partition=partition, relevance=relevance) as kb:
@@ -215,7 +215,7 @@ def requests(draw: st.DrawFn, both: Both, seed: int) -> Request:
     least = draw(st.sampled_from([None, None, None, 0.0, 0.4, 0.9, -0.5]))
     if least is not None and both.stored and draw(st.booleans()):  # exactly what one of them has
         _, vector = draw(st.sampled_from(list(both.stored.values())))
-        (least,) = both.told(similarities(both.query(seed)[0], vector[None], both.metric)).tolist()
+        (least,) = both.told(get_metric(both.metric).scores(both.query(seed)[0], vector[None])).tolist()
     rules: Versions | None = draw(st.none() | versions())
     return Request(
         both.query(seed),  # type: ignore[arg-type]  # a NewType in the engine's signature

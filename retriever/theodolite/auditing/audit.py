@@ -10,9 +10,8 @@ from theodolite.auditing.facts import Facts
 from theodolite.auditing.findings import SEVERITIES, Audit, Finding
 from theodolite.auditing.geometry import FEWEST, Neighbours, angles, axes, neighbours, sampled
 from theodolite.auditing.scan import Progress, lengths, scan, wide, within
-from theodolite.errors import ConfigError, VectorError
-from theodolite.settings import METRICS
-from theodolite.types import Metric
+from theodolite.errors import VectorError
+from theodolite.vectors.metrics import MetricName, get_metric
 
 _QUERIES = 100_000  # held in memory as float64
 
@@ -37,7 +36,7 @@ def audit(
     vectors: Any,
     *,
     queries: Any = None,
-    metric: Metric | None = None,
+    metric: MetricName | None = None,
     ids: Sequence[str] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -59,8 +58,7 @@ def audit(
         VectorError: no rows, not two-dimensional, a dtype that holds no vectors, or queries of another dimension.
         ConfigError: a metric that does not exist.
     """
-    if metric is not None and metric not in METRICS:
-        raise ConfigError(f"metric is {metric!r}; expected one of {', '.join(METRICS)}", metric=metric)
+    compared_by = None if metric is None else get_metric(metric)
     matrix = checked(vectors)
     count, dimension = matrix.shape
     if ids is not None and len(ids) != count:
@@ -91,7 +89,7 @@ def audit(
         count,
         dimension,
         8 * matrix.dtype.itemsize,
-        metric,
+        compared_by,
         scanned,
         None if sample is None else angles(sample),
         None if sample is None else axes(sample),

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from theodolite.auditing.geometry import Angles, Axes, Neighbours
 from theodolite.auditing.scan import Scan
-from theodolite.types import Metric
+from theodolite.vectors.metrics import Metric
 from theodolite.vectors.prepare import UNIT_RANGE
 
 

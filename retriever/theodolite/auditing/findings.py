@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from theodolite.types import Metric, Norms
+from theodolite.types import Norms
+from theodolite.vectors.metrics import MetricName
 
 Severity = Literal["ok", "note", "warning", "error"]
 
@@ -47,7 +48,7 @@ class Finding:
 class Recommendation:
     """The settings to open a collection of these vectors with, and why."""
 
-    metric: Metric
+    metric: MetricName
     norms: Norms
     reason: str
 
@@ -66,7 +67,7 @@ class Audit:
     rows: int
     dimension: int
     dtype: str
-    metric: Metric | None
+    metric: MetricName | None
     recommended: Recommendation
     findings: tuple[Finding, ...]
 

@@ -5,6 +5,7 @@ import math
 from theodolite.auditing.facts import Facts
 from theodolite.auditing.findings import Finding, Recommendation, Severity
 from theodolite.auditing.geometry import TOP
+from theodolite.vectors.metrics import Cosine
 
 _NARROW, _COLLAPSED = 0.5, 0.95  # mean cosine
 _FLAT, _WEAK = 0.1, 0.2  # contrast
@@ -23,15 +24,17 @@ def ranking(facts: Facts) -> Finding | None:
         f"of the first ten, cosine and dot product share {_tens(near.cosine_dot)}, cosine and L2 "
         f"{_tens(near.cosine_l2)}, dot product and L2 {_tens(near.dot_l2)} ({asked})"
     )
-    low = near.cosine_l2 if facts.metric == "l2" else near.cosine_dot
+    metric = facts.metric
+    by_distance = metric is not None and metric.by_distance
+    low = near.cosine_l2 if by_distance else near.cosine_dot
     if low >= _SAFE:
-        meaning = "Cosine and L2 rank alike." if facts.metric == "l2" else "Cosine and dot product rank alike."
+        meaning = "Cosine and L2 rank alike." if by_distance else "Cosine and dot product rank alike."
         return Finding("ranking", "ok", found, meaning, "", values)
     lost = round(TOP * (1 - low))
-    if facts.metric == "cosine":
+    if metric is not None and metric.normalizes:
         meaning = f"Compared by {'dot product' if near.cosine_dot < _SAFE else 'L2'} they would rank otherwise."
         return Finding("ranking", "ok", found, meaning, "", values)
-    if facts.metric == "l2":
+    if by_distance:
         meaning = f"About {lost} of ten results by L2 are not those that cosine finds: lengths have a say."
         advice = "Take cosine unless the lengths mean something."
         return Finding("ranking", "note" if low >= _MILD else "warning", found, meaning, advice, values)
@@ -46,7 +49,7 @@ def ranking(facts: Facts) -> Finding | None:
         meaning += " Text models are trained for cosine; by dot product most of their answers would be wrong, and "
         meaning += "nothing would raise."
     severity: Severity = "note" if low >= _MILD else "warning"
-    advice = "Use metric='cosine', unless the model's card asks for the dot product."
+    advice = f"Use metric={Cosine.name!r}, unless the model's card asks for the dot product."
     return Finding("ranking", severity, found, meaning, advice, values)
 
 
@@ -135,13 +138,13 @@ def recommended(facts: Facts) -> Recommendation:
     sizes = facts.sizes
     if facts.unit:
         return Recommendation(
-            "cosine",
+            Cosine.name,
             "unit",
             "all are of unit length, so the metrics rank alike; cosine stays right if an embedder stops normalising, "
             "and norms='unit' refuses what it then gives",
         )
     if not len(sizes):
-        return Recommendation("cosine", "any", "the usual setting: there is no usable vector to judge by")
+        return Recommendation(Cosine.name, "any", "the usual setting: there is no usable vector to judge by")
     reason = f"lengths go from {sizes.min():.3g} to {sizes.max():.3g}, and cosine leaves them out"
     near = facts.neighbours
     if near is not None and near.cosine_dot < _SAFE:
@@ -149,7 +152,7 @@ def recommended(facts: Facts) -> Recommendation:
             ", which text models are trained for; dot product would rank otherwise. Take it only if the model's card "
         )
         reason += "says so"
-    return Recommendation("cosine", "any", reason)
+    return Recommendation(Cosine.name, "any", reason)
 
 
 def _tens(overlap: float) -> str:

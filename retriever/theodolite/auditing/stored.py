@@ -15,6 +15,7 @@ from theodolite.auditing.findings import Audit, Recommendation
 from theodolite.auditing.scan import Progress, directions, lengths, wide
 from theodolite.errors import InputError
 from theodolite.types import Document, Space
+from theodolite.vectors.metrics import get_metric
 
 Listing = Iterable[tuple[Document, NDArray[np.float32]]]
 
@@ -27,14 +28,15 @@ def audit_stored(
     Raises:
         InputError: there are none. VectorError: queries that do not fit.
     """
-    if queries is not None and space.metric == "cosine":  # as the vectors, which are stored normalised
+    normalizes = get_metric(space.metric).normalizes
+    if queries is not None and normalizes:  # as the vectors, which are stored normalized
         raw = wide(checked(queries, "queries"), slice(None))
         queries = directions(raw, lengths(raw))
     with _copied(listing, progress) as (ids, vectors):
         found = audit(vectors, queries=queries, metric=space.metric, ids=ids, seed=seed, progress=progress)
     reason = "what the collection is pinned to"
-    if space.metric == "cosine":
-        reason += "; it stores vectors normalised, so what their lengths were does not show here"
+    if normalizes:
+        reason += "; it stores vectors normalized, so what their lengths were does not show here"
     return replace(found, recommended=Recommendation(space.metric, space.norms, reason))
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from theodolite.auditing.facts import Facts, is_unit
 from theodolite.auditing.findings import Finding, Severity, listed, named, share
 from theodolite.auditing.scan import FLOAT16_MAX
-from theodolite.vectors.prepare import MAX_NORM
+from theodolite.vectors.metrics import MAX_NORM, METRICS, Cosine
 
 _EXACT = 1e-3  # how near to one a length is that was normalised
 _MIXED = 0.05  # the least share of such lengths that is no chance
@@ -50,11 +50,11 @@ def zero(facts: Facts) -> Finding:
     found = f"{len(bad):,} of {facts.count:,} are zero: {named(bad, facts.ids)}"
     values, first = {"count": len(bad)}, listed(bad)
     advice = "Look at their texts: they are often empty. Drop them."
-    if facts.metric in ("dot", "l2"):
+    if facts.metric is not None and facts.metric.allows_zero:
         meaning = "What they score says nothing about their text: it is the same whatever is asked, or depends on the "
         meaning += "length of the query alone."
         return Finding("zero", "warning", found, meaning, advice, values, first)
-    meaning = "A vector without direction has no cosine: metric='cosine' refuses it."
+    meaning = f"A vector without direction has no cosine: metric={Cosine.name!r} refuses it."
     return Finding("zero", "error", found, meaning, advice, values, first)
 
 
@@ -65,7 +65,9 @@ def norms(facts: Facts) -> Finding | None:
         return None
     levels = np.quantile(sizes, (0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1)).tolist()
     names = ("min", "p1", "p5", "p25", "p50", "p75", "p95", "p99", "max")
+    ignored = facts.metric is not None and facts.metric.normalizes
     unit, exact = is_unit(sizes), np.abs(sizes - 1) <= _EXACT
+    severity: Severity
     scale = sizes.max()  # squares of the longest may overflow
     values = {
         **dict(zip(names, levels, strict=True)),
@@ -85,19 +87,20 @@ def norms(facts: Facts) -> Finding | None:
         )
         meaning = "A part was normalised and a part was not: two versions of an embedder, or a step that was left out."
         advice = "Find out where they differ; embed one part again. Cosine alone is not troubled by the lengths."
-        severity: Severity = "warning" if facts.metric in (None, "cosine") else "error"
+        severity = "warning" if facts.metric is None or ignored else "error"
         return Finding("norms", severity, found, meaning, advice, values, listed(odd))
-    if sizes.max() > MAX_NORM and facts.metric != "cosine":
+    if sizes.max() > MAX_NORM and not ignored:
         long = np.flatnonzero(facts.scan.norms > MAX_NORM).tolist()
         found = f"{len(long):,} are longer than {MAX_NORM:g}: {named(long, facts.ids)}"
-        meaning = "Their dot products and distances overflow float32: metrics 'dot' and 'l2' refuse them."
+        refusing = " and ".join(repr(metric.name) for metric in METRICS.values() if metric.max_norm <= MAX_NORM)
+        meaning = f"Their dot products and distances overflow float32: metrics {refusing} refuse them."
         return Finding("norms", "error", found, meaning, "Scale the vectors down.", values, listed(long))
     alike = levels[-1] - levels[0] <= 0.02 * levels[4]
     if alike:
         meaning = "All are of one length, though not of length one, so the metrics rank alike."
         return Finding("norms", "ok", f"all of one length: {spread}", meaning, "", values)
-    meaning = "The vectors are not normalised. Cosine leaves lengths out; dot product and L2 do not: see ranking."
-    return Finding("norms", "ok" if facts.metric == "cosine" else "note", f"from {spread}", meaning, "", values)
+    meaning = "The vectors are not normalized. Cosine leaves lengths out; dot product and L2 do not: see ranking."
+    return Finding("norms", "ok" if ignored else "note", f"from {spread}", meaning, "", values)
 
 
 def queries(facts: Facts) -> Finding | None:
@@ -119,8 +122,8 @@ def queries(facts: Facts) -> Finding | None:
     if len(facts.sizes) and unit != facts.unit:
         found += f"; the vectors are {'' if facts.unit else 'not '}of unit length"
         meaning = "Queries and documents do not come out of the same steps: one side is normalised, the other is not."
-        severity: Severity = "note" if facts.metric == "cosine" else "warning"
-        advice = "Embed both by one model and one library; metric='cosine' is not troubled by it."
+        severity: Severity = "note" if facts.metric and facts.metric.normalizes else "warning"
+        advice = f"Embed both by one model and one library; metric={Cosine.name!r} is not troubled by it."
         return Finding("queries", severity, found, meaning, advice, values)
     return Finding("queries", "ok", found, "Nothing is wrong with them.", "", values)
 

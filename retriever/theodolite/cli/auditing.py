@@ -12,8 +12,7 @@ from theodolite.cli import output
 from theodolite.cli.app import Json, app, as_path
 from theodolite.cli.opening import bare
 from theodolite.errors import ConfigError, InputError
-from theodolite.settings import METRICS
-from theodolite.types import Metric
+from theodolite.vectors.metrics import MetricName, get_metric
 
 FOUND = 4
 """The exit code where there is something to do: a warning or an error."""
@@ -49,10 +48,11 @@ def audit(
       theodolite audit kb
       theodolite audit vectors.npy --json | jq '.findings[] | select(.severity == "warning")'
     """
-    if metric is not None and metric not in METRICS:
-        raise InputError(f"--metric is {metric!r}; expected one of {', '.join(METRICS)}")
+    try:
+        chosen = None if metric is None else get_metric(metric).name
+    except ConfigError as error:
+        raise InputError(f"--{error}") from None
     asked = None if queries is None else read_npy(queries)
-    chosen: Metric | None = next((one for one in METRICS if one == metric), None)
     if path.is_dir() and ((path / "store.sqlite").exists() or not any(path.glob("*.npy"))):
         found = _stored(path, asked, chosen, seed, json_)
     elif path.exists():
@@ -72,7 +72,7 @@ def audit(
         raise typer.Exit(FOUND)
 
 
-def _stored(folder: Path, queries: object, metric: Metric | None, seed: int, quiet: bool) -> Audit:
+def _stored(folder: Path, queries: object, metric: MetricName | None, seed: int, quiet: bool) -> Audit:
     with bare(folder) as kb:
         info = kb.info()
         if metric not in (None, info["metric"]):

@@ -8,6 +8,7 @@ import numpy as np
 from theodolite.embedders.validate_texts import as_list
 from theodolite.errors import ConfigError, VectorError
 from theodolite.types import Space
+from theodolite.vectors.metrics import Dot
 from theodolite.vectors.prepare import prepare
 
 Encode = Callable[[list[str]], Any]
@@ -49,7 +50,7 @@ class CallableEmbedder:
         """
         if self._dimension is None:
             probe = self.encode_document(["dimension"])
-            prepared, _ = prepare(probe, Space("dot", norms="any"), name="the embedder's vectors")
+            prepared, _ = prepare(probe, Space(Dot.name, norms="any"), name="the embedder's vectors")
             self._dimension = prepared.shape[1]
         return self._dimension
 

@@ -16,6 +16,7 @@ from theodolite.guards.query_norms import OnDrift
 from theodolite.guards.sampled_documents import MOST, Entry, drift_of, join, noise_of, read_sample, still_stored
 from theodolite.protocols import Embedder, Engine
 from theodolite.types import Document, Vectors
+from theodolite.vectors.metrics import get_metric
 
 When = Literal["open", "first_use", "off"]
 NOTE = "canary"
@@ -190,7 +191,7 @@ class EmbedderGuard:
                 f"the collection was filled with {self._name} by an earlier version, where vectors in int8 depended on "
                 "the texts that shared a batch; now they do not"
             )
-        norms = self._engine.space.metric != "cosine"
+        norms = not get_metric(self._engine.space.metric).normalizes
         found = [(kind, each) for kind, each in noise.items() if each.changes_results(norms=norms)]
         if not found:
             return ""

@@ -12,7 +12,7 @@ from theodolite.errors import MALFORMED, ConfigError, CorruptionError, VectorErr
 from theodolite.guards.noise import Noise
 from theodolite.guards.sampled_documents import as_stored
 from theodolite.protocols import Embedder, Engine, Scope
-from theodolite.vectors.similarity import similarities
+from theodolite.vectors.metrics import get_metric
 
 NOTE = "known-answers"
 _ROUNDING = 1e-5  # by which vectors of the same float32 model differ between machines and numbers of threads
@@ -96,6 +96,7 @@ def broken(engine: Engine, embedder: Embedder, answers: Sequence[KnownAnswer], n
     if not answers:
         return ()
     space = engine.space
+    metric = get_metric(space.metric)
     try:
         queries = as_stored(embedder.encode_query([answer.query for answer in answers]), space, "query vectors")
     except VectorError as error:
@@ -110,11 +111,9 @@ def broken(engine: Engine, embedder: Embedder, answers: Sequence[KnownAnswer], n
             said.append(f"{what} is not in the collection.")
             continue
         document = stored[0][1]
-        found = float(similarities(query, document[None], space.metric)[0])
+        found = float(metric.scores(query, document[None])[0])
         # A vector that turns by an angle moves by no more than the angle times its length.
-        slack = (
-            angle * float(np.linalg.norm(query)) * (1.0 if space.metric == "l2" else float(np.linalg.norm(document)))
-        )
+        slack = angle * float(np.linalg.norm(query)) * (1.0 if metric.by_distance else float(np.linalg.norm(document)))
         if not answer.low - slack <= found <= answer.high + slack:
             said.append(f"{what} has similarity {found:.4f}; {answer.low:g} to {answer.high:g} is expected.")
     return tuple(said)

@@ -16,6 +16,7 @@ from theodolite.guards.drift import Drift, compare
 from theodolite.guards.noise import Doubles, Noise, between
 from theodolite.protocols import Embedder, Engine, Scope
 from theodolite.types import Document, Space, Vectors
+from theodolite.vectors.metrics import Cosine, get_metric
 from theodolite.vectors.prepare import prepare
 
 NOTE = "canary-documents"
@@ -77,7 +78,7 @@ def drift_of(engine: Engine, embedder: Embedder, sample: list[Entry], noise: Noi
     texts = tuple(document.text for document, _ in found)
     then = np.array([vector for _, vector in found], np.float64)
     now = _embed(engine, embedder, texts)
-    return compare("corpus", texts, then, now, noise, norms=engine.space.metric != "cosine")
+    return compare("corpus", texts, then, now, noise, norms=not get_metric(engine.space.metric).normalizes)
 
 
 def noise_of(engine: Engine, embedder: Embedder, drift: Drift) -> Noise:
@@ -110,7 +111,7 @@ def as_stored(vectors: Any, space: Space, name: str = "vectors") -> Vectors:
     try:
         return prepare(vectors, space, name=name)[0]
     except VectorError:  # other lengths, perhaps; what transforms make of them depends on the policy
-        return prepare(prepare(vectors, Space("cosine"), name=name)[0], space, name=name)[0]
+        return prepare(prepare(vectors, Space(Cosine.name), name=name)[0], space, name=name)[0]
 
 
 def _stored(engine: Engine, sample: list[Entry]) -> Iterator[tuple[Document, NDArray[np.float32]]]:

@@ -14,6 +14,7 @@ from theodolite.errors import ConfigError, CorruptionError, UnsupportedError, Ve
 from theodolite.forking import COLLECTIONS, register_at_fork
 from theodolite.plugins import optional
 from theodolite.types import Rows, Space, Vectors
+from theodolite.vectors.metrics import get_metric
 
 _CHUNK = 8192  # rows added at a time
 _LEAST = 39  # rows to train on for each cell of a codebook, below which FAISS warns
@@ -62,7 +63,7 @@ class FaissIndex:
             return
         self._check(vectors.shape[1])
         if self._index is None:
-            self._index, self._l2 = self._trained(vectors, space), space.metric == "l2"
+            self._index, self._l2 = self._trained(vectors, space), get_metric(space.metric).by_distance
         # FAISS would leave a part half added at Ctrl-C. It does not see signals on other threads.
         with ThreadPoolExecutor(1) as thread:
             for start in range(len(self), total, _CHUNK):
@@ -107,7 +108,7 @@ class FaissIndex:
             except (RuntimeError, ValueError, MemoryError) as error:
                 raise CorruptionError(f"{path.name} is damaged: {_reason(error)}", path=str(path)) from error
             whole = not file.read(1)
-        expected = self._description(index, space.metric == "l2")
+        expected = self._description(index, get_metric(space.metric).by_distance)
         if found != expected or index.d != space.dimension or not whole:
             raise CorruptionError(
                 f"{path.name} does not hold {self.factory!r} for {space.metric} and dimension {space.dimension}, "
@@ -126,10 +127,11 @@ class FaissIndex:
     def _made(self, space: Space, dimension: int) -> Any:
         """An index that holds nothing."""
         faiss = self._faiss
+        metric = get_metric(space.metric)
         euclidean = self._by_factory(dimension, faiss.METRIC_L2)
-        if space.metric == "l2" and euclidean is not None:
+        if metric.by_distance and euclidean is not None:
             return euclidean
-        product = self._by_factory(dimension, faiss.METRIC_INNER_PRODUCT) if space.metric != "l2" else None
+        product = self._by_factory(dimension, faiss.METRIC_INNER_PRODUCT) if not metric.by_distance else None
         if product is not None:
             return product
         if euclidean is None:
@@ -138,7 +140,7 @@ class FaissIndex:
                 "that the dimension can be divided by the number after PQ",
                 factory=self.factory,
             )
-        if space.metric == "cosine":  # of unit vectors the nearest have the largest product
+        if metric.normalizes:  # the nearest of unit vectors have the largest product
             return euclidean
         raise UnsupportedError(f"faiss: {self.factory!r} does not know the metric {space.metric!r}")
 

@@ -18,6 +18,7 @@ from theodolite.indexes.flat.workers import processors
 from theodolite.indexes.hnsw_file import check_graph
 from theodolite.plugins import optional
 from theodolite.types import Rows, Space, Vectors
+from theodolite.vectors.metrics import get_metric
 
 _CHUNK = 2048  # rows added at a time: about half a second, for Ctrl-C and for progress
 _SEED = 100
@@ -126,7 +127,7 @@ class HnswIndex:
             CorruptionError: it is not such a graph. OSError: it cannot be read.
         """
         dimension = space.dimension or 0
-        base = _L2 if space.metric == "l2" else 0
+        base = _base(space)
         rows = check_graph(path, dimension, self.M, self.ef_construction, base)
         graph = self._empty(space, dimension)
         try:
@@ -141,10 +142,15 @@ class HnswIndex:
             raise VectorError(f"vectors have dimension {dimension}; the graph has {self._graph.dim}")
 
     def _empty(self, space: Space, dimension: int) -> Any:
-        return self._hnswlib.Index("l2" if space.metric == "l2" else "ip", dimension)
+        return self._hnswlib.Index("l2" if get_metric(space.metric).by_distance else "ip", dimension)
 
     def _adopt(self, graph: Any, space: Space) -> None:
         if self.ef_search:
             graph.set_ef(self.ef_search)
-        self._base = _L2 if space.metric == "l2" else 0
+        self._base = _base(space)
         self._graph = graph
+
+
+def _base(space: Space) -> int:
+    """The label of row 0."""
+    return _L2 if get_metric(space.metric).by_distance else 0

@@ -27,6 +27,7 @@ from theodolite.monitoring.journal import Batch, Journal
 from theodolite.monitoring.report import report
 from theodolite.monitoring.shadow import Shadow
 from theodolite.protocols import Answer, Engine, Request
+from theodolite.vectors.metrics import get_metric
 
 _log = logging.getLogger("theodolite.monitor")
 
@@ -143,7 +144,7 @@ class Monitor:
             self._last = time.monotonic()
             with suppress(TheodoliteError):  # closed meanwhile
                 space = self._engine.space
-                self._relative = space.metric == "l2" or (space.metric == "dot" and space.norms != "unit")
+                self._relative = not get_metric(space.metric).gives_cosines(space.norms)
             batch, self._left = self._left, Batch()
             self._drain(batch)
             if not batch.series:

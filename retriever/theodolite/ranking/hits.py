@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from theodolite.protocols import Answer
 from theodolite.ranking.relevance import Relevance
 from theodolite.types import Hit, Hits
@@ -38,10 +36,4 @@ def scores_of(similarity: float, told: Relevance | None) -> dict[str, float]:
     """The parts that every hit with a similarity has."""
     if told is None:
         return {"similarity": similarity}
-    return {"similarity": similarity, "relevance": max(0.0, _relevance(similarity, told))}
-
-
-def _relevance(similarity: float, told: Relevance) -> float:
-    if told.mapping is None and not told.floor:
-        return 1.0 / (1.0 - similarity) if told.metric == "l2" else min(1.0, similarity)
-    return float(told(np.array([similarity]))[0])
+    return {"similarity": similarity, "relevance": max(0.0, told.of_one(similarity))}

@@ -14,7 +14,8 @@ from theodolite.protocols import Boost, Fusion
 from theodolite.ranking.boosts import as_boosts
 from theodolite.ranking.relevance import Relevance
 from theodolite.ranking.versions import Rule, Versions, as_instant
-from theodolite.types import Document, Metric, Mode
+from theodolite.types import Document, Mode
+from theodolite.vectors.metrics import MetricName, get_metric
 
 if TYPE_CHECKING:  # imported where it is wanted
     from theodolite.rerankers.stage import Rerank
@@ -92,7 +93,7 @@ class Ranking:
 
 
 def ranking(
-    metric: Metric,
+    metric: MetricName,
     *,
     mode: Mode,
     boosts: Boost | Iterable[Boost],
@@ -170,7 +171,7 @@ def ranking(
     )
 
 
-def told_relevance(metric: Metric, given: Any, *, needed: bool = True) -> Relevance | None:
+def told_relevance(metric: MetricName, given: Any, *, needed: bool = True) -> Relevance | None:
     """Relevance from what a caller gives: None (the metric's own), a floor, or a function.
 
     Returns:
@@ -178,7 +179,7 @@ def told_relevance(metric: Metric, given: Any, *, needed: bool = True) -> Releva
     """
     if isinstance(given, (int, float)) and not isinstance(given, bool):
         return Relevance(metric, floor=float(given))
-    if given is None and metric == "dot" and not needed:
+    if given is None and not get_metric(metric).has_relevance and not needed:
         return None
     return Relevance(metric, mapping=given)
 

@@ -156,7 +156,7 @@ def _first(answer: Answer, ranking: Ranking, order: list[int]) -> _Candidates:
         stages.append(Stage("fusion", scores[:], None, order))
         kind = "fusion"
     # Distances are no relevance; cosines are weighed as they are, below 0, too.
-    weighed = "relevance" if kind == "relevance" and answer.scores is None and told and told.metric == "l2" else None
+    weighed = "relevance" if kind == "relevance" and answer.scores is None and told and told.by_distance else None
     return _Candidates(answer, order, scores, parts, kind, stages, weighed)
 
 

@@ -13,7 +13,8 @@ from theodolite.errors import CorruptionError, TheodoliteError, UnsupportedError
 from theodolite.protocols import Candidates
 from theodolite.testing.checks import check, raising, together
 from theodolite.testing.oracle import brute_force, top_k
-from theodolite.types import Metric, Rows, Space, Vectors
+from theodolite.types import Rows, Space, Vectors
+from theodolite.vectors.metrics import MetricName
 from theodolite.vectors.prepare import prepare
 
 _THREADS = 3
@@ -193,7 +194,7 @@ class CandidatesContract:
 
     def test_loading_what_does_not_fit_raises(self) -> None:
         for space, vectors, index in self._built(self._size):
-            other: Metric = "cosine" if space.metric == "l2" else "l2"
+            other: MetricName = "cosine" if space.metric == "l2" else "l2"
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "index"
                 index.save(path)
@@ -252,7 +253,7 @@ def _interrupt(_: int) -> None:
 
 
 def _spaces() -> list[Space]:
-    metrics: tuple[Metric, ...] = get_args(Metric)
+    metrics: tuple[MetricName, ...] = get_args(MetricName)
     return [Space(metric) for metric in metrics]
 
 

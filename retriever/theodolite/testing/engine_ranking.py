@@ -15,7 +15,8 @@ from theodolite.ranking.versions import Valid, Versions
 from theodolite.testing.checks import check, raising
 from theodolite.testing.ranking import Doubles, Eligible, factors, worth
 from theodolite.testing.reference import METRICS, EngineUnderTest, Lacking, Pair, Where, drawn, numbered, prepared
-from theodolite.types import Document, Metric, Vectors
+from theodolite.types import Document, Vectors
+from theodolite.vectors.metrics import MetricName
 
 CLOSE = 1e-6  # how far a score may be from the exact one, for relevance is at most 1
 
@@ -62,7 +63,7 @@ BOOSTS: tuple[tuple[Boost, ...], ...] = ((Table(),), (Halving(),), (Table(0.9), 
 NOW = 86_400.0 * 1000
 
 
-def relevance_of(metric: Metric) -> Relevance:
+def relevance_of(metric: MetricName) -> Relevance:
     """The metric's own; for dot products one of the caller's."""
     return Relevance(metric, mapping=_squashed if metric == "dot" else None)
 

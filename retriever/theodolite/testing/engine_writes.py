@@ -13,7 +13,8 @@ from theodolite.filters import parse
 from theodolite.protocols import Engine, Request
 from theodolite.testing.checks import check, raising
 from theodolite.testing.reference import METRICS, EngineUnderTest, drawn, numbered, passages, prepared
-from theodolite.types import Document, Metric, Space
+from theodolite.types import Document, Space
+from theodolite.vectors.metrics import MetricName
 from theodolite.vectors.prepare import prepare
 
 METADATA: tuple[dict[str, Any], ...] = (
@@ -108,7 +109,7 @@ class WritesContract(EngineUnderTest):
 
     def test_vectors_of_another_space_are_refused(self) -> None:
         unit = drawn(1, 3) / np.linalg.norm(drawn(1, 3), axis=1, keepdims=True)
-        others: tuple[tuple[Metric, Any, Any, str], ...] = (
+        others: tuple[tuple[MetricName, Any, Any, str], ...] = (
             ("cosine", drawn(1, 3), drawn(2, 1, 7), "vectors of another dimension"),
             ("dot", unit, 3 * drawn(2, 1), "vectors of any norm among unit vectors"),
         )

@@ -8,10 +8,11 @@ from typing import Any, assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.types import Mask, Metric, Rows
+from theodolite.types import Mask, Rows
+from theodolite.vectors.metrics import MetricName
 
 
-def brute_force(query: Any, vectors: Any, metric: Metric) -> NDArray[np.float64]:
+def brute_force(query: Any, vectors: Any, metric: MetricName) -> NDArray[np.float64]:
     """The similarity of `query`, (d,), to each of `vectors`, (n, d), in float64, shape (n,).
 
     Higher is better: the cosine (0 where a vector has no length), the dot product, or minus the Euclidean distance.
@@ -36,7 +37,7 @@ def brute_force(query: Any, vectors: Any, metric: Metric) -> NDArray[np.float64]
 
 
 def top_k(
-    query: Any, vectors: Any, metric: Metric, k: int, mask: Mask | None = None
+    query: Any, vectors: Any, metric: MetricName, k: int, mask: Mask | None = None
 ) -> tuple[Rows, NDArray[np.float64]]:
     """The k best rows among those where `mask` is True, and their scores: by falling score, then rising row."""
     scores = brute_force(query, vectors, metric)

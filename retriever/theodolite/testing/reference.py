@@ -12,10 +12,11 @@ from theodolite.metadata import decode, encode
 from theodolite.protocols import Answer, Engine, Request
 from theodolite.testing.checks import check
 from theodolite.testing.oracle import brute_force
-from theodolite.types import Document, Metric, Space, Vectors
+from theodolite.types import Document, Space, Vectors
+from theodolite.vectors.metrics import MetricName
 from theodolite.vectors.prepare import prepare
 
-METRICS: tuple[Metric, ...] = get_args(Metric)
+METRICS: tuple[MetricName, ...] = get_args(MetricName)
 DIMENSION = 12
 
 Where = Mapping[str, Any] | None
@@ -45,7 +46,7 @@ class EngineUnderTest:
         return None
 
     @contextmanager
-    def opened(self, metric: Metric = "cosine") -> Iterator["Pair"]:
+    def opened(self, metric: MetricName = "cosine") -> Iterator["Pair"]:
         """A new engine beside a new reference; the engine is closed at the end."""
         pair = Pair(self.engine(Space(metric)))
         try:

@@ -9,12 +9,10 @@ from numpy.typing import NDArray
 
 from theodolite.errors import ConfigError, VectorError
 from theodolite.types import Norms, Space, Vectors
+from theodolite.vectors.metrics import MAX_NORM, get_metric
 
 UNIT_RANGE = (0.98, 1.02)
 """Norms that `norms="unit"` admits."""
-
-MAX_NORM = 1e18
-"""The largest norm for dot and l2: the product of two such norms still fits a float32 score."""
 
 _SAMPLE = 20_000  # rows, evenly spaced, of a first batch that transforms are fitted on
 _NOTHING = 1e-6  # what is shorter than this share of what it was is rounding, not a direction
@@ -62,11 +60,12 @@ def prepare(
         return Vectors(empty), space
     if dimension != (space.raw_dimension or dimension) or not dimension:
         _refuse_dimension(dimension, space, name)
+    metric = get_metric(space.metric)
     out = np.empty((count, dimension), np.float32)
     norms = np.empty(count)
     for start in range(0, count, _CHUNK):
         part = slice(start, start + _CHUNK)
-        norms[part] = _convert(raw[part], out[part], normalise=space.metric == "cosine")
+        norms[part] = _convert(raw[part], out[part], normalize=metric.normalizes)
     smallest, largest = norms.min(), norms.max()
     if not (smallest > 0 and largest <= MAX_NORM):  # NaN included; refused or not, it is rare
         _check(norms, space, ids, name)
@@ -96,7 +95,7 @@ def prepare(
 def check_moves(space: Space) -> None:
     """Raises ConfigError where a mean would be taken off vectors whose dot products count as they are."""
     moving = next((transform.spec for transform in space.transforms if transform.moves), None)
-    if moving is not None and space.metric == "dot" and space.norms == "any":
+    if moving is not None and get_metric(space.metric).grows_with_norm and space.norms == "any":
         raise ConfigError(
             f"{moving} takes a mean off, which changes dot products of vectors of any length and so what they rank "
             "first. Pass unit vectors, take metric='cosine' or 'l2', or leave it out (Pca alone keeps dot products)",
@@ -135,8 +134,8 @@ def _transformed(rows: NDArray[np.float32], space: Space, ids: Sequence[str] | N
         steps: NDArray[Any] = rows[part]
         for transform in space.transforms:
             steps = transform.apply(steps)
-        norms[part] = _convert(steps, out[part], normalise=space.normalised)
-    if space.normalised:
+        norms[part] = _convert(steps, out[part], normalize=space.normalizes)
+    if space.normalizes:
         least = _NOTHING
         for transform in space.transforms:
             least *= transform.gain
@@ -181,7 +180,7 @@ def _refuse_dimension(dimension: int, space: Space, name: str) -> None:
     )
 
 
-def _convert(raw: NDArray[Any], out: NDArray[np.float32], *, normalise: bool) -> NDArray[np.float64]:
+def _convert(raw: NDArray[Any], out: NDArray[np.float32], *, normalize: bool) -> NDArray[np.float64]:
     """Write `raw`, normalised if so wanted, into `out`; return the raw norms (NaN or inf where not finite)."""
     with np.errstate(all="ignore"):  # what is not finite is found by its norm and refused by name
         wide = raw.astype(np.float64)
@@ -194,13 +193,13 @@ def _convert(raw: NDArray[Any], out: NDArray[np.float32], *, normalise: bool) ->
             scaled = wide[extreme] / safe[:, None]
             lengths = np.sqrt(np.einsum("ij,ij->i", scaled, scaled))
             norms[extreme] = lengths * safe
-            if normalise:
+            if normalize:
                 wide[extreme] = scaled
                 scale = norms.copy()
                 scale[extreme] = lengths
                 np.divide(wide, scale[:, None], out=out, casting="unsafe")
                 return norms
-        if normalise:
+        if normalize:
             np.divide(wide, norms[:, None], out=out, casting="unsafe")
         else:
             out[...] = wide
@@ -212,23 +211,23 @@ def _check(norms: NDArray[np.float64], space: Space, ids: Sequence[str] | None, 
     broken = ~np.isfinite(norms)
     if broken.any():
         _refuse(broken, "hold NaN or infinity", "Drop these documents or check the embedder", ids, name)
-    if space.metric == "cosine":
+    metric = get_metric(space.metric)
+    if not metric.allows_zero:
         _refuse(
             norms == 0,
-            "have zero length, which cosine cannot compare",
+            f"have zero length, which {metric.name} cannot compare",
             "Empty text? Drop these documents or pass another embedder",
             ids,
             name,
         )
-    else:
-        _refuse(
-            (norms > MAX_NORM),
-            f"are longer than {MAX_NORM:g}, so their scores would overflow",
-            "Scale them down",
-            ids,
-            name,
-            norms,
-        )
+    _refuse(
+        norms > metric.max_norm,
+        f"are longer than {metric.max_norm:g}, so their scores would overflow",
+        "Scale them down",
+        ids,
+        name,
+        norms,
+    )
 
 
 def _refuse(
@@ -260,7 +259,7 @@ def _refuse(
 def _settled_norms(space: Space, *, unit: bool) -> Norms:
     if space.norms != "auto":
         return space.norms
-    return "unit" if unit and space.metric == "dot" else "any"
+    return "unit" if unit and get_metric(space.metric).grows_with_norm else "any"
 
 
 def as_array(vectors: Any, name: str) -> NDArray[Any]:

@@ -16,7 +16,8 @@ from theodolite.indexes.ann import estimate
 from theodolite.indexes.faiss import FaissIndex
 from theodolite.indexes.hnsw import HnswIndex
 from theodolite.indexes.registry import canonical, make_index
-from theodolite.types import Metric, Space, Vectors
+from theodolite.types import Space, Vectors
+from theodolite.vectors.metrics import MetricName
 from theodolite.vectors.prepare import prepare
 
 pytest.importorskip("hnswlib")
@@ -25,11 +26,11 @@ pytest.importorskip("faiss")
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def rows(count: int, dimension: int = 16, metric: Metric = "cosine", seed: int = 3) -> tuple[Vectors, Space]:
+def rows(count: int, dimension: int = 16, metric: MetricName = "cosine", seed: int = 3) -> tuple[Vectors, Space]:
     return prepare(np.random.default_rng(seed).standard_normal((count, dimension)), Space(metric))
 
 
-def built(index: Any, count: int = 500, metric: Metric = "cosine") -> tuple[Any, Vectors, Space]:
+def built(index: Any, count: int = 500, metric: MetricName = "cosine") -> tuple[Any, Vectors, Space]:
     vectors, space = rows(count, metric=metric)
     index.build(vectors, space)
     return index, vectors, space

@@ -14,7 +14,7 @@ from theodolite.protocols import Fusion
 from theodolite.ranking.boosts import Authority, Freshness
 from theodolite.ranking.options import Ranking, ranking
 from theodolite.ranking.versions import Latest, Superseded, Valid, as_rules, from_json, to_json
-from theodolite.types import Metric
+from theodolite.vectors.metrics import MetricName
 
 FRESH = Freshness("published", "180d")
 DEFAULTS: Mapping[str, Any] = {
@@ -34,7 +34,7 @@ DEFAULTS: Mapping[str, Any] = {
 }
 
 
-def asked(metric: Metric = "cosine", **options: Any) -> Ranking:
+def asked(metric: MetricName = "cosine", **options: Any) -> Ranking:
     return ranking(metric, **{**DEFAULTS, **options})
 
 
@@ -109,7 +109,7 @@ def test_relevance_begins_at_the_floor() -> None:
     told = asked(relevance=0.75, boosts=[FRESH]).relevance
     assert told is not None
     np.testing.assert_allclose(told(np.array([0.75, 1.0, 0.875, 0.5])), [0.0, 1.0, 0.5, -1.0])
-    others: list[Metric] = ["l2", "dot"]
+    others: list[MetricName] = ["l2", "dot"]
     for metric in others:
         with pytest.raises(ConfigError):
             asked(metric, relevance=0.75)

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from theodolite.errors import VectorError
-from theodolite.types import Metric, Norms, Space
-from theodolite.vectors.prepare import MAX_NORM, UNIT_RANGE, prepare
+from theodolite.types import Norms, Space
+from theodolite.vectors.metrics import MAX_NORM, MetricName
+from theodolite.vectors.prepare import UNIT_RANGE, prepare
 
-METRICS: tuple[Metric, ...] = get_args(Metric)
+METRICS: tuple[MetricName, ...] = get_args(MetricName)
 
 NUMBERS = np.array([[1.0, 2.0, 2.0], [0.5, 0.0, -4.0], [3.0, 1.0, 1.0]])
 """Exact in every dtype."""
@@ -69,7 +70,7 @@ def _read_only(array: NDArray[Any]) -> NDArray[Any]:
 
 @pytest.mark.parametrize("how", GIVEN)
 @pytest.mark.parametrize("metric", METRICS)
-def test_takes(how: str, metric: Metric) -> None:
+def test_takes(how: str, metric: MetricName) -> None:
     vectors, space = prepare(GIVEN[how](), Space(metric))
     expected = UNITS if metric == "cosine" else NUMBERS
     assert type(vectors) is np.ndarray
@@ -88,7 +89,7 @@ def test_takes_integers_beyond_8_bits(how: str) -> None:
 
 @pytest.mark.parametrize("how", [how for how in GIVEN if how != "generator"])
 @pytest.mark.parametrize("metric", METRICS)
-def test_never_changes_nor_keeps_what_it_is_given(how: str, metric: Metric) -> None:
+def test_never_changes_nor_keeps_what_it_is_given(how: str, metric: MetricName) -> None:
     given_ = GIVEN[how]()
     before = _rows(given_)
     vectors, _ = prepare(given_, Space(metric))
@@ -202,14 +203,14 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize("what", REFUSED)
 @pytest.mark.parametrize("metric", METRICS)
-def test_refuses(what: str, metric: Metric) -> None:
+def test_refuses(what: str, metric: MetricName) -> None:
     vectors, message = REFUSED[what]
     with pytest.raises(VectorError, match=message):
         prepare(vectors, Space(metric))
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_refuses_masked_values(metric: Metric) -> None:
+def test_refuses_masked_values(metric: MetricName) -> None:
     """What is hidden is missing: the numbers beneath the mask mean nothing."""
     masked = np.ma.masked_array(NUMBERS, mask=NUMBERS == 3)
     for vectors in (masked, list(masked)):
@@ -250,7 +251,7 @@ def test_refuses_another_dimension() -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble])
-def test_refuses_what_is_not_finite(bad: float, metric: Metric, dtype: Any) -> None:
+def test_refuses_what_is_not_finite(bad: float, metric: MetricName, dtype: Any) -> None:
     vectors = np.ones((10, 4), dtype)
     vectors[3, 0] = vectors[3, 1] = vectors[7, 3] = bad
     ids = [f"doc-{i}" for i in range(10)]
@@ -297,7 +298,7 @@ def test_rows_are_counted_over_large_batches() -> None:
 
 
 @pytest.mark.parametrize("metric", ["dot", "l2"])
-def test_refuses_lengths_whose_scores_overflow(metric: Metric) -> None:
+def test_refuses_lengths_whose_scores_overflow(metric: MetricName) -> None:
     for size in (1.1 * MAX_NORM, 1e30, 1e100, 1e300):
         message = r"1 of 2 vectors are longer than 1e\+18.*first at row 1.*Scale them down"
         with pytest.raises(VectorError, match=message):
@@ -338,7 +339,7 @@ def test_the_first_batch_settles_norms(space: Space, raw: Any, norms: Norms) -> 
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_refuses_other_norms_among_unit_vectors(metric: Metric) -> None:
+def test_refuses_other_norms_among_unit_vectors(metric: MetricName) -> None:
     space = Space(metric, 3, "unit")
     raw = np.tile(UNITS, (4, 1))
     raw[[5, 9]] *= [[2.0], [0.97]]

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from theodolite import Center, ConfigError, ManifestError, Pca, Truncate, VectorError, Whiten
-from theodolite.types import Metric, Space
+from theodolite.types import Space
+from theodolite.vectors.metrics import MetricName
 from theodolite.vectors.prepare import prepare
 from theodolite.vectors.transforms import Fitted, check_chain, check_same, checked, decoded, encoded, fit
 
@@ -31,7 +32,7 @@ CHAINS: tuple[tuple[Any, ...], ...] = (
     (Truncate(16), Center(), Whiten(4)),
     (Pca(12), Truncate(3)),
 )
-METRICS: tuple[Metric, ...] = ("cosine", "dot", "l2")
+METRICS: tuple[MetricName, ...] = ("cosine", "dot", "l2")
 
 
 def drawn(seed: int, rows: int, scale: float = 1.0) -> NDArray[np.float32]:
@@ -74,14 +75,14 @@ def oracle(chain: Sequence[Any], sample: Doubles, rows: Doubles) -> Doubles:
     return rows
 
 
-def metric_of(chain: Sequence[Any], metric: Metric) -> Metric:
+def metric_of(chain: Sequence[Any], metric: MetricName) -> MetricName:
     """Cosine in place of dot where a mean is taken off."""
     return "cosine" if metric == "dot" and any(isinstance(each, Center | Whiten) for each in chain) else metric
 
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("chain", CHAINS, ids=repr)
-def test_against_float64(chain: tuple[Any, ...], metric: Metric) -> None:
+def test_against_float64(chain: tuple[Any, ...], metric: MetricName) -> None:
     metric = metric_of(chain, metric)
     sample, others = drawn(1, 500), drawn(2, 60)
     stored, space = prepare(sample, Space(metric, norms="any", transforms=chain))
@@ -113,7 +114,7 @@ def test_against_float64(chain: tuple[Any, ...], metric: Metric) -> None:
     data=st.data(),
 )
 def test_a_row_does_not_depend_on_its_neighbours(
-    chain: tuple[Any, ...], metric: Metric, seed: int, scale: float, data: st.DataObject
+    chain: tuple[Any, ...], metric: MetricName, seed: int, scale: float, data: st.DataObject
 ) -> None:
     """To the bit: alone, in any part of a batch, in any order, from any layout."""
     rows = drawn(seed, 200, scale)
@@ -178,7 +179,7 @@ def test_bits_do_not_depend_on_the_number_of_threads() -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_all_of_pca_is_an_isometry(metric: Metric) -> None:
+def test_all_of_pca_is_an_isometry(metric: MetricName) -> None:
     rows = drawn(3, 300)
     rotated, _ = prepare(rows, Space(metric, norms="any", transforms=(Pca(D),)))
     plain, _ = prepare(rows, Space(metric, norms="any"))

@@ -17,7 +17,8 @@ from theodolite import Center, ConfigError, Document, ManifestError, Pca, Retrie
 from theodolite.engines.local import LocalEngine
 from theodolite.settings import CollectionSettings
 from theodolite.testing import HashingEmbedder
-from theodolite.types import Metric, Space
+from theodolite.types import Space
+from theodolite.vectors.metrics import MetricName
 from theodolite.vectors.prepare import prepare
 from theodolite.vectors.transforms import fit
 
@@ -35,7 +36,7 @@ def docs(count: int = ROWS, prefix: str = "d") -> list[Document]:
     return [Document("text", {"n": i, "even": i % 2 == 0}, f"{prefix}{i:04}") for i in range(count)]
 
 
-def brute(stored: NDArray[Any], queries: NDArray[Any], metric: Metric) -> NDArray[np.float64]:
+def brute(stored: NDArray[Any], queries: NDArray[Any], metric: MetricName) -> NDArray[np.float64]:
     """Scores of all stored vectors for each query, both transformed, in float64."""
     wide, asked = stored.astype(np.float64), queries.astype(np.float64)
     if metric == "l2":
@@ -58,7 +59,9 @@ def brute(stored: NDArray[Any], queries: NDArray[Any], metric: Metric) -> NDArra
     ],
     ids=repr,
 )
-def test_search_is_brute_force_on_transformed_vectors(tmp_path: Path, metric: Metric, chain: tuple[Any, ...]) -> None:
+def test_search_is_brute_force_on_transformed_vectors(
+    tmp_path: Path, metric: MetricName, chain: tuple[Any, ...]
+) -> None:
     raw, asked = drawn(1), drawn(2, 20)
     stored, space = prepare(raw, Space(metric, transforms=chain))
     queries, _ = prepare(asked, space)

@@ -178,7 +178,7 @@ def calibrate(
 def _made(rows: Rows, flat: FlatIndex, source: VectorSource, mask: Mask | None) -> Vectors:
     alive = rows if mask is None else rows[mask[rows]]
     picked = np.random.default_rng(0).choice(alive, min(_MADE, len(alive)), replace=False)
-    return synthetic_queries(source.take(np.sort(picked)), Space(flat.metric, flat.dimension, "any"))
+    return synthetic_queries(source.take(np.sort(picked)), Space(flat.metric.name, flat.dimension, "any"))
 
 
 class _Measure:

@@ -50,13 +50,13 @@ class Costs:
     @classmethod
     def measure(cls, flat: FlatIndex, source: VectorSource, candidates: Candidates | None = None) -> "Costs":
         """By a few real calls, 50 to 100 ms."""
-        part = FlatIndex(flat.metric, flat.dimension, flat.blocks[:_BLOCKS])
+        part = FlatIndex(flat.metric.name, flat.dimension, flat.blocks[:_BLOCKS])
         if not part.rows:
             return cls(0.0, 0.0, 0.0, 0.0, 0.0)
         # Never the same query or rows twice: what the processor's cache still holds is several times faster.
         draw = np.random.default_rng(0)
         scattered = [np.sort(draw.integers(part.rows, size=_ROWS)) for _ in range(_REPEATS + 1)]
-        sample = synthetic_queries(source.take(scattered[0]), Space(flat.metric, flat.dimension, "any"))
+        sample = synthetic_queries(source.take(scattered[0]), Space(flat.metric.name, flat.dimension, "any"))
         queries = [Vectors(sample[i : i + 1]) for i in range(_REPEATS * len(_EFFORTS))]
         batches = [Vectors(sample[i * _BATCH : (i + 1) * _BATCH]) for i in range(1, 1 + _FEWER)]
         call = _typical(lambda i: flat.score(queries[i][0], scattered[i + 1][:1], source))

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.types import Space, Vectors
+from theodolite.vectors.metrics import get_metric
 from theodolite.vectors.prepare import prepare
 
 _NOISE = 2.0  # its length, where that of the row is 1
@@ -18,7 +19,7 @@ def synthetic_queries(sample: NDArray[np.float32], space: Space, seed: int = 0) 
     """
     noise = np.random.default_rng(seed).standard_normal(sample.shape)
     rows = sample.astype(np.float64)
-    center = rows.mean(axis=0) if space.metric == "l2" else np.zeros(sample.shape[1])
+    center = rows.mean(axis=0) if get_metric(space.metric).by_distance else np.zeros(sample.shape[1])
     rows -= center
     length = np.sqrt(np.vecdot(rows, rows))[:, None]
     mixed = rows + noise * (_NOISE * length / np.sqrt(np.vecdot(noise, noise))[:, None])

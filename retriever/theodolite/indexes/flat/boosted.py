@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from theodolite.indexes.flat.boosted_score import BoostedScore, reached
 from theodolite.indexes.flat.scan import Scanned, kth_largest
-from theodolite.types import Metric, Rows
+from theodolite.types import Rows
+from theodolite.vectors.metrics import Metric
 
 Doubles = NDArray[np.float64]
 
@@ -27,7 +28,7 @@ def candidates(scanned: Scanned, number: int, k: int, worth: BoostedScore) -> tu
     best = scanned.best(number)
     alive = best > -np.inf  # some row of it is eligible
     largest = worth.largest(scan, scan.blocks)
-    top = _similarities(best + scanned.most(number), metric)
+    top = metric.from_scan(best + scanned.most(number))
     high = np.where(alive, worth.highest(top, largest), -np.inf)
     reach = _Reach(float(top.max()), float(top.min(where=alive, initial=np.inf)), worth, metric)
     threshold = _LOWEST
@@ -46,7 +47,7 @@ def candidates(scanned: Scanned, number: int, k: int, worth: BoostedScore) -> tu
             groups = groups[np.argpartition(-high[groups], size)[:size]]
         high[groups] = -np.inf
         error = scanned.errors(number, groups)
-        top = _similarities(best[groups] + error, metric)
+        top = metric.from_scan(best[groups] + error)
         keep = (worth.highest(top, largest[groups]) >= threshold).nonzero()[0]
         if not len(keep):
             continue
@@ -67,22 +68,12 @@ def candidates(scanned: Scanned, number: int, k: int, worth: BoostedScore) -> tu
 
 def highest(worth: BoostedScore, rows: Rows, values: Doubles, metric: Metric) -> Doubles:
     """What these rows are worth at most, (n,), whose similarities are at most `values`: on the scan's scale."""
-    return worth.highest(_similarities(values, metric), worth.factors[rows])
+    return worth.highest(metric.from_scan(values), worth.factors[rows])
 
 
 def lowest(worth: BoostedScore, rows: Rows, values: Doubles, metric: Metric) -> Doubles:
     """What these rows are worth at least, (n,), whose similarities are at least `values`: on the scan's scale."""
-    return worth.lowest(_similarities(values, metric), worth.factors[rows])
-
-
-def _similarities(values: Doubles, metric: Metric) -> Doubles:
-    """Values on the scan's scale, or bounds of some, as similarities in the metric's range.
-
-    For L2 the root of a distance's square is the distance itself, so that bounds stay bounds.
-    """
-    if metric == "l2":
-        return -np.sqrt(np.maximum(-values, 0.0))
-    return np.clip(values, -1.0, 1.0) if metric == "cosine" else values
+    return worth.lowest(metric.from_scan(values), worth.factors[rows])
 
 
 class _Reach:
@@ -99,4 +90,4 @@ class _Reach:
         """Similarities, (n,), below which none has this relevance, on the scan's scale; −inf where that is unknown."""
         places = self._relevance.searchsorted(relevance)
         below = np.concatenate([[-np.inf], self._steps])[places]
-        return -below * below if self._metric == "l2" else below
+        return self._metric.to_scan(below)

@@ -10,7 +10,7 @@ For L2 the scan works on −‖x − q‖² = 2w·v − ‖v‖² − ‖w‖² 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,8 @@ from theodolite.indexes.flat.codes import BLOCK, Block, Codes, quantise
 from theodolite.indexes.flat.scan import Scan, kth_largest
 from theodolite.indexes.flat.workers import Workers, workers
 from theodolite.indexes.timing import best_time
-from theodolite.types import Mask, Metric, Rows, Scores, Vectors
-from theodolite.vectors.similarity import similarities
+from theodolite.types import Mask, Rows, Scores, Vectors
+from theodolite.vectors.metrics import MetricName, get_metric
 
 _EXCHANGE = 12.0  # what `exchange` usually is
 _LARGE = 4 * BLOCK  # rows that make a measurement worth its milliseconds
@@ -98,21 +98,22 @@ class FlatIndex:
 
     def __init__(
         self,
-        metric: Metric,
+        metric: MetricName,
         dimension: int,
         blocks: Sequence[Block] = (),
         pool: Workers = workers,
         first: int = 0,
         exchange: float | None = None,
     ) -> None:
-        self.metric: Metric = metric
+        self.metric = get_metric(metric)
         self.dimension = dimension
         self.blocks = tuple(blocks)
         self.rows = blocks[-1].stop if blocks else first
         self.first = first
         self.exchange = exchange
+        self._cosines = self.metric.gives_cosines()
         self._pool = pool
-        self._scan = Scan(metric, dimension, self.blocks, pool)
+        self._scan = Scan(self.metric, dimension, self.blocks, pool)
 
     def grown(self, source: VectorSource, rows: int, codes: CodesFor | None = None) -> "FlatIndex":
         """The index over `rows` rows, of which this one's come first.
@@ -142,7 +143,7 @@ class FlatIndex:
 
         self._pool.run(fill, spans)
         return FlatIndex(
-            self.metric,
+            self.metric.name,
             self.dimension,
             kept + [made[start] for start, _ in spans],
             self._pool,
@@ -154,19 +155,19 @@ class FlatIndex:
         """The same index with `exchange` measured on this machine, if it is large enough for that to matter."""
         if self.exchange is not None or self.rows - self.first < _LARGE:
             return self
-        part = FlatIndex(self.metric, self.dimension, self.blocks[: _LARGE // BLOCK], self._pool)
+        part = FlatIndex(self.metric.name, self.dimension, self.blocks[: _LARGE // BLOCK], self._pool)
         rows = np.linspace(part.blocks[0].start, part.rows - 1, _SCORED).astype(np.int64)
         query = Vectors(source.take(rows[:1]))
         scan = best_time(lambda: part.search(query, 10, source)) / part.rows
         pick = best_time(lambda: self.among(query[0], rows, 10, source)) / _SCORED
         # A busy machine disturbs the measurement: it moves the usual rate, and does not replace it.
         exchange = min(max(pick / scan, _EXCHANGE / 2), _EXCHANGE * 2)
-        return FlatIndex(self.metric, self.dimension, self.blocks, self._pool, self.first, exchange)
+        return FlatIndex(self.metric.name, self.dimension, self.blocks, self._pool, self.first, exchange)
 
     def tail(self, first: int) -> "FlatIndex":
         """The index over the rows from `first` on. It shares the blocks."""
         kept = [block for block in self.blocks if block.stop > first]
-        return FlatIndex(self.metric, self.dimension, kept, self._pool, first, self.exchange)
+        return FlatIndex(self.metric.name, self.dimension, kept, self._pool, first, self.exchange)
 
     def search(
         self,
@@ -221,14 +222,14 @@ class FlatIndex:
         |fl(q·x) − q·x| ≤ c·‖q‖·‖x‖ with c = d·u / (1 − d·u), in whatever order it is summed (Higham, Accuracy and
         Stability of Numerical Algorithms, section 3.1). c is doubled here, which covers the rounding of the bound.
         """
-        if self.metric == "l2" or len(rows) <= max(_FEW, 4 * k):
+        if self.metric.by_distance or len(rows) <= max(_FEW, 4 * k):
             return self._pick(rows, self._exact(query, rows, source), k, "rows", worth)
         near, size = np.empty(len(rows), np.float32), np.ones(len(rows), np.float32)
         for start in range(0, len(rows), _GATHERED):
             part = slice(start, start + _GATHERED)
             vectors = source.take(rows[part])
             np.vecdot(vectors, query, out=near[part])
-            if self.metric != "cosine":
+            if not self.metric.normalizes:
                 np.sqrt(np.vecdot(vectors, vectors), out=size[part])
         d, length = self.dimension, float(np.linalg.norm(query.astype(np.float64)))
         # What small components lose by underflow: of a squared norm, and of a product.
@@ -240,7 +241,7 @@ class FlatIndex:
             high = boosted.highest(worth, rows, high, self.metric)
             least = reached(kth_largest(boosted.lowest(worth, rows, low, self.metric), k))
         keep = ~(high < least)
-        if self.metric == "cosine":
+        if self.metric.normalizes:
             keep |= ~(np.abs(near) < 1 + 1e-3)  # damaged, which is told of a row that is scored
         rows = rows[keep]
         return self._pick(rows, self._exact(query, rows, source), k, "rows", worth)
@@ -278,7 +279,7 @@ class FlatIndex:
             first = np.argpartition(-high, 2 * k + 32)[: 2 * k + 32]
             exact = self._checked(query, rows[first], near[first], error[first], source)
             if worth is None:
-                least = float(self._ordered(-np.partition(-exact, k - 1)[k - 1]))
+                least = float(self.metric.to_scan(-np.partition(-exact, k - 1)[k - 1]))
             else:
                 least = reached(kth_largest(worth.of(self._bounded(exact, rows[first]), rows[first]), k))
             rest = high >= least
@@ -294,14 +295,14 @@ class FlatIndex:
         self, query: NDArray[np.float32], rows: Rows, near: Doubles, error: Doubles, source: VectorSource
     ) -> Scores:
         scores = self._exact(query, rows, source)
-        right = np.abs(self._ordered(scores) - near) <= error
+        right = np.abs(self.metric.to_scan(scores) - near) <= error
         if not right.all():
             raise _damaged(rows, ~right)
         return scores
 
     def _bounded(self, scores: Scores, rows: Rows) -> Scores:
         """Scores in the metric's range. Cosines leave it by the rounding of unit vectors, or for damaged ones."""
-        if self.metric != "cosine":
+        if not self._cosines:
             return scores
         size = np.abs(scores)
         if len(size) and not np.maximum.reduce(size) <= 1:
@@ -315,17 +316,11 @@ class FlatIndex:
         # In the order of the file, and not all in memory at once.
         step = max(1024, (1 << 22) // max(1, self.dimension))
         if len(rows) <= step:
-            return similarities(query, source.take(rows), self.metric)
+            return self.metric.scores(query, source.take(rows))
         parts = [
-            similarities(query, source.take(rows[start : start + step]), self.metric)
-            for start in range(0, len(rows), step)
+            self.metric.scores(query, source.take(rows[start : start + step])) for start in range(0, len(rows), step)
         ]
         return np.concatenate(parts)
-
-    def _ordered(self, scores: NDArray[np.floating[Any]]) -> Doubles:
-        """Scores on the scan's scale: −d² for L2."""
-        wide = scores.astype(np.float64)
-        return -np.square(wide) if self.metric == "l2" else wide
 
     def _pick(self, rows: Rows, scores: Scores, k: int, path: str, worth: BoostedScore | None) -> Found:
         scores = self._bounded(scores, rows)

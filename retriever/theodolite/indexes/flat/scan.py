@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from theodolite.indexes.flat.codes import GROUP, Block, rotation, widened
 from theodolite.indexes.flat.workers import Workers
-from theodolite.types import Mask, Metric, Rows
+from theodolite.types import Mask, Rows
+from theodolite.vectors.metrics import Metric
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -39,13 +40,14 @@ class Scan:
     """
 
     def __init__(self, metric: Metric, dimension: int, blocks: Sequence[Block], pool: Workers) -> None:
-        self.metric: Metric = metric
+        self.metric = metric
+        self.by_distance = metric.by_distance
         self.blocks = blocks
         self.origin = blocks[0].start if blocks else 0  # the row that masks begin with
-        self.dtype: Any = np.float32 if metric == "l2" else np.int32
+        self.dtype: Any = np.float32 if self.by_distance else np.int32
         # What stands for no row, and what is above it and below all others.
-        self.least: Any = -np.inf if metric == "l2" else np.iinfo(np.int32).min
-        self.lowest = _LOWEST if metric == "l2" else float(self.least + 1)
+        self.least: Any = -np.inf if self.by_distance else np.iinfo(np.int32).min
+        self.lowest = _LOWEST if self.by_distance else float(self.least + 1)
         self._pool = pool
         groups = np.array([block.groups for block in blocks], np.int64)
         self.group_start = np.concatenate([[0], np.cumsum(groups)]).astype(np.int64)
@@ -70,7 +72,7 @@ class Scan:
         residual, code, norm = np.concatenate(
             [np.zeros((3, 0)), *(block.bounds for block in self.blocks)], axis=1, dtype=np.float64
         )
-        rounded = [np.square(norm) * _EPS] if self.metric == "l2" else []
+        rounded = [np.square(norm) * _EPS] if self.by_distance else []
         return np.array([residual + _EPS * norm, code, *rounded])
 
     def parts(self, queries: int) -> Iterator[slice]:
@@ -125,7 +127,7 @@ class Scan:
         """What the kernel cannot write itself: L2, and blocks that do not fill their groups."""
         block = self.blocks[number]
         tile[:, block.size :] = self.least
-        if self.metric == "l2":
+        if self.by_distance:
             # In numpy int32 × float32 would be float64; int32 above 2^24 rounds, which the slack covers.
             live = np.multiply(products, queries.inner[number], dtype=np.float32, casting="unsafe")
             live *= np.tile(block.scale, GROUP)[: block.size]
@@ -184,9 +186,8 @@ class QueryCodes:
 
     def __init__(self, scan: Scan, queries: Floats) -> None:
         wide = queries.astype(np.float64)
-        l2 = scan.metric == "l2"
         # (variants, m, d)
-        seen = wide - scan.centers[:, None] if l2 else wide[None]
+        seen = wide - scan.centers[:, None] if scan.by_distance else wide[None]
         base = self._turned(scan, seen) if scan.turns else seen
         scale: Doubles = np.maximum.reduce(np.abs(base), axis=2)
         scale /= 127
@@ -201,7 +202,7 @@ class QueryCodes:
         self.weights: Doubles = np.ones((*scale.shape, len(scan.bounds)))
         self.weights[:, :, 0] = length
         self.weights[:, :, 1] = np.sqrt(np.vecdot(levels, levels))
-        if l2:
+        if scan.by_distance:
             self.inner: Floats = (2 * scale)[:, :, None].astype(np.float32)
             self.weights[:, :, :2] *= 2
             self.constant: Doubles = -square
@@ -261,7 +262,7 @@ class Scanned:
         tops = self._room.tops[number]
         counts = self.scan.group_counts
         best: Doubles
-        if self.scan.metric == "l2":
+        if self.scan.by_distance:
             best = tops.astype(np.float64)
         else:
             outer = self._queries.outer[:, number]
@@ -311,7 +312,7 @@ class Scanned:
         # In the kept values' own terms, so that only what passes is converted.
         reach = reach - constant
         gain = None
-        if scan.metric == "l2":
+        if scan.by_distance:
             enough = kept >= np.maximum(reach, scan.lowest)
         else:
             outer = self._queries.outer[:, number]

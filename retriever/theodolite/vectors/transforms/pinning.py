@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from theodolite.errors import ConfigError, ManifestError
-from theodolite.types import Metric, Norms, Space, Transform
+from theodolite.types import Norms, Space, Transform
+from theodolite.vectors.metrics import MetricName
 from theodolite.vectors.prepare import check_moves
 from theodolite.vectors.transforms.fitted import Fitted, encoded, hash_of
 from theodolite.vectors.transforms.specs import Center, Pca, Spec, Truncate, Whiten
@@ -17,7 +18,7 @@ __all__ = ["check_chain", "check_same", "checked", "decoded", "encoded"]
 _KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Truncate, Pca, Center, Whiten)}
 
 
-def checked(transforms: Any, metric: Metric, norms: Norms) -> tuple[Transform, ...]:
+def checked(transforms: Any, metric: MetricName, norms: Norms) -> tuple[Transform, ...]:
     """Transforms as they were given, made a tuple.
 
     Raises:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from theodolite.errors import ConfigError, VectorError
-from theodolite.types import Metric, Space
+from theodolite.types import Space
+from theodolite.vectors.metrics import DEFAULT_METRIC, MetricName
 from theodolite.vectors.prepare import prepare
 from theodolite.vectors.transforms.fitted import Doubles, Fitted, Floats
 
@@ -65,7 +66,7 @@ class Spec:
     def apply(self, rows: Floats) -> Floats:
         raise ConfigError(f"{self} is not fitted")
 
-    def fit(self, vectors: Any, *, metric: Metric = "cosine") -> "Fitted":
+    def fit(self, vectors: Any, *, metric: MetricName = DEFAULT_METRIC) -> "Fitted":
         """Fit beforehand, to pass the result as a transform; for several in a row see `transforms.fit`.
 
         Args:
@@ -154,7 +155,9 @@ class Whiten(Spec):
         return Fitted(self, sample.shape[1], mean=mean, matrix=(directions / np.sqrt(variances)).astype(np.float32))
 
 
-def fit(transforms: Iterable[Spec | Fitted], vectors: Any, *, metric: Metric = "cosine") -> tuple[Fitted, ...]:
+def fit(
+    transforms: Iterable[Spec | Fitted], vectors: Any, *, metric: MetricName = DEFAULT_METRIC
+) -> tuple[Fitted, ...]:
     """Fit transforms to a sample, each to what the ones before make of it.
 
     Args:

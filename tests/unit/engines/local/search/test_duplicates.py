@@ -12,13 +12,13 @@ from theodolite import Document, FilterError, InputError, Retriever
 from theodolite.collection import Collection
 from theodolite.errors import EngineError
 from theodolite.indexes.flat.pairs import BLOCK
-from theodolite.types import Metric
+from theodolite.vectors.metrics import MetricName
 
-METRICS: tuple[Metric, ...] = ("cosine", "dot", "l2")
+METRICS: tuple[MetricName, ...] = ("cosine", "dot", "l2")
 Doubles = NDArray[np.float64]
 
 
-def filled(vectors: Any, metric: Metric = "cosine", **settings: Any) -> Retriever:
+def filled(vectors: Any, metric: MetricName = "cosine", **settings: Any) -> Retriever:
     kb = Retriever.open(None, metric=metric, **settings)
     kb.add([Document(f"Text {i}.", {"n": i}, f"d{i}") for i in range(len(vectors))], vectors=vectors)
     return kb
@@ -35,7 +35,7 @@ def clustered(n: int, d: int = 24) -> Doubles:
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_it_is_the_cosine_whatever_the_metric(metric: Metric) -> None:
+def test_it_is_the_cosine_whatever_the_metric(metric: MetricName) -> None:
     raw = clustered(300) * np.random.default_rng(1).uniform(0.1, 9, (300, 1))
     unit = raw / np.linalg.norm(raw, axis=1, keepdims=True)
     expected = {
