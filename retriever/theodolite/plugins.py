@@ -1,7 +1,7 @@
 """Parts by name: a name leads to a class or function, which is imported when it is first asked for.
 
 Names exist for the command line and for `Retriever.open`; objects never need one. Other packages add names
-through the entry-point group `theodolite.<kind>`, for example `theodolite.embedders.resolve`.
+through the entry-point group `theodolite.<kind>`, for example `theodolite.embedders`.
 """
 
 from collections.abc import Callable, Iterator

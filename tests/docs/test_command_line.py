@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from theodolite.cli import output
-from theodolite.cli.app import app
+from theodolite.cli.commands import app
 from theodolite.cli.run import run
 
 DOC = Path(__file__).resolve().parents[2] / "docs" / "command-line.md"

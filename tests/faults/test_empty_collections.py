@@ -277,7 +277,7 @@ COMMANDS: dict[str, list[list[str]]] = {
 def test_every_command_is_tried() -> None:
     import typer
 
-    from theodolite.cli.app import app
+    from theodolite.cli.commands import app
 
     group: Any = typer.main.get_command(app)
     assert set(group.commands) - {"demo", "compact"} <= set(COMMANDS)

@@ -44,9 +44,10 @@ class Shell:
         about = self.plugin / "words-1.0.dist-info"
         about.mkdir(parents=True)
         (about / "METADATA").write_text("Metadata-Version: 2.1\nName: words\nVersion: 1.0\n")
-        (about / "entry_points.txt").write_text("[theodolite.embedders.resolve]\nwords = words:Plugin\n")
+        (about / "entry_points.txt").write_text("[theodolite.embedders]\nwords = words:Plugin\n")
         (self.plugin / "words.py").write_text(EMBEDDER)
-        self.environment = {**os.environ, "PYTHONPATH": str(self.plugin), "PYTHONUTF8": "1", "COLUMNS": "100"}
+        path = os.pathsep.join(filter(None, (str(self.plugin), os.environ.get("PYTHONPATH"))))
+        self.environment = {**os.environ, "PYTHONPATH": path, "PYTHONUTF8": "1", "COLUMNS": "100"}
         self.environment.pop("PYTHONUNBUFFERED", None)  # what is left to flush at exit shows itself only without
 
     def fill(self) -> None:

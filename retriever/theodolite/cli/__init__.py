@@ -1,4 +1,4 @@
-"""The command line: `theodolite index | add | search | info | verify | audit | recall | monitor | demo` and more."""
+"""The command line, `theodolite`."""
 
 import sys
 
@@ -8,7 +8,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command that the arguments name, and exit with its code (see `theodolite.cli.run`)."""
+    """Run the command given by `sys.argv` and exit with its code (see `theodolite.cli.exit_codes`)."""
     try:
         from theodolite.cli.run import run
     except ModuleNotFoundError as error:
@@ -16,7 +16,7 @@ def main() -> None:
             raise
         hint = "pip install 'theodolite[cli]'"
         missing = MissingExtraError(f"the command line needs the package {error.name!r}. Run: {hint}", hint=hint)
-        print(missing, file=sys.stderr)  # noqa: T201 - what a command line does
+        print(missing, file=sys.stderr)  # noqa: T201 - the command line prints
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,34 +1,81 @@
-"""`theodolite demo`: an invented company's handbook, and questions that show what a retriever must cope with."""
+"""The command `demo`: the handbook of an invented company, and queries that show what makes retrieval hard."""
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, NamedTuple
 
+import typer
+
+from theodolite.cli import output
+from theodolite.cli.opening import open_with_embedder
+from theodolite.cli.options import EmbedderName, Json, OnDrift, parse_path
 from theodolite.errors import ConfigError
 from theodolite.types import Document
 
 
 class Question(NamedTuple):
-    """What is asked, of which documents, and what to look at."""
+    """A query, its filter, and what its hits show."""
 
     text: str
     where: dict[str, Any] | None
-    why: str
+    shows: str
 
 
 QUESTIONS = (
-    Question("can an opened stove be returned?", None, "What sounds most like an answer is a chat message, and wrong."),
     Question(
-        "can an opened stove be returned?", {"source": "policy"}, "A filter leaves what binds: the rule is first."
+        "can an opened stove be returned?", None, "The closest match is a chat message, and what it says is wrong."
     ),
-    Question("what does standard delivery cost?", None, "Three versions of one rule, the oldest of them first."),
-    Question("what does standard delivery cost?", {"effective_from": "2026-02-01"}, "The version that is in force."),
-    Question("Saturday work", {"lang": "de"}, "Asked in English, of what is written in German."),
+    Question(
+        "can an opened stove be returned?", {"source": "policy"}, "With a filter for policies, the rule is first."
+    ),
+    Question("what does standard delivery cost?", None, "Three versions of one rule, the oldest first."),
+    Question("what does standard delivery cost?", {"effective_from": "2026-02-01"}, "The version in force."),
+    Question("Saturday work", {"lang": "de"}, "An English query finds a German document."),
 )
 
 
+def demo(
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FOLDER", parser=parse_path, help="Keep the collection here.")
+    ] = None,
+    embedder: EmbedderName = None,
+    on_drift: OnDrift = "refuse",
+    json_: Json = False,
+) -> None:
+    """Index the handbook of an invented company and search it. Needs no network with the extra `minilm`.
+
+    \b
+    Examples:
+      theodolite demo
+      theodolite demo --to kb-demo
+    """
+    documents = handbook()
+    with (
+        TemporaryDirectory() as temporary,
+        open_with_embedder(to or Path(temporary) / "kb", embedder, on_drift, create=True, quiet=json_) as kb,
+    ):
+        stored = {document.id: document for document in kb.documents()}
+        new = [document for document in documents if stored.get(document.id) != document]
+        with output.progress_bar("embedding", len(new), quiet=json_) as advance:
+            kb.add(new, progress=advance)
+        if not json_:
+            output.say(f"{len(documents)} documents from the handbook of an invented company.")
+        for question in QUESTIONS:
+            hits = kb.search(question.text, k=3, where=question.where)
+            if json_:
+                output.say_json({**output.hits_as_json(question.text, hits), "where": question.where})
+            else:
+                where = f"  where {json.dumps(question.where)}" if question.where else ""
+                output.say(f"\n{question.text}{where}", style="bold")
+                output.say(question.shows, style="dim")
+                output.show_hits(hits)
+    if to is not None and not json_:
+        output.note(f'\nTry your own: theodolite search "..." --in {to}')
+
+
 def handbook() -> list[Document]:
-    """The sample documents: in the package, or in a checkout.
+    """The sample documents, from the installed package or from a checkout.
 
     Raises:
         ConfigError: they are in neither place.
@@ -39,4 +86,4 @@ def handbook() -> list[Document]:
         if path.is_file():
             with path.open(encoding="utf-8") as lines:
                 return [Document(**json.loads(line)) for line in lines]
-    raise ConfigError("the sample handbook is not installed: install theodolite anew")
+    raise ConfigError("the sample handbook is missing from the installation: reinstall theodolite")

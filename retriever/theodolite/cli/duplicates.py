@@ -1,28 +1,30 @@
-"""The command `duplicates`: pairs of documents that say nearly the same."""
+"""The command `duplicates`."""
 
 import json
 import sys
+import textwrap
 from itertools import islice
 from typing import Annotated, Any
 
 import typer
 
 from theodolite.cli import output
-from theodolite.cli.app import Json, Kb, Where, app, as_filter
-from theodolite.cli.opening import bare
+from theodolite.cli.opening import open_collection
+from theodolite.cli.options import Collection, Json, Where, parse_where
 from theodolite.metadata import encode
 from theodolite.types import Document, Duplicate
 
 
-@app.command()
 def duplicates(
-    folder: Kb,
-    threshold: Annotated[float, typer.Option("--threshold", help="The cosine to reach, above 0, at most 1.")] = 0.92,
+    folder: Collection,
+    threshold: Annotated[
+        float, typer.Option("--threshold", help="The smallest cosine of a pair: above 0, at most 1.")
+    ] = 0.92,
     where: Where = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="Stop after so many pairs.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="Stop after N pairs.")] = None,
     json_: Json = False,
 ) -> None:
-    """Find near-duplicates: every pair of documents whose vectors' cosine reaches a threshold.
+    """Find near-duplicates: all pairs of documents whose cosine similarity reaches a threshold.
 
     Behind a pipe each pair is a line: similarity, id and id, separated by tabs. With --json it is a line of JSON.
 
@@ -32,25 +34,43 @@ def duplicates(
       theodolite duplicates kb --threshold 0.98 --where '{"source": "wiki"}' --limit 20
       theodolite duplicates kb --json | jq '[.similarity, .first.id, .second.id]'
     """
-    tree = as_filter(where)
-    found = 0
-    with bare(folder) as kb:
-        count = kb.count(tree)
-        with output.counting("comparing", count * (count - 1) // 2, quiet=json_, above=True) as advance:
-            for pair in islice(kb.duplicates(threshold, where=tree, progress=advance), limit):
-                found += 1
+    condition = parse_where(where)
+    pairs = 0
+    with open_collection(folder) as kb:
+        count = kb.count(condition)
+        with output.progress_bar("comparing", count * (count - 1) // 2, quiet=json_, above=True) as advance:
+            for pair in islice(kb.duplicates(threshold, where=condition, progress=advance), limit):
+                pairs += 1
                 if json_:
                     output.say_json(_as_json(pair))
                 else:
-                    output.show_duplicate(pair)
+                    _show(pair)
     if not json_ and sys.stdout.isatty():
-        more = ", and there may be more" if found == limit else ""
-        output.note(f"{found:,} {'pair' if found == 1 else 'pairs'} of {count:,} documents{more}")
+        more = ", and there may be more" if pairs == limit else ""
+        output.note(f"{pairs:,} {'pair' if pairs == 1 else 'pairs'} of {count:,} documents{more}")
+
+
+def _show(pair: Duplicate) -> None:
+    """At a terminal: the similarity, and for each document id, place and first line. Behind a pipe: one line."""
+    if not output.console.is_terminal:
+        names = "\t".join(output.one_line(document.id) for document in (pair.first, pair.second))
+        sys.stdout.write(f"{pair.similarity:.4f}\t{names}\n")
+        return
+    start = f"{pair.similarity:.3f}  "
+    for document in (pair.first, pair.second):
+        output.say(start, style="bold", end="")
+        output.show_id_and_place(document)
+        output.say(f"       {textwrap.shorten(output.one_line(document.text), output.text_width(7), placeholder=' …')}")
+        start = "       "
 
 
 def _as_json(pair: Duplicate) -> dict[str, Any]:
-    return {"similarity": pair.similarity, "first": _described(pair.first), "second": _described(pair.second)}
+    return {
+        "similarity": pair.similarity,
+        "first": _document_as_json(pair.first),
+        "second": _document_as_json(pair.second),
+    }
 
 
-def _described(document: Document) -> dict[str, Any]:
+def _document_as_json(document: Document) -> dict[str, Any]:
     return {"id": document.id, "text": document.text, "metadata": json.loads(encode(document.metadata))}

@@ -1,22 +1,28 @@
-"""Opening a collection from the command line: which embedder, and whether there must be a collection."""
+"""Open a collection from the command line: which embedder to use, and whether the collection must exist."""
 
 from pathlib import Path
 
 from theodolite import plugins
-from theodolite.cli.output import working
+from theodolite.cli.output import spinner
 from theodolite.errors import ConfigError, MissingExtraError, TheodoliteError
 from theodolite.guards.embedder_guard import check_on_drift
 from theodolite.retriever import Retriever
 
 DEFAULT = "all-MiniLM-L6-v2"
+"""The embedder of a new collection, unless --embedder names another."""
 
 
-def bare(folder: Path, *, read_only: bool = True, trust_index: bool = False) -> Retriever:
-    """An existing collection, for what needs no embedder."""
+def is_collection(folder: Path) -> bool:
+    """Whether a folder holds a collection."""
+    return (folder / "store.sqlite").exists()
+
+
+def open_collection(folder: Path, *, read_only: bool = True, trust_index: bool = False) -> Retriever:
+    """Open an existing collection without an embedder."""
     return Retriever.open(folder, create=False, read_only=read_only, trust_index=trust_index)
 
 
-def with_embedder(
+def open_with_embedder(
     folder: Path,
     embedder: str | None,
     on_drift: str,
@@ -25,28 +31,28 @@ def with_embedder(
     quiet: bool = False,
     trust_index: bool = False,
 ) -> Retriever:
-    """A collection with the embedder that is named, or the one it was made with, or for a new one the default.
+    """Open a collection with the embedder named, else the collection's own, else (for a new one) the default.
 
     Raises:
-        ConfigError: there is no such policy; or the collection was made without an embedder, or it cannot be loaded by
-            what is known of it.
+        ConfigError: `on_drift` is unknown; or no embedder is named and the collection's own is not known, or cannot be
+            loaded by its name.
     """
     policy = check_on_drift(on_drift)
-    known = None
-    if (folder / "store.sqlite").exists() or not create:
-        with bare(folder) as kb:
+    recorded = None
+    if is_collection(folder) or not create:
+        with open_collection(folder) as kb:
             info = kb.info()
-            known = info["embedder"]
-            if known is None and embedder is None and info["dimension"] is not None:
-                raise ConfigError(f"{folder} was filled with vectors alone: name the embedder, --embedder")
-            if known is not None and embedder is None and _of_a_class(known):
-                raise ConfigError(
-                    f"{folder} was made by a program with an embedder of its own, {known!r}, which no name leads to: "
-                    "name the embedder, --embedder"
-                )
-    name = embedder or known or DEFAULT
+        recorded = info["embedder"]
+        if recorded is None and embedder is None and info["dimension"] is not None:
+            raise ConfigError(f"{folder} was filled with vectors, without an embedder: name one with --embedder")
+        if recorded is not None and embedder is None and _is_class_name(recorded):
+            raise ConfigError(
+                f"{folder} was created by a program with an embedder of its own, {recorded!r}, which cannot be loaded "
+                "by name: name an embedder with --embedder"
+            )
+    name = embedder or recorded or DEFAULT
     try:
-        with working(f"loading {name}", quiet=quiet):
+        with spinner(f"loading {name}", quiet=quiet):
             return Retriever.open(
                 folder,
                 embedder=name,
@@ -58,17 +64,17 @@ def with_embedder(
     except MissingExtraError:
         raise
     except TheodoliteError as error:
-        if embedder is None and known is not None and isinstance(error, ConfigError):
+        if embedder is None and recorded is not None and isinstance(error, ConfigError):
             raise ConfigError(
-                f"{folder} was made with the embedder {known!r}; name it with --embedder. {error}"
+                f"{folder} was created with the embedder {recorded!r}; name it with --embedder. {error}"
             ) from error
         raise
 
 
-def _of_a_class(name: str) -> bool:
+def _is_class_name(name: str) -> bool:
     """Whether an embedder's name looks like that of a Python class.
 
-    A collection that was given an object keeps what the object is called. Taken for a model, that name would be
-    looked for on the Hugging Face hub, and what is found there is not what the collection was made with.
+    A collection that was given an object records the name of its class. Looked up on the Hugging Face hub, that name
+    could find a model that is not the one the collection was built with.
     """
     return name.isidentifier() and name not in plugins.names("embedders") and not Path(name).exists()

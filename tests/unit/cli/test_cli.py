@@ -17,7 +17,7 @@ from tests.unit.models import needs_minilm
 from tests.unit.shell import Shell
 
 from theodolite import Retriever
-from theodolite.cli import output
+from theodolite.cli import export, output
 from theodolite.cli.demo import QUESTIONS, handbook
 from theodolite.evaluation import TARGETS, Target
 from theodolite.testing import HashingEmbedder
@@ -34,7 +34,7 @@ def filled(shell: Shell) -> Shell:
     return shell
 
 
-def test_help_tells_by_example(shell: Shell) -> None:
+def test_help_shows_examples(shell: Shell) -> None:
     out, _ = shell.run("--help")
     commands = re.findall(r"^  (\w+)  +\w", out.partition("Commands:")[2], re.MULTILINE)
     assert sorted(commands) == [
@@ -194,7 +194,7 @@ def test_an_export_that_fails_leaves_the_file_as_it_was(filled: Shell, monkeypat
         raise KeyboardInterrupt
 
     (filled.folder / "out.jsonl").write_text("old")
-    monkeypatch.setattr(output, "record", broken)
+    monkeypatch.setattr(export, "json_line", broken)
     assert "Interrupted" in filled.run("export", "kb", "-o", "out.jsonl", code=130)[1]
     assert (filled.folder / "out.jsonl").read_text() == "old"
     assert [path.name for path in filled.folder.glob("*out*")] == ["out.jsonl"]
@@ -280,9 +280,9 @@ def test_the_demo_tells_the_truth_about_its_answers(shell: Shell) -> None:
         (["add", "--to", "new", "--text", "x", "--metadata", "{"], 2, "--metadata is not JSON"),
         (["add", "--to", "new", "--text", " "], 2, "--text is empty"),
         (["add", "--to", "new", "nothing"], 2, "nothing does not exist"),
-        (["add", "--to", "kb", "docs", "--id", "x"], 2, "describe the document of --text"),
-        (["add", "--to", "kb", "--text", "x", "--chunk-tokens", "9"], 2, "only files are split"),
-        (["add", "--to", "kb", "-", "--text-field", "body"], 2, "only files are split"),
+        (["add", "--to", "kb", "docs", "--id", "x"], 2, "belong to the document of --text"),
+        (["add", "--to", "kb", "--text", "x", "--chunk-tokens", "9"], 2, "do not apply to --text and stdin"),
+        (["add", "--to", "kb", "-", "--text-field", "body"], 2, "do not apply to --text and stdin"),
         (["index", "docs", "--to", "new", "--max-mb", "nan"], 2, "--max-mb is nan"),
         (["index", "docs", "--to", "new", "--chunk-tokens", "0"], 2, "greater than or equal to 1"),
         (["index", "docs", "--to", "docs/hours.txt"], 3, "is a file; a collection is a folder"),
@@ -412,21 +412,21 @@ def test_recall_fails_where_a_target_is_missed(filled: Shell, monkeypatch: pytes
 def test_recall_refuses_files_that_hold_no_queries(filled: Shell) -> None:
     for name, content, message in (
         ("q.md", b"x", "read from .txt, .jsonl or .npy"),
-        ("q.txt", b"\n \n", "holds no queries"),
+        ("q.txt", b"\n \n", "contains no queries"),
         ("q.txt", b"\xff", "not UTF-8"),
         ("q.jsonl", b"{", "line 1 of q.jsonl is not JSON"),
-        ("q.jsonl", b'"a"\n\n{"id": 1}', "line 3 of q.jsonl holds no query"),
+        ("q.jsonl", b'"a"\n\n{"id": 1}', "line 3 of q.jsonl contains no query"),
         ("q.npy", b"123", "not an array"),
     ):
         (filled.folder / name).write_bytes(content)
         assert message in filled.run("recall", "--in", "kb", "--queries", name, code=2)[1]
-    assert "no such file" in filled.run("recall", "--in", "kb", "--queries", "none.txt", code=2)[1]
+    assert "does not exist" in filled.run("recall", "--in", "kb", "--queries", "none.txt", code=2)[1]
 
 
 def test_monitor(filled: Shell) -> None:
     out, err = filled.run("monitor", "kb")
     assert out == ""
-    assert "Nothing was monitored" in err
+    assert "Nothing was recorded" in err
     assert filled.json("monitor", "kb") is None
     with Retriever.open(filled.folder / "kb", monitor=True) as kb:
         for _ in range(3):

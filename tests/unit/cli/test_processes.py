@@ -55,7 +55,7 @@ def test_ctrl_c_keeps_what_was_committed(shell: Shell) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert err.splitlines()[-1].startswith("Interrupted. What was committed is kept")
+    assert err.splitlines()[-1].startswith("Interrupted. Everything committed is kept")
     assert "Traceback" not in err
     kept = shell.json("info", "kb")["documents"]
     assert 0 < kept < 3000

@@ -43,7 +43,7 @@ def test_another_folder_of_the_same_name(filled: Shell) -> None:
     for wrong, names in (("a/b", ["docs"]), ("x", ["docs", "notes.jsonl"])):
         assert "source" in filled.run("index", *names, "--to", "new", "--source", wrong, code=2)[1]
         assert not (filled.folder / "new").exists()
-    assert "only files" in filled.run("add", "--to", "kb", "--text", "x", "--source", "x", code=2)[1]
+    assert "do not apply to --text" in filled.run("add", "--to", "kb", "--text", "x", "--source", "x", code=2)[1]
 
 
 def test_moves_are_told(filled: Shell) -> None:
@@ -90,7 +90,7 @@ def test_what_cannot_be_stored_makes_the_exit_code(filled: Shell) -> None:
     assert out == "4 files, 3 passages: 1 added, 2 unchanged\n"
     assert "1 could not be stored" in err
     assert "docs/empty.txt: not stored: of 'docs/empty.txt', vectors have zero length" in err
-    assert "1 characters of 1 files are no text and were replaced, first docs/nul.txt" in err
+    assert "1 characters in 1 files are not text and were replaced, first docs/nul.txt" in err
     report = json.loads(filled.run("index", "docs", "--to", "kb", "--json", code=1)[0])
     assert (report["failed"], report["repaired"]) == (1, [{"source": "docs/nul.txt", "characters": 1}])
     filled.run("add", "docs", "--to", "kb", code=1)

@@ -1,4 +1,4 @@
-"""The command line at a terminal: colours, bars, passages with their first lines, questions."""
+"""The command line at a terminal: colors, bars, passages with their first lines, questions."""
 
 import os
 import re
@@ -15,7 +15,7 @@ if sys.platform == "win32":
 
 import pty
 
-COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+COLOR = re.compile(r"\x1b\[[0-9;]*m")
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -54,7 +54,7 @@ def test_hits_have_a_place_and_their_first_lines(filled: Shell) -> None:
     long = "A passage of many words. " * 40
     filled.run("add", "-", "--to", "kb", given=_records(("long", long, "wiki")))
     shown = at_a_terminal(filled, "search", "a passage of many words", "--in", "kb", "-k", "2")
-    assert COLOUR.search(shown)
+    assert COLOR.search(shown)
     lines = CONTROL.sub("", shown).splitlines()
     first = next(i for i, line in enumerate(lines) if line.startswith(" 1. "))
     assert re.fullmatch(r" 1\. \d\.\d{3}  long  wiki", lines[first])
@@ -70,8 +70,8 @@ def test_no_color_is_respected(filled: Shell) -> None:
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", shown)
 
 
-def test_nothing_found_is_said(filled: Shell) -> None:
-    assert "Nothing is eligible." in at_a_terminal(filled, "search", "x", "--in", "kb", "--where", '{"lang": "fr"}')
+def test_an_empty_result_is_noted(filled: Shell) -> None:
+    assert "No documents match." in at_a_terminal(filled, "search", "x", "--in", "kb", "--where", '{"lang": "fr"}')
 
 
 def test_a_bar_with_rate_and_remaining_time(filled: Shell) -> None:
@@ -81,7 +81,7 @@ def test_a_bar_with_rate_and_remaining_time(filled: Shell) -> None:
     assert "3 files, 3 passages: 1 added, 2 unchanged\n" in shown
 
 
-@pytest.mark.parametrize(("key", "code", "said", "left"), [(b"y\n", 0, "1 deleted", 2), (b"n\n", 1, "Nothing is", 3)])
+@pytest.mark.parametrize(("key", "code", "said", "left"), [(b"y\n", 0, "1 deleted", 2), (b"n\n", 1, "Nothing was", 3)])
 def test_delete_asks(filled: Shell, key: bytes, code: int, said: str, left: int) -> None:
     shown = at_a_terminal(filled, "delete", "--where", '{"lang": "de"}', "--in", "kb", keys=key, code=code)
     assert "Delete 1 of 3 documents? [y/N]:" in shown

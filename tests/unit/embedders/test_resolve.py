@@ -81,7 +81,7 @@ class TestResolve:
         info = tmp_path / "hashing-1.0.dist-info"
         info.mkdir()
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hashing\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text("[theodolite.embedders.resolve]\nhashing = hashing_plugin:make\n")
+        (info / "entry_points.txt").write_text("[theodolite.embedders]\nhashing = hashing_plugin:make\n")
         (tmp_path / "hashing_plugin.py").write_text(
             "from theodolite.testing import HashingEmbedder\n"
             "def make(dimension='64'): return HashingEmbedder(int(dimension))\n"

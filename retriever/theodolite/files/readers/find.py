@@ -191,7 +191,7 @@ def _absolute(given: str | Path) -> Path:
     if not isinstance(given, (str, os.PathLike)) or not isinstance(text := os.fspath(given), str):
         raise InputError(f"{given!r:.80} is a {type(given).__name__}; paths are str or Path (os.fsdecode makes one)")
     if not text or "\0" in text:
-        raise InputError(f"{text!r:.80} is no path: it {'holds NUL' if text else 'is empty'}")
+        raise InputError(f"{text!r:.80} is not a path: it {'contains a null byte' if text else 'is empty'}")
     try:
         # What `..` leads to behind a link only the file system knows.
         path = Path(os.path.realpath(text) if ".." in Path(text).parts else os.path.abspath(text))

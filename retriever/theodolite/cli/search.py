@@ -1,4 +1,4 @@
-"""The command that finds: search, with all that ranks."""
+"""The command `search`."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -6,74 +6,81 @@ from typing import Annotated, Any
 import typer
 
 from theodolite.cli import output
-from theodolite.cli.app import EmbedderName, In, Json, OnDriftOption, TrustIndex, Where, app, as_filter
-from theodolite.cli.opening import bare, with_embedder
+from theodolite.cli.opening import open_collection, open_with_embedder
+from theodolite.cli.options import EmbedderName, In, Json, OnDrift, TrustIndex, Where, parse_where
 from theodolite.errors import InputError
 from theodolite.protocols import Boost
 from theodolite.ranking.boosts import Authority, Freshness
 from theodolite.ranking.versions import Latest, Rule, Superseded, Valid
 
-_WEIGHT = 0.2  # of a boost, unless one is given
+_WEIGHT = 0.2  # of a boost, by default
 
 
-@app.command()
 def search(
-    query: Annotated[str, typer.Argument(metavar="QUERY", help="The question.")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="The text to search for.")],
     in_: In,
-    k: Annotated[int, typer.Option("-k", help="How many hits.")] = 5,
+    k: Annotated[int, typer.Option("-k", help="Number of hits.")] = 5,
     where: Where = None,
     embedder: EmbedderName = None,
-    on_drift: OnDriftOption = "refuse",
+    on_drift: OnDrift = "refuse",
     mode: Annotated[
         str, typer.Option("--mode", metavar="MODE", help="dense (by meaning), lexical (by words) or hybrid (both).")
     ] = "dense",
-    explain: Annotated[bool, typer.Option("--explain", help="Say how each hit came to its place.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Explain the rank of each hit.")] = False,
     freshness: Annotated[
         str | None,
-        typer.Option("--freshness", metavar="FIELD:HALF_LIFE[:WEIGHT]", help="Prefer the new: published:180d:0.2."),
+        typer.Option(
+            "--freshness", metavar="FIELD:HALF_LIFE[:WEIGHT]", help="Prefer recent documents: published:180d:0.2."
+        ),
     ] = None,
     authority: Annotated[
         str | None,
         typer.Option(
-            "--authority", metavar="FIELD:LEVELS[:WEIGHT]", help="Prefer sources: source:policy=1,wiki=0.6:0.2."
+            "--authority", metavar="FIELD:LEVELS[:WEIGHT]", help="Prefer some sources: source:policy=1,wiki=0.6:0.2."
         ),
     ] = None,
     latest: Annotated[
-        str | None, typer.Option("--latest", metavar="PER:BY", help="Only the newest: policy_id:effective_from.")
+        str | None,
+        typer.Option("--latest", metavar="PER:BY", help="Only the latest version: policy_id:effective_from."),
     ] = None,
     valid: Annotated[
-        str | None, typer.Option("--valid", metavar="START:END", help="Only what is valid: valid_from:valid_until.")
+        str | None,
+        typer.Option("--valid", metavar="START:END", help="Only documents in force: valid_from:valid_until."),
     ] = None,
     superseded: Annotated[
         str | None,
         typer.Option(
             "--superseded",
             metavar="KEY:BY[:REPLACES[:SINCE]]",
-            help="Not what others replace: pep:superseded_by:replaces:created.",
+            help="No documents that others replace: pep:superseded_by:replaces:created.",
         ),
     ] = None,
-    as_of: Annotated[str | None, typer.Option("--as-of", metavar="DATE", help="As of this date, not now.")] = None,
+    as_of: Annotated[
+        str | None, typer.Option("--as-of", metavar="DATE", help="Search as of this date instead of now.")
+    ] = None,
     include_superseded: Annotated[
-        bool, typer.Option("--include-superseded", help="Also what is no longer current, marked.")
+        bool, typer.Option("--include-superseded", help="Include documents that are no longer current, marked.")
     ] = False,
     substitute: Annotated[
-        bool, typer.Option("--substitute", help="Successors in place of documents that pass the filter.")
+        bool, typer.Option("--substitute", help="Replace outdated documents that match the filter by their successors.")
     ] = False,
-    min_relevance: Annotated[float | None, typer.Option("--min-relevance", help="Nothing of less relevance.")] = None,
+    min_relevance: Annotated[float | None, typer.Option("--min-relevance", help="No hits of lower relevance.")] = None,
     rerank: Annotated[
         str | None, typer.Option("--rerank", metavar="NAME", help="A cross-encoder's name or folder.")
     ] = None,
-    diversity: Annotated[float, typer.Option("--diversity", help="From 0 to 1: how much hits are to differ.")] = 0.0,
+    diversity: Annotated[
+        float, typer.Option("--diversity", help="How much the hits should differ, from 0 to 1.")
+    ] = 0.0,
     dedupe: Annotated[
-        float | None, typer.Option("--dedupe", metavar="COSINE", help="Near-duplicates as one hit: 0.97.")
+        float | None, typer.Option("--dedupe", metavar="COSINE", help="Merge near-duplicates into one hit: 0.97.")
     ] = None,
     trust_index: TrustIndex = False,
     json_: Json = False,
 ) -> None:
-    """Find the passages that answer a question best.
+    """Find the passages closest to a query.
 
-    Behind a pipe each hit is a line: rank, score, id and text, separated by tabs. Options act in this order: versions,
-    filter, boosts, fusion, relevance, reranking, near-duplicates, diversity.
+    Behind a pipe each hit is a line: rank, score, id and text, separated by tabs. The options are applied in this
+    order: versions, filter, boosts, fusion, relevance, reranking, near-duplicates, diversity.
 
     \b
     Examples:
@@ -83,7 +90,7 @@ def search(
       theodolite search "error E1234" --in kb --mode hybrid --explain
       theodolite search "refunds" --in kb --latest policy_id:effective_from --freshness published:180d
     """
-    tree = as_filter(where)
+    condition = parse_where(where)
     options: dict[str, Any] = {
         "mode": mode,
         "boosts": _boosts(freshness, authority),
@@ -96,9 +103,12 @@ def search(
         "diversity": diversity,
         "dedupe": dedupe,
     }
-    lexical = mode == "lexical"
-    with bare(in_) if lexical else with_embedder(in_, embedder, on_drift, quiet=json_, trust_index=trust_index) as kb:
-        hits = kb.search(query, k=k, where=tree, **options)
+    with (
+        open_collection(in_)
+        if mode == "lexical"  # which needs no embedder
+        else open_with_embedder(in_, embedder, on_drift, quiet=json_, trust_index=trust_index)
+    ) as kb:
+        hits = kb.search(query, k=k, where=condition, **options)
     if json_:
         output.say_json(output.hits_as_json(query, hits, explain=explain))
     else:
@@ -117,7 +127,7 @@ def _boosts(freshness: str | None, authority: str | None) -> list[Boost]:
 
 
 def _rules(latest: str | None, valid: str | None, superseded: str | None) -> list[Rule] | None:
-    """None leaves it to the collection's own rules."""
+    """The rules given, or None for the collection's own."""
     rules: list[Rule] = []
     if latest is not None:
         per, by = _parts("--latest", latest, 2, 2)
@@ -134,9 +144,8 @@ def _rules(latest: str | None, valid: str | None, superseded: str | None) -> lis
 def _parts(option: str, text: str, least: int, most: int) -> list[str]:
     parts = text.split(":")
     if not least <= len(parts) <= most:
-        raise InputError(
-            f"{option} is {text!r}; it has {least} to {most} parts, with colons between: see search --help"
-        )
+        count = str(least) if least == most else f"{least} to {most}"
+        raise InputError(f"{option} is {text!r}; expected {count} parts separated by colons: see search --help")
     return parts
 
 
@@ -158,4 +167,4 @@ def _number(option: str, text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise InputError(f"{option}: {text!r} is no number") from None
+        raise InputError(f"{option}: {text!r} is not a number") from None

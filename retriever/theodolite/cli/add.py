@@ -1,0 +1,104 @@
+"""The command `add`."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from theodolite.cli import output
+from theodolite.cli.indexing import (
+    ChunkTokens,
+    FollowLinks,
+    IdField,
+    MaxMegabytes,
+    MetadataFields,
+    Overlap,
+    SourceName,
+    TextField,
+    reader_options,
+    sync_files,
+)
+from theodolite.cli.opening import open_with_embedder
+from theodolite.cli.options import EmbedderName, Json, OnDrift, To, parse_object, parse_path
+from theodolite.errors import InputError
+from theodolite.files.readers import Options
+from theodolite.types import Document
+
+
+def add(
+    to: To,
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="PATH", parser=parse_path, help="Files and folders; - reads JSON Lines from stdin."),
+    ] = None,
+    text: Annotated[str | None, typer.Option("--text", help="The text of a single document, instead of files.")] = None,
+    id_: Annotated[str, typer.Option("--id", help="Its id. Default: derived from text and metadata.")] = "",
+    metadata: Annotated[str | None, typer.Option("--metadata", metavar="JSON", help="Its metadata.")] = None,
+    embedder: EmbedderName = None,
+    on_drift: OnDrift = "refuse",
+    chunk_tokens: ChunkTokens = None,
+    overlap: Overlap = 0,
+    max_mb: MaxMegabytes = 50,
+    text_field: TextField = "text",
+    id_field: IdField = "id",
+    metadata_field: MetadataFields = None,
+    source: SourceName = None,
+    follow_links: FollowLinks = False,
+    json_: Json = False,
+) -> None:
+    """Add files, records from stdin, or one document. Replaces documents with the same id and removes nothing.
+
+    \b
+    Examples:
+      theodolite add notes.jsonl --to kb
+      theodolite add --to kb --text "We are open from nine to six." --id hours --metadata '{"lang": "en"}'
+      theodolite export old | theodolite add - --to new
+    """
+    options = reader_options(chunk_tokens, overlap, max_mb, text_field, id_field, metadata_field, follow_links)
+    files = [] if paths is None or paths == [Path("-")] else paths
+    if (text is None) == (not paths):
+        raise InputError("give either files (or - for stdin) or --text")
+    if text is None and (id_ or metadata is not None):
+        raise InputError("--id and --metadata belong to the document of --text")
+    if not files and (options != Options() or source is not None):
+        raise InputError("the options for files, such as --chunk-tokens and --source, do not apply to --text and stdin")
+    if text is not None and not text.strip():
+        raise InputError("--text is empty")
+    document = None if text is None else Document(text, parse_object(metadata or "{}", "--metadata"), id_)
+    if files:
+        sync_files(
+            files,
+            to,
+            source=source,
+            options=options,
+            embedder=embedder,
+            on_drift=on_drift,
+            as_json=json_,
+            remove=False,
+        )
+        return
+    with open_with_embedder(to, embedder, on_drift, create=True, quiet=json_) as kb:
+        if document is not None:
+            ids = kb.add([document])
+        else:
+            with output.progress_bar("adding", quiet=json_) as advance:
+                ids = kb.add(_records(sys.stdin.buffer), progress=advance)
+    if json_:
+        output.say_json({"ids": ids})
+    else:
+        output.say(f"{len(ids):,} stored" if len(ids) != 1 else f"stored as {ids[0]}")
+
+
+def _records(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """The objects on stdin, without their vectors: the texts are embedded again."""
+    for number, raw in enumerate(lines, start=1):
+        try:
+            line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"line {number} of stdin is not UTF-8: {error.reason}", line=number) from error
+        if line.strip():
+            record = parse_object(line, f"line {number} of stdin")
+            record.pop("vector", None)
+            yield record

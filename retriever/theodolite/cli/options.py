@@ -1,0 +1,75 @@
+"""The arguments and options that several commands share, and how their values are parsed."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from theodolite.cli.opening import DEFAULT
+from theodolite.errors import InputError
+from theodolite.filters import parse
+from theodolite.metadata import decode
+
+
+def parse_where(text: str | None) -> dict[str, Any] | None:
+    """Parse the value of --where. Raises InputError, for an invalid filter FilterError."""
+    if text is None:
+        return None
+    # json.loads, not decode: in metadata a leading $ is escaped, in a filter it marks an operator.
+    where = parse_object(text, "--where", json.loads)
+    parse(where)
+    return where
+
+
+def parse_object(text: str, name: str, read: Callable[[str], Any] = decode) -> dict[str, Any]:
+    """Parse a JSON object, in which dates may be tagged as `export` writes them. Raises InputError."""
+    try:
+        value = read(text)
+    except (ValueError, TypeError, RecursionError) as error:  # TypeError: the value of a date tag is not a string
+        raise InputError(f'{name} is not JSON: {error}. Example: \'{{"lang": "en"}}\'') from error
+    if not isinstance(value, dict):
+        raise InputError(f'{name} is {text!r:.80}; it must be a JSON object, such as \'{{"lang": "en"}}\'')
+    return value
+
+
+def parse_path(text: str | Path) -> Path:
+    """Parse a path. Raises typer.BadParameter for an empty one: usually a shell variable that is not set."""
+    if not str(text):
+        raise typer.BadParameter("the path is empty; pass . for the working directory")
+    return Path(text)
+
+
+To = Annotated[
+    Path,
+    typer.Option("--to", metavar="FOLDER", parser=parse_path, help="The collection; created if it does not exist."),
+]
+In = Annotated[Path, typer.Option("--in", metavar="FOLDER", parser=parse_path, help="The collection.")]
+Collection = Annotated[Path, typer.Argument(metavar="FOLDER", parser=parse_path, help="The collection.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, and warnings and errors as JSON on stderr.")]
+Where = Annotated[
+    str | None,
+    typer.Option("--where", metavar="JSON", help='Only documents that match: \'{"year": {"$gte": 2024}}\'.'),
+]
+EmbedderName = Annotated[
+    str | None,
+    typer.Option(
+        "--embedder",
+        metavar="NAME",
+        help=f"A model's name or folder, or 'name:argument'. Default: the collection's own, or {DEFAULT} for a new "
+        "collection.",
+    ),
+]
+OnDrift = Annotated[
+    str,
+    typer.Option(
+        "--on-drift",
+        metavar="POLICY",
+        help="If the embedder no longer gives the vectors the collection was built with: refuse, or warn and go on.",
+    ),
+]
+TrustIndex = Annotated[
+    bool,
+    typer.Option("--trust-index", help="Load an index built elsewhere that cannot be checked, such as FAISS's."),
+]
