@@ -42,7 +42,7 @@ def test_repair_keeps_what_verify_promises(sound: Path, tmp_path: Path, statemen
         with pytest.raises(CorruptionError, match=r"lexical.*repair") as error:
             kb.verify()
         assert [(one.part, one.derived) for one in error.value.verification.problems] == [("lexical", True)]
-        assert kb.repair().repaired == ("lexical: the index built again",)
+        assert kb.repair().repaired == ("lexical: the index rebuilt",)
         kb.verify()
         assert found(kb, "number7") == "d7"
         kb.delete("d7")

@@ -36,7 +36,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small collections are searched through their index, and it is kept up."""
     monkeypatch.setattr("theodolite.indexes.ann.Costs.propose", lambda self, n: 0.0)
     monkeypatch.setattr("theodolite.indexes.flat.index.FlatIndex.few", 8)
-    monkeypatch.setattr(index_manager, "_LEAST", 20)
+    monkeypatch.setattr(index_manager, "_MIN_DOCUMENTS", 20)
 
 
 class Threads:

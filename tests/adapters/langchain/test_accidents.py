@@ -44,7 +44,7 @@ def test_what_is_open_is_not_copied(store: TheodoliteVectorStore) -> None:
     retriever = store.as_retriever()
     for thing in (store, retriever, TheodoliteRetriever.from_store(store)):
         for duplicate in (pickle.dumps, copy.deepcopy):
-            with pytest.raises(TypeError, match="pass its folder on"):
+            with pytest.raises(TypeError, match="Pass on its folder"):
                 duplicate(thing)
     assert retriever.model_copy().invoke("short") == retriever.invoke("short")
 

@@ -1,4 +1,4 @@
-"""LocalEngine: documents in SQLite, vectors in a file beside it, searched through snapshots."""
+"""The local engine: documents in SQLite, vectors in a file beside it, searched through snapshots."""
 
 import itertools
 import weakref
@@ -51,7 +51,7 @@ _DEFAULTS = CollectionSettings()
 
 
 class LocalEngine:
-    """The embedded engine (see `protocols.Engine`). Made by `open`."""
+    """The embedded engine (see `protocols.Engine`). Create it with `open`."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class LocalEngine:
     ) -> None:
         self._store = store
         self._manifest = manifest
-        self._settings = settings  # norms and transforms count until the first batch has settled the manifest's
+        self._settings = settings  # its norms and transforms apply until the first batch settles them
         self._temporary = temporary
         self._snapshots = SnapshotManager(store, cache=temporary is None)
         self._writer = Writer(store, self._snapshots, manifest.partition)
@@ -78,8 +78,8 @@ class LocalEngine:
         return SearchExecutor(self._snapshots, self._hints, self.partition, self._index_manager.record_query)
 
     def __reduce__(self) -> NoReturn:
-        """Raises TypeError: copies of it would share files and locks, or have none."""
-        raise TypeError("an open collection cannot be pickled or copied: pass its folder on, and open it there")
+        """Raise TypeError: a copy would share files and locks, or lack them."""
+        raise TypeError("an open collection cannot be pickled or copied. Pass on its folder, and open it there")
 
     @classmethod
     def open(
@@ -193,14 +193,14 @@ class LocalEngine:
     def get(self, ids: Sequence[str], *, scope: Scope | None = None) -> list[Pair]:
         key = key_within(scope, self.partition)
 
-        def found(connection: Connection, snapshot: Snapshot) -> list[Pair]:
+        def read(connection: Connection, snapshot: Snapshot) -> list[Pair]:
             keys = dict(select_documents(connection, "id, row", "id", list(dict.fromkeys(ids)), key))
             if scope is not None and scope.where is not None:
                 inside = self._snapshots.mask(snapshot, scope.where, connection)[snapshot.rows_of(list(keys.values()))]
                 keys = dict(itertools.compress(keys.items(), inside.tolist()))
             return pairs(connection, snapshot, [keys[name] for name in ids if name in keys])
 
-        return self._snapshots.read(found)
+        return self._snapshots.read(read)
 
     def documents(
         self,
@@ -216,16 +216,16 @@ class LocalEngine:
             mask = None if tree is None else self._snapshots.mask(snapshot, tree, connection)
             return page(connection, snapshot, mask, after)
 
-        left, begin = limit, behind(after)
-        while left is None or left > 0:
-            found = self._snapshots.read(partial(read, after=begin))
-            listed = found.pairs[:left]
-            yield from listed
-            if found.after is None:
+        remaining, start = limit, behind(after)
+        while remaining is None or remaining > 0:
+            listed = self._snapshots.read(partial(read, after=start))
+            part = listed.pairs[:remaining]
+            yield from part
+            if listed.after is None:
                 return
-            begin = found.after
-            if left is not None:
-                left -= len(listed)
+            start = listed.after
+            if remaining is not None:
+                remaining -= len(part)
 
     def count(self, where: Filter | None = None, *, scope: Scope | None = None) -> int:
         tree = within(scope, self.partition, where)
@@ -236,7 +236,7 @@ class LocalEngine:
         return self._snapshots.read(lambda connection, snapshot: self._counted(connection, snapshot, where, scope))
 
     def _counted(self, connection: Connection, snapshot: Snapshot, where: Filter | None, scope: Scope | None) -> int:
-        """Count the documents that pass, and warn of a filter that cannot match."""
+        """Count the documents that match, and warn about a filter that cannot match."""
         mask = self._snapshots.mask(snapshot, within(scope, self.partition, where), connection)
         count = snapshot.state.live if mask is None else int(np.count_nonzero(mask))
         confined = within(scope, self.partition, None)
@@ -281,13 +281,13 @@ class LocalEngine:
         return self._index_manager.compact(progress)
 
     def warm(self, fields: Sequence[str] = ()) -> None:
-        def warmed(connection: Connection, snapshot: Snapshot) -> None:
+        def load(connection: Connection, snapshot: Snapshot) -> None:
             if snapshot.state.live:
                 self._snapshots.searchable(snapshot)
             for name in fields:
                 self._snapshots.mask(snapshot, Exists(name), connection)
 
-        self._snapshots.read(warmed)
+        self._snapshots.read(load)
 
     def note(self, name: str) -> str | None:
         return read_note(self._store, name)
@@ -296,14 +296,14 @@ class LocalEngine:
         write_note(self._store, name, value, replace=replace, wait=wait)
 
     def verify(self, progress: Callable[[int], object] | None = None) -> Verification:
-        found = verify(self._store, progress)
-        raise_damage(found, self._store.folder)
-        return found
+        verification = verify(self._store, progress)
+        raise_damage(verification, self._store.folder)
+        return verification
 
     def repair(self, progress: Callable[[int], object] | None = None) -> Verification:
-        found = repair(self._store, self._index_manager, self._writer.fill_cache, progress)
+        verification = repair(self._store, self._index_manager, self._writer.fill_cache, progress)
         self._executor = self._new_executor()  # its cached word statistics may come from a damaged index
-        return found
+        return verification
 
     def backup(self, target: Path, progress: Callable[[int], object] | None = None) -> None:
         backup(self._snapshots.read, self._store, target, progress)
@@ -311,7 +311,7 @@ class LocalEngine:
     def info(self) -> dict[str, Any]:
         folder = self._store.folder
 
-        def described(connection: Connection, snapshot: Snapshot) -> dict[str, Any]:
+        def describe(connection: Connection, snapshot: Snapshot) -> dict[str, Any]:
             state, manifest = snapshot.state, snapshot.manifest
             return {
                 "location": None if self._temporary else str(folder),
@@ -336,7 +336,7 @@ class LocalEngine:
                 "columns": {"fields": snapshot.columns.fields, "bytes": snapshot.columns.nbytes},
             }
 
-        return self._snapshots.read(described)
+        return self._snapshots.read(describe)
 
     def close(self) -> None:
         self._release()

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class Writer:
-    """What changes a collection. The methods are those of `protocols.Engine`."""
+    """Changes a collection. The methods are those of `protocols.Engine`."""
 
     def __init__(self, store: Store, snapshots: SnapshotManager, partition: str | None) -> None:
         self._store = store
@@ -43,20 +43,20 @@ class Writer:
         truncated: Container[int],
         scope: Scope | None,
     ) -> None:
-        self._written(scope, ids=False)
-        rows, kept = make_records(documents, truncated, self._partition, scope)
+        self._partition_to_write(scope, ids=False)
+        rows, places = make_records(documents, truncated, self._partition, scope)
         if not rows:
             return
-        chosen = vectors if len(kept) == len(vectors) else Vectors(vectors[kept])
+        chosen = vectors if len(places) == len(vectors) else Vectors(vectors[places])
         hashes = [record.hash(vector) for record, vector in zip(rows, chosen, strict=True)]
         with self._store.write() as (connection, state):
             settle_space(connection, space)
             ended: list[tuple[Any, ...]] = []
             if state.live:
-                names = defaultdict(list)
+                ids_by_partition = defaultdict(list)
                 for record in rows:
-                    names[record.partition].append(record.id)
-                for key, ids in names.items():
+                    ids_by_partition[record.partition].append(record.id)
+                for key, ids in ids_by_partition.items():
                     ended += select_documents(connection, "row, text", "id", ids, key)
             commit(
                 connection,
@@ -73,11 +73,11 @@ class Writer:
     def update(self, changes: Mapping[str, Mapping[str, Any]], scope: Scope | None, *, replace: bool) -> None:
         if not changes:
             return
-        key = self._written(scope, ids=True)
+        key = self._partition_to_write(scope, ids=True)
         with self._store.write() as (connection, state):
             columns = "row, id, text, metadata, truncated"
-            found = {row[1]: row for row in select_documents(connection, columns, "id", list(changes), key)}
-            missing = [name for name in changes if name not in found]
+            stored = {row[1]: row for row in select_documents(connection, columns, "id", list(changes), key)}
+            missing = [name for name in changes if name not in stored]
             if missing:
                 raise DocumentError(
                     f"{len(missing)} of {len(changes)} documents to update are not in the collection, first "
@@ -85,21 +85,21 @@ class Writer:
                     ids=missing,
                 )
             snapshot = self._snapshots.current(connection, state)
-            vectors = Vectors(snapshot.vectors.take(snapshot.rows_of([found[name][0] for name in changes])))
+            vectors = Vectors(snapshot.vectors.take(snapshot.rows_of([stored[name][0] for name in changes])))
             rows = []
             for name, change in changes.items():
                 if not isinstance(change, Mapping):
                     raise DocumentError(
                         f"metadata is a {type(change).__name__}, not a mapping of names to values. Nothing was updated"
                     )
-                _, _, text, old, truncated = found[name]
+                _, _, text, old, truncated = stored[name]
                 metadata = dict(change) if replace else {**stored_metadata(old), **change}
                 encoded = encode(metadata)
-                check_names(change)  # not those it has: earlier versions stored longer ones
+                check_names(change)  # not the stored ones: earlier versions allowed longer names
                 if partition_key(self._partition, metadata) != key:
                     raise DocumentError(
-                        f"document {name!r} cannot move to another partition: {self._partition!r} is part of what "
-                        "documents are known by. Nothing was updated; delete it and add it there",
+                        f"document {name!r} cannot move to another partition: {self._partition!r} is part of a "
+                        "document's key. Nothing was updated. Delete it and add it to the other partition",
                         ids=[name],
                     )
                 rows.append(Record(name, text, encoded, truncated, key))
@@ -107,17 +107,17 @@ class Writer:
                 connection,
                 self._store,
                 state,
-                ended=[(found[name][0], found[name][2]) for name in changes],
+                ended=[(stored[name][0], stored[name][2]) for name in changes],
                 records=rows,
                 hashes=[record.hash(vector) for record, vector in zip(rows, vectors, strict=True)],
                 vectors=vectors,
             )
 
     def delete(self, which: Sequence[str] | Filter, scope: Scope | None) -> int:
-        return self._with_room(lambda: self._delete(which, scope), FOR_CLEARING)
+        return self._retry_with_room(lambda: self._delete(which, scope), FOR_CLEARING)
 
     def _delete(self, which: Sequence[str] | Filter, scope: Scope | None) -> int:
-        key = self._written(scope, ids=isinstance(which, Sequence))
+        key = self._partition_to_write(scope, ids=isinstance(which, Sequence))
         with self._store.write() as (connection, state):
             if isinstance(which, Sequence):
                 ended = list(select_documents(connection, "row, text", "id", list(dict.fromkeys(which)), key))
@@ -145,13 +145,13 @@ class Writer:
         if scope is not None:
             self.delete(And(()), scope)
             return
-        self._with_room(self._clear, 0)
+        self._retry_with_room(self._clear, 0)
         crash_point("generation.committed")
         remove_old_generations(self._store)
         self.keep_reserve()
 
     def keep_reserve(self) -> None:
-        """Set some room on the disk aside, to delete with when it is full."""
+        """Set disk space aside, so that documents can be deleted from a full disk."""
         if self._store.durable:
             keep_reserve(self._store.folder)
 
@@ -161,8 +161,8 @@ class Writer:
                 dimension = self._snapshots.current(connection, state).flat.dimension
                 begin_generation(connection, self._store, state, dimension)
 
-    def _with_room(self, work: Callable[[], T], leave: int) -> T:
-        """Do what makes room in the end. On a full disk, do it again without what can be spared (see `free_room`)."""
+    def _retry_with_room(self, work: Callable[[], T], leave: int) -> T:
+        """Run some work that will free disk space. If the disk is full, free some first (see `free_room`) and retry."""
         try:
             return work()
         except EngineError as error:
@@ -173,15 +173,15 @@ class Writer:
     def fill_cache(self) -> None:
         """Save the codes of every full block that has no file yet."""
 
-        def filled(connection: Connection, snapshot: Snapshot) -> None:
+        def fill(connection: Connection, snapshot: Snapshot) -> None:
             cache = self._snapshots.code_cache(snapshot)
             if cache is not None:
                 cache.fill(snapshot.vectors, snapshot.rows)
 
-        self._snapshots.read(filled)
+        self._snapshots.read(fill)
 
-    def _written(self, scope: Scope | None, *, ids: bool) -> str:
-        """The partition that is written to. Raises UnsupportedError for scopes that can only be read."""
+    def _partition_to_write(self, scope: Scope | None, *, ids: bool) -> str:
+        """Return the key of the partition to write to. Raises UnsupportedError for a read-only scope."""
         if scope is not None and (scope.partition is None or scope.where is not None):
             raise UnsupportedError("this scope is read-only: only a scope of exactly one partition can be written to")
         return key_within(scope, self._partition) if ids else ""

@@ -1,6 +1,6 @@
-"""Backups: a copy of a collection as of one commit, taken while others write.
+"""Back up a collection: copy it as of one commit, while others write.
 
-Made beside its place, under names that nothing opens, and given its own when all of it is durable.
+The copy is made beside its target, under names that nothing opens, and renamed once all of it is durable.
 """
 
 import contextlib
@@ -31,18 +31,18 @@ from theodolite.errors import ConfigError, CorruptionError, EngineError
 Progress = Callable[[int], object]
 
 _PAGES = 1024  # of the database, copied at a time
-_PART = 1 << 20  # bytes of the vectors
-_DEAD = 0.1  # share of dead rows from which on they are left out, with the approximate index that knows them
-_BUSY = 1.0  # seconds to wait for an adapter that writes its records
+_BYTES_AT_A_TIME = 1 << 20  # of the vectors
+_MAX_DEAD = 0.1  # a larger share of dead rows is left out, together with the approximate index that contains them
+_RECORDS_TIMEOUT = 1.0  # seconds to wait for an adapter that writes its records
 _UNFINISHED = "store.partial"
 
 
 @contextmanager
-def placed(target: Path) -> Iterator[Folder]:
-    """A folder to fill, which becomes `target` on leaving; an exception removes it.
+def _new_folder(target: Path) -> Iterator[Folder]:
+    """Create a folder to fill, which is renamed to `target` at the end of the block. An exception removes it.
 
     Raises:
-        ConfigError: there is something at `target` already.
+        ConfigError: `target` exists already.
         EngineError: the copy cannot be written.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -64,15 +64,15 @@ def placed(target: Path) -> Iterator[Folder]:
         raise
 
 
-def copy_collection(
+def _copy_collection(
     connection: sqlite3.Connection, snapshot: Snapshot, store: Store, target: Folder, progress: Progress
 ) -> None:
-    """Copy what a transaction sees into an empty folder, durably.
+    """Copy the state that a transaction sees into an empty folder, durably.
 
     Raises:
-        CorruptionError: vectors do not match their checksum; a copy of them would be worth nothing.
-        Stale: the vector file is gone; another process has begun a new generation.
-        OSError, EngineError: it cannot be written.
+        CorruptionError: vectors do not match their checksum, so a copy would be useless.
+        StaleSnapshot: the vector file is gone, because another process has begun a new generation.
+        OSError, EngineError: the copy cannot be written.
     """
     if snapshot.state.sequence:
         try:
@@ -80,7 +80,7 @@ def copy_collection(
         except FileNotFoundError:
             raise StaleSnapshot from None
     living = None
-    if snapshot.rows - snapshot.state.live > _DEAD * snapshot.rows:
+    if snapshot.rows - snapshot.state.live > _MAX_DEAD * snapshot.rows:
         living = _copy_living(connection, snapshot, store.folder, target, progress)
     elif snapshot.state.sequence:
         _copy_vectors(connection, source, snapshot, target, progress)
@@ -96,7 +96,7 @@ def copy_collection(
 def _copy_living(
     connection: sqlite3.Connection, snapshot: Snapshot, folder: Folder, target: Folder, progress: Progress
 ) -> NextGeneration:
-    """Copy the living rows only: the copy begins a generation of its own, as after a compaction."""
+    """Copy the living rows only. The copy begins a generation of its own, as after a compaction."""
     size = 4 * snapshot.flat.dimension
     living = NextGeneration(target, connection, snapshot, writable=True)
     living.copy(lambda rows: progress(rows * size))
@@ -110,17 +110,17 @@ def _copy_living(
 def _copy_store(
     connection: sqlite3.Connection, target: Folder, progress: Progress, living: NextGeneration | None
 ) -> None:
-    """Copy the database; with `living` it names that generation."""
+    """Copy the database. With `living`, the copy records that generation as the current one."""
     left = 0
 
-    def copied(status: int, remaining: int, total: int) -> None:
+    def on_progress(status: int, remaining: int, total: int) -> None:
         nonlocal left
         progress(max(0, (left or total) - remaining) * 4096)
         left = remaining
 
     with translate_errors(target), contextlib.closing(connect(target, "rwc", 0, _UNFINISHED)) as copy:
-        # The transaction that is open on `connection` pins the commit: writers do not make this begin again.
-        connection.backup(copy, pages=_PAGES, progress=copied, sleep=0)
+        # The open transaction on `connection` pins the commit, so that writers do not make the copy start over.
+        connection.backup(copy, pages=_PAGES, progress=on_progress, sleep=0)
         if living is not None:
             copy.execute("BEGIN IMMEDIATE")
             living.record(copy, read_state(copy))
@@ -131,18 +131,18 @@ def _copy_store(
 
 
 def _copy_records(folder: Folder, target: Folder) -> None:
-    """What an adapter has noted of documents. It fits any commit: whether they are there is asked of the store."""
+    """Copy the records of the LangChain adapter. They fit any commit: the adapter asks the store which ids exist."""
     if folder.stat(RECORDS) is None:
         return
     try:
         with (
-            contextlib.closing(connect(folder, "rw", _BUSY, RECORDS)) as connection,
+            contextlib.closing(connect(folder, "rw", _RECORDS_TIMEOUT, RECORDS)) as connection,
             contextlib.closing(connect(target, "rwc", 0, RECORDS)) as copy,
         ):
             connection.backup(copy, pages=_PAGES)
         with target.open_to_change(RECORDS) as file:
             sync_file(file)
-    except (sqlite3.Error, CorruptionError):  # the documents do not need it
+    except (sqlite3.Error, CorruptionError):  # the documents do not need them
         target.remove([RECORDS])
 
 
@@ -155,14 +155,14 @@ def _copy_vectors(
             start, end = 4 * dimension * frame.slot, 4 * dimension * (frame.slot + frame.rows)
             out.write(source.read(at, start - at))
             crc, at = 0, start
-            while part := source.read(at, min(_PART, end - at)):
+            while part := source.read(at, min(_BYTES_AT_A_TIME, end - at)):
                 crc = zlib.crc32(part, crc)
                 out.write(part)
                 at += len(part)
                 progress(len(part))
             if at != end or crc != frame.crc:
                 raise CorruptionError(
-                    f"{source.path}: the vectors of commit {frame.sequence} do not match their checksum. Nothing "
+                    f"{source.path}: the vectors of commit {frame.sequence} do not match their checksum. Nothing was "
                     "copied; run verify()",
                     sequence=frame.sequence,
                 )
@@ -178,7 +178,7 @@ def _copy_vectors(
 
 
 def _copy_caches(connection: sqlite3.Connection, snapshot: Snapshot, folder: Folder, target: Folder) -> None:
-    """What would otherwise be made anew. Each file is verified when it is read; what is not there need not be."""
+    """Copy codes and the approximate index, which could also be rebuilt. Each file is verified when it is read."""
     generation = snapshot.state.generation
     codes = codes_folder(generation)
     with contextlib.suppress(OSError, CorruptionError):
@@ -193,7 +193,7 @@ def _copy_caches(connection: sqlite3.Connection, snapshot: Snapshot, folder: Fol
             sound = all(sha256_of(target, f"{place}/{name}") == digest for name, digest in hashes.items())
         except (OSError, CorruptionError):
             sound = False
-        if not sound:  # the copy says so when it is opened, and builds it again
+        if not sound:  # opening the copy logs a warning, and the index is rebuilt
             target.remove([place])
 
 
@@ -202,7 +202,7 @@ def _copy_files(folder: Folder, target: Folder, inside: str, names: list[str]) -
         target.make(inside)
     for name in names:
         with folder.open(f"{inside}/{name}") as file, target.create(f"{inside}/{name}") as copy:
-            shutil.copyfileobj(file, copy, _PART)
+            shutil.copyfileobj(file, copy, _BYTES_AT_A_TIME)
 
 
 def backup(
@@ -211,13 +211,17 @@ def backup(
     target: Path,
     progress: Progress | None,
 ) -> None:
-    """Copy the collection that `read` gives transactions and snapshots of (see `SnapshotManager.read`)."""
+    """Copy the collection into a new folder.
+
+    Args:
+        read: calls a function with a transaction and its snapshot (see `SnapshotManager.read`).
+    """
     if os.path.realpath(target).startswith(os.path.join(store.folder.path, "")):
-        raise ConfigError(f"{target} lies within the collection; name a folder elsewhere", folder=str(target))
-    with placed(target) as beside:
+        raise ConfigError(f"{target} is inside the collection. Name a folder elsewhere", folder=str(target))
+    with _new_folder(target) as folder:
 
-        def copied(connection: sqlite3.Connection, snapshot: Snapshot) -> None:
-            beside.remove(beside.names())  # of an attempt that a new generation has overtaken
-            copy_collection(connection, snapshot, store, beside, progress or (lambda count: None))
+        def copy(connection: sqlite3.Connection, snapshot: Snapshot) -> None:
+            folder.remove(folder.names())  # of an attempt during which a new generation began
+            _copy_collection(connection, snapshot, store, folder, progress or (lambda count: None))
 
-        read(copied)
+        read(copy)

@@ -1,4 +1,4 @@
-"""The lock that one builder of an index or a generation holds."""
+"""A lock that allows one build at a time, of an index or a generation."""
 
 import sqlite3
 import time
@@ -15,16 +15,16 @@ from theodolite.forking import COLLECTIONS, register_at_fork
 
 @contextmanager
 def only_builder(folder: Folder, timeout: float) -> Iterator[None]:
-    """One process and thread builds at a time; the lock is SQLite's, so it ends with its process.
+    """Hold the build lock of a collection. It is a lock of SQLite, so it ends with its process.
 
     Raises:
-        LockedError: another one is still building after `timeout` seconds.
+        LockedError: another process or thread holds it for more than `timeout` seconds.
         EngineError: the lock cannot be taken.
     """
     lock = _BuildLock(folder)
     deadline = time.monotonic() + timeout
     try:
-        while not lock.taken():
+        while not lock.take():
             if time.monotonic() >= deadline:
                 raise LockedError(
                     f"{folder}: another process or thread is building an index; wait for it", folder=str(folder)
@@ -42,8 +42,8 @@ class _BuildLock:
             self._connection = connect(folder, "rwc", 0, BUILD_LOCK)
         register_at_fork(self)
 
-    def taken(self) -> bool:
-        """Take the lock, unless it is held. Raises EngineError where it cannot be taken, on a full disk for example."""
+    def take(self) -> bool:
+        """Take the lock. Returns False if it is held. Raises EngineError if it cannot be taken, e.g. on a full disk."""
         with translate_errors(self._folder):
             try:
                 self._connection.execute("BEGIN EXCLUSIVE")
@@ -58,5 +58,5 @@ class _BuildLock:
             self._connection.close()
 
     def forked(self, held: bool) -> None:
-        """In a forked child: the lock is the parent's; kept open, it would seem to be the child's, too."""
+        """Drop the connection in a forked child: the lock belongs to the parent."""
         COLLECTIONS.drop([self._connection])

@@ -1,7 +1,7 @@
-"""Compaction: a new generation of living rows takes the place of one with many dead ones, while others read and write.
+"""Compaction: replace a generation that has many dead rows by one with the living rows, while others read and write.
 
-The new one is copied beside the old one, and catches up with what is committed meanwhile. What is left then is
-appended under the write lock, and one commit switches. Readers keep what they have mapped.
+The new generation is copied beside the old one, and then catches up with the commits made meanwhile. The last of them
+are appended under the write lock, and one commit switches. Readers keep the files that they have mapped.
 """
 
 import shutil
@@ -22,16 +22,16 @@ from theodolite.engines.local.storage.store import Store
 from theodolite.errors import EngineError
 from theodolite.types import Compaction
 
-LEAST = 1000
-"""Dead rows below which no collection is compacted by itself."""
+MIN_DEAD = 1000
+"""Collections with fewer dead rows are not compacted in the background."""
 
-_LONG = 2 * KEPT  # commits since the last compaction that make one due by themselves
-_FEW = 8  # commits that may be left for the write lock
-_ROUNDS = 20  # of catching up, before what is left is appended under the write lock, however much it is
+_MAX_COMMITS = 2 * KEPT  # commits since the last compaction that make another one due
+_MAX_UNDER_LOCK = 8  # commits that may be left to append under the write lock
+_ROUNDS = 20  # of catching up; then all remaining commits are appended under the write lock
 
 
 class Pace:
-    """Calls `progress`, and rests as long as it has worked since the last call: half a core, for background work."""
+    """Calls `progress`, and sleeps for as long as the caller has worked: background work takes half a core."""
 
     def __init__(self, progress: Progress, *, resting: bool) -> None:
         self._progress = progress
@@ -46,12 +46,12 @@ class Pace:
 
 
 class GenerationStart(NamedTuple):
-    """How a generation began.
+    """The start of a generation.
 
     Attributes:
         generation: its number.
-        shift: of its keys (see `keys.Keys`).
-        sequence: the first commit that its vector file has a frame for.
+        shift: the shift of its keys (see `keys.Keys`).
+        sequence: the first commit that has a frame in its vector file.
     """
 
     generation: int
@@ -60,7 +60,7 @@ class GenerationStart(NamedTuple):
 
     @classmethod
     def read(cls, connection: sqlite3.Connection, state: State) -> "GenerationStart":
-        """That of the current generation."""
+        """Read the start of the current generation."""
         if has_base(connection):
             shift, sequence = connection.execute("SELECT first_row, sequence FROM base").fetchone()
         else:
@@ -68,18 +68,18 @@ class GenerationStart(NamedTuple):
         return cls(state.generation, shift, sequence or 0)
 
     def is_compaction_due(self, state: State, share: float) -> bool:
-        """Whether dead rows are more than `share` of all rows, or the change log has become long."""
+        """Whether dead rows exceed `share` of all rows, or the change log has grown long."""
         rows = state.keys - self.shift
         dead = rows - state.live
-        return (dead >= LEAST and dead > share * rows) or state.sequence - self.sequence > _LONG
+        return (dead >= MIN_DEAD and dead > share * rows) or state.sequence - self.sequence > _MAX_COMMITS
 
 
 def compact(store: Store, snapshots: SnapshotManager, progress: Progress, *, background: bool = False) -> Compaction:
-    """Remove dead rows, and give their disk space back. The caller holds the lock of `only_builder`.
+    """Remove dead rows, and return their space to the disk. The caller holds the lock of `only_builder`.
 
     Args:
-        progress: called with the number of rows copied since the last call; what it raises ends the compaction.
-        background: work at half a core, and leave out what would make writers wait.
+        progress: called with the number of rows copied since the last call. An exception from it ends the compaction.
+        background: use half a core, and skip steps that would make writers wait.
 
     Raises:
         EngineError: there is not enough room on the disk, or the collection is opened read-only.
@@ -90,21 +90,21 @@ def compact(store: Store, snapshots: SnapshotManager, progress: Progress, *, bac
     pace = Pace(progress, resting=background)
     try:
         with translate_errors(folder):
-            while (dead := _switched(store, snapshots, pace)) is None:
+            while (dead := _compact_once(store, snapshots, pace)) is None:
                 pass  # the collection has been cleared meanwhile
             removed = dead
     finally:
         folder.remove([PARTIAL_GENERATION])
         remove_old_generations(store)
-    give_back(store, pace, background=background, all_of_it=removed > 0)
+    give_back(store, pace, background=background, merge=removed > 0)
     return Compaction(removed, before, folder.size())
 
 
-def _switched(store: Store, snapshots: SnapshotManager, pace: Pace) -> int | None:
-    """How many rows were removed; None where another generation has begun meanwhile."""
+def _compact_once(store: Store, snapshots: SnapshotManager, pace: Pace) -> int | None:
+    """Return how many rows were removed, or None if another generation has begun meanwhile."""
     folder = store.folder
 
-    def begun(connection: sqlite3.Connection, snapshot: Snapshot) -> tuple[Snapshot, NextGeneration | None]:
+    def begin(connection: sqlite3.Connection, snapshot: Snapshot) -> tuple[Snapshot, NextGeneration | None]:
         dead = snapshot.rows - snapshot.state.live
         if not dead and len(snapshot.hashes) <= KEPT:
             return snapshot, None
@@ -114,73 +114,65 @@ def _switched(store: Store, snapshots: SnapshotManager, pace: Pace) -> int | Non
         place = Folder(folder.reachable(PARTIAL_GENERATION))
         return snapshot, NextGeneration(place, connection, snapshot, writable=snapshots.cached)
 
-    snapshot, following = snapshots.read(begun)
-    if following is None:
+    snapshot, successor = snapshots.read(begin)
+    if successor is None:
         return 0
-    base = following.copy(pace)
-    following.derive_codes(pace)
-    snapshots.read(lambda connection, _: following.derive_columns(connection, folder))
-    following.sync()
+    base = successor.copy(pace)
+    successor.derive_codes(pace)
+    snapshots.read(lambda connection, _: successor.derive_columns(connection, folder))
+    successor.sync()
     crash_point("compaction.copied")
+
+    def catch_up(connection: sqlite3.Connection, current: Snapshot) -> int | None:
+        same = current.state.generation == snapshot.state.generation
+        return successor.follow(connection, current) if same else None
+
     for _ in range(_ROUNDS):
-        if (left := snapshots.read(_Following(following, snapshot))) is None:
+        if (left := snapshots.read(catch_up)) is None:
             return None
         pace(0)
-        if left <= _FEW:
+        if left <= _MAX_UNDER_LOCK:
             break
-    following.sync()
+    successor.sync()
     crash_point("compaction.followed")
-    if not _switch(store, snapshots, following, snapshot):
+    if not _switch(store, snapshots, successor, snapshot):
         return None
     crash_point("compaction.committed")
     return snapshot.rows - base.frame.rows
 
 
-class _Following:
-    """Catches up within a transaction. Returns how many commits there were; None in another generation."""
-
-    def __init__(self, following: NextGeneration, begun: Snapshot) -> None:
-        self._following = following
-        self._generation = begun.state.generation
-
-    def __call__(self, connection: sqlite3.Connection, snapshot: Snapshot) -> int | None:
-        if snapshot.state.generation != self._generation:
-            return None
-        return self._following.follow(connection, snapshot)
-
-
-def _switch(store: Store, snapshots: SnapshotManager, following: NextGeneration, begun: Snapshot) -> bool:
-    """Append what is left, put the files in place and commit; False where another generation has begun."""
-    folder, number = store.folder, following.number
+def _switch(store: Store, snapshots: SnapshotManager, successor: NextGeneration, begun: Snapshot) -> bool:
+    """Append the last commits, move the files into place and commit. False if another generation has begun."""
+    folder, number = store.folder, successor.number
     with store.write() as (connection, state):
         if state.generation != begun.state.generation:
             return False
-        following.follow(connection, snapshots.current(connection, state))
-        store.announce_commit(state.sequence + 1, following.finish(state))
+        successor.follow(connection, snapshots.current(connection, state))
+        store.announce_commit(state.sequence + 1, successor.finish(state))
         if store.durable:
-            following.sync()
+            successor.sync()
         names = [codes_folder(number), columns_folder(number), vectors_name(number)]
         folder.remove(names)  # of a generation that was never committed
-        made = folder.names(PARTIAL_GENERATION)
+        written = folder.names(PARTIAL_GENERATION)
         for name in names:
-            if name in made:
+            if name in written:
                 folder.rename(f"{PARTIAL_GENERATION}/{name}", name)
         if store.durable:
             folder.sync()
         crash_point("compaction.placed")
-        following.record(connection, state)
+        successor.record(connection, state)
     return True
 
 
 def _check_room(store: Store, connection: sqlite3.Connection, snapshot: Snapshot) -> None:
-    """Raises EngineError where the disk has no room for what is written before anything is deleted."""
+    """Raise EngineError unless the disk has room for all files written before old ones are deleted."""
     dimension, live = snapshot.flat.dimension, snapshot.state.live
     needed = live * (4 * dimension + 8)
     needed += store.folder.size(codes_folder(snapshot.state.generation))
     needed += store.folder.size(columns_folder(snapshot.state.generation))
     if not is_incremental(connection):
-        found = store.folder.stat(STORE)
-        needed += 2 * (0 if found is None else found.st_size)
+        database = store.folder.stat(STORE)
+        needed += 2 * (0 if database is None else database.st_size)
     free = shutil.disk_usage(store.folder.path).free
     if free < needed:
         raise EngineError(

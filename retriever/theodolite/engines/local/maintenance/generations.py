@@ -1,7 +1,8 @@
-"""The next generation of a collection: the living rows in a vector file of their own, which follows the change log.
+"""Generations: make the next one, and remove old ones.
 
-It is made beside the one in use, from a snapshot, while others write. Documents and the lexical index keep their keys
-and stay as they are; what changes is which row of which file a key belongs to.
+The next generation has the living rows in a vector file of its own, which then follows the change log. It is made
+beside the current one, from a snapshot, while others write. Documents and the lexical index stay as they are, since
+they know only keys. A key then belongs to another row of another file.
 """
 
 import contextlib
@@ -38,24 +39,24 @@ from theodolite.errors import CorruptionError, LockedError
 from theodolite.indexes.flat.codes import BLOCK
 from theodolite.types import Rows, Vectors
 
-_PART = 4096  # rows read at a time
-_WRITTEN = 1 << 20  # bytes written at a time
+_ROWS_AT_A_TIME = 4096
+_BYTES_AT_A_TIME = 1 << 20
 
 Progress = Callable[[int], object]
 
 
 class NextGeneration:
-    """A generation in the making. Its files lie in a folder of their own until it is placed."""
+    """An unfinished generation. Its files are in a folder of their own."""
 
-    def __init__(self, place: Folder, connection: sqlite3.Connection, snapshot: Snapshot, *, writable: bool) -> None:
-        """Begin one that holds what a snapshot shows, within the snapshot's transaction.
+    def __init__(self, folder: Folder, connection: sqlite3.Connection, snapshot: Snapshot, *, writable: bool) -> None:
+        """Begin a generation with the rows of a snapshot, within the snapshot's transaction.
 
         Args:
-            place: an empty folder.
-            writable: whether files of codes and columns are wanted.
+            folder: an empty folder.
+            writable: whether to write files of codes and columns.
         """
         self.number = snapshot.state.generation + 1
-        self._place = place
+        self._folder = folder
         self._snapshot = snapshot
         self._writable = writable
         self._dimension = snapshot.flat.dimension
@@ -64,12 +65,12 @@ class NextGeneration:
         self._chain: bytes = snapshot.hashes[-1].tobytes()
         self._end = 0
         self._moved: list[tuple[int, int]] = []
-        self._file = VectorFile.create(place, self.number)
+        self._file = VectorFile.create(folder, self.number)
         self._last: Frame | None = None
         self.base: Base | None = None
 
     def copy(self, progress: Progress) -> Base:
-        """Copy the living rows of the snapshot, holding all against the checksums they were committed with.
+        """Copy the living rows of the snapshot, and verify the checksums of all rows.
 
         Args:
             progress: called with the number of rows copied since the last call.
@@ -79,17 +80,17 @@ class NextGeneration:
         """
         snapshot, dimension = self._snapshot, self._dimension
         head = header_slots(dimension)
-        out = _Output(self._file, head * 4 * dimension)
+        out = _RowWriter(self._file, head * 4 * dimension)
         for (first, rows, _, commit), expected in zip(snapshot.frames.tolist(), self._checksums, strict=True):
             crc = 0
-            for start in range(first, first + rows, _PART):
-                part = snapshot.vectors.span(start, min(start + _PART, first + rows))
+            for start in range(first, first + rows, _ROWS_AT_A_TIME):
+                part = snapshot.vectors.span(start, min(start + _ROWS_AT_A_TIME, first + rows))
                 crc = zlib.crc32(part.data.cast("B"), crc)
                 living = part[snapshot.live[start : start + len(part)]]
                 out.write(living)
                 progress(len(living))
             if crc != expected:
-                raise _damaged(commit)
+                raise _damaged_error(commit)
         out.flush()
         first_keys = snapshot.keys.of(np.flatnonzero(snapshot.live))
         frame = Frame(self._sequence, snapshot.state.keys - len(first_keys), len(first_keys), head, out.crc)
@@ -101,38 +102,38 @@ class NextGeneration:
         return self.base
 
     def derive_codes(self, progress: Progress) -> None:
-        """Make files of codes for the rows that were copied. `progress` is called with 0 now and then."""
+        """Write code files for the copied rows. Calls `progress` with 0 now and then."""
         base = self.base
         if base is None or not self._writable or base.frame.rows < BLOCK:
             return
         rows = base.frame.rows
         frames = np.array([(0, rows, base.frame.slot, base.frame.sequence)], np.int64)
         vectors = MappedVectors(self._file, self._dimension, frames, self._end)
-        codes = CodeCache(self._place, self.number, lambda row: base.hash, self._dimension, writable=True)
+        codes = CodeCache(self._folder, self.number, lambda row: base.hash, self._dimension, writable=True)
         for start in range(0, rows - rows % BLOCK, BLOCK):
             codes.codes(vectors, start, start + BLOCK)
             progress(0)
 
     def derive_columns(self, connection: sqlite3.Connection, source: Folder) -> None:
-        """Make files of columns for the rows that were copied from those in the collection's folder, `source`."""
+        """Write column files for the copied rows, from those in the collection's folder, `source`."""
         base, snapshot = self.base, self._snapshot
         if base is None or not self._writable:
             return
         inside = columns_folder(snapshot.state.generation)
-        files = ColumnFiles(self._place, self.number, writable=True)
+        files = ColumnFiles(self._folder, self.number, writable=True)
         moved = np.cumsum(snapshot.live) - 1
         for name in source.names(inside):
             try:
                 field, history, segment = read_file(source, f"{inside}/{name}")
-            except (OSError, CorruptionError, OtherVersion):  # it is read from the documents when it is wanted
+            except (OSError, CorruptionError, OtherVersion):  # it will be read from the documents when needed
                 continue
             if segment.read_at <= self._sequence and history == hash_at(connection, segment.read_at):
-                files.save(field, connection, _moved(segment, snapshot, moved, base.frame.sequence))
+                files.save(field, connection, _compacted(segment, snapshot, moved, base.frame.sequence))
 
     def follow(self, connection: sqlite3.Connection, snapshot: Snapshot) -> int:
-        """Append what was committed since, as a later snapshot of the same generation shows it, in its transaction.
+        """Append the commits made since, from a later snapshot of the same generation, within its transaction.
 
-        Returns how many commits there were.
+        Returns their number.
         """
         query = "SELECT sequence, first_row, rows, crc, hash FROM frames WHERE sequence > ? ORDER BY sequence"
         entries = connection.execute(query, (self._sequence,)).fetchall()
@@ -140,18 +141,18 @@ class NextGeneration:
             start = first_row - snapshot.keys.shift
             vectors = Vectors(snapshot.vectors.span(start, start + rows)) if rows else empty_vectors(self._dimension)
             if zlib.crc32(vectors.data.cast("B") if rows else b"") != crc:
-                raise _damaged(sequence)
+                raise _damaged_error(sequence)
             frame = plan_frame(self._end, sequence, first_row, vectors)
-            append_frame(self._file, frame, self._based.bound(digest), vectors, durable=False)
+            append_frame(self._file, frame, self._copied_base.bound(digest), vectors, durable=False)
             self._moved.append((sequence, frame.slot))
             self._sequence, self._chain, self._end = sequence, digest, frame.slot + frame.rows
         return len(entries)
 
     def finish(self, state: State) -> bytes:
         """Append the frame of the commit that will switch to this generation, after `follow`. Returns its hash."""
-        base = self.base = self._based._replace(moved=np.array(self._moved, np.int64).reshape(-1, 2))
+        base = self.base = self._copied_base._replace(moved=np.array(self._moved, np.int64).reshape(-1, 2))
         frame = plan_frame(self._end, state.sequence + 1, state.keys, empty_vectors(self._dimension))
-        self._chain = entry_hash(self._chain, frame, base.whole_hash, _NONE)
+        self._chain = entry_hash(self._chain, frame, base.whole_hash, _NO_ROWS)
         append_frame(self._file, frame, self._chain, empty_vectors(self._dimension), durable=False)
         self._last, self._end = frame, frame.slot
         return self._chain
@@ -161,27 +162,27 @@ class NextGeneration:
         self._file.sync()
 
     def record(self, connection: sqlite3.Connection, state: State) -> None:
-        """Make it the generation in use, after `finish`, within a write transaction that the caller commits."""
-        base, last = self._based, self._last
+        """Make it the current generation, after `finish`, within a write transaction that the caller commits."""
+        base, last = self._copied_base, self._last
         if last is None or last.sequence != state.sequence + 1:
             raise ValueError("the generation is not complete")
-        lexical_table.upgrade(connection)  # earlier formats know no base
+        lexical_table.upgrade(connection)  # earlier formats have no base
         connection.execute("INSERT INTO frames VALUES (?, ?, ?, ?, ?, ?, ?)", (*last, base.whole_hash, self._chain))
         write_base(connection, self.number, base)
         change_state(connection, state._replace(generation=self.number, sequence=last.sequence, slots=self._end))
 
     @property
-    def _based(self) -> Base:
+    def _copied_base(self) -> Base:
         if self.base is None:
             raise ValueError("the living rows have not been copied")
         return self.base
 
 
-_NONE = np.empty(0, np.int64)
+_NO_ROWS = np.empty(0, np.int64)
 
 
-class _Output:
-    """Rows written one after the other, many at a time."""
+class _RowWriter:
+    """Appends rows to a file, many at a time."""
 
     def __init__(self, file: VectorFile, offset: int) -> None:
         self._file = file
@@ -195,7 +196,7 @@ class _Output:
         self.crc = zlib.crc32(data, self.crc)
         self._waiting.append(data)
         self._size += len(data)
-        if self._size >= _WRITTEN:
+        if self._size >= _BYTES_AT_A_TIME:
             self.flush()
 
     def flush(self) -> None:
@@ -205,7 +206,7 @@ class _Output:
 
 
 def _checksums(connection: sqlite3.Connection, snapshot: Snapshot) -> list[int]:
-    """The checksum of each frame that has rows, as it was committed."""
+    """Return the committed checksum of each frame that has rows."""
     base = snapshot.base
     since = -1 if base is None else base.frame.sequence
     query = "SELECT crc FROM frames WHERE sequence > ? AND rows > 0 ORDER BY sequence"
@@ -213,15 +214,15 @@ def _checksums(connection: sqlite3.Connection, snapshot: Snapshot) -> list[int]:
     return [*first, *(crc for (crc,) in connection.execute(query, (since,)))]
 
 
-def _moved(segment: Segment, snapshot: Snapshot, moved: Rows, commit: int) -> Segment:
-    """A column's first segment with the rows that are alive, under their new numbers."""
+def _compacted(segment: Segment, snapshot: Snapshot, moved: Rows, commit: int) -> Segment:
+    """Return the first segment of a column with the living rows only, renumbered."""
     places, numbers, values = segment.entries()
     keep = snapshot.live[places]
     stop = int(np.count_nonzero(snapshot.live[: segment.stop]))
     return Segment.of(0, stop, commit, moved[places[keep]].astype(np.int32), numbers[keep], values)
 
 
-def _damaged(commit: int) -> CorruptionError:
+def _damaged_error(commit: int) -> CorruptionError:
     return CorruptionError(
         f"the vectors of commit {commit} do not match their checksum. Nothing was changed; run verify()",
         sequence=commit,
@@ -229,9 +230,10 @@ def _damaged(commit: int) -> CorruptionError:
 
 
 def remove_old_generations(store: Store) -> None:
-    """Delete the files of generations that are over, or were never committed. Readers keep what they have mapped.
+    """Delete the files of old generations, and of those that were never committed.
 
-    A file that cannot be deleted yet, because a reader on Windows holds it, goes at a later opening.
+    They are found by listing the folder. Readers keep the files they have mapped. A file that a reader on Windows has
+    open is deleted at a later opening.
     """
     with store.read() as (_, state):
         current = state.generation
@@ -241,8 +243,8 @@ def remove_old_generations(store: Store) -> None:
     folder.remove(name for generation, name in found if generation < current)
     if any(generation > current for generation, _ in found):
         with contextlib.suppress(LockedError), store.write(0) as (_, state):
-            # Under the write lock: what is newer than the state was never committed, and nobody is about to.
+            # Under the write lock, a generation newer than the state was never committed and will not be.
             folder.remove(name for generation, name in generations(folder.names()) if generation > state.generation)
     if PARTIAL_GENERATION in names:
-        with contextlib.suppress(LockedError), only_builder(folder, 0):  # nobody is making one
+        with contextlib.suppress(LockedError), only_builder(folder, 0):  # no compaction is running
             folder.remove([PARTIAL_GENERATION])

@@ -1,4 +1,4 @@
-"""Building an index aside: in steps, with checkpoints, so that it can be interrupted and gone on with."""
+"""Build an approximate index in a folder of its own, with checkpoints from which an interrupted build resumes."""
 
 import contextlib
 import json
@@ -19,18 +19,18 @@ from theodolite.indexes.registry import make_index
 from theodolite.protocols import Candidates
 from theodolite.types import Rows, Space, Vectors
 
-_CHECKPOINT = 60.0  # seconds of building that may be lost
-_WORTH = 5.0  # seconds of building that are worth keeping when it is interrupted
+_CHECKPOINT = 60.0  # seconds between checkpoints
+_WORTH_SAVING = 5.0  # seconds: after an interruption, less work is not saved
 _STATE = f"{PARTIAL_INDEX}/state.json"
 _PLANNED = f"{PARTIAL_INDEX}/planned.npy"
 
-_LONGEST = 1 << 16  # bytes of the state; a longer one is not ours
+_MAX_STATE = 1 << 16  # bytes; ours is shorter
 
 Progress = Callable[[int], object]
 
 
-class Gathered:
-    """The vectors of some rows, read as they are asked for: what `Candidates.build` needs of an array."""
+class VectorSelection:
+    """The vectors of some rows, read on demand. It has the parts of an array that `Candidates.build` uses."""
 
     def __init__(self, source: VectorSource, rows: Rows, dimension: int) -> None:
         self._source = source
@@ -45,14 +45,14 @@ class Gathered:
         return Vectors(np.ascontiguousarray(self._source.take(self._rows[key])))
 
 
-class Partial:
-    """An unfinished index in its folder."""
+class PartialIndex:
+    """The folder of an unfinished index."""
 
     def __init__(self, folder: Folder, owner: str, spec: str, total: int, trust: IndexTrust) -> None:
         """
         Args:
-            owner: names the collection and the generation.
-            total: how many rows there are, dead ones included.
+            owner: identifies the collection and the generation.
+            total: number of rows, dead ones included.
         """
         self._folder = folder
         self._owner = owner
@@ -61,10 +61,10 @@ class Partial:
         self._trust = trust
 
     def resume(self, space: Space) -> tuple[Candidates, Rows]:
-        """What is there of the index and the rows it was being built from; an empty one to begin with."""
+        """Return the saved index and the rows that it is built from. Both are empty if nothing usable is saved."""
         try:
             with self._folder.open(_STATE) as file:
-                state: dict[str, Any] = json.loads(file.read(_LONGEST))
+                state: dict[str, Any] = json.loads(file.read(_MAX_STATE))
             ours = state["owner"] == self._owner and state["spec"] == self._spec
             if ours and sha256_of(self._folder, _PLANNED) == state["planned"]:
                 planned = read_rows(self._folder, _PLANNED)
@@ -74,12 +74,12 @@ class Partial:
                 if len(rows) <= len(planned) and planned[-1] < self._total and (planned[: len(rows)] == rows).all():
                     return candidates, planned
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, CorruptionError, ConfigError):
-            pass  # nothing to go on with
+            pass  # nothing usable
         return make_index(self._spec), np.empty(0, np.int64)
 
     def save(self, candidates: Candidates, rows: Rows) -> dict[str, str]:
-        """Keep what there is, durably; returns the hashes. Killed half-way, there is nothing to go on with."""
-        with translate_errors(self._folder, sqlite=False):  # it can take seconds, for which a fork would wait
+        """Save the index, durably. Returns the hashes. After a crash in between, nothing usable is saved."""
+        with translate_errors(self._folder, sqlite=False):  # it can take seconds, and a fork would wait for it
             self.drop()
             hashes = write_index(self._folder, PARTIAL_INDEX, candidates, rows[: len(candidates)], self._trust)
             with self._folder.create(_PLANNED) as file:
@@ -94,29 +94,30 @@ class Partial:
                 file.write(json.dumps(state).encode())
         return hashes
 
-    def place(self, name: str) -> None:
-        """Give a finished index its own folder."""
+    def move_to(self, name: str) -> None:
+        """Move a finished index to its final folder."""
         self._folder.remove([_STATE, _PLANNED])
         self._folder.rename(PARTIAL_INDEX, name)
 
     def drop(self) -> None:
+        """Delete the folder."""
         self._folder.remove([PARTIAL_INDEX])
 
 
 def build(
-    partial: Partial, source: VectorSource, live: Rows, space: Space, progress: Progress
+    partial: PartialIndex, source: VectorSource, live: Rows, space: Space, progress: Progress
 ) -> tuple[Candidates, Rows]:
-    """Index the living rows, going on with what is there. Returns the index and its rows, rising.
+    """Index the living rows, resuming a saved build. Returns the index and its rows, in ascending order.
 
-    Rows that have died since it was begun stay in it. Whatever interrupts it, an error of `progress` included, what
-    was built is kept.
+    Rows that have died since the build began stay in the index. An interrupted build is saved, also if `progress`
+    raised the interrupting exception.
     """
     candidates, rows = partial.resume(space)
     rows = np.concatenate([rows, live[live > rows[-1]]]) if len(rows) else live
     progress(len(candidates))
     saved = started = time.monotonic()
 
-    def done(count: int) -> None:
+    def on_progress(count: int) -> None:
         nonlocal saved
         progress(count)
         if time.monotonic() - saved > _CHECKPOINT:
@@ -124,10 +125,10 @@ def build(
             saved = time.monotonic()
 
     try:
-        vectors: Any = Gathered(source, rows, space.dimension or 0)
-        candidates.build(vectors, space, done)
+        vectors: Any = VectorSelection(source, rows, space.dimension or 0)
+        candidates.build(vectors, space, on_progress)
     except BaseException:
-        if time.monotonic() - max(started, saved) > _WORTH and len(candidates):
+        if time.monotonic() - max(started, saved) > _WORTH_SAVING and len(candidates):
             with contextlib.suppress(EngineError):
                 partial.save(candidates, rows)
         raise

@@ -1,4 +1,4 @@
-"""The approximate index of one open collection: built on request, and again when much has changed."""
+"""Background work on one open collection: build its approximate index when needed, and compact it."""
 
 import logging
 import threading
@@ -15,7 +15,7 @@ from theodolite.engines.local.derived.index_record import NATIVE, IndexRecord, r
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager
 from theodolite.engines.local.maintenance.build_lock import only_builder
 from theodolite.engines.local.maintenance.compact import GenerationStart, compact
-from theodolite.engines.local.maintenance.index_build import Partial, Progress, build
+from theodolite.engines.local.maintenance.index_build import PartialIndex, Progress, build
 from theodolite.engines.local.storage.crash_points import crash_point
 from theodolite.engines.local.storage.database import State
 from theodolite.engines.local.storage.paths import index_folder
@@ -32,164 +32,170 @@ _log = logging.getLogger(__name__)
 FLAT = "flat"
 
 AUTO = "auto"
-TARGET = 0.99
+TARGET_RECALL = 0.99
 
 CHURN = 0.15
-"""Share of an index's rows, new and dead ones together, beyond which it is built again."""
+"""New and dead rows, as a share of the index's rows, beyond which it is rebuilt."""
 
-_LEAST = 10_000  # documents below which an index is not built by itself
-_SCANNED = 3.5e-11  # seconds to scan one dimension of one row, one thread
-_SLOW = 5e-3  # seconds of an exact search beyond which an index pays
-_LOGGED = 512  # recent queries kept to calibrate with
-_ENOUGH = 100  # of these make a calibration
+_MIN_DOCUMENTS = 10_000  # smaller collections are not indexed in the background
+_SCAN_TIME = 3.5e-11  # seconds to scan one dimension of one row, with one thread
+_SLOW = 5e-3  # seconds: an index pays if an exact search takes longer
+_MAX_QUERIES = 512  # recent queries kept for calibration
+_MIN_QUERIES = 100  # enough of them for a calibration
 
 
-class Closing(Exception):
-    """The collection is being closed, or another index asked for: what builds stops, and can be gone on with."""
+class BuildStopped(Exception):
+    """A background build stops, because the collection is closed or `reindex` is called. It can be resumed."""
 
 
 class IndexManager:
-    """Builds, swaps and describes the index. Searches go on meanwhile, with the one before or without."""
+    """Builds, installs and describes the index. Meanwhile, searches use the previous index, or are exact."""
 
     def __init__(
         self, store: Store, snapshots: SnapshotManager, *, background: bool, compact_at: float | None = None
     ) -> None:
-        """`compact_at` is the share of dead rows beyond which the collection is compacted; None leaves it as it is."""
+        """
+        Args:
+            background: whether to build and compact in the background.
+            compact_at: the share of dead rows beyond which the collection is compacted; None never compacts.
+        """
         self._store = store
         self._snapshots = snapshots
         self._background = background
         self._compact_at = compact_at
-        self._start_of: GenerationStart | None = None
+        self._generation_start: GenerationStart | None = None
         self._thread: threading.Thread | None = None
-        self._starting = threading.Lock()
+        self._thread_lock = threading.Lock()
         self._closing = threading.Event()
-        self._claims = 0  # calls of reindex() at work
-        self._queries: deque[Vectors] = deque(maxlen=_LOGGED)
-        self._failed_at = -1  # the commit at which building failed: not tried again before the next
+        self._foreground_builds = 0  # running calls of reindex() and compact()
+        self._queries: deque[Vectors] = deque(maxlen=_MAX_QUERIES)
+        self._failed_at = -1  # the commit at which a build failed; it is tried again after the next commit
         register_at_fork(self)
 
     def forked(self, held: bool) -> None:
-        """In a forked child: nothing is being built here."""
-        self._thread, self._claims = None, 0
+        """Forget the parent's builds, in a forked child."""
+        self._thread, self._foreground_builds = None, 0
 
     def apply_setting(self, index: str | None) -> None:
-        """What `index=` of an opening says: None and `auto` take what is there; a new collection may want another.
+        """Apply the setting `index=` of `open`. None and `auto` accept any index; a new collection takes any setting.
 
         Raises:
-            ConfigError: the collection has another index, or there is no such index.
+            ConfigError: the collection has another index, or the name is unknown.
         """
         if index is None or index == AUTO:
             return
         spec = _spec(index)
         with self._store.read() as (connection, state):
             record = read_index_record(connection) if state.approximate else None
-        held = FLAT if record is None else record.spec
-        if held == spec:
+        current = FLAT if record is None else record.spec
+        if current == spec:
             return
         if record is not None or state.sequence or self._store.mode != "rw":
             raise ConfigError(
-                f"the collection's index is {held!r}, not {spec!r}. Open it without index= and call "
+                f"the collection's index is {current!r}, not {spec!r}. Open it without index= and call "
                 f"reindex({index!r}) to change that",
-                pinned=held,
+                pinned=current,
                 asked=spec,
             )
         with self._store.write() as (connection, state):
-            IndexRecord(spec, TARGET).write(connection, state.approximate + 1)
+            IndexRecord(spec, TARGET_RECALL).write(connection, state.approximate + 1)
 
     def reindex(
         self, index: str, *, target_recall: float, queries: Vectors | None = None, progress: Progress | None = None
     ) -> None:
-        """Build `index` aside and swap it in; `flat` goes back to exact search.
+        """Build an index, and use it once it is complete. `flat` returns to exact search.
 
         Raises:
-            ConfigError, MissingExtraError: there is no such index.
-            LockedError: another process or thread is building one.
+            ConfigError: the name is unknown.
+            MissingExtraError: its package is not installed.
+            LockedError: another process or thread is building an index.
             EngineError: the folder is no longer the one that was opened.
         """
         spec = _spec(index)
         if spec == FLAT:
             with self._store.write() as (connection, state):
                 IndexRecord(FLAT, target_recall).write(connection, state.approximate + 1)
-            self._tidy(0)
+            self._remove_indexes_except(0)
             return
         self._store.identity.check_folder()  # before minutes are spent
-        with self._instead_of_background(), only_builder(self._store.folder, self._store.lock_timeout):
+        with self._background_stopped(), only_builder(self._store.folder, self._store.lock_timeout):
             self._build(spec, target_recall, queries, progress or (lambda count: None))
 
     def record_query(self, snapshot: Snapshot, request: Request) -> None:
-        """Remember a query, to calibrate with; and build again, if that is due."""
+        """Keep a query for calibration, and start a rebuild if one is due."""
         if len(request.vectors) == 1 and request.where is None:
             self._queries.append(request.vectors)
-        self._consider(snapshot)
+        self._rebuild_if_due(snapshot)
 
     def compact(self, progress: Progress | None = None) -> Compaction:
-        """Remove dead rows now, and build the approximate index again, if there is one.
+        """Remove dead rows, and rebuild the approximate index, if there is one.
 
         Raises:
             EngineError: there is not enough room on the disk, or the collection is opened read-only.
             LockedError: another process or thread is compacting, or building an index.
         """
         self._store.check_writable()
-        with self._instead_of_background(), only_builder(self._store.folder, self._store.lock_timeout):
-            return self._compacted(progress or (lambda count: None))
+        with self._background_stopped(), only_builder(self._store.folder, self._store.lock_timeout):
+            return self._compact(progress or (lambda count: None))
 
-    def _compacted(self, progress: Progress, *, background: bool = False) -> Compaction:
-        done = compact(self._store, self._snapshots, progress, background=background)
+    def _compact(self, progress: Progress, *, background: bool = False) -> Compaction:
+        compaction = compact(self._store, self._snapshots, progress, background=background)
         with self._store.read() as (connection, state):
             record = read_index_record(connection) if state.approximate else None
         if record is not None and record.files and record.generation != state.generation:
             self._build(record.spec, record.target_recall, None, lambda count: progress(0))
-        return done
+        return compaction
 
     def _compact_in_background(self, sequence: int) -> None:
         self._failed_at = sequence
         with only_builder(self._store.folder, 0):
             with self._store.read() as (connection, state):
                 due = self._is_compaction_due(connection, state)
-            if due:  # unless somebody was quicker
-                self._compacted(self._progress, background=True)
+            if due:  # unless another process was faster
+                self._compact(self._progress, background=True)
         self._failed_at = -1
 
     def _is_compaction_due(self, connection: Connection, state: State) -> bool:
         if self._compact_at is None:
             return False
-        start = self._start_of
+        start = self._generation_start
         if start is None or start.generation != state.generation:
-            self._start_of = start = GenerationStart.read(connection, state)
+            self._generation_start = start = GenerationStart.read(connection, state)
         return start.is_compaction_due(state, self._compact_at)
 
     def after_commit(self) -> None:
-        """Build the index again, or compact, if a commit has made that due."""
+        """Start a rebuild or a compaction if a commit has made one due."""
         try:
             with self._store.read() as (connection, state):
                 record = read_index_record(connection) if state.approximate else None
                 idle = self._background and self._thread is None and state.sequence != self._failed_at
                 due = idle and self._is_compaction_due(connection, state)
-        except TheodoliteError:  # the write is done, whatever fails now: the collection may be closed meanwhile
+        except TheodoliteError:  # the commit stands; the collection may have been closed meanwhile
             return
         if due:
-            self._start(lambda: self._compact_in_background(state.sequence))
+            self._run_in_background(lambda: self._compact_in_background(state.sequence))
         elif record is not None and self._may_build(record, state.sequence) and _is_due(record, state):
-            self._start(lambda: self._rebuild(record, state.sequence))
+            self._run_in_background(lambda: self._rebuild(record, state.sequence))
 
-    def _consider(self, snapshot: Snapshot) -> None:
-        """Build again in the background, if that is due."""
+    def _rebuild_if_due(self, snapshot: Snapshot) -> None:
         record = snapshot.record
         if record is None or not self._may_build(record, snapshot.state.sequence):
             return
         if _is_due(record, snapshot.state) or _is_unusable(snapshot):
-            self._start(lambda: self._rebuild(record, snapshot.state.sequence))
-        elif _is_guessed(record) and len(self._queries) >= _ENOUGH and snapshot.approximate is not None:
-            self._start(self._calibrate_again)
+            self._run_in_background(lambda: self._rebuild(record, snapshot.state.sequence))
+        elif (
+            _is_calibrated_on_noise(record) and len(self._queries) >= _MIN_QUERIES and snapshot.approximate is not None
+        ):
+            self._run_in_background(self._calibrate_again)
 
     def _may_build(self, record: IndexRecord, sequence: int) -> bool:
-        idle = self._thread is None and not self._claims and not self._closing.is_set()
-        # An index that is not trusted is not built by itself either: its settings are somebody else's.
+        idle = self._thread is None and not self._foreground_builds and not self._closing.is_set()
+        # An index that is not trusted is not rebuilt in the background either: its settings are somebody else's.
         foreign = self._store.trust.refused((record.hashes or {}).get(NATIVE, ""))
         return idle and self._background and record.spec != FLAT and sequence != self._failed_at and not foreign
 
     def info(self, snapshot: Snapshot) -> dict[str, Any]:
-        """What `info` tells of the index."""
+        """Return the part of `info()` about the index."""
         record, state, dimension = snapshot.record, snapshot.state, snapshot.manifest.space.dimension
         described: dict[str, Any] = {"index": FLAT, "approximate": None, "recommended": None}
         if record is not None and record.spec != FLAT:
@@ -203,33 +209,34 @@ class IndexManager:
                 "target_recall": record.target_recall,
                 "calibration": record.calibration,
             }
-        elif dimension is not None and state.live * dimension * _SCANNED > _SLOW:
+        elif dimension is not None and state.live * dimension * _SCAN_TIME > _SLOW:
             described["recommended"] = {"index": "hnsw", **estimate("hnsw", state.live, dimension)}
         return described
 
     def wait(self) -> None:
-        """Return when nothing is being built in the background."""
+        """Wait until no background work is running."""
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
     def close(self) -> None:
+        """Stop background work and wait until it has ended."""
         self._closing.set()
         self.wait()
 
-    def _start(self, work: Callable[[], None]) -> None:
-        with self._starting:
-            if self._thread is None and not self._claims:
+    def _run_in_background(self, work: Callable[[], None]) -> None:
+        with self._thread_lock:
+            if self._thread is None and not self._foreground_builds:
                 self._thread = threading.Thread(target=self._run, args=(work,), name="theodolite-index", daemon=True)
                 self._thread.start()
 
     def _run(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except (Closing, LockedError):  # later, or by another process
+        except (BuildStopped, LockedError):  # resumed later, or another process is at it
             pass
         except (TheodoliteError, OSError) as error:
-            _log.warning("%s: work in the background failed: %s", self._store.folder, error)
+            _log.warning("%s: background work failed: %s", self._store.folder, error)
         finally:
             self._thread = None
 
@@ -239,35 +246,35 @@ class IndexManager:
         with only_builder(self._store.folder, 0):
             current = self._snapshots.read(lambda connection, snapshot: snapshot)
             known = current.record
-            # Unless somebody was quicker.
+            # Unless another process was faster.
             if known is not None and (_is_due(known, current.state) or _is_unusable(current)):
                 self._build(record.spec, record.target_recall, None, self._progress)
         self._failed_at = -1
 
     def _progress(self, count: int) -> None:
-        if self._closing.is_set() or self._claims:
-            raise Closing
+        if self._closing.is_set() or self._foreground_builds:
+            raise BuildStopped
 
     @contextmanager
-    def _instead_of_background(self) -> Iterator[None]:
-        """What is built in the background makes way for what is asked for, which goes on with it if it is the same."""
-        with self._starting:
-            self._claims += 1
+    def _background_stopped(self) -> Iterator[None]:
+        """Stop a background build. `reindex` resumes it if the settings match."""
+        with self._thread_lock:
+            self._foreground_builds += 1
         try:
             self.wait()
             yield
         finally:
-            with self._starting:
-                self._claims -= 1
+            with self._thread_lock:
+                self._foreground_builds -= 1
 
     def _build(self, spec: str, target_recall: float, queries: Vectors | None, progress: Progress) -> None:
-        snapshot = self._searchable()
+        snapshot = self._searchable_snapshot()
         manifest, space = snapshot.manifest, snapshot.manifest.space
         if not snapshot.state.live:
             with self._store.write() as (connection, state):
                 IndexRecord(spec, target_recall).write(connection, state.approximate + 1)
             return
-        partial = Partial(
+        partial = PartialIndex(
             self._store.folder,
             f"{manifest.uid} {snapshot.state.generation}",
             spec,
@@ -280,75 +287,77 @@ class IndexManager:
             spec,
             target_recall,
             snapshot.state.generation,
-            hashes=partial.save(candidates, rows),  # interrupted from now on, it need not be rebuilt
+            hashes=partial.save(candidates, rows),  # an interruption from here on loses no work
             covered=len(rows),
             stop=int(rows[-1]) + 1,
             shift=snapshot.keys.shift,
         )
         crash_point("index.saved")
-        record = self._measured(record, candidates, rows, queries, progress)
+        record = self._calibrated(record, candidates, rows, queries, progress)
         self._install(partial, record, candidates, rows)
 
-    def _measured(
+    def _calibrated(
         self, record: IndexRecord, candidates: Candidates, rows: Rows, queries: Vectors | None, progress: Progress
     ) -> IndexRecord:
-        """The record with a calibration, on the queries given, on those asked lately, or on noisy rows."""
-        snapshot = self._searchable()
+        """Return the record with a calibration on the given queries, else on recent ones, else on noisy rows."""
+        snapshot = self._searchable_snapshot()
         live = None if snapshot.state.live == snapshot.rows else snapshot.live
         logged = list(self._queries)
-        asked = queries is None and len(logged) >= _ENOUGH
+        use_logged = queries is None and len(logged) >= _MIN_QUERIES
         calibration = calibrate(
             candidates,
             rows,
             snapshot.flat,
             snapshot.vectors,
             live,
-            Vectors(np.concatenate(logged)) if asked else queries,
+            Vectors(np.concatenate(logged)) if use_logged else queries,
             target_recall=record.target_recall,
-            kind="logged" if asked else "given",
+            kind="logged" if use_logged else "given",
             progress=lambda n: progress(0),
         )
         return replace(record, calibration=calibration.to_dict())
 
-    def _install(self, partial: Partial, record: IndexRecord, candidates: Candidates, rows: Rows) -> None:
-        """Swap in what lies in the partial folder."""
+    def _install(self, partial: PartialIndex, record: IndexRecord, candidates: Candidates, rows: Rows) -> None:
+        """Put the finished index in use."""
         with self._store.write() as (connection, state):
-            if state.generation != record.generation:  # cleared meanwhile
+            if state.generation != record.generation:  # cleared or compacted meanwhile
                 partial.drop()
                 return
             number = state.approximate + 1
             before = read_index_record(connection)
-            self._tidy(0 if before is None else before.files)  # what lies under the new name was never recorded
-            partial.place(index_folder(number))
+            self._remove_indexes_except(
+                0 if before is None else before.files
+            )  # one under the new name was never recorded
+            partial.move_to(index_folder(number))
             self._store.folder.sync()
             crash_point("index.placed")
             record = replace(record, files=number)
             record.write(connection, number)
             self._snapshots.offer(number, _approximate(record, candidates, rows))
         crash_point("index.recorded")
-        self._tidy(number)
+        self._remove_indexes_except(number)
 
     def _calibrate_again(self) -> None:
-        """With real queries, once there are some: noisy rows are only careful."""
-        snapshot = self._searchable()
+        """Calibrate with real queries, once there are enough. Noisy rows give a more cautious calibration."""
+        snapshot = self._searchable_snapshot()
         record, index = snapshot.record, snapshot.approximate
         if record is None or index is None:
             return
-        record = self._measured(record, index.candidates, index.rows, None, self._progress)
+        record = self._calibrated(record, index.candidates, index.rows, None, self._progress)
         with self._store.write() as (connection, state):
             if state.approximate == snapshot.state.approximate:
                 record.write(connection, state.approximate + 1)
                 self._snapshots.offer(state.approximate + 1, _approximate(record, index.candidates, index.rows))
 
-    def _searchable(self) -> Snapshot:
+    def _searchable_snapshot(self) -> Snapshot:
         return self._snapshots.read(lambda connection, snapshot: self._snapshots.searchable(snapshot))
 
-    def _tidy(self, *files: int) -> None:
+    def _remove_indexes_except(self, *files: int) -> None:
         remove_other_indexes(self._store.folder, files)
 
 
 def _spec(index: str) -> str:
-    """The canonical name. Raises ConfigError, MissingExtraError for what cannot be built."""
+    """Return the canonical name of an index. Raises ConfigError or MissingExtraError if it cannot be built."""
     if index == FLAT:
         return FLAT
     make_index(index)
@@ -356,7 +365,7 @@ def _spec(index: str) -> str:
 
 
 def churn(record: IndexRecord, state: State) -> float:
-    """The rows that came and died since the index was built, as a share of those it holds."""
+    """Return the rows added and ended since the index was built, as a share of its rows."""
     if record.generation != state.generation or not record.covered:
         return float("inf")
     rows = state.keys - record.shift
@@ -365,17 +374,17 @@ def churn(record: IndexRecord, state: State) -> float:
 
 
 def _is_due(record: IndexRecord, state: State) -> bool:
-    return state.live >= _LEAST and churn(record, state) > CHURN
+    return state.live >= _MIN_DOCUMENTS and churn(record, state) > CHURN
 
 
 def _is_unusable(snapshot: Snapshot) -> bool:
-    """Whether its files are missing or damaged."""
+    """Whether the index in use could not be loaded: its files are missing or damaged."""
     record = snapshot.record
     current = record is not None and record.files > 0 and record.generation == snapshot.state.generation
     return current and snapshot.approximate is None
 
 
-def _is_guessed(record: IndexRecord) -> bool:
+def _is_calibrated_on_noise(record: IndexRecord) -> bool:
     return record.calibration is not None and record.calibration["kind"] == "noise"
 
 

@@ -1,4 +1,4 @@
-"""Space in the database that nothing needs, given back in short steps, so that no writer waits long."""
+"""Return unused space of the database to the disk, in short steps, so that no writer waits long."""
 
 import sqlite3
 import time
@@ -14,28 +14,28 @@ from theodolite.engines.local.storage.sqlite_errors import translate_errors
 from theodolite.engines.local.storage.store import Store
 
 KEPT = 10_000
-"""Commits whose entries the change log keeps."""
+"""The change log keeps the entries of this many commits."""
 
 STEP = 0.05
-"""Seconds for which one step may hold the write lock."""
+"""Seconds that one step may hold the write lock."""
 
-_AIMED = 0.5 * STEP  # so that a slow one is still short enough
+_TARGET = 0.5 * STEP  # so that a slow step is still short enough
 _FIRST = 64  # pages or entries in the first step
 _SMALL = 64 << 20  # bytes of a database that is rewritten in the background: a second or two
 
 Work = Callable[[sqlite3.Connection, State, int], bool]
 
 
-def give_back(store: Store, pause: Callable[[int], None], *, background: bool, all_of_it: bool) -> None:
-    """Shorten the change log, merge the lexical index, and give free pages back to the file system.
+def give_back(store: Store, pause: Callable[[int], None], *, background: bool, merge: bool) -> None:
+    """Shorten the change log, merge the lexical index, and return free pages to the file system.
 
     Args:
         pause: called between two steps.
-        background: leave a large database that was made without `auto_vacuum` as it is: to rewrite it takes long.
-        all_of_it: whether much has changed, so that the lexical index is worth merging.
+        background: skip a large database that was created without `auto_vacuum`, since rewriting it takes long.
+        merge: whether to merge the lexical index, which pays after many changes.
     """
-    _in_steps(store, _fold, pause)
-    if all_of_it:
+    _in_steps(store, _fold_history, pause)
+    if merge:
         _in_steps(store, _Merge(), pause)
     with store.read() as (connection, _):
         incremental = is_incremental(connection)
@@ -44,20 +44,20 @@ def give_back(store: Store, pause: Callable[[int], None], *, background: bool, a
         _in_steps(store, _release, pause)
     elif not background or size <= _SMALL:
         _rewrite(store)
-    _shorten(store)
+    _truncate_log(store)
     crash_point("compaction.reclaimed")
 
 
 def is_incremental(connection: sqlite3.Connection) -> bool:
-    """Whether the database can give pages back one by one."""
+    """Whether the database can return single pages to the file system."""
     return bool(connection.execute("PRAGMA auto_vacuum").fetchone()[0] == 2)
 
 
 def _rewrite(store: Store) -> None:
-    """Rewrite the database, so that from now on it can give back pages one by one. Writers wait until it is done.
+    """Rewrite the database, so that from now on it can return single pages. Writers wait until it is done.
 
     Raises:
-        LockedError: another one held the write lock for `lock_timeout` seconds.
+        LockedError: another writer held the lock for `lock_timeout` seconds.
     """
     with translate_errors(store.folder), closing(store.connect()) as connection:
         connection.execute("PRAGMA temp_store=FILE")  # the copy is as large as the database
@@ -65,15 +65,15 @@ def _rewrite(store: Store) -> None:
         connection.execute("VACUUM")
 
 
-def _shorten(store: Store) -> None:
-    """Copy the write-ahead log to the database and cut it off, unless others are using it."""
+def _truncate_log(store: Store) -> None:
+    """Copy the write-ahead log into the database and truncate it, unless others use it."""
     with translate_errors(store.folder), closing(store.connect()) as connection:
         connection.execute("PRAGMA busy_timeout=0")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _in_steps(store: Store, work: Work, pause: Callable[[int], None]) -> None:
-    """Do some work in transactions of `STEP` seconds at most, until it says that there is no more."""
+    """Repeat some work, in transactions of at most `STEP` seconds, until it returns False."""
     amount = _FIRST
     while True:
         with store.write() as (connection, state):
@@ -82,13 +82,13 @@ def _in_steps(store: Store, work: Work, pause: Callable[[int], None]) -> None:
         took = time.perf_counter() - started
         if not more:
             return
-        amount = max(1, int(amount * min(2.0, _AIMED / max(took, 1e-4))))
-        time.sleep(min(took, STEP))  # others who wait for the lock look for it every few milliseconds
+        amount = max(1, int(amount * min(2.0, _TARGET / max(took, 1e-4))))
+        time.sleep(min(took, STEP))  # so that others get the lock: they try every few milliseconds
         pause(0)
 
 
-def _fold(connection: sqlite3.Connection, state: State, amount: int) -> bool:
-    """Delete the oldest entries of the change log that a base stands for."""
+def _fold_history(connection: sqlite3.Connection, state: State, amount: int) -> bool:
+    """Delete the oldest log entries that the base replaces."""
     if not has_base(connection):
         return False
     (sequence,) = connection.execute("SELECT sequence FROM base").fetchone()
@@ -104,7 +104,7 @@ def _fold(connection: sqlite3.Connection, state: State, amount: int) -> bool:
 
 
 class _Merge:
-    """The segments of the lexical index become one, a number of pages at a time."""
+    """Merges the segments of the lexical index, a number of pages at a time."""
 
     def __init__(self) -> None:
         self._begun = False
@@ -115,15 +115,15 @@ class _Merge:
 
 
 def _release(connection: sqlite3.Connection, state: State, amount: int) -> bool:
-    """Cut free pages off the database's end."""
+    """Cut free pages off the end of the database."""
     release(connection, amount)
     (free,) = connection.execute("PRAGMA freelist_count").fetchone()
     return bool(free)
 
 
 def release(connection: sqlite3.Connection, amount: int) -> None:
-    """Cut so many free pages off the database's end, within a write transaction."""
+    """Cut at most `amount` free pages off the end of the database, within a write transaction."""
     (free,) = connection.execute("PRAGMA freelist_count").fetchone()
     for _ in range(min(free, amount)):
-        # A page for each step of the statement, and sqlite3 makes one step: it yields no rows.
+        # The statement frees one page a step, and sqlite3 makes one step, since it yields no rows.
         connection.execute("PRAGMA incremental_vacuum(1)")

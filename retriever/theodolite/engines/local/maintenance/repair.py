@@ -1,11 +1,11 @@
-"""repair(): what can be made of the documents and vectors is made anew; these themselves are never touched."""
+"""Repair a collection: rebuild damaged derived data. Documents and vectors are never changed."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from theodolite.engines.local.derived.index_record import IndexRecord, read_index_record
-from theodolite.engines.local.maintenance.index_manager import FLAT, TARGET, IndexManager
+from theodolite.engines.local.maintenance.index_manager import FLAT, TARGET_RECALL, IndexManager
 from theodolite.engines.local.maintenance.verify.primary import PrimaryData
 from theodolite.engines.local.maintenance.verify.report import Progress
 from theodolite.engines.local.maintenance.verify.verify import examine, leftovers
@@ -18,16 +18,16 @@ from theodolite.types import Problem, Verification
 def repair(
     store: Store, index_manager: IndexManager, refill: Callable[[], None], progress: Progress | None
 ) -> Verification:
-    """Make anew what is derived and damaged, remove what nothing needs, and verify again.
+    """Rebuild damaged derived data, remove needless files, and verify again.
 
-    Where documents, vectors or what binds them are damaged, nothing is changed: what is derived may be all that is left
-    to see what they were. Each step is whole or not done at all, so it may be interrupted at any point.
+    If primary data is damaged, nothing is changed: the derived data may be all that shows what it was. Each step is
+    atomic, so a repair may be interrupted at any point.
 
     Args:
-        refill: saves the codes that have no file.
+        refill: saves missing code files.
     """
-    found, truth = examine(store, progress)
-    if truth is None or not all(problem.derived for problem in found.problems):
+    found, primary = examine(store, progress)
+    if primary is None or not all(problem.derived for problem in found.problems):
         return found
     done: list[str] = []
     parts = {problem.part for problem in found.problems}
@@ -42,9 +42,9 @@ def repair(
             done.append(f"{part}: {len(paths)} damaged files removed")
     if "codes" in parts:
         refill()
-        done[-1] += " and made anew"
+        done[-1] += " and rebuilt"
     done += [_rebuild_index(store, index_manager, problem) for problem in found.problems if problem.part == "index"][:1]
-    done += _clear_away(store, truth)
+    done += _remove_leftovers(store, primary)
     after, _ = examine(store, progress)
     return Verification(after.problems, after.warnings, after.checked, tuple(done))
 
@@ -52,13 +52,13 @@ def repair(
 def _reindex(store: Store) -> str:
     with store.write() as (connection, _):
         connection.execute("REINDEX")
-    return "database: the indexes over the documents built again"
+    return "database: the indexes over the documents rebuilt"
 
 
 def _rebuild_lexical(store: Store) -> str:
     with store.write() as (connection, _):
         lexical_table.rebuild(connection)
-    return "lexical: the index built again"
+    return "lexical: the index rebuilt"
 
 
 def _rebuild_index(store: Store, index_manager: IndexManager, problem: Problem) -> str:
@@ -68,19 +68,19 @@ def _rebuild_index(store: Store, index_manager: IndexManager, problem: Problem) 
         except CorruptionError:
             record = None
         if record is None:
-            IndexRecord(FLAT, TARGET).write(connection, state.approximate + 1)
-            return "index: its settings are lost, searches are exact; build it again with reindex()"
+            IndexRecord(FLAT, TARGET_RECALL).write(connection, state.approximate + 1)
+            return "index: its settings are lost, searches are exact; rebuild it with reindex()"
     try:
         index_manager.reindex(record.spec, target_recall=record.target_recall)
     except (ConfigError, LockedError) as error:
-        return f"index: not built again: {error}"
-    return f"index: {record.spec} built again"
+        return f"index: not rebuilt: {error}"
+    return f"index: {record.spec} rebuilt"
 
 
-def _clear_away(store: Store, truth: PrimaryData) -> list[str]:
-    # Within a write transaction: what another process has put in place is recorded, or gone, by now.
+def _remove_leftovers(store: Store, primary: PrimaryData) -> list[str]:
+    """Remove files that nothing needs, within a write transaction: the files of other writers are recorded by then."""
     with store.write() as (connection, state):
-        now = replace(truth, state=state, record=read_index_record(connection))
-        gone = [name for name, _, ours in leftovers(now) if ours]
-        store.folder.remove(gone)
-    return [f"folder: {len(gone)} files or folders removed that nothing needs, first {gone[0]}"] if gone else []
+        current = replace(primary, state=state, record=read_index_record(connection))
+        names = [name for name, _, removable in leftovers(current) if removable]
+        store.folder.remove(names)
+    return [f"folder: {len(names)} needless files or folders removed, first {names[0]}"] if names else []

@@ -17,8 +17,7 @@ import pytest
 
 from theodolite import ConfigError, CorruptionError, Document, InputError, LockedError, MissingExtraError, Retriever
 from theodolite.engines.local.derived.index_record import read_index
-from theodolite.engines.local.maintenance import index_build as building
-from theodolite.engines.local.maintenance import index_manager
+from theodolite.engines.local.maintenance import index_build, index_manager
 from theodolite.engines.local.maintenance.build_lock import only_builder
 from theodolite.engines.local.storage import crash_points
 from theodolite.engines.local.storage.folder import Folder
@@ -64,7 +63,7 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small collections are kept up, too."""
-    monkeypatch.setattr(index_manager, "_LEAST", 100)
+    monkeypatch.setattr(index_manager, "_MIN_DOCUMENTS", 100)
 
 
 @pytest.fixture
@@ -261,7 +260,7 @@ class Stop(Exception):
 
 
 def test_an_interrupted_build_is_gone_on_with(tmp_path: Path, cheap: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building, "_WORTH", 0.0)
+    monkeypatch.setattr(index_build, "_WORTH_SAVING", 0.0)
     monkeypatch.setattr("theodolite.indexes.hnsw._CHUNK", 500)
     seen: list[int] = []
 
@@ -289,7 +288,7 @@ def test_an_interrupted_build_is_gone_on_with(tmp_path: Path, cheap: None, monke
 
 
 def test_an_unfinished_build_of_something_else_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building, "_WORTH", 0.0)
+    monkeypatch.setattr(index_build, "_WORTH_SAVING", 0.0)
     monkeypatch.setattr("theodolite.indexes.hnsw._CHUNK", 500)
 
     def stop(count: int) -> None:
@@ -362,13 +361,13 @@ def test_closing_stops_a_build_in_the_background(tmp_path: Path, eager: None, mo
         kb.reindex("hnsw")
         fill(kb, 2000, seed=9, name="more")
         started = threading.Event()
-        real = building.Gathered.__getitem__
+        real = index_build.VectorSelection.__getitem__
 
         def slow(self: Any, key: Any) -> Any:
             started.set()
             return real(self, key)
 
-        monkeypatch.setattr(building.Gathered, "__getitem__", slow)
+        monkeypatch.setattr(index_build.VectorSelection, "__getitem__", slow)
         paths(kb, 1)
         assert started.wait(20)
     assert not [thread for thread in threading.enumerate() if thread.name == "theodolite-index"]
@@ -542,7 +541,7 @@ def test_closing_stops_a_calibration(tmp_path: Path, eager: None, monkeypatch: p
         kb.reindex("hnsw")
         engine: Any = kb._engine
         engine._index_manager._closing.set()
-        with pytest.raises(index_manager.Closing):
+        with pytest.raises(index_manager.BuildStopped):
             engine._index_manager._calibrate_again()
 
 

@@ -1,4 +1,4 @@
-"""What is made of the documents and vectors: codes, columns, the approximate index."""
+"""Check the derived data, which can be rebuilt: codes, columns, the approximate index and the lexical index."""
 
 import contextlib
 import sqlite3
@@ -29,42 +29,42 @@ from theodolite.protocols import Candidates
 from theodolite.types import Rows, Vectors
 
 _SLICE = 1024  # rows at a time
-_SLACK = 1.001  # of a bound, for rounding; codes of other vectors are off by far more
-_PROPOSED = (16, 128, 1024)  # in this order, until a row is among them
-_TRIED = 10_000  # rows whose own vectors are searched: a search of all would take as long as building the index
+_SLACK = 1.001  # factor for rounding; codes of other vectors exceed a bound by far more
+_PROPOSED = (16, 128, 1024)  # numbers of proposals to try, until a row is among them
+_MAX_SEARCHED = 10_000  # rows to search by their own vector: all would take as long as building the index
 
 
-def check_codes(truth: PrimaryData, report: Report) -> None:
-    """The bounds that make the exact scan exact, row by row: with them every row finds itself."""
-    if truth.log is None:
+def check_codes(primary: PrimaryData, report: Report) -> None:
+    """Check the bounds that make the scan exact, for every row."""
+    if primary.log is None:
         return
-    dimension = truth.space.dimension or 1
-    owner = hash_by_row(truth.frames, np.array([one for _, one in truth.committed], HASH), truth.state.sequence)
-    for start in range(0, len(truth.live) - len(truth.live) % BLOCK, BLOCK):
-        name = codes_name(truth.state.generation, start // BLOCK)
-        with report.part("codes", derived=True, path=truth.folder / name), np.errstate(all="ignore"):
-            if truth.folder.stat(name) is None:
-                continue  # they are made when they are needed
-            with truth.folder.open(name) as file:
+    dimension = primary.space.dimension or 1
+    owner = hash_by_row(primary.frames, np.array([one for _, one in primary.committed], HASH), primary.state.sequence)
+    for start in range(0, len(primary.live) - len(primary.live) % BLOCK, BLOCK):
+        name = codes_name(primary.state.generation, start // BLOCK)
+        with report.part("codes", derived=True, path=primary.folder / name), np.errstate(all="ignore"):
+            if primary.folder.stat(name) is None:
+                continue  # it is written when needed
+            with primary.folder.open(name) as file:
                 codes = load_codes(file, start, BLOCK, dimension, owner(start + BLOCK - 1))
-            wrong = _outside(codes, truth, start)
+            wrong = _count_violations(codes, primary, start)
             if wrong:
-                raise CorruptionError(f"{name}: the codes of {wrong} of {BLOCK} rows are not of their vectors")
+                raise CorruptionError(f"{name}: the codes of {wrong} of {BLOCK} rows do not fit their vectors")
             report.passed("codes", BLOCK)
 
 
-def _outside(codes: Codes, truth: PrimaryData, start: int) -> int:
-    """How many rows' codes break a bound that is said to hold."""
+def _count_violations(codes: Codes, primary: PrimaryData, start: int) -> int:
+    """Return how many rows violate a bound of their codes."""
     groups = group_count(len(codes.codes))
     turn = rotation(len(codes.center)) if codes.rotated else None
     wrong = 0
     for first in range(0, len(codes.codes), _SLICE):
         rows = slice(first, min(first + _SLICE, len(codes.codes)))
-        v = truth.vectors.span(start + rows.start, start + rows.stop) - codes.center
+        v = primary.vectors.span(start + rows.start, start + rows.stop) - codes.center
         of_group = np.arange(rows.start, rows.stop) % groups
         levels = codes.codes[rows] * codes.scale[of_group, None]
         sizes = np.stack([_norms(v - (levels if turn is None else levels @ turn)), _norms(levels), _norms(v)])
-        slack = 1e-5 * sizes[2]  # float32: what is left of a difference
+        slack = 1e-5 * sizes[2]  # the rounding error of a difference in float32
         fits = (sizes <= codes.bounds[:, of_group] * _SLACK + slack).all(axis=0)
         square = sizes[2] * sizes[2]
         fits &= np.abs(square - codes.square[rows]) <= 1e-3 * square + 1e-30
@@ -77,89 +77,89 @@ def _norms(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return norms
 
 
-def check_columns(connection: sqlite3.Connection, truth: PrimaryData, report: Report) -> None:
-    """Each column that is kept in a file against the documents."""
-    inside = columns_folder(truth.state.generation)
-    for name in truth.folder.names(inside):
+def check_columns(connection: sqlite3.Connection, primary: PrimaryData, report: Report) -> None:
+    """Compare each column file with the documents."""
+    inside = columns_folder(primary.state.generation)
+    for name in primary.folder.names(inside):
         if not name.endswith(".column"):
             continue
-        with report.part("columns", derived=True, path=truth.folder / f"{inside}/{name}"):
+        with report.part("columns", derived=True, path=primary.folder / f"{inside}/{name}"):
             try:
-                field, history, kept = read_file(truth.folder, f"{inside}/{name}")
+                field, history, stored = read_file(primary.folder, f"{inside}/{name}")
             except OtherVersion:
-                continue  # it is written again when it is needed
-            if history != hash_at(connection, kept.read_at):
-                raise CorruptionError(f"{name}: the column {field!r} is of other documents")
-            fresh = read(connection, field, kept.start, kept.stop, truth.state.sequence, truth.keys)
-            live = truth.live[kept.start : kept.stop]
+                continue  # it is rewritten when needed
+            if history != hash_at(connection, stored.read_at):
+                raise CorruptionError(f"{name}: the column {field!r} belongs to other documents")
+            expected = read(connection, field, stored.start, stored.stop, primary.state.sequence, primary.keys)
+            live = primary.live[stored.start : stored.stop]
             known: dict[tuple[str, str], int] = {}
-            differing = np.flatnonzero(live & (_told(kept, known) != _told(fresh, known)))
+            differing = np.flatnonzero(live & (_value_numbers(stored, known) != _value_numbers(expected, known)))
             if len(differing):
                 raise CorruptionError(
-                    f"{name}: {len(differing)} values of the column {field!r} are not those of the documents, "
-                    f"first that of row {differing[0] + kept.start}"
+                    f"{name}: {len(differing)} values of the column {field!r} differ from the documents, "
+                    f"first that of row {differing[0] + stored.start}"
                 )
             report.checked["columns"] += 1
 
 
-def _told(segment: Segment, known: dict[tuple[str, str], int]) -> NDArray[np.int64]:
-    """(rows,) a number for each value, the same for the same value and type; 0 where there is none."""
+def _value_numbers(segment: Segment, known: dict[tuple[str, str], int]) -> NDArray[np.int64]:
+    """Return a number for each row, (rows,): the same for the same value and type, 0 without a value."""
     places, numbers, values = segment.entries()
     codes = [known.setdefault((type(value).__name__, repr(value)), len(known) + 1) for value in values]
-    told = np.zeros(segment.stop - segment.start, np.int64)
+    result = np.zeros(segment.stop - segment.start, np.int64)
     if len(values):
-        told[places] = np.array(codes, np.int64)[numbers]
-    return told
+        result[places] = np.array(codes, np.int64)[numbers]
+    return result
 
 
-def check_index(truth: PrimaryData, trust: IndexTrust, report: Report) -> None:
-    """The files of the approximate index, the rows it holds, and which of them it can propose."""
-    record = truth.record
-    if record is None or not record.files or record.generation != truth.state.generation:
+def check_index(primary: PrimaryData, trust: IndexTrust, report: Report) -> None:
+    """Check the files of the approximate index, its rows, and whether it can propose them."""
+    record = primary.record
+    if record is None or not record.files or record.generation != primary.state.generation:
         return
     name = index_folder(record.files)
-    place = truth.folder / name
+    place = primary.folder / name
     with report.part("index", derived=True, path=place):
         try:
-            candidates, rows = read_index(truth.folder, name, record.spec, record.hashes or {}, truth.space, trust)
-        except ConfigError as error:  # its package is not installed here or not known, or its file is not trusted
+            candidates, rows = read_index(primary.folder, name, record.spec, record.hashes or {}, primary.space, trust)
+        except ConfigError as error:  # its package is missing or unknown, or its file is not trusted
             report.warning("index", f"{place.name} cannot be checked: {error}", path=place)
             return
-        live = np.flatnonzero(truth.live[: record.stop])
+        live = np.flatnonzero(primary.live[: record.stop])
         missing = np.setdiff1d(live, rows, assume_unique=True)
         order = bool((np.diff(rows) > 0).all()) and rows[0] >= 0 and int(rows[-1]) == record.stop - 1
         if len(missing) or not order or len(rows) != record.covered:
             raise CorruptionError(
-                f"{place.name}: the index does not hold the rows it stands for; {len(missing)} of {len(live)} are not "
-                "in it"
+                f"{place.name}: the index lacks {len(missing)} of the {len(live)} rows that it should "
+                "contain, or lists others"
             )
-        labels = np.flatnonzero(truth.live[rows])
-        labels = labels[:: -(-len(labels) // _TRIED)] if len(labels) else labels
-        unreached = _unreached(candidates, rows, labels, truth, report)
+        labels = np.flatnonzero(primary.live[rows])
+        labels = labels[:: -(-len(labels) // _MAX_SEARCHED)] if len(labels) else labels
+        unreached = _unreached(candidates, rows, labels, primary, report)
         if unreached:
             report.warning(
                 "index",
-                f"{place.name}: {len(unreached)} of {len(labels)} rows tried are out of reach, even for themselves, "
-                f"first row {unreached[0]}. A search may miss them; reindex() with more links reaches more",
+                f"{place.name}: {len(unreached)} of {len(labels)} rows tried cannot be found even by their "
+                f"own vector, first row {unreached[0]}. A search may miss them; reindex() with more links finds more",
                 path=place,
             )
 
 
 def _unreached(
-    candidates: Candidates, rows: Rows, labels: NDArray[np.int64], truth: PrimaryData, report: Report
+    candidates: Candidates, rows: Rows, labels: NDArray[np.int64], primary: PrimaryData, report: Report
 ) -> list[int]:
-    """Rows that a search of their own vector does not propose, nor any with the same vector."""
-    found: list[int] = []
+    """Return the rows for which a search by their own vector proposes neither them nor an equal vector."""
+    unreached: list[int] = []
 
-    def look(part: NDArray[np.int64]) -> None:
-        vectors = truth.vectors.take(rows[part])
+    def search(part: NDArray[np.int64]) -> None:
+        vectors = primary.vectors.take(rows[part])
         for label, vector in zip(part.tolist(), vectors, strict=True):
-            if not any(_proposes(candidates, rows, label, Vectors(vector[None]), n, truth) for n in _PROPOSED):
-                found.append(int(rows[label]))
+            if not any(_proposes(candidates, rows, label, Vectors(vector[None]), n, primary) for n in _PROPOSED):
+                unreached.append(int(rows[label]))
         report.passed("index", len(part))
 
-    workers.run(look, list(_parts(labels)))
-    return sorted(found)
+    workers.run(search, list(_parts(labels)))
+    return sorted(unreached)
 
 
 def _parts(labels: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
@@ -167,16 +167,21 @@ def _parts(labels: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         yield labels[start : start + _SLICE]
 
 
-def _proposes(candidates: Candidates, rows: Rows, label: int, vector: Vectors, n: int, truth: PrimaryData) -> bool:
+def _proposes(candidates: Candidates, rows: Rows, label: int, vector: Vectors, n: int, primary: PrimaryData) -> bool:
     proposed = candidates.propose(vector, n)
     if (proposed == label).any():
         return True
-    # Among many equal ones any will do: they have the same score.
-    return bool((truth.vectors.take(rows[proposed]) == vector).all(axis=1).any())
+    # Any of several equal vectors will do: they have the same score.
+    return bool((primary.vectors.take(rows[proposed]) == vector).all(axis=1).any())
 
 
 def check_lexical(store: Store, report: Report) -> None:
-    """In a transaction of its own: the index and the documents are of the same commit in any."""
+    """Check the lexical index against the documents, by FTS5's own check.
+
+    That check is a write: it would make writers wait, and fails in a read-only folder. So the tables of the index are
+    copied to a temporary database, over a view of the documents as they are prepared for the index, and checked there.
+    Any transaction shows the index and the documents as of one commit, so this one need not be the caller's.
+    """
     with contextlib.closing(store.connect()) as connection, undefended(connection):
         connection.execute("PRAGMA temp_store=FILE")
         connection.execute("BEGIN")
@@ -194,8 +199,8 @@ def check_lexical(store: Store, report: Report) -> None:
             connection.execute(f"INSERT INTO temp.{name} ({columns}) {copied}")
         (count,) = connection.execute("SELECT count(*) FROM temp.lexical_docsize").fetchone()
         try:
-            connection.execute("SELECT 1 FROM main.lexical_terms LIMIT 1").fetchone()  # that it can be opened as it is
-            # 1: not only whole in itself, but also of these documents.
+            connection.execute("SELECT 1 FROM main.lexical_terms LIMIT 1").fetchone()  # the original can be opened
+            # 1: compare it with the documents, too.
             connection.execute("INSERT INTO temp.lexical (lexical, rank) VALUES ('integrity-check', 1)")
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
@@ -209,5 +214,5 @@ def check_lexical(store: Store, report: Report) -> None:
 
 
 def _prepared(text: bytes) -> str:
-    """What FTS5 was given of a text, as bytes: a damaged one may not be UTF-8."""
+    """Prepare a text as for indexing. It is passed as bytes, since a damaged text may not be UTF-8."""
     return prepared(text.decode(errors="replace"))

@@ -1,4 +1,4 @@
-"""What cannot be made anew: the database, what is pinned, the change log, the vectors, the documents."""
+"""Check the primary data, which cannot be rebuilt: database, manifest, change log, notes, vectors and documents."""
 
 import sqlite3
 import zlib
@@ -32,20 +32,21 @@ from theodolite.manifest import Manifest
 from theodolite.types import Mask, Space
 
 _CHUNK = 4096  # rows at a time
-_NAMED = 10  # messages of SQLite
+_MAX_MESSAGES = 10  # of SQLite
 
 
 @dataclass(frozen=True)
 class PrimaryData:
-    """What the rest is held against.
+    """The data that all other data is checked against.
 
     Attributes:
-        base: of the generation, if a compaction has made it.
-        log: of the generation after its base, None where nothing has been committed.
+        base: the base of the generation, if a compaction has made it.
+        log: the log after the base; None if nothing has been committed.
         committed: the frames of the vector file, with their hashes.
-        frames: (n, 4) of the frames that have rows, as in `Snapshot`.
-        file: of the vectors, as it lies in the folder.
-        record: of the approximate index; None where there is none, or none that can be read.
+        frames: (n, 4) the frames that have rows, as in `Snapshot`.
+        live: (rows,) which rows are living documents.
+        file: the vector file, as found in the folder.
+        record: the record of the approximate index; None if it is missing or unreadable.
     """
 
     folder: Folder
@@ -70,32 +71,32 @@ class PrimaryData:
 
 
 def check_database(connection: sqlite3.Connection, report: Report) -> None:
-    """The pages, and the indexes against their tables."""
-    told = [text for (text,) in connection.execute(f"PRAGMA integrity_check({_NAMED})") if text != "ok"]
-    # An index over the documents can be made anew from them.
-    derived = bool(told) and all(_of_an_index(text) for text in told)
-    for text in told:
+    """Check the pages, and the indexes against their tables."""
+    messages = [text for (text,) in connection.execute(f"PRAGMA integrity_check({_MAX_MESSAGES})") if text != "ok"]
+    # An index over the documents can be rebuilt from them.
+    derived = bool(messages) and all(_concerns_an_index(text) for text in messages)
+    for text in messages:
         report.problem("database", f"the database is damaged: {text}", derived=derived)
 
 
-def _of_an_index(text: str) -> bool:
+def _concerns_an_index(text: str) -> bool:
     return "missing from index" in text or text.startswith("wrong # of entries in index")
 
 
 def check_schema(connection: sqlite3.Connection, report: Report) -> None:
-    """A table that is declared otherwise reads the same bytes otherwise."""
+    """Check the declarations: with another one, a table reads the same bytes differently."""
     foreign = foreign_entries(connection)
     if foreign:
-        report.problem("schema", f"{len(foreign)} tables or indexes are not declared as they were, first {foreign[0]}")
+        report.problem("schema", f"{len(foreign)} tables or indexes have changed declarations, first {foreign[0]}")
 
 
 def read_primary(connection: sqlite3.Connection, folder: Folder, state: State, report: Report) -> PrimaryData | None:
-    """What is pinned, the log and the vectors; None where they are too damaged to go on from."""
-    record, found = None, None
+    """Read the manifest, the log and the vectors. Returns None if they are too damaged."""
+    record, primary = None, None
     with report.part("index", derived=True):
         record = read_index_record(connection)
         if (record is not None) != (state.approximate > 0):
-            report.problem("index", "the record of the approximate index is missing, or one too many", derived=True)
+            report.problem("index", "the record of the approximate index is missing, or should not exist", derived=True)
     with report.part("manifest"):
         (pinned,) = connection.execute("SELECT count(*) FROM manifest").fetchone()
         if pinned != 1:
@@ -119,12 +120,14 @@ def read_primary(connection: sqlite3.Connection, folder: Folder, state: State, r
             with report.part("vectors", path=folder / vectors_name(state.generation)):
                 file = _vector_file(folder, state, manifest.space)
                 vectors = MappedVectors(file, manifest.space.dimension or 1, frames, state.slots)
-                found = PrimaryData(folder, state, manifest, base, log, committed, frames, live, file, vectors, record)
-    return found
+                primary = PrimaryData(
+                    folder, state, manifest, base, log, committed, frames, live, file, vectors, record
+                )
+    return primary
 
 
 def _vector_file(folder: Folder, state: State, space: Space) -> VectorFile | None:
-    """The file as it lies in the folder, not as it was opened; None where there need be none."""
+    """Open the file that is in the folder now. Returns None if it is missing and need not exist."""
     try:
         return VectorFile(folder, state.generation, writable=False)
     except FileNotFoundError:
@@ -149,20 +152,20 @@ def check_notes(connection: sqlite3.Connection, report: Report) -> None:
         report.passed("notes", 1)
 
 
-def check_vectors(truth: PrimaryData, report: Report) -> None:
-    """Each frame's header and checksum, and that they follow one another."""
-    dimension, file = truth.space.dimension, truth.file
-    if dimension is None or truth.log is None or file is None:
+def check_vectors(primary: PrimaryData, report: Report) -> None:
+    """Check the header and the checksum of each frame, and their order."""
+    dimension, file = primary.space.dimension, primary.file
+    if dimension is None or primary.log is None or file is None:
         return
-    end, first_row = 0, truth.keys.shift
+    end, first_row = 0, primary.keys.shift
     bad: list[Frame] = []
-    committed = truth.committed
+    committed = primary.committed
     for frame, digest in committed:
         if (frame.slot, frame.first_row) != (end + header_slots(dimension), first_row):
             bad.append(frame)
             break
         first_row, end = frame.first_row + frame.rows, frame.slot + frame.rows
-        if not _is_sound(file, frame, digest, truth, report):
+        if not _is_sound(file, frame, digest, primary, report):
             bad.append(frame)
     if bad:
         rows = sum(frame.rows for frame in bad)
@@ -173,20 +176,20 @@ def check_vectors(truth: PrimaryData, report: Report) -> None:
             f"{bad[0].first_row + bad[0].rows - 1}). Restore the file from a copy",
             path=file.path,
         )
-    elif end != truth.state.slots:
-        report.problem("vectors", f"{file.name}: the frames end at slot {end}, the state says {truth.state.slots}")
-    beyond = surplus_bytes(file, truth.state.slots, dimension)
+    elif end != primary.state.slots:
+        report.problem("vectors", f"{file.name}: the frames end at slot {end}, the state says {primary.state.slots}")
+    beyond = surplus_bytes(file, primary.state.slots, dimension)
     if beyond:
         report.warning(
             "vectors",
-            f"{file.name} has {beyond} bytes beyond the last commit: of a write that was cut off, or is under way. "
+            f"{file.name} has {beyond} bytes beyond the last commit, from a write that was cut off or is in progress. "
             "The next write moves them aside",
             path=file.path,
         )
 
 
-def _is_sound(file: VectorFile, frame: Frame, digest: bytes, truth: PrimaryData, report: Report) -> bool:
-    vectors, first = truth.vectors, frame.first_row - truth.keys.shift
+def _is_sound(file: VectorFile, frame: Frame, digest: bytes, primary: PrimaryData, report: Report) -> bool:
+    vectors, first = primary.vectors, frame.first_row - primary.keys.shift
     crc, stop = 0, first + frame.rows
     for start in range(first, stop, _CHUNK):
         part = vectors.span(start, min(start + _CHUNK, stop))
@@ -195,9 +198,9 @@ def _is_sound(file: VectorFile, frame: Frame, digest: bytes, truth: PrimaryData,
     return crc == frame.crc and holds_frame(file, frame, digest, vectors.dimension)
 
 
-def check_documents(connection: sqlite3.Connection, truth: PrimaryData, report: Report) -> None:
-    """Each document and its vector against their hash, and that there is one for each living row."""
-    found = np.zeros(len(truth.live), np.bool_)
+def check_documents(connection: sqlite3.Connection, primary: PrimaryData, report: Report) -> None:
+    """Check each document and its vector against their hash, and that each living row has a document."""
+    found = np.zeros(len(primary.live), np.bool_)
     bad, dead, seen = [], [], 0
     connection.text_factory = _text
     try:
@@ -206,14 +209,14 @@ def check_documents(connection: sqlite3.Connection, truth: PrimaryData, report: 
         )
         while part := cursor.fetchmany(_CHUNK):
             seen += len(part)
-            rows = truth.keys.find(np.array([row[0] if type(row[0]) is int else -1 for row in part], np.int64))
+            rows = primary.keys.find(np.array([row[0] if type(row[0]) is int else -1 for row in part], np.int64))
             fits = (rows >= 0) & (rows < len(found))
-            fits[fits] = truth.live[rows[fits]]
+            fits[fits] = primary.live[rows[fits]]
             dead += [row[1] for row, fit in zip(part, fits.tolist(), strict=True) if not fit]
             part = [row for row, fit in zip(part, fits.tolist(), strict=True) if fit]
             rows = rows[fits]
             found[rows] = True
-            for (_, *record, digest), vector in zip(part, truth.vectors.take(rows), strict=True):
+            for (_, *record, digest), vector in zip(part, primary.vectors.take(rows), strict=True):
                 if not _is_intact(record, digest, vector):
                     bad.append(record[0])
             report.passed("documents", len(part))
@@ -227,12 +230,12 @@ def check_documents(connection: sqlite3.Connection, truth: PrimaryData, report: 
         )
     if dead:
         report.problem(
-            "documents", f"{len(dead)} of {seen} documents are of rows that are not alive, first {dead[0]!r}"
+            "documents", f"{len(dead)} of {seen} documents belong to rows that have ended, first {dead[0]!r}"
         )
-    lost = np.flatnonzero(truth.live & ~found)
+    lost = np.flatnonzero(primary.live & ~found)
     if len(lost):
         report.problem(
-            "documents", f"{len(lost)} of {truth.state.live} documents are missing, first that of row {lost[0]}"
+            "documents", f"{len(lost)} of {primary.state.live} documents are missing, first that of row {lost[0]}"
         )
 
 

@@ -1,4 +1,4 @@
-"""What a check finds, gathered."""
+"""Collects the findings of a check."""
 
 import errno
 import sqlite3
@@ -12,7 +12,7 @@ from theodolite.types import Problem, Verification
 
 Progress = Callable[[int], object]
 
-# What reading damaged bytes ends in; the errors of Python are those of values that have become others.
+# Errors that reading damaged bytes can raise. Python's own come from values that have changed.
 DAMAGE = (
     IntegrityError,
     sqlite3.Error,
@@ -26,7 +26,7 @@ DAMAGE = (
     RecursionError,
 )
 
-# Errors of the process and the machine: they say nothing about what is stored.
+# Errors of the process and the machine, which say nothing about the stored data.
 _OF_THE_SYSTEM = frozenset(
     getattr(errno, name)
     for name in (
@@ -45,7 +45,7 @@ _OF_SQLITE = frozenset(
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether an error that reading raised can come from the bytes that were read."""
+    """Whether an error raised while reading can come from the bytes that were read."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno in _OF_THE_SYSTEM):
@@ -57,7 +57,7 @@ def is_damage(error: BaseException) -> bool:
 
 
 class Report:
-    """Problems and warnings of one check, and how much was looked at."""
+    """Problems and warnings of one check, and how much was checked."""
 
     def __init__(self, progress: Progress | None) -> None:
         self.problems: list[Problem] = []
@@ -66,23 +66,25 @@ class Report:
         self._progress = progress
 
     def passed(self, part: str, count: int) -> None:
-        """So many more of a part have been looked at."""
+        """Count checked items of a part, and report progress."""
         self.checked[part] += count
         if self._progress is not None:
             self._progress(count)
 
     def problem(self, part: str, message: str, *, derived: bool = False, path: Path | None = None) -> None:
+        """Add a problem. `derived`: the data can be rebuilt."""
         self.problems.append(Problem(part, message, derived, None if path is None else str(path)))
 
     def warning(self, part: str, message: str, *, derived: bool = False, path: Path | None = None) -> None:
+        """Add a warning. `derived`: repair removes the cause."""
         self.warnings.append(Problem(part, message, derived, None if path is None else str(path)))
 
     @contextmanager
     def part(self, part: str, *, derived: bool = False, path: Path | None = None) -> Iterator[None]:
-        """Record what damage raises within as a problem of this part.
+        """Record errors of the block that damage can cause as a problem of this part.
 
         Raises:
-            EngineError: the part could not be checked, for want of file handles, memory or rights, for example.
+            EngineError: the part could not be checked, for lack of file handles, memory or permissions, for example.
         """
         try:
             yield
@@ -90,9 +92,10 @@ class Report:
             message = str(error) if isinstance(error, TheodoliteError) else f"{part}: {type(error).__name__}: {error}"
             if not is_damage(error):
                 raise EngineError(
-                    f"{part} could not be checked, so it is not known whether it is sound: {error}", part=part
+                    f"{part} could not be checked, so it may or may not be damaged: {error}", part=part
                 ) from error
             self.problem(part, message, derived=derived, path=path)
 
-    def verification(self, repaired: tuple[str, ...] = ()) -> Verification:
-        return Verification(tuple(self.problems), tuple(self.warnings), dict(self.checked), repaired)
+    def verification(self) -> Verification:
+        """Return the result of the check."""
+        return Verification(tuple(self.problems), tuple(self.warnings), dict(self.checked))

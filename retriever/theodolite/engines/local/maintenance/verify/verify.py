@@ -1,7 +1,7 @@
-"""verify(): everything that is stored, against everything it should agree with.
+"""Verify a collection: check all stored data.
 
-Exhaustive, since samples have missed real losses, and it goes on behind the first damage it finds. What cannot be made
-anew is in `truth`, what can be in `derived` and `lexical`, files that nothing needs in `folder`.
+The check is exhaustive, since samples have missed real losses, and continues after the first damage it finds. `primary`
+checks the data that cannot be rebuilt, `derived` the data that can.
 """
 
 import stat
@@ -40,45 +40,45 @@ from theodolite.errors import CorruptionError
 from theodolite.indexes.flat.codes import BLOCK
 from theodolite.types import Verification
 
-_TRIES = 20
+_ATTEMPTS = 20
 
 
 def verify(store: Store, progress: Progress | None = None) -> Verification:
-    """Check a collection as of one commit, while others may go on writing."""
+    """Check a collection as of one commit. Others may write meanwhile."""
     return examine(store, progress)[0]
 
 
 def raise_damage(found: Verification, folder: Folder) -> None:
-    """Raises CorruptionError where there are problems."""
+    """Raise CorruptionError if there are problems."""
     if found.problems:
         first, more = found.problems[0], len(found.problems) - 1
         also = f" (and {more} more: see the error's `verification`)" if more else ""
-        cure = ". repair() makes it anew" if all(problem.derived for problem in found.problems) else ""
+        cure = ". repair() rebuilds it" if all(problem.derived for problem in found.problems) else ""
         raise CorruptionError(
             f"{folder}: {first.message}{also}{cure}", verification=found, folder=str(folder), part=first.part
         )
 
 
 def examine(store: Store, progress: Progress | None) -> tuple[Verification, PrimaryData | None]:
-    """The same, and what it was held against; None where that is too damaged.
+    """Check a collection, and return the primary data too, or None if it is too damaged to read.
 
     Raises:
         EngineError: the folder is no longer the one that was opened.
     """
-    for _ in range(_TRIES):
+    for _ in range(_ATTEMPTS):
         store.identity.check_folder()
         report = Report(progress)
         begun = _files(store)
-        truth = _examined(store, report)
+        primary = _examined(store, report)
         if report.problems:
-            store.identity.check_folder()  # another collection's files are no damage of this one
+            store.identity.check_folder()  # the files of another collection are not damage of this one
         if not report.problems or begun == _files(store):
-            break  # otherwise somebody has cleared the collection or built its index again, and deleted files meanwhile
-    return report.verification(), truth
+            break  # otherwise files were deleted meanwhile: the collection was cleared, compacted or reindexed
+    return report.verification(), primary
 
 
 def _examined(store: Store, report: Report) -> PrimaryData | None:
-    truth = None
+    primary = None
     with report.part("database"), store.read() as (connection, state):
         with report.part("database"):
             check_database(connection, report)
@@ -86,24 +86,24 @@ def _examined(store: Store, report: Report) -> PrimaryData | None:
             check_schema(connection, report)
         with report.part("notes"):
             check_notes(connection, report)
-        truth = read_primary(connection, store.folder, state, report)
-        if truth is not None:
+        primary = read_primary(connection, store.folder, state, report)
+        if primary is not None:
             with report.part("vectors"):
-                check_vectors(truth, report)
+                check_vectors(primary, report)
             with report.part("documents"):
-                check_documents(connection, truth, report)
-            check_codes(truth, report)
-            check_columns(connection, truth, report)
-            check_index(truth, store.trust, report)
+                check_documents(connection, primary, report)
+            check_codes(primary, report)
+            check_columns(connection, primary, report)
+            check_index(primary, store.trust, report)
             with report.part("folder"):
-                _check_folder(truth, report)
+                _check_folder(primary, report)
     with report.part("lexical", derived=True):
         check_lexical(store, report)
-    return truth
+    return primary
 
 
 def _files(store: Store) -> tuple[int, int] | None:
-    """What tells which vector file and which index are in use."""
+    """Identify the vector file and the index in use."""
     try:
         with store.read() as (_, state):
             return state.generation, state.approximate
@@ -111,23 +111,23 @@ def _files(store: Store) -> tuple[int, int] | None:
         return None
 
 
-_DATABASES = tuple(part.removeprefix(STORE) for part in DATABASE)  # what SQLite adds to their names
-_FILES = {WRITER, RESERVE} | {name + part for name in (STORE, BUILD_LOCK, MONITOR, RECORDS) for part in _DATABASES}
-_OURS = ("vectors-", "codes-", "columns-", "index-")
+_SUFFIXES = tuple(part.removeprefix(STORE) for part in DATABASE)  # that SQLite adds to the name of a database
+_FILES = {WRITER, RESERVE} | {name + part for name in (STORE, BUILD_LOCK, MONITOR, RECORDS) for part in _SUFFIXES}
+_PREFIXES = ("vectors-", "codes-", "columns-", "index-")
 
 
-def _check_folder(truth: PrimaryData, report: Report) -> None:
-    """Warnings: what is left over, and `derived` of it what repair removes."""
-    names = truth.folder.names()
+def _check_folder(primary: PrimaryData, report: Report) -> None:
+    """Report leftover files as warnings, `derived` if repair removes them."""
+    names = primary.folder.names()
     report.checked["files"] += len(names)
-    for name, why, ours in leftovers(truth):
+    for name, why, ours in leftovers(primary):
         what = "repair() removes it" if ours else "it is left where it is"
-        report.warning("folder", f"{name}: {why}; {what}", derived=ours, path=truth.folder / name)
+        report.warning("folder", f"{name}: {why}; {what}", derived=ours, path=primary.folder / name)
 
 
-def leftovers(truth: PrimaryData) -> Iterator[tuple[str, str, bool]]:
-    """Names, what each is, and whether it can be removed without a loss."""
-    folder, generation, record = truth.folder, truth.state.generation, truth.record
+def leftovers(primary: PrimaryData) -> Iterator[tuple[str, str, bool]]:
+    """Yield leftover files: name, description, and whether it can be removed without a loss."""
+    folder, generation, record = primary.folder, primary.state.generation, primary.record
     codes, columns = codes_folder(generation), columns_folder(generation)
     index = index_folder(record.files) if record is not None and record.files else None
     folders = {codes, columns, PARTIAL_INDEX, PARTIAL_GENERATION, index}
@@ -142,20 +142,20 @@ def leftovers(truth: PrimaryData) -> Iterator[tuple[str, str, bool]]:
             yield name, "not a regular file, and never opened", name in (WRITER, BUILD_LOCK)
         elif name == vectors_name(generation) or any(name.startswith(known) for known in _FILES):
             continue
-        elif name.startswith(_OURS):
+        elif name.startswith(_PREFIXES):
             yield name, "left from an earlier state of the collection", True
         elif name.startswith("orphan-"):
             yield name, "a write that was cut off before it was committed", False
         else:
             yield name, "not a file of the collection", False
-    expected = {codes_name(generation, block) for block in range(len(truth.live) // BLOCK)}
+    expected = {codes_name(generation, block) for block in range(len(primary.live) // BLOCK)}
     for name in folder.names(codes):
         if f"{codes}/{name}" not in expected:
-            yield f"{codes}/{name}", "no codes of this collection", True
+            yield f"{codes}/{name}", "not a code file of this collection", True
     for name in folder.names(columns):
         if not name.endswith(".column"):
             yield f"{columns}/{name}", "left by a write that was cut off", True
     if record is not None and index is not None:
         for name in folder.names(index):
             if name not in (record.hashes or {}):
-                yield f"{index}/{name}", "no part of the index", True
+                yield f"{index}/{name}", "not part of the index", True
