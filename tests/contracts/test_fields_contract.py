@@ -21,7 +21,7 @@ from theodolite.types import Field, Space
 @pytest.fixture
 def by_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a large collection."""
-    monkeypatch.setattr(field_summary, "FEW", -1)
+    monkeypatch.setattr(field_summary, "MAX_READ", -1)
 
 
 @pytest.mark.usefixtures("by_columns")
@@ -37,7 +37,7 @@ class TestColumns(FieldsContract):
 class TestTooManyNames(TestColumns):
     @pytest.fixture(autouse=True)
     def few(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(field_summary, "MANY", 2)
+        monkeypatch.setattr(field_summary, "MAX_COLUMNS", 2)
 
 
 class TopLevelOnly(DictEngine):

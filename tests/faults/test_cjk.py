@@ -271,8 +271,8 @@ def notes(kb: Retriever, question: str, where: dict[str, str] | None = None) -> 
 
 def test_the_trace_says_when_words_find_nothing(kb: Retriever) -> None:
     nearest = ", so only similarity ranks the hits."
-    assert notes(kb, "?! 😀") == ["The question has no words.", f"The question has no words{nearest}"]
-    nowhere = "No document has any of the question's words"
+    assert notes(kb, "?! 😀") == ["The query has no words.", f"The query has no words{nearest}"]
+    nowhere = "No document has any of the query's words"
     assert notes(kb, "zebra 斑馬") == [f"{nowhere}.", f"{nowhere}{nearest}"]
     assert notes(kb, "zebra refunds") == ["", ""]
 
@@ -281,10 +281,10 @@ def test_the_trace_says_when_words_are_outside_the_filter_or_scope() -> None:
     with Retriever.open(embedder=HashingEmbedder(), partition="tenant") as kb:
         texts = {"a": "返金", "b": "refund", "c": "other"}
         kb.add([Document(text, {"tenant": name, "kind": "x"}, name) for name, text in texts.items()])
-        left_out = "The question's words are only in documents that the filter or the rules for versions leave out"
+        left_out = "The query's words occur only in documents that the filter or the rules for versions exclude"
         nearest = ", so only similarity ranks the hits."
         assert notes(kb, "返金", where={"tenant": "b"}) == [f"{left_out}.", f"{left_out}{nearest}"]
         assert notes(kb, "返金", where={"tenant": "nobody"}) == ["", ""]  # there is nothing to rank
         scope = kb.scoped(tenant="b")
-        nowhere = "No document in the scope has any of the question's words"
+        nowhere = "No document in the scope has any of the query's words"
         assert notes(scope, "返金") == [f"{nowhere}.", f"{nowhere}{nearest}"]

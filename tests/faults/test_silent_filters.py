@@ -99,7 +99,7 @@ def filled(documents: list[dict[str, Any]] = ORDERS, **options: Any) -> Retrieve
 @pytest.mark.parametrize(("where", "reason"), IMPOSSIBLE, ids=stable)
 def test_what_cannot_match_is_said(where: Any, reason: str, large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if large:  # as in a collection of many documents
-        monkeypatch.setattr(engine_fields, "FEW", 0)
+        monkeypatch.setattr(engine_fields, "MAX_READ", 0)
     with filled() as kb:
         with pytest.warns(MetadataWarning) as caught:
             hits = kb.search("order", where=where)
@@ -231,7 +231,7 @@ def test_the_command_line_notes_it(tmp_path: Path) -> None:
 
 def test_dates_that_cannot_be_read_are_counted_and_said() -> None:
     documents = [{"since": "2025-06-15", "kind": "a"}, {"since": "3/1/2025", "kind": "b"}, {"kind": "c"}]
-    note = "1 of 2 documents hold a string in 'since' that looks like a date and is none, such as '3/1/2025'"
+    note = "1 of 2 documents have a string in 'since' that looks like a date but is not one, such as '3/1/2025'"
     asked: list[tuple[str, dict[str, Any]]] = [
         ("filter", {"where": {"since": {"$gte": "2024-01-01"}}}),
         ("equality", {"where": F("since") == date(2025, 6, 15)}),
@@ -269,7 +269,7 @@ def test_counts_and_scopes_tell_of_their_own_unreadable_dates() -> None:
 
 
 def test_large_collections_tell_of_fields_that_were_read_as_dates(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("theodolite.engines.local.search.hints.FEW", 0)
+    monkeypatch.setattr("theodolite.engines.local.search.field_summary.MAX_READ", 0)
     with filled([{"at": "2025-06-15", "other": "1/2/2025"}, {"at": "15.06.2025"}]) as kb:
         assert kb.info()["unreadable_dates"] == {}
         with pytest.warns(MetadataWarning):

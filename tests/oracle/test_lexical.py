@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from theodolite import CorruptionError, Document
 from theodolite.engines.local import LocalEngine
 from theodolite.engines.local.search import postings as postings_module
-from theodolite.engines.local.search.lexical import Lexical, LexicalResult
-from theodolite.engines.local.search.query_terms import words
+from theodolite.engines.local.search.lexical import LexicalResult, LexicalSearch
+from theodolite.engines.local.search.query_terms import query_terms
 from theodolite.engines.local.storage.database import connect, read_state
 from theodolite.engines.local.storage.folder import Folder
 from theodolite.engines.local.storage.schema import TOKENIZER
@@ -77,10 +77,10 @@ def find(
     scope: Mask | None = None,
     eligible: Mask | None = None,
     factors: NDArray[np.float64] | None = None,
-    lexical: Lexical | None = None,
+    lexical: LexicalSearch | None = None,
 ) -> LexicalResult:
-    looked_for = words(query) if isinstance(query, str) else query
-    searcher = lexical or Lexical()
+    looked_for = query_terms(query) if isinstance(query, str) else query
+    searcher = lexical or LexicalSearch()
     return engine._snapshots.read(
         lambda connection, snapshot: searcher.search(
             connection, snapshot.state, looked_for, n, snapshot.live if scope is None else scope, eligible, factors
@@ -141,7 +141,7 @@ def test_scores_are_those_of_the_formula_in_any_scope(held: list[str], query: di
         found = find(engine, query, scope=scope)
     inside = {row: text for row, text in enumerate(held) if scope[row]}
     assert as_dict(found) == pytest.approx(reference(inside, query) if inside else {}, rel=1e-12)
-    assert found.worths.tolist() == sorted(found.bm25.tolist(), reverse=True)
+    assert found.boosted.tolist() == sorted(found.bm25.tolist(), reverse=True)
 
 
 def in_pairs(query: Mapping[str, float]) -> dict[str, float]:
@@ -209,7 +209,7 @@ def test_the_n_best_by_worth_are_found_with_all_that_tie(
     least = sorted(worths.values(), reverse=True)[:n][-1] if worths else 0.0
     expected = sorted((row for row in worths if worths[row] >= least), key=lambda row: (-worths[row], row))
     assert found.rows.tolist() == expected
-    assert found.worths.tolist() == [worths[row] for row in expected]
+    assert found.boosted.tolist() == [worths[row] for row in expected]
     assert found.bm25.tolist() == [everything[row] for row in expected]
 
 
@@ -306,7 +306,7 @@ def test_what_is_spelt_alike_comes_first(engine: LocalEngine, query: str, exact:
 
 def test_what_was_deleted_or_replaced_counts_no_more(engine: LocalEngine) -> None:
     added(engine, ["cat", "cat dog", "dog sun", "map"])
-    lexical = Lexical()
+    lexical = LexicalSearch()
     find(engine, "cat", lexical=lexical)
     engine.delete(["000"])
     added(engine, ["sun sun"], first=1)
@@ -317,7 +317,7 @@ def test_what_was_deleted_or_replaced_counts_no_more(engine: LocalEngine) -> Non
 
 
 def test_rows_begin_anew_once_a_collection_was_cleared(engine: LocalEngine) -> None:
-    lexical = Lexical()
+    lexical = LexicalSearch()
     added(engine, ["cat sun map box", "dog"])
     find(engine, "cat dog", lexical=lexical)
     engine.clear()
@@ -329,7 +329,7 @@ def test_rows_begin_anew_once_a_collection_was_cleared(engine: LocalEngine) -> N
 def test_an_older_transaction_still_sees_its_documents(engine: LocalEngine) -> None:
     held = ["cat sun", "dog", "cat", "map"]
     added(engine, held)
-    lexical = Lexical()
+    lexical = LexicalSearch()
     looked_for = {"cat": 1.0}
     with engine._store.read() as (connection, state):
         engine.delete(["000"])
@@ -346,7 +346,7 @@ def test_folders_that_nothing_can_write_to_are_searched(tmp_path: Path, mode: st
         added(engine, ["cat", "sun-dried dog"])
     with closing(connect(Folder(tmp_path / "kb"), mode, 1.0)) as connection:
         state = read_state(connection)
-        found = Lexical().search(connection, state, words("sun-dried"), 10, np.ones(2, np.bool_))
+        found = LexicalSearch().search(connection, state, query_terms("sun-dried"), 10, np.ones(2, np.bool_))
     assert found.rows.tolist() == [1]
 
 
@@ -357,12 +357,12 @@ def test_no_words_and_unknown_words_find_nothing(engine: LocalEngine) -> None:
 
 def test_answers_do_not_depend_on_what_is_kept(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     added(engine, ["cat dog", "dog cat cat", "sun"])
-    lexical = Lexical()
+    lexical = LexicalSearch()
     kept = [as_dict(find(engine, "cat-dog sun", lexical=lexical)) for _ in range(2)]
-    monkeypatch.setattr(postings_module, "KEPT", 0)
-    lexical = Lexical()
+    monkeypatch.setattr(postings_module, "BUDGET", 0)
+    lexical = LexicalSearch()
     assert kept == [as_dict(find(engine, "cat-dog sun", lexical=lexical)) for _ in range(2)]
-    assert not lexical._postings._words
+    assert not lexical._postings._terms
 
 
 @pytest.mark.parametrize("damage", ["DELETE FROM lexical_docsize WHERE id = 1", "rows"])
@@ -411,13 +411,13 @@ def fuzzed() -> Iterator[LocalEngine]:
 def test_any_text_is_searched_for(fuzzed: LocalEngine, text: str) -> None:
     found = find(fuzzed, text)
     assert (found.bm25 > 0).all()
-    assert np.isfinite(found.worths).all()
+    assert np.isfinite(found.boosted).all()
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.text() | nasty, st.just(1.0), max_size=4))
 def test_any_string_is_looked_for(fuzzed: LocalEngine, strings: dict[str, float]) -> None:
-    assert np.isfinite(find(fuzzed, strings).worths).all()
+    assert np.isfinite(find(fuzzed, strings).boosted).all()
 
 
 @pytest.mark.parametrize("text", ["aB1 " * 25_000, "cat " * 25_000, "c" * 100_000, '"' * 100_000, "é\0" * 50_000])

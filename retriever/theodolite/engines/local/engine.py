@@ -22,7 +22,7 @@ from theodolite.engines.local.search.duplicates import duplicates
 from theodolite.engines.local.search.executor import SearchExecutor
 from theodolite.engines.local.search.field_summary import FieldSummaries
 from theodolite.engines.local.search.hints import Hints
-from theodolite.engines.local.search.listing import Page, Pair, Place, behind, page, pairs
+from theodolite.engines.local.search.listing import Page, Pair, Place, after_id, read_page, read_pairs
 from theodolite.engines.local.storage.folder import TemporaryFolder
 from theodolite.engines.local.storage.lexical_table import OUTDATED, is_prepared
 from theodolite.engines.local.storage.metadata_store import read_note, write_note
@@ -198,7 +198,7 @@ class LocalEngine:
             if scope is not None and scope.where is not None:
                 inside = self._snapshots.mask(snapshot, scope.where, connection)[snapshot.rows_of(list(keys.values()))]
                 keys = dict(itertools.compress(keys.items(), inside.tolist()))
-            return pairs(connection, snapshot, [keys[name] for name in ids if name in keys])
+            return read_pairs(connection, snapshot, [keys[name] for name in ids if name in keys])
 
         return self._snapshots.read(read)
 
@@ -214,9 +214,9 @@ class LocalEngine:
 
         def read(connection: Connection, snapshot: Snapshot, after: Place) -> Page:
             mask = None if tree is None else self._snapshots.mask(snapshot, tree, connection)
-            return page(connection, snapshot, mask, after)
+            return read_page(connection, snapshot, mask, after)
 
-        remaining, start = limit, behind(after)
+        remaining, start = limit, after_id(after)
         while remaining is None or remaining > 0:
             listed = self._snapshots.read(partial(read, after=start))
             part = listed.pairs[:remaining]
@@ -241,7 +241,7 @@ class LocalEngine:
         count = snapshot.state.live if mask is None else int(np.count_nonzero(mask))
         confined = within(scope, self.partition, None)
         if where is not None and (count or self._holds_any(connection, snapshot, confined)):
-            self._hints.notes(connection, snapshot, where, confined, found=count)
+            self._hints.notes(connection, snapshot, where, confined, matching=count)
         return count
 
     def _holds_any(self, connection: Connection, snapshot: Snapshot, confined: Filter | None) -> bool:

@@ -1,4 +1,4 @@
-"""What fields there are: from the documents where they are few, else from the columns."""
+"""The fields of a collection: read from the documents if they are few, else from the columns."""
 
 import sqlite3
 import threading
@@ -8,7 +8,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.engines.local.derived.columns.dictionary import FALSE, FIRST, MAPPING, NONE, NOTHING, TRUE, Dictionary
+from theodolite.engines.local.derived.columns.dictionary import (
+    EMPTY_LIST,
+    FALSE,
+    FIRST,
+    MAPPING,
+    NONE,
+    TRUE,
+    Dictionary,
+)
 from theodolite.engines.local.derived.columns.segment import Lists, Segment
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager, StaleSnapshot
 from theodolite.engines.local.storage.records import check_depth, decode_stored, select_documents, stored_metadata
@@ -19,21 +27,21 @@ from theodolite.filters.values import kind_of
 from theodolite.forking import register_at_fork
 from theodolite.types import Field, FieldKind, Mask
 
-FEW = 5000
-"""Documents up to which each is read: sooner done than looking at every row of every column."""
-MANY = 200
-"""Names above which each document is read: a column for each would take more time, and memory."""
+MAX_READ = 5000
+"""Documents up to which each one is read: faster than a pass over all rows of every column."""
+MAX_COLUMNS = 200
+"""Names above which each document is read: columns for all of them would take more time, and memory."""
 
-_KEPT = 16  # answers
-_SAMPLE = 500  # documents that tell which names there are
-_FETCH = 512  # documents parsed in one piece
+_MAX_SUMMARIES = 16  # kept for the next call
+_SAMPLE = 500  # documents whose names are looked at for "did you mean"
+_CHUNK = 512  # documents parsed at a time
 
 Counts = NDArray[np.int64]
 Key = tuple[int, int, str, int, frozenset[str] | None]
 
 
 class _Names(NamedTuple):
-    """Names in the rows of a generation up to `rows`; of those alive at the commit `read_at`, at least."""
+    """The names in the first `rows` rows of a generation; complete for documents that live at the commit `read_at`."""
 
     generation: int = -1
     rows: int = 0
@@ -42,12 +50,12 @@ class _Names(NamedTuple):
 
 
 class FieldSummaries:
-    """Tells the fields of a collection, or of what passes a filter; the last answers are kept."""
+    """Summarizes the fields of a collection, or of the documents that pass a filter. Keeps recent summaries."""
 
     def __init__(self, snapshots: SnapshotManager) -> None:
         self._snapshots = snapshots
         self._names = _Names()
-        self._kept: dict[Key, dict[str, Field]] = {}
+        self._summaries: dict[Key, dict[str, Field]] = {}
         self._lock = threading.Lock()
         register_at_fork(self)
 
@@ -56,23 +64,27 @@ class FieldSummaries:
         connection: sqlite3.Connection,
         snapshot: Snapshot,
         where: Filter | None,
-        most: int,
+        max_values: int,
         only: frozenset[str] | None = None,
     ) -> dict[str, Field]:
-        """The fields of the documents that pass, or only these fields, within the snapshot's transaction."""
-        key = snapshot.state.generation, snapshot.state.sequence, repr(where), most, only
-        with self._lock:
-            found = self._kept.get(key)
-        if found is None:
-            found = self._found(connection, snapshot, where, most, only)
-            with self._lock:
-                self._kept[key] = found
-                while len(self._kept) > _KEPT:
-                    del self._kept[next(iter(self._kept))]
-        return {name: replace(field, kinds=dict(field.kinds)) for name, field in found.items()}
+        """Return the fields of the documents that pass, or only the named ones, within the snapshot's transaction.
 
-    def sample(self, connection: sqlite3.Connection, snapshot: Snapshot, where: Filter | None) -> set[str]:
-        """Names of fields in some of the documents that pass, evenly spread over them."""
+        Args:
+            max_values: distinct values up to which a field's values are listed.
+        """
+        key = snapshot.state.generation, snapshot.state.sequence, repr(where), max_values, only
+        with self._lock:
+            summary = self._summaries.get(key)
+        if summary is None:
+            summary = self._summarize(connection, snapshot, where, max_values, only)
+            with self._lock:
+                self._summaries[key] = summary
+                while len(self._summaries) > _MAX_SUMMARIES:
+                    del self._summaries[next(iter(self._summaries))]
+        return {name: replace(field, kinds=dict(field.kinds)) for name, field in summary.items()}
+
+    def sample_names(self, connection: sqlite3.Connection, snapshot: Snapshot, where: Filter | None) -> set[str]:
+        """Return the names in a sample of the documents that pass, evenly spread over them."""
         mask = self._snapshots.mask(snapshot, where, connection)
         rows = np.arange(snapshot.rows) if mask is None else np.flatnonzero(mask)
         rows = rows[:: max(1, len(rows) // _SAMPLE)]
@@ -82,102 +94,102 @@ class FieldSummaries:
             for name in names(decode_stored(text))
         }
 
-    def _found(
+    def _summarize(
         self,
         connection: sqlite3.Connection,
         snapshot: Snapshot,
         where: Filter | None,
-        most: int,
+        max_values: int,
         only: frozenset[str] | None,
     ) -> dict[str, Field]:
         mask = self._snapshots.mask(snapshot, where, connection)
         if only is not None:
-            return told((name, self._tally(connection, snapshot, name, mask, most)) for name in only)
+            return told((name, self._column_stats(connection, snapshot, name, mask, max_values)) for name in only)
         count = snapshot.state.live if mask is None else int(np.count_nonzero(mask))
-        if count > FEW:
-            known = self._known(connection, snapshot)
-            if len(known) <= MANY:
-                return told((name, self._tally(connection, snapshot, name, mask, most)) for name in known)
+        if count > MAX_READ:
+            known = self._known_names(connection, snapshot)
+            if len(known) <= MAX_COLUMNS:
+                return told((name, self._column_stats(connection, snapshot, name, mask, max_values)) for name in known)
         keys = snapshot.keys_of(np.arange(snapshot.rows) if mask is None else np.flatnonzero(mask))
-        survey = Survey(most)
+        survey = Survey(max_values)
         for (metadata,) in select_documents(connection, "metadata", "row", keys):
             survey.add(stored_metadata(metadata))
         return survey.fields()
 
-    def _known(self, connection: sqlite3.Connection, snapshot: Snapshot) -> frozenset[str]:
-        """All names in the snapshot, and maybe some that no living document has any more."""
+    def _known_names(self, connection: sqlite3.Connection, snapshot: Snapshot) -> frozenset[str]:
+        """Return all names in the snapshot; some may belong to dead documents only."""
         state = snapshot.state
         with self._lock:
-            held = self._names
-            if held.generation != state.generation:
-                if held.generation > state.generation:
+            known = self._names
+            if known.generation != state.generation:
+                if known.generation > state.generation:
                     raise StaleSnapshot
-                held = _Names(state.generation)
-            if held.rows < snapshot.rows:
-                found = set(held.names)
-                since = snapshot.keys.key(held.rows)
-                cursor = connection.execute("SELECT metadata FROM documents WHERE row >= ?", (since,))
-                while texts := cursor.fetchmany(_FETCH):
+                known = _Names(state.generation)
+            if known.rows < snapshot.rows:
+                found = set(known.names)
+                first_key = snapshot.keys.key(known.rows)
+                cursor = connection.execute("SELECT metadata FROM documents WHERE row >= ?", (first_key,))
+                while texts := cursor.fetchmany(_CHUNK):
                     for (text,) in texts:
                         check_depth(text)
                     for metadata in decode_stored(f"[{','.join(text for (text,) in texts)}]"):
                         if not isinstance(metadata, dict):
-                            raise CorruptionError(f"stored metadata is damaged: {metadata!r:.80} is no mapping")
+                            raise CorruptionError(f"stored metadata is damaged: {metadata!r:.80} is not a mapping")
                         found.update(metadata)
                         if dict in map(type, metadata.values()):
                             found.update(names(metadata))
                 found = {name for name in found if name.count(".") < PARTS}
-                held = self._names = _Names(state.generation, snapshot.rows, state.sequence, frozenset(found))
-            elif held.read_at > state.sequence:
+                known = self._names = _Names(state.generation, snapshot.rows, state.sequence, frozenset(found))
+            elif known.read_at > state.sequence:
                 raise StaleSnapshot  # it lacks names of rows that have died since
-            return held.names
+            return known.names
 
-    def _tally(
-        self, connection: sqlite3.Connection, snapshot: Snapshot, name: str, mask: Mask | None, most: int
+    def _column_stats(
+        self, connection: sqlite3.Connection, snapshot: Snapshot, name: str, mask: Mask | None, max_values: int
     ) -> FieldStats:
-        tally = FieldStats(most)
+        stats = FieldStats(max_values)
         rows = snapshot.rows
         for segment in self._snapshots.column(snapshot, name, connection).segments:
             if segment.start >= rows:
                 break
-            inside = np.zeros(segment.stop - segment.start, np.bool_)  # it may reach beyond the snapshot
-            inside[: rows - segment.start] = True if mask is None else mask[segment.start : segment.stop]
-            _tell(tally, segment, inside, most)
-        return tally
+            passing = np.zeros(segment.stop - segment.start, np.bool_)  # the segment may reach beyond the snapshot
+            passing[: rows - segment.start] = True if mask is None else mask[segment.start : segment.stop]
+            _add_segment(stats, segment, passing, max_values)
+        return stats
 
 
-def _tell(tally: FieldStats, segment: Segment, inside: Mask, most: int) -> None:
-    """What one segment holds in the rows `inside`, (stop − start,)."""
+def _add_segment(stats: FieldStats, segment: Segment, passing: Mask, max_values: int) -> None:
+    """Add the values of the rows `passing`, (stop − start,), of one segment."""
     of = segment.dictionary
-    rows = inside if segment.places is None else inside[segment.places]
+    rows = passing if segment.places is None else passing[segment.places]
     counts = np.bincount(segment.codes if rows.all() else segment.codes[rows], minlength=of.starts[-1])
     ints, floats, moments, texts, end = of.starts
-    tally.hold("none", int(counts[NONE]))
-    tally.hold("boolean", int(counts[FALSE] + counts[TRUE]))
-    tally.hold("list", int(counts[NOTHING:MAPPING].sum()))
-    tally.hold("mapping", int(counts[MAPPING]))
-    tally.hold("number", int(counts[FIRST:moments].sum()))
-    tally.hold("date", int(counts[moments:texts].sum()))
-    tally.hold("string", int(counts[texts:end].sum()))
-    tally.hold_unreadable(int(counts[of.unreadable()].sum()))
-    for number, large in enumerate(of.rest):  # in no order
+    stats.hold("none", int(counts[NONE]))
+    stats.hold("boolean", int(counts[FALSE] + counts[TRUE]))
+    stats.hold("list", int(counts[EMPTY_LIST:MAPPING].sum()))
+    stats.hold("mapping", int(counts[MAPPING]))
+    stats.hold("number", int(counts[FIRST:moments].sum()))
+    stats.hold("date", int(counts[moments:texts].sum()))
+    stats.hold("string", int(counts[texts:end].sum()))
+    stats.hold_unreadable(int(counts[of.unreadable()].sum()))
+    for number, large in enumerate(of.rest):  # not sorted
         if counts[FIRST + number]:
-            tally.reach("number", large, large)
+            stats.reach("number", large, large)
     for start, stop in ((ints, floats), (floats, moments)):
-        there = np.flatnonzero(counts[start:stop]) + start
-        if len(there):
-            tally.reach("number", of.value(int(there[0])), of.value(int(there[-1])))
-    there = np.flatnonzero(counts[moments:texts])
-    if len(there):
-        tally.reach("date", int(of.moments[there[0]]), int(of.moments[there[-1]]))
-    _values(tally, of, counts, most)
+        present = np.flatnonzero(counts[start:stop]) + start
+        if len(present):
+            stats.reach("number", of.value(int(present[0])), of.value(int(present[-1])))
+    present = np.flatnonzero(counts[moments:texts])
+    if len(present):
+        stats.reach("date", int(of.moments[present[0]]), int(of.moments[present[-1]]))
+    _add_values(stats, of, counts, max_values)
     if segment.lists is not None:
-        _values(tally, segment.lists.dictionary, _holding(segment.lists, inside), most)
-        _elements(tally, segment.lists, inside)
+        _add_values(stats, segment.lists.dictionary, _element_counts(segment.lists, passing), max_values)
+        _add_element_kinds(stats, segment.lists, passing)
 
 
-def _elements(tally: FieldStats, lists: Lists, inside: Mask) -> None:
-    """How many of the lists, of the rows `inside`, have an element of each kind."""
+def _add_element_kinds(stats: FieldStats, lists: Lists, passing: Mask) -> None:
+    """Count the lists in the rows `passing` that have an element of each kind."""
     of = lists.dictionary
     _, _, moments, texts, end = of.starts
     inner: list[FieldKind] = ["list" if isinstance(value, list) else "number" for value in of.rest]
@@ -185,36 +197,36 @@ def _elements(tally: FieldStats, lists: Lists, inside: Mask) -> None:
     kinds += ["number"] * (moments - len(kinds))
     kinds += ["date"] * (texts - moments)
     kinds += ["string"] * (end - texts)
-    known = list(dict.fromkeys(kinds))
-    of_code = np.array([known.index(kind) for kind in kinds], np.int64)
+    distinct = list(dict.fromkeys(kinds))
+    of_code = np.array([distinct.index(kind) for kind in kinds], np.int64)
     sizes = np.diff(lists.ends)
     owners = np.repeat(np.arange(len(sizes)), sizes)
-    kept = inside[lists.places][owners]
-    pairs = np.unique(owners[kept] * len(known) + of_code[lists.codes[kept]])
-    for number, count in enumerate(np.bincount(pairs % len(known), minlength=len(known)).tolist()):
-        tally.hold_inside(known[number], count)
+    counted = passing[lists.places][owners]
+    pairs = np.unique(owners[counted] * len(distinct) + of_code[lists.codes[counted]])
+    for number, count in enumerate(np.bincount(pairs % len(distinct), minlength=len(distinct)).tolist()):
+        stats.hold_inside(distinct[number], count)
 
 
-def _holding(lists: Lists, inside: Mask) -> Counts:
-    """In how many of the lists, of the rows `inside`, each element is."""
+def _element_counts(lists: Lists, passing: Mask) -> Counts:
+    """Count the lists in the rows `passing` that contain each element."""
     codes = np.repeat(np.arange(len(lists.bounds) - 1), np.diff(lists.bounds))
-    counted = inside[lists.owners]
-    # The owners of a code are in order, so a list that has it twice stands there twice in a row.
+    counted = passing[lists.owners]
+    # The owners of a code are sorted, so a list that has it twice appears twice in a row.
     counted[1:] &= (codes[1:] != codes[:-1]) | (lists.owners[1:] != lists.owners[:-1])
     return np.bincount(codes[counted], minlength=len(lists.bounds) - 1)
 
 
-def _values(tally: FieldStats, of: Dictionary, counts: Counts, most: int) -> None:
-    """Tell the values, if they can be few. Equal numbers too large for 64 bits may have two codes."""
-    there = np.flatnonzero(counts)
-    there = there[(there == FALSE) | (there == TRUE) | (there >= FIRST)]
-    if len(there) - len(of.rest) > most:
-        tally.overflow()
+def _add_values(stats: FieldStats, of: Dictionary, counts: Counts, max_values: int) -> None:
+    """Add the values if they can be few enough. Equal numbers too large for 64 bits may have two codes."""
+    present = np.flatnonzero(counts)
+    present = present[(present == FALSE) | (present == TRUE) | (present >= FIRST)]
+    if len(present) - len(of.rest) > max_values:
+        stats.overflow()
         return
     _, _, moments, texts, _ = of.starts
-    for code in there.tolist():
+    for code in present.tolist():
         if moments <= code < texts:
             iso = of.iso[code - moments]
-            tally.count("string" if iso else "date", iso or int(of.moments[code - moments]), int(counts[code]))
+            stats.count("string" if iso else "date", iso or int(of.moments[code - moments]), int(counts[code]))
         elif (kind := kind_of(of.value(code))) != "list":
-            tally.count(kind, of.value(code), int(counts[code]))
+            stats.count(kind, of.value(code), int(counts[code]))

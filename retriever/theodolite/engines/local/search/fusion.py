@@ -1,4 +1,4 @@
-"""Fusion: several rankings made one, by ranks alone, since their scores share no scale."""
+"""Reciprocal rank fusion: merge rankings by rank, because their scores have no common scale."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ class Arm:
     """One ranking.
 
     Attributes:
-        rows: (n,), best first. Of a row that is in it twice, the first place counts.
-        scores: (n,), what the arm is ordered by, higher is better, or None. Rows of equal scores share the better
-            rank (1, 2, 2, 4), so that which of two equal documents has the lower id decides nothing here.
+        rows: (n,), best first. If a row occurs twice, its first place counts.
+        scores: (n,), the scores the arm is ranked by, higher is better, or None. Rows with equal scores share the
+            better rank (1, 2, 2, 4), so the fused score does not depend on the order of their ids.
         weight: at least 0; an arm of weight 0 contributes nothing.
     """
 
@@ -26,13 +26,13 @@ class Arm:
 
 
 def fuse(arms: Sequence[Arm], constant: float = 60.0) -> tuple[Rows, NDArray[np.float64]]:
-    """Weighted reciprocal rank fusion (see `theodolite.protocols.Fusion`).
+    """Merge rankings by weighted reciprocal rank fusion (see `theodolite.protocols.Fusion`).
 
-    A row's score is the sum of weight / (constant + rank) over the arms it is in, ranks from 1.
+    The score of a row is the sum of weight / (constant + rank) over the arms that contain it, with ranks from 1.
 
     Returns:
-        Rows, (n,), best first, and their scores, (n,) float64, higher is better. Where scores tie, the place in the
-        first arm decides, then in the second, and so on; a row that is not in an arm comes after those that are.
+        Rows, (n,), best first, and their scores, (n,) float64, higher is better. Equal scores are ordered by the place
+        in the first arm, then in the second, and so on; a row that an arm does not contain comes after those it does.
     """
     arms = [arm for arm in arms if arm.weight > 0 and len(arm.rows)]
     if not arms:
@@ -41,8 +41,8 @@ def fuse(arms: Sequence[Arm], constant: float = 60.0) -> tuple[Rows, NDArray[np.
     scores = np.zeros(len(rows), np.float64)
     places = np.full((len(arms), len(rows)), np.iinfo(np.int64).max)
     for arm, place in zip(arms, places, strict=True):
-        found, first = np.unique(arm.rows, return_index=True)
-        at = np.searchsorted(rows, found)
+        distinct, first = np.unique(arm.rows, return_index=True)
+        at = np.searchsorted(rows, distinct)
         place[at] = first
         scores[at] += arm.weight / (constant + _ranks(arm)[first])
     order = np.lexsort((*places[::-1], -scores))

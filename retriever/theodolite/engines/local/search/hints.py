@@ -1,4 +1,4 @@
-"""What callers should know of an answer that they cannot see in it: filters that cannot match, dates that are none."""
+"""Notes on filters that match nothing and on strings that only look like dates."""
 
 import sqlite3
 from collections.abc import Collection, Iterator
@@ -7,23 +7,24 @@ from datetime import date
 import numpy as np
 
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager
-from theodolite.engines.local.search.field_summary import FEW, FieldSummaries
+from theodolite.engines.local.search import field_summary
+from theodolite.engines.local.search.field_summary import FieldSummaries
 from theodolite.errors import MetadataWarning, warn_caller
 from theodolite.filters import And, Compare, Filter, In, Not, Or, fields, instant
 from theodolite.filters.operands import shown
 from theodolite.filters.silent import silent_notes
 
-_WARNED = 1000  # notes that are remembered, so that each is a warning once only
+_MAX_WARNED = 1000  # notes to remember, so that each is a warning only once
 
 
 class Hints:
-    """Notes on searches, counts and deletions; each is a warning, too, when it is first made."""
+    """Writes notes on searches, counts and deletions. Each note is also a warning the first time."""
 
-    def __init__(self, snapshots: SnapshotManager, known: FieldSummaries) -> None:
+    def __init__(self, snapshots: SnapshotManager, summaries: FieldSummaries) -> None:
         self._snapshots = snapshots
-        self._fields = known
+        self._summaries = summaries
         self._warned: set[str] = set()
-        self._dated: set[str] = set()
+        self._date_fields: set[str] = set()
 
     def notes(
         self,
@@ -32,50 +33,52 @@ class Hints:
         where: Filter | None,
         within: Filter | None,
         *,
-        found: int,
-        dated: Collection[str] = (),
+        matching: int,
+        dates: Collection[str] = (),
     ) -> tuple[str, ...]:
-        """Notes on a filter, within the snapshot's transaction.
+        """Return notes on a filter, within the snapshot's transaction.
 
         Args:
             where: the filter.
-            within: what confines it; nothing outside is told.
-            found: how many documents pass.
-            dated: fields that are read as dates for other reasons.
+            within: the filter of the scope; notes reveal nothing of other documents.
+            matching: number of documents that pass.
+            dates: fields that boosts or rules for versions read as dates.
         """
-        told = self._unread(connection, snapshot, {*dates(where), *dated}, within)
-        if not found and where is not None:
-            known = self._fields.fields(connection, snapshot, within, 0, frozenset(fields(where)))
+        notes = self._unreadable_notes(connection, snapshot, {*_date_fields(where), *dates}, within)
+        if not matching and where is not None:
+            known = self._summaries.fields(connection, snapshot, within, 0, frozenset(fields(where)))
             place = "document" if within is None else "document of this scope"
-            told += silent_notes(where, known, lambda: self._fields.sample(connection, snapshot, within), where=place)
-        for note in told:
-            if note not in self._warned and len(self._warned) < _WARNED:
+            notes += silent_notes(
+                where, known, lambda: self._summaries.sample_names(connection, snapshot, within), where=place
+            )
+        for note in notes:
+            if note not in self._warned and len(self._warned) < _MAX_WARNED:
                 self._warned.add(note)
                 warn_caller(note, MetadataWarning)
-        return told
+        return notes
 
     def unreadable(self, connection: sqlite3.Connection, snapshot: Snapshot, within: Filter | None) -> dict[str, int]:
-        """By field, how many documents hold strings that look like dates and are none.
+        """Count, by field, the documents with strings that look like dates but are not.
 
-        Of the fields that were read as dates so far; of small collections all fields.
+        Covers the fields that were read as dates so far; in small collections all fields.
         """
-        small = snapshot.state.live <= FEW
-        only = None if small else frozenset(self._dated)
-        known = self._fields.fields(connection, snapshot, within, 0, only) if small or only else {}
+        small = snapshot.state.live <= field_summary.MAX_READ
+        only = None if small else frozenset(self._date_fields)
+        known = self._summaries.fields(connection, snapshot, within, 0, only) if small or only else {}
         return {name: field.unreadable_dates for name, field in known.items() if field.unreadable_dates}
 
-    def _unread(
+    def _unreadable_notes(
         self, connection: sqlite3.Connection, snapshot: Snapshot, names: Collection[str], within: Filter | None
     ) -> tuple[str, ...]:
         if not names:
             return ()
-        self._dated.update(names)
+        self._date_fields.update(names)
         likely = [name for name in names if self._has_unreadable(connection, snapshot, name)]
-        known = self._fields.fields(connection, snapshot, within, 0, frozenset(likely)) if likely else {}
+        known = self._summaries.fields(connection, snapshot, within, 0, frozenset(likely)) if likely else {}
         return tuple(
-            f"{field.unreadable_dates:,} of {field.count:,} documents hold a string in {shown(name)} that looks like a "
-            f"date and is none, such as {shown(self._example(connection, snapshot, name, within))}: it is text, and no "
-            "date is compared with it. Write dates as 2025-06-15 or 2025-06-15T12:30:45Z"
+            f"{field.unreadable_dates:,} of {field.count:,} documents have a string in {shown(name)} that looks like a "
+            f"date but is not one, such as {shown(self._example(connection, snapshot, name, within))}. It is treated "
+            "as text and never compared with a date. Write dates as 2025-06-15 or 2025-06-15T12:30:45Z"
             for name, field in known.items()
             if field.unreadable_dates
         )
@@ -85,7 +88,7 @@ class Hints:
         return any(len(segment.dictionary.unreadable()) for segment in column.segments)
 
     def _example(self, connection: sqlite3.Connection, snapshot: Snapshot, name: str, within: Filter | None) -> str:
-        """The first such string among the documents within."""
+        """Return the first such string in the scope."""
         mask = self._snapshots.mask(snapshot, within, connection)
         for segment in self._snapshots.column(snapshot, name, connection).segments:
             is_unreadable = np.zeros(segment.dictionary.starts[-1], np.bool_)
@@ -96,14 +99,14 @@ class Hints:
         return ""
 
 
-def dates(tree: Filter | None) -> Iterator[str]:
-    """The fields that a filter compares with dates."""
+def _date_fields(tree: Filter | None) -> Iterator[str]:
+    """Yield the fields that a filter compares with dates."""
     match tree:
         case Not(part=part):
-            yield from dates(part)
+            yield from _date_fields(part)
         case And(parts=parts) | Or(parts=parts):
             for part in parts:
-                yield from dates(part)
+                yield from _date_fields(part)
         case Compare(field=field, value=value):
             if instant(value) is not None:
                 yield field

@@ -1,89 +1,168 @@
-"""Where words are: the lexical index, read word by word."""
+"""The lexical index in memory: where terms occur, and how long documents are, read from FTS5's tables on demand."""
 
 import sqlite3
+from collections.abc import Sequence
 from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.engines.local.search.query_terms import Phrase
+from theodolite.engines.local.storage.keys import Keys
 from theodolite.engines.local.storage.scripts import is_letter
-from theodolite.types import Rows
+from theodolite.errors import CorruptionError
+from theodolite.types import Mask, Rows
 
-KEPT = 64 * 2**20
-"""Bytes that are kept for the next search, at most."""
+BUDGET = 64 << 20
+"""Bytes of postings to keep for later searches."""
 
-_SHIFT = 31  # bits of a position below those of the row
-# The words that begin with a letter lie below the letter and the last character there is.
+_SHIFT = 31  # bits of a position, below those of the row
+_OVERHEAD = 200  # bytes of Python objects for each entry
+_MAX_PARAMETERS = 500  # of one statement; old SQLites take 999
+# The words that begin with a letter sort between the letter and the letter with the last character there is.
 _LAST = "\U0010ffff"
-# As one text, which numpy reads: several times faster than a row of Python objects for each place.
+# One text that numpy parses is several times faster than a row of Python objects for each place.
 _ROWS = "SELECT group_concat(doc) FROM lexical_terms WHERE term = ?"
 _ROWS_OF_LETTER = "SELECT group_concat(doc) FROM lexical_terms WHERE term >= ? AND term <= ?"
 _PLACES = f"SELECT group_concat((doc << {_SHIFT}) + offset) FROM lexical_terms WHERE term = ?"  # noqa: S608
 _NONE = np.empty(0, np.int64)
 
-Phrase = tuple[str, ...]
 Counts = NDArray[np.int64]
+Lengths = NDArray[np.int32]
 
 
 class Postings:
     """The postings of one commit, by the keys of documents.
 
-    Words that were asked for are kept: a few are in every other question.
+    Postings that were read are kept: a few terms occur in every other query.
     """
 
     def __init__(self, sequence: int, *, prepared: bool) -> None:
         """`prepared` says whether the texts were prepared for the index (see `scripts`)."""
         self.sequence = sequence
         self.prepared = prepared
-        self._words: dict[str, tuple[Rows, Counts]] = {}
+        self._terms: dict[str, tuple[Rows, Counts]] = {}
         self._places: dict[str, Rows] = {}
         self._bytes = 0
 
     def of(self, connection: sqlite3.Connection, phrase: Phrase) -> tuple[Rows, Counts]:
-        """The keys of the documents that hold the phrase, rising, and how often they do."""
+        """Return the keys of the documents that contain the phrase, ascending, and its count in each."""
         if len(phrase) == 1:
-            return self._of_word(connection, phrase[0])
-        # Those that are known first: one that is nowhere spares reading the others, which may be very common.
-        for word in sorted(phrase, key=lambda word: word not in self._words):
-            if not len(self._of_word(connection, word)[0]):
+            return self._of_term(connection, phrase[0])
+        # Known terms first: a term without postings saves reading the others, which may be very common.
+        for term in sorted(phrase, key=lambda term: term not in self._terms):
+            if not len(self._of_term(connection, term)[0]):
                 return _NONE, _NONE
-        places = reduce(_both, (self._places_of(connection, word) - at for at, word in enumerate(phrase)))
+        places = reduce(_intersection, (self._places_of(connection, term) - at for at, term in enumerate(phrase)))
         return np.unique(places >> _SHIFT, return_counts=True)
 
-    def _of_word(self, connection: sqlite3.Connection, word: str) -> tuple[Rows, Counts]:
-        found = self._words.get(word)
-        if found is None:
-            if self.prepared and is_letter(word):
-                places = _read(connection, _ROWS_OF_LETTER, word, word + _LAST)
+    def _of_term(self, connection: sqlite3.Connection, term: str) -> tuple[Rows, Counts]:
+        posting = self._terms.get(term)
+        if posting is None:
+            if self.prepared and is_letter(term):
+                keys = _read(connection, _ROWS_OF_LETTER, term, term + _LAST)
             else:
-                places = _read(connection, _ROWS, word)
-            found = np.unique(places, return_counts=True)
-            if self._kept(found[0].nbytes + found[1].nbytes):
-                self._words[word] = found
-        return found
+                keys = _read(connection, _ROWS, term)
+            posting = np.unique(keys, return_counts=True)
+            if self._reserve(posting[0].nbytes + posting[1].nbytes):
+                self._terms[term] = posting
+        return posting
 
-    def _places_of(self, connection: sqlite3.Connection, word: str) -> Rows:
-        """row << _SHIFT | position of each place, rising."""
-        found = self._places.get(word)
-        if found is None:
-            found = np.sort(_read(connection, _PLACES, word))
-            if self._kept(found.nbytes):
-                self._places[word] = found
-        return found
+    def _places_of(self, connection: sqlite3.Connection, term: str) -> Rows:
+        """Return `key << _SHIFT | position` of each occurrence, ascending."""
+        places = self._places.get(term)
+        if places is None:
+            places = np.sort(_read(connection, _PLACES, term))
+            if self._reserve(places.nbytes):
+                self._places[term] = places
+        return places
 
-    def _kept(self, size: int) -> bool:
-        """Whether there is room for so much, which is then taken."""
-        size += 200  # Python's objects
-        if self._bytes + size > KEPT:
+    def _reserve(self, size: int) -> bool:
+        """Take memory from the budget; return False if too little is left."""
+        size += _OVERHEAD
+        if self._bytes + size > BUDGET:
             return False
         self._bytes += size
         return True
 
 
-def _read(connection: sqlite3.Connection, query: str, *words: str) -> Rows:
-    (text,) = connection.execute(query, words).fetchone()
+def _read(connection: sqlite3.Connection, query: str, *terms: str) -> Rows:
+    (text,) = connection.execute(query, terms).fetchone()
     return np.fromstring(text, np.int64, sep=",") if text else _NONE
 
 
-def _both(first: Rows, second: Rows) -> Rows:
+def _intersection(first: Rows, second: Rows) -> Rows:
     return np.intersect1d(first, second, assume_unique=True)
+
+
+class DocumentLengths:
+    """The number of words of each document of a generation, as FTS5 counts them.
+
+    A row never changes, so a length that is known is right for every transaction that sees the row. A row that was
+    already dead when the others were read is looked up by the transactions that still see it.
+    """
+
+    def __init__(self, generation: int, keys: Keys, *, prepared: bool) -> None:
+        """`prepared` says whether the texts were prepared for the index (see `scripts`)."""
+        self.generation = generation
+        self.prepared = prepared
+        self._keys = keys
+        self._lengths: Lengths = np.empty(0, np.int32)  # -1 where unknown
+        self._total: tuple[Mask | None, int] = (None, 0)
+
+    def of(self, connection: sqlite3.Connection, rows: Rows) -> Lengths:
+        """Return the lengths, (n,), of rows in ascending order that the transaction sees.
+
+        Raises:
+            CorruptionError: the index lacks a document.
+        """
+        known = self._lengths
+        if len(rows) and rows[-1] >= len(known):
+            self._lengths = known = _extended(connection, known, int(rows[-1]) + 1, self._keys)
+        lengths: Lengths = known[rows]
+        missing: list[int] = self._keys.of(rows[lengths < 0]).tolist()
+        for start in range(0, len(missing), _MAX_PARAMETERS):
+            chunk = missing[start : start + _MAX_PARAMETERS]
+            marks = ", ".join("?" * len(chunk))
+            query = f"SELECT id, sz FROM lexical_docsize WHERE id IN ({marks})"  # noqa: S608
+            _fill(known, connection.execute(query, chunk).fetchall(), self._keys)
+        if missing:
+            lengths = known[rows]
+            if lengths.min() < 0:
+                raise CorruptionError(f"document number {missing[0]} is missing in the lexical index. Run repair()")
+        return lengths
+
+    def total(self, connection: sqlite3.Connection, scope: Mask) -> int:
+        """Return the sum over a scope, (rows,). The caller does not change the mask afterwards."""
+        known_scope, total = self._total
+        if known_scope is not scope:  # searches of one snapshot share its mask of live rows
+            total = int(self.of(connection, np.flatnonzero(scope)).sum(dtype=np.int64))
+            self._total = scope, total
+        return total
+
+
+def _extended(connection: sqlite3.Connection, known: Lengths, rows: int, keys: Keys) -> Lengths:
+    """Return the lengths of the first `rows` rows."""
+    query = "SELECT id, sz FROM lexical_docsize WHERE id >= ? AND id < ?"
+    sizes = connection.execute(query, (keys.key(len(known)), keys.key(rows))).fetchall()
+    lengths = np.full(rows, -1, np.int32)
+    lengths[: len(known)] = known
+    _fill(lengths, sizes, keys)
+    return lengths
+
+
+def _fill(lengths: Lengths, sizes: Sequence[tuple[int, bytes]], keys: Keys) -> None:
+    rows = keys.rows(np.array([key for key, _ in sizes], np.int64)).tolist()
+    for row, (_, size) in zip(rows, sizes, strict=True):
+        try:
+            lengths[row] = _varint(size)
+        except (TypeError, OverflowError) as error:
+            raise CorruptionError(f"the length of row {row} in the lexical index is damaged. Run repair()") from error
+
+
+def _varint(data: bytes) -> int:
+    """Decode an integer as SQLite stores it: seven bits in a byte, the highest first."""
+    value = 0
+    for byte in data:
+        value = value << 7 | byte & 0x7F
+    return value

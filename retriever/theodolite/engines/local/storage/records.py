@@ -4,6 +4,7 @@ import re
 import sqlite3
 from collections.abc import Container, Iterator, Sequence
 from hashlib import blake2b
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,15 +49,18 @@ def decode_stored(metadata: str) -> Any:
     try:
         return decode(metadata)
     except MALFORMED as error:
-        raise CorruptionError(
-            f"stored metadata is damaged ({error}): {metadata!r:.80}. Restore the folder from a copy"
-        ) from error
+        raise _damaged(metadata, error) from error
 
 
 def stored_metadata(metadata: str) -> dict[str, Any]:
     """Decode the stored metadata of a document. Raises CorruptionError if it is damaged."""
-    check_depth(metadata)
-    decoded = decode_stored(metadata)
+    # Each hit of a search comes through here: few calls.
+    if metadata.count("{") + metadata.count("[") > _DEEPEST:
+        check_depth(metadata)
+    try:
+        decoded = decode(metadata)
+    except MALFORMED as error:
+        raise _damaged(metadata, error) from error
     if not isinstance(decoded, dict):
         raise CorruptionError(f"stored metadata is damaged: it is not a mapping: {metadata!r:.80}")
     return decoded
@@ -71,6 +75,10 @@ def check_depth(metadata: str) -> None:
         depth += (mark in "[{") - (mark in "]}")
         if depth > _DEEPEST:
             raise CorruptionError(f"stored metadata is damaged: it is nested too deeply: {metadata!r:.80}")
+
+
+def _damaged(metadata: str, error: Exception) -> CorruptionError:
+    return CorruptionError(f"stored metadata is damaged ({error}): {metadata!r:.80}. Restore the folder from a copy")
 
 
 _DEEPEST = MAX_DEPTH + 1  # a date is stored as a mapping
@@ -147,10 +155,19 @@ def select_documents(
         partition: only look in this partition.
     """
     condition, parameters = ("", ()) if partition is None else (" AND partition = ?", (partition,))
-    for start in range(0, len(values), _MAX_PARAMETERS):
+
+    def rows(start: int) -> Iterator[Any]:
         part = values[start : start + _MAX_PARAMETERS]
         marks = ",".join("?" * len(part))
-        yield from connection.execute(
+        return connection.execute(
             f"SELECT {columns} FROM documents WHERE {key} IN ({marks}){condition}",  # noqa: S608 - names are ours
             (*part, *parameters),
         )
+
+    return chain.from_iterable(map(rows, range(0, len(values), _MAX_PARAMETERS)))
+
+
+def read_records(connection: sqlite3.Connection, keys: Sequence[int]) -> dict[int, Record]:
+    """Return the records of the documents with these keys; keys without a document are left out."""
+    rows = select_documents(connection, "row, id, text, metadata", "row", keys)
+    return {key: Record(*rest) for key, *rest in rows}

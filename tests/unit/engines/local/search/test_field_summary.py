@@ -21,7 +21,7 @@ from theodolite.types import Document, Field
 @pytest.fixture(params=["documents", "columns"], autouse=True)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "columns":
-        monkeypatch.setattr(field_summary, "FEW", -1)
+        monkeypatch.setattr(field_summary, "MAX_READ", -1)
 
 
 @pytest.fixture

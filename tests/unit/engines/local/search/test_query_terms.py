@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from theodolite.engines.local.search.query_terms import LESS, MOST, STRINGS, words
+from theodolite.engines.local.search.query_terms import LOW_WEIGHT, MAX_STRINGS, MAX_WORDS, query_terms
 
 
 def full(text: str) -> set[str]:
-    return {string for string, weight in words(text).items() if weight == 1}
+    return {string for string, weight in query_terms(text).items() if weight == 1}
 
 
 @pytest.mark.parametrize(
@@ -39,17 +39,17 @@ def test_thousands_are_found_however_they_are_grouped(text: str) -> None:
 
 
 def test_other_spellings_of_prose_count_for_less() -> None:
-    found = words("sun-dried red tomato")
-    assert found["sundried"] == found["sun dried"] == found["redtomato"] == found["driedredtomato"] == LESS
+    found = query_terms("sun-dried red tomato")
+    assert found["sundried"] == found["sun dried"] == found["redtomato"] == found["driedredtomato"] == LOW_WEIGHT
 
 
 def test_parts_of_an_identifier_count_for_less() -> None:
-    assert words("getUserName")["User"] == LESS
-    assert words("getUserName user")["user"] == 1  # asked for by itself, too
+    assert query_terms("getUserName")["User"] == LOW_WEIGHT
+    assert query_terms("getUserName user")["user"] == 1  # asked for by itself, too
 
 
 def test_neighbours_may_be_one_identifier() -> None:
-    assert {"getusername", "getuser", "username"} <= set(words("get user name"))
+    assert {"getusername", "getuser", "username"} <= set(query_terms("get user name"))
 
 
 def test_a_string_that_is_asked_for_twice_is_looked_for_once() -> None:
@@ -58,7 +58,7 @@ def test_a_string_that_is_asked_for_twice_is_looked_for_once() -> None:
 
 def test_function_words_are_left_out() -> None:
     assert full("How do I get the money that I've paid back?") == {"get", "money", "paid", "back"}
-    assert not any(" " in string for string in words("don't state-of-the-art"))
+    assert not any(" " in string for string in query_terms("don't state-of-the-art"))
 
 
 def test_function_words_are_kept_where_there_are_no_others() -> None:
@@ -67,24 +67,24 @@ def test_function_words_are_kept_where_there_are_no_others() -> None:
 
 @pytest.mark.parametrize("text", ["", " ", "\0", "?!", "“”", '"', "* ^ ( ) :", "\ud800", "🦆"])
 def test_a_text_without_words_looks_for_nothing(text: str) -> None:
-    assert words(text) == {}
+    assert query_terms(text) == {}
 
 
 @given(
     st.text(max_size=200) | st.lists(st.sampled_from(['"', "NEAR(", "a", "B1", "-", " ", "\0", "_", "é"])).map("".join)
 )
 def test_strings_are_words_and_spaces(text: str) -> None:
-    for string, weight in words(text).items():
+    for string, weight in query_terms(text).items():
         assert string.replace(" ", "")
         assert not set(string) & set("\"'*^():+-{}\0\\_")
-        assert weight in (LESS, 1)
+        assert weight in (LOW_WEIGHT, 1)
 
 
 @pytest.mark.parametrize("text", ["aB" * 50_000, "a b1 " * 20_000, "word" * 25_000, "1" * 100_000, "1,2 " * 25_000])
 def test_a_text_of_any_length_gives_so_many_strings(text: str) -> None:
-    assert 0 < len(words(text)) <= STRINGS
+    assert 0 < len(query_terms(text)) <= MAX_STRINGS
 
 
 def test_words_beyond_the_most_are_not_looked_for() -> None:
-    found = words(" ".join(f"{chr(97 + i % 26)}x{'y' * (i // 26)}" for i in range(MOST)) + " beyond")
+    found = query_terms(" ".join(f"{chr(97 + i % 26)}x{'y' * (i // 26)}" for i in range(MAX_WORDS)) + " beyond")
     assert "beyond" not in found

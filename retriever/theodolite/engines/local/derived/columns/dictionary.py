@@ -24,8 +24,8 @@ from theodolite.filters import MISSING, Compare, Contains, Empty, Exists, In, Li
 from theodolite.filters.dates import SIGNS, WORDS, from_instant, is_unreadable
 from theodolite.filters.values import orderable, same
 
-NONE, FALSE, TRUE, NOTHING, LIST, MAPPING = range(1, 7)
-"""Codes that are the same in every dictionary; 0 is MISSING. NOTHING is the empty list."""
+NONE, FALSE, TRUE, EMPTY_LIST, LIST, MAPPING = range(1, 7)
+"""Codes that are the same in every dictionary; 0 is MISSING. EMPTY_LIST is the empty list."""
 FIRST = 7
 
 Run = tuple[int, int]
@@ -75,7 +75,7 @@ class Dictionary:
     def of(cls, values: Sequence[Any], *, inner: bool = False) -> tuple["Dictionary", NDArray[np.uint32]]:
         """The dictionary of some values, and the code of each.
 
-        Lists get LIST, or NOTHING where they are empty; `inner`, for elements of lists, keeps them.
+        Lists get LIST, or EMPTY_LIST where they are empty; `inner`, for elements of lists, keeps them.
         """
         codes = np.zeros(len(values), np.uint32)
         places = _by_kind(values, codes, inner=inner)
@@ -144,7 +144,7 @@ class Dictionary:
                 yield 1, end
             case Empty():
                 yield 0, NONE + 1
-                yield NOTHING, NOTHING + 1
+                yield EMPTY_LIST, EMPTY_LIST + 1
                 yield from self.equal("")
             case In(values=values):
                 if None in values:
@@ -200,7 +200,7 @@ class Dictionary:
         if wanted is None:
             yield NONE, NONE + 1
         elif wanted == []:
-            yield NOTHING, NOTHING + 1
+            yield EMPTY_LIST, EMPTY_LIST + 1
         elif isinstance(wanted, bool):
             yield (TRUE, TRUE + 1) if wanted else (FALSE, FALSE + 1)
         elif isinstance(wanted, (int, float)):
@@ -290,7 +290,7 @@ def _fixed(value: Any) -> int:
     if isinstance(value, bool):
         return TRUE if value else FALSE
     if isinstance(value, list):
-        return LIST if value else NOTHING
+        return LIST if value else EMPTY_LIST
     return MAPPING if isinstance(value, dict) else 0
 
 
@@ -305,7 +305,7 @@ def _by_kind(values: Sequence[Any], codes: NDArray[np.uint32], *, inner: bool) -
     if kinds == {str}:
         return {**places, "str": range(len(values))}
     if kinds == {list} and not inner:
-        codes[:] = [LIST if value else NOTHING for value in values]
+        codes[:] = [LIST if value else EMPTY_LIST for value in values]
         return {**places}
     for number, value in enumerate(values):
         kind = _NAMES.get(type(value), "")
