@@ -26,7 +26,7 @@ from benchmarks.data import texts as english_texts
 from benchmarks.measure import clocked, folder_bytes, machine, median, progress, table, write_json
 from theodolite import Document, Retriever
 from theodolite.engines.local.storage.schema import TOKENIZER
-from theodolite.engines.local.storage.scripts import pieces, prepared
+from theodolite.engines.local.storage.unspaced_scripts import indexed_words, prepare_text
 
 Words = list[str]
 DEPTH = 10
@@ -98,7 +98,7 @@ def ways(paragraphs: Sequence[Words]) -> dict[str, tuple[Callable[[int], str], C
     plain = ["".join(words) for words in paragraphs]
     return {
         "as they are": (plain.__getitem__, lambda word: [word]),
-        "pairs of letters": (lambda row: prepared(plain[row]), pieces),
+        "pairs of letters": (lambda row: prepare_text(plain[row]), indexed_words),
         "jieba's words": (lambda row: " ".join(jieba.cut(plain[row])), lambda word: list(jieba.cut(word))),
         "words by hand": (lambda row: " ".join(paragraphs[row]), lambda word: [word]),
     }

@@ -251,7 +251,7 @@ def test_an_index_of_other_texts_is_damage_and_is_rebuilt(tmp_path: Path) -> Non
     with closing(sqlite3.connect(folder / STORE)) as database, database:
         database.execute("PRAGMA user_version=4")
     with Retriever.open(folder, embedder=HashingEmbedder()) as kb:
-        with pytest.raises(CorruptionError, match="lexical index is not that of the documents"):
+        with pytest.raises(CorruptionError, match="lexical index does not match the documents"):
             kb.verify()
         assert kb.repair().sound
         assert found(kb, "返金") == ["ja"]

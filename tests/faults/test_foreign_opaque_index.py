@@ -105,7 +105,7 @@ def test_a_home_that_cannot_be_written_to_is_a_warning(
         kb.reindex("faiss:HNSW16")
         kb.search(vector=drawn()[0])
         assert kb.info()["approximate"]["ready"]  # the one that was built is in memory
-    assert "cannot be noted" in caplog.text
+    assert "cannot be saved" in caplog.text
     assert not ready(tmp_path / "kb")
 
 

@@ -23,7 +23,12 @@ from theodolite.engines.local.search.query_terms import query_terms
 from theodolite.engines.local.storage.database import connect, read_state
 from theodolite.engines.local.storage.folder import Folder
 from theodolite.engines.local.storage.schema import TOKENIZER
-from theodolite.engines.local.storage.scripts import needs_preparation, pieces, prepared, separated
+from theodolite.engines.local.storage.unspaced_scripts import (
+    indexed_words,
+    needs_preparation,
+    prepare_text,
+    separate_runs,
+)
 from theodolite.types import Mask, Space
 from theodolite.vectors.prepare import prepare
 
@@ -149,8 +154,8 @@ def in_pairs(query: Mapping[str, float]) -> dict[str, float]:
     weights: dict[str, float] = {}
     for phrase, weight in query.items():
         run = is_spelt_without_spaces(phrase[0])
-        pieces = [phrase] if not run or len(phrase) == 1 else [phrase[at : at + 2] for at in range(len(phrase) - 1)]
-        for piece in pieces:
+        parts = [phrase] if not run or len(phrase) == 1 else [phrase[at : at + 2] for at in range(len(phrase) - 1)]
+        for piece in parts:
             weights[piece] = max(weight, weights.get(piece, 0.0))
     return weights
 
@@ -216,20 +221,20 @@ def test_the_n_best_by_worth_are_found_with_all_that_tie(
 @settings(max_examples=300, deadline=None)
 @given(mixed)
 def test_texts_are_indexed_by_pairs_of_letters(fts5: Callable[[str], list[str]], text: str) -> None:
-    assert fts5(prepared(text)) == tokens_of(text)
+    assert fts5(prepare_text(text)) == tokens_of(text)
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(st.characters(max_codepoint=0xDFF, exclude_characters="ß")))
 def test_texts_in_other_scripts_are_indexed_as_they_are(text: str) -> None:
-    assert prepared(text) is separated(text) is text
+    assert prepare_text(text) is separate_runs(text) is text
     assert not needs_preparation(text)
-    assert pieces(text) == [text]
+    assert indexed_words(text) == [text]
 
 
 def test_fts5_takes_each_pair_for_one_word(fts5: Callable[[str], list[str]]) -> None:
     every = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
-    letters = [one for one in every if prepared(one) != one and pieces(one + one) == [one + one]]
+    letters = [one for one in every if prepare_text(one) != one and indexed_words(one + one) == [one + one]]
     assert len(letters) > 100_000
     pairs = [first + second for first, second in pairwise(letters)]
     assert fts5(" ".join(pairs)) == pairs

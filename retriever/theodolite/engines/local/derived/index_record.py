@@ -122,7 +122,7 @@ def write_index(folder: Folder, place: str, candidates: Candidates, rows: Rows, 
         sync_file(file)
     folder.sync(place)
     hashes = {name: sha256_of(folder, f"{place}/{name}") for name in (NATIVE, ROWS)}
-    trust.built(candidates, hashes[NATIVE])
+    trust.record_built(candidates, hashes[NATIVE])
     return hashes
 
 

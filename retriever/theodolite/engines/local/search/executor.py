@@ -17,7 +17,7 @@ from theodolite.engines.local.search.lexical import LexicalResult, LexicalSearch
 from theodolite.engines.local.search.query_terms import query_terms
 from theodolite.engines.local.storage.lexical_table import OUTDATED, is_prepared
 from theodolite.engines.local.storage.records import select_documents
-from theodolite.engines.local.storage.scripts import needs_preparation, separated
+from theodolite.engines.local.storage.unspaced_scripts import needs_preparation, separate_runs
 from theodolite.indexes.flat.boosted_score import BoostedScore
 from theodolite.indexes.flat.index import Found
 from theodolite.protocols import Answer, Request
@@ -240,7 +240,7 @@ class SearchExecutor:
         self, connection: Connection, snapshot: Snapshot, request: Request, text: str, k: int, eligible: EligibleRows
     ) -> Matches:
         prepared = is_prepared(connection)
-        terms = query_terms(separated(text) if prepared else text)
+        terms = query_terms(separate_runs(text) if prepared else text)
         result = self._lexical_search.search(
             connection,
             snapshot.state,

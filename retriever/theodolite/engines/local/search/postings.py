@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from theodolite.engines.local.search.query_terms import Phrase
 from theodolite.engines.local.storage.keys import Keys
-from theodolite.engines.local.storage.scripts import is_letter
+from theodolite.engines.local.storage.unspaced_scripts import is_letter
 from theodolite.errors import CorruptionError
 from theodolite.types import Mask, Rows
 
@@ -38,7 +38,7 @@ class Postings:
     """
 
     def __init__(self, sequence: int, *, prepared: bool) -> None:
-        """`prepared` says whether the texts were prepared for the index (see `scripts`)."""
+        """`prepared` says whether the texts were prepared for the index (see `unspaced_scripts`)."""
         self.sequence = sequence
         self.prepared = prepared
         self._terms: dict[str, tuple[Rows, Counts]] = {}
@@ -103,7 +103,7 @@ class DocumentLengths:
     """
 
     def __init__(self, generation: int, keys: Keys, *, prepared: bool) -> None:
-        """`prepared` says whether the texts were prepared for the index (see `scripts`)."""
+        """`prepared` says whether the texts were prepared for the index (see `unspaced_scripts`)."""
         self.generation = generation
         self.prepared = prepared
         self._keys = keys

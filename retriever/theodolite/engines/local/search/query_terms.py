@@ -26,7 +26,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, pairwise
 
 from theodolite.engines.local.storage.schema import TOKENIZER
-from theodolite.engines.local.storage.scripts import pieces
+from theodolite.engines.local.storage.unspaced_scripts import indexed_words
 from theodolite.forking import COLLECTIONS, register_at_fork
 
 MAX_WORDS = 256
@@ -158,7 +158,7 @@ class Tokenizer:
         If several strings become the same phrase, the highest weight counts.
 
         Args:
-            prepared: whether the texts were prepared for the index (see `scripts`).
+            prepared: whether the texts were prepared for the index (see `unspaced_scripts`).
         """
         if prepared:
             strings = _in_pieces(strings)
@@ -183,7 +183,7 @@ def _in_pieces(strings: Mapping[str, float]) -> dict[str, float]:
     """Split runs in scripts without spaces as the indexed texts were split."""
     weights: dict[str, float] = {}
     for string, weight in strings.items():
-        for piece in pieces(string):
+        for piece in indexed_words(string):
             if piece in weights or len(weights) < _MAX_PIECES:
                 weights[piece] = max(weight, weights.get(piece, 0.0))
     return weights

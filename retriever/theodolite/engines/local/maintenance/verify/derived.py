@@ -20,8 +20,8 @@ from theodolite.engines.local.storage.index_trust import IndexTrust
 from theodolite.engines.local.storage.lexical_table import OUTDATED, is_prepared
 from theodolite.engines.local.storage.paths import codes_name, columns_folder, index_folder
 from theodolite.engines.local.storage.schema import LEXICAL, SHADOW_TABLES
-from theodolite.engines.local.storage.scripts import prepared
 from theodolite.engines.local.storage.store import Store
+from theodolite.engines.local.storage.unspaced_scripts import prepare_text
 from theodolite.errors import ConfigError, CorruptionError
 from theodolite.indexes.flat.codes import BLOCK, Codes, group_count, load_codes, rotation
 from theodolite.indexes.flat.workers import workers
@@ -207,7 +207,7 @@ def check_lexical(store: Store, report: Report) -> None:
                 raise
             report.problem(
                 "lexical",
-                f"the lexical index is not that of the documents ({error}); repair() builds it again",
+                f"the lexical index does not match the documents ({error}). repair() rebuilds it",
                 derived=True,
             )
         report.checked["lexical"] += count
@@ -215,4 +215,4 @@ def check_lexical(store: Store, report: Report) -> None:
 
 def _prepared(text: bytes) -> str:
     """Prepare a text as for indexing. It is passed as bytes, since a damaged text may not be UTF-8."""
-    return prepared(text.decode(errors="replace"))
+    return prepare_text(text.decode(errors="replace"))

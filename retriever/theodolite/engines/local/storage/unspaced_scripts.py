@@ -1,25 +1,25 @@
-"""Scripts that are written without spaces, made into words that FTS5 can index.
+"""Split scripts that are written without spaces into words that FTS5 can index.
 
-FTS5 takes letters that follow one another for one word, so that of 返金の手続き only the whole would be found, and of
-GitHub备份 neither part. Python cannot register a tokenizer of its own. So texts pass through here on their way into the
-index, and questions on their way to it:
+FTS5 treats consecutive letters as one word. So only the whole of 返金の手続き would be found, and no part of
+GitHub备份. Python cannot register its own tokenizer. So texts are prepared here before they are indexed, and questions
+before they are looked up:
 
     GitHub备份脚本    is indexed as    GitHub 备份 份脚 脚本 本
     환불은            is indexed as    환불 불은 은
     ｶﾞｽ料金            is indexed as    ガス ス料 料金 金
     Straße            is indexed as    Strasse
 
-A run of such letters becomes the pairs of neighbors (bigrams), and its last letter. So at each letter one word begins:
-a document is as long as it has letters, and a single letter is found by the words that begin with it. A word of several
-letters is looked for by its pairs.
+A run of such letters becomes the pairs of neighbors (bigrams), and its last letter. So one word begins at each letter:
+the length of a document is its number of letters, and a single letter is found by the words that begin with it. A word
+of several letters is looked up by its pairs.
 
 The scripts are Chinese, Japanese and Korean, Thai, Lao, Khmer and Burmese. Korean has spaces, but its particles are
 glued to the words. The vowel signs and tone marks of Thai, Lao, Khmer and Burmese are left out, as FTS5 leaves out the
 accents of Latin letters. A run of Chinese or Japanese goes on over the end of a line.
 
-A text without these letters, full-width or half-width forms or ß is indexed as it is. What these functions give must
-never change: what they gave when a document was indexed must be repeated to take it out (see `lexical_table`). So the
-letters are listed here, instead of asking Unicode tables that grow with Python.
+A text without these letters, full-width or half-width forms or ß is indexed as it is. The results of these functions
+must never change: to remove a document, the same words are needed as when it was indexed (see `lexical_table`). So the
+letters are listed here; the Unicode tables of Python grow with its versions.
 """
 
 import re
@@ -43,10 +43,10 @@ _BURMESE = (
 )
 _LETTERS = _CHINESE_JAPANESE + _KOREAN + _THAI_LAO + _KHMER + _BURMESE
 
-# What NFKC makes one of these letters, or a Latin one, of: radicals, single jamo, full-width and half-width forms.
+# Forms that NFKC turns into one of these letters, or a Latin one: radicals, single jamo, full-width and half-width.
 _FORMS = "\u2f00-\u2fd5\u3131-\u318e\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\uff66-\uffdc"
 
-# Voiced marks that no kana takes, variation selectors, and the signs of Thai, Lao, Khmer and Burmese.
+# Voiced marks that do not combine with a kana, variation selectors, and the signs of Thai, Lao, Khmer and Burmese.
 _MARKS = (
     "\u3099\u309a\ufe00-\ufe0f\U000e0100-\U000e01ef\u0e31\u0e34-\u0e3a\u0e47-\u0e4e\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ece"
     "\u17b4-\u17d3\u17dd\u102b-\u103e\u1056-\u1059\u105e-\u1060\u1062-\u1064\u1067-\u106d\u1071-\u1074\u1082-\u108d"
@@ -56,8 +56,8 @@ _MARKS = (
 _LINE_END = f"(?<=[{_CHINESE_JAPANESE}])\r?\n(?=[{_CHINESE_JAPANESE}])"
 _FOREIGN = f"(?:[{_LETTERS}{_FORMS}][{_LETTERS}{_FORMS}{_MARKS}]*|{_LINE_END})+"
 _CHANGED = f"[{_LETTERS}{_FORMS}ßẞ]"
-# Bytes that begin none of these in UTF-8, so that Latin texts are known by them at a tenth of the regular expression's
-# cost. Those of radicals begin curly quotes, too: they are read as letters only in a text that has others.
+# Bytes that begin none of these in UTF-8. They recognize Latin texts at a tenth of the cost of the regular expression.
+# The bytes of radicals begin curly quotes, too: they count as letters only in a text that has other ones.
 _UNCHANGED = bytes(byte for byte in range(256) if byte not in (0xE0, 0xE1, *range(0xE3, 0xF4)))
 _DROPPED = f"[{_MARKS}\r\n]+"
 _RUN = f"[{_LETTERS}]+"
@@ -65,32 +65,32 @@ _RUN = f"[{_LETTERS}]+"
 
 @cache
 def _compiled(expression: str) -> re.Pattern[str]:
-    """Compiled at the first use: that takes milliseconds, and opening a collection needs none of these."""
+    """Compile an expression at its first use. That takes milliseconds, and opening a collection needs none of them."""
     return re.compile(expression)
 
 
-def prepared(text: str) -> str:
-    """The text as it is indexed. It is the text itself where nothing has to be changed."""
-    return _spelt(text, _pairs)
+def prepare_text(text: str) -> str:
+    """Return a text as it is indexed; the text itself if nothing changes."""
+    return _rewrite(text, _pairs)
 
 
-def separated(text: str) -> str:
-    """A question, spelt as in the index and with a space around each run, which stays whole."""
-    return _spelt(text, lambda run: f" {run[0]} ")
+def separate_runs(text: str) -> str:
+    """Return a question, spelled as in the index, with spaces around each run. Runs stay whole."""
+    return _rewrite(text, lambda run: f" {run[0]} ")
 
 
-def pieces(word: str) -> list[str]:
-    """What a word of a question is looked for as: the pairs of each run, or its single letter; else itself."""
+def indexed_words(word: str) -> list[str]:
+    """Return the indexed words to look up for a word of a question: the pairs or the letter of each run, or itself."""
     if not needs_preparation(word):
         return [word]
-    found: list[str] = []
-    for part in separated(word).split():
-        found += map(add, part, part[1:]) if len(part) > 1 and _compiled(_RUN).match(part) else [part]
-    return found
+    result: list[str] = []
+    for part in separate_runs(word).split():
+        result += map(add, part, part[1:]) if len(part) > 1 and _compiled(_RUN).match(part) else [part]
+    return result
 
 
 def needs_preparation(text: str) -> bool:
-    """Whether a text is indexed otherwise than it is."""
+    """Whether preparation changes a text."""
     if text.isascii():
         return False
     if not text.encode(errors="replace").translate(None, _UNCHANGED):
@@ -103,16 +103,17 @@ def is_letter(word: str) -> bool:
     return len(word) == 1 and _compiled(_RUN).match(word) is not None
 
 
-def _spelt(text: str, written: Callable[[re.Match[str]], str]) -> str:
+def _rewrite(text: str, replacement: Callable[[re.Match[str]], str]) -> str:
     if not needs_preparation(text):
         return text
 
-    def foreign(found: re.Match[str]) -> str:
-        return _compiled(_RUN).sub(written, _compiled(_DROPPED).sub("", unicodedata.normalize("NFKC", found[0])))
+    def rewrite(match: re.Match[str]) -> str:
+        normalized = _compiled(_DROPPED).sub("", unicodedata.normalize("NFKC", match[0]))
+        return _compiled(_RUN).sub(replacement, normalized)
 
-    return _compiled(_FOREIGN).sub(foreign, text).replace("ß", "ss").replace("ẞ", "SS")
+    return _compiled(_FOREIGN).sub(rewrite, text).replace("ß", "ss").replace("ẞ", "SS")
 
 
-def _pairs(found: re.Match[str]) -> str:
-    run = found[0]
+def _pairs(match: re.Match[str]) -> str:
+    run = match[0]
     return f" {' '.join(map(add, run, run[1:]))} {run[-1]} "

@@ -1,0 +1,17 @@
+"""Crash points: each has a line in the table of docs/architecture.md, and no others do."""
+
+import re
+from pathlib import Path
+
+from theodolite.engines.local.storage.crash_points import POINTS
+
+ARCHITECTURE = Path(__file__).resolve().parents[4] / "docs" / "architecture.md"
+
+
+def test_the_documented_crash_table_names_every_point() -> None:
+    text = ARCHITECTURE.read_text(encoding="utf-8")
+    table = re.search(r"^\| killed at \|.*\n\|-.*\n((?:\|.*\n)+)", text, re.MULTILINE)
+    assert table is not None
+    first_cells = [row.split("|")[1] for row in table[1].splitlines()]
+    documented = [name for cell in first_cells for name in re.findall(r"`([a-z.]+)`", cell)]
+    assert documented == list(POINTS)
