@@ -57,7 +57,7 @@ def peps(kb: Retriever, collection: Judged, folder: Path, mode: Mode) -> dict[st
     asked = list(records(folder / "queries.jsonl"))
     ways = {}
     for name, options in PEPS.items():
-        answers = ask(kb, collection.queries, collection.asked, mode, k=DEPTH, now="2026-01-01", **options)
+        answers = ask(kb, collection.queries, collection.asked, mode, k=DEPTH, **_as_of("2026-01-01", options))
         ways[name] = _counted(
             [_numbers(hits) for hits in answers],
             [set(query["current"]) for query in asked],
@@ -90,7 +90,7 @@ def faq(kb: Retriever, collection: Judged) -> dict[str, Any]:
     ways = {}
     for name, options in FAQ.items():
         texts, vectors = [collection.queries[i] for i in chosen], collection.asked[chosen]
-        answers = ask(kb, texts, vectors, k=DEPTH, now="2020-03-28", **options)
+        answers = ask(kb, texts, vectors, k=DEPTH, **_as_of("2020-03-28", options))
         ways[name] = _counted([[hit.document.id for hit in hits] for hits in answers], current, older)
     return {"k": DEPTH, "ways": ways}
 
@@ -101,7 +101,7 @@ def promises(kb: Retriever, collection: Judged, folder: Path) -> dict[str, Any]:
     Returns:
         `found`: questions with a successor in the first 50; `older`: hits that are superseded, in all of them;
         `taken_back`: old PEPs that are found as of the day before their first successor, of those that had `begun`;
-        `named`: old PEPs found with `include_superseded` all of whose hits name just their successors.
+        `named`: old PEPs found with `superseded="show"` all of whose hits name just their successors.
     """
     asked = list(records(folder / "queries.jsonl"))
     created = {document.metadata["pep"]: document.metadata["created"] for document in collection.documents}
@@ -122,12 +122,17 @@ def promises(kb: Retriever, collection: Judged, folder: Path) -> dict[str, Any]:
         if created[old] <= before.isoformat():
             outcome["begun"] += 1
             outcome["taken_back"] += old in _numbers(found(as_of=before))
-        marked = [hit for hit in found(include_superseded=True) if hit.document.metadata["pep"] == old]
+        marked = [hit for hit in found(superseded="show") if hit.document.metadata["pep"] == old]
         outcome["named"] += bool(marked) and all(
             hit.version is not None and not hit.version.current and set(hit.version.successors) == current
             for hit in marked
         )
     return outcome
+
+
+def _as_of(present: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Options with a present, if anything depends on it."""
+    return {**options, "as_of": present} if options else {}
 
 
 def _numbers(hits: Hits) -> list[int]:

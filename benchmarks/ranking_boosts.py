@@ -42,7 +42,7 @@ def _measure(vectors: Floats, queries: Floats) -> tuple[int, dict[str, Any]]:
     with Retriever.open() as kb:
         documents = (Document("", metadata(row), id=f"{row:07}") for row in range(len(vectors)))
         kb.add(documents, vectors=vectors, batch_size=20_000)
-        kb.search(vector=queries[0], boosts=BOOSTS, now=NOW)
+        kb.search(vector=queries[0], boosts=BOOSTS, as_of=NOW)
         progress(f"  {len(vectors):,} rows are ready")
         # The snapshot that the retriever itself searches: there is no public way to it, and none is needed but here.
         engine: Any = kb._engine
@@ -60,7 +60,7 @@ def _measure(vectors: Floats, queries: Floats) -> tuple[int, dict[str, Any]]:
             "index": (lambda number: index(number, None), lambda number: index(number, worth)),
             "search": (
                 lambda number: kb.search(vector=queries[number], k=K),
-                lambda number: kb.search(vector=queries[number], k=K, boosts=BOOSTS, now=NOW),
+                lambda number: kb.search(vector=queries[number], k=K, boosts=BOOSTS, as_of=NOW),
             ),
         }
         return len(vectors), {name: _by_turns(*pair, len(queries)) for name, pair in ways.items()}

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Collection, Iterator, Mapping
-from inspect import signature
 from os import PathLike
 from typing import Any, ClassVar, Literal, Self
 
@@ -16,14 +15,11 @@ from pydantic import ConfigDict, Field, model_validator
 from langchain_theodolite.documents import from_core
 from langchain_theodolite.embeddings import as_embedder
 from langchain_theodolite.rerankers import as_stage
-from langchain_theodolite.searching import OPTIONS, asearch, check_names, prepare, scoped, search
+from langchain_theodolite.searching import OPENING, OPTIONS, asearch, check_names, opened, prepare, scoped, search
 from theodolite import Fusion, Hit, Retriever
 
 SCORES = "theodolite"
 """Where `with_scores` puts what is known of a hit into a document's metadata."""
-
-OPENING = frozenset(signature(Retriever.open).parameters) - {"location", "embedder"}
-"""The options of `Retriever.open` that pass through unchanged."""
 
 _STORE_OPTIONS = OPTIONS | {"fetch_k", "lambda_mult"}
 
@@ -85,20 +81,20 @@ class TheodoliteRetriever(BaseRetriever):
             ConfigError: options that do not fit together, or would do nothing.
             ManifestError: there is no collection in the folder.
         """
-        opened = None
+        kb = None
         if location is not None and "kb" not in fields:
             given = {name: fields.pop(name) for name in _opening(type(self)) if name in fields}
             if fields.keys() - type(self).model_fields.keys():
                 super().__init__(**{"location": location, **fields})  # which raises, and names them
             given.setdefault("read_only", _cannot_be_written(location))
-            fields["kb"] = opened = Retriever.open(location, embedder=as_embedder(embedding), create=False, **given)
+            fields["kb"] = kb = opened(location, as_embedder(embedding), create=False, **given)
         elif location is not None or embedding is not None:
             raise ValueError("pass kb=, or location= and embedding=; one without the other would do nothing")
         try:
             super().__init__(**fields)
         except BaseException:
-            if opened is not None:
-                opened.close()
+            if kb is not None:
+                kb.close()
             raise
 
     @model_validator(mode="before")

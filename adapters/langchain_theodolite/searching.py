@@ -1,6 +1,7 @@
 """One search as LangChain asks for it: names checked, filters of both kinds, thresholds on relevance."""
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import fields
 from difflib import get_close_matches
 from inspect import signature
 from typing import Any
@@ -8,12 +9,24 @@ from typing import Any
 from langchain_theodolite.documents import from_core
 from langchain_theodolite.filters import split_filter
 from langchain_theodolite.rerankers import as_stage
-from theodolite import ConfigError, Hit, InputError, Retriever
+from theodolite import MMR, ConfigError, EmbedderOptions, Hit, InputError, Retriever
 
-RANKING = frozenset(signature(Retriever.search).parameters) - {
-    *("self", "query", "vector", "like", "k", "where", "accept", "pool")
-}
-"""The options of `Retriever.search` that pass through unchanged."""
+_EMBEDDER = frozenset(field.name for field in fields(EmbedderOptions)) - {"embedder"}
+
+OPENING = (
+    frozenset(signature(Retriever.open).parameters) - {"location", "embedder", "engine"}
+    | _EMBEDDER
+    | {"lock_timeout", "trust_index", "compact_at"}
+)
+"""The options of the opening, those of the embedder and of a folder among them."""
+
+_OWN = {"now", "include_superseded", "substitute", "fusion"}
+
+RANKING = (
+    frozenset(signature(Retriever.search).parameters)
+    - {"self", "query", "vector", "like", "k", "where", "accept", "superseded"}
+) | _OWN
+"""The options of ranking."""
 
 OPTIONS = RANKING | {"k", "filter", "scope", "score_threshold"}
 """What every search takes."""
@@ -114,7 +127,7 @@ def prepare(
         if isinstance(fetch_k, bool) or not isinstance(fetch_k, int) or fetch_k < 1:
             raise InputError(f"fetch_k is {fetch_k!r}; it must be a whole number of at least 1")
         if asked.get("diversity"):
-            asked["pool"] = fetch_k
+            asked["diversity"] = MMR(asked["diversity"], pool=fetch_k)
     if "rerank" in asked:
         asked["rerank"] = as_stage(asked["rerank"], threshold)
     elif threshold is not None:
@@ -126,7 +139,30 @@ def prepare(
         asked["where"] = where
     if passes is not None:
         asked["accept"] = lambda passage: passes(from_core(passage))
-    return scoped(kb, scope), asked
+    return scoped(kb, scope), translated(asked)
+
+
+def translated(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options as `Retriever.search` takes them."""
+    options = {name: value for name, value in asked.items() if name not in _OWN and value is not None}
+    now, fusion = asked.get("now"), asked.get("fusion")
+    if now is not None and (options.get("boosts") or options.get("versions")):
+        options.setdefault("as_of", now)
+    if asked.get("include_superseded"):
+        options["superseded"] = "show"
+    elif asked.get("substitute"):
+        options["superseded"] = "substitute"
+    if fusion is not None:
+        if options.get("mode") != "hybrid":
+            raise ConfigError(f"fusion is for mode='hybrid', not for {options.get('mode')!r}")
+        options["mode"] = fusion
+    return options
+
+
+def opened(location: Any, embedder: Any, **options: Any) -> Retriever:
+    """Open a collection; options of the embedder stand beside the others."""
+    own = {name: options.pop(name) for name in _EMBEDDER if name in options}
+    return Retriever.open(location, embedder=EmbedderOptions(embedder, **own), **options)
 
 
 def collection(given: Any, what: str) -> Retriever:

@@ -11,8 +11,8 @@ from langchain_core.runnables import run_in_executor
 from langchain_theodolite.documents import from_core, to_core
 from langchain_theodolite.embeddings import EmbeddingsEmbedder, TheodoliteEmbeddings, as_embedder
 from langchain_theodolite.filters import split_filter
-from langchain_theodolite.retrievers import OPENING, TheodoliteVectorStoreRetriever
-from langchain_theodolite.searching import check_names, collection
+from langchain_theodolite.retrievers import TheodoliteVectorStoreRetriever
+from langchain_theodolite.searching import OPENING, check_names, collection, opened
 from langchain_theodolite.similarity import Searches
 from theodolite import Document as Passage
 from theodolite import InputError, Retriever
@@ -74,7 +74,7 @@ class TheodoliteVectorStore(Searches):
             raise TypeError("embedding and embedding_function are the same: pass one of them")
         check_names(options, OPENING, type(self).__name__, _HINTS)
         given = embedding_function if embedding is None else embedding
-        self._kb, self._shared = Retriever.open(location, embedder=as_embedder(given), **options), False
+        self._kb, self._shared = opened(location, as_embedder(given), **options), False
 
     @classmethod
     def from_retriever(cls, kb: Retriever) -> Self:

@@ -20,14 +20,11 @@ from llama_index_theodolite.documents import from_core
 from llama_index_theodolite.embeddings import as_embedder
 from llama_index_theodolite.filters import as_where
 from llama_index_theodolite.rerankers import as_stage
-from llama_index_theodolite.searching import check_names, scoped
+from llama_index_theodolite.searching import OPENING, check_names, opened, scoped, translated
 from theodolite import Boost, ConfigError, Fusion, Hit, InputError, Retriever, UnsupportedError, VectorError
 
 SCORES = "theodolite"
 """Where `with_scores` puts what is known of a hit into a node's metadata."""
-
-OPENING = frozenset(signature(Retriever.open).parameters) - {"location", "embedder"}
-"""The options of `Retriever.open` that pass through unchanged."""
 
 _dispatcher = get_dispatcher(__name__)
 
@@ -111,11 +108,11 @@ class TheodoliteRetriever(BaseRetriever):
             TypeError: unknown arguments; they are named before anything is opened.
             InputError, FilterError, ConfigError: values that do not fit.
         """
-        own = signature(TheodoliteRetriever).parameters.keys() - {"opening"}
-        options = OPENING - {"create", *own}
+        names = signature(TheodoliteRetriever).parameters.keys() - {"opening"}
+        options = OPENING - {"create", *names}
         only = "an option of the opening: pass it with location=, or to Retriever.open"
         closed = {**dict.fromkeys(options, only), **_ELSEWHERE}
-        known, hints = (own, closed) if location is None else (own | options, _ELSEWHERE)
+        known, hints = (names, closed) if location is None else (names | options, _ELSEWHERE)
         check_names(opening, known, type(self).__name__, hints)
         if location is None and embed_model is None:
             self.kb = scoped(collection(kb, type(self).__name__), scope)
@@ -143,12 +140,12 @@ class TheodoliteRetriever(BaseRetriever):
             self._check()
             return
         opening.setdefault("read_only", _cannot_be_written(location))
-        opened = Retriever.open(location, embedder=as_embedder(embed_model), create=False, **opening)
+        own = opened(location, as_embedder(embed_model), create=False, **opening)
         try:
-            self.kb = scoped(opened, scope)
+            self.kb = scoped(own, scope)
             self._check()
         except BaseException:
-            opened.close()
+            own.close()
             raise
 
     @classmethod
@@ -179,7 +176,7 @@ class TheodoliteRetriever(BaseRetriever):
             self.kb.scoped(self._where())
         none = np.empty((0, 1), np.float32)  # of no vectors any length will do
         words: list[str] | None = [] if self.options["mode"] != "dense" or self.options["rerank"] is not None else None
-        self.kb.search_many(words, vectors=none, k=self.similarity_top_k, **self.options)
+        self.kb.search_many(words, vectors=none, k=self.similarity_top_k, **translated(self.options))
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         texts = self._embedded_otherwise(query_bundle)
@@ -204,7 +201,7 @@ class TheodoliteRetriever(BaseRetriever):
         """The search that answers the question."""
         if vector is None and not bundle.query_str and bundle.image_path:
             raise UnsupportedError("texts are searched for here, not images: pass the embedding of one, or a question")
-        asked = {**self.options, "k": self.similarity_top_k, "where": self._where()}
+        asked = {**translated(self.options), "k": self.similarity_top_k, "where": self._where()}
         if vector is None or self.options["mode"] == "lexical":
             return {**asked, "query": bundle.query_str}
         if self.options["mode"] == "dense" and self.options["rerank"] is None:

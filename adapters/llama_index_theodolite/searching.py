@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import fields
 from difflib import get_close_matches
 from inspect import signature
 from typing import Any
@@ -11,14 +12,26 @@ from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQu
 
 from llama_index_theodolite.documents import SOURCE, TYPE
 from llama_index_theodolite.filters import as_where
-from theodolite import F, Fusion, InputError, Retriever
+from theodolite import MMR, ConfigError, EmbedderOptions, F, Fusion, InputError, Retriever
 
 _LOGGER = logging.getLogger(__name__)
 
-RANKING = frozenset(signature(Retriever.search).parameters) - {
-    *("self", "query", "vector", "like", "k", "where", "mode", "accept", "diversity", "pool")
-}
-"""The options of `Retriever.search` that pass through unchanged."""
+_EMBEDDER = frozenset(field.name for field in fields(EmbedderOptions)) - {"embedder"}
+
+OPENING = (
+    frozenset(signature(Retriever.open).parameters) - {"location", "embedder", "engine"}
+    | _EMBEDDER
+    | {"lock_timeout", "trust_index", "compact_at"}
+)
+"""The options of the opening, those of the embedder and of a folder among them."""
+
+_OWN = {"now", "include_superseded", "substitute", "fusion"}
+
+RANKING = (
+    frozenset(signature(Retriever.search).parameters)
+    - {"self", "query", "vector", "like", "k", "where", "mode", "accept", "diversity", "superseded"}
+) | _OWN
+"""The options of ranking."""
 
 HINTS = {
     "filter": "filters, of the query",
@@ -100,13 +113,39 @@ def asked(
             options["query"] = _words(query)
     if mode is VectorStoreQueryMode.MMR:
         options["diversity"] = 1 - _share(0.5 if threshold is None else threshold, "mmr_threshold")
-        if not options["diversity"]:
-            options.pop("pool", None)
+        pool = options.pop("pool", None)
+        if options["diversity"] and pool is not None:
+            options["diversity"] = MMR(options["diversity"], pool=pool)
     elif kwargs.get("mmr_threshold") is not None:
         raise InputError(f"mmr_threshold is for mode MMR, not for {mode.value!r}")
     nothing = query.doc_ids is not None and not query.doc_ids
     dense = mode in (VectorStoreQueryMode.DEFAULT, VectorStoreQueryMode.MMR)
-    return None if nothing else view, options, "similarity" if dense and not ranked else None
+    if "pool" in options:
+        raise ConfigError("pool would do nothing: it says what mode MMR chooses from")
+    return None if nothing else view, translated(options), "similarity" if dense and not ranked else None
+
+
+def translated(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options as `Retriever.search` takes them."""
+    options = {name: value for name, value in asked.items() if name not in _OWN and value is not None}
+    now, fusion = asked.get("now"), asked.get("fusion")
+    if now is not None and (options.get("boosts") or options.get("versions")):
+        options.setdefault("as_of", now)
+    if asked.get("include_superseded"):
+        options["superseded"] = "show"
+    elif asked.get("substitute"):
+        options["superseded"] = "substitute"
+    if fusion is not None:
+        if options.get("mode") != "hybrid":
+            raise ConfigError(f"fusion is for mode='hybrid', not for {options.get('mode')!r}")
+        options["mode"] = fusion
+    return options
+
+
+def opened(location: Any, embedder: Any, **options: Any) -> Retriever:
+    """Open a collection; options of the embedder stand beside the others."""
+    own = {name: options.pop(name) for name in _EMBEDDER if name in options}
+    return Retriever.open(location, embedder=EmbedderOptions(embedder, **own), **options)
 
 
 def within(where: Any, doc_ids: Collection[str] | None = None, node_ids: Collection[str] | None = None) -> Any:

@@ -11,6 +11,7 @@ from llama_index_theodolite.documents import RESERVED, from_core
 from llama_index_theodolite.filters import as_where
 from llama_index_theodolite.rerankers import as_stage
 from llama_index_theodolite.retrievers import TheodoliteRetriever, collection
+from llama_index_theodolite.searching import translated
 from theodolite import Boost, Hits, InputError, SearchTool
 
 
@@ -75,7 +76,7 @@ def as_tool(
         k=4 if k is None else k,
         date_field=date_field,
         leave_out=RESERVED,  # what is kept of a node, no metadata of anybody's
-        **options,
+        **translated(options),
     )
 
     def found(arguments: dict[str, Any], hits: Hits | InputError) -> ToolOutput:

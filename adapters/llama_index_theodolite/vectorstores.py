@@ -20,8 +20,7 @@ from llama_index_theodolite.documents import from_core, to_core
 from llama_index_theodolite.embeddings import EmbeddingEmbedder, TheodoliteEmbedding, as_embedder
 from llama_index_theodolite.filters import as_where
 from llama_index_theodolite.persisting import persist, persisted
-from llama_index_theodolite.retrievers import OPENING
-from llama_index_theodolite.searching import asked, check_names, of_documents, within
+from llama_index_theodolite.searching import OPENING, asked, check_names, of_documents, opened, within
 from theodolite import ConfigError, DocumentError, InputError, Retriever, VectorError
 
 _SAME = 0.9  # cosine of two embeddings of one text: far below what rounding and batches do, far above chance
@@ -96,7 +95,7 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
             raise ConfigError(f"kb is a {type(kb).__name__}; it must be a theodolite.Retriever")
         super().__init__(stores_text=True)
         self._shared = kb is not None
-        self._kb = kb if kb is not None else Retriever.open(location, embedder=as_embedder(embed_model), **options)
+        self._kb = kb if kb is not None else opened(location, as_embedder(embed_model), **options)
         if self.kb.embedder is None and self.kb.location is not None:
             warnings.warn(
                 "without embed_model nothing tells whether the vectors that come are of the model the collection was "

@@ -11,6 +11,7 @@ refunds
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from theodolite.embedders.options import EmbedderOptions
 from theodolite.errors import (
     ConfigError,
     CorruptionError,
@@ -36,8 +37,11 @@ from theodolite.filters import F, instant
 from theodolite.forking import ForkGate, register_at_fork
 from theodolite.protocols import Boost, Candidates, Embedder, Engine, Fusion, Reranker
 from theodolite.ranking.boosts import Authority, Freshness
+from theodolite.ranking.diversity import MMR
+from theodolite.ranking.options import SearchOptions
 from theodolite.ranking.versions import Latest, Superseded, Valid
 from theodolite.retriever import Retriever
+from theodolite.settings import CollectionSettings
 from theodolite.types import Document, Duplicate, Field, Hit, Hits, Trace
 from theodolite.vectors.transforms import Center, Pca, Truncate, Whiten
 
@@ -56,6 +60,7 @@ __all__ = [
     "Boost",
     "Candidates",
     "Center",
+    "CollectionSettings",
     "ConfigError",
     "CorruptionError",
     "Document",
@@ -64,6 +69,7 @@ __all__ = [
     "Duplicate",
     "Embedder",
     "EmbedderDriftError",
+    "EmbedderOptions",
     "Engine",
     "EngineError",
     "F",
@@ -79,6 +85,7 @@ __all__ = [
     "IntegrityError",
     "Latest",
     "LockedError",
+    "MMR",
     "ManifestError",
     "MetadataWarning",
     "MetricMismatchError",
@@ -90,6 +97,7 @@ __all__ = [
     "RerankError",
     "Reranker",
     "Retriever",
+    "SearchOptions",
     "SearchTool",
     "Superseded",
     "TheodoliteError",

@@ -1,7 +1,6 @@
 """A search tool for agents, for any framework: a JSON schema made from what a collection holds, and what is sent."""
 
 import difflib
-import inspect
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -9,12 +8,14 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from theodolite.asynchronous import in_thread
+from theodolite.async_pool import in_thread
 from theodolite.errors import FilterError, InputError, VectorError
+from theodolite.filters import parse
 from theodolite.filters.dates import read_date
 from theodolite.filters.operands import check_field, shown
 from theodolite.filters.silent import meant
 from theodolite.filters.values import equal, kind_of
+from theodolite.ranking.options import SearchOptions
 from theodolite.types import Field, Hits
 
 if TYPE_CHECKING:
@@ -63,19 +64,19 @@ class SearchTool:
             k: passages, unless the model asks for another number, of at most 20.
             date_field: the field that `since` and `until` are about.
             leave_out: fields that are offered only where `fields` names them.
-            options: passed to `Retriever.search`.
+            options: those of `SearchOptions`, for every search; but for `where`, which the model chooses.
 
         Raises:
-            InputError: no document has a field that is named; k below 1. FilterError: `scope` is no filter; a field
-                that is named begins with $. TypeError: a search has no such option.
+            InputError: no document has a field that is named; an option out of range. FilterError: `scope` is no
+                filter; a field that is named begins with $. TypeError: there is no such option.
         """
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-            raise InputError(f"k is {k!r}; it must be a whole number of at least 1")
-        inspect.signature(kb.search).bind("", k=k, where=None, **options)
+        if "where" in options:
+            raise TypeError("SearchTool takes no 'where'; pass scope=, which the model cannot leave")
+        ready = SearchOptions(k=k, **options)
         plain = isinstance(scope, Mapping) and all(isinstance(name, str) and name[:1] != "$" for name in scope)
         view = kb if scope is None else kb.scoped(**scope) if plain else kb.scoped(scope)
         known = view.fields()
-        self._view, self._k, self._most, self._options = view, k, max(k, _MOST), options
+        self._view, self._most, self._options = view, max(k, _MOST), ready
         self._date_field = date_field
         self._offered = _offered(known, view.count(), fields, date_field, leave_out)
         self._dated = {field for field in self._offered if _kind(known[field]) == "date"}
@@ -90,17 +91,17 @@ class SearchTool:
         Raises:
             InputError: what was sent does not fit; the message is for the model to correct itself by.
         """
-        asked = self._asked(arguments)
         try:
-            return self._noted(self._view.search(**asked), arguments)
+            query, options = self._asked(arguments)
+            return self._noted(self._view.search_with(options, query), arguments)
         except (FilterError, VectorError) as error:
             raise _told(error) from error
 
     async def asearch(self, arguments: Mapping[str, Any]) -> Hits:
         """`search`, awaited: the event loop does not wait for it."""
-        asked = self._asked(arguments)
         try:
-            return await in_thread(self._noted, await self._view.asearch(**asked), arguments)
+            query, options = self._asked(arguments)
+            return await in_thread(self._noted, await self._view.asearch_with(options, query), arguments)
         except (FilterError, VectorError) as error:
             raise _told(error) from error
 
@@ -155,13 +156,13 @@ class SearchTool:
                 hint = f" Did you mean {_json(close)}?" if close is not None else ""
                 yield f"No passage has {_json(absent[0])} in {field}.{hint} {_range_of(held)}"
 
-    def _asked(self, sent: Mapping[str, Any]) -> dict[str, Any]:
-        """The search that the arguments ask for."""
+    def _asked(self, sent: Mapping[str, Any]) -> tuple[str, SearchOptions]:
+        """The query and the options that the arguments ask for."""
         for name in sent:
             if name not in self.parameters["properties"]:
                 raise InputError(f"There is no argument {name[:_LONG]!r}{_meant(name, self.parameters['properties'])}")
         query, k, chosen = sent.get("query"), sent.get("k"), sent.get("filter")
-        k = self._k if k is None else k
+        k = self._options.k if k is None else k
         if not isinstance(query, str) or not query.strip() or len(query.strip()) > _QUERY:
             raise InputError(f"query must be a text of 1 to {_QUERY} characters.")
         try:
@@ -175,7 +176,8 @@ class SearchTool:
         where = list(_conditions(chosen or {}, self._offered, self._dated))
         if self._date_field is not None:
             where += _range(self._date_field, sent.get("since"), sent.get("until"))
-        return {**self._options, "query": query.strip(), "k": k, "where": {"$and": where} if where else None}
+        tree = parse({"$and": where}) if where else None
+        return query.strip(), replace(self._options, k=k, where=tree)
 
     def _schema(self, offered: Mapping[str, Any]) -> dict[str, Any]:
         """The JSON schema of the tool's arguments."""
@@ -185,7 +187,7 @@ class SearchTool:
                 "type": "integer",
                 "minimum": 1,
                 "maximum": self._most,
-                "default": self._k,
+                "default": self._options.k,
                 "description": f"How many passages, {self._most} at most.",
             },
         }

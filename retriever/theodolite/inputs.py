@@ -85,6 +85,11 @@ def as_ids(ids: str | Iterable[str]) -> list[str]:
     return listed
 
 
+def is_number(given: Any) -> bool:
+    """Whether it is a number of Python or numpy, and not a boolean."""
+    return isinstance(given, (int, float, np.integer, np.floating)) and not isinstance(given, bool)
+
+
 def as_k(k: Any) -> int:
     """How many hits are wanted. Raises InputError for what is not a whole number of at least 1."""
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:

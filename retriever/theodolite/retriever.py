@@ -1,88 +1,134 @@
-"""Retriever: the one class most users touch. Documents and questions in, ranked passages out."""
+"""Retriever: the one class most users touch. Documents and queries in, ranked passages out."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import replace
+from dataclasses import fields, replace
+from difflib import get_close_matches
+from inspect import signature
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
-from theodolite.asynchronous import Asynchronous, in_thread
-from theodolite.embedders.encoder import Encoder, OnTruncate, Progress, check_dimension, check_policy, name_of
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.async_pool import in_thread
+from theodolite.embedders.encoder import Awaited, Encoder, Progress, check_dimension, name_of
+from theodolite.embedders.options import EmbedderLike, EmbedderOptions, as_options
 from theodolite.embedders.resolve import resolve
 from theodolite.engines.local import LocalEngine
 from theodolite.engines.local.storage.paths import MONITOR
-from theodolite.errors import ConfigError, DocumentError, InputError
-from theodolite.filters import Where
+from theodolite.errors import ConfigError, DocumentError, InputError, UnsupportedError
+from theodolite.filters import Where, parse
 from theodolite.guards.drift import EmbedderCheck
-from theodolite.guards.embedder_guard import EmbedderGuard, When, check_watch
-from theodolite.guards.query_norms import OnDrift, QueryNorms
-from theodolite.inputs import DocumentLike, as_document, as_folder, as_vectors, check_lengths, taker
-from theodolite.protocols import Embedder, Engine
-from theodolite.ranking.options import told_relevance
-from theodolite.ranking.stored_rules import keep, standing
-from theodolite.ranking.versions import Rule
+from theodolite.guards.embedder_guard import EmbedderGuard
+from theodolite.guards.query_norms import QueryNorms
+from theodolite.inputs import (
+    DocumentLike,
+    as_count,
+    as_document,
+    as_folder,
+    as_ids,
+    as_k,
+    as_threshold,
+    as_vectors,
+    check_lengths,
+    taker,
+)
+from theodolite.protocols import Boost, Embedder, Engine, Fusion, RerankerLike, Scope
+from theodolite.ranking.diversity import MMR
+from theodolite.ranking.options import Accept, SearchOptions
+from theodolite.ranking.relevance import RelevanceLike, as_relevance
+from theodolite.ranking.versions import Rule, SupersededPolicy, settle_rules, write_rules
 from theodolite.scopes import narrowed, placed
+from theodolite.searcher import Searcher
 from theodolite.settings import CollectionSettings
-from theodolite.types import Document, Norms, Transform
+from theodolite.types import (
+    Compaction,
+    Document,
+    Duplicate,
+    Field,
+    Hits,
+    Instant,
+    Mode,
+    Norms,
+    Transform,
+    VectorLike,
+    VectorsLike,
+    Verification,
+)
 from theodolite.vectors.metrics import MetricName
 from theodolite.write_vectors import store
 
-if TYPE_CHECKING:  # imported where it is wanted
+if TYPE_CHECKING:  # imported by the few programs that use them
+    from theodolite.auditing.findings import Audit
+    from theodolite.evaluation.recall import Recall
     from theodolite.monitoring.monitor import Monitor
+    from theodolite.rerankers.stage import Rerank
 
 
-class Retriever(Asynchronous):
+class Retriever:
     """A collection of documents that can be searched. Open one with `Retriever.open`.
 
-    It is a context manager, may be shared by threads, and several processes may have the same folder open: one
-    writes at a time, readers never wait. `asearch`, `aadd` and the like are the same for async programs.
+    It is a context manager and may be shared by threads. Several processes may open the same folder: one writes at a
+    time, readers never wait.
+
+    Async programs use `asearch`, `aadd` and the like: each takes the arguments of the method without the `a`, and
+    returns and raises the same. They run on a pool of threads that the process shares, so an event loop never waits;
+    an embedder that can be awaited is awaited first. Cancelling drops a call that has not started. One that has started
+    runs to its end, so a write is stored whole or not at all.
     """
 
     def __init__(
         self,
         engine: Engine,
-        embedder: Embedder | None = None,
+        embedder: EmbedderLike | EmbedderOptions | None = None,
         *,
-        on_truncate: OnTruncate = "warn",
-        query_cache: int = 1024,
-        on_drift: OnDrift = "refuse",
-        canary: When = "open",
-        canary_noise: bool = True,
-        expect: Iterable[Any] | None = None,
-        monitor: "Monitor | None" = None,
-        relevance: Any = None,
         versions: Rule | Iterable[Rule] | None = None,
+        relevance: RelevanceLike = None,
+        monitor: "Monitor | None" = None,
     ) -> None:
-        check_watch(on_drift, canary)
-        told_relevance(engine.space.metric, relevance, needed=False)
-        self._engine, self._monitor = engine, monitor
-        self._relevance, self._rules = relevance, standing(engine, versions)
-        self._norms = QueryNorms(engine, on_drift)
-        self._seen = None if monitor is None else monitor.norms
-        self._encoding: Encoder | None = None
-        if embedder is not None:
-            check_dimension(embedder, engine.space)
-            self._encoding = Encoder(
-                embedder,
+        """Wrap an engine that is open already. See `open` for the arguments."""
+        options = as_options(embedder)
+        model = resolve(options.embedder)
+        scale = as_relevance(engine.space.metric, relevance)  # before anything is written
+        rules = settle_rules(engine, versions)
+        norms = QueryNorms(engine, options.on_drift)
+        encoder = guard = None
+        if model is not None:
+            check_dimension(model, engine.space)
+            encoder = Encoder(
+                model,
                 lambda: engine.space,
-                on_truncate=on_truncate,
-                query_cache=query_cache,
-                seen=self._seen,
+                on_truncate=options.on_truncate,
+                query_cache=options.query_cache,
+                seen=None if monitor is None else monitor.norms,
             )
-            name = name_of(embedder, embedder)
-            self._watch = EmbedderGuard(
-                engine, embedder, name, on_drift=on_drift, when=canary, noise=canary_noise, expect=expect
+            guard = EmbedderGuard(
+                engine,
+                model,
+                name_of(model, model),
+                on_drift=options.on_drift,
+                when=options.canary,
+                noise=options.canary_noise,
+                expect=options.expect,
             )
-        elif expect is not None:
-            raise ConfigError("known answers (expect) are questions in words: open the collection with embedder=")
+        elif options.expect is not None:
+            raise ConfigError("known answers (expect) are queries as texts: open the collection with an embedder")
+        self._engine, self._encoder, self._guard, self._norms = engine, encoder, guard, norms
+        self._monitor = monitor
+        self._searcher = Searcher(engine, encoder, guard, norms, rules=rules, relevance=scale, monitor=monitor)
+        self._scope: Scope | None = None
+        self._writable = True
 
     @classmethod
     def open(
         cls,
         location: str | PathLike[str] | None = None,
         *,
-        embedder: Any = None,
+        embedder: EmbedderLike | EmbedderOptions | None = None,
         metric: MetricName | None = None,
         norms: Norms = "auto",
         partition: str | None = None,
@@ -90,156 +136,142 @@ class Retriever(Asynchronous):
         index: str | None = None,
         create: bool = True,
         read_only: bool = False,
-        lock_timeout: float = 5.0,
-        trust_index: bool = False,
-        compact_at: float | None = 1 / 3,
-        on_truncate: OnTruncate = "warn",
-        query_cache: int = 1024,
-        on_drift: OnDrift = "refuse",
-        canary: When = "open",
-        canary_noise: bool = True,
-        expect: Iterable[Any] | None = None,
-        monitor: "bool | Monitor" = False,
-        relevance: Any = None,
         versions: Rule | Iterable[Rule] | None = None,
+        relevance: RelevanceLike = None,
+        monitor: "bool | Monitor" = False,
+        **engine: Any,
     ) -> Self:
-        """Open the collection in a folder, or make one where there is none.
+        """Open the collection in a folder, or create it.
 
         Args:
-            location: a folder; None keeps the collection in a temporary one until it is closed.
-            embedder: a model's name or local path, an object that fits `protocols.Embedder`, a pair of callables
-                (for queries, for documents), or None where the caller brings vectors.
-            metric: `cosine` (the default), `dot` or `l2`. Pinned when the collection is made.
-            norms: `unit` refuses batches with norms outside [0.98, 1.02]; `any` does not look; `auto` takes
-                `unit` when the metric is dot and the first batch is of unit length. Pinned by the first batch.
-            partition: a metadata field that every document has, such as a tenant. Ids are then unique within its
-                value, and `scoped` gives a view of one. Pinned when the collection is made.
-            transforms: what vectors pass before they are stored, and questions before they are searched: `Truncate`,
-                `Pca`, `Center`, `Whiten`. Pinned when the collection is made, and fitted by the first batch unless
-                they are already; none given takes what is pinned.
-            index: `flat` is exact; `auto`, as None, leaves it as it is, and `info()` recommends another where that
-                would pay; a name such as `hnsw` makes a new collection build that in the background once it is large
-                enough. `reindex` builds one at once.
-            create: whether to make the collection where there is none.
+            location: a folder; None keeps the collection in a temporary folder until it is closed.
+            embedder: a model's name or folder, an object that fits `protocols.Embedder`, a function from texts to
+                vectors, a pair of functions (for queries, for documents), or None if you bring vectors;
+                `EmbedderOptions(...)` for an embedder with options.
+            metric: `cosine` (the default), `dot` or `l2`. Pinned when the collection is created.
+            norms: `unit` refuses batches with norms outside [0.98, 1.02]; `any` accepts all norms; `auto` becomes
+                `unit` if the metric is dot and the first batch is of unit length. Pinned by the first batch.
+            partition: a metadata field that every document has, such as a tenant. Ids are then unique within each of
+                its values, and `scoped` returns a view of one. Pinned when the collection is created.
+            transforms: applied to vectors before they are stored, and to queries: `Truncate`, `Pca`, `Center`,
+                `Whiten`. Pinned when the collection is created, and fitted by the first batch unless they are already.
+                Without any, the pinned ones are used.
+            index: `flat` for exact search; `auto` or None leaves the index as it is, and `info()` recommends another
+                one if it would pay off; a name such as `hnsw` makes a new collection build that index in the background
+                once it is large enough. `reindex` builds one at once.
+            create: whether to create the collection if there is none.
             read_only: never write; works on folders that cannot be written to.
-            lock_timeout: seconds to wait for another writer.
-            trust_index: load the approximate index even if this user has not built it on this machine and its library
-                cannot check the file, as FAISS cannot: for folders of one's own that were built elsewhere. Without it
-                such a collection is searched exactly, with a warning (see docs/safety.md).
-            compact_at: the share of dead rows, left by documents that were replaced or deleted, beyond which the
-                collection is compacted in the background (from 1,000 dead rows on); None leaves that to `compact()`.
-            on_truncate: what to do about texts longer than the embedder reads: `warn`, `error` or `ignore`.
-                `info()` counts them, and a search's `trace` tells.
-            query_cache: how many queries' vectors to keep.
-            on_drift: what to do about an embedder that does not give what it gave when the collection was built:
-                `refuse` or `warn`. The same goes for queries of unusual length, where the metric is dot.
-            canary: when to compare: on `open`; on `first_use`, for embedders that are slow or paid; or `off`.
-            canary_noise: whether to measure, when the first documents are added, how much the embedder's vectors of the
-                same text differ, in three further calls for questions and three for passages; False saves those of a
-                paid service, and takes it that they hardly do. An embedder whose noise would change results is refused.
-            expect: known answers, (query, document id, lowest similarity, highest) each. They are kept with the
-                collection and asked whenever the embedder is compared; None leaves those that are kept.
-            monitor: whether to watch searches for changes for the worse (see `quality.Monitor`, which may be given to
-                say how); `kb.monitor` tells what was seen.
-            relevance: how similarity is told as relevance, which boosts and thresholds act on: None takes the cosine,
-                or 1 / (1 + distance); a number is the cosine of unrelated texts (`kb.audit().typical_cosine`), above
-                which relevance begins; a function maps arrays of similarities to at most 1, as dot products need.
-            versions: rules for what is current (`Latest`, `Valid`, `Superseded`), kept with the collection: each search
-                follows them, unless it is given others. None takes those that are kept; `keep_versions` changes them.
+            versions: rules for what is current (`Latest`, `Valid`, `Superseded`). They are stored with the collection,
+                and each search follows them unless it is given others. None uses the stored ones; `keep_versions`
+                changes them.
+            relevance: how similarity becomes relevance, which boosts and thresholds act on. None: the cosine, or
+                1 / (1 + distance). A number: the cosine of unrelated texts (`kb.audit().typical_cosine`), where
+                relevance starts. A function: maps arrays of similarities to at most 1, as dot products need.
+            monitor: watch searches and alert when they get worse: True, or a `Monitor` with other settings.
+                `kb.monitor` reports what it has seen.
+            engine: options of the engine. A folder has `lock_timeout` (5.0): seconds to wait for another writer;
+                `trust_index` (False): load an approximate index that this user did not build on this machine, even if
+                its library cannot check the file (see docs/safety.md); `compact_at` (1/3): compact in the background
+                when this share of the rows is dead, from 1,000 dead rows on; None leaves that to `compact()`.
 
         Raises:
-            InputError: `location` is no path that can be opened.
+            InputError: `location` is not a path that can be opened.
             EmbedderDriftError: the embedder has changed, or known answers do not hold.
-            ManifestError: the folder holds something else, half a collection, or one of a newer version; or
-                nothing, and none is to be made.
-            MetricMismatchError, ConfigError: an argument contradicts what the collection is pinned to.
+            ManifestError: the folder holds something else, half a collection, or a collection of a newer version; or
+                it holds nothing, and `create` is False.
+            MetricMismatchError, ConfigError: an argument contradicts the collection's pinned settings.
             MissingExtraError: the embedder's package is not installed.
             CorruptionError: stored data is damaged. Nothing is changed.
             EngineError: the folder cannot be read or written.
+            TypeError: an unknown option.
         """
         if isinstance(location, str) and "://" in location:
             raise ConfigError(f"{location!r}: only folders can be opened in this version", location=location)
         folder = None if location is None else as_folder(location)
-        check_policy(on_truncate)
-        check_watch(on_drift, canary)
+        _check_engine_options(engine)
+        options = as_options(embedder)
         settings = CollectionSettings(metric, norms, partition, transforms, index=index)
-        if folder is not None and embedder is not None:  # before a model is loaded, which takes seconds
-            LocalEngine.check(folder, settings, create=create, lock_timeout=lock_timeout)
-        found = resolve(embedder)
-        engine = LocalEngine.open(
-            folder,
-            settings if found is None else replace(settings, embedder=name_of(embedder, found)),
-            create=create,
-            read_only=read_only,
-            lock_timeout=lock_timeout,
-            trust_index=trust_index,
-            compact_at=compact_at,
-        )
+        if folder is not None and options.embedder is not None:  # before a model is loaded, which takes seconds
+            LocalEngine.check(folder, settings, create=create, lock_timeout=engine.get("lock_timeout", 5.0))
+        model = resolve(options.embedder)
+        if model is not None:
+            settings = replace(settings, embedder=name_of(options.embedder, model))
+        opened = LocalEngine.open(folder, settings, create=create, read_only=read_only, **engine)
         try:
             watch = _monitor() if monitor is True else monitor or None
-            kb = cls(
-                engine,
-                found,
-                on_truncate=on_truncate,
-                query_cache=query_cache,
-                on_drift=on_drift,
-                canary=canary,
-                canary_noise=canary_noise,
-                expect=expect,
-                monitor=watch,
-                relevance=relevance,
-                versions=versions,
-            )
-            if watch is not None:  # last: what could not be opened is not watched
-                watch.attach(engine, None if folder is None or read_only else folder / MONITOR)
+            kb = cls(opened, replace(options, embedder=model), versions=versions, relevance=relevance, monitor=watch)
+            if watch is not None:  # last, so that it attaches only to a collection that did open
+                watch.attach(opened, None if folder is None or read_only else folder / MONITOR)
             return kb
         except BaseException:
-            engine.close()
+            opened.close()
             raise
 
     @property
+    def location(self) -> Path | None:
+        """The collection's folder; None if it is temporary."""
+        folder = self._engine.info().get("location")
+        return None if folder is None else Path(folder)
+
+    @property
+    def metric(self) -> MetricName:
+        """The metric of similarity: cosine, dot or l2."""
+        return self._engine.space.metric
+
+    @property
+    def dimension(self) -> int | None:
+        """The length of the vectors that `add` and `search` take; None before the first."""
+        return self._engine.space.raw_dimension
+
+    @property
+    def partition(self) -> str | int | None:
+        """The partition that this scope is confined to, as a value of the field; None if it is not."""
+        return None if self._scope is None else self._scope.partition
+
+    @property
+    def writable(self) -> bool:
+        """Whether documents can be added and deleted. Not if opened read-only, and not in most scopes."""
+        return self._writable and not self._engine.info().get("read_only", False)
+
+    @property
     def embedder(self) -> Embedder | None:
-        """What embeds texts here; None where the caller brings vectors."""
-        return None if self._encoding is None else self._encoding.embedder
+        """The embedder; None if the caller brings vectors."""
+        return None if self._encoder is None else self._encoder.embedder
 
-    def check_embedder(self) -> EmbedderCheck:
-        """Compare the embedder with what it gave when the collection was built; for a health endpoint, say.
+    @property
+    def monitor(self) -> "Monitor | None":
+        """The monitor, if there is one. It reports all searches, so scopes have none."""
+        self._check_whole("monitor")
+        return self._monitor
 
-        Nothing is raised for what has changed: look at `ok`, `message()` and `to_dict()` of the result.
-
-        Raises:
-            ConfigError: there is no embedder.
-        """
-        self._check_whole("check_embedder()")
-        self._encoder()
-        return self._watch.check()
+    # ----- add
 
     def add(
         self,
         documents: Iterable[DocumentLike],
         *,
-        vectors: Any = None,
+        vectors: VectorsLike | None = None,
         batch_size: int | None = 1024,
         progress: Progress | None = None,
     ) -> list[str]:
-        """Store documents; the same id replaces. Each batch is one durable, atomic commit.
+        """Store documents; a document with a stored id replaces it. Each batch is one durable, atomic commit.
 
         Args:
-            documents: any iterable, read batch by batch. Without an id a document gets one from its text and
-                metadata, so that adding it again replaces it.
+            documents: any iterable, read batch by batch. A document without an id gets one from its text and metadata,
+                so adding it again replaces it.
             vectors: (n, d) or an iterable of n vectors, one for each document; None to embed the texts.
-            batch_size: documents a commit; None makes the whole call one commit.
-            progress: called now and then with the number of documents embedded since the last call (or stored,
-                where vectors are given).
+            batch_size: documents per commit; None makes the whole call one commit.
+            progress: called with the number of documents embedded since the last call (or stored, if vectors are
+                given).
 
         Returns:
             The documents' ids, in their order.
 
         Raises:
-            DocumentError: empty text to embed, or what cannot be stored. Batches before stay stored; of this
-                one nothing is.
-            VectorError: vectors that do not fit, or of another number than the documents.
-            EmbedderDriftError: the collection is empty, and the embedder's vectors of the same text differ too much.
+            DocumentError: empty text to embed, or a document that cannot be stored. Earlier batches stay stored;
+                nothing of this batch is.
+            VectorError: vectors that do not fit, or more or fewer than documents.
+            EmbedderDriftError: the collection is empty, and the embedder's vectors of one text differ too much.
             ConfigError: neither vectors nor an embedder.
             LockedError, EngineError: the store cannot be written.
         """
@@ -253,36 +285,676 @@ class Retriever(Asynchronous):
         self,
         documents: Iterable[DocumentLike],
         *,
-        vectors: Any = None,
+        vectors: VectorsLike | None = None,
         batch_size: int | None = 1024,
         progress: Progress | None = None,
     ) -> list[str]:
-        """`add`, awaited: on a thread of a pool that the process shares.
-
-        An embedder that can be awaited is, batch by batch, and what is cancelled ends with the batch it is at.
-        """
-        if vectors is not None or not self._awaits("document"):
+        """`add`, awaited. Cancelling stops after the batch that is being stored."""
+        encoder = self._encoder
+        if vectors is not None or encoder is None or not encoder.awaits("document"):
             return await in_thread(self.add, documents, vectors=vectors, batch_size=batch_size, progress=progress)
         batches, ids = self._batches(documents, None, batch_size), list[str]()
         while (taken := await in_thread(next, batches, None)) is not None:
             batch, _ = taken
             texts = [document.text for document in batch if isinstance(document.text, str) and document.text.strip()]
-            async with self._embedded("document", texts if len(texts) == len(batch) else []):
-                await in_thread(self._add, batch, None, len(ids), progress)
+            awaited = await encoder.adocuments(texts) if len(texts) == len(batch) else None  # else _add refuses
+            await in_thread(self._add, batch, None, len(ids), progress, awaited)
             ids += [document.id for document in batch]
         return ids
 
+    def update(self, ids: str | Iterable[str], metadata: Mapping[str, Any], *, replace: bool = False) -> None:
+        """Merge `metadata` into the documents' own, or replace it, in one commit. Nothing is embedded again.
+
+        Raises:
+            DocumentError: ids that are not stored, or metadata that cannot be; nothing is updated.
+        """
+        self._check_writable()
+        field = self._engine.partition
+        if replace and field is not None and self._scope is not None and isinstance(metadata, Mapping):
+            metadata = {field: self._scope.partition, **metadata}
+        self._engine.update(dict.fromkeys(as_ids(ids), metadata), replace=replace, scope=self._scope)
+
+    async def aupdate(self, ids: str | Iterable[str], metadata: Mapping[str, Any], *, replace: bool = False) -> None:
+        """`update`, awaited."""
+        await in_thread(self.update, ids, metadata, replace=replace)
+
+    def delete(self, ids: str | Iterable[str] | None = None, *, where: Where = None) -> int:
+        """Delete documents by id (unknown ids are fine), or those that pass a filter, in one commit.
+
+        Returns:
+            How many documents were deleted.
+
+        Raises:
+            InputError: neither or both are given, or a filter that every document passes: use `clear`.
+        """
+        self._check_writable()
+        if (ids is None) == (where is None):
+            raise InputError("delete takes either ids or a filter (where)")
+        if ids is not None:
+            return self._engine.delete(as_ids(ids), scope=self._scope)
+        tree = parse(where)
+        if tree is None:
+            raise InputError("every document passes the filter; use clear() to delete all")
+        return self._engine.delete(tree, scope=self._scope)
+
+    async def adelete(self, ids: str | Iterable[str] | None = None, *, where: Where = None) -> int:
+        """`delete`, awaited."""
+        return await in_thread(self.delete, ids, where=where)
+
+    def clear(self) -> None:
+        """Delete all documents. Metric, dimension and norms stay pinned."""
+        self._check_writable()
+        self._engine.clear(scope=self._scope)
+        if self._scope is None:
+            self._norms.forget()  # the next documents may be of another model
+
+    async def aclear(self) -> None:
+        """`clear`, awaited."""
+        await in_thread(self.clear)
+
+    def keep_versions(self, versions: Rule | Iterable[Rule]) -> None:
+        """Store rules for what is current as the collection's own, for everybody who opens it; an empty list for none.
+
+        Raises:
+            ConfigError: not rules for versions. LockedError, EngineError: the store cannot be written.
+        """
+        self._check_whole("keep_versions()")
+        self._searcher.rules = write_rules(self._engine, versions)
+
+    # ----- search
+
+    def search(
+        self,
+        query: str | None = None,
+        *,
+        vector: VectorLike | None = None,
+        like: str | Iterable[str] | None = None,
+        k: int = 10,
+        where: Where = None,
+        mode: Mode | Fusion = "dense",
+        boosts: Boost | Iterable[Boost] = (),
+        versions: Rule | Iterable[Rule] | None = None,
+        as_of: Instant | None = None,
+        superseded: SupersededPolicy = "hide",
+        min_relevance: float | None = None,
+        rerank: "RerankerLike | Rerank | None" = None,
+        diversity: float | MMR | None = None,
+        dedupe: float | None = None,
+        accept: Accept | None = None,
+    ) -> Hits:
+        """Return the k best passages for a query, best first. By default: exactly the nearest ones.
+
+        The stages act in this order: scope, versions, filter, boosts (within each arm), fusion, `min_relevance`,
+        reranking (boosts also act on its score), near-duplicates, diversity. `SearchOptions` describes each option in
+        full.
+
+        Args:
+            query: the text to search for.
+            vector: one vector, (d,), instead of a text; or beside it, if words or a reranker need the text.
+            like: ids of stored documents: search near the mean of their vectors, without finding these documents.
+            k: how many hits.
+            where: a filter on metadata.
+            mode: `dense` (by similarity), `lexical` (by words, BM25), `hybrid` (both, fused by rank), or `Fusion(...)`
+                for hybrid with other weights.
+            boosts: bounded factors on relevance, such as `Freshness` and `Authority`.
+            versions: rules for what is current, instead of the collection's own; an empty list for none.
+            as_of: the present, for versions and boosts. Default: now.
+            superseded: documents that are no longer current: `hide` them, `show` them marked, or `substitute`
+                successors that fail the filter for documents that pass it.
+            min_relevance: leave out passages of lower relevance, before boosts; in dense mode.
+            rerank: a reranker, its name, or `Rerank(...)` with options.
+            diversity: from 0 to 1: how much similarity to the hits before counts against a hit; or `MMR(...)`.
+            dedupe: a cosine, such as 0.97: the best of hits at least this similar stays, and lists the others.
+            accept: a function of documents, for conditions that no filter can express.
+
+        Raises:
+            InputError: none or several of query, vector and like; an empty query; ids in `like` that are not stored;
+                an option out of range.
+            ConfigError: options that contradict each other, or would do nothing.
+            VectorError, FilterError.
+        """
+        options = SearchOptions(
+            k=k,
+            where=where,
+            mode=mode,
+            boosts=boosts,
+            versions=versions,
+            as_of=as_of,
+            superseded=superseded,
+            min_relevance=min_relevance,
+            rerank=rerank,
+            diversity=diversity,
+            dedupe=dedupe,
+            accept=accept,
+        )
+        prepared = self._searcher.prepare_one(options, query, vector, like, self._scope)
+        return self._searcher.run(options, prepared)[0]
+
+    async def asearch(
+        self,
+        query: str | None = None,
+        *,
+        vector: VectorLike | None = None,
+        like: str | Iterable[str] | None = None,
+        k: int = 10,
+        where: Where = None,
+        mode: Mode | Fusion = "dense",
+        boosts: Boost | Iterable[Boost] = (),
+        versions: Rule | Iterable[Rule] | None = None,
+        as_of: Instant | None = None,
+        superseded: SupersededPolicy = "hide",
+        min_relevance: float | None = None,
+        rerank: "RerankerLike | Rerank | None" = None,
+        diversity: float | MMR | None = None,
+        dedupe: float | None = None,
+        accept: Accept | None = None,
+    ) -> Hits:
+        """`search`, awaited."""
+        options = await _make_options(
+            k=k,
+            where=where,
+            mode=mode,
+            boosts=boosts,
+            versions=versions,
+            as_of=as_of,
+            superseded=superseded,
+            min_relevance=min_relevance,
+            rerank=rerank,
+            diversity=diversity,
+            dedupe=dedupe,
+            accept=accept,
+        )
+        return await self.asearch_with(options, query, vector=vector, like=like)
+
+    def search_with(
+        self,
+        options: SearchOptions,
+        query: str | None = None,
+        *,
+        vector: VectorLike | None = None,
+        like: str | Iterable[str] | None = None,
+    ) -> Hits:
+        """`search` with options that are made already, for programs that use the same ones again and again."""
+        return self._search(_checked(options), query, vector, like)
+
+    async def asearch_with(
+        self,
+        options: SearchOptions,
+        query: str | None = None,
+        *,
+        vector: VectorLike | None = None,
+        like: str | Iterable[str] | None = None,
+    ) -> Hits:
+        """`search_with`, awaited."""
+        texts = None if query is None or vector is not None or like is not None else [query]
+        awaited = await self._searcher.await_queries(_checked(options), texts)
+        return await in_thread(self._search, options, query, vector, like, awaited)
+
+    def search_many(
+        self,
+        queries: Sequence[str] | None = None,
+        *,
+        vectors: VectorsLike | None = None,
+        k: int = 10,
+        where: Where = None,
+        mode: Mode | Fusion = "dense",
+        boosts: Boost | Iterable[Boost] = (),
+        versions: Rule | Iterable[Rule] | None = None,
+        as_of: Instant | None = None,
+        superseded: SupersededPolicy = "hide",
+        min_relevance: float | None = None,
+        rerank: "RerankerLike | Rerank | None" = None,
+        diversity: float | MMR | None = None,
+        dedupe: float | None = None,
+        accept: Accept | None = None,
+    ) -> list[Hits]:
+        """Run one `search` for each of several queries, or of `vectors` (n, d), or both, in one pass over the index."""
+        options = SearchOptions(
+            k=k,
+            where=where,
+            mode=mode,
+            boosts=boosts,
+            versions=versions,
+            as_of=as_of,
+            superseded=superseded,
+            min_relevance=min_relevance,
+            rerank=rerank,
+            diversity=diversity,
+            dedupe=dedupe,
+            accept=accept,
+        )
+        return self._search_many(options, queries, vectors)
+
+    async def asearch_many(
+        self,
+        queries: Sequence[str] | None = None,
+        *,
+        vectors: VectorsLike | None = None,
+        k: int = 10,
+        where: Where = None,
+        mode: Mode | Fusion = "dense",
+        boosts: Boost | Iterable[Boost] = (),
+        versions: Rule | Iterable[Rule] | None = None,
+        as_of: Instant | None = None,
+        superseded: SupersededPolicy = "hide",
+        min_relevance: float | None = None,
+        rerank: "RerankerLike | Rerank | None" = None,
+        diversity: float | MMR | None = None,
+        dedupe: float | None = None,
+        accept: Accept | None = None,
+    ) -> list[Hits]:
+        """`search_many`, awaited."""
+        options = await _make_options(
+            k=k,
+            where=where,
+            mode=mode,
+            boosts=boosts,
+            versions=versions,
+            as_of=as_of,
+            superseded=superseded,
+            min_relevance=min_relevance,
+            rerank=rerank,
+            diversity=diversity,
+            dedupe=dedupe,
+            accept=accept,
+        )
+        return await self.asearch_many_with(options, queries, vectors=vectors)
+
+    def search_many_with(
+        self, options: SearchOptions, queries: Sequence[str] | None = None, *, vectors: VectorsLike | None = None
+    ) -> list[Hits]:
+        """`search_many` with options that are made already."""
+        return self._search_many(_checked(options), queries, vectors)
+
+    async def asearch_many_with(
+        self, options: SearchOptions, queries: Sequence[str] | None = None, *, vectors: VectorsLike | None = None
+    ) -> list[Hits]:
+        """`search_many_with`, awaited."""
+        awaited = await self._searcher.await_queries(_checked(options), None if vectors is not None else queries)
+        return await in_thread(self._search_many, options, queries, vectors, awaited)
+
+    def scoped(self, where: Where = None, /, **fields: Any) -> Self:
+        """Return a view of a part of the collection. For the view, nothing outside of it exists.
+
+        A scope of exactly one partition, `kb.scoped(tenant="acme")` if the collection was created with
+        `partition="tenant"`, can be written to: `add` fills in the field, and ids are its own. Any other scope is
+        read-only. A scope of a scope is narrower.
+
+        Args:
+            where: a filter;
+            fields: and fields with their values, as in a filter.
+
+        Raises:
+            FilterError: not a filter. InputError: nothing that would narrow the view.
+        """
+        view = copy(self)
+        view._scope, view._writable = narrowed(self._scope, self._engine.partition, where, fields)
+        view._writable &= self._writable
+        return view
+
+    # ----- read
+
+    @overload
+    def get(self, ids: str | Iterable[str], *, vectors: Literal[False] = False) -> list[Document]: ...
+    @overload
+    def get(
+        self, ids: str | Iterable[str], *, vectors: Literal[True]
+    ) -> list[tuple[Document, NDArray[np.float32]]]: ...
+    def get(
+        self, ids: str | Iterable[str], *, vectors: bool = False
+    ) -> list[Document] | list[tuple[Document, NDArray[np.float32]]]:
+        """Return documents by id, in the order of the ids; ids that are not stored are skipped.
+
+        Args:
+            vectors: return pairs of a document and its vector, (d,) float32, as stored: normalized for cosine, and
+                transformed. With transforms, do not pass it to `add` or `search` again.
+        """
+        found = self._engine.get(as_ids(ids), scope=self._scope)
+        return found if vectors else [document for document, _ in found]
+
+    @overload
+    async def aget(self, ids: str | Iterable[str], *, vectors: Literal[False] = False) -> list[Document]: ...
+    @overload
+    async def aget(
+        self, ids: str | Iterable[str], *, vectors: Literal[True]
+    ) -> list[tuple[Document, NDArray[np.float32]]]: ...
+    async def aget(
+        self, ids: str | Iterable[str], *, vectors: bool = False
+    ) -> list[Document] | list[tuple[Document, NDArray[np.float32]]]:
+        """`get`, awaited."""
+        return await in_thread(self.get, ids, vectors=vectors)
+
+    @overload
+    def documents(
+        self,
+        where: Where = None,
+        *,
+        limit: int | None = None,
+        after: str = "",
+        vectors: Literal[False] = False,
+    ) -> Iterator[Document]: ...
+    @overload
+    def documents(
+        self,
+        where: Where = None,
+        *,
+        limit: int | None = None,
+        after: str = "",
+        vectors: Literal[True],
+    ) -> Iterator[tuple[Document, NDArray[np.float32]]]: ...
+    def documents(
+        self,
+        where: Where = None,
+        *,
+        limit: int | None = None,
+        after: str = "",
+        vectors: bool = False,
+    ) -> Iterator[Document] | Iterator[tuple[Document, NDArray[np.float32]]]:
+        """List documents in the order of their ids, lazily.
+
+        Args:
+            where: a filter.
+            limit: list at most this many.
+            after: start after this id.
+            vectors: return pairs of a document and its vector, (d,) float32, as stored: normalized for cosine, and
+                transformed.
+        """
+        (begin,) = as_ids([after])
+        listed = self._engine.documents(parse(where), after=begin, limit=limit, scope=self._scope)
+        return listed if vectors else (document for document, _ in listed)
+
+    def count(self, where: Where = None) -> int:
+        """Count the documents, or those that pass a filter."""
+        return self._engine.count(parse(where), scope=self._scope)
+
+    async def acount(self, where: Where = None) -> int:
+        """`count`, awaited."""
+        return await in_thread(self.count, where)
+
+    def fields(self, *, values: int = 20) -> dict[str, Field]:
+        """Summarize each metadata field, by name: how many documents have it, kinds of values, values, ranges.
+
+        For a form or a tool that filters. A scope summarizes its own documents only. Fields within mappings have dotted
+        names, as in filters; names of more than four parts are left out. The first call reads all metadata, which takes
+        seconds for a million documents with some fields; later calls read what has changed.
+
+        Args:
+            values: list the values of fields with at most this many different ones, and how many documents have each.
+
+        Raises:
+            InputError: `values` is negative.
+        """
+        return self._engine.fields(values=as_count(values, "values"), scope=self._scope)
+
+    def duplicates(
+        self,
+        threshold: float = 0.92,
+        *,
+        where: Where = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> Iterator[Duplicate]:
+        """Find near-duplicates: every pair of documents with a cosine of at least `threshold`, lazily.
+
+        No pair is missed and none comes twice, for every metric; the cosine is exact. n equal documents make
+        n·(n - 1)/2 pairs: stop when you have enough. 100,000 documents of 384 dimensions take about ten seconds
+        on two cores, ten times as many a hundred times as long.
+
+        The pairs are of the commit at which the first one is asked for. Documents that are deleted or replaced
+        meanwhile are left out, except for some hundred pairs that have been read ahead. Pairs among the 4,096 oldest
+        documents come first, then those with one of the next 4,096, and so on. Outside of scopes, documents of
+        different partitions are paired, too.
+
+        Args:
+            threshold: above 0, at most 1. The cosine of two versions of one text depends on the model: look at a few.
+            where: a filter, for both documents.
+            progress: called with the number of pairs compared since the last call: n·(n - 1)/2 for n documents.
+
+        Raises:
+            InputError: a threshold out of range. FilterError.
+            CorruptionError: stored vectors are damaged.
+        """
+        limit = as_threshold(threshold)
+        return self._engine.duplicates(limit, parse(where), scope=self._scope, progress=progress)
+
+    def info(self) -> dict[str, Any]:
+        """Return documents, dimension, metric, sizes and the like, as JSON values; in a scope only its own."""
+        info = self._engine.info()
+        if self._scope is None:
+            return info
+        shared = ("metric", "dimension", "norms", "transforms", "raw_dimension", "embedder", "index")
+        return {"documents": self.count(), **{name: info[name] for name in shared if name in info}}
+
+    # ----- maintain
+
+    def check_embedder(self) -> EmbedderCheck:
+        """Compare the embedder with the vectors the collection was built with; for a health endpoint, for example.
+
+        A change raises nothing: look at `ok`, `message()` and `to_dict()` of the result.
+
+        Raises:
+            ConfigError: there is no embedder.
+        """
+        self._check_whole("check_embedder()")
+        if self._guard is None:
+            raise ConfigError("this collection was opened without an embedder. Pass embedder= to Retriever.open")
+        return self._guard.check()
+
+    def reindex(
+        self,
+        index: str,
+        *,
+        target_recall: float = 0.99,
+        queries: Sequence[str] | VectorsLike | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> None:
+        """Build an approximate index beside the exact one and use it; or return to exact search with `flat`.
+
+        Searches continue meanwhile. The index is rebuilt in the background when 15 % of its rows are new or deleted. If
+        a build is interrupted, the next call resumes it.
+
+        Args:
+            index: `hnsw`, `hnsw:M=32,ef_construction=400`, or `faiss:` and a factory string.
+            target_recall: the recall@10 that the effort of each search is tuned for, by measuring.
+            queries: texts or vectors (n, d) to measure with: some hundred real ones, if you have them.
+            progress: called with the number of rows built since the last call.
+
+        Raises:
+            ConfigError, MissingExtraError, LockedError.
+        """
+        self._check_whole("reindex()")
+        if not 0 < target_recall <= 1:
+            raise InputError(f"target_recall is {target_recall!r}; it must be above 0 and at most 1")
+        # Queries must not settle the dimension: documents do.
+        known = queries is not None and self._engine.space.dimension is not None
+        prepared = self._searcher.as_vectors(queries) if queries is not None and known else None
+        self._engine.reindex(index, target_recall=target_recall, queries=prepared, progress=progress)
+
+    def recall(
+        self,
+        queries: Sequence[str] | VectorsLike | None = None,
+        *,
+        k: Sequence[int] = (1, 5, 10),
+        where: Where = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> "Recall":
+        """Measure the recall of the index and the time of a search, with the index and exactly, one query at a time.
+
+        Args:
+            queries: texts or vectors (n, d), some hundred real ones; None makes 500 from stored rows with added noise,
+                which are harder than most real ones.
+            k: the lengths of list to measure.
+            where: a filter, for all queries.
+            progress: called with the number of queries done since the last call.
+
+        Raises:
+            InputError: no queries, no eligible document, a k below 1. VectorError, FilterError, ConfigError.
+            UnsupportedError: in a scope.
+        """
+        from theodolite.evaluation.recall import measure
+
+        self._check_whole("recall()")
+        lengths = sorted({as_k(length) for length in k})
+        if not lengths:
+            raise InputError("k is empty; name the lengths of list to measure, such as (1, 5, 10)")
+        tree = parse(where)
+        known = queries is not None and self._engine.space.dimension is not None
+        prepared = self._searcher.as_vectors(queries) if queries is not None and known else None
+        return measure(self._engine, prepared, lengths, tree, progress)
+
+    def audit(
+        self,
+        *,
+        queries: VectorsLike | None = None,
+        seed: int = 0,
+        progress: Callable[[int], object] | None = None,
+    ) -> "Audit":
+        """Examine the stored vectors (in a scope, its own) as `theodolite.audit` does, with the collection's metric.
+
+        They are copied to a temporary file first. For cosine they are stored normalized, so their original lengths can
+        only be audited before `add`.
+
+        Args:
+            queries: (m, d), vectors of real queries, as the embedder returns them.
+            progress: called with the number of documents read since the last call; it adds up to three times their
+                number.
+
+        Raises:
+            InputError: there are no documents. VectorError: queries that do not fit.
+        """
+        from theodolite.auditing.stored import audit_stored
+
+        listing = self._engine.documents(scope=self._scope)
+        return audit_stored(listing, self._engine.space, queries=queries, seed=seed, progress=progress)
+
+    def warm(self, *fields: str) -> None:
+        """Load what searches need, and the columns of these metadata fields, so that no user waits for it."""
+        self._engine.warm(fields)
+
+    def verify(self, *, progress: Callable[[int], object] | None = None) -> Verification:
+        """Check everything stored: documents, vectors, data derived from them, the change log, the files.
+
+        Args:
+            progress: called with the number of rows, documents or index entries checked since the last call.
+
+        Returns:
+            How much was checked, and warnings: files that nothing needs, rows that an index cannot reach.
+
+        Raises:
+            CorruptionError: there is damage. Its `verification` lists all of it.
+        """
+        self._check_whole("verify()")
+        return self._engine.verify(progress)
+
+    def repair(self, *, progress: Callable[[int], object] | None = None) -> Verification:
+        """Rebuild damaged data that can be derived: codes, columns, indexes; remove files that nothing needs.
+
+        Documents, vectors and the change log are never touched: if these are damaged, nothing is changed at all.
+
+        Returns:
+            What `verify` finds afterwards, and what was repaired.
+        """
+        self._check_whole("repair()")
+        return self._engine.repair(progress)
+
+    def compact(self, *, progress: Callable[[int], object] | None = None) -> Compaction:
+        """Free the disk space of documents that were replaced, updated or deleted, while others read and write.
+
+        No search result and no score changes. It also runs in the background when a third of the rows are dead (see
+        `compact_at` of `Retriever.open`). An approximate index is built again; until then searches are exact. If
+        interrupted, the collection is as before.
+
+        Args:
+            progress: called with the number of documents copied since the last call.
+
+        Returns:
+            How many dead rows were removed, and the folder's size before and after.
+
+        Raises:
+            EngineError: the disk has not enough room (`needed` and `free` say how much), or the collection is opened
+                read-only.
+            LockedError: another process or thread is compacting, or building an index.
+            CorruptionError: stored vectors are damaged; nothing is changed.
+            UnsupportedError: in a scope.
+        """
+        self._check_whole("compact()")
+        return self._engine.compact(progress)
+
+    def backup(self, location: str | PathLike[str], *, progress: Callable[[int], object] | None = None) -> None:
+        """Copy the collection as of one commit to a new folder, while others may write. The copy appears whole.
+
+        Args:
+            location: a folder that does not exist, or is empty.
+            progress: called with the number of bytes copied since the last call.
+
+        Raises:
+            ConfigError: the folder is not empty.
+            CorruptionError: vectors are damaged; there is no copy then.
+            EngineError: it cannot be written.
+        """
+        self._check_whole("backup()")
+        self._engine.backup(as_folder(location), progress)
+
+    def close(self) -> None:
+        """Release files and memory. Closing twice is fine; closing a scope leaves the collection open."""
+        if self._scope is None:
+            if self._monitor is not None:
+                self._monitor.close()
+            self._engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self.count()
+
+    def __repr__(self) -> str:
+        info = self.info()
+        place = "scope" if self._scope is not None else info["location"] or "in memory"
+        return f"<Retriever {place}: {info['documents']} documents, {info['metric']}>"
+
+    def _search(
+        self,
+        options: SearchOptions,
+        query: str | None,
+        vector: VectorLike | None,
+        like: str | Iterable[str] | None,
+        awaited: Awaited | None = None,
+    ) -> Hits:
+        prepared = self._searcher.prepare_one(options, query, vector, like, self._scope, awaited)
+        return self._searcher.run(options, prepared)[0]
+
+    def _search_many(
+        self,
+        options: SearchOptions,
+        queries: Sequence[str] | None,
+        vectors: VectorsLike | None,
+        awaited: Awaited | None = None,
+    ) -> list[Hits]:
+        if queries is None and vectors is None:
+            raise InputError("search_many takes either queries or vectors")
+        if vectors is not None:
+            given = as_vectors(vectors, "vectors")
+            vectors = given if hasattr(given, "__len__") else list(given)
+        if isinstance(queries, str):
+            raise InputError("search_many takes a list of queries; use search for one")
+        return self._searcher.run(options, self._searcher.prepare(options, queries, vectors, self._scope, awaited))
+
     def _batches(
-        self, documents: Iterable[DocumentLike], vectors: Any, batch_size: int | None
+        self, documents: Iterable[DocumentLike], vectors: VectorsLike | None, batch_size: int | None
     ) -> Iterator[tuple[list[Document], Any]]:
-        """What `add` was given, batch by batch, with the vectors if there are any. Raises what `add` does of it."""
+        """Yield batches of documents with their vectors, if there are any. Raises the same errors as `add`."""
         self._check_writable()
         if isinstance(documents, (str, bytes, Mapping, Document)):
             raise DocumentError(f"add takes an iterable of documents, not one {type(documents).__name__}")
         if batch_size is not None and batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; it must be at least 1, or None for one commit")
         if vectors is None:
-            self._encoder()
+            _ = self._searcher.encoder  # which refuses where there is none
         else:
             check_lengths(documents, as_vectors(vectors, "vectors"))
         source, take = iter(documents), taker(vectors)
@@ -298,52 +970,28 @@ class Retriever(Asynchronous):
                 count=count,
             )
 
-    def clear(self) -> None:
-        """Delete all documents. Metric, dimension and norms stay pinned."""
-        super().clear()
-        if self._scope is None:
-            self._norms.forget()  # other documents may be of another model
-
-    def keep_versions(self, versions: Rule | Iterable[Rule]) -> None:
-        """Make these the collection's rules for what is current, for all who open it from now on; none for no rules.
-
-        Raises:
-            ConfigError: they are no rules. LockedError, EngineError: the store cannot be written.
-        """
-        self._check_whole("keep_versions()")
-        self._rules = keep(self._engine, versions)
-
-    def scoped(self, where: Where = None, /, **fields: Any) -> Self:
-        """A view of a part of the collection: what is outside it is, for the view, not there.
-
-        A scope of exactly one partition, `kb.scoped(tenant="acme")` where the collection was made with
-        `partition="tenant"`, can be written to: `add` fills the field in, and ids are its own. Any other scope is
-        read-only. Scopes of scopes only narrow.
-
-        Args:
-            where: a filter;
-            fields: and fields with their values, as in a filter.
-
-        Raises:
-            FilterError: no filter. InputError: nothing that would narrow the view.
-        """
-        view = copy(self)
-        view._scope, view._writable = narrowed(self._scope, self._engine.partition, where, fields)
-        view._writable &= self._writable
-        return view
-
     def _place(self, document: Document) -> Document:
-        """The document, in the partition of the scope."""
+        """Fill in the partition of the scope."""
         field, scope = self._engine.partition, self._scope
         return document if field is None or scope is None else placed(document, field, scope.partition)
 
-    def _add(self, batch: list[Document], vectors: Any, offset: int, progress: Progress | None) -> None:
+    def _add(
+        self,
+        batch: list[Document],
+        vectors: Any,
+        offset: int,
+        progress: Progress | None,
+        awaited: Awaited | None = None,
+    ) -> None:
+        """Embed a batch unless it has vectors, and store it. `offset` documents came before."""
         ids = [document.id for document in batch]
         truncated: set[int] = set()
-        embed = vectors is None
-        if embed:
-            self._watch.ready(adding=True)
-            vectors, truncated = self._encoder().documents(batch, progress)
+        guard = self._guard if vectors is None else None
+        if guard is not None:
+            guard.ready(adding=True)
+            if awaited and guard.unlike("document"):
+                guard.awaited("document", *next(iter(awaited.items())))
+            vectors, truncated = self._searcher.encoder.documents(batch, progress, awaited)
         elif len(vectors) != len(batch):
             raise DocumentError(
                 f"there are {offset + len(vectors)} vectors for more documents; the first without one is "
@@ -351,10 +999,49 @@ class Retriever(Asynchronous):
                 ids=ids[len(vectors) :],
             )
         prepared = store(self._engine, batch, vectors, truncated, self._scope)
-        if embed:
-            self._watch.added(batch, prepared)
-        if progress is not None and not embed:
+        if guard is not None:
+            guard.added(batch, prepared)
+        elif progress is not None:
             progress(len(batch))
+
+    def _check_writable(self) -> None:
+        if not self._writable:
+            raise UnsupportedError(
+                "this scope is read-only: only a scope of exactly one partition, scoped(<partition field>=value), can "
+                "be written to"
+            )
+
+    def _check_whole(self, what: str) -> None:
+        if self._scope is not None:
+            raise UnsupportedError(f"{what} concerns the whole collection: call it outside of scopes")
+
+
+async def _make_options(**options: Any) -> SearchOptions:
+    """Return the options of a search; on a thread if a reranker may have to be loaded."""
+    if options["rerank"] is None:
+        return SearchOptions(**options)
+    return await in_thread(SearchOptions, **options)
+
+
+def _checked(options: SearchOptions) -> SearchOptions:
+    if not isinstance(options, SearchOptions):
+        raise InputError(f"options is {options!r:.80} ({type(options).__name__}); pass SearchOptions(...)")
+    return options
+
+
+def _check_engine_options(given: Mapping[str, Any]) -> None:
+    """Raise TypeError for options that the engine does not have."""
+    known = [name for name in signature(LocalEngine.open).parameters if name not in ("location", "settings")]
+    embedders = {field.name for field in fields(EmbedderOptions)}
+    for name in given:
+        if name in known:
+            continue
+        close = get_close_matches(name, [*known, *signature(Retriever.open).parameters], n=1)
+        if name in embedders:
+            meant = f"pass embedder=EmbedderOptions(..., {name}=...)"
+        else:
+            meant = f"did you mean {close[0]!r}?" if close else f"the engine takes {', '.join(known)}"
+        raise TypeError(f"Retriever.open takes no {name!r}; {meant}")
 
 
 def _monitor() -> "Monitor":

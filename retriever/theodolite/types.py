@@ -1,9 +1,9 @@
-"""The values that cross module borders. They carry data and no behaviour."""
+"""Values that cross module borders: what users pass in and get back."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Literal, NewType, Protocol, overload
+from datetime import date, datetime
+from typing import Any, Literal, NewType, Protocol, SupportsFloat, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,29 @@ from theodolite.explanation import Explanation
 from theodolite.vectors.metrics import DEFAULT_METRIC, MetricName, get_metric
 
 Mode = Literal["dense", "lexical", "hybrid"]
-"""What finds documents: vectors, words, or both, fused by rank."""
+"""How documents are found: by vectors, by words, or by both, fused by rank."""
 
 FieldKind = Literal["string", "number", "boolean", "date", "list", "mapping", "none"]
 """What a field may hold: `date` is a date, a datetime or a string that names one, `string` any other."""
 
 Norms = Literal["auto", "unit", "any"]
-"""What norms vectors may have: `unit` refuses a batch with norms outside [0.98, 1.02]."""
+"""The norms that vectors may have: `unit` refuses a batch with norms outside [0.98, 1.02]."""
+
+
+class SupportsArray(Protocol):
+    """An object that numpy can read as an array, such as a torch tensor."""
+
+    def __array__(self) -> NDArray[Any]: ...
+
+
+VectorLike = NDArray[Any] | SupportsArray | Sequence[SupportsFloat]
+"""One vector, (d,): an array, a tensor, or a list of numbers."""
+
+VectorsLike = NDArray[Any] | SupportsArray | Iterable[VectorLike]
+"""Several vectors, (n, d): an array, a tensor, or an iterable of vectors."""
+
+Instant = date | str | float
+"""A date, a datetime, an ISO-8601 string, or seconds since 1970. Without an offset it is UTC."""
 
 Vectors = NewType("Vectors", NDArray[np.float32])
 """Shape (n, d), float32, C-contiguous, finite, and of unit length where the metric is cosine.
@@ -197,27 +213,27 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """How an answer came about.
+    """How an answer was found.
 
     Attributes:
         path: `scan` (codes of all blocks), `rows` (exact on the eligible rows), `index` (an approximate index
-            proposed rows), or `empty`. In a scope only `scope` or `empty`, and `scored` and `proposed` are 0: they
-            would tell of what lies outside.
+            proposed rows), or `empty`. In a scope only `scope` or `empty`, and `scored` and `proposed` are 0, because
+            they would reveal what lies outside.
         rows: live documents in the collection, or in the scope.
-        eligible: documents the filter admits.
+        eligible: documents that the filter admits.
         scored: rows whose exact similarity was computed.
         proposed: rows that an approximate index proposed.
-        complete: whether the list is proven to be the true top k. It is, for everything the flat index answers.
-        unread: tokens at the end of the query that the embedder did not read.
+        complete: whether the list is proven to be the true top k. It is for everything the flat index answers.
+        truncated_tokens: tokens at the end of the query that the embedder did not read.
         timings: seconds per stage: `embed`, `search`, `fetch`.
-        commit: counts up with each commit; answers with the same number saw the same documents. 0 in a scope, where it
-            would tell of others, and for engines that do not count.
-        mode: what found the documents.
-        superseded: documents, of those in the collection or scope, that rules for versions leave out.
-        rerank: what became of the reranking: empty where none was asked for, `ok`, or `fallback: ` and why.
+        commit: increases with each commit; answers with the same number saw the same documents. 0 in a scope, where it
+            would reveal other commits, and for engines that do not count.
+        mode: how the documents were found.
+        superseded: documents of the collection or scope that rules for versions left out.
+        rerank: the outcome of the reranking: empty without one, `ok`, or `fallback: ` and the reason.
         truncated: passages that the reranker did not read to their end.
-        notes: what the caller should know of this search, in sentences, such as that no document has the words of the
-            question, that the filter cannot match, or that dates cannot be read.
+        notes: sentences about this search that the caller should know, such as that no document contains a word of the
+            query, that the filter cannot match, or that dates cannot be read.
     """
 
     path: str
@@ -226,7 +242,7 @@ class Trace:
     scored: int
     proposed: int = 0
     complete: bool = True
-    unread: int = 0
+    truncated_tokens: int = 0
     timings: Mapping[str, float] = field(default_factory=dict)
     commit: int = 0
     mode: Mode = "dense"

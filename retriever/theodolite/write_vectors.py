@@ -1,4 +1,4 @@
-"""Vectors on their way into an engine, and those that come out of it to be searched with."""
+"""Prepare vectors and write them with their documents; read vectors back to search with them."""
 
 from collections.abc import Container, Sequence
 from typing import Any
@@ -16,9 +16,9 @@ from theodolite.vectors.prepare import prepare
 def store(
     engine: Engine, documents: Sequence[Document], vectors: Any, truncated: Container[int], scope: Scope | None
 ) -> Vectors:
-    """Prepare vectors, (n, d), and add them with their documents; give them back as they are stored.
+    """Prepare vectors, (n, d), and add them with their documents; return them as they are stored.
 
-    Where another writer has settled the space in between, what it has settled and fitted holds for these, too.
+    If another writer settles the space in between, its dimension, norms and fitted transforms apply to these, too.
 
     Raises:
         VectorError, ConfigError, DocumentError, LockedError: see `vectors.prepare` and `Engine.add`.
@@ -40,15 +40,15 @@ def store(
 def store_again(
     engine: Engine, documents: Sequence[Document], vectors: Sequence[NDArray[np.float32]], scope: Scope | None
 ) -> None:
-    """Add documents with vectors, (d,) each, as `get` gives them: transformed already, so not prepared again."""
+    """Add documents with vectors, (d,) each, as `get` returns them: they are transformed, and not prepared again."""
     engine.add(documents, Vectors(np.stack(vectors)), engine.space, scope=scope)
 
 
-def between(engine: Engine, ids: Sequence[str], scope: Scope | None) -> Vectors:
-    """The mean of the vectors of some documents, (1, d). They are stored transformed: it is not transformed again.
+def mean_vector(engine: Engine, ids: Sequence[str], scope: Scope | None) -> Vectors:
+    """Return the mean of some documents' vectors, (1, d). Stored vectors are transformed already.
 
     Raises:
-        InputError: documents that are not there, or whose vectors cancel out.
+        InputError: documents that are missing, or whose vectors cancel out.
     """
     found = engine.get(ids, scope=scope)
     missing = sorted(set(ids) - {document.id for document, _ in found})
@@ -61,7 +61,7 @@ def between(engine: Engine, ids: Sequence[str], scope: Scope | None) -> Vectors:
     space = engine.space.stored
     mean: NDArray[np.float64] = np.mean([vector for _, vector in found], axis=0, dtype=np.float64)
     if not mean.any() and not get_metric(space.metric).by_distance:
-        raise InputError(f"the vectors of these {len(ids)} documents cancel out: there is nothing between them")
+        raise InputError(f"the vectors of these {len(ids)} documents cancel out, so their mean has no direction")
     if space.norms == "unit":
         mean /= np.linalg.norm(mean)
     return prepare(mean[None], space, name="query vectors")[0]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from theodolite import Center, Document, Pca, Retriever, TheodoliteError
+from theodolite import Center, Document, EmbedderOptions, Pca, Retriever, TheodoliteError
 from theodolite.files.sync import sync
 from theodolite.testing import HashingEmbedder
 
@@ -103,7 +103,7 @@ def awaited_otherwise(folder: Path) -> None:
 
 def expecting(document: str) -> Scenario:
     def play(folder: Path) -> None:
-        Retriever.open(made(folder), embedder=Embedder(), expect=[("refunds", document, -0.9, -0.8)])
+        Retriever.open(made(folder), embedder=EmbedderOptions(Embedder(), expect=[("refunds", document, -0.9, -0.8)]))
 
     return play
 
@@ -134,7 +134,7 @@ def long_query(folder: Path) -> None:
 
 
 def truncated(folder: Path) -> None:
-    with Retriever.open(embedder=Embedder(), on_truncate="error") as kb:
+    with Retriever.open(embedder=EmbedderOptions(Embedder(), on_truncate="error")) as kb:
         kb.add(["word " * 100])
 
 

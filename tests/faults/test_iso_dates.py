@@ -184,7 +184,7 @@ def test_filters_versions_boosts_and_tools_agree(text: str) -> None:
         assert kb.fields()["at"].kinds == {"date": 2}
         assert [hit.document.id for hit in kb.search("note", versions=Valid("at"), as_of="2021-01-01")] == ["o"]
         assert len(kb.search("note", versions=Valid("at"), as_of=text)) == 2
-        boosted = kb.search("note", boosts=Freshness("at", "30d", missing="error"), now="2025-07-15")
+        boosted = kb.search("note", boosts=Freshness("at", "30d", missing="error"), as_of="2025-07-15")
         assert boosted[0].document.id == "note"
         tool = SearchTool(kb, fields=["at"], date_field="at")
         assert [hit.document.id for hit in tool.search({"query": "note", "since": text})] == ["note"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from numpy.typing import NDArray
 
-from theodolite import Document, DocumentError, Retriever
+from theodolite import Document, DocumentError, EmbedderOptions, Retriever
 from theodolite.testing import brute_force
 from theodolite.types import Space
 from theodolite.vectors.metrics import MetricName
@@ -37,7 +37,7 @@ def vector_of(seed: int) -> NDArray[np.float32]:
 
 def opened(location: Path | None, **settings: Any) -> Retriever:
     """Questions of any length are meant here, in whatever order; without on_drift some would be refused."""
-    return Retriever.open(location, on_drift="warn", **settings)
+    return Retriever.open(location, **settings, embedder=EmbedderOptions(on_drift="warn"))
 
 
 class Collection(RuleBasedStateMachine):

@@ -88,7 +88,7 @@ def questions(draw: random.Random) -> list[dict[str, Any]]:
     filters = Draw(draw.randrange(1 << 30))
     for number in range(80):
         mode = ("dense", "dense", "lexical", "hybrid")[number % 4]
-        asked: dict[str, Any] = {"k": draw.choice([1, 10, 100]), "mode": mode, "now": "2025-06-01"}
+        asked: dict[str, Any] = {"k": draw.choice([1, 10, 100]), "mode": mode}
         if mode != "dense":
             asked["query"] = " ".join(draw.choices(WORDS, k=3))
         if mode != "lexical":
@@ -98,7 +98,9 @@ def questions(draw: random.Random) -> list[dict[str, Any]]:
         if draw.random() < 0.5:
             asked["boosts"] = draw.sample(BOOSTS, draw.randrange(1, 3))
         if draw.random() < 0.5:
-            asked |= {"versions": RULES, "as_of": "2026-01-01", "include_superseded": draw.random() < 0.3}
+            asked |= {"versions": RULES, "superseded": draw.choice(["hide", "hide", "show"])}
+        if "boosts" in asked or "versions" in asked:
+            asked["as_of"] = "2026-01-01"
         if draw.random() < 0.3:
             asked |= {"dedupe": 0.99, "diversity": draw.choice([0.0, 0.4])}
         asked["scope"] = draw.choice([None, {"tenant": draw.choice(TENANTS)}, {"n": 3}])

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from theodolite.ranking.diversity import Doubles, collapse, mmr, scaled
+from theodolite.ranking.diversity import Doubles, choose_diverse, collapse, scaled
 
 Floats = NDArray[np.float32]
 
@@ -48,7 +48,7 @@ def drawn(seed: int, n: int, d: int) -> tuple[Doubles, Floats]:
 )
 def test_mmr(seed: int, n: int, d: int, k: int, diversity: float) -> None:
     values, vectors = drawn(seed, n, d)
-    order, nearest = mmr(values, vectors, k, diversity)
+    order, nearest = choose_diverse(values, vectors, k, diversity)
     assert order.tolist() == chosen(values, vectors, k, diversity)
     for turn, similarity in enumerate(nearest.tolist()):
         before = [cosine(vectors[order[turn]], vectors[j]) for j in order[:turn]]
@@ -57,14 +57,14 @@ def test_mmr(seed: int, n: int, d: int, k: int, diversity: float) -> None:
 
 def test_without_diversity_the_order_stays_whatever_the_values() -> None:
     values, vectors = drawn(1, 9, 4)
-    assert mmr(values[::-1].copy(), vectors, 5, 0.0)[0].tolist() == [0, 1, 2, 3, 4]
+    assert choose_diverse(values[::-1].copy(), vectors, 5, 0.0)[0].tolist() == [0, 1, 2, 3, 4]
 
 
 def test_equal_passages_come_in_the_given_order() -> None:
     """Where BLAS sums, the same rows differ in the last bit, and chance orders them."""
     draw = np.random.default_rng(3)
     vectors = draw.normal(size=(5, 383)).astype(np.float32)[np.arange(997) % 5]
-    order = mmr(np.ones(997), vectors, 200, 0.5)[0]
+    order = choose_diverse(np.ones(997), vectors, 200, 0.5)[0]
     for number in range(5):
         places = [int(place) for place in order if place % 5 == number]
         assert places == list(range(number, 997, 5))[: len(places)]
@@ -72,13 +72,13 @@ def test_equal_passages_come_in_the_given_order() -> None:
 
 def test_mmr_takes_zero_vectors_for_unlike_anything() -> None:
     vectors = np.array([[1, 0], [1, 0], [0, 0], [0, 0]], np.float32)
-    order, nearest = mmr(np.array([0.9, 0.8, 0.7, 0.6]), vectors, 4, 0.5)
+    order, nearest = choose_diverse(np.array([0.9, 0.8, 0.7, 0.6]), vectors, 4, 0.5)
     assert order.tolist() == [0, 2, 3, 1]
     assert nearest.tolist() == [0.0, 0.0, 0.0, 1.0]
 
 
 def test_mmr_of_nothing() -> None:
-    order, nearest = mmr(np.empty(0), np.empty((0, 3), np.float32), 5, 0.5)
+    order, nearest = choose_diverse(np.empty(0), np.empty((0, 3), np.float32), 5, 0.5)
     assert order.shape == nearest.shape == (0,)
 
 

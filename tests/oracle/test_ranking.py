@@ -1,5 +1,6 @@
 """A search with all its options against the same on plain documents: ids, scores and their parts, bit for bit."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -163,18 +164,10 @@ def options_of(request: Request) -> dict[str, Any]:
         "k": request.k,
         "where": request.where,
         "boosts": request.boosts,
-        "now": request.now,
         "min_relevance": request.min_relevance,
         "versions": [] if rules is None else rules.rules,
-        **(
-            {}
-            if rules is None
-            else {
-                "as_of": rules.as_of / 1e6,
-                "include_superseded": rules.include_superseded,
-                "substitute": rules.substitute,
-            }
-        ),
+        **({} if rules is None else {"as_of": rules.as_of / 1e6, "superseded": rules.superseded}),
+        **({"as_of": request.now} if rules is None and request.boosts else {}),
     }
 
 
@@ -217,13 +210,14 @@ def requests(draw: st.DrawFn, both: Both, seed: int) -> Request:
         _, vector = draw(st.sampled_from(list(both.stored.values())))
         (least,) = both.told(get_metric(both.metric).scores(both.query(seed)[0], vector[None])).tolist()
     rules: Versions | None = draw(st.none() | versions())
+    present = moment(draw(st.sampled_from(INSTANTS))) if rules is None else rules.as_of
     return Request(
         both.query(seed),  # type: ignore[arg-type]  # a NewType in the engine's signature
         draw(st.sampled_from([1, 2, 5, 100])),
         parse(draw(wheres)),
         draw(scopes(both.partition is not None)),
         boosts=tuple(chosen),
-        now=moment(draw(st.sampled_from(INSTANTS))) / 1e6,
+        now=math.ceil(present / 60e6) * 60.0,
         versions=rules,
         relevance=both.told if chosen or least is not None else None,
         min_relevance=least,

@@ -178,7 +178,7 @@ def test_boosts_through_an_index(metric: Any, monkeypatch: pytest.MonkeyPatch) -
             (answer,) = ranked.answers(request)
             ids = [document.id for document in answer.documents]
             scores = dict(zip(ids, answer.scores or answer.similarities, strict=True))
-            hits = kb.search(vector=vector, k=k, boosts=boosts, now=NOW, versions=rules)
+            hits = kb.search(vector=vector, k=k, boosts=boosts, versions=rules, as_of=NOW if boosts or rules else None)
             found = [hit.document.id for hit in hits]
             assert [hit.score for hit in hits] == [scores[name] for name in found]
             assert len(found) == min(k, len(ids))

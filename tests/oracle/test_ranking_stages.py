@@ -35,7 +35,9 @@ class Asking:
         self.view = both.view(self.request.scope)
 
     def ask(self, mode: str, k: int = ALL, **options: Any) -> Hits:
-        given: dict[str, Any] = {**options_of(self.request), "k": k, "mode": mode, **options}
+        given: dict[str, Any] = {**options_of(self.request), "k": k, "mode": options.pop("fusion", mode), **options}
+        if not given["boosts"] and not given["versions"]:
+            given.pop("as_of", None)
         if mode != "dense":
             del given["min_relevance"]
         query = None if mode == "dense" and "rerank" not in given else self.text

@@ -148,17 +148,17 @@ class Pair:
     def ranked(self) -> Callable[[Retriever], Any]:
         """A search with some of the stages there are."""
         draw = self.draw.random
-        options: dict[str, Any] = {"k": self.choose([1, 3, 100]), "now": self.choose(["2024-06-01", "2025-03-02"])}
+        options: dict[str, Any] = {"k": self.choose([1, 3, 100])}
         options["mode"] = mode = self.choose(["dense", "lexical", "hybrid"])
         options["boosts"] = draw.sample(BOOSTS, self.choose([0, 0, 1, 2]))
         options["where"] = self.where() if draw.random() < 0.4 else None
         if draw.random() < 0.5:
             options["versions"] = draw.sample(RULES, self.choose([1, 1, 2]))
-            options |= {"as_of": self.choose(["2024-06-01", "2025-03-01", None]), "substitute": draw.random() < 0.5}
-            options["include_superseded"] = draw.random() < 0.5
-        for name, value in (("dedupe", 0.8), ("diversity", 0.5), ("rerank", shortest), ("min_relevance", 0.3)):
-            if draw.random() < 0.3:
-                options[name] = value
+            options["superseded"] = self.choose(["hide", "show", "substitute"])
+        if options["boosts"] or "versions" in options:
+            options["as_of"] = self.choose(["2024-06-01", "2025-03-01"])
+        stages = {"dedupe": 0.8, "diversity": 0.5, "rerank": shortest, "min_relevance": 0.3}
+        options |= {name: value for name, value in stages.items() if draw.random() < 0.3}
         text, vectors = (
             self.choose(["secret", "t", "t secret acme", "%", "\ud800 t", '" OR secret', "t*"]),
             self.vectors(2),

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from tests.unit.engines.local.derived.version_rules import Looking, moment
 from theodolite import Document, Retriever
 from theodolite.filters import matches, parse
 from theodolite.protocols import Scope
-from theodolite.ranking.versions import Latest, Rule, Superseded, Valid, Versions
+from theodolite.ranking.versions import Latest, Rule, Superseded, SupersededPolicy, Valid, Versions
 from theodolite.scopes import partition_key, scope_filter
 from theodolite.testing.versions import Reference, plain
 from theodolite.types import Version
@@ -64,7 +64,7 @@ rules: st.SearchStrategy[Rule] = st.sampled_from(
 def versions(draw: st.DrawFn) -> Versions:
     chosen: list[Rule] = draw(st.lists(rules, min_size=1, max_size=3, unique=True))
     as_of = moment(draw(st.sampled_from(INSTANTS)))
-    return Versions(tuple(chosen), as_of, draw(st.booleans()), draw(st.booleans()))
+    return Versions(tuple(chosen), as_of, draw(st.sampled_from(get_args(SupersededPolicy))))
 
 
 def canonical(version: Version | None) -> Any:

@@ -152,7 +152,7 @@ def test_before_the_succession_the_old_one_is_back(succession: Succession) -> No
 
 def test_what_is_superseded_names_its_successor(succession: Succession) -> None:
     for number, query in enumerate(succession.asked):
-        hits = succession.found(number, include_superseded=True)
+        hits = succession.found(number, superseded="show")
         marked = [hit for hit in hits if hit.document.metadata["pep"] == query["old"]]
         assert marked, query
         for hit in marked:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from theodolite import Document, Retriever
+from theodolite import Document, EmbedderOptions, Retriever
 
 EXPECTED = 0.645
 TOLERANCE = 0.002
@@ -72,7 +72,7 @@ def dcg(gains: Sequence[float]) -> float:
 def test_ndcg_is_the_published_one(tmp_path: Path) -> None:
     texts, grades = queries(), judgments()
     assert set(texts) == set(grades)
-    with Retriever.open(tmp_path / "kb", embedder="all-MiniLM-L6-v2", on_truncate="ignore") as kb:
+    with Retriever.open(tmp_path / "kb", embedder=EmbedderOptions("all-MiniLM-L6-v2", on_truncate="ignore")) as kb:
         started = time.perf_counter()
         ids = kb.add(documents())
         embedded = time.perf_counter() - started

@@ -63,7 +63,7 @@ def test_what_is_current(corpus: list[dict[str, Any]], edges: list[tuple[int, in
         gone = {name for pep in successors for name in passages[pep]}
         assert now.ids == set(pep_of) - gone
         assert now.superseded == len(gone)
-        everything = looking.at(Versions((RULE,), moment("2100-01-01"), include_superseded=True))
+        everything = looking.at(Versions((RULE,), moment("2100-01-01"), superseded="show"))
         assert everything.ids == set(pep_of)
         for (_, name), version in everything.versions.items():
             assert (version is not None and not version.current) == (name in gone)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from theodolite import Document, InputError, Retriever
-from theodolite.asynchronous import THREADS, in_thread
+from theodolite import Document, EmbedderOptions, InputError, Retriever
+from theodolite.async_pool import THREADS, in_thread
 from theodolite.testing import HashingEmbedder
 
 TWINS = ["add", "clear", "count", "delete", "get", "search", "search_many", "update"]
@@ -55,7 +55,7 @@ def embedder() -> Waiting:
 
 @pytest.fixture
 def slow(embedder: Waiting) -> Iterator[Retriever]:
-    with Retriever.open(embedder=embedder, canary="off", query_cache=0) as kb:
+    with Retriever.open(embedder=EmbedderOptions(embedder, canary="off", query_cache=0)) as kb:
         kb.add([Document(f"passage number {n}", id=str(n)) for n in range(20)])
         yield kb
 
@@ -154,7 +154,7 @@ async def test_a_write_that_is_cancelled_is_there_whole_or_not_at_all() -> None:
             assert gate.wait(60)
             return super().encode_document(texts)
 
-    with Retriever.open(embedder=Slow(64), canary="off") as kb:
+    with Retriever.open(embedder=EmbedderOptions(Slow(64), canary="off")) as kb:
         task = asyncio.create_task(kb.aadd([f"text {n}" for n in range(50)], batch_size=None))
         while not began.is_set():
             await asyncio.sleep(0)

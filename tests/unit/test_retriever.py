@@ -199,9 +199,9 @@ def test_what_search_refuses(kb: Retriever, bare: Retriever) -> None:
             kb.search(query)
     with pytest.raises(FilterError, match="unknown operator"):
         kb.search("x", where={"a": {"$near": 1}})
-    with pytest.raises(ConfigError, match="no embedder"):
+    with pytest.raises(ConfigError, match="without an embedder"):
         bare.search("text")
-    with pytest.raises(ConfigError, match="no embedder"):
+    with pytest.raises(ConfigError, match="without an embedder"):
         bare.add(["text"])
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from theodolite import ConfigError, Document, InputError, Retriever
-from theodolite.ranking.diversity import mmr
+from theodolite import MMR, ConfigError, Document, InputError, Retriever
+from theodolite.ranking.diversity import choose_diverse
 from theodolite.testing import HashingEmbedder
 
 COUNT, D = 400, 12
@@ -31,7 +31,7 @@ def names(hits: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("k", [1, 3, 50, 200, 1000])
-@pytest.mark.parametrize("options", [{}, {"diversity": 0.3, "pool": COUNT}, {"dedupe": 0.8}])
+@pytest.mark.parametrize("options", [{}, {"diversity": MMR(0.3, pool=COUNT)}, {"dedupe": 0.8}])
 def test_a_function_finds_what_the_same_filter_finds(kb: Any, vectors: Any, k: int, options: dict[str, Any]) -> None:
     for query in vectors[:5] + 0.1:
         by_filter = kb.search(vector=query, k=k, where={"odd": True}, **options)
@@ -96,16 +96,16 @@ def test_diversity_chooses_from_so_many(kb: Any, vectors: Any, pool: int) -> Non
     query, k = vectors[3] * 2 + vectors[9], 5
     plain = kb.search(vector=query, k=max(pool, k))
     near = vectors[[int(hit.document.id) for hit in plain]]
-    order, _ = mmr(np.array([hit.score for hit in plain]), near, k, 0.6)
+    order, _ = choose_diverse(np.array([hit.score for hit in plain]), near, k, 0.6)
     expected = [plain[place].document.id for place in order]
-    assert names(kb.search(vector=query, k=k, diversity=0.6, pool=pool)) == expected
+    assert names(kb.search(vector=query, k=k, diversity=MMR(0.6, pool=pool))) == expected
 
 
 def test_what_makes_no_sense_is_refused(kb: Any, vectors: Any) -> None:
     with pytest.raises(InputError, match="accept is"):
         kb.search(vector=vectors[0], accept={"odd": True})
     with pytest.raises(ConfigError, match="pool would do nothing"):
-        kb.search(vector=vectors[0], pool=10)
+        kb.search(vector=vectors[0], diversity=MMR(0, pool=10))
     for pool in (0, -1, 2.5, True):
         with pytest.raises(InputError, match="pool is"):
-            kb.search(vector=vectors[0], diversity=0.5, pool=pool)
+            kb.search(vector=vectors[0], diversity=MMR(0.5, pool=pool))  # type: ignore[arg-type]  # that is what is tested

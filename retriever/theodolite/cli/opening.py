@@ -1,11 +1,13 @@
 """Open a collection from the command line: which embedder to use, and whether the collection must exist."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from theodolite import plugins
 from theodolite.cli.output import spinner
+from theodolite.embedders.options import EmbedderOptions, OnDrift
 from theodolite.errors import ConfigError, MissingExtraError, TheodoliteError
-from theodolite.guards.embedder_guard import check_on_drift
 from theodolite.retriever import Retriever
 
 DEFAULT = "all-MiniLM-L6-v2"
@@ -37,7 +39,7 @@ def open_with_embedder(
         ConfigError: `on_drift` is unknown; or no embedder is named and the collection's own is not known, or cannot be
             loaded by its name.
     """
-    policy = check_on_drift(on_drift)
+    options = EmbedderOptions(on_drift=cast("OnDrift", on_drift))
     recorded = None
     if is_collection(folder) or not create:
         with open_collection(folder) as kb:
@@ -55,10 +57,9 @@ def open_with_embedder(
         with spinner(f"loading {name}", quiet=quiet):
             return Retriever.open(
                 folder,
-                embedder=name,
+                embedder=replace(options, embedder=name),
                 create=create,
                 read_only=not create,
-                on_drift=policy,
                 trust_index=trust_index,
             )
     except MissingExtraError:

@@ -1,7 +1,7 @@
 """The command `search`."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, cast
 
 import typer
 
@@ -11,7 +11,9 @@ from theodolite.cli.options import EmbedderName, In, Json, OnDrift, TrustIndex, 
 from theodolite.errors import InputError
 from theodolite.protocols import Boost
 from theodolite.ranking.boosts import Authority, Freshness
-from theodolite.ranking.versions import Latest, Rule, Superseded, Valid
+from theodolite.ranking.options import SearchOptions
+from theodolite.ranking.versions import Latest, Rule, Superseded, SupersededPolicy, Valid
+from theodolite.types import Mode
 
 _WEIGHT = 0.2  # of a boost, by default
 
@@ -47,23 +49,26 @@ def search(
         str | None,
         typer.Option("--valid", metavar="START:END", help="Only documents in force: valid_from:valid_until."),
     ] = None,
-    superseded: Annotated[
+    superseded_by: Annotated[
         str | None,
         typer.Option(
-            "--superseded",
+            "--superseded-by",
             metavar="KEY:BY[:REPLACES[:SINCE]]",
             help="No documents that others replace: pep:superseded_by:replaces:created.",
         ),
     ] = None,
+    superseded: Annotated[
+        str,
+        typer.Option(
+            "--superseded",
+            metavar="HOW",
+            help="Documents that are no longer current: hide, show (marked), or substitute their successors for those "
+            "that match the filter.",
+        ),
+    ] = "hide",
     as_of: Annotated[
         str | None, typer.Option("--as-of", metavar="DATE", help="Search as of this date instead of now.")
     ] = None,
-    include_superseded: Annotated[
-        bool, typer.Option("--include-superseded", help="Include documents that are no longer current, marked.")
-    ] = False,
-    substitute: Annotated[
-        bool, typer.Option("--substitute", help="Replace outdated documents that match the filter by their successors.")
-    ] = False,
     min_relevance: Annotated[float | None, typer.Option("--min-relevance", help="No hits of lower relevance.")] = None,
     rerank: Annotated[
         str | None, typer.Option("--rerank", metavar="NAME", help="A cross-encoder's name or folder.")
@@ -90,25 +95,27 @@ def search(
       theodolite search "error E1234" --in kb --mode hybrid --explain
       theodolite search "refunds" --in kb --latest policy_id:effective_from --freshness published:180d
     """
-    condition = parse_where(where)
-    options: dict[str, Any] = {
-        "mode": mode,
-        "boosts": _boosts(freshness, authority),
-        "versions": _rules(latest, valid, superseded),
-        "as_of": as_of,
-        "include_superseded": include_superseded,
-        "substitute": substitute,
-        "min_relevance": min_relevance,
-        "rerank": rerank,
-        "diversity": diversity,
-        "dedupe": dedupe,
-    }
+    if ":" in superseded:
+        raise InputError(f"--superseded is {superseded!r}; a rule is --superseded-by {superseded}")
+    options = SearchOptions(
+        k=k,
+        where=parse_where(where),
+        mode=cast("Mode", mode),
+        boosts=_boosts(freshness, authority),
+        versions=_rules(latest, valid, superseded_by),
+        as_of=as_of,
+        superseded=cast("SupersededPolicy", superseded),
+        min_relevance=min_relevance,
+        rerank=rerank,
+        diversity=diversity,
+        dedupe=dedupe,
+    )
     with (
         open_collection(in_)
         if mode == "lexical"  # which needs no embedder
         else open_with_embedder(in_, embedder, on_drift, quiet=json_, trust_index=trust_index)
     ) as kb:
-        hits = kb.search(query, k=k, where=condition, **options)
+        hits = kb.search_with(options, query)
     if json_:
         output.say_json(output.hits_as_json(query, hits, explain=explain))
     else:
@@ -126,7 +133,7 @@ def _boosts(freshness: str | None, authority: str | None) -> list[Boost]:
     return boosts
 
 
-def _rules(latest: str | None, valid: str | None, superseded: str | None) -> list[Rule] | None:
+def _rules(latest: str | None, valid: str | None, superseded_by: str | None) -> list[Rule] | None:
     """The rules given, or None for the collection's own."""
     rules: list[Rule] = []
     if latest is not None:
@@ -135,8 +142,8 @@ def _rules(latest: str | None, valid: str | None, superseded: str | None) -> lis
     if valid is not None:
         start, end = _parts("--valid", valid, 2, 2)
         rules.append(Valid(start or None, end or None))
-    if superseded is not None:
-        key, *links = (part or None for part in _parts("--superseded", superseded, 2, 4))
+    if superseded_by is not None:
+        key, *links = (part or None for part in _parts("--superseded-by", superseded_by, 2, 4))
         rules.append(Superseded(key or "", *links))
     return rules or None
 

@@ -47,17 +47,21 @@ class QueryCache:
         with self._lock:
             return [text for text in texts if text not in self._rows]
 
-    def encode_query(self, texts: Sequence[str]) -> Floats:
-        """The vectors of `texts`, (n, d) float32, in their order: an array of the caller's own.
+    def encode_query(self, texts: Sequence[str], encode: Callable[[Sequence[str]], Floats] | None = None) -> Floats:
+        """Return the vectors of `texts`, (n, d) float32, in their order: an array of the caller's own.
 
-        What is not remembered is encoded in one call, each text once.
+        Texts that are not remembered are encoded in one call, each text once.
+
+        Args:
+            encode: encodes them this time, instead of the cache's own function.
 
         Raises:
             VectorError: `encode` returned another number of vectors than texts, or of another dimension than
                 before.
         """
+        encode = encode or self._encode
         if not self._size or not texts:
-            return self._encoded(texts)
+            return _encoded(encode, texts)
         with self._lock:
             found = {text: self._rows[text] for text in texts if text in self._rows}
             for text in found:
@@ -65,7 +69,7 @@ class QueryCache:
         missing = list(dict.fromkeys(text for text in texts if text not in found))
         if missing:
             # Copies: a row of the batch would keep the whole batch in memory, and be changed with it.
-            fresh = {text: row.copy() for text, row in zip(missing, self._encoded(missing), strict=True)}
+            fresh = {text: row.copy() for text, row in zip(missing, _encoded(encode, missing), strict=True)}
             found |= fresh
             self._remember(fresh)
         dimensions = sorted({len(row) for row in found.values()})
@@ -77,17 +81,6 @@ class QueryCache:
             )
         return np.stack([found[text] for text in texts])
 
-    def _encoded(self, texts: Sequence[str]) -> Floats:
-        vectors = self._encode(texts)
-        if vectors.ndim != 2 or len(vectors) != len(texts):
-            raise VectorError(
-                f"the embedder returned vectors of shape {vectors.shape} for {len(texts)} queries; "
-                f"expected ({len(texts)}, dimension)",
-                expected=len(texts),
-                shape=vectors.shape,
-            )
-        return vectors
-
     def _remember(self, fresh: dict[str, Floats]) -> None:
         with self._lock:
             for text, row in fresh.items():
@@ -95,3 +88,15 @@ class QueryCache:
                 self._rows.move_to_end(text)
             while len(self._rows) > self._size:
                 self._rows.popitem(last=False)
+
+
+def _encoded(encode: Callable[[Sequence[str]], Floats], texts: Sequence[str]) -> Floats:
+    vectors = encode(texts)
+    if vectors.ndim != 2 or len(vectors) != len(texts):
+        raise VectorError(
+            f"the embedder returned vectors of shape {vectors.shape} for {len(texts)} queries; "
+            f"expected ({len(texts)}, dimension)",
+            expected=len(texts),
+            shape=vectors.shape,
+        )
+    return vectors

@@ -1,8 +1,8 @@
-"""Texts through an embedder: what a retriever does before and after it."""
+"""Embed texts for a collection: check them, count what the embedder cuts off, remember recent queries."""
 
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -10,30 +10,36 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.embedders.async_encode import awaits, encode
 from theodolite.embedders.cache import QueryCache
-from theodolite.errors import ConfigError, DocumentError, InputError, TruncationWarning, UnsupportedError, warn_caller
+from theodolite.embedders.options import OnTruncate
+from theodolite.errors import (
+    ConfigError,
+    DocumentError,
+    InputError,
+    TruncationWarning,
+    UnsupportedError,
+    VectorError,
+    warn_caller,
+)
 from theodolite.protocols import Embedder
 from theodolite.types import Document, Space, Vectors
-from theodolite.vectors.prepare import prepare
+from theodolite.vectors.prepare import as_array, prepare
 from theodolite.vectors.transforms import check_chain
 
-OnTruncate = Literal["warn", "error", "ignore"]
 Progress = Callable[[int], None]
 """Called with the number of texts that have been embedded since the last call."""
 
+Side = Literal["query", "document"]
 
-def check_policy(on_truncate: str) -> None:
-    """Raises ConfigError for a policy that does not exist."""
-    if on_truncate not in ("warn", "error", "ignore"):
-        raise ConfigError(f"on_truncate is {on_truncate!r}; expected 'warn', 'error' or 'ignore'")
+Awaited = Mapping[str, NDArray[Any]]
+"""Vectors as the embedder returned them, by text."""
 
 
 def check_dimension(embedder: Embedder, space: Space) -> None:
-    """Raises ConfigError where the embedder's vectors are not of the dimension that the collection takes."""
+    """Raise ConfigError if the embedder's vectors do not have the dimension that the collection takes."""
     expected = space.raw_dimension
     if expected is None and not space.transforms:
-        return  # nothing to compare with: some embedders embed, or load a model, to tell
+        return  # nothing to compare with, and some embedders embed a text or load a model to find out
     got = embedder.dimension
     if expected is not None and got != expected:
         verb = "takes" if space.transforms else "holds"
@@ -47,7 +53,11 @@ def check_dimension(embedder: Embedder, space: Space) -> None:
 
 
 class Encoder:
-    """Refuses texts without content, counts what the embedder does not read, and remembers recent questions."""
+    """Checks texts before they are embedded, counts the tokens that are cut off, and caches queries' vectors.
+
+    An embedder that can be awaited is called in two steps: `await encoder.aqueries(texts)` on the event loop, then
+    `queries(texts, awaited)` on any thread. Queries wait for a service in any number that way, and no thread does.
+    """
 
     def __init__(
         self,
@@ -60,16 +70,11 @@ class Encoder:
     ) -> None:
         """
         Args:
-            space: gives the space that questions' vectors are prepared for.
-            on_truncate: what to do about texts longer than the embedder reads. They are counted in any case.
-            query_cache: how many questions' vectors to keep.
-            seen: called with the norms of questions' vectors as the embedder gives them, (n,); not for questions
-                whose vectors were kept.
-
-        Raises:
-            ConfigError: a setting that does not exist.
+            space: returns the space that queries' vectors are prepared for.
+            on_truncate: what to do about texts longer than the embedder's limit. They are counted in any case.
+            query_cache: how many queries' vectors to remember.
+            seen: called with the norms, (n,), of queries' vectors that the embedder has just returned.
         """
-        check_policy(on_truncate)
         self.embedder = embedder
         self._space = space
         self._seen = seen
@@ -77,15 +82,24 @@ class Encoder:
         self._cache = QueryCache(self._encode, query_cache)
         self._count: Any = getattr(embedder, "count_tokens", None)
         self._knows_queries = self._count is not None and "query" in inspect.signature(self._count).parameters
-        self._overhead: dict[bool, int] = {}  # tokens of a text without any, for questions or not; -1: cannot tell
+        self._overhead: dict[bool, int] = {}  # tokens of an empty text, as a query or not; -1: cannot count
         parameters = inspect.signature(embedder.encode_document).parameters
-        self._tells = "progress" in parameters
+        self._reports = "progress" in parameters
 
-    def documents(self, batch: Sequence[Document], progress: Progress | None = None) -> tuple[Any, set[int]]:
-        """The embedder's vectors of a batch, and the places of documents that it has not read to their end.
+    def awaits(self, side: Side) -> bool:
+        """Whether the embedder has a coroutine for queries, or for documents."""
+        return hasattr(self.embedder, f"aencode_{side}")
+
+    def documents(
+        self, batch: Sequence[Document], progress: Progress | None = None, awaited: Awaited | None = None
+    ) -> tuple[Any, set[int]]:
+        """Return the embedder's vectors of a batch, and the positions of documents that were cut off.
+
+        Args:
+            awaited: what `adocuments` returned for the texts.
 
         Raises:
-            DocumentError: documents without text, or, if so wanted, longer than the embedder reads.
+            DocumentError: documents without text, or, if `on_truncate` is "error", longer than the embedder's limit.
         """
         for document in batch:
             if not isinstance(document.text, str):
@@ -102,65 +116,98 @@ class Encoder:
                 ids=empty,
             )
         texts = [document.text for document in batch]
-        unread = self._unread(texts)
-        truncated = [document.id for document, tokens in zip(batch, unread, strict=True) if tokens]
+        cut = self._truncated_tokens(texts)
+        truncated = [document.id for document, tokens in zip(batch, cut, strict=True) if tokens]
         if truncated and self._on_truncate != "ignore":
-            first = next(i for i, tokens in enumerate(unread) if tokens)
+            first = next(i for i, tokens in enumerate(cut) if tokens)
             limit = self._limit() or 0
             message = (
                 f"{len(truncated)} of {len(batch)} documents are longer than the {limit} tokens the embedder reads, "
-                f"first {truncated[0]!r} with {limit + unread[first]}. "
+                f"first {truncated[0]!r} with {limit + cut[first]}. "
             )
             if self._on_truncate == "error":
                 raise DocumentError(
                     message + "Split them into passages. Nothing of this batch is stored", ids=truncated
                 )
-            _warn(message + "What lies beyond cannot be found: split them into passages, or open with")
-        marked = {place for place, tokens in enumerate(unread) if tokens}
-        if progress is not None and self._tells and not awaits(self.embedder, "document"):
-            told: Any = self.embedder.encode_document
-            return told(texts, progress=progress), marked
-        vectors = encode(self.embedder, "document", texts)
+            _warn(message + "Searches cannot find the rest: split them into passages, or open with")
+        marked = {place for place, tokens in enumerate(cut) if tokens}
+        if progress is not None and self._reports and not awaited:
+            encode: Any = self.embedder.encode_document
+            return encode(texts, progress=progress), marked
+        vectors = self.embedder.encode_document(texts) if not awaited else self._joined("document", texts, awaited)
         if progress is not None:
             progress(len(texts))
         return vectors, marked
 
-    def queries(self, texts: Sequence[str]) -> tuple[Vectors, list[int]]:
-        """Prepared vectors of questions, (n, d), and how many tokens of each the embedder has not read.
+    def queries(self, texts: Sequence[str], awaited: Awaited | None = None) -> tuple[Vectors, list[int]]:
+        """Return prepared vectors of queries, (n, d), and how many tokens of each the embedder cuts off.
+
+        Args:
+            awaited: what `aqueries` returned for the texts.
 
         Raises:
-            InputError: a question is longer than the embedder reads, where that is to be an error.
+            InputError: a query is longer than the embedder's limit, and `on_truncate` is "error".
         """
-        unread = self._unread(texts, query=True)
-        if any(unread) and self._on_truncate != "ignore":
-            number = next(i for i, tokens in enumerate(unread) if tokens)
-            message = f"the embedder does not read the last {unread[number]} tokens of query {number}. Shorten it"
+        cut = self._truncated_tokens(texts, query=True)
+        if any(cut) and self._on_truncate != "ignore":
+            number = next(i for i, tokens in enumerate(cut) if tokens)
+            message = f"the embedder does not read the last {cut[number]} tokens of query {number}. Shorten it"
             if self._on_truncate == "error":
                 raise InputError(message, index=number)
             _warn(message + ", or open with")
-        return Vectors(self._cache.encode_query(texts)), unread
+        encode = partial(self._encode, awaited=awaited) if awaited else None
+        return Vectors(self._cache.encode_query(texts, encode)), cut
 
-    def missing(self, texts: Sequence[str]) -> list[str]:
-        """Those of the questions whose vectors are not kept."""
-        return self._cache.missing(texts)
+    async def aqueries(self, texts: Sequence[str]) -> Awaited:
+        """Await the vectors of queries that are not remembered, for `queries`."""
+        return await self._await("query", self._cache.missing(texts))
 
-    def _encode(self, texts: Sequence[str]) -> Vectors:
-        """What the cache keeps: prepared vectors."""
-        return prepare(encode(self.embedder, "query", texts), self._space(), name="query vectors", seen=self._seen)[0]
+    async def adocuments(self, texts: Sequence[str]) -> Awaited:
+        """Await the vectors of documents' texts, for `documents`."""
+        return await self._await("document", texts)
+
+    async def _await(self, side: Side, texts: Sequence[str]) -> Awaited:
+        """
+        Raises:
+            VectorError: the embedder did not return one vector for each text.
+        """
+        distinct = list(dict.fromkeys(texts))
+        if not distinct:
+            return {}
+        name = f"the vectors of aencode_{side}"
+        vectors = as_array(await getattr(self.embedder, f"aencode_{side}")(distinct), name)
+        if vectors.ndim != 2 or len(vectors) != len(distinct):
+            raise VectorError(
+                f"{name} have shape {vectors.shape} for {len(distinct)} texts; expected ({len(distinct)}, dimension)",
+                expected=len(distinct),
+                shape=vectors.shape,
+            )
+        return dict(zip(distinct, vectors, strict=True))
+
+    def _joined(self, side: Side, texts: Sequence[str], awaited: Awaited) -> Any:
+        """Return the vectors of texts, (n, d): the awaited ones, unless some are missing (forgotten meanwhile)."""
+        if all(text in awaited for text in texts):
+            return np.stack([awaited[text] for text in texts])
+        return self.embedder.encode_query(texts) if side == "query" else self.embedder.encode_document(texts)
+
+    def _encode(self, texts: Sequence[str], awaited: Awaited | None = None) -> Vectors:
+        """Return the prepared vectors that the cache remembers."""
+        vectors = self.embedder.encode_query(texts) if not awaited else self._joined("query", texts, awaited)
+        return prepare(vectors, self._space(), name="query vectors", seen=self._seen)[0]
 
     def _limit(self) -> int | None:
         limit: int | None = getattr(self.embedder, "max_tokens", None)
         return limit
 
-    def _unread(self, texts: Sequence[str], *, query: bool = False) -> list[int]:
-        """How many tokens of each text lie beyond what the embedder reads; 0 where it cannot tell.
+    def _truncated_tokens(self, texts: Sequence[str], *, query: bool = False) -> list[int]:
+        """Count how many tokens of each text lie beyond the embedder's limit; 0 where it cannot count.
 
-        An embedder that has another prompt for questions can be asked with `query=True`; others count passages.
+        An embedder with another prompt for queries is asked with `query=True`; others count as for documents.
         """
-        unread = [0] * len(texts)
+        cut = [0] * len(texts)
         limit = self._limit()
         if limit is None or self._count is None:
-            return unread
+            return cut
         count = partial(self._count, query=True) if query and self._knows_queries else self._count
         if query not in self._overhead:
             try:
@@ -168,18 +215,18 @@ class Encoder:
             except UnsupportedError:  # a model without a tokenizer
                 self._overhead[query] = -1
         if self._overhead[query] < 0:
-            return unread
-        # A token stands for one ASCII character at least: short texts need not be counted.
+            return cut
+        # A token stands for at least one ASCII character: short texts need not be counted.
         room = limit - self._overhead[query] - 1
         long = [i for i, text in enumerate(texts) if len(text) > room or not text.isascii()]
         if long:
             for i, tokens in zip(long, count([texts[i] for i in long]), strict=True):
-                unread[i] = max(0, tokens - limit)
-        return unread
+                cut[i] = max(0, tokens - limit)
+        return cut
 
 
 def name_of(given: Any, embedder: Embedder) -> str:
-    """What leads to the embedder again, where it was given by name or path; else what people call it."""
+    """Return the name or path that loads the embedder again, if it was given as one; else its name for people."""
     if isinstance(given, (str, os.PathLike)):
         text = os.fspath(given)
         return str(Path(text).resolve()) if os.path.isdir(text) else text

@@ -4,39 +4,24 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Literal, cast
+from typing import Any
 
+from theodolite.embedders.options import OnDrift, When
 from theodolite.errors import ConfigError, DriftWarning, EmbedderDriftError, EngineError, warn_caller
 from theodolite.forking import register_at_fork
 from theodolite.guards.canary import TEXTS, Canary, Kind, about, encode, encoder, filler, long_text, raw, record
 from theodolite.guards.drift import KIND_NAMES, Drift, EmbedderCheck, against, compare
 from theodolite.guards.known_answers import KnownAnswer, as_answers, broken, keep_answers, read_answers
 from theodolite.guards.noise import Doubles, Noise, measure
-from theodolite.guards.query_norms import OnDrift
 from theodolite.guards.sampled_documents import MOST, Entry, drift_of, join, noise_of, read_sample, still_stored
 from theodolite.protocols import Embedder, Engine
 from theodolite.types import Document, Vectors
 from theodolite.vectors.metrics import get_metric
 
-When = Literal["open", "first_use", "off"]
 NOTE = "canary"
 
 _OLD_INT8 = Noise(batch=0.98, norm=0.02)
 """Between vectors that earlier versions computed in int8, in batches with a common scale, and the exact ones of now."""
-
-
-def check_on_drift(on_drift: str) -> OnDrift:
-    """Return the policy. Raises ConfigError for one that does not exist."""
-    if on_drift not in ("refuse", "warn"):
-        raise ConfigError(f"on_drift is {on_drift!r}; expected 'refuse' or 'warn'")
-    return cast("OnDrift", on_drift)
-
-
-def check_watch(on_drift: str, canary: str) -> None:
-    """Raises ConfigError for settings that do not exist."""
-    check_on_drift(on_drift)
-    if canary not in ("open", "first_use", "off"):
-        raise ConfigError(f"canary is {canary!r}; expected 'open', 'first_use' or 'off'")
 
 
 class EmbedderGuard:
@@ -79,8 +64,6 @@ class EmbedderGuard:
         register_at_fork(self)
         if when == "open":
             self.ready()
-        elif expect is not None and when == "off":
-            raise ConfigError("known answers (expect) are asked together with the canary: not with canary='off'")
 
     def ready(self, *, adding: bool = False) -> None:
         """Before the embedder is used: compare it, once. An empty collection has nothing to compare it with.

@@ -3,16 +3,15 @@
 import json
 import threading
 from contextlib import suppress
-from typing import Literal
 
 import numpy as np
 
+from theodolite.embedders.options import OnDrift
 from theodolite.errors import MALFORMED, CorruptionError, DriftWarning, EngineError, VectorError, warn_caller
 from theodolite.forking import register_at_fork
 from theodolite.protocols import Engine
 from theodolite.types import Vectors
 
-OnDrift = Literal["refuse", "warn"]
 NOTE = "query-norms"
 _FIRST = 32  # queries that are let through, to learn from
 _LEARNT = 256  # queries after which nothing more is learnt

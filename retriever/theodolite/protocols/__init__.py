@@ -9,7 +9,18 @@ otherwise.
 """
 
 from theodolite.protocols.engine import Engine
-from theodolite.protocols.parts import Boost, Candidates, Embedder, Reranker
+from theodolite.protocols.parts import Boost, Candidates, Embedder, Reranker, RerankerLike
 from theodolite.protocols.requests import Answer, Fusion, Request, Scope
 
-__all__ = ["Answer", "Boost", "Candidates", "Embedder", "Engine", "Fusion", "Request", "Reranker", "Scope"]
+__all__ = [
+    "Answer",
+    "Boost",
+    "Candidates",
+    "Embedder",
+    "Engine",
+    "Fusion",
+    "Request",
+    "Reranker",
+    "RerankerLike",
+    "Scope",
+]

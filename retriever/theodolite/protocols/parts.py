@@ -1,6 +1,7 @@
 """What a collection is put together from: an embedder, an approximate index, boosts, a reranker."""
 
 from collections.abc import Callable, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -103,6 +104,16 @@ class Reranker(Protocol):
     def calibrate(self, scores: NDArray[np.floating[Any]], /) -> NDArray[np.floating[Any]]:
         """Raw scores mapped monotonically into [0, 1], shape (n,)."""
         ...
+
+
+class Scores(Protocol):
+    """A reranker without `calibrate`: its scores are calibrated by the logistic function."""
+
+    def score(self, query: str, texts: Any, /) -> Any: ...
+
+
+RerankerLike = Reranker | Scores | Callable[[str, list[str]], Any] | str | PathLike[str]
+"""A reranker, a function of a query and texts, or a cross-encoder's name or folder."""
 
 
 @runtime_checkable

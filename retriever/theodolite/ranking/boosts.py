@@ -5,7 +5,8 @@ boost of weight w never overturns a gap in relevance of more than w, relative to
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
@@ -19,12 +20,18 @@ from theodolite.filters import Compare, Filter, Not, Or, instant
 from theodolite.filters.values import equal
 from theodolite.metadata import MAX_FIELD
 from theodolite.protocols import Boost
-from theodolite.ranking.durations import duration
+from theodolite.types import Mask
 
 Doubles = NDArray[np.float64]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_DAY = 86_400
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": _DAY, "w": 7 * _DAY, "y": 365.25 * _DAY}
+_SHORT = re.compile(r"(\d+(?:\.\d+)?)([smhdwy])", re.ASCII)
+# ISO 8601. Months are left out: they have no length.
+_ISO = re.compile(r"P(?=.)(\d+Y)?(\d+W)?(\d+D)?(?:T(?=.)(\d+H)?(\d+M)?(\d+S)?)?", re.ASCII)
+_WORDS = re.compile(r"(\d+(?:\.\d+)?)\s*(sec|min|h|d|w|y|mo)[a-z]*", re.ASCII | re.IGNORECASE)
 _TAKEN = (
     "similarity",
     "relevance",
@@ -226,16 +233,92 @@ def as_boosts(given: Any) -> tuple[Boost, ...]:
     if _is_boost(given):
         given = (given,)
     if not isinstance(given, Iterable) or isinstance(given, (str, bytes, Mapping)):
-        raise ConfigError(f"boosts is {given!r}; it must be a list of boosts, such as Freshness and Authority")
+        raise ConfigError(f"boosts is {given!r}; expected a list of boosts, such as Freshness and Authority")
     boosts = tuple(given)
     names: set[str] = set(_TAKEN)
     for boost in boosts:
         if not _is_boost(boost):
-            raise ConfigError(f"{boost!r} is no boost: it needs name and field, both strings, and factors(values, now)")
+            raise ConfigError(f"{boost!r} is not a Boost: expected name, field and factors(values, now)")
         if boost.name in names:
-            raise ConfigError(f"the name {boost.name!r} of {boost!r} is taken already: give it another, name='...'")
+            raise ConfigError(f"the name {boost.name!r} of {boost!r} is taken. Pass another name, name='...'")
         names.add(boost.name)
     return boosts
+
+
+def check_refusals(
+    boosts: Iterable[Boost],
+    now: float,
+    mask_of: Callable[[Filter], Mask],
+    eligible: Mask | None,
+    total: int,
+    id_of: Callable[[int], str],
+) -> None:
+    """Refuse a search where a boost refuses one of the documents that it may find.
+
+    Args:
+        now: seconds since 1970, UTC.
+        mask_of: which rows are living documents that pass a filter, shape (rows,).
+        eligible: which rows the search may find, shape (rows,); None for all living ones.
+        total: how many these are.
+        id_of: the id of a row's document.
+
+    Raises:
+        InputError: with `boost`, `count` and `first`, an id.
+    """
+    for boost in boosts:
+        refuses = getattr(boost, "refuses", None)
+        tree = refuses(now) if refuses else None
+        if tree is None:
+            continue
+        refused = mask_of(tree) if eligible is None else mask_of(tree) & eligible
+        count = int(np.count_nonzero(refused))
+        if count:
+            first = id_of(int(refused.argmax()))
+            why = getattr(boost, "refusal", "are refused")
+            raise InputError(
+                f"{boost.name}: {count} of {total} eligible documents {why}, first {first!r}. Correct their "
+                "metadata, leave them out with where, or let the boost accept them",
+                boost=boost.name,
+                count=count,
+                first=first,
+            )
+
+
+def duration(given: Any, what: str) -> timedelta:
+    """A duration of at least 0: a timedelta, a number with a unit, or ISO 8601 ("P180D", "PT12H").
+
+    Units are s, m (minutes), h, d, w and y (365.25 days).
+
+    Raises:
+        ConfigError: anything else, above all a number without a unit.
+    """
+    try:
+        if isinstance(given, timedelta):
+            found = given
+        elif isinstance(given, str) and (short := _SHORT.fullmatch(given)):
+            found = timedelta(seconds=float(short[1]) * _SECONDS[short[2]])
+        elif isinstance(given, str) and (iso := _ISO.fullmatch(given)):
+            parts = (part for part in iso.groups() if part)
+            found = timedelta(seconds=sum(int(part[:-1]) * _SECONDS[part[-1].lower()] for part in parts))
+        else:
+            raise ConfigError(f"{what} is {given!r}; {_advice(given)}")
+    except OverflowError:
+        raise ConfigError(f"{what} is {given!r}, which is too long; use a shorter one, or no boost at all") from None
+    if found < timedelta(0):
+        raise ConfigError(f"{what} is {given!r}; it cannot be negative")
+    return found
+
+
+def _advice(given: Any) -> str:
+    usual = "it must be a timedelta or a number with a unit (s, m, h, d, w, y), such as '180d' or '12h'"
+    if isinstance(given, (int, float)) and not isinstance(given, bool):
+        return f"a number has no unit: did you mean '{given:g}d'?"
+    words = _WORDS.fullmatch(given.strip()) if isinstance(given, str) else None
+    if words is None:
+        return usual
+    if words[2].lower() == "mo":
+        return f"months differ in length: did you mean '{float(words[1]) * 30:g}d'?"
+    return f"{usual}. Did you mean '{words[1]}{words[2][0].lower()}'?"
 
 
 def _is_boost(given: Any) -> bool:

@@ -1,26 +1,56 @@
-"""Diversity: fewer passages in a list that say the same.
+"""Diversity: fewer hits that repeat each other.
 
-Similarity is the cosine of stored vectors, whatever their norms; a vector of length zero is similar to none. It is
-computed in float64, each row in an order that depends on d alone (BLAS's product of a matrix would choose one by the
-number of rows), so equal vectors are equally similar to any third.
+Similarity is the cosine of stored vectors, whatever their norms; a zero vector is similar to none. It is computed in
+float64, each row in an order that depends on d alone (a matrix product of BLAS would choose one by the number of
+rows), so equal vectors are equally similar to any third.
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.errors import ConfigError, InputError
+from theodolite.inputs import is_number
+
 Doubles = NDArray[np.float64]
 
 Scale = Literal["relevance", "fusion", "open"]
-"""Of scores: cosines, relevance or calibrated scores; sums of reciprocal ranks; or without bounds, such as BM25."""
+"""Of scores: cosines, relevance or calibrated scores; sums of reciprocal ranks; or unbounded, such as BM25."""
 
 
-def mmr(
+@dataclass(frozen=True, slots=True)
+class MMR:
+    """Diversity by maximal marginal relevance: hits that are relevant and unlike each other.
+
+    Attributes:
+        diversity: how much a hit's similarity to the hits before it counts against it, from 0 (not at all) to 1.
+        pool: how many of the best candidates to choose from. Default: max(5 * k, 50).
+
+    Raises:
+        InputError: a value outside these bounds. ConfigError: a pool without diversity.
+    """
+
+    diversity: float
+    pool: int | None = None
+
+    def __post_init__(self) -> None:
+        if not is_number(self.diversity) or not 0 <= self.diversity <= 1:
+            raise InputError(f"diversity is {self.diversity!r}; expected a number from 0 to 1")
+        if self.pool is None:
+            return
+        if not self.diversity:
+            raise ConfigError("pool would do nothing without diversity. Pass a diversity above 0, or leave pool out")
+        if isinstance(self.pool, bool) or not isinstance(self.pool, int) or self.pool < 1:
+            raise InputError(f"pool is {self.pool!r}; expected a whole number of at least 1")
+
+
+def choose_diverse(
     values: Doubles, vectors: NDArray[np.float32], k: int, diversity: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Maximal marginal relevance: choose one after the other, each time by
-    (1 - diversity) * value - diversity * (its largest similarity to what is chosen already).
+    """Choose k documents by maximal marginal relevance: one after the other, each time the one with the highest
+    (1 - diversity) * value - diversity * (its largest similarity to those chosen already).
 
     Carbonell and Goldstein, The Use of MMR, Diversity-Based Reranking for Reordering Documents and Producing
     Summaries (SIGIR 1998), with lambda = 1 - diversity.
@@ -32,38 +62,37 @@ def mmr(
         diversity: in [0, 1]. 0 leaves the given order; 1 starts with the best value, then looks at similarity alone.
 
     Returns:
-        Positions in the order of choice, (k,), and of each the largest similarity to those before it, (k,); 0 for
-        the first. Ties are decided by the given order.
+        Positions in the order of choice, (k,), and the largest similarity of each to those before it, (k,); 0 for
+        the first. Ties keep the given order.
     """
     if not diversity:
         values = -np.arange(len(values), dtype=np.float64)  # the order alone, whatever the values are
-    worth = (1.0 - diversity) * values
+    gain = (1.0 - diversity) * values
     units = _units(vectors)
     similar = np.full(len(values), -np.inf)
     order = np.arange(min(k, len(values)))
     nearest = np.zeros(len(order), np.float64)
     for turn in range(len(order)):
-        chosen = int(np.argmax(worth - diversity * similar if turn else values))
+        chosen = int(np.argmax(gain - diversity * similar if turn else values))
         order[turn] = chosen
         nearest[turn] = similar[chosen] if turn else 0.0
-        worth[chosen] = -np.inf
+        gain[chosen] = -np.inf
         np.maximum(similar, np.vecdot(units, units[chosen]), out=similar)
     return order, nearest
 
 
 def collapse(vectors: NDArray[np.float32], threshold: float) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
-    """Leave out near-duplicates: going down a list, what is similar to one that is kept already.
+    """Group near-duplicates: going down a list, each vector joins the first one before it that is similar enough.
 
-    Cosines are rounded to float32 before they are compared, as everywhere: so a threshold of 1.0 finds equal vectors,
-    and equal directions, although their cosine in float64 may be a little less.
+    Cosines are rounded to float32 before they are compared, as everywhere. So a threshold of 1.0 finds equal vectors
+    and equal directions, although their cosine in float64 may be slightly less.
 
     Args:
         vectors: (n, d), in the order of the list, best first.
-        threshold: the least cosine of near-duplicates, in (0, 1].
+        threshold: the lowest cosine of near-duplicates, in (0, 1].
 
     Returns:
-        Positions of what is kept, ascending; and for each the positions that it stands for, ascending: of several
-        that are similar enough, the first that is kept stands for a passage.
+        Positions of the first of each group, ascending; and for each the positions of the others, ascending.
     """
     units = _units(vectors)
     left = np.ones(len(units), np.bool_)
@@ -80,13 +109,13 @@ def collapse(vectors: NDArray[np.float32], threshold: float) -> tuple[NDArray[np
 
 
 def scaled(scores: Doubles, scale: Scale) -> Doubles:
-    """Scores on a scale that can be weighed against cosines, in the same order, (n,) float64.
+    """Scale scores so that they can be weighed against cosines; the order stays. (n,) float64.
 
-    - `relevance`: unchanged. With a floor below relevance, differences count for more.
+    - `relevance`: unchanged. With a floor of relevance, differences count for more.
     - `fusion`: divided by the largest. Reciprocal ranks lie close together (with a constant of 60 the tenth has
       87 % of the first), so diversity acts more strongly than on cosines.
-    - `open`: from 0 for the least to 1 for the largest of these; all 1 where they are equal. What else is in the list
-      then decides what a score is worth, as there is nothing else to compare it with.
+    - `open`: from 0 for the lowest to 1 for the highest; all 1 where they are equal. The other scores of the list are
+      the only scale there is.
     """
     if scale == "relevance" or not len(scores):
         return scores

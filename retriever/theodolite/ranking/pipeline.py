@@ -1,8 +1,8 @@
-"""From what an engine has found to ranked hits: reranking, near-duplicates, diversity."""
+"""From an engine's answers to ranked hits: reranking, near-duplicates, diversity, and the steps that explain them."""
 
 import math
 import time
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -12,15 +12,34 @@ from numpy.typing import NDArray
 
 from theodolite.filters.dates import from_instant, instant
 from theodolite.filters.values import MISSING, lookup
-from theodolite.protocols import Answer, Boost
-from theodolite.ranking.diversity import Scale, collapse, mmr, scaled
-from theodolite.ranking.hits import ranked, scores_of
-from theodolite.ranking.options import Accept, Ranking
-from theodolite.ranking.steps import Stage, steps
-from theodolite.types import Hit, Hits
+from theodolite.protocols import Answer, Boost, Request
+from theodolite.ranking.diversity import MMR, Scale, choose_diverse, collapse, scaled
+from theodolite.ranking.options import Accept, SearchOptions
+from theodolite.ranking.relevance import Relevance
+from theodolite.types import Hit, Hits, Step
 
-if TYPE_CHECKING:  # imported where it is wanted
+if TYPE_CHECKING:  # imported where a search is reranked
     from theodolite.rerankers.stage import Rerank
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stage:
+    """One stage of a search, over documents known by their positions from 0.
+
+    Attributes:
+        name: becomes `Step.stage`.
+        values: the stage's value for each document, by position; None or NaN for documents it did not look at or find.
+        before, after: positions in their order before and after the stage, best first. They may leave positions out,
+            such as those that the stage dropped. `before` is None where the stage made the first order, as each arm of
+            a hybrid search does.
+        notes: what is behind the values, by position; or empty.
+    """
+
+    name: str
+    values: Sequence[float | None] | NDArray[np.floating]
+    before: Sequence[int] | NDArray[np.integer] | None
+    after: Sequence[int] | NDArray[np.integer]
+    notes: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -28,14 +47,14 @@ class _Candidates:
     """The documents of an answer on their way through the stages.
 
     Attributes:
-        order: places in the answer, best first.
-        scores: by place, what they are ordered by.
-        parts: by place, all parts of the score.
-        stages: what each stage has done.
-        kind: of what scale the scores are (see `diversity.scaled`).
-        part: the part of the score that is of this scale, where it is not the score itself.
-        alike: for a place, those that it stands for.
-        rerank, truncated: what became of the reranking, and how many passages were not read to their end.
+        order: positions in the answer, best first.
+        scores: by position, the values that order them.
+        parts: by position, all parts of the score.
+        kind: the scale of the scores (see `diversity.scaled`).
+        stages: what each stage did.
+        part: the part of the score that is on this scale, where it is not the score itself.
+        alike: near-duplicates by the position of the hit that stands for them.
+        rerank, truncated: the outcome of the reranking, and how many passages the reranker did not read to their end.
     """
 
     answer: Answer
@@ -51,40 +70,77 @@ class _Candidates:
     timings: dict[str, float] = field(default_factory=dict)
 
 
+def plain_hits(
+    answer: Answer,
+    relevance: Relevance | None,
+    k: int,
+    *,
+    embed: float = 0.0,
+    truncated_tokens: int = 0,
+    leave_out: frozenset[str] = frozenset(),
+) -> Hits:
+    """Return the k best hits of an answer that similarity alone has ranked.
+
+    Args:
+        relevance: how similarity becomes relevance; None where it cannot.
+        embed: seconds it took to embed the query.
+        truncated_tokens: tokens of the query that the embedder did not read.
+        leave_out: ids of documents that must not be hits.
+    """
+    documents, similarities, versions = answer.documents, answer.similarities, answer.versions
+    order: Sequence[int] = range(min(k, len(documents)))
+    if leave_out:
+        order = [place for place, document in enumerate(documents) if document.id not in leave_out][:k]
+    if relevance is None:
+        parts = [{"similarity": similarity} for similarity in similarities]
+    else:
+        pairs = zip(similarities, relevance.of_hits(similarities), strict=True)
+        parts = [{"similarity": similarity, "relevance": relevant} for similarity, relevant in pairs]
+    hits = [
+        Hit(documents[place], similarities[place], rank, parts[place], versions[place] if versions else None)
+        for rank, place in enumerate(order, start=1)
+    ]
+    timings = {"embed": embed, **answer.trace.timings}
+    return Hits(tuple(hits), replace(answer.trace, truncated_tokens=truncated_tokens, timings=timings))
+
+
 def finish(
     answer: Answer,
-    ranking: Ranking,
+    request: Request,
+    options: SearchOptions,
+    relevance: Relevance | None,
     *,
-    k: int,
     text: str | None = None,
     candidates: int = 0,
     embed: float = 0.0,
-    unread: int = 0,
-    leave_out: Container[str] = (),
+    truncated_tokens: int = 0,
+    leave_out: frozenset[str] = frozenset(),
 ) -> Hits:
-    """The k best hits of an answer, or fewer where there are no more.
+    """Return the k best hits of an answer after all stages, or fewer where there are no more.
 
     Args:
+        relevance: how similarity becomes relevance; None where it cannot.
         text: the query, for the reranker.
         candidates: how many of the first the reranker reads.
         embed: seconds it took to embed the query.
-        unread: tokens of the query that the embedder did not read.
-        leave_out: ids of documents that are no hits.
+        truncated_tokens: tokens of the query that the embedder did not read.
+        leave_out: ids of documents that must not be hits.
     """
+    k = options.k
+    if options.plain:
+        return plain_hits(answer, relevance, k, embed=embed, truncated_tokens=truncated_tokens, leave_out=leave_out)
     order = [place for place, document in enumerate(answer.documents) if document.id not in leave_out]
-    if ranking.plain:
-        return ranked(answer, ranking.told, order[:k], embed=embed, unread=unread)
-    found = _first(answer, ranking, order)
+    found = _first(answer, request, relevance, order)
     if found.order:
-        if ranking.rerank is not None:
-            _rerank(found, ranking.rerank, text or "", max(candidates, k), ranking.boosts)
-        if ranking.dedupe is not None and found.order:
-            _dedupe(found, ranking.dedupe)
-        if ranking.diversity and found.order:
-            _diversify(found, ranking.diversity, k, ranking.pool)
+        if options.rerank is not None:
+            _rerank(found, options.rerank, text or "", max(candidates, k), options.boosts)
+        if options.dedupe is not None and found.order:
+            _dedupe(found, options.dedupe)
+        if options.diversity is not None and found.order:
+            _diversify(found, options.diversity, k)
     trace = replace(
         answer.trace,
-        unread=unread,
+        truncated_tokens=truncated_tokens,
         rerank=found.rerank,
         truncated=found.truncated,
         timings={"embed": embed, **answer.trace.timings, **found.timings},
@@ -93,7 +149,7 @@ def finish(
 
 
 def accepted(answer: Answer, accept: Accept | None) -> Answer:
-    """The answer without the documents that a function does not accept."""
+    """Return the answer without the documents that a function rejects."""
     if accept is None:
         return answer
     places = [place for place, document in enumerate(answer.documents) if accept(document)]
@@ -108,56 +164,90 @@ def accepted(answer: Answer, accept: Accept | None) -> Answer:
     )
 
 
-def reach(answer: Answer, ranking: Ranking, k: int) -> int | None:
-    """How many of the first documents of an answer hold k that are no near-duplicates; None if all of them do not."""
-    if ranking.dedupe is None or answer.vectors is None:
-        return min(k, len(answer.documents))
-    kept, _ = collapse(answer.vectors, ranking.dedupe)
-    return int(kept[k - 1]) + 1 if len(kept) >= k else None
+def candidates_for_k(answer: Answer, options: SearchOptions) -> int | None:
+    """Count how many of an answer's first documents hold k that are no near-duplicates; None if all hold fewer."""
+    if options.dedupe is None or answer.vectors is None:
+        return min(options.k, len(answer.documents))
+    first, _ = collapse(answer.vectors, options.dedupe)
+    return int(first[options.k - 1]) + 1 if len(first) >= options.k else None
 
 
-def _first(answer: Answer, ranking: Ranking, order: list[int]) -> _Candidates:
-    """What the engine has decided: similarity, words, boosts, fusion."""
+def steps(count: int, stages: Sequence[Stage]) -> list[tuple[Step, ...]]:
+    """Return the steps of `count` documents, by position, each in the order of the stages.
+
+    A document has no step where a stage has no value for it. Places count from 1, and are None where an order leaves
+    the document out.
+    """
+    taken: list[list[Step]] = [[] for _ in range(count)]
+    for stage in stages:
+        before, after = _places(count, stage.before), _places(count, stage.after)
+        notes = stage.notes or [""] * count
+        for steps, value, first, then, note in zip(taken, stage.values, before, after, notes, strict=True):
+            if value is not None and value == value:
+                steps.append(Step(stage.name, float(value), first, then, note))
+    return [tuple(steps) for steps in taken]
+
+
+def _places(count: int, order: Sequence[int] | NDArray[np.integer] | None) -> list[int | None]:
+    places: list[int | None] = [None] * count
+    for place, position in enumerate(() if order is None else order, start=1):
+        places[position] = place
+    return places
+
+
+def _first(answer: Answer, request: Request, relevance: Relevance | None, order: list[int]) -> _Candidates:
+    """Collect what the engine has decided: similarity, words, boosts, fusion."""
     count = len(answer.documents)
-    told = ranking.told
     parts: list[dict[str, float]] = [{} for _ in range(count)]
-    for place, similarity in enumerate(answer.similarities):
-        parts[place] = scores_of(similarity, told)
+    if answer.similarities:
+        relevant = None if relevance is None else relevance.of_hits(answer.similarities)
+        for place, similarity in enumerate(answer.similarities):
+            parts[place]["similarity"] = similarity
+            if relevant is not None:
+                parts[place]["relevance"] = relevant[place]
     scores = list(answer.similarities if answer.scores is None else answer.scores)
-    kind: Scale = "open" if told is None else "relevance"
+    kind: Scale = "open" if relevance is None else "relevance"
     stages = []
     if answer.similarities:
         stages.append(Stage("similarity", answer.similarities, None, _by(answer.similarities, order)))
     if answer.lexical:
-        found = [place for place in order if answer.lexical[place] is not None]
-        for place in found:
+        matching = [place for place in order if answer.lexical[place] is not None]
+        for place in matching:
             parts[place]["lexical"] = answer.lexical[place] or 0.0
-        stages.append(Stage("lexical", answer.lexical, None, _by([one or 0.0 for one in answer.lexical], found)))
+        stages.append(Stage("lexical", answer.lexical, None, _by([one or 0.0 for one in answer.lexical], matching)))
         kind = "open"
-    worth = [part.get("lexical" if ranking.mode == "lexical" else "relevance", 0.0) for part in parts]
-    for boost in ranking.boosts:
-        values = [lookup(document.metadata, boost.field) for document in answer.documents]
-        given = [None if value is MISSING else value for value in values]
-        before = _by(worth, order)
-        asked = [_indexed(value) for value in given]
-        for place, factor in enumerate(boost.factors(asked, ranking.now).tolist()):
-            parts[place][boost.name] = factor
-            worth[place] *= factor
-        describe = getattr(boost, "describe", None)
-        notes = () if describe is None else [describe(value, ranking.now) for value in given]
-        factors = [part[boost.name] for part in parts]
-        if ranking.mode == "hybrid":  # they act within each arm: what they move shows in the fused places only
-            stages.append(Stage(boost.name, factors, None, (), notes))
-        else:
-            stages.append(Stage(boost.name, factors, before, _by(worth, order), notes))
-    if ranking.mode == "hybrid":
+    if request.boosts:
+        stages += _boosted(answer, request, parts, order)
+    if request.mode == "hybrid":
         for part, score in zip(parts, scores, strict=True):
             part["fusion"] = score
         stages.append(Stage("fusion", scores[:], None, order))
         kind = "fusion"
-    # Distances are no relevance; cosines are weighed as they are, below 0, too.
-    weighed = "relevance" if kind == "relevance" and answer.scores is None and told and told.by_distance else None
-    return _Candidates(answer, order, scores, parts, kind, stages, weighed)
+    # A distance is not on the scale of cosines, its relevance is. Cosines are weighed as they are, also below 0.
+    distances = kind == "relevance" and answer.scores is None and relevance is not None and relevance.by_distance
+    return _Candidates(answer, order, scores, parts, kind, stages, "relevance" if distances else None)
+
+
+def _boosted(answer: Answer, request: Request, parts: list[dict[str, float]], order: list[int]) -> list[Stage]:
+    """Return a stage for each boost, and put its factors into the parts of the scores."""
+    stages = []
+    boosted = [part.get("lexical" if request.mode == "lexical" else "relevance", 0.0) for part in parts]
+    for boost in request.boosts:
+        found = [lookup(document.metadata, boost.field) for document in answer.documents]
+        values = [None if value is MISSING else value for value in found]
+        before = _by(boosted, order)
+        indexed = [_indexed(value) for value in values]
+        for place, factor in enumerate(boost.factors(indexed, request.now).tolist()):
+            parts[place][boost.name] = factor
+            boosted[place] *= factor
+        describe = getattr(boost, "describe", None)
+        notes = () if describe is None else [describe(value, request.now) for value in values]
+        factors = [part[boost.name] for part in parts]
+        if request.mode == "hybrid":  # boosts act within each arm: their moves show in the fused places only
+            stages.append(Stage(boost.name, factors, None, (), notes))
+        else:
+            stages.append(Stage(boost.name, factors, before, _by(boosted, order), notes))
+    return stages
 
 
 def _rerank(found: _Candidates, stage: "Rerank", text: str, candidates: int, boosts: Sequence[Boost]) -> None:
@@ -176,11 +266,13 @@ def _rerank(found: _Candidates, stage: "Rerank", text: str, candidates: int, boo
         if boosts:
             found.scores[place] = sure * math.prod(part[boost.name] for boost in boosts)
     before = found.order
-    # What it has not read has no place beside what it has.
-    standing = {place: number for number, place in enumerate(read)}
+    # Passages that were not read have no place beside those that were.
+    number_of = {place: number for number, place in enumerate(read)}
     least = stage.min_relevance or 0.0
     kept = [place for place in read if found.parts[place]["rerank_relevance"] >= least]
-    found.order = sorted(kept, key=lambda place: (-found.scores[place], -found.parts[place]["rerank"], standing[place]))
+    found.order = sorted(
+        kept, key=lambda place: (-found.scores[place], -found.parts[place]["rerank"], number_of[place])
+    )
     values = [part.get("rerank") for part in found.parts]
     found.stages.append(Stage("rerank", values, before, found.order))
     found.kind = "relevance"
@@ -189,21 +281,21 @@ def _rerank(found: _Candidates, stage: "Rerank", text: str, candidates: int, boo
 
 def _dedupe(found: _Candidates, threshold: float) -> None:
     vectors = _vectors(found)
-    kept, others = collapse(vectors, threshold)
+    first, others = collapse(vectors, threshold)
     order = found.order
     found.alike = {
-        order[place]: [order[other] for other in same] for place, same in zip(kept, others, strict=True) if len(same)
+        order[place]: [order[other] for other in same] for place, same in zip(first, others, strict=True) if len(same)
     }
-    found.order = [order[place] for place in kept]
+    found.order = [order[place] for place in first]
     values = [float(len(found.alike.get(place, ()))) for place in range(len(found.scores))]
     found.stages.append(Stage("dedupe", values, order, found.order))
 
 
-def _diversify(found: _Candidates, diversity: float, k: int, pool: int | None) -> None:
-    before = found.order = found.order if pool is None else found.order[: max(pool, k)]
+def _diversify(found: _Candidates, mmr: MMR, k: int) -> None:
+    before = found.order = found.order if mmr.pool is None else found.order[: max(mmr.pool, k)]
     given = [found.parts[place][found.part] if found.part else found.scores[place] for place in before]
     values = scaled(np.array(given, np.float64), found.kind)
-    chosen, nearest = mmr(values, _vectors(found), k, diversity)
+    chosen, nearest = choose_diverse(values, _vectors(found), k, mmr.diversity)
     found.order = [before[place] for place in chosen.tolist()]
     near: list[float | None] = [None] * len(found.scores)
     for place, value in zip(found.order, nearest.tolist(), strict=True):
@@ -214,7 +306,7 @@ def _diversify(found: _Candidates, diversity: float, k: int, pool: int | None) -
 def _vectors(found: _Candidates) -> NDArray[np.float32]:
     vectors = found.answer.vectors
     if vectors is None:
-        raise ValueError("the engine has not given the vectors that it was asked for")
+        raise ValueError("the engine did not return the vectors that the request asked for")
     return vectors[found.order]
 
 
@@ -232,7 +324,7 @@ def _hits(found: _Candidates, k: int) -> tuple[Hit, ...]:
 
 
 def _indexed(value: Any) -> Any:
-    """A value as an engine's columns have it: what multiplied the score is the factor of this one."""
+    """Return a value as an engine's columns hold it: its factor is the one that multiplied the score."""
     match value:
         case Mapping():
             return {}
@@ -246,5 +338,5 @@ def _indexed(value: Any) -> Any:
 
 
 def _by(values: Sequence[float], order: Sequence[int]) -> list[int]:
-    """Places by falling value; of equal ones, as they stand."""
+    """Sort positions by descending value; ties keep their order."""
     return sorted(order, key=lambda place: -values[place])

@@ -1,6 +1,6 @@
-"""Relevance: what a similarity says about a document, on a scale that boosts and thresholds can act on."""
+"""Relevance: similarity on a scale that boosts and thresholds can act on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,22 +10,25 @@ from numpy.typing import NDArray
 from theodolite.errors import ConfigError
 from theodolite.vectors.metrics import Metric, MetricName, get_metric
 
-Mapping = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-"""Similarities to relevance, elementwise, shape (n,) both; a higher similarity never has less relevance."""
+RelevanceFunction = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""Maps similarities, (n,), elementwise to relevance, (n,), and never decreases."""
+
+RelevanceLike = RelevanceFunction | float | None
+"""A function; a number, the cosine of unrelated texts; or None for the metric's own relevance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Relevance:
-    """Called with similarities, (n,), it gives their relevance, (n,) float64: at most 1, higher is better.
+    """A function from similarities, (n,), to relevance, (n,) float64: at most 1, higher is better.
 
-    Cosine counts as it is, 1 / (1 + distance) for L2; dot products have none without a mapping. Below 0 it is not
-    cut off here, so that what is not relevant keeps its order.
+    Relevance is the cosine itself, or 1 / (1 + distance) for L2; dot products need a mapping. Values below 0 are not
+    clipped here, so that irrelevant documents keep their order.
 
     Attributes:
-        metric: of the similarities.
-        floor: the cosine that means nothing: relevance is (cosine - floor) / (1 - floor). For models whose cosines
-            all lie close together; `audit` tells the mean cosine of unrelated documents.
-        mapping: used in place of all this.
+        metric: the metric of the similarities.
+        floor: the cosine of unrelated texts: relevance is (cosine - floor) / (1 - floor). For models whose cosines all
+            lie close together; `audit` reports it as `typical_cosine`.
+        mapping: a function to use instead.
 
     Raises:
         ConfigError: a floor where the metric is not cosine, or not in [0, 1); both; dot without a mapping.
@@ -33,23 +36,23 @@ class Relevance:
 
     metric: MetricName
     floor: float = 0.0
-    mapping: Mapping | None = None
+    mapping: RelevanceFunction | None = None
     _metric: Metric = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.mapping is not None and not callable(self.mapping):
-            raise ConfigError(f"relevance is {self.mapping!r}; it must be a number (a floor) or a function of arrays")
+            raise ConfigError(f"relevance is {self.mapping!r}; expected a number (a floor) or a function of arrays")
         metric = get_metric(self.metric)
         object.__setattr__(self, "_metric", metric)
         if self.mapping is None and not metric.has_relevance:
             raise ConfigError(
-                f"{metric.name} scores have no scale, so boosts and thresholds cannot act on them: pass relevance=, a "
+                f"{metric.name} scores have no scale that boosts and thresholds could act on. Pass relevance=, a "
                 "function that maps similarities, (n,), to [0, 1], or use cosine"
             )
         if not 0 <= self.floor < 1:
             raise ConfigError(f"the floor of relevance is {self.floor!r}; it must be at least 0 and below 1")
         if self.floor and (self.mapping is not None or not metric.gives_cosines()):
-            raise ConfigError(f"a floor of relevance ({self.floor}) is for cosines; give a function for {self.metric}")
+            raise ConfigError(f"a floor of relevance ({self.floor}) is for cosines; pass a function for {self.metric}")
 
     def __call__(self, similarities: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         wide = similarities.astype(np.float64)
@@ -57,19 +60,20 @@ class Relevance:
 
     @property
     def by_distance(self) -> bool:
-        """Whether similarities are distances, so that they are no relevance as they are."""
+        """Whether similarities are distances, which are not on the scale of cosines."""
         return self._metric.by_distance
 
-    def of_one(self, similarity: float) -> float:
-        """Return the relevance of one similarity."""
-        if self.mapping is None and not self.floor:
-            return self._metric.relevance(min(self._metric.score_range[1], similarity))
-        return float(self(np.array([similarity]))[0])
+    def of_hits(self, similarities: Sequence[float]) -> list[float]:
+        """Return the relevance of hits, clipped at 0."""
+        if not similarities:
+            return []
+        clipped: list[float] = np.maximum(self(np.array(similarities)), 0.0).tolist()
+        return clipped
 
     def bounds(self, similarities: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """The same for bounds on similarities, which need not be similarities of any documents.
+        """Map bounds on similarities, which may be no document's similarity.
 
-        A mapping need not have a value for these: NaN is left as it is, and what is above 1 is 1.
+        A mapping may have no value for them: NaN stays NaN, and values above 1 become 1.
         """
         wide = similarities.astype(np.float64)
         if self.mapping is None:
@@ -86,15 +90,30 @@ class Relevance:
         return self._metric.relevance(wide)
 
 
-def _mapped(mapping: Mapping, similarities: NDArray[np.float64]) -> NDArray[np.float64]:
+def as_relevance(metric: MetricName, given: RelevanceLike) -> Relevance | None:
+    """Return the relevance that a caller asks for; None for dot products without a function.
+
+    Raises:
+        ConfigError: it does not fit the metric.
+    """
+    if isinstance(given, (int, float)) and not isinstance(given, bool):
+        return Relevance(metric, floor=float(given))
+    if given is None and not get_metric(metric).has_relevance:
+        return None
+    return Relevance(metric, mapping=given)  # type: ignore[arg-type]  # True and False are refused there
+
+
+def _mapped(mapping: RelevanceFunction, similarities: NDArray[np.float64]) -> NDArray[np.float64]:
     given = mapping(similarities)
     try:
         mapped = np.asarray(given, np.float64)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"the relevance function gives a {type(given).__name__}, not an array of numbers") from error
+        raise ConfigError(
+            f"the relevance function returned a {type(given).__name__}, not an array of numbers"
+        ) from error
     if mapped.shape != similarities.shape:
         raise ConfigError(
-            f"the relevance function gives shape {mapped.shape} for {similarities.shape}; it must map each similarity"
+            f"the relevance function returned shape {mapped.shape} for {similarities.shape}; it must map each value"
         )
     return mapped
 
@@ -103,7 +122,7 @@ def _checked(mapped: NDArray[np.float64]) -> NDArray[np.float64]:
     wrong = ~(np.isfinite(mapped) & (mapped <= 1))
     if wrong.any():
         raise ConfigError(
-            f"the relevance function gives {mapped[wrong][0]} for one of {len(mapped)} similarities; it must map each "
-            "to a finite number, at most 1"
+            f"the relevance function returned {mapped[wrong][0]} for one of {len(mapped)} similarities; it must map "
+            "each to a finite number, at most 1"
         )
     return mapped

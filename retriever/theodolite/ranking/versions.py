@@ -1,41 +1,48 @@
-"""Versions: rules for which of several documents is the current one, as data. Engines evaluate them.
+"""Versions: rules for which of several documents is the current one. They are data; engines evaluate them.
 
-A rule is hard: what is not current is not found. In the order of what a rule says:
+A rule is hard: a search does not find documents that are not current. Rules act in this order:
 
-1. A document *begins* at the latest of what `Latest.by`, `Valid.start` and `Superseded.since` say of it, where these
-   are dates. What has not begun by `as_of` is not there, for no rule.
-2. `Valid`: it *ends* at `end`; from that instant on it is not current. What has ended still succeeds what it replaced.
+1. A document *begins* at the latest date in its fields `Latest.by`, `Valid.start` and `Superseded.since`. Before it
+   begins it does not exist, for any rule.
+2. `Valid`: a document *ends* at `end` and is not current from that instant on. It still supersedes what it replaced.
 3. `Latest`: of the documents with the same value of `per`, those with the highest `by` are current.
-4. `Superseded`: a document whose key has a successor that is there is not current.
+4. `Superseded`: a document is not current if a successor of its key is stored.
 
-All rules look at all documents of the scope, and a document is current if all of them say so. Only then filters apply.
-Documents of one partition have nothing to do with those of another.
+Rules see all documents of the scope, and a document is current if every rule says so. Filters apply afterwards.
+Documents of different partitions never affect each other.
 
-Values of `per`, and keys, are the same as in filters: 1 and 1.0, but not 1 and True or "1"; dates and ISO-8601 strings
-where they name one instant. None, an empty string, a list and a mapping count as missing.
+Keys and values of `per` compare as in filters: 1 equals 1.0, but neither True nor "1"; dates equal ISO-8601 strings
+of the same instant. None, an empty string, a list and a mapping count as missing.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-from theodolite.errors import ConfigError, InputError
+from theodolite.errors import MALFORMED, ConfigError, CorruptionError, EngineError, InputError, LockedError
 from theodolite.filters import instant
 from theodolite.metadata import MAX_FIELD
+from theodolite.protocols import Engine
+from theodolite.types import Instant
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_NOTE = "versions"  # the engine's note that holds a collection's rules
+
+SupersededPolicy = Literal["hide", "show", "substitute"]
+"""How a search treats documents that are not current: leave them out, mark them, or find successors in their place."""
 
 
 @dataclass(frozen=True, slots=True)
 class Latest:
-    """Of the documents with the same `per`, the newest: those with the highest `by`.
+    """The newest of the documents with the same `per`: those with the highest `by`.
 
-    All that tie for it are current: passages of one document share both. `by` is a date (see `theodolite.filters`; an
-    ISO-8601 string counts) or a number, such as that of a version; dates come after numbers. A document without
-    `by`, or with something else in it, is older than all that have one. A document without `per` stands alone.
+    Ties are all current: passages of one document share both fields. `by` is a date (or an ISO-8601 string) or a
+    number, such as a version number; dates come after numbers. A document without `by`, or with another kind of value,
+    is older than all that have one. A document without `per` is always current.
     """
 
     per: str
@@ -49,9 +56,9 @@ class Latest:
 
 @dataclass(frozen=True, slots=True)
 class Valid:
-    """Documents within their time: start <= as_of < end. A date is its midnight in UTC.
+    """Documents within their period: start <= as_of < end. A date is its midnight in UTC.
 
-    A field that is missing, or is no date, sets no limit. Give one of the two at least.
+    A field that is missing or holds no date sets no limit. Pass at least one of the two.
     """
 
     start: str | None = None
@@ -67,18 +74,18 @@ class Valid:
 
 @dataclass(frozen=True, slots=True)
 class Superseded:
-    """Documents that no other one replaces.
+    """Documents that no other document replaces.
 
-    Documents share a `key` where they are passages of one. `by` of an old document names the key of its successor, or
-    a list of them; `replaces` of a new one names what it replaces. Give one of the two at least.
+    Passages of one document share a `key`. `by` of an old document names the key of its successor, or a list of keys;
+    `replaces` of a new document names what it replaces. Pass at least one of the two.
 
-    A successor that is not there (not stored, outside the scope, or not begun) supersedes nothing: the old document
-    stays, and its hit says what is missing. Chains are followed, through keys that are not there, too. In a circle
-    nobody supersedes one another; what leads out of it supersedes all of it. A document without a key is current, and
-    its links say nothing.
+    A successor that is missing (not stored, outside the scope, or not begun) supersedes nothing: the old document
+    stays current, and its hit names the missing key. Chains are followed, also through missing keys. Documents in a
+    cycle do not supersede each other; a document that the cycle leads to supersedes all of it. A document without a
+    key is current, and its links are ignored.
 
     Args:
-        since: the field that says when a document begins, such as its date; without it `as_of` takes nothing back.
+        since: the field with the date at which a document begins. Without it, `as_of` cannot go back in time.
     """
 
     key: str
@@ -106,37 +113,34 @@ class Versions:
     Attributes:
         rules: in any order; at least one.
         as_of: microseconds since 1970, UTC.
-        include_superseded: whether what is no longer current is found, too, and marked.
-        substitute: whether a successor that fails the filter is found in place of a document that passes it.
+        superseded: `hide` leaves out documents that are not current; `show` finds them, too, and marks them;
+            `substitute` finds a current successor that fails the filter in place of a document that passes it.
     """
 
     rules: tuple[Rule, ...]
     as_of: int
-    include_superseded: bool = False
-    substitute: bool = False
+    superseded: SupersededPolicy = "hide"
 
 
 def as_rules(given: Any) -> tuple[Rule, ...]:
-    """A rule or an iterable of them. Raises ConfigError for anything else."""
+    """Return a rule or an iterable of rules as a tuple. Raises ConfigError for anything else."""
     if isinstance(given, Rule):
         return (given,)
     if not isinstance(given, Iterable) or isinstance(given, (str, bytes, Mapping)):
-        raise ConfigError(f"versions is {given!r}; it must be a list of rules: Latest, Valid, Superseded")
+        raise ConfigError(f"versions is {given!r}; expected a list of rules: Latest, Valid, Superseded")
     rules = tuple(given)
     for rule in rules:
         if not isinstance(rule, Rule):
-            raise ConfigError(f"{rule!r} is no rule for versions: use Latest, Valid or Superseded")
+            raise ConfigError(f"{rule!r} is not a rule for versions; use Latest, Valid or Superseded")
     return rules
 
 
-def as_instant(given: Any, now: float, what: str = "as_of") -> int:
-    """Microseconds since 1970: of a date, a datetime, an ISO-8601 string or seconds; of `now` (seconds) for None.
+def as_instant(given: Instant, name: str = "as_of") -> int:
+    """Return microseconds since 1970 of a date, a datetime, an ISO-8601 string or seconds.
 
     Raises:
-        InputError: it is none of these, or beyond the years 1 to 9999; `what` names it.
+        InputError: it is none of these, or outside the years 1 to 9999. `name` is what messages call it.
     """
-    if given is None:
-        return int(now * 1e6)
     moment = None
     if isinstance(given, (int, float)) and not isinstance(given, bool):
         with suppress(OverflowError, ValueError):  # infinite, NaN, or too far away for a date
@@ -145,19 +149,68 @@ def as_instant(given: Any, now: float, what: str = "as_of") -> int:
         moment = instant(given)
     if moment is None:
         raise InputError(
-            f"{what} is {given!r:.80}; it must be a date, a datetime, a string such as '2025-03-01', or seconds since "
+            f"{name} is {given!r:.80}; expected a date, a datetime, a string such as '2025-03-01', or seconds since "
             "1970, in the years 1 to 9999"
         )
     return moment
 
 
+def read_rules(engine: Engine) -> tuple[Rule, ...] | None:
+    """Read the collection's own rules; None where none were ever stored.
+
+    Raises:
+        CorruptionError: they are damaged.
+    """
+    text = engine.note(_NOTE)
+    if text is None:
+        return None
+    try:
+        return from_json(json.loads(text))
+    except (ConfigError, *MALFORMED) as error:
+        raise CorruptionError(f"the collection's rules for versions are damaged: {text!r:.200}") from error
+
+
+def write_rules(engine: Engine, given: Rule | Iterable[Rule]) -> tuple[Rule, ...]:
+    """Store rules as the collection's own, in place of those before."""
+    rules = as_rules(given)
+    engine.remember(_NOTE, json.dumps(to_json(rules)))
+    return rules
+
+
+def settle_rules(engine: Engine, given: Rule | Iterable[Rule] | None) -> tuple[Rule, ...]:
+    """Return the collection's own rules; store the given ones first if it has none yet.
+
+    Raises:
+        ConfigError: the given rules differ from the stored ones.
+    """
+    stored = read_rules(engine)
+    if given is None:
+        return stored or ()
+    rules = as_rules(given)
+    if stored is None:
+        try:
+            if rules:
+                engine.remember(_NOTE, json.dumps(to_json(rules)), replace=False)
+        except LockedError:
+            raise
+        except EngineError:  # opened read-only: they hold while it is open
+            return rules
+        stored = read_rules(engine) or ()
+    if stored != rules:
+        raise ConfigError(
+            f"the collection's rules for versions are {list(stored)}, not {list(rules)}. Open it without versions= to "
+            "use them, pass others to search(), or change them for all with keep_versions()"
+        )
+    return rules
+
+
 def to_json(rules: Iterable[Rule]) -> list[dict[str, Any]]:
-    """Rules as JSON values."""
+    """Return rules as JSON values."""
     return [{"kind": rule.kind, **asdict(rule)} for rule in rules]
 
 
 def from_json(given: Any) -> tuple[Rule, ...]:
-    """What `to_json` gave. Raises ConfigError."""
+    """Read what `to_json` returned. Raises ConfigError."""
     try:
         rules = []
         for entry in given:
@@ -165,17 +218,17 @@ def from_json(given: Any) -> tuple[Rule, ...]:
             rules.append(_KINDS[fields.pop("kind")](**fields))
         return tuple(rules)
     except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"these are no rules for versions: {given!r:.200}") from error
+        raise ConfigError(f"these are not rules for versions: {given!r:.200}") from error
 
 
 def fields(rules: Iterable[Rule]) -> tuple[str, ...]:
-    """The metadata fields they read."""
+    """Return the metadata fields that the rules read."""
     named = (value for rule in rules for value in asdict(rule).values() if value is not None)
     return tuple(dict.fromkeys(named))
 
 
 def dates_of(rule: Rule) -> list[str]:
-    """The metadata fields that a rule reads as dates."""
+    """Return the metadata fields that a rule reads as dates."""
     match rule:
         case Latest(by=by):
             return [by]

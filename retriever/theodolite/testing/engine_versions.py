@@ -2,13 +2,13 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from theodolite.filters import Filter, instant, matches, parse
 from theodolite.protocols import Engine, Request, Scope
-from theodolite.ranking.versions import Latest, Rule, Superseded, Valid, Versions
+from theodolite.ranking.versions import Latest, Rule, Superseded, SupersededPolicy, Valid, Versions
 from theodolite.scopes import scope_filter
 from theodolite.testing.checks import check
 from theodolite.testing.reference import EngineUnderTest, drawn, prepared
@@ -107,7 +107,7 @@ class VersionsContract(EngineUnderTest):
         for rules in _RULES:
             for _ in range(4):
                 as_of = _instant(draw.choice(["2024-01-01", *_DAYS, "2026-01-01"]))
-                versions = Versions(rules, as_of, draw.random() < 0.4, draw.random() < 0.4)
+                versions = Versions(rules, as_of, draw.choice(get_args(SupersededPolicy)))
                 where = parse(draw.choice([None, {"lang": "en"}, {"key": "a"}]))
                 scope = _scope(draw, partition)
                 (answer,) = engine.search(Request(query, 1000, where, scope, versions=versions))

@@ -41,7 +41,7 @@ class Reference:
     @property
     def superseded(self) -> int:
         """How many documents the rules leave out."""
-        return len(self._documents) - len(self._begun if self._versions.include_superseded else self._current)
+        return len(self._documents) - len(self._begun if self._versions.superseded == "show" else self._current)
 
     def found(self) -> list[Document]:
         """What a search may find."""
@@ -73,10 +73,10 @@ class Reference:
         return None if version == Version() else version
 
     def _may_be_found(self, document: Document) -> bool:
-        shown = self._begun if self._versions.include_superseded else self._current
+        shown = self._begun if self._versions.superseded == "show" else self._current
         if document in shown and self._where(document):
             return True
-        if not self._versions.substitute or document not in self._current:
+        if self._versions.superseded != "substitute" or document not in self._current:
             return False
         return any(self._succeeds(rule, document, old) for rule in self._versions.rules for old in self._gone())
 

@@ -21,7 +21,19 @@ from tests.adapters.langchain.corpus import DOCUMENTS, NOW, QUESTION, filled, fo
 from langchain_theodolite import TheodoliteRetriever
 from langchain_theodolite.embeddings import as_embedder
 from langchain_theodolite.searching import RANKING
-from theodolite import Authority, ConfigError, Document, F, Freshness, Fusion, Latest, ManifestError, Rerank, Retriever
+from theodolite import (
+    Authority,
+    ConfigError,
+    Document,
+    EmbedderOptions,
+    F,
+    Freshness,
+    Fusion,
+    Latest,
+    ManifestError,
+    Rerank,
+    Retriever,
+)
 from theodolite.testing import HashingEmbedder
 
 pytestmark = pytest.mark.filterwarnings("ignore::theodolite.MetadataWarning")  # for filters that match nothing
@@ -102,7 +114,7 @@ class TestStrict:
         [
             ({"boosts": "x"}, "boosts is 'x'; it must be a list of boosts"),
             ({"boosts": [*FRESH, "x"]}, "'x'|a str"),
-            ({"versions": "x"}, "versions is 'x'; it must be a list of rules"),
+            ({"versions": "x"}, "versions is 'x'; expected a list of rules"),
             ({"versions": VERSIONS, "as_of": "x"}, "as_of is 'x'"),
             ({"as_of": "2024-01-01"}, "as_of would do nothing"),
             ({"boosts": FRESH, "now": "x"}, "now is 'x'"),
@@ -226,7 +238,7 @@ class TestScores:
         stored = {document.id: document.metadata for document in DOCUMENTS}
         for document in retriever.invoke(QUESTION):
             assert document.metadata == stored[document.id or ""]
-        hits = kb.search(QUESTION, k=5, versions=VERSIONS, include_superseded=True)
+        hits = kb.search(QUESTION, k=5, versions=VERSIONS, superseded="show")
         for hit, document in zip(hits, retriever.invoke(QUESTION, with_scores=True), strict=True):
             known = document.metadata.pop("theodolite")
             assert (known["score"], known["scores"], known["rank"]) == (hit.score, hit.scores, hit.rank)
@@ -316,7 +328,7 @@ class TestRunnable:
             free.set()
             return await asked
 
-        with Retriever.open(embedder=Waiting(), canary="off") as kb:
+        with Retriever.open(embedder=EmbedderOptions(Waiting(), canary="off")) as kb:
             kb.add(DOCUMENTS)
             answers = asyncio.run(main(TheodoliteRetriever(kb=kb, filter=filter, k=1)))
         assert [len(answer) for answer in answers] == [1] * 20

@@ -297,7 +297,7 @@ def test_without_an_embedding_the_caller_brings_vectors() -> None:
         store = Store.from_retriever(kb)
         assert store.embeddings is None
         assert store.similarity_search_by_vector([1.0, 0.0], k=1)[0].page_content == "a"
-        with pytest.raises(ConfigError, match="no embedder"):
+        with pytest.raises(ConfigError, match="without an embedder"):
             store.similarity_search("a")
 
 

@@ -15,7 +15,7 @@ from tests.adapters.llama_index.nodes import Letters
 
 from llama_index_theodolite import TheodoliteEmbedding, as_embedder
 from llama_index_theodolite.embeddings import EmbeddingEmbedder
-from theodolite import ConfigError, Embedder, Retriever, VectorError
+from theodolite import ConfigError, Embedder, EmbedderOptions, Retriever, VectorError
 from theodolite.testing import EmbedderContract, HashingEmbedder
 
 
@@ -99,7 +99,7 @@ def test_settings_are_looked_up_when_they_are_used(monkeypatch: pytest.MonkeyPat
 
 async def test_what_was_awaited_is_what_the_collection_sees() -> None:
     model = Counting(embed_dim=4)
-    with Retriever.open(embedder=as_embedder(model), canary="off") as kb:
+    with Retriever.open(embedder=EmbedderOptions(as_embedder(model), canary="off")) as kb:
         await kb.aadd([{"id": text, "text": text} for text in ("aaa", "bbb")])
         model.asked.clear()
         found = await kb.asearch("bb", k=1)

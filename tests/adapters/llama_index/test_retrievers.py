@@ -28,6 +28,7 @@ from theodolite import (
     ConfigError,
     Document,
     EmbedderDriftError,
+    EmbedderOptions,
     F,
     FilterError,
     Freshness,
@@ -187,7 +188,7 @@ def test_collections_of_every_kind_have_one(metric: Any, mode: Any) -> None:
         assert ids(again) == ids(retriever.retrieve(QueryBundle("refunds", embedding=vector))) == ["a"]
         if mode != "lexical":
             for bundle in (QueryBundle("refunds"), QueryBundle("refunds", custom_embedding_strs=["a", "b"])):
-                with pytest.raises(ConfigError, match="no embedder"):
+                with pytest.raises(ConfigError, match="without an embedder"):
                     retriever.retrieve(bundle)
 
 
@@ -208,7 +209,7 @@ class Counting(HashingEmbedder):
 @pytest.fixture
 def counted() -> Iterator[tuple[Retriever, Counting]]:
     embedder = Counting()
-    with Retriever.open(embedder=embedder, canary="off") as kb:
+    with Retriever.open(embedder=EmbedderOptions(embedder, canary="off")) as kb:
         kb.add(DOCUMENTS)
         yield kb, embedder
 
@@ -295,7 +296,7 @@ def test_copies_share_the_collection(kb: Retriever) -> None:
 
 def test_scores_may_be_put_into_the_metadata(kb: Retriever) -> None:
     retriever = TheodoliteRetriever(kb, with_scores=True, versions=VERSIONS, now=NOW)
-    (hit, *_), (one, *_) = kb.search(QUESTION, k=2, versions=VERSIONS, now=NOW), retriever.retrieve(QUESTION)
+    (hit, *_), (one, *_) = kb.search(QUESTION, k=2, versions=VERSIONS, as_of=NOW), retriever.retrieve(QUESTION)
     assert one.score == hit.score
     known = one.node.metadata["theodolite"]
     assert (known["score"], known["rank"], known["scores"]) == (hit.score, 1, dict(hit.scores))
@@ -313,7 +314,7 @@ async def test_the_event_loop_never_waits() -> None:
             meeting.wait()
             return super().encode_query(texts)
 
-    with Retriever.open(embedder=Meeting(), canary="off") as kb:
+    with Retriever.open(embedder=EmbedderOptions(Meeting(), canary="off")) as kb:
         kb.add(DOCUMENTS)
         retriever = TheodoliteRetriever(kb, similarity_top_k=1)
         both = await asyncio.gather(*map(retriever.aretrieve, ["refunds in fourteen days", "open at nine"]))
@@ -395,7 +396,9 @@ async def test_what_embeds_other_words_is_looked_at_first(tmp_path: Path, severa
     with Retriever.open(tmp_path / "kb", embedder=as_embedder(Letters(embed_dim=4))) as kb:
         kb.add(["aaa", "bbb", "cc", "abc"])
     bundle = QueryBundle("?", custom_embedding_strs=several)
-    with Retriever.open(tmp_path / "kb", embedder=as_embedder(Other(embed_dim=4)), canary="first_use") as kb:
+    with Retriever.open(
+        tmp_path / "kb", embedder=EmbedderOptions(as_embedder(Other(embed_dim=4)), canary="first_use")
+    ) as kb:
         with pytest.raises(EmbedderDriftError):
             TheodoliteRetriever(kb).retrieve(bundle)
         with pytest.raises(EmbedderDriftError):

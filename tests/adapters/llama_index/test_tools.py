@@ -18,7 +18,7 @@ from llama_index.core.tools import FunctionTool, ToolOutput
 from llama_index.core.tools.calling import acall_tool, call_tool
 
 from llama_index_theodolite import TheodoliteRetriever, TheodoliteVectorStore, as_tool
-from theodolite import Authority, ConfigError, Document, InputError, Latest, Retriever
+from theodolite import Authority, ConfigError, Document, EmbedderOptions, InputError, Latest, Retriever
 from theodolite.testing import HashingEmbedder
 
 ACME = {"tenant": "acme"}
@@ -179,7 +179,7 @@ def test_the_query_is_searched_for_as_it_was_sent() -> None:
             asked.extend(texts)
             return super().encode_query(texts)
 
-    with Retriever.open(embedder=Noting(), canary="off") as kb:
+    with Retriever.open(embedder=EmbedderOptions(Noting(), canary="off")) as kb:
         kb.add(passages("acme"))
         tool = as_tool(kb)
         call_tool(tool, {"query": " cats "})

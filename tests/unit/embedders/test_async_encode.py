@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from theodolite import Document, DriftWarning, EmbedderDriftError, InputError, Retriever, VectorError
-from theodolite.asynchronous import THREADS
+from theodolite import Document, DriftWarning, EmbedderDriftError, EmbedderOptions, InputError, Retriever, VectorError
+from theodolite.async_pool import THREADS
 from theodolite.testing import HashingEmbedder
 
 TENANT: ContextVar[str] = ContextVar("tenant", default="nobody")
@@ -57,7 +57,7 @@ def embedder() -> Awaited:
 
 @pytest.fixture
 def kb(embedder: Awaited) -> Any:
-    with Retriever.open(embedder=embedder, canary="off") as opened:
+    with Retriever.open(embedder=EmbedderOptions(embedder, canary="off")) as opened:
         opened.add([Document(f"passage number {n}", id=str(n)) for n in range(20)])
         embedder.called.clear()
         yield opened
@@ -94,7 +94,7 @@ async def test_more_wait_at_a_time_than_there_are_threads(kb: Retriever, embedde
 
 @pytest.mark.parametrize("query_cache", [0, 1])
 async def test_without_room_to_keep_them_they_are_awaited_all_the_same(query_cache: int, embedder: Awaited) -> None:
-    with Retriever.open(embedder=embedder, canary="off", query_cache=query_cache) as kb:
+    with Retriever.open(embedder=EmbedderOptions(embedder, canary="off", query_cache=query_cache)) as kb:
         kb.add(["one", "two"])
         embedder.called.clear()
         found = await asyncio.gather(*(kb.asearch(text, k=1) for text in ("one", "two", "one")))
@@ -106,7 +106,7 @@ async def test_without_room_to_keep_them_they_are_awaited_all_the_same(query_cac
 @pytest.mark.parametrize("query_cache", [0, 1, 8])
 async def test_more_questions_than_are_kept_are_awaited_once_each(query_cache: int, embedder: Awaited) -> None:
     texts = [f"number {n}" for n in range(10 * THREADS)]
-    with Retriever.open(embedder=embedder, canary="off", query_cache=query_cache) as kb:
+    with Retriever.open(embedder=EmbedderOptions(embedder, canary="off", query_cache=query_cache)) as kb:
         kb.add(texts)
         embedder.called.clear()
         found = [hits[0].document.text for hits in await kb.asearch_many([*texts, texts[0]], k=1)]
@@ -128,7 +128,7 @@ async def test_only_what_is_searched_by_its_vector_is_awaited(kb: Retriever, emb
     for wrong in (" ", None, 7):
         with pytest.raises(InputError):
             await kb.asearch(wrong)  # type: ignore[arg-type]  # that is what is wrong
-    with Retriever.open(embedder=embedder, canary="off") as empty:
+    with Retriever.open(embedder=EmbedderOptions(embedder, canary="off")) as empty:
         assert not await empty.asearch("number 3")
     assert embedder.awaited == []
 
@@ -147,9 +147,9 @@ async def test_what_is_awaited_may_search_itself(embedder: Awaited) -> None:
                 assert other.search(f"what else is about {text}", k=1)
             return await super().aencode_document(texts)
 
-    with Retriever.open(embedder=embedder, canary="off") as other:
+    with Retriever.open(embedder=EmbedderOptions(embedder, canary="off")) as other:
         other.add(["one"])
-        with Retriever.open(embedder=Expanding(), canary="off") as kb:
+        with Retriever.open(embedder=EmbedderOptions(Expanding(), canary="off")) as kb:
             assert len(await asyncio.wait_for(kb.aadd(["a", "b"]), 60)) == 2
     assert embedder.called == ["one", "what else is about a", "what else is about b"]
 
@@ -160,9 +160,9 @@ async def test_what_is_awaited_may_await_a_search_while_all_threads_wait_for_it(
             assert await other.asearch(f"what else is about {texts[0]}", k=1)
             return await super().aencode_document(texts)
 
-    with Retriever.open(embedder=embedder, canary="off") as other:
+    with Retriever.open(embedder=EmbedderOptions(embedder, canary="off")) as other:
         other.add(["one"])
-        with Retriever.open(embedder=Expanding(), canary="off") as kb:
+        with Retriever.open(embedder=EmbedderOptions(Expanding(), canary="off")) as kb:
             adding = asyncio.gather(*(kb.aadd([f"text {n}"]) for n in range(2 * THREADS)))
             await asyncio.wait_for(adding, 60)
             assert len(kb) == 2 * THREADS
@@ -189,7 +189,7 @@ async def test_the_guards_are_there(tmp_path: Any) -> None:
         def encode_query(self, texts: Sequence[str], /) -> Any:
             return super().encode_query([text[::-1] for text in texts])
 
-    kb = Retriever.open(tmp_path / "kb", embedder=Other(), canary="first_use")
+    kb = Retriever.open(tmp_path / "kb", embedder=EmbedderOptions(Other(), canary="first_use"))
     with kb, pytest.raises(EmbedderDriftError):
         await kb.asearch("text 1")
 
@@ -207,7 +207,7 @@ async def test_what_a_changed_embedder_gave_is_not_kept(tmp_path: Any) -> None:
     with Retriever.open(tmp_path / "kb", embedder=Awaited()) as kb:
         kb.add([f"text {n}" for n in range(20)])
     embedder = Changing()
-    with Retriever.open(tmp_path / "kb", embedder=embedder, canary="first_use") as kb:
+    with Retriever.open(tmp_path / "kb", embedder=EmbedderOptions(embedder, canary="first_use")) as kb:
         with pytest.raises(EmbedderDriftError):
             await kb.asearch("text 17")
         embedder.changed = False
@@ -233,7 +233,7 @@ async def test_what_is_cancelled_ends_with_a_whole_batch(embedder: Awaited) -> N
                 await asyncio.Event().wait()
             return await super().aencode_document(texts)
 
-    with Retriever.open(embedder=Stuck(), canary="off") as kb:
+    with Retriever.open(embedder=EmbedderOptions(Stuck(), canary="off")) as kb:
         task = asyncio.create_task(kb.aadd([f"text {n}" for n in range(4)], batch_size=2))
         while not len(kb):
             await asyncio.sleep(0.001)
@@ -261,7 +261,7 @@ async def test_what_is_awaited_is_held_to_what_the_collection_is_guarded_by(tmp_
             with pytest.raises(EmbedderDriftError, match=r"encode_document and aencode_document .* a cosine of"):
                 await kb.aadd(["one", "two"])
         assert len(kb) == 20
-    with Retriever.open(tmp_path / "kb", embedder=Forgets(), on_drift="warn") as kb:
+    with Retriever.open(tmp_path / "kb", embedder=EmbedderOptions(Forgets(), on_drift="warn")) as kb:
         with pytest.warns(DriftWarning, match="aencode_query"):
             await kb.asearch("text 1")
         assert await kb.asearch("text 2"), "it is told once"
@@ -280,5 +280,8 @@ async def test_an_embedders_own_timeout_is_raised(embedder: Awaited) -> None:
         async def aencode_document(self, texts: Sequence[str], /) -> Any:
             raise TimeoutError("the model is slow")
 
-    with Retriever.open(embedder=Slow(), canary="off") as kb, pytest.raises(TimeoutError, match="slow"):
+    with (
+        Retriever.open(embedder=EmbedderOptions(Slow(), canary="off")) as kb,
+        pytest.raises(TimeoutError, match="slow"),
+    ):
         await asyncio.wait_for(kb.aadd(["one"]), 30)

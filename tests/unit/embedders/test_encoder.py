@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from theodolite import ConfigError, Document, DocumentError, InputError, Retriever, TruncationWarning, UnsupportedError
+from theodolite import (
+    ConfigError,
+    Document,
+    DocumentError,
+    EmbedderOptions,
+    InputError,
+    Retriever,
+    TruncationWarning,
+    UnsupportedError,
+)
 from theodolite.embedders.encoder import Encoder
 from theodolite.testing import HashingEmbedder
 from theodolite.types import Space
@@ -59,14 +68,14 @@ def test_truncated_texts_are_told_counted_and_forgotten_with_their_documents(tmp
 def test_equal_ids_are_truncated_each_for_themselves() -> None:
     """The last of a partition counts; another partition's document of that id is another document."""
     for texts, expected in (((SIX, TEN, SIX), 0), ((SIX, SIX, TEN), 1), ((TEN, SIX, SIX), 1), ((TEN, TEN, SIX), 1)):
-        with Retriever.open(embedder=Short(), partition="tenant", on_truncate="ignore") as kb:
+        with Retriever.open(embedder=EmbedderOptions(Short(), on_truncate="ignore"), partition="tenant") as kb:
             tenants = ("bolt", "acme", "acme")
             kb.add([Document(text, {"tenant": tenant}, "a") for text, tenant in zip(texts, tenants, strict=True)])
             assert kb.info()["truncated"] == expected
 
 
 def test_truncation_can_be_refused_or_ignored() -> None:
-    with Retriever.open(embedder=Short(), on_truncate="error") as kb:
+    with Retriever.open(embedder=EmbedderOptions(Short(), on_truncate="error")) as kb:
         with pytest.raises(DocumentError, match=r"2 of 3 .* Nothing of this batch") as caught:
             kb.add([Document(SIX, id="a"), Document(SEVEN, id="b"), Document(TEN, id="c")])
         assert caught.value.ids == ["b", "c"]
@@ -74,12 +83,12 @@ def test_truncation_can_be_refused_or_ignored() -> None:
         kb.add([Document(SIX, id="a")])
         with pytest.raises(InputError, match="last 2 tokens of query 0"):
             kb.search(TEN.rsplit(maxsplit=2)[0])
-    with Retriever.open(embedder=Short(), on_truncate="ignore") as kb:
+    with Retriever.open(embedder=EmbedderOptions(Short(), on_truncate="ignore")) as kb:
         kb.add([Document(TEN, id="c")])
         assert kb.info()["truncated"] == 1
     for embedder in (None, Short()):
         with pytest.raises(ConfigError, match="on_truncate is 'maybe'"):
-            Retriever.open(embedder=embedder, on_truncate="maybe")  # type: ignore[arg-type]  # what is tested
+            Retriever.open(embedder=EmbedderOptions(embedder, on_truncate="maybe"))  # type: ignore[arg-type]  # what is tested
 
 
 def test_the_trace_tells_what_of_a_query_was_not_read() -> None:
@@ -87,9 +96,9 @@ def test_the_trace_tells_what_of_a_query_was_not_read() -> None:
         kb.add([Document(SIX, id="a")])
         with pytest.warns(TruncationWarning, match="query 1"):
             few, many = kb.search_many([SIX, TEN])
-        assert (few.trace.unread, many.trace.unread) == (0, 4)
+        assert (few.trace.truncated_tokens, many.trace.truncated_tokens) == (0, 4)
         with pytest.warns(TruncationWarning, match="query 0"):  # its vector is remembered, the fact is not
-            assert kb.search(TEN).trace.unread == 4
+            assert kb.search(TEN).trace.truncated_tokens == 4
 
 
 def test_short_texts_need_no_counting() -> None:
@@ -103,7 +112,7 @@ def test_embedders_that_cannot_tell() -> None:
     with Retriever.open(embedder=HashingEmbedder(16)) as kb:
         kb.add([Document("long " * 10_000, id="a")])
         assert kb.info()["truncated"] == 0
-        assert kb.search("long " * 10_000).trace.unread == 0
+        assert kb.search("long " * 10_000).trace.truncated_tokens == 0
 
 
 @pytest.mark.parametrize(("embedder", "steps"), [(Short(), [1, 1, 1]), (HashingEmbedder(16), [2, 1])])
@@ -134,14 +143,14 @@ def test_models_that_cannot_count() -> None:
         def count_tokens(self, texts: Sequence[str]) -> list[int]:
             raise UnsupportedError("no tokenizer")
 
-    with Retriever.open(embedder=Dumb(), on_truncate="error") as kb:
+    with Retriever.open(embedder=EmbedderOptions(Dumb(), on_truncate="error")) as kb:
         kb.add([Document(TEN, id="a")])
         assert kb.info()["truncated"] == 0
-        assert kb.search(TEN).trace.unread == 0
+        assert kb.search(TEN).trace.truncated_tokens == 0
 
 
 def test_of_equal_ids_the_last_text_counts() -> None:
-    with Retriever.open(embedder=Short(), on_truncate="ignore") as kb:
+    with Retriever.open(embedder=EmbedderOptions(Short(), on_truncate="ignore")) as kb:
         kb.add([Document(TEN, id="a"), Document("short", id="a"), Document("short", id="b"), Document(TEN, id="b")])
         assert kb.info() | {"truncated": 1, "documents": 2} == kb.info()
 
@@ -162,7 +171,7 @@ def test_questions_are_counted_with_their_own_prompt() -> None:
     with Retriever.open(embedder=Prompted()) as kb:
         kb.add([Document(SIX, id="a")])
         with pytest.warns(TruncationWarning):
-            assert kb.search(SIX).trace.unread == 3
+            assert kb.search(SIX).trace.truncated_tokens == 3
 
 
 def test_norms_are_told_of_as_they_are_given() -> None:

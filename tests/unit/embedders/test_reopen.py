@@ -16,7 +16,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize
 from tests.unit.models import needs_minilm, tiny_bert
 
-from theodolite import Document, EmbedderDriftError, Retriever
+from theodolite import Document, EmbedderDriftError, EmbedderOptions, Retriever
 from theodolite.embedders.onnx.embedder import OnnxEmbedder
 from theodolite.embedders.sentence_transformers import SentenceTransformerEmbedder
 from theodolite.testing import HashingEmbedder
@@ -176,7 +176,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def fill(folder: Path, embedder: Any, count: int, batch_size: int) -> None:
-    with Retriever.open(folder, embedder=embedder, on_truncate="ignore") as kb:
+    with Retriever.open(folder, embedder=EmbedderOptions(embedder, on_truncate="ignore")) as kb:
         kb.add(documents(count), batch_size=batch_size)
 
 
@@ -184,7 +184,7 @@ def reopen(folder: Path, embedder: Any) -> float:
     """The lowest cosine of all that is compared."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with Retriever.open(folder, embedder=embedder, on_truncate="ignore") as kb:
+        with Retriever.open(folder, embedder=EmbedderOptions(embedder, on_truncate="ignore")) as kb:
             assert len(kb.search("refunds", k=1)) == 1
             check = kb.check_embedder()
     assert check.ok
@@ -244,7 +244,9 @@ def test_what_has_changed_is_refused(
     fill(tmp_path / "kb", make(model, exports=exports, **FIRST), 8, 1024)
     for folder in changes.values():
         with pytest.raises(EmbedderDriftError):
-            Retriever.open(tmp_path / "kb", embedder=make(folder, exports=exports, **FIRST), on_truncate="ignore")
+            Retriever.open(
+                tmp_path / "kb", embedder=EmbedderOptions(make(folder, exports=exports, **FIRST), on_truncate="ignore")
+            )
     reopen(tmp_path / "kb", make(model, exports=exports, **FIRST))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from theodolite import ConfigError, Document, DriftWarning, EmbedderDriftError, Retriever
+from theodolite import ConfigError, Document, DriftWarning, EmbedderDriftError, EmbedderOptions, Retriever
 from theodolite.guards.canary import TEXTS, Canary, long_text
 from theodolite.testing import HashingEmbedder
 
@@ -123,7 +123,7 @@ def test_rounding_passes(tmp_path: Path) -> None:
 def test_a_warning_instead(tmp_path: Path) -> None:
     folder = built(tmp_path)
     with pytest.warns(DriftWarning, match="another model") as told:
-        kb = Retriever.open(folder, embedder=OtherModel(), on_drift="warn")
+        kb = Retriever.open(folder, embedder=EmbedderOptions(OtherModel(), on_drift="warn"))
     assert [warning.filename for warning in told] == [__file__]
     with kb:
         assert len(kb.search("refunds")) == 10
@@ -175,7 +175,7 @@ def test_partitions_are_compared_too(tmp_path: Path) -> None:
 def test_first_use(tmp_path: Path) -> None:
     folder = built(tmp_path)
     changed = OtherModel()
-    with Retriever.open(folder, embedder=changed, canary="first_use") as kb:
+    with Retriever.open(folder, embedder=EmbedderOptions(changed, canary="first_use")) as kb:
         assert changed.calls == 0
         assert len(kb.search(vector=np.ones(DIMENSION))) == 10
         for _ in range(2):
@@ -185,7 +185,7 @@ def test_first_use(tmp_path: Path) -> None:
             kb.add([Document("new", {}, "new")])
         assert len(kb) == len(PASSAGES)
     right = Plain()
-    with Retriever.open(folder, embedder=right, canary="first_use") as kb:
+    with Retriever.open(folder, embedder=EmbedderOptions(right, canary="first_use")) as kb:
         kb.search("refunds")
         calls = right.calls
         kb.search("parcels")
@@ -194,20 +194,23 @@ def test_first_use(tmp_path: Path) -> None:
 
 def test_off(tmp_path: Path) -> None:
     embedder = OtherModel()
-    with Retriever.open(built(tmp_path), embedder=embedder, canary="off") as kb:
+    with Retriever.open(built(tmp_path), embedder=EmbedderOptions(embedder, canary="off")) as kb:
         kb.search("refunds")
         kb.add([Document("new", {}, "new")])
         assert embedder.calls == 2
         assert not kb.check_embedder().ok
     with pytest.raises(ConfigError, match="canary='off'"):
-        Retriever.open(tmp_path / "kb", embedder=Plain(), canary="off", expect=[])
+        Retriever.open(tmp_path / "kb", embedder=EmbedderOptions(Plain(), canary="off", expect=[]))
 
 
-@pytest.mark.parametrize("settings", [{"on_drift": "ignore"}, {"canary": "sometimes"}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"on_drift": "ignore"}, {"canary": "sometimes"}, {"on_truncate": "cut"}, {"query_cache": -1}, {"canary_noise": 3}],
+)
 def test_settings_that_do_not_exist(settings: Any) -> None:
     (name,) = settings
     with pytest.raises(ConfigError, match=f"{name} is .*; expected"):
-        Retriever.open(embedder=Plain(), **settings)
+        EmbedderOptions(Plain(), **settings)
 
 
 def test_vectors_brought_first(tmp_path: Path) -> None:
@@ -251,7 +254,7 @@ def test_filled_by_another_meanwhile(tmp_path: Path) -> None:
 def test_threads_compare_once(tmp_path: Path) -> None:
     embedder = Plain()
     folder = built(tmp_path)
-    with Retriever.open(folder, embedder=embedder, canary="first_use", query_cache=0) as kb:
+    with Retriever.open(folder, embedder=EmbedderOptions(embedder, canary="first_use", query_cache=0)) as kb:
         threads = [threading.Thread(target=kb.search, args=("refunds",)) for _ in range(8)]
         for thread in threads:
             thread.start()
@@ -317,7 +320,7 @@ def test_the_long_text(limit: int | None) -> None:
 def test_known_answers(tmp_path: Path) -> None:
     folder = built(tmp_path)
     right = [("what is paid for refunds", "d0", 0.4, 1.0), ("gift cards", "d5", 0.3, 1)]
-    with Retriever.open(folder, embedder=Plain(), expect=right) as kb:
+    with Retriever.open(folder, embedder=EmbedderOptions(Plain(), expect=right)) as kb:
         assert kb.check_embedder().ok
     # Kept, and asked without being given again.
     with Retriever.open(folder) as kb:
@@ -325,16 +328,16 @@ def test_known_answers(tmp_path: Path) -> None:
     with pytest.raises(EmbedderDriftError, match="to 'gift cards', document 'd5', is not in the collection"):
         Retriever.open(folder, embedder=Plain())
     with pytest.warns(DriftWarning, match="is not in the collection"):
-        Retriever.open(folder, embedder=Plain(), on_drift="warn").close()
+        Retriever.open(folder, embedder=EmbedderOptions(Plain(), on_drift="warn")).close()
     wrong = [("what is paid for refunds", "d0", -0.2, 0.1)]
     with pytest.raises(EmbedderDriftError, match=r"has similarity 0\.\d+; -0.2 to 0.1 is expected"):
-        Retriever.open(folder, embedder=Plain(), expect=wrong)
-    Retriever.open(folder, embedder=Plain(), expect=[]).close()
+        Retriever.open(folder, embedder=EmbedderOptions(Plain(), expect=wrong))
+    Retriever.open(folder, embedder=EmbedderOptions(Plain(), expect=[])).close()
     Retriever.open(folder, embedder=Plain()).close()
 
 
 def test_known_answers_of_a_new_collection(tmp_path: Path) -> None:
-    with Retriever.open(tmp_path / "kb", embedder=Plain(), expect=[("refunds", "d0", 0.9, 1)]) as kb:
+    with Retriever.open(tmp_path / "kb", embedder=EmbedderOptions(Plain(), expect=[("refunds", "d0", 0.9, 1)])) as kb:
         kb.add(PASSAGES)
     with pytest.raises(EmbedderDriftError, match="d0"):
         Retriever.open(tmp_path / "kb", embedder=Plain())
@@ -344,9 +347,9 @@ def test_known_answers_of_partitions(tmp_path: Path) -> None:
     with Retriever.open(tmp_path / "kb", embedder=Plain(), partition="tenant") as kb:
         kb.add([Document("refunds", {"tenant": tenant}, "x") for tenant in ("a", 2)])
     expect = [("refunds", ("a", "x"), 0.99, 1.01), ("refunds", (2, "x"), 0.99, 1.01)]
-    Retriever.open(tmp_path / "kb", embedder=Plain(), expect=expect).close()
+    Retriever.open(tmp_path / "kb", embedder=EmbedderOptions(Plain(), expect=expect)).close()
     with pytest.raises(EmbedderDriftError, match="not in the collection"):
-        Retriever.open(tmp_path / "kb", embedder=Plain(), expect=[("refunds", ("2", "x"), 0, 1)])
+        Retriever.open(tmp_path / "kb", embedder=EmbedderOptions(Plain(), expect=[("refunds", ("2", "x"), 0, 1)]))
 
 
 @pytest.mark.parametrize(
@@ -366,12 +369,12 @@ def test_known_answers_of_partitions(tmp_path: Path) -> None:
 )
 def test_known_answers_that_are_none(expect: Any) -> None:
     with pytest.raises(ConfigError, match="expect"):
-        Retriever.open(embedder=Plain(), expect=expect)
+        Retriever.open(embedder=EmbedderOptions(Plain(), expect=expect))
 
 
 def test_known_answers_need_an_embedder() -> None:
-    with pytest.raises(ConfigError, match="embedder="):
-        Retriever.open(expect=[("refunds", "d0", 0, 1)])
+    with pytest.raises(ConfigError, match="with an embedder"):
+        Retriever.open(embedder=EmbedderOptions(expect=[("refunds", "d0", 0, 1)]))
 
 
 def test_a_locked_store_delays_the_canary(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tests.unit.guards.test_embedder_guard import DIMENSION, PASSAGES, OtherModel, Plain, Unnormalised
 
-from theodolite import Center, EmbedderDriftError, Pca, Retriever, Whiten
+from theodolite import Center, EmbedderDriftError, EmbedderOptions, Pca, Retriever, Whiten
 
 
 @pytest.mark.parametrize("factor", [50.0, float("nan")])
@@ -20,11 +20,13 @@ def test_known_answers_of_an_embedder_that_has_changed(tmp_path: Path, metric: A
         def _encode(self, texts: Sequence[str]) -> Any:
             return super()._encode(texts) * np.float32(factor)
 
-    with Retriever.open(tmp_path / "kb", embedder=Plain(), metric=metric, expect=[("refunds", "d0", -2, 1)]) as kb:
+    with Retriever.open(
+        tmp_path / "kb", embedder=EmbedderOptions(Plain(), expect=[("refunds", "d0", -2, 1)]), metric=metric
+    ) as kb:
         kb.add(PASSAGES)
     with pytest.raises(EmbedderDriftError):
         Retriever.open(tmp_path / "kb", embedder=Scaled())
-    with Retriever.open(tmp_path / "kb", embedder=Scaled(), canary="off") as kb:
+    with Retriever.open(tmp_path / "kb", embedder=EmbedderOptions(Scaled(), canary="off")) as kb:
         assert not kb.check_embedder().ok
 
 
@@ -96,7 +98,7 @@ def test_an_embedder_that_cannot_embed_the_canary(tmp_path: Path) -> None:
     with Retriever.open(tmp_path / "kb", embedder=Ascii()) as kb, pytest.raises(UnicodeEncodeError) as error:
         kb.add(PASSAGES)
     assert any("canary='off'" in note for note in error.value.__notes__)
-    with Retriever.open(tmp_path / "kb", embedder=Ascii(), canary="off") as kb:
+    with Retriever.open(tmp_path / "kb", embedder=EmbedderOptions(Ascii(), canary="off")) as kb:
         assert len(kb.add(PASSAGES)) == len(PASSAGES)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tests.unit.guards.test_embedder_guard import DIMENSION, PASSAGES, OtherModel, Plain, Unnormalised, built
 
-from theodolite import Document, DriftWarning, EmbedderDriftError, Retriever
+from theodolite import Document, DriftWarning, EmbedderDriftError, EmbedderOptions, Retriever
 from theodolite.guards.noise import MIN_COSINE, NORM_TOLERANCE, Noise, between
 
 
@@ -126,7 +126,7 @@ def test_noise_below_a_change_is_allowed_for(tmp_path: Path, count: int) -> None
 
 
 def test_a_collection_made_in_spite_of_noise_opens_with_a_warning(tmp_path: Path) -> None:
-    with Retriever.open(tmp_path / "kb", embedder=Quantized(), on_drift="warn") as kb:
+    with Retriever.open(tmp_path / "kb", embedder=EmbedderOptions(Quantized(), on_drift="warn")) as kb:
         with pytest.warns(DriftWarning, match="between batches") as told:
             kb.add(PASSAGES)
         assert [warning.filename for warning in told] == [__file__]
@@ -141,7 +141,7 @@ def test_a_collection_made_in_spite_of_noise_opens_with_a_warning(tmp_path: Path
 
 def test_without_measuring_the_noise_shows_when_documents_differ(tmp_path: Path) -> None:
     """The fixed texts are always embedded in the same batches; the documents were in another one."""
-    with silence(), Retriever.open(tmp_path / "kb", embedder=Quantized(), canary_noise=False) as kb:
+    with silence(), Retriever.open(tmp_path / "kb", embedder=EmbedderOptions(Quantized(), canary_noise=False)) as kb:
         kb.add(PASSAGES)
     with pytest.warns(DriftWarning, match=r"as a document of the collection.* between batches"):
         Retriever.open(tmp_path / "kb", embedder=Quantized()).close()
@@ -153,7 +153,7 @@ def test_without_measuring_the_noise_shows_when_documents_differ(tmp_path: Path)
 @pytest.mark.parametrize(("noise", "calls"), [(True, 5), (False, 2)])
 def test_calls_when_the_canary_is_made(tmp_path: Path, noise: bool, calls: int) -> None:
     embedder = Plain()
-    with Retriever.open(tmp_path / "kb", embedder=embedder, canary_noise=noise) as kb:
+    with Retriever.open(tmp_path / "kb", embedder=EmbedderOptions(embedder, canary_noise=noise)) as kb:
         assert embedder.calls == 0
         kb.add(PASSAGES)
         assert embedder.calls == 2 * calls + 1, "for each side, and the documents"
@@ -259,10 +259,10 @@ def test_known_answers_hold_to_the_score_that_a_search_shows(tmp_path: Path, met
         best = [(question, kb.search(question, k=1)[0]) for question in questions]
     expect = [(question, hit.document.id, hit.scores["similarity"], hit.scores["similarity"]) for question, hit in best]
     with silence():
-        Retriever.open(tmp_path / "kb", embedder=Slightly(), expect=expect).close()
+        Retriever.open(tmp_path / "kb", embedder=EmbedderOptions(Slightly(), expect=expect)).close()
     off = [(question, name, low + 0.1, high + 0.1) for question, name, low, high in expect]
     with pytest.raises(EmbedderDriftError, match="is expected"):
-        Retriever.open(tmp_path / "kb", embedder=Slightly(), expect=off)
+        Retriever.open(tmp_path / "kb", embedder=EmbedderOptions(Slightly(), expect=off))
 
 
 async def test_what_is_awaited_may_have_shared_a_batch(tmp_path: Path) -> None:

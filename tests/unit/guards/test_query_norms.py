@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from theodolite import ConfigError, DriftWarning, Retriever, VectorError
+from theodolite import ConfigError, DriftWarning, EmbedderOptions, Retriever, VectorError
+from theodolite.embedders.options import OnDrift
 from theodolite.guards.query_norms import NOTE
 
 D = 8
@@ -21,8 +22,8 @@ def drawn(seed: int, n: int, low: float = 2.0, high: float = 6.0) -> NDArray[np.
     return vectors
 
 
-def filled(folder: Path | None = None, metric: Any = "dot", **settings: Any) -> Retriever:
-    kb = Retriever.open(folder, metric=metric, **settings)
+def filled(folder: Path | None = None, metric: Any = "dot", on_drift: OnDrift = "refuse", **settings: Any) -> Retriever:
+    kb = Retriever.open(folder, metric=metric, embedder=EmbedderOptions(on_drift=on_drift), **settings)
     if not len(kb):
         kb.add([str(i) for i in range(20)], vectors=drawn(0, 20))
     return kb
@@ -108,4 +109,4 @@ def test_no_search_waits_for_a_writer(tmp_path: Path) -> None:
 
 def test_a_setting_that_does_not_exist() -> None:
     with pytest.raises(ConfigError, match="on_drift"):
-        Retriever.open(on_drift="maybe")  # type: ignore[arg-type]  # as a caller without a type checker may
+        EmbedderOptions(on_drift="maybe")  # type: ignore[arg-type]  # as a caller without a type checker may

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tests.unit.watching import DAY, HOUR, Clock, Service, Words, answer, passages, questions, request, watched
 
-from theodolite import Alert, ConfigError, Document, InputError, Monitor, Retriever, UnsupportedError
+from theodolite import Alert, ConfigError, Document, EmbedderOptions, InputError, Monitor, Retriever, UnsupportedError
 from theodolite.engines.local import LocalEngine
 from theodolite.testing import HashingEmbedder
 
@@ -138,7 +138,9 @@ def in_the_open(
     """A collection with a real embedder's vectors that has been asked for nine days."""
     model, clock, stored = Words(), Clock(), passages(500)
     kb = Retriever.open(tmp_path / "kb", metric=metric, norms=norms, monitor=Monitor(clock=clock, interval=None))
-    kb = Retriever(kb._engine, model, monitor=kb.monitor, on_drift="warn", canary="off")  # the other guards disarmed
+    kb = Retriever(
+        kb._engine, EmbedderOptions(model, on_drift="warn", canary="off"), monitor=kb.monitor
+    )  # the other guards disarmed
     kb.add([Document(text, id=f"d{i}") for i, text in enumerate(stored)])
     for day in range(9):
         for question in questions(stored, 40, day):
@@ -287,7 +289,7 @@ def test_settings_that_make_no_sense_are_refused() -> None:
 def test_a_monitor_is_free_again_where_opening_failed(tmp_path: Path) -> None:
     monitor = Monitor(interval=None)
     with pytest.raises(ConfigError, match="embedder="):
-        Retriever.open(tmp_path / "kb", monitor=monitor, expect=[("refunds", "d", 0, 1)])
+        Retriever.open(tmp_path / "kb", monitor=monitor, embedder=EmbedderOptions(expect=[("refunds", "d", 0, 1)]))
     with Retriever.open(tmp_path / "kb", monitor=monitor) as kb:
         assert kb.monitor is monitor
 

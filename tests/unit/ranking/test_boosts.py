@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from theodolite.errors import ConfigError, InputError
 from theodolite.filters import matches
 from theodolite.protocols import Boost
-from theodolite.ranking.boosts import Authority, Freshness, as_boosts
-from theodolite.ranking.durations import duration
+from theodolite.ranking.boosts import Authority, Freshness, as_boosts, duration
 from theodolite.testing import BoostContract
 
 NOW = datetime(2025, 11, 20, tzinfo=UTC)
@@ -352,13 +351,13 @@ def test_as_boosts() -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ("freshness", "it must be a list"),
-        ({"freshness": 1}, "it must be a list"),
-        (3, "it must be a list"),
-        ([Freshness], "is no boost"),
-        (["freshness"], "is no boost"),
+        ("freshness", "expected a list"),
+        ({"freshness": 1}, "expected a list"),
+        (3, "expected a list"),
+        ([Freshness], "is not a Boost"),
+        (["freshness"], "is not a Boost"),
         ([Freshness("d", "1d"), Freshness("e", "1d")], "the name 'freshness' of Freshness(field='e'"),
-        ([Authority("s", LEVELS, name="similarity")], "is taken already"),
+        ([Authority("s", LEVELS, name="similarity")], "is taken"),
     ],
 )
 def test_what_are_no_boosts(given: Any, words: str) -> None:

@@ -12,7 +12,6 @@ from theodolite import Document, Retriever
 from theodolite.errors import ConfigError, InputError, RerankError
 from theodolite.protocols import Fusion
 from theodolite.ranking.boosts import Authority, Freshness
-from theodolite.ranking.hits import scores_of
 from theodolite.ranking.relevance import Relevance
 from theodolite.ranking.versions import Latest, Superseded, Valid
 from theodolite.rerankers.stage import Rerank
@@ -50,7 +49,8 @@ def ids(hits: Hits) -> list[str]:
 
 def find(kb: Retriever, query: str | None = None, **options: Any) -> Hits:
     vector = None if options.get("mode") == "lexical" else ASKED
-    return kb.search(query, vector=vector, **{"k": 5, "now": NOW, **options})
+    present = {"as_of": NOW} if options.get("boosts") else {}
+    return kb.search(query, vector=vector, **{"k": 5, **present, **options})
 
 
 def test_boosts_multiply_relevance_and_say_so(kb: Retriever) -> None:
@@ -79,7 +79,7 @@ def test_several_boosts_multiply(kb: Retriever) -> None:
 
 def test_boosts_of_no_weight_change_nothing_at_all(kb: Retriever) -> None:
     none = [Freshness("from", "365d", weight=0.0), Authority("source", {"chat": 0.0}, weight=0.0)]
-    plain, boosted = find(kb), find(kb, boosts=none)
+    plain, boosted = find(kb), find(kb, boosts=none, as_of=None)
     assert [(hit.document, hit.score, dict(hit.scores)) for hit in plain] == [
         (hit.document, hit.score, dict(hit.scores)) for hit in boosted
     ]
@@ -144,7 +144,7 @@ def test_versions_by_search(kb: Retriever) -> None:
     back = find(kb, versions=[rule], as_of="2024-06-01")
     assert "old" in ids(back)
     assert "new" not in ids(back)
-    shown = find(kb, versions=[rule], include_superseded=True)
+    shown = find(kb, versions=[rule], superseded="show")
     old = next(hit for hit in shown if hit.document.id == "old")
     assert old.version is not None
     assert not old.version.current
@@ -152,7 +152,7 @@ def test_versions_by_search(kb: Retriever) -> None:
     assert "superseded by 2025-01-01" in str(old.explain())
     instead = find(kb, versions=[rule], where={"from": {"$lt": "2024-01-01"}})
     assert ids(instead) == []
-    instead = find(kb, versions=[rule], where={"from": {"$lt": "2024-01-01"}}, substitute=True)
+    instead = find(kb, versions=[rule], where={"from": {"$lt": "2024-01-01"}}, superseded="substitute")
     assert ids(instead) == ["new"]
     assert instead[0].version is not None
     assert instead[0].version.substitutes
@@ -184,8 +184,7 @@ def test_where_there_is_nothing_no_stage_minds(kb: Retriever, stages: dict[str, 
 
 def test_relevance_is_at_most_one() -> None:
     above = float(np.nextafter(np.float32(1), np.float32(2)))  # a cosine may be, by the rounding of unit vectors
-    assert scores_of(above, Relevance("cosine")) == {"similarity": above, "relevance": 1.0}
-    assert scores_of(-above, Relevance("cosine")) == {"similarity": -above, "relevance": 0.0}
+    assert Relevance("cosine").of_hits([above, -above, 0.5]) == [1.0, 0.0, 0.5]
 
 
 def test_words_need_no_embedder_and_no_vectors(kb: Retriever) -> None:
@@ -207,13 +206,13 @@ def test_hybrid_fuses_ranks(kb: Retriever) -> None:
     hours = next(hit for hit in hits if hit.document.id == "hours")
     assert "lexical" not in hours.scores
     assert hours.score == pytest.approx(1 / 65)
-    words = find(kb, "blocked refund", mode="hybrid", fusion=Fusion(dense=0.0))
+    words = find(kb, "blocked refund", mode=Fusion(dense=0.0))
     assert words[0].document.id == "wiki"
 
 
 def test_what_only_words_have_found_has_its_similarity(kb: Retriever) -> None:
-    hits = find(kb, "nine", mode="hybrid", fusion=Fusion(depth=1), k=1)
-    both = find(kb, "nine", mode="hybrid", fusion=Fusion(dense=0.1, depth=1), k=2)
+    hits = find(kb, "nine", mode=Fusion(depth=1), k=1)
+    both = find(kb, "nine", mode=Fusion(dense=0.1, depth=1), k=2)
     assert len(hits) == 1
     assert both[0].document.id == "hours"
     assert both[0].scores["similarity"] == pytest.approx(-0.3)
@@ -262,7 +261,7 @@ def test_a_reranker_leaves_out_what_is_not_relevant_enough(kb: Retriever, stages
         return [2.0 if "days" in text else -2.0 for text in texts]
 
     def found(least: float) -> Hits:
-        return kb.search("q", vector=ASKED, now=NOW, rerank=Rerank(sure, min_relevance=least), **stages)
+        return kb.search("q", vector=ASKED, rerank=Rerank(sure, min_relevance=least), **stages)
 
     assert sorted(ids(found(0.88))) == ["new", "old"]
     assert len(found(0.11)) == 5
@@ -281,7 +280,7 @@ def test_words_are_needed_where_they_are_read(kb: Retriever) -> None:
         kb.search("  ", mode="lexical")
     with pytest.raises(InputError, match="2 queries and 1 vectors"):
         kb.search_many(["a", "b"], vectors=[ASKED], mode="hybrid")
-    with pytest.raises(ConfigError, match="no embedder"):
+    with pytest.raises(ConfigError, match="without an embedder"):
         kb.search("refunds")
 
 
@@ -379,7 +378,7 @@ def test_batches_are_single_searches(kb: Retriever) -> None:
         "mode": "hybrid",
         "boosts": [AUTHORITY],
         "versions": [Latest("policy", "from"), Superseded("policy", replaces="old")],
-        "now": NOW,
+        "as_of": NOW,
         "diversity": 0.3,
         "rerank": length,
     }

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from theodolite.ranking.steps import Stage, steps
+from theodolite.ranking.pipeline import Stage, steps
 from theodolite.types import Step
 
 

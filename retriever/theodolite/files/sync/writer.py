@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.embedders.async_encode import encode as embed
 from theodolite.errors import DocumentError, TheodoliteError, VectorError
 from theodolite.files.readers.passages import PATH
 from theodolite.metadata import encode
@@ -205,7 +204,7 @@ class Writer:
 
     def _embedder_works(self) -> bool:
         try:
-            embed(self._kb.embedder, "document", [_PROBE])  # type: ignore[arg-type]  # there is one: it has just failed
+            self._kb.embedder.encode_document([_PROBE])  # type: ignore[union-attr]  # there is one: it has just failed
         except Exception:  # whatever it raises, it does not work
             return False
         return True

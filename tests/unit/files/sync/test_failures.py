@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.unit.syncing import Embedder, counts, paragraphs, stored
 
-from theodolite import Center, Pca, Retriever, VectorError
+from theodolite import Center, EmbedderOptions, Pca, Retriever, VectorError
 from theodolite.files.readers import Options
 from theodolite.files.sync import sync
 
@@ -42,7 +42,7 @@ def embedder() -> Failing:
 
 @pytest.fixture
 def kb(embedder: Failing) -> Iterator[Retriever]:
-    with Retriever.open(embedder=embedder, canary="off") as opened:
+    with Retriever.open(embedder=EmbedderOptions(embedder, canary="off")) as opened:
         yield opened
 
 
@@ -133,7 +133,7 @@ def test_an_embedder_that_does_not_work_ends_the_run(kb: Retriever, embedder: Fa
 def test_norms_that_do_not_fit_end_the_run(tmp_path: Path) -> None:
     """They speak of the embedder, not of a text."""
     docs = write(tmp_path / "docs", a=["1"])
-    with Retriever.open(embedder=Failing(), metric="dot", norms="unit", canary="off") as kb:
+    with Retriever.open(embedder=EmbedderOptions(Failing(), canary="off"), metric="dot", norms="unit") as kb:
         sync(kb, [docs])
         write(docs, b=["long"])
         with pytest.raises(VectorError, match="normalisation"):
@@ -143,7 +143,7 @@ def test_norms_that_do_not_fit_end_the_run(tmp_path: Path) -> None:
 def test_a_passage_that_is_too_long_where_that_is_an_error(embedder: Failing, tmp_path: Path) -> None:
     docs = write(tmp_path / "docs", a=["1"], b=["2"])
     embedder.count_tokens = lambda texts: [99 if "Paragraph 2" in text else 5 for text in texts]  # type: ignore[method-assign]  # another tokenizer than the splitter's
-    with Retriever.open(embedder=embedder, on_truncate="error", canary="off") as kb:
+    with Retriever.open(embedder=EmbedderOptions(embedder, on_truncate="error", canary="off")) as kb:
         report = sync(kb, [docs])
         assert list(stored(kb)) == ["docs/a.txt"]
         assert report.failed == 1
@@ -154,7 +154,7 @@ def test_a_record_of_another_partition(embedder: Failing, tmp_path: Path) -> Non
     docs = tmp_path / "docs"
     docs.mkdir()
     (docs / "a.jsonl").write_text('{"id": "x", "text": "One."}\n{"id": "y", "text": "Two.", "tenant": "bolt"}')
-    with Retriever.open(embedder=embedder, partition="tenant", canary="off") as kb:
+    with Retriever.open(embedder=EmbedderOptions(embedder, canary="off"), partition="tenant") as kb:
         report = sync(kb.scoped(tenant="acme"), [docs])
         assert report.failed == 1
         assert "another tenant than 'acme'" in report.skipped[0].reason
@@ -164,7 +164,7 @@ def test_a_record_of_another_partition(embedder: Failing, tmp_path: Path) -> Non
 @pytest.mark.parametrize("transform", [Center(), Pca(8)])
 def test_vectors_that_are_kept_are_not_transformed_twice(embedder: Failing, tmp_path: Path, transform: Any) -> None:
     docs = write(tmp_path / "docs", **{f"f{n}": [f"{n} {n * n}"] for n in range(100)})
-    with Retriever.open(embedder=embedder, transforms=[transform], canary="off") as kb:
+    with Retriever.open(embedder=EmbedderOptions(embedder, canary="off"), transforms=[transform]) as kb:
         sync(kb, [docs])
         before = {document.text: vector for document, vector in kb.documents(vectors=True)}
         (docs / "f7.txt").rename(docs / "g.txt")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.unit.syncing import Embedder, counts, paragraphs, stored
 
-from theodolite import ConfigError, CorruptionError, Document, InputError, Retriever
+from theodolite import ConfigError, CorruptionError, Document, EmbedderOptions, InputError, Retriever
 from theodolite.files.readers import Options
 from theodolite.files.sync import Relocated, sync
 from theodolite.files.sync.sources import same, way_below
@@ -23,7 +23,7 @@ def embedder() -> Embedder:
 
 @pytest.fixture
 def kb(embedder: Embedder, tmp_path: Path) -> Iterator[Retriever]:
-    with Retriever.open(tmp_path / "kb", embedder=embedder, canary="off") as opened:
+    with Retriever.open(tmp_path / "kb", embedder=EmbedderOptions(embedder, canary="off")) as opened:
         yield opened
 
 
@@ -111,30 +111,30 @@ def test_a_collection_that_travels_with_its_sources(embedder: Embedder, tmp_path
     """By the way from one to the other, whatever has changed meanwhile."""
     project = tmp_path / "project"
     docs = fill(project / "docs")
-    with Retriever.open(project / "kb", embedder=embedder, canary="off") as kb:
+    with Retriever.open(project / "kb", embedder=EmbedderOptions(embedder, canary="off")) as kb:
         sync(kb, [docs])
     moved = project.rename(tmp_path / "moved")
     fill(moved / "docs", "new.txt")
     for name in ("a.txt", "b.txt", "sub/c.txt"):
         (moved / "docs" / name).write_text(f"Wholly other in {name}.")
-    with Retriever.open(moved / "kb", embedder=embedder, canary="off") as kb:
+    with Retriever.open(moved / "kb", embedder=EmbedderOptions(embedder, canary="off")) as kb:
         assert sync(kb, [moved / "docs"]).relocated == (Relocated("docs", str(docs), str(moved / "docs")),)
         assert len({document.metadata["path"] for document in kb.documents()}) == 5
     # Neither the place nor anything in it is the same.
     shutil.copytree(moved / "kb", tmp_path / "stranger" / "kb")
     fill(tmp_path / "stranger" / "docs", "x.txt", "y.txt")
     hidden = (moved / "docs").rename(moved / "hidden")
-    with Retriever.open(tmp_path / "stranger" / "kb", embedder=embedder, canary="off") as kb:
+    with Retriever.open(tmp_path / "stranger" / "kb", embedder=EmbedderOptions(embedder, canary="off")) as kb:
         assert "0 of its 5 files are found here" in refused(kb, tmp_path / "stranger" / "docs")
     hidden.rename(moved / "docs")
     # A second checkout beside the first: the same way, and both are there.
     shutil.copytree(moved, tmp_path / "second")
-    with Retriever.open(tmp_path / "second" / "kb", embedder=embedder, canary="off") as kb:
+    with Retriever.open(tmp_path / "second" / "kb", embedder=EmbedderOptions(embedder, canary="off")) as kb:
         assert sync(kb, [tmp_path / "second" / "docs"]).relocated
     shutil.rmtree(tmp_path / "second" / "docs")
     fill(tmp_path / "second" / "docs", "x.txt", "y.txt")
     shutil.copytree(tmp_path / "second", tmp_path / "third")
-    with Retriever.open(tmp_path / "third" / "kb", embedder=embedder, canary="off") as kb:
+    with Retriever.open(tmp_path / "third" / "kb", embedder=EmbedderOptions(embedder, canary="off")) as kb:
         refused(kb, tmp_path / "third" / "docs")
 
 
@@ -153,7 +153,7 @@ def test_a_renamed_folder_keeps_its_vectors(kb: Retriever, embedder: Embedder, d
     fill(guide, "b.txt")
     sync(kb, [guide])
     assert not [name for name in stored(kb) if name.startswith("docs/")]
-    with Retriever.open(embedder=Embedder(), canary="off") as fresh:
+    with Retriever.open(embedder=EmbedderOptions(Embedder(), canary="off")) as fresh:
         sync(fresh, [guide])
         assert stored(kb) == stored(fresh)
     assert list(json.loads(kb._engine.note("sources") or "")) == ["guide"]
@@ -409,7 +409,7 @@ def test_what_links_lead_to_outside_is_kept(kb: Retriever, docs: Path, tmp_path:
 
 def test_partitions_have_sources_of_their_own(embedder: Embedder, docs: Path, tmp_path: Path) -> None:
     other = fill(tmp_path / "b" / "docs", "x.txt")
-    with Retriever.open(embedder=embedder, partition="tenant", canary="off") as kb:
+    with Retriever.open(embedder=EmbedderOptions(embedder, canary="off"), partition="tenant") as kb:
         acme, bolt = kb.scoped(tenant="acme"), kb.scoped(tenant="bolt")
         sync(acme, [docs])
         sync(bolt, [other])
@@ -442,7 +442,7 @@ def readable_by_some() -> Iterator[Path]:
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
 def test_what_may_not_be_read_is_kept(readable_by_some: Path) -> None:
     docs = fill(readable_by_some / "docs")
-    with Retriever.open(embedder=Embedder(), canary="off") as kb:
+    with Retriever.open(embedder=EmbedderOptions(Embedder(), canary="off")) as kb:
         sync(kb, [docs])
         before = stored(kb)
         (docs / "sub").chmod(0)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from tests.unit.syncing import Embedder, counts, paragraphs, stored
 
-from theodolite import Document, InputError, Retriever
+from theodolite import Document, EmbedderOptions, InputError, Retriever
 from theodolite.files.readers import Options, Skipped
 from theodolite.files.sync import Progress, sync
 
@@ -26,7 +26,7 @@ def embedder() -> Embedder:
 
 @pytest.fixture
 def kb(embedder: Embedder) -> Iterator[Retriever]:
-    with Retriever.open(embedder=embedder, canary="off") as opened:
+    with Retriever.open(embedder=EmbedderOptions(embedder, canary="off")) as opened:
         yield opened
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.unit.syncing import Embedder, paragraphs, stored
 
-from theodolite import ConfigError, Retriever
+from theodolite import ConfigError, EmbedderOptions, Retriever
 from theodolite.files.sync import Progress, sync
 
 FOLDERS = ["", "one", "one/two", "three"]
@@ -116,7 +116,7 @@ def check(kb: Retriever, tree: Tree) -> None:
         for part, word in enumerate(words)
     }
     assert stored(kb) == expected
-    with Retriever.open(embedder=Embedder(), canary="off") as fresh:
+    with Retriever.open(embedder=EmbedderOptions(Embedder(), canary="off")) as fresh:
         sync(fresh, [tree.root])
         for (document, vector), (other, same) in zip(
             kb.documents(vectors=True), fresh.documents(vectors=True), strict=True
@@ -131,7 +131,7 @@ def test_any_history_of_a_tree(tmp_path: Path, seed: int) -> None:
     """Nothing that was stored is embedded again; roots move and are renamed, runs are stopped."""
     tree, embedder = Tree(tmp_path / "0" / "docs", seed), Embedder()
     draw = tree.draw
-    with Retriever.open(embedder=embedder, canary="off") as kb:
+    with Retriever.open(embedder=EmbedderOptions(embedder, canary="off")) as kb:
         for step in range(1, 8):
             held = set(stored(kb).values())
             embedder.asked = []
@@ -166,7 +166,7 @@ def test_two_trees_and_parts_of_them(tmp_path: Path, seed: int) -> None:
     """Each run changes what it was given and nothing else."""
     trees = [Tree(tmp_path / "x" / "docs", seed), Tree(tmp_path / "y" / "docs", seed + 100)]
     names = ["docs", "other"]
-    with Retriever.open(embedder=Embedder(), canary="off") as kb:
+    with Retriever.open(embedder=EmbedderOptions(Embedder(), canary="off")) as kb:
         sync(kb, [trees[0].root])
         with pytest.raises(ConfigError):
             sync(kb, [trees[1].root])

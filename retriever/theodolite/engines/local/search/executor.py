@@ -21,8 +21,7 @@ from theodolite.engines.local.storage.unspaced_scripts import needs_preparation,
 from theodolite.indexes.flat.boosted_score import BoostedScore
 from theodolite.indexes.flat.index import Found
 from theodolite.protocols import Answer, Request
-from theodolite.ranking.boosts import Freshness
-from theodolite.ranking.refusals import check_refusals
+from theodolite.ranking.boosts import Freshness, check_refusals
 from theodolite.ranking.versions import Versions, dates_of
 from theodolite.scopes import scope_filter
 from theodolite.types import Mask, Rows, Trace

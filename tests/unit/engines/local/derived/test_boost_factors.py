@@ -19,8 +19,7 @@ from theodolite.engines.local.derived.columns.column import Column
 from theodolite.errors import ConfigError, InputError
 from theodolite.filters import MISSING, lookup
 from theodolite.protocols import Boost
-from theodolite.ranking.boosts import Authority, Freshness
-from theodolite.ranking.refusals import check_refusals
+from theodolite.ranking.boosts import Authority, Freshness, check_refusals
 
 Doubles = NDArray[np.float64]
 Metadata = dict[str, Any]
@@ -391,7 +390,7 @@ def test_in_a_scope_factors_are_those_of_each_document(kb: Retriever) -> None:
         del stored[name]
     mine = {name: metadata for name, metadata in stored.items() if metadata["mine"]}
     boosts = (Foreign("a"), Foreign("n.a", "other"), Freshness("b", "30d"))
-    hits = kb.scoped(mine=True).search(vector=[1.0, 1.0], k=200, boosts=boosts, now=NOW)
+    hits = kb.scoped(mine=True).search(vector=[1.0, 1.0], k=200, boosts=boosts, as_of=NOW)
     one = hits[0].scores["relevance"]
     told = {hit.document.id: hit.score / one for hit in hits}
     assert told == pytest.approx(expected(boosts, mine))

@@ -47,8 +47,8 @@ def test_the_newest_is_current() -> None:
 )
 def test_what_has_not_begun_is_not_there(as_of: str, expected: set[str]) -> None:
     assert look(DATED, LATEST, as_of=as_of).ids == expected
-    assert look(DATED, LATEST, as_of=as_of, include_superseded=True).ids >= expected
-    assert "2025" not in look(DATED, LATEST, as_of="2025-02-28", include_superseded=True).ids
+    assert look(DATED, LATEST, as_of=as_of, superseded="show").ids >= expected
+    assert "2025" not in look(DATED, LATEST, as_of="2025-02-28", superseded="show").ids
 
 
 def test_all_that_tie_are_current() -> None:
@@ -98,7 +98,7 @@ def test_valid_from_start_to_before_end() -> None:
     assert look(documents, rule, as_of="2024-12-31T23:59").ids == {"end", "none"}
     assert look(documents, rule, as_of="2025-01-01").ids == set(documents)
     assert look(documents, rule, as_of="2025-01-31T23:59:59.999999").ids == set(documents)
-    after = look(documents, rule, as_of="2025-02-01", include_superseded=True)
+    after = look(documents, rule, as_of="2025-02-01", superseded="show")
     assert after["both"] == after["end"] == Version(current=False, ended=True)
     assert after["start"] is after["none"] is None
 
@@ -146,7 +146,7 @@ def test_a_version_that_begins_before_its_predecessors(count: int) -> None:
 )
 def test_links_in_either_direction(links: dict[str, dict[str, Any]]) -> None:
     documents = {f"{key}#{n}": {"key": key, **link} for key, link in links.items() for n in range(2)}
-    found = look(documents, Superseded("key", "by", "replaces"), include_superseded=True)
+    found = look(documents, Superseded("key", "by", "replaces"), superseded="show")
     assert found["a#0"] == found["a#1"] == Version(current=False, successors=("b",))
     assert found["b#0"] is found["b#1"] is None
     assert found.superseded == 0
@@ -158,16 +158,16 @@ def test_one_passage_speaks_for_its_key() -> None:
 
 
 def test_chains_name_their_end() -> None:
-    found = look(CHAIN, BY, include_superseded=True)
+    found = look(CHAIN, BY, superseded="show")
     assert found["a"] == found["b"] == Version(current=False, successors=("c",))
     forked = {**CHAIN, "b": {"key": "b", "by": ["c", "d"]}, "d": {"key": "d"}}
-    version = look(forked, BY, include_superseded=True)["a"]
+    version = look(forked, BY, superseded="show")["a"]
     assert version is not None
     assert set(version.successors) == {"c", "d"}
 
 
 def test_the_end_of_a_chain_is_that_of_the_instant() -> None:
-    found = look(DATED_CHAIN, SINCE, as_of="2023-01-01", include_superseded=True)
+    found = look(DATED_CHAIN, SINCE, as_of="2023-01-01", superseded="show")
     assert found.versions.keys() == {("", "a"), ("", "b")}
     assert found["a"] == Version(current=False, successors=("b",))
     assert found["b"] == Version(absent=("c",))
@@ -188,7 +188,7 @@ def test_chains_lead_through_what_is_absent() -> None:
     without: dict[str, Any] = {name: metadata for name, metadata in CHAIN.items() if name != "b"}
     assert look(without, BY).ids == {"a", "c"}
     both = {"a": {"key": "a", "by": "b"}, "c": {"key": "c", "replaces": "b"}}
-    found = look(both, Superseded("key", "by", "replaces"), include_superseded=True)
+    found = look(both, Superseded("key", "by", "replaces"), superseded="show")
     assert found["a"] == Version(current=False, successors=("c",))
 
 
@@ -237,20 +237,20 @@ def test_scopes_that_python_takes_for_one() -> None:
 
 
 def test_a_substitute_stands_in_for_what_the_filter_lets_pass() -> None:
-    found = look(DATED, LATEST, where={"lang": "en"}, substitute=True)
+    found = look(DATED, LATEST, where={"lang": "en"}, superseded="substitute")
     assert found.versions == {("", "2025"): Version(substitutes=("refunds",)), ("", "other"): None}
-    found = look(DATED_CHAIN, SINCE, where={"lang": "en"}, substitute=True)
+    found = look(DATED_CHAIN, SINCE, where={"lang": "en"}, superseded="substitute")
     assert set(found.ids) == {"c"}
     version = found["c"]
     assert version is not None
     assert set(version.substitutes) == {"a", "b"}
     # Nothing that passes the filter is replaced by what passes it not.
-    assert look(DATED, LATEST, where={"policy": "returns"}, substitute=True).ids == {"other"}
-    assert look(DATED, LATEST, where={"lang": "de"}, substitute=True).versions == {("", "2025"): None}
+    assert look(DATED, LATEST, where={"policy": "returns"}, superseded="substitute").ids == {"other"}
+    assert look(DATED, LATEST, where={"lang": "de"}, superseded="substitute").versions == {("", "2025"): None}
 
 
 def test_a_substitute_never_comes_from_outside_the_scope() -> None:
-    found = look(DATED, LATEST, where={"from": "2023-01-01"}, scope={"lang": "en"}, substitute=True)
+    found = look(DATED, LATEST, where={"from": "2023-01-01"}, scope={"lang": "en"}, superseded="substitute")
     assert found.versions == {("", "2023"): None}
 
 
@@ -287,7 +287,7 @@ def test_names_are_spelt_as_in_the_scope() -> None:
         for number, metadata in enumerate([*theirs, *mine]):
             view = kb.scoped(tenant=metadata["tenant"])
             view.add([Document("text", metadata, str(number))], vectors=np.ones((1, 2)))
-            hits = view.search(vector=np.ones(2), versions=[rule], include_superseded=True)
+            hits = view.search(vector=np.ones(2), versions=[rule], superseded="show")
         versions = {hit.document.id: hit.version for hit in hits}
         assert versions["1"] == Version(current=False, successors=("2024-01-01",))
         assert versions["2"] is None

@@ -12,7 +12,7 @@ from theodolite.engines.local.derived.snapshot import Snapshot, StaleSnapshot
 from theodolite.engines.local.derived.versions import VersionStateCache
 from theodolite.filters import Filter, instant, parse
 from theodolite.protocols import Scope
-from theodolite.ranking.versions import Rule, Versions
+from theodolite.ranking.versions import Rule, SupersededPolicy, Versions
 from theodolite.scopes import scope_filter
 from theodolite.types import Mask, Version
 
@@ -85,7 +85,7 @@ def look(
     as_of: str = "2026-01-01",
     where: Any = None,
     scope: Any = None,
-    **options: bool,
+    superseded: SupersededPolicy = "hide",
 ) -> Found:
     """What rules make of a few documents, by id."""
     with Retriever.open(None) as kb:
@@ -94,4 +94,4 @@ def look(
             vectors=np.ones((len(documents), 2)),
         )
         confined = None if scope is None else Scope(None, parse(scope))
-        return Looking(kb).at(Versions(rules, moment(as_of), **options), confined, where)
+        return Looking(kb).at(Versions(rules, moment(as_of), superseded), confined, where)

@@ -9,7 +9,6 @@ import pytest
 from numpy.typing import NDArray
 
 from theodolite import Document, FilterError, InputError, Retriever
-from theodolite.collection import Collection
 from theodolite.errors import EngineError
 from theodolite.indexes.flat.pairs import BLOCK
 from theodolite.vectors.metrics import MetricName
@@ -24,7 +23,7 @@ def filled(vectors: Any, metric: MetricName = "cosine", **settings: Any) -> Retr
     return kb
 
 
-def ids(kb: Collection, *arguments: Any, **options: Any) -> list[tuple[str, str]]:
+def ids(kb: Retriever, *arguments: Any, **options: Any) -> list[tuple[str, str]]:
     return [(found.first.id, found.second.id) for found in kb.duplicates(*arguments, **options)]
 
 

@@ -48,12 +48,12 @@ class VersionState:
         self._current = (intervals.begin <= self._as_of) & (intervals.until > self._as_of)
         self._current &= inside
         self._begun = self._current
-        if versions.include_superseded or versions.substitute:
+        if versions.superseded != "hide":
             self._begun = (intervals.begin <= self._as_of) & inside
-        shown = self._begun if versions.include_superseded else self._current
+        shown = self._begun if versions.superseded == "show" else self._current
         self.superseded = int(np.count_nonzero(inside)) - int(np.count_nonzero(shown))
         self.mask: Mask = shown if where is None else shown & where
-        if versions.substitute and where is not None:
+        if versions.superseded == "substitute" and where is not None:
             # What passes the filter, and has been replaced.
             self._gone = self._begun & ~self._current & where
             self._left = [

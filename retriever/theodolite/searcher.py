@@ -1,0 +1,351 @@
+"""Searcher: one search, from queries to ranked hits."""
+
+import math
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from theodolite.embedders.encoder import Awaited, Encoder
+from theodolite.errors import ConfigError, InputError
+from theodolite.filters import instant
+from theodolite.guards.embedder_guard import EmbedderGuard
+from theodolite.guards.query_norms import QueryNorms
+from theodolite.inputs import as_batch, as_ids, as_vectors, check_questions
+from theodolite.protocols import Answer, Engine, Request, Scope
+from theodolite.ranking.options import SearchOptions
+from theodolite.ranking.pipeline import accepted, candidates_for_k, finish, plain_hits
+from theodolite.ranking.relevance import Relevance
+from theodolite.ranking.versions import Rule, Versions
+from theodolite.types import Hits, Trace, VectorLike, Vectors, VectorsLike
+from theodolite.vectors.metrics import get_metric
+from theodolite.vectors.prepare import prepare
+from theodolite.write_vectors import mean_vector
+
+if TYPE_CHECKING:  # imported where searches are monitored
+    from theodolite.monitoring.monitor import Monitor
+
+_WIDER = 4  # factor by which more candidates are fetched where too few are left
+_NO_EMBEDDER = (
+    "this collection was opened without an embedder. Pass embedder= to Retriever.open, or pass vectors instead of texts"
+)
+
+
+@dataclass(slots=True)
+class Prepared:
+    """Queries that are checked and embedded, ready to run.
+
+    Attributes:
+        request: for the engine; None if nothing was ever added to the collection.
+        count: how many queries.
+        texts: the queries as texts, if there are any.
+        truncated_tokens: how many tokens of each query the embedder did not read.
+        started: when embedding started, by `time.perf_counter`.
+        monitored: whether the monitor is told.
+        leave_out: ids of documents that must not be hits.
+    """
+
+    request: Request | None
+    count: int
+    texts: Sequence[str]
+    truncated_tokens: Sequence[int]
+    started: float
+    monitored: bool = True
+    leave_out: frozenset[str] = frozenset()
+
+
+class Searcher:
+    """Searches an engine: embeds queries, has the guards check them, and ranks what the engine finds.
+
+    Attributes:
+        rules: the collection's own rules for versions, which a search follows unless it has others.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        encoder: Encoder | None,
+        guard: EmbedderGuard | None,
+        norms: QueryNorms,
+        *,
+        rules: tuple[Rule, ...] = (),
+        relevance: Relevance | None = None,
+        monitor: "Monitor | None" = None,
+    ) -> None:
+        self._engine = engine
+        self._encoder = encoder
+        self._guard = guard
+        self._norms = norms
+        self._monitor = monitor
+        self._seen = None if monitor is None else monitor.norms
+        self._relevance = relevance
+        self.rules = rules
+
+    def prepare(
+        self,
+        options: SearchOptions,
+        texts: Sequence[str] | None,
+        vectors: VectorsLike | None,
+        scope: Scope | None,
+        awaited: Awaited | None = None,
+    ) -> Prepared:
+        """Check and embed queries.
+
+        Args:
+            texts: the queries; or `vectors`, or both, where the options read texts beside vectors.
+            awaited: what the encoder's `aqueries` returned for the texts.
+
+        Raises:
+            InputError, ConfigError, VectorError, EmbedderDriftError.
+        """
+        started = time.perf_counter()
+        versions, now = self._check(options)
+        if texts is None and options.reads_text:
+            what = f"{options.arms} mode" if options.arms != "dense" else "a reranker"
+            raise InputError(f"{what} needs the query as a text: pass query= beside the vector")
+        embeds = vectors is None and options.arms != "lexical"
+        if texts is not None and vectors is not None:
+            _check_both(options, texts, vectors)
+        if texts is not None:
+            encoder = self.encoder if embeds else None
+            check_questions(texts)
+            if encoder is not None:
+                self._ready(awaited)
+        count = len(vectors if texts is None else texts)  # type: ignore[arg-type]  # one of them is given, with a length
+        space = self._engine.space
+        if space.dimension is None:
+            return Prepared(None, count, texts or (), (), started)
+        cut: Sequence[int] = ()
+        if options.arms == "lexical":
+            prepared = Vectors(np.empty((count, 0), np.float32))
+        elif vectors is None:
+            prepared, cut = self.encoder.queries(texts or (), awaited)
+        else:
+            prepared, _ = prepare(vectors, space, name="query vectors", seen=self._seen)
+        if options.arms != "lexical" and space.norms == "any" and get_metric(space.metric).grows_with_norm:
+            self._norms.check(prepared)
+        request = self._request(options, prepared, texts or (), scope, versions, now)
+        return Prepared(request, count, texts or (), cut, started)
+
+    def prepare_one(
+        self,
+        options: SearchOptions,
+        query: str | None,
+        vector: VectorLike | None,
+        like: str | Iterable[str] | None,
+        scope: Scope | None,
+        awaited: Awaited | None = None,
+    ) -> Prepared:
+        """Check and embed one query: a text, a vector, or ids of documents to search by."""
+        if (query is not None or vector is not None) == (like is not None):
+            raise InputError("search takes either a query, a vector, or ids of documents (like)")
+        if like is not None:
+            return self._prepare_like(options, like, scope)
+        texts = None if query is None else [query]
+        vectors = None if vector is None else as_batch(as_vectors(vector, "vector"))
+        return self.prepare(options, texts, vectors, scope, awaited)
+
+    def _prepare_like(self, options: SearchOptions, like: str | Iterable[str], scope: Scope | None) -> Prepared:
+        if options.reads_text:
+            raise InputError("like= searches by documents, without a text: use dense mode, and no reranker")
+        versions, now = self._check(options)
+        ids = list(dict.fromkeys(as_ids(like)))
+        started = time.perf_counter()
+        mean = mean_vector(self._engine, ids, scope)
+        request = self._request(options, mean, (), scope, versions, now, more=len(ids))
+        return Prepared(request, 1, (), (), started, monitored=False, leave_out=frozenset(ids))
+
+    def run(self, options: SearchOptions, prepared: Prepared) -> list[Hits]:
+        """Search with prepared queries."""
+        request = prepared.request
+        if request is None:
+            return [Hits((), Trace("empty", 0, 0, 0, mode=options.arms))] * prepared.count
+        if not len(request.vectors):
+            return []
+        embed = (time.perf_counter() - prepared.started) / prepared.count
+        answers = self._engine.search(request)
+        if self._monitor is not None and prepared.monitored and options.arms == "dense" and not options.boosts:
+            self._monitor.searched(request, answers, (time.perf_counter() - prepared.started) / prepared.count)
+        cut = prepared.truncated_tokens or [0] * prepared.count
+        if options.plain and options.accept is None:
+            return [
+                plain_hits(
+                    answer,
+                    self._relevance,
+                    options.k,
+                    embed=embed,
+                    truncated_tokens=tokens,
+                    leave_out=prepared.leave_out,
+                )
+                for answer, tokens in zip(answers, cut, strict=True)
+            ]
+        return [
+            self._ranked(options, prepared, request, number, answer, embed) for number, answer in enumerate(answers)
+        ]
+
+    def as_vectors(self, queries: Sequence[str] | VectorsLike) -> Vectors:
+        """Prepare queries given as texts or as vectors, (n, d)."""
+        given: Any = queries if hasattr(queries, "__len__") else list(queries)  # type: ignore[arg-type]  # an iterable
+        if not len(given) or not isinstance(given[0], str):
+            return prepare(given, self._engine.space, name="query vectors")[0]
+        encoder = self.encoder
+        check_questions(given)
+        self._ready()
+        return encoder.queries(given)[0]
+
+    async def await_queries(self, options: SearchOptions, texts: Sequence[str] | None) -> Awaited | None:
+        """Await the vectors of queries for `prepare`, if the embedder can be awaited and they are needed.
+
+        It raises nothing about the queries: `prepare` does.
+        """
+        encoder = self._encoder
+        if encoder is None or not encoder.awaits("query") or options.arms == "lexical":
+            return None
+        if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) and text.strip() for text in texts):
+            return None
+        return None if self._engine.space.dimension is None else await encoder.aqueries(texts)
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder. Raises ConfigError if the collection was opened without an embedder."""
+        if self._encoder is None:
+            raise ConfigError(_NO_EMBEDDER)
+        return self._encoder
+
+    def _ready(self, awaited: Awaited | None = None) -> None:
+        """Have the guard check the embedder before it is used, and awaited vectors against called ones, once each."""
+        if self._guard is None:
+            return
+        self._guard.ready()
+        if awaited and self._guard.unlike("query"):
+            self._guard.awaited("query", *next(iter(awaited.items())))
+
+    def _check(self, options: SearchOptions) -> tuple[Versions | None, float]:
+        """Check options that depend on the collection; return the rules for versions, and the present for boosts.
+
+        Raises:
+            ConfigError: options that would do nothing here, or that need a scale of relevance that is missing.
+        """
+        if self._relevance is None and options.needs_relevance:
+            Relevance(self._engine.space.metric)  # which refuses
+        rules = self.rules if options.versions is None else options.versions
+        if not rules:
+            idle = [] if options.as_of is None or options.boosts else ["as_of"]
+            idle += [] if options.superseded == "hide" else [f"superseded={options.superseded!r}"]
+            if idle:
+                raise ConfigError(
+                    f"{' and '.join(idle)} would do nothing: there are no rules for versions. Pass versions=, to "
+                    "open() or to the search"
+                )
+            if not options.boosts:
+                return None, 0.0
+        moment = int(time.time() * 1e6) if options.as_of is None else instant(options.as_of) or 0
+        # In full minutes, so that the factors of a million dates serve more than one search.
+        now = math.ceil(moment / 60e6) * 60.0
+        return Versions(tuple(rules), moment, options.superseded) if rules else None, now
+
+    def _request(
+        self,
+        options: SearchOptions,
+        vectors: Vectors,
+        texts: Sequence[str],
+        scope: Scope | None,
+        versions: Versions | None,
+        now: float,
+        more: int = 0,
+    ) -> Request:
+        if options.plain:
+            return Request(
+                vectors,
+                options.k + more,
+                options.where,
+                scope,
+                versions=versions,
+                relevance=None if options.min_relevance is None else self._relevance,
+                min_relevance=options.min_relevance,
+            )
+        return Request(
+            vectors,
+            options.candidates + more,
+            options.where,
+            scope,
+            texts=texts if options.arms != "dense" else (),
+            mode=options.arms,
+            boosts=options.boosts,
+            now=now,
+            versions=versions,
+            relevance=self._relevance if options.needs_relevance else None,
+            min_relevance=options.min_relevance,
+            fusion=options.fusion,
+            with_vectors=options.with_vectors,
+        )
+
+    def _ranked(
+        self, options: SearchOptions, prepared: Prepared, request: Request, number: int, first: Answer, embed: float
+    ) -> Hits:
+        """Rank one query's candidates, and fetch more while stages leave too few of them."""
+        wide, more = request, len(first.documents) == request.k
+        answer = accepted(first, options.accept)
+        candidates = 0 if options.rerank is None else options.rerank.candidates
+        while True:
+            if more and len(answer.documents) < request.k:  # accepted ones
+                answer, wide, more = self._wider(options, wide, request, number)
+                continue
+            if options.rerank is not None and options.dedupe is not None:
+                # Before anything is scored, so that the reranker reads once, and within its deadline.
+                enough = candidates_for_k(answer, options)
+                if enough is None and more:
+                    answer, wide, more = self._wider(options, wide, request, number)
+                    continue
+                candidates = max(candidates, enough or len(answer.documents))
+            hits = finish(
+                answer,
+                request,
+                options,
+                self._relevance,
+                text=prepared.texts[number] if prepared.texts else None,
+                candidates=candidates,
+                embed=embed,
+                truncated_tokens=prepared.truncated_tokens[number] if prepared.truncated_tokens else 0,
+                leave_out=prepared.leave_out,
+            )
+            if not options.widens or len(hits) == options.k:
+                return hits
+            # Near-duplicates have left too few: go on while there is more to find, or to read.
+            if not more and (hits.trace.rerank != "ok" or candidates >= len(answer.documents)):
+                return hits
+            candidates *= _WIDER
+            if more:
+                answer, wide, more = self._wider(options, wide, request, number)
+
+    def _wider(
+        self, options: SearchOptions, last: Request, request: Request, number: int
+    ) -> tuple[Answer, Request, bool]:
+        """Fetch more candidates for one query of a request than `last` did.
+
+        Returns:
+            The accepted ones, the request that was made, and whether there may be more.
+        """
+        wide = replace(
+            request,
+            vectors=Vectors(request.vectors[number : number + 1]),
+            texts=request.texts[number : number + 1],
+            k=last.k * _WIDER,
+            probe=True,
+        )
+        (answer,) = self._engine.search(wide)
+        return accepted(answer, options.accept), wide, len(answer.documents) == wide.k
+
+
+def _check_both(options: SearchOptions, texts: Sequence[str], vectors: VectorsLike) -> None:
+    """Raise InputError where texts beside vectors would do nothing, or do not match them."""
+    if not options.reads_text:
+        raise InputError(
+            "search takes either a query or a vector. Pass both only where the text is read, too: in hybrid mode, or "
+            "by a reranker"
+        )
+    count = len(vectors)  # type: ignore[arg-type]  # it has been given a length
+    if len(texts) != count:
+        raise InputError(f"there are {len(texts)} queries and {count} vectors; each query needs one")
