@@ -1,7 +1,7 @@
 """The command `audit`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -69,7 +69,7 @@ def audit(
         raise typer.Exit(ExitCode.FINDINGS)
 
 
-def _audit_collection(folder: Path, queries: object, metric: MetricName | None, seed: int, quiet: bool) -> Audit:
+def _audit_collection(folder: Path, queries: Any, metric: MetricName | None, seed: int, quiet: bool) -> Audit:
     with open_collection(folder) as kb:
         info = kb.info()
         if metric not in (None, info["metric"]):
