@@ -7,7 +7,7 @@
 The searches take turns: query 1 plain, then with each kind of factors, then query 2. `ranking` are the factors of
 Freshness (half-life 180 days, weight 0.2; ages of 400 days in the mean) times those of Authority (four levels, weight
 0.2); `random` lie anywhere in [0.6, 1]; `levels` take twelve values there; `ones` change nothing. Every answer is
-held against the worth of all rows; the exit code is 1 if one is not the true top k.
+held against the boosted scores of all rows; the exit code is 1 if one is not the true top k.
 """
 
 import argparse
@@ -26,9 +26,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.data import KINDS, add_options, kinds_of, made
 from benchmarks.measure import child, machine, median, progress, quiet_gc, table, verdict, write_json
 from theodolite.indexes.flat.boosted_score import BoostedScore
-from theodolite.indexes.flat.index import ArraySource, FlatIndex
+from theodolite.indexes.flat.index import FlatIndex
 from theodolite.indexes.flat.workers import Workers
 from theodolite.ranking.relevance import Relevance
+from theodolite.testing.arrays import ArraySource
 from theodolite.types import Vectors
 from theodolite.vectors.metrics import get_metric
 
@@ -78,25 +79,25 @@ def measure(task: Task) -> dict[str, Any]:
             for _ in range(task.repeat):
                 for number in range(len(queries)):
                     query = Vectors(queries[number : number + 1])
-                    for name, worth in searches.items():
+                    for name, boost in searches.items():
                         began = time.perf_counter()
-                        (found,) = flat.search(query, k, source, worth=worth)
+                        (found,) = flat.search(query, k, source, boost=boost)
                         took[name][number] = min(took[name][number], time.perf_counter() - began)
                         scored[name][number] = found.scored
         outcome["took"][str(k)] = {name: 1e3 * median(each.tolist()) for name, each in took.items()}
         outcome["scored"][str(k)] = {name: median(each) for name, each in scored.items()}
-        for worth in searches.values():
-            if worth is not None:
-                outcome["wrong"] += sum(_wrong(flat, source, query, k, worth) for query in queries[:CHECKED])
+        for boost in searches.values():
+            if boost is not None:
+                outcome["wrong"] += sum(_wrong(flat, source, query, k, boost) for query in queries[:CHECKED])
     return outcome
 
 
-def _wrong(flat: FlatIndex, source: ArraySource, query: NDArray[np.float32], k: int, worth: BoostedScore) -> bool:
+def _wrong(flat: FlatIndex, source: ArraySource, query: NDArray[np.float32], k: int, boost: BoostedScore) -> bool:
     scores = np.clip(get_metric("cosine").scores(query, source.span(0, flat.rows)), -1, 1)
     rows = np.arange(flat.rows)
-    worths = worth.of(scores, rows)
-    best = np.lexsort((rows, -scores, -worths))[:k]
-    (found,) = flat.search(Vectors(query[None]), k, source, worth=worth)
+    boosted = boost.score(scores, rows)
+    best = np.lexsort((rows, -scores, -boosted))[:k]
+    (found,) = flat.search(Vectors(query[None]), k, source, boost=boost)
     return bool(found.rows[:k].tolist() != best.tolist())
 
 

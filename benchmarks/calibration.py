@@ -20,8 +20,9 @@ from benchmarks.graph_peers import HNSW
 from benchmarks.measure import child, limit, machine, progress, table, verdict, write_json
 from benchmarks.truth import Truth
 from theodolite.indexes.ann import Approximate, calibrate, synthetic_queries
-from theodolite.indexes.flat.index import ArraySource, FlatIndex
+from theodolite.indexes.flat.index import FlatIndex
 from theodolite.indexes.registry import make_index
+from theodolite.testing.arrays import ArraySource
 from theodolite.types import Space, Vectors
 
 K = 10

@@ -39,8 +39,9 @@ from benchmarks.measure import (
     write_json,
 )
 from benchmarks.truth import Truth
-from theodolite.indexes.flat.index import ArraySource, FlatIndex, Found
+from theodolite.indexes.flat.index import FlatIndex, Found
 from theodolite.indexes.flat.workers import Workers
+from theodolite.testing.arrays import ArraySource
 from theodolite.types import Vectors
 
 Ids = NDArray[np.int64]

@@ -16,9 +16,10 @@ from benchmarks.truth import Floats, Ids
 from theodolite import Document, Retriever
 from theodolite.engines.local import LocalEngine
 from theodolite.indexes.ann import Approximate, Calibration, calibrate
-from theodolite.indexes.flat.index import ArraySource, FlatIndex
+from theodolite.indexes.flat.index import FlatIndex
 from theodolite.indexes.registry import make_index
 from theodolite.protocols import Request
+from theodolite.testing.arrays import ArraySource
 from theodolite.types import Space, Vectors
 
 M = 16

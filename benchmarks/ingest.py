@@ -200,7 +200,7 @@ _STAGES = (
     ("hash of each row", "theodolite.engines.local.storage.records", "Record.hash"),
     ("frame of vectors, written and fsynced", "theodolite.engines.local.storage.commit", "append_frame"),
     ("  of it fsync", "theodolite.engines.local.storage.vector_file", "sync_file"),
-    ("codes: quantise", "theodolite.engines.local.derived.code_cache", "quantise"),
+    ("codes: quantize", "theodolite.engines.local.derived.code_cache", "quantize"),
     ("codes: save", "theodolite.engines.local.derived.code_cache", "save_codes"),
 )
 

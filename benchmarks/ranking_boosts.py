@@ -51,13 +51,13 @@ def _measure(vectors: Floats, queries: Floats) -> tuple[int, dict[str, Any]]:
         moment = np.datetime64(NOW, "s").astype(float)
         sources, dates = zip(*(metadata(row).values() for row in range(len(vectors))), strict=True)
         factors = BOOSTS[0].factors(dates, moment) * BOOSTS[1].factors(sources, moment)
-        worth = BoostedScore(factors, Relevance("cosine"))
+        boost = BoostedScore(factors, Relevance("cosine"))
 
-        def index(number: int, worth: BoostedScore | None) -> None:
-            snapshot.flat.search(asked[number : number + 1], K, snapshot.vectors, None, worth)
+        def index(number: int, boost: BoostedScore | None) -> None:
+            snapshot.flat.search(asked[number : number + 1], K, snapshot.vectors, None, boost)
 
         ways = {
-            "index": (lambda number: index(number, None), lambda number: index(number, worth)),
+            "index": (lambda number: index(number, None), lambda number: index(number, boost)),
             "search": (
                 lambda number: kb.search(vector=queries[number], k=K),
                 lambda number: kb.search(vector=queries[number], k=K, boosts=BOOSTS, as_of=NOW),

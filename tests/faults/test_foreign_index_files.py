@@ -132,7 +132,7 @@ kb.close()
 """
 
 CODES = """
-codes = module.quantise(prepare(np.random.default_rng(0).standard_normal((500, 16)), Space("cosine", 16))[0])
+codes = module.quantize(prepare(np.random.default_rng(0).standard_normal((500, 16)), Space("cosine", 16))[0])
 with (place / "c").open("wb") as file:
     module.save_codes(file, codes, 0, b"o" * 16)
 good = (place / "c").read_bytes()

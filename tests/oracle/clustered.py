@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from theodolite.indexes.flat.index import ArraySource, FlatIndex
+from theodolite.indexes.flat.index import FlatIndex
+from theodolite.testing.arrays import ArraySource
 from theodolite.types import Space
 from theodolite.vectors.metrics import MetricName
 from theodolite.vectors.prepare import prepare

@@ -13,8 +13,9 @@ from tests.oracle.clustered import Clustered
 
 from theodolite.errors import CorruptionError
 from theodolite.indexes.ann import Approximate, Calibration, Costs, calibrate, synthetic_queries
-from theodolite.indexes.flat.index import ArraySource, FlatIndex, Found
+from theodolite.indexes.flat.index import FlatIndex, Found
 from theodolite.testing import brute_force, top_k
+from theodolite.testing.arrays import ArraySource
 from theodolite.testing.checks import together
 from theodolite.types import Mask, Rows, Space, Vectors
 from theodolite.vectors.metrics import MetricName
@@ -484,7 +485,7 @@ def test_an_index_that_is_good_at_the_top_only_is_not_asked_under_a_filter() -> 
 def test_what_is_no_calibration(change: dict[str, Any]) -> None:
     good = Calibration(0.99, 10, 40, 20, 1.0, 1.0, 1, "given").to_dict()
     assert Calibration.from_dict(good).n == 40
-    with pytest.raises(CorruptionError, match="no calibration"):
+    with pytest.raises(CorruptionError, match="the calibration of the index is damaged"):
         Calibration.from_dict(good | change)
 
 

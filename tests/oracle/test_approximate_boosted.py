@@ -59,13 +59,13 @@ class Case(Clustered):
         candidates.build(Vectors(self.vectors[rows]), self.space)
         return Approximate(candidates, rows, Calibration(0.99, 10, n, 20, 1.0, 1.0, 1, "given"), costs)
 
-    def exact(self, k: int, mask: Mask | None, worth: BoostedScore) -> list[Found]:
-        return self.flat.search(self.queries, k, self.source, mask, worth)
+    def exact(self, k: int, mask: Mask | None, boost: BoostedScore) -> list[Found]:
+        return self.flat.search(self.queries, k, self.source, mask, boost)
 
 
-def worths(found: Found) -> NDArray[np.float64]:
-    assert found.worths is not None
-    return found.worths
+def boosted(found: Found) -> NDArray[np.float64]:
+    assert found.boosted is not None
+    return found.boosted
 
 
 @settings(max_examples=120, deadline=None)
@@ -97,17 +97,17 @@ def test_what_is_proposed_rightly_is_found(
     rows = np.flatnonzero(alive[:indexed])
     alive[rows[-1] + 1 : indexed] = False
     mask = None if dead == 0 and eligible == 1 else alive & (case.draw.random(3000) < eligible)
-    worth = BoostedScore(case.draw.uniform(1 - weight, 1, 3000), case.relevance, least)
+    boost = BoostedScore(case.draw.uniform(1 - weight, 1, 3000), case.relevance, least)
     index = case.over(rows, Sorted(), costs)
     alone = [
-        index.search(Vectors(case.queries[i : i + 1]), k, case.flat, case.source, mask, worth)[0]
+        index.search(Vectors(case.queries[i : i + 1]), k, case.flat, case.source, mask, boost)[0]
         for i in range(len(case.queries))
     ]
-    together = index.search(case.queries, k, case.flat, case.source, mask, worth)
-    for found, other, exact in zip(alone, together, case.exact(k, mask, worth), strict=True):
+    together = index.search(case.queries, k, case.flat, case.source, mask, boost)
+    for found, other, exact in zip(alone, together, case.exact(k, mask, boost), strict=True):
         assert found.rows.tolist() == exact.rows.tolist() == other.rows.tolist()
         assert found.scores.tobytes() == exact.scores.tobytes() == other.scores.tobytes()
-        assert worths(found).tobytes() == worths(exact).tobytes() == worths(other).tobytes()
+        assert boosted(found).tobytes() == boosted(exact).tobytes() == boosted(other).tobytes()
         assert found.complete == (found.path != "index")
         assert found.proposed == 0 or found.path == "index"
 
@@ -116,17 +116,17 @@ def test_proposals_are_widened_until_the_bound_holds() -> None:
     case = Case("cosine")
     candidates = Sorted()
     index = case.over(np.arange(3000), candidates)
-    worth = BoostedScore(case.draw.uniform(0.8, 1, 3000), case.relevance)
-    (found,) = index.search(Vectors(case.queries[:1]), 10, case.flat, case.source, None, worth)
+    boost = BoostedScore(case.draw.uniform(0.8, 1, 3000), case.relevance)
+    (found,) = index.search(Vectors(case.queries[:1]), 10, case.flat, case.source, None, boost)
     assert found.path == "index"
     assert candidates.asked == [40, 160]
     assert found.proposed == 200
     proposed = case.flat.score(case.queries[0], candidates.propose(Vectors(case.queries[:1]), 160), case.source)
-    assert proposed.min() <= worths(found)[9] < np.sort(proposed)[-40]
+    assert proposed.min() <= boosted(found)[9] < np.sort(proposed)[-40]
 
 
 def test_a_document_beyond_what_proposals_are_worth_makes_the_answer_exact() -> None:
-    """Whatever is proposed, one row far down may be worth more: so they are not asked for at length."""
+    """A row far down may always score higher, so the search stops requesting proposals."""
     case = Case("cosine")
     candidates = Sorted()
     index = case.over(np.arange(3000), candidates, DEAR)
@@ -148,9 +148,9 @@ def test_the_tail_is_worth_as_much_as_what_is_indexed() -> None:
     index = case.over(np.arange(2000), Sorted())
     factors = np.full(3000, 0.3)
     factors[2500:] = 1.0
-    worth = BoostedScore(factors, case.relevance)
+    boost = BoostedScore(factors, case.relevance)
     for found, exact in zip(
-        index.search(case.queries, 10, case.flat, case.source, None, worth), case.exact(10, None, worth), strict=True
+        index.search(case.queries, 10, case.flat, case.source, None, boost), case.exact(10, None, boost), strict=True
     ):
         assert found.path == "index"
         assert found.rows.tolist() == exact.rows.tolist()
@@ -164,16 +164,16 @@ def test_hnsw_finds_as_much_as_without_boosts(metric: MetricName) -> None:
 
     case = Case(metric, 8000)
     index = case.over(np.arange(7500), HnswIndex(M=12, ef_construction=80), n=80)
-    worth = BoostedScore(case.draw.uniform(0.9, 1, 8000), case.relevance)
+    boost = BoostedScore(case.draw.uniform(0.9, 1, 8000), case.relevance)
     ones = BoostedScore(np.broadcast_to(1.0, 8000), case.relevance)
     recalls = []
-    for asked in (ones, worth):
+    for asked in (ones, boost):
         for mask in (None, case.draw.random(8000) < 0.5):
             answers = index.search(case.queries, 10, case.flat, case.source, mask, asked)
             shared = []
             for found, exact in zip(answers, case.exact(10, mask, asked), strict=True):
                 assert len(found.rows) >= 10
-                assert (np.diff(worths(found)) <= 0).all()
-                shared.append(np.mean(worths(found)[:10] >= worths(exact)[9]))
+                assert (np.diff(boosted(found)) <= 0).all()
+                shared.append(np.mean(boosted(found)[:10] >= boosted(exact)[9]))
             recalls.append(np.mean(shared))
     assert min(recalls) >= 0.97

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from theodolite.errors import CorruptionError
-from theodolite.indexes.flat.codes import BLOCK, quantise
-from theodolite.indexes.flat.index import ArraySource, FlatIndex, Found
+from theodolite.indexes.flat.codes import BLOCK, quantize
+from theodolite.indexes.flat.index import FlatIndex, Found
 from theodolite.testing import brute_force, top_k
+from theodolite.testing.arrays import ArraySource
 from theodolite.testing.checks import together
 from theodolite.types import Space, Vectors
 from theodolite.vectors.metrics import MetricName
@@ -289,8 +290,8 @@ def test_each_trait_alone(metric: MetricName, trait: str, d: int) -> None:
 def test_outliers_are_rotated() -> None:
     """The data above reaches the code that turns outliers away."""
     draw = np.random.default_rng(1)
-    assert quantise(draw_rows(500, 200, {"outliers"}, draw).astype(np.float32)).rotated
-    assert not quantise(draw_rows(500, 200, set(), draw).astype(np.float32)).rotated
+    assert quantize(draw_rows(500, 200, {"outliers"}, draw).astype(np.float32)).rotated
+    assert not quantize(draw_rows(500, 200, set(), draw).astype(np.float32)).rotated
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -305,7 +306,7 @@ def test_products_beyond_float32_integers(metric: MetricName, offset: float) -> 
     space = Space(metric, 2048, "any")
     case = Case(metric, prepare(raw, space)[0], prepare(np.stack([signs, -signs, raw[3]]), space)[0], draw)
     if metric != "cosine" or not offset:
-        codes = quantise(case.vectors)
+        codes = quantize(case.vectors)
         assert not codes.rotated
         assert (np.square(codes.codes, dtype=np.int64).sum(axis=1) > 1.9 * 2**24).all()
     index = case.index()
@@ -463,7 +464,7 @@ def test_codes_from_a_cache_give_the_same_answers(metric: MetricName) -> None:
 
     def cached(start: int, stop: int) -> Any:
         asked.append((start, stop))
-        return quantise(case.vectors[start:stop])
+        return quantize(case.vectors[start:stop])
 
     index = FlatIndex(metric, 4).grown(case.source, len(case.vectors), cached)
     assert sorted(asked) == [(0, BLOCK), (BLOCK, 2 * BLOCK)]

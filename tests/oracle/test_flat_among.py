@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from theodolite.errors import CorruptionError
-from theodolite.indexes.flat.index import ArraySource, FlatIndex
+from theodolite.indexes.flat.index import FlatIndex
+from theodolite.testing.arrays import ArraySource
 from theodolite.types import Space, Vectors
 from theodolite.vectors.metrics import MetricName, get_metric
 from theodolite.vectors.prepare import prepare
@@ -18,7 +19,7 @@ def check(vectors: Any, query: Any, metric: MetricName, k: int, seed: int) -> in
     """Held against all similarities; returns how many rows were scored exactly."""
     index = FlatIndex(metric, vectors.shape[1]).grown(ArraySource(vectors), len(vectors))
     rows = np.flatnonzero(np.random.default_rng(seed).random(len(vectors)) < 0.7)
-    found = index.among(query, rows, k, ArraySource(vectors))
+    found = index.search_rows(query, rows, k, ArraySource(vectors))
     scores = get_metric(metric).scores(query, vectors[rows])
     if metric == "cosine":
         scores = np.clip(scores, -1, 1)
@@ -72,4 +73,4 @@ def test_damaged_rows_are_told(damage: float) -> None:
     damaged[777] = vectors[5]
     damaged[777, 3] = damage
     with np.errstate(all="ignore"), pytest.raises(CorruptionError, match="first row 777"):
-        index.among(np.eye(32, dtype=np.float32)[3], np.arange(2000), 10, ArraySource(damaged))
+        index.search_rows(np.eye(32, dtype=np.float32)[3], np.arange(2000), 10, ArraySource(damaged))

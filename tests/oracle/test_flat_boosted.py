@@ -1,4 +1,4 @@
-"""Boosted search against brute force: what rows are worth, over all of them, ordered; the same bits on every path."""
+"""Boosted search against brute force: what rows are boost, over all of them, ordered; the same bits on every path."""
 
 from typing import Any
 
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from theodolite.errors import ConfigError
 from theodolite.indexes.flat.boosted_score import BoostedScore
 from theodolite.indexes.flat.codes import BLOCK
-from theodolite.indexes.flat.index import ArraySource, FlatIndex, Found
+from theodolite.indexes.flat.index import FlatIndex, Found
 from theodolite.ranking.relevance import Relevance
+from theodolite.testing.arrays import ArraySource
 from theodolite.types import Mask, Space, Vectors
 from theodolite.vectors.metrics import MetricName, get_metric
 from theodolite.vectors.prepare import prepare
@@ -30,7 +31,7 @@ bounded = settings(
 
 
 def sigmoid(values: Doubles) -> Doubles:
-    """Of 1 beyond a certain size: many similarities are then of equal worth."""
+    """Of 1 beyond a certain size: many similarities are then of equal boost."""
     return 0.5 + 0.5 * np.tanh(values / 8)
 
 
@@ -97,25 +98,25 @@ class Case:
             case _:
                 return draw.uniform(0.6, 1, n)
 
-    def check(self, found: Found, number: int, k: int, mask: Mask | None, worth: BoostedScore) -> None:
-        """Held against all rows, worth by worth."""
+    def check(self, found: Found, number: int, k: int, mask: Mask | None, boost: BoostedScore) -> None:
+        """Check a result against the boosted scores of all rows."""
         scores = self.scores(number)
-        relevance = worth.relevance(scores)
-        worths = np.where(relevance > 0, relevance * worth.factors, relevance)
+        relevance = boost.relevance(scores)
+        boosted = np.where(relevance > 0, relevance * boost.factors, relevance)
         eligible = np.ones(len(scores), np.bool_) if mask is None else mask
-        rows = np.flatnonzero(eligible & (relevance >= worth.least))
-        ranking = rows[np.lexsort((rows, -scores[rows], -worths[rows]))]
+        rows = np.flatnonzero(eligible & (relevance >= boost.least))
+        ranking = rows[np.lexsort((rows, -scores[rows], -boosted[rows]))]
         size = len(found.rows)
-        assert found.worths is not None
-        assert found.worths.dtype == np.float64
+        assert found.boosted is not None
+        assert found.boosted.dtype == np.float64
         assert found.rows.tolist() == ranking[:size].tolist()
         assert found.scores.tobytes() == scores[found.rows].tobytes()
-        assert found.worths.tobytes() == worths[found.rows].tobytes()
+        assert found.boosted.tobytes() == boosted[found.rows].tobytes()
         # As many as asked for, with all that tie with the last of them, and no more.
         assert size >= min(k, len(ranking))
         if size:
             last = ranking[min(k, size) - 1]
-            ties = (worths[ranking] == worths[last]) & (scores[ranking] == scores[last])
+            ties = (boosted[ranking] == boosted[last]) & (scores[ranking] == scores[last])
             assert size == max(min(k, len(ranking)), int(ties.nonzero()[0][-1]) + 1)
 
 
@@ -145,12 +146,12 @@ def test_the_answer_is_the_true_top_k(
     seed: int,
 ) -> None:
     case = Case(metric, n, d, trait, seed)
-    worth = BoostedScore(case.factors(factors), relevance_for(metric, floor), least)
+    boost = BoostedScore(case.factors(factors), relevance_for(metric, floor), least)
     mask = case.mask(kind)
-    together = case.flat.search(case.queries, k, case.source, mask, worth)
+    together = case.flat.search(case.queries, k, case.source, mask, boost)
     for number, found in enumerate(together):
-        case.check(found, number, k, mask, worth)
-        (alone,) = case.flat.search(Vectors(case.queries[number : number + 1]), k, case.source, mask, worth)
+        case.check(found, number, k, mask, boost)
+        (alone,) = case.flat.search(Vectors(case.queries[number : number + 1]), k, case.source, mask, boost)
         assert alone.rows.tolist() == found.rows.tolist()
 
 
@@ -159,31 +160,31 @@ def test_the_answer_is_the_true_top_k(
 @pytest.mark.parametrize("trait", ["plain", "clusters", "offset"])
 def test_several_blocks_and_a_short_tail(metric: MetricName, factors: str, trait: str) -> None:
     case = Case(metric, 2 * BLOCK + 77, 8, trait, 5)
-    worth = BoostedScore(case.factors(factors), relevance_for(metric))
+    boost = BoostedScore(case.factors(factors), relevance_for(metric))
     for kind in ("none", "half", "tenth", "few"):
         mask = case.mask(kind)
         for k in (1, 10, 200):
-            for number, found in enumerate(case.flat.search(case.queries, k, case.source, mask, worth)):
-                case.check(found, number, k, mask, worth)
+            for number, found in enumerate(case.flat.search(case.queries, k, case.source, mask, boost)):
+                case.check(found, number, k, mask, boost)
     # The tail of an approximate index, with factors of all rows.
     first = 2 * BLOCK - 1000
     tail = case.flat.tail(first)
     beyond = np.arange(len(case.vectors)) >= first
-    for number, found in enumerate(tail.search(case.queries, 10, case.source, None, worth)):
-        case.check(found, number, 10, beyond, worth)
+    for number, found in enumerate(tail.search(case.queries, 10, case.source, None, boost)):
+        case.check(found, number, 10, beyond, boost)
 
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", MASKS)
 def test_factors_of_one_are_the_plain_ranking(metric: MetricName, kind: str) -> None:
     case = Case(metric, BLOCK + 3000, 16, "duplicates", 2)
-    worth = BoostedScore(np.broadcast_to(1.0, len(case.vectors)), relevance_for(metric))
+    boost = BoostedScore(np.broadcast_to(1.0, len(case.vectors)), relevance_for(metric))
     mask = case.mask(kind)
     plain = case.flat.search(case.queries, 25, case.source, mask)
-    for one, other in zip(plain, case.flat.search(case.queries, 25, case.source, mask, worth), strict=True):
+    for one, other in zip(plain, case.flat.search(case.queries, 25, case.source, mask, boost), strict=True):
         assert one.rows.tolist() == other.rows.tolist()
         assert one.scores.tobytes() == other.scores.tobytes()
-        assert (one.path, one.worths) == (other.path, None)
+        assert (one.path, one.boosted) == (other.path, None)
 
 
 def test_what_is_farther_than_any_number_of_candidates_is_found() -> None:
@@ -206,9 +207,9 @@ def test_no_boost_overturns_a_larger_gap_than_its_weight() -> None:
     for seed in range(20):
         case = Case("cosine", 3000, 16, "plain", seed)
         weight = case.draw.random() * 0.9
-        worth = BoostedScore(case.draw.uniform(1 - weight, 1, 3000), Relevance("cosine"))
-        (found,) = case.flat.search(Vectors(case.queries[:1]), 3000, case.source, None, worth)
-        relevance = worth.relevance(found.scores)
+        boost = BoostedScore(case.draw.uniform(1 - weight, 1, 3000), Relevance("cosine"))
+        (found,) = case.flat.search(Vectors(case.queries[:1]), 3000, case.source, None, boost)
+        relevance = boost.relevance(found.scores)
         # Whatever stands behind has at most as much relevance as what stands before, over 1 − weight.
         best_behind = np.maximum.accumulate(relevance[::-1])[::-1]
         here = relevance > 0
@@ -217,13 +218,13 @@ def test_no_boost_overturns_a_larger_gap_than_its_weight() -> None:
 
 def test_negative_relevance_is_not_boosted() -> None:
     case = Case("cosine", 5000, 16, "opposite", 1)
-    worth = BoostedScore(case.factors("random"), Relevance("cosine"))
+    boost = BoostedScore(case.factors("random"), Relevance("cosine"))
     (plain,) = case.flat.search(Vectors(case.queries[:1]), 50, case.source)
-    (found,) = case.flat.search(Vectors(case.queries[:1]), 50, case.source, None, worth)
+    (found,) = case.flat.search(Vectors(case.queries[:1]), 50, case.source, None, boost)
     assert plain.scores.max() < 0
     assert found.rows.tolist() == plain.rows.tolist()
-    assert found.worths is not None
-    assert found.worths.tolist() == plain.scores.tolist()
+    assert found.boosted is not None
+    assert found.boosted.tolist() == plain.scores.tolist()
 
 
 def test_fewer_where_too_little_is_relevant() -> None:
@@ -231,22 +232,22 @@ def test_fewer_where_too_little_is_relevant() -> None:
     scores = case.scores(0)
     least = float(np.sort(scores)[-7])
     for mask in (None, case.mask("tenth")):
-        worth = BoostedScore(case.factors("random"), Relevance("cosine"), least)
-        (found,) = case.flat.search(Vectors(case.queries[:1]), 10, case.source, mask, worth)
-        case.check(found, 0, 10, mask, worth)
+        boost = BoostedScore(case.factors("random"), Relevance("cosine"), least)
+        (found,) = case.flat.search(Vectors(case.queries[:1]), 10, case.source, mask, boost)
+        case.check(found, 0, 10, mask, boost)
         assert len(found.rows) == np.count_nonzero((scores >= least) & (True if mask is None else mask))
         (nothing,) = case.flat.search(
-            Vectors(case.queries[:1]), 10, case.source, mask, BoostedScore(worth.factors, worth.relevance, 1.1)
+            Vectors(case.queries[:1]), 10, case.source, mask, BoostedScore(boost.factors, boost.relevance, 1.1)
         )
         assert len(nothing.rows) == len(nothing.scores) == 0
-        assert nothing.worths is not None
+        assert nothing.boosted is not None
 
 
 def test_nothing_where_some_groups_have_rows_and_none_is_relevant() -> None:
     case = Case("cosine", BLOCK, 8, "plain", 7)
     mask = np.arange(BLOCK) % 256 >= 220  # the last groups of the block, which are looked at last
-    worth = BoostedScore(case.factors("random"), Relevance("cosine"), 1.1)
-    for found in case.flat.search(case.queries, 1, case.source, mask, worth):
+    boost = BoostedScore(case.factors("random"), Relevance("cosine"), 1.1)
+    for found in case.flat.search(case.queries, 1, case.source, mask, boost):
         assert (found.path, len(found.rows)) == ("scan", 0)
 
 
@@ -259,13 +260,13 @@ def test_a_relevance_function_is_only_held_to_its_word_for_similarities() -> Non
     def root(values: Any) -> Any:
         return np.sqrt((values - low) / (high - low))  # no number below, above 1 beyond
 
-    worth = BoostedScore(case.factors("random"), Relevance("dot", mapping=root))
+    boost = BoostedScore(case.factors("random"), Relevance("dot", mapping=root))
     for k in (10, 4000):
-        for number, found in enumerate(case.flat.search(case.queries, k, case.source, None, worth)):
-            case.check(found, number, k, None, worth)
-    wrong = BoostedScore(worth.factors, Relevance("dot", mapping=lambda values: 3 + 0 * values))
+        for number, found in enumerate(case.flat.search(case.queries, k, case.source, None, boost)):
+            case.check(found, number, k, None, boost)
+    wrong = BoostedScore(boost.factors, Relevance("dot", mapping=lambda values: 3 + 0 * values))
     with pytest.raises(ConfigError, match="for one of"):
         case.flat.search(case.queries, 10, case.source, None, wrong)
-    short = BoostedScore(worth.factors, Relevance("dot", mapping=lambda values: values[:1]))
+    short = BoostedScore(boost.factors, Relevance("dot", mapping=lambda values: values[:1]))
     with pytest.raises(ConfigError, match="shape"):
         case.flat.search(case.queries, 10, case.source, None, short)

@@ -9,10 +9,10 @@ from tests.oracle.test_flat import draw_rows
 
 from theodolite.errors import CorruptionError
 from theodolite.indexes.flat import pairs as module
-from theodolite.indexes.flat.index import ArraySource
 from theodolite.indexes.flat.pairs import close_pairs
 from theodolite.indexes.flat.workers import Workers
 from theodolite.testing import brute_force
+from theodolite.testing.arrays import ArraySource
 from theodolite.types import Rows
 
 Floats = NDArray[np.float32]

@@ -35,7 +35,7 @@ with Retriever.open(sys.argv[2], read_only=True) as kb:
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small collections are searched through their index, and it is kept up."""
     monkeypatch.setattr("theodolite.indexes.ann.Costs.propose", lambda self, n: 0.0)
-    monkeypatch.setattr("theodolite.indexes.flat.index.FlatIndex.few", 8)
+    monkeypatch.setattr("theodolite.indexes.flat.index.FlatIndex.max_direct", 8)
     monkeypatch.setattr(index_manager, "_MIN_DOCUMENTS", 20)
 
 

@@ -7,8 +7,7 @@ import typer
 from theodolite.cli import output
 from theodolite.cli.opening import open_collection
 from theodolite.cli.options import Collection, Json
-from theodolite.indexes.ann import estimate
-from theodolite.indexes.registry import canonical
+from theodolite.indexes.registry import canonical, estimate
 
 
 def reindex(

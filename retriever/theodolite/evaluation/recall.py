@@ -11,7 +11,7 @@ import numpy as np
 from theodolite.errors import EngineError, InputError
 from theodolite.evaluation.targets import TARGETS, target
 from theodolite.filters import Filter
-from theodolite.indexes.ann.confidence import mean_and_stderr
+from theodolite.indexes.ann.calibration import mean_and_stderr
 from theodolite.indexes.ann.synthetic_queries import synthetic_queries
 from theodolite.protocols import Answer, Engine, Request
 from theodolite.types import Space, Vectors

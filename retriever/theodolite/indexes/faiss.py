@@ -1,4 +1,4 @@
-"""Any index that FAISS can make of a factory string: IVF, PQ, LSH, HNSW and what is put together of them."""
+"""Any index that FAISS can build from a factory string: IVF, PQ, LSH, HNSW and combinations."""
 
 import json
 import os
@@ -17,9 +17,9 @@ from theodolite.types import Rows, Space, Vectors
 from theodolite.vectors.metrics import get_metric
 
 _CHUNK = 8192  # rows added at a time
-_LEAST = 39  # rows to train on for each cell of a codebook, below which FAISS warns
+_LEAST = 39  # training rows for each cell of a codebook; with fewer FAISS warns
 _ENOUGH = 64
-_SAMPLE = 16_384  # rows to train on where no codebook asks for more
+_SAMPLE = 16_384  # training rows, unless a codebook needs more
 _SEED = 100
 _MAGIC = b"theodolite faiss 1\n"
 _LONGEST = 10_000  # bytes of the description in a file
@@ -29,18 +29,18 @@ _NOTHING = np.empty(0, np.int64)
 class FaissIndex:
     """Candidates from an index of FAISS.
 
-    Dot uses inner products, L2 the distance, cosine inner products or, where the index knows only L2, the distance of
-    the unit vectors. What an index has to learn it learns from a sample of the rows. Effort grows with the number of
-    proposals: `efSearch` of a graph is at least that number; of an inverted file, the share of the cells that is
-    visited is the square root of the share of the rows that is asked for.
+    Metrics by distance use METRIC_L2, the others METRIC_INNER_PRODUCT. If an index supports only L2, unit vectors are
+    ranked by it, too, which is the same order. An index that needs training is trained on a sample of the rows. The
+    effort of a search grows with the number of proposals: `efSearch` of a graph is at least that number. An inverted
+    file visits a share of its cells that is the square root of the requested share of the rows.
 
     Args:
-        factory: what to build, in FAISS's own terms: "IVF1024,PQ48", "HNSW32", "LSH", "OPQ16_64,IVF256,PQ16".
+        factory: a factory string of FAISS: "IVF1024,PQ48", "HNSW32", "LSH", "OPQ16_64,IVF256,PQ16".
     """
 
     def __init__(self, factory: str = "") -> None:
         if not isinstance(factory, str) or not factory.strip():
-            raise ConfigError(f"faiss: {factory!r} is no factory string; for example 'IVF1024,PQ48'")
+            raise ConfigError(f"faiss: {factory!r} is not a factory string such as 'IVF1024,PQ48'")
         with optional("faiss"):
             import faiss
         self._faiss: Any = faiss
@@ -50,34 +50,34 @@ class FaissIndex:
         register_at_fork(self)
 
     def forked(self, held: bool) -> None:
-        """In a forked child: the threads of FAISS's pool are the parent's, and this thread would wait for them."""
+        """Use one thread in a forked child, which would wait forever for the threads of its parent."""
         self._faiss.omp_set_num_threads(1)
 
     def __len__(self) -> int:
         return 0 if self._index is None else int(self._index.ntotal)
 
     def build(self, vectors: Vectors, space: Space, progress: Callable[[int], object] | None = None) -> None:
-        """Train, unless that is done, and add what is not in yet. Never while another thread searches."""
+        """Train the index once, and add the rows that it lacks. Never call it while another thread searches."""
         total = len(vectors)
         if total <= len(self):
             return
         self._check(vectors.shape[1])
         if self._index is None:
             self._index, self._l2 = self._trained(vectors, space), get_metric(space.metric).by_distance
-        # FAISS would leave a part half added at Ctrl-C. It does not see signals on other threads.
+        # Ctrl-C would leave a part half added. On another thread FAISS does not see signals.
         with ThreadPoolExecutor(1) as thread:
             for start in range(len(self), total, _CHUNK):
                 part = np.ascontiguousarray(vectors[start : start + _CHUNK])
                 try:
                     thread.submit(self._index.add, part).result()
                 except Exception as error:
-                    self._index = None  # which rows of the part are in is not known
+                    self._index = None  # it is unknown which rows of the part are in
                     raise self._refused(error) from error
                 if progress is not None:
                     progress(len(part))
 
     def propose(self, query: Vectors, n: int) -> Rows:
-        """Up to n rows, nearest first by the index's own codes."""
+        """Return up to n rows, nearest first by the index's own codes."""
         wanted = min(n, len(self))
         if wanted < 1:
             return _NOTHING
@@ -98,10 +98,10 @@ class FaissIndex:
             os.fsync(file.fileno())
 
     def load(self, path: Path, space: Space) -> None:
-        """Read an index of the same factory string, dimension and metric (cosine and dot count as one)."""
+        """Read an index of the same factory string, dimension, and order (inner product or distance)."""
         with path.open("rb") as file:
             if file.readline(len(_MAGIC)) != _MAGIC:
-                raise CorruptionError(f"{path.name} is no index of FAISS written here", path=str(path))
+                raise CorruptionError(f"{path.name} is not an index of FAISS that theodolite wrote", path=str(path))
             try:
                 found = json.loads(file.readline(_LONGEST))
                 index = self._faiss.read_index(self._faiss.PyCallbackIOReader(file.read))
@@ -124,8 +124,8 @@ class FaissIndex:
         if self._index is not None and dimension != self._index.d:
             raise VectorError(f"vectors have dimension {dimension}; the index has {self._index.d}")
 
-    def _made(self, space: Space, dimension: int) -> Any:
-        """An index that holds nothing."""
+    def _empty(self, space: Space, dimension: int) -> Any:
+        """Return an empty index."""
         faiss = self._faiss
         metric = get_metric(space.metric)
         euclidean = self._by_factory(dimension, faiss.METRIC_L2)
@@ -136,13 +136,13 @@ class FaissIndex:
             return product
         if euclidean is None:
             raise ConfigError(
-                f"faiss: nothing can be made of {self.factory!r} for dimension {dimension}. Check its spelling, and "
-                "that the dimension can be divided by the number after PQ",
+                f"faiss: {self.factory!r} cannot be built for dimension {dimension}. Check its spelling, and that the "
+                "dimension is a multiple of the number after PQ",
                 factory=self.factory,
             )
         if metric.normalizes:  # the nearest of unit vectors have the largest product
             return euclidean
-        raise UnsupportedError(f"faiss: {self.factory!r} does not know the metric {space.metric!r}")
+        raise UnsupportedError(f"faiss: {self.factory!r} does not support the metric {space.metric!r}")
 
     def _by_factory(self, dimension: int, metric: int) -> Any:
         try:
@@ -151,7 +151,7 @@ class FaissIndex:
             return None
 
     def _trained(self, vectors: Vectors, space: Space) -> Any:
-        index = self._made(space, vectors.shape[1])
+        index = self._empty(space, vectors.shape[1])
         if index.is_trained:
             return index
         cells = max(self._codebooks(index), default=0)
@@ -172,7 +172,7 @@ class FaissIndex:
         return index
 
     def _codebooks(self, index: Any) -> Iterator[int]:
-        """The sizes of what is learned by clustering."""
+        """Yield the sizes of the codebooks that clustering learns."""
         for part in self._parts(index):
             if hasattr(part, "nlist"):
                 yield part.nlist
@@ -180,7 +180,7 @@ class FaissIndex:
                 yield part.pq.ksub
 
     def _parts(self, index: Any) -> Iterator[Any]:
-        """The index and those it is made of, the outermost first."""
+        """Yield the index and its parts, the outermost first."""
         part = self._faiss.downcast_index(index)
         yield part
         for name in ("index", "base_index", "quantizer"):
@@ -189,7 +189,7 @@ class FaissIndex:
                 yield from self._parts(inner)
 
     def _effort(self, index: Any, n: int) -> Any:
-        """Search parameters for n proposals, given with the call: those of the index belong to all threads."""
+        """Return search parameters for n proposals, to pass with the call: threads share the index's own."""
         faiss = self._faiss
         if isinstance(index, faiss.IndexPreTransform):
             inner = self._effort(faiss.downcast_index(index.index), n)
@@ -222,5 +222,5 @@ class FaissIndex:
 
 
 def _reason(error: Exception) -> str:
-    """What FAISS says, without the place in its source."""
+    """Return the message of FAISS without the place in its source."""
     return str(error).rpartition("failed: ")[2].rpartition(".cpp:")[2]

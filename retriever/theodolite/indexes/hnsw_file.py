@@ -1,7 +1,7 @@
-"""The file that hnswlib writes, checked whole before hnswlib reads it.
+"""Check the whole file of a graph before hnswlib reads it.
 
-hnswlib trusts every number in it: a link to a row that does not exist makes a search read outside its memory. The file
-may come from somebody else, together with a hash that fits, so the hash proves nothing.
+hnswlib trusts every number in the file: a link to a row that does not exist makes a search read outside its memory. The
+file may come from somebody else, together with a matching hash, so the hash proves nothing.
 
 A file is a header, the rows and the upper lists. A row is a word with its number of links, room for 2 * M links, the
 vector and the label. After all rows comes for each row the size of its upper lists, and the lists: one for each level,
@@ -20,23 +20,24 @@ from numpy.typing import NDArray
 from theodolite.errors import CorruptionError
 
 _HEADER = struct.Struct("@6NiI3NdN")
-_PART = 1 << 14  # rows looked at in one piece
+_PART = 1 << 14  # rows checked at a time
 _HIGHEST = 64  # levels; a graph of 2**32 rows with M=2 has 32
 
 Words = NDArray[np.uint32]
 
 
 def check_graph(path: Path, dimension: int, links: int, effort: int, base: int) -> int:
-    """Check a file of hnswlib. Returns how many rows it has.
+    """Check a file of hnswlib and return its number of rows.
 
-    Takes one pass over the links of all rows, and copies the upper lists: some 9 bytes a row.
+    Takes one pass over the links of all rows, and copies the upper lists, about 9 bytes a row.
 
     Args:
-        links: M. effort: ef_construction.
+        links: M.
+        effort: ef_construction.
         base: the label of row 0.
 
     Raises:
-        CorruptionError: the file is not one that hnswlib wrote with these settings.
+        CorruptionError: hnswlib did not write the file with these settings, or it is damaged.
         OSError: it cannot be read.
     """
     rows, size, level, entry = _header(path, dimension, links, effort)
@@ -54,7 +55,7 @@ def check_graph(path: Path, dimension: int, links: int, effort: int, base: int) 
 
 
 def _header(path: Path, dimension: int, links: int, effort: int) -> tuple[int, int, int, int]:
-    """Rows, bytes of each, the highest level, and the row where searches begin."""
+    """Return the number of rows, the bytes of each, the highest level, and the row where searches begin."""
     with path.open("rb") as file:
         head = file.read(_HEADER.size)
         whole = os.fstat(file.fileno()).st_size
@@ -66,7 +67,7 @@ def _header(path: Path, dimension: int, links: int, effort: int) -> tuple[int, i
     vector = 4 * (2 * links + 1)
     label = vector + 4 * dimension
     found = (offset, size, label_at, vector_at, most, lowest, each, looked_at)
-    # hnswlib looks at no fewer rows than it links.
+    # hnswlib looks at least at as many rows as it links.
     expected = (0, label + 8, label, vector, links, 2 * links, links, max(effort, links))
     if found != expected or not math.isclose(factor, 1 / math.log(links)):
         raise _damaged(path, f"it is not a graph of dimension {dimension} with M={links} and ef_construction={effort}")
@@ -76,9 +77,9 @@ def _header(path: Path, dimension: int, links: int, effort: int) -> tuple[int, i
 
 
 def _upper(path: Path, words: Words, rows: int, links: int) -> tuple[NDArray[np.int8], list[Words]]:
-    """The level of each row, and the lists of each level above 0, (n, links + 1)."""
+    """Return the level of each row, and the lists of each level above 0, (n, links + 1)."""
     step = links + 1
-    # On average there are rows / (links - 1) lists; a file of another size would only take memory.
+    # On average there are rows / (links - 1) lists. Refuse a much larger file before it takes memory.
     if len(words) > rows + step * (2 * rows // (links - 1) + 1000):
         raise _damaged(path, f"it has {4 * len(words)} bytes of upper lists for {rows} rows")
     there = np.flatnonzero(words).tolist()
@@ -87,7 +88,7 @@ def _upper(path: Path, words: Words, rows: int, links: int) -> tuple[NDArray[np.
     starts: list[int] = []
     heights: list[int] = []
     at = row = 0
-    while (next_one := bisect_left(there, at)) < len(there):  # rows without upper lists are zeros: skip them
+    while (next_one := bisect_left(there, at)) < len(there):  # skip rows without upper lists, which are zeros
         row += there[next_one] - at
         at = there[next_one]
         height, rest = divmod(int(words[at]), 4 * step)
@@ -115,10 +116,10 @@ def _check_rows(path: Path, raw: NDArray[np.uint8], links: int, base: int) -> No
     seen = np.zeros(rows, np.bool_)
     for start in range(0, rows, _PART):
         part = raw[start : start + _PART]
-        # hnswlib marks deleted rows in the third byte; nothing is deleted from our graphs.
+        # hnswlib marks deleted rows in the third byte; our graphs have none.
         counts = np.ascontiguousarray(part[:, :4]).view(np.uint32)
         linked = np.ascontiguousarray(part[:, 4 : 4 + 8 * links]).view(np.uint32)
-        # Room that is not used holds zeros or earlier links, so all of it is rows.
+        # Unused room holds zeros or earlier links, so every number must be a row.
         if counts.max() > 2 * links or linked.max() >= rows:
             raise _damaged(path, f"rows from {start} on have links to rows that do not exist")
         labels = np.ascontiguousarray(part[:, -8:]).view(np.uint64)[:, 0] - np.uint64(base)

@@ -1,6 +1,12 @@
-"""Candidate indexes by name: "hnsw", "hnsw:M=32,ef_construction=400", "faiss:IVF1024,PQ48"."""
+"""Approximate indexes by name: "hnsw", "hnsw:M=32,ef_construction=400", "faiss:IVF1024,PQ48".
+
+A name belongs to the plug-in kind `indexes`: ours, or an entry point of another package. What follows the colon is the
+argument. If all parameters of the index's factory are numbers, the argument lists them as name=value. Otherwise the
+factory is called with the argument as one string.
+"""
 
 import inspect
+from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any
 
@@ -8,77 +14,89 @@ from theodolite.errors import ConfigError
 from theodolite.plugins import load
 from theodolite.protocols import Candidates
 
-# Ours that take settings by name, all of them ints. To any other, what follows the colon is passed as one string.
-_WITH_SETTINGS = ("hnsw",)
-
 
 def make_index(spec: str, **options: Any) -> Candidates:
-    """A new index, not built.
+    """Return a new index that holds no rows.
 
     Args:
-        spec: a name (ours, or of an entry point in the group `theodolite.indexes`), and after a colon its argument.
-        options: further settings, by name.
+        spec: a name, and after a colon its argument.
+        options: more settings, by name.
 
     Raises:
-        ConfigError: a name or setting that is not known; the message has the nearest one.
-        MissingExtraError: the optional package it needs is not installed.
+        ConfigError: an unknown name or setting; the message suggests the nearest one.
+        MissingExtraError: the optional package that the index needs is not installed.
     """
-    name, argument = _split(spec)
-    factory = load("indexes", name)
-    if name in _WITH_SETTINGS:
-        made = factory(**_settings(name, argument, options))
+    name, factory, argument = _loaded(spec)
+    if defaults := _number_settings(factory):
+        index = factory(**_settings(name, argument, defaults, options))
     else:
-        made = factory(argument, **options) if argument else factory(**options)
-    if not isinstance(made, Candidates):
-        raise ConfigError(f"{spec!r} makes a {type(made).__name__}, which lacks a method of Candidates", spec=spec)
-    return made
+        index = factory(argument, **options) if argument else factory(**options)
+    if not isinstance(index, Candidates):
+        raise ConfigError(f"{spec!r} makes a {type(index).__name__}, which lacks a method of Candidates", spec=spec)
+    return index
 
 
 def canonical(spec: str, **options: Any) -> str:
-    """The spec with its settings written out, as it is recorded with the data.
+    """Return the spec with all settings written out, as it is recorded with a collection.
 
     Raises:
         ConfigError: as for `make_index`.
     """
-    name, argument = _split(spec)
-    if name in _WITH_SETTINGS:
-        argument = ",".join(f"{key}={value}" for key, value in _settings(name, argument, options).items())
-    else:
-        load("indexes", name)
-        if options:
-            raise ConfigError(f"{name}: settings are part of the spec, not {', '.join(options)}", options=options)
+    name, factory, argument = _loaded(spec)
+    if defaults := _number_settings(factory):
+        settings = _settings(name, argument, defaults, options)
+        argument = ",".join(f"{key}={value}" for key, value in settings.items())
+    elif options:
+        raise ConfigError(f"{name}: settings are part of the spec, not {', '.join(options)}", options=options)
     return f"{name}:{argument}" if argument else name
 
 
-def _split(spec: str) -> tuple[str, str]:
+def estimate(spec: str, rows: int, dimension: int) -> dict[str, Any]:
+    """Estimate what an index of these rows takes: `seconds` to build, and bytes of `memory` and of its `file`.
+
+    The numbers come from the index's own method `estimate(rows, dimension)`. They are None if it has none.
+    """
+    own = getattr(make_index(spec), "estimate", None)
+    return {"seconds": None, "memory": None, "file": None} if own is None else own(rows, dimension)
+
+
+def _loaded(spec: str) -> tuple[str, Callable[..., Any], str]:
+    """Split a spec. Return the name, its factory and the argument."""
     if not isinstance(spec, str):
         raise ConfigError(f"an index is named by a string such as 'hnsw', not by a {type(spec).__name__}")
-    name, _, argument = spec.partition(":")
-    return name.strip(), argument.strip()
+    name, _, argument = (part.strip() for part in spec.partition(":"))
+    return name, load("indexes", name), argument
 
 
-def _settings(name: str, argument: str, options: dict[str, Any]) -> dict[str, Any]:
-    """All settings by name: those given, and the defaults of the others."""
-    settings = {
-        key: parameter.default for key, parameter in inspect.signature(load("indexes", name)).parameters.items()
-    }
+def _number_settings(factory: Callable[..., Any]) -> dict[str, Any]:
+    """Return the parameters of a factory with their defaults if all are numbers; otherwise an empty dict."""
+    try:
+        parameters = inspect.signature(factory).parameters
+    except ValueError:  # some builtins have no signature
+        return {}
+    defaults = {key: parameter.default for key, parameter in parameters.items()}
+    return defaults if all(isinstance(default, (int, float)) for default in defaults.values()) else {}
+
+
+def _settings(name: str, argument: str, defaults: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Return all settings by name: the given ones, and the defaults of the others."""
     given = dict(options)
     for part in filter(None, (part.strip() for part in argument.split(","))):
         key, equals, text = (side.strip() for side in part.partition("="))
-        if key in settings and key in given:
+        if key in defaults and key in given:
             raise ConfigError(f"{name}: {key} is given twice")
         if not equals:
             raise ConfigError(f"{name}: {part!r} is no setting; expected name=value, for example M=32")
         given[key] = int(text) if text.isascii() and text.isdigit() else text
     for key in given:
-        if key not in settings:
-            close = get_close_matches(key.lower(), [known.lower() for known in settings], n=1)
-            nearest = next((known for known in settings if known.lower() in close), None)
+        if key not in defaults:
+            close = get_close_matches(key.lower(), [known.lower() for known in defaults], n=1)
+            nearest = next((known for known in defaults if known.lower() in close), None)
             raise ConfigError(
                 f"{name} has no setting {key!r}."
                 + (f" Did you mean {nearest!r}?" if nearest else "")
-                + f" Known: {', '.join(settings)}",
+                + f" Known: {', '.join(defaults)}",
                 name=key,
-                known=list(settings),
+                known=list(defaults),
             )
-    return settings | given
+    return defaults | given

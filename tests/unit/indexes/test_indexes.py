@@ -12,10 +12,9 @@ import pytest
 
 from theodolite import plugins
 from theodolite.errors import ConfigError, CorruptionError, MissingExtraError, UnsupportedError, VectorError
-from theodolite.indexes.ann import estimate
 from theodolite.indexes.faiss import FaissIndex
 from theodolite.indexes.hnsw import HnswIndex
-from theodolite.indexes.registry import canonical, make_index
+from theodolite.indexes.registry import canonical, estimate, make_index
 from theodolite.types import Space, Vectors
 from theodolite.vectors.metrics import MetricName
 from theodolite.vectors.prepare import prepare
@@ -154,13 +153,13 @@ class TestHnsw:
 class TestFaiss:
     @pytest.mark.parametrize("factory", ["", "  ", None, 5])
     def test_no_factory_string(self, factory: Any) -> None:
-        with pytest.raises(ConfigError, match="is no factory string; for example 'IVF1024,PQ48'"):
+        with pytest.raises(ConfigError, match="is not a factory string such as 'IVF1024,PQ48'"):
             FaissIndex(factory)
 
     @pytest.mark.parametrize("factory", ["Nonsense", "IVF16,PQ7", "IVF"])
     def test_a_factory_string_that_faiss_does_not_know(self, factory: str) -> None:
         vectors, space = rows(100)
-        with pytest.raises(ConfigError, match=f"nothing can be made of '{factory}' for dimension 16"):
+        with pytest.raises(ConfigError, match=f"'{factory}' cannot be built for dimension 16"):
             FaissIndex(factory).build(vectors, space)
 
     @pytest.mark.parametrize(
@@ -189,7 +188,7 @@ class TestFaiss:
         for metric in ("cosine", "l2"):
             assert len(built(FaissIndex("LSH"), metric=metric)[0]) == 500
         vectors, space = rows(100, metric="dot")
-        with pytest.raises(UnsupportedError, match="faiss: 'LSH' does not know the metric 'dot'"):
+        with pytest.raises(UnsupportedError, match="faiss: 'LSH' does not support the metric 'dot'"):
             FaissIndex("LSH").build(vectors, space)
 
     @pytest.mark.parametrize("factory", ["IVF16,SQ8", "HNSW4", "PCA8,IVF16,SQ8", "IVF16,SQ8,RFlat", "IVF16_HNSW4,SQ8"])
@@ -227,7 +226,7 @@ class TestFaiss:
         with pytest.raises(CorruptionError, match="does not hold 'HNSW8' for l2"):
             FaissIndex("HNSW8").load(path, Space("l2", 16))
         path.write_bytes(b"something else\n" * 9)
-        with pytest.raises(CorruptionError, match="index is no index of FAISS"):
+        with pytest.raises(CorruptionError, match="index is not an index of FAISS"):
             FaissIndex("HNSW8").load(path, space)
 
     def test_training_twice_gives_the_same(self) -> None:
@@ -281,7 +280,7 @@ class TestNames:
     def test_settings_of_a_wrong_type(self) -> None:
         with pytest.raises(ConfigError, match="M is 'many'; expected an int"):
             make_index("hnsw:M=many")
-        with pytest.raises(ConfigError, match="is no factory string"):
+        with pytest.raises(ConfigError, match="is not a factory string"):
             make_index("faiss")
         with pytest.raises(ConfigError, match="settings are part of the spec, not nprobe"):
             canonical("faiss:LSH", nprobe=3)

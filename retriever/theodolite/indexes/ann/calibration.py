@@ -1,7 +1,7 @@
-"""How many proposals a recall needs, measured against the exact answer."""
+"""Calibration: how many proposals a recall needs, measured against exact search."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.errors import CorruptionError
-from theodolite.indexes.ann.confidence import mean_and_stderr
 from theodolite.indexes.ann.synthetic_queries import synthetic_queries
 from theodolite.indexes.flat.index import FlatIndex, VectorSource
 from theodolite.indexes.flat.workers import workers
@@ -19,20 +18,20 @@ from theodolite.types import Mask, Rows, Space, Vectors
 Kind = Literal["given", "logged", "noise"]
 
 LADDER = (1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 400)
-"""The numbers of proposals that are tried, in multiples of k."""
+"""The numbers of proposals to try, in multiples of k."""
 
-_MADE = 500  # queries, where none are given
+_SYNTHETIC = 500  # queries, if none are given
 _ONE_SIDED_95 = 1.645
-_LONGER = 10  # how many times longer lists are measured, too
-_TENTH = 10  # one row in so many passes the filter that is tried
-_SOME = 100  # queries for that
+_LONGER = 10  # times as long are the longer lists that are measured, too
+_TENTH = 10  # one row in ten passes the filter that is tried
+_FILTERED = 100  # queries with that filter
 _MOST = 1 << 40  # proposals
-_CHANCE = 0.01  # what the mean of so few may be off
+_CHANCE = 0.01  # the sampling error that the mean of so few queries may have
 
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """What n proposals have achieved: the mean recall, and its lower confidence bound."""
+    """The mean recall with n proposals, and its lower confidence bound."""
 
     n: int
     recall: float
@@ -41,21 +40,21 @@ class Rung:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How many proposals to ask for, and what that is worth.
+    """How many proposals to request, and the recall they reach.
 
     Attributes:
-        target_recall: what was asked for.
+        target_recall: the recall the caller requested.
         k: the length of the lists it was measured with.
-        n: proposals, of eligible rows.
-        rescored: how many of them, the first, are scored exactly.
+        n: the number of proposed eligible rows.
+        rescored: how many of the proposals, the first ones, are scored exactly.
         recall: the mean share of the true top k that was found.
-        lower: its lower bound, at 95 % confidence. Below `target_recall` if the index did not reach that.
-        queries: how many it was measured with.
-        kind: `given` by the caller, `logged` from real searches, or `noise`: made from rows, harder than real ones.
+        lower: its lower bound, at 95 % confidence. Below `target_recall` if the index did not reach the target.
+        queries: the number of queries it was measured with.
+        kind: `given` by the caller, `logged` from real searches, or `noise`: synthetic, and harder than real ones.
         ladder: every n that was tried, with all of its proposals scored.
-        longer: the same for lists ten times as long, where there are rows enough: (k, n, rescored).
-        filtered: the mean recall under a filter that admits a tenth of the rows, for which ten times as many are
-            proposed. None where it was not measured.
+        longer: (k, n, rescored) for lists ten times as long; None if there are too few rows.
+        filtered: the mean recall under a filter that passes a tenth of the rows, with ten times as many proposals. None
+            if it was not measured.
     """
 
     target_recall: float
@@ -72,36 +71,36 @@ class Calibration:
 
     @property
     def reached(self) -> bool:
-        """Whether the index is known to reach its target."""
+        """Whether the index reaches its target with 95 % confidence."""
         return self.lower >= self.target_recall
 
     @property
     def filters(self) -> bool:
-        """Whether proposals can be trusted under a filter. A graph of inner products may be good at the top only."""
+        """Whether proposals reach the target under a filter. Some graphs are good only near the top."""
         return self.filtered is None or self.filtered >= self.target_recall - _CHANCE
 
     def needed(self, k: int) -> tuple[int, int]:
-        """Proposals to ask for, and how many of them to score, for lists of length k."""
+        """Return how many proposals to request, and how many of them to score, for lists of length k."""
         if k <= self.k:
             return self.n, self.rescored
         far, n, rescored = self.longer or (self.k, self.n, self.rescored)
         if k >= far:
             return math.ceil(n * k / far), math.ceil(rescored * k / far)
-        # Between the two in proportion to the logarithm: they grow more slowly than k.
+        # Interpolate by the logarithm of k, since proposals grow more slowly than k.
         way = math.log(k / self.k) / math.log(far / self.k)
         ask = math.ceil(self.n + way * (n - self.n))
-        # What is scored grows like k itself.
+        # The number to score grows in proportion to k.
         way = (k - self.k) / (far - self.k)
         return ask, min(ask, math.ceil(self.rescored + way * (rescored - self.rescored)))
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return JSON values."""
         longer = None if self.longer is None else list(self.longer)
         return asdict(self) | {"ladder": [asdict(rung) for rung in self.ladder], "longer": longer}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Calibration":
-        """From what `to_dict` gave. Raises CorruptionError for anything else."""
+        """Read what `to_dict` returned. Raises CorruptionError for anything else."""
         try:
             ladder = tuple(Rung(**rung) for rung in data["ladder"])
             k, n, rescored = longer = data.get("longer") or (data["k"], data["n"], data["rescored"])
@@ -114,7 +113,7 @@ class Calibration:
                 return made
         except (TypeError, KeyError, ValueError, AttributeError):
             pass
-        raise CorruptionError(f"this is no calibration: {data}")
+        raise CorruptionError(f"the calibration of the index is damaged: {data}")
 
 
 def calibrate(
@@ -130,21 +129,21 @@ def calibrate(
     kind: Kind = "given",
     progress: Callable[[int], object] | None = None,
 ) -> Calibration:
-    """The fewest proposals with which the index reaches `target_recall`, as far as these queries can tell.
+    """Measure the fewest proposals with which the index reaches `target_recall`.
 
-    More are tried until the lower bound of the mean recall reaches the target: with few queries the bound is low, and
-    fewer than about 150 cannot prove 0.99. If it is never reached, the best is taken.
+    Tries more proposals until the lower bound of the mean recall reaches the target. With few queries the bound is low:
+    fewer than about 150 cannot prove 0.99. If no number reaches the target, the best one is taken.
 
     Args:
         rows: label i of the candidates is row rows[i], sorted.
-        flat: gives the exact answers.
-        mask: (flat.rows,) True where a row is alive, or None: all are.
-        queries: (m, d), real ones if possible. None: `synthetic_queries` of 500 rows.
-        kind: what the queries are.
-        progress: called after each n that was tried, with it. What it raises ends the calibration.
+        flat: the index for exact search.
+        mask: (flat.rows,) True where a row is alive; None if all are.
+        queries: (m, d), real ones if possible. None takes `synthetic_queries` near 500 rows.
+        kind: where the queries come from.
+        progress: called with each n that was tried. An exception that it raises ends the calibration.
     """
     if queries is None:
-        queries, kind = _made(rows, flat, source, mask), "noise"
+        queries, kind = _synthetic(rows, flat, source, mask), "noise"
     indexed = np.zeros(flat.rows, np.bool_)
     indexed[rows] = True
     if mask is not None:
@@ -175,14 +174,14 @@ def calibrate(
     )
 
 
-def _made(rows: Rows, flat: FlatIndex, source: VectorSource, mask: Mask | None) -> Vectors:
+def _synthetic(rows: Rows, flat: FlatIndex, source: VectorSource, mask: Mask | None) -> Vectors:
     alive = rows if mask is None else rows[mask[rows]]
-    picked = np.random.default_rng(0).choice(alive, min(_MADE, len(alive)), replace=False)
+    picked = np.random.default_rng(0).choice(alive, min(_SYNTHETIC, len(alive)), replace=False)
     return synthetic_queries(source.take(np.sort(picked)), Space(flat.metric.name, flat.dimension, "any"))
 
 
 class _Measure:
-    """Proposals to some queries against the exact answers."""
+    """Compares proposals with exact results, for some queries."""
 
     def __init__(
         self,
@@ -203,8 +202,8 @@ class _Measure:
     def climb(
         self, k: int, target: float, progress: Callable[[int], object] | None, least: int = 0
     ) -> tuple[dict[int, NDArray[np.float64]], int, int]:
-        """Where the true top k are among n proposals, for each n up to what is enough; the best n; what to score."""
-        truth = [found.rows for found in self._flat.search(self._queries, k, self._source, self._indexed)]
+        """Try rising n. Return the places of the true top k for each n, the best n, and how many proposals to score."""
+        truth = [result.rows for result in self._flat.search(self._queries, k, self._source, self._indexed)]
         tried: dict[int, NDArray[np.float64]] = {}
         lower: dict[int, float] = {}
         for n in sorted({min(max(least, math.ceil(k * step)), len(self._rows)) for step in LADDER}):
@@ -223,21 +222,21 @@ class _Measure:
         return tried, best, rescored
 
     def filtered(self, k: int, n: int) -> float | None:
-        """The mean recall where only every tenth row is eligible."""
+        """Return the mean recall if only a tenth of the rows is eligible; None if it cannot be measured."""
         ask = _TENTH * n
         if ask > len(self._rows) // 2:
-            return None  # the exact answer is cheaper
-        few = Vectors(self._queries[:_SOME])
+            return None  # exact search is cheaper
+        few = Vectors(self._queries[:_FILTERED])
         mask = self._indexed & (np.random.default_rng(0).random(len(self._indexed)) < 1 / _TENTH)
-        truth = [found.rows for found in self._flat.search(few, k, self._source, mask)]
+        truth = [result.rows for result in self._flat.search(few, k, self._source, mask)]
         if min(map(len, truth)) < k:
             return None
         return _recall(self._places(few, truth, mask, ask, k) < ask)[0]
 
     def _places(self, queries: Vectors, truth: list[Rows], mask: Mask, n: int, k: int) -> NDArray[np.float64]:
-        """(m, k): at which places among n proposals rows of the true top k are; infinity for those that are not.
+        """Return the places of the true top k among n proposals, (m, k); infinity for rows that were not proposed.
 
-        Rows that tie with the k-th are as good as it.
+        A row that ties with the k-th counts like it.
         """
         places = np.full((len(queries), k), np.inf)
 
@@ -250,11 +249,17 @@ class _Measure:
         return places
 
 
-def _recall(found: NDArray[np.bool_]) -> tuple[float, float]:
-    """The mean recall over queries, and its lower confidence bound.
+def mean_and_stderr(recalls: Sequence[float] | NDArray[np.float64]) -> tuple[float, float]:
+    """Return the mean and the standard error of some recalls, and of one more that is 0.5.
 
-    The bound is that of the queries and one more of which half was found.
+    Without the extra one, a sample without a miss would prove that there are none.
     """
+    more = np.append(np.asarray(recalls, np.float64), 0.5)
+    return float(more.mean()), float(more.std(ddof=1)) / math.sqrt(len(more))
+
+
+def _recall(found: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return the mean recall over queries, and its lower confidence bound."""
     each = found.mean(axis=1)
     mean, error = mean_and_stderr(each)
     return float(each.mean()), max(0.0, mean - _ONE_SIDED_95 * error)

@@ -1,4 +1,4 @@
-"""The plan of a search with an approximate index: proposals where they are cheaper, the exact answer where not."""
+"""Search with an approximate index: score its proposals if that is cheaper than exact search."""
 
 import math
 import threading
@@ -15,63 +15,63 @@ from theodolite.indexes.flat.workers import workers
 from theodolite.protocols import Candidates
 from theodolite.types import Mask, Rows, Vectors
 
-_FILTERED = 0.8  # the share of eligible rows below which a filter reaches beyond the top
-_WIDER = 4.0  # how many times more may be proposed in the next attempt
+_FILTERED = 0.8  # below this share of eligible rows a filter needs proposals from far beyond the top
+_WIDER = 4.0  # the next attempt requests at most this many times more proposals
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """How one query is to be answered with proposals.
+    """The plan of a search by proposals, for one query.
 
     Attributes:
-        need: eligible rows that have to be proposed.
+        need: the number of eligible rows that must be proposed.
         score: how many of them are scored.
-        ask: proposals to begin with.
-        most: seconds that may go into proposals before the exact answer is the better buy.
-        costs: what it is reckoned with.
-        shared: the part of the proposals' costs that one query bears.
+        ask: the number of proposals to request first.
+        max_cost: the seconds of proposals above which exact search is cheaper.
+        costs: the costs of the steps.
+        shared: the share of the proposals' costs that one query takes.
     """
 
     need: int
     score: int
     ask: int
-    most: float
+    max_cost: float
     costs: Costs
     shared: float
 
     def cost(self, ask: int, score: int | None = None) -> float:
-        """Seconds for so many proposals and what follows, where that is not as planned scoring `score` of them."""
+        """Return the seconds for `ask` proposals and for scoring `score` of them (default: as planned)."""
         score = self.score if score is None else score
         return self.costs.propose(ask) * self.shared + self.costs.call + self.costs.score * score
 
 
 @dataclass(frozen=True, slots=True)
 class _Boosted:
-    """What rows are worth, and the largest factor of the eligible rows up to the last that is indexed."""
+    """Boosted scores, and the largest factor of the eligible rows that are not in the tail."""
 
-    worth: BoostedScore
-    most: float
+    score: BoostedScore
+    max_factor: float
 
 
 class Approximate:
-    """A built approximate index beside the flat one. Immutable.
+    """Search with a built approximate index and the flat index. Immutable.
 
-    Label i of the candidates is row rows[i]. Rows beyond the last of them are the tail: they are always searched
+    Label i of the candidates is row rows[i]. Rows after the last of them are the tail, which is always searched
     exactly.
 
     Args:
         candidates: built or loaded; not empty.
-        rows: (len(candidates),) sorted. Whatever is eligible up to the last must be among them: all rows that were
-            alive when the index was built.
+        rows: (len(candidates),) sorted: all rows that were alive when the index was built. Every eligible row up to the
+            last one must be among them.
         calibration: of these candidates.
-        costs: measured at the first search unless given.
+        costs: measured at the first search if None.
     """
 
     def __init__(
         self, candidates: Candidates, rows: Rows, calibration: Calibration, costs: Costs | None = None
     ) -> None:
         if not len(candidates) or len(rows) != len(candidates):
-            raise ValueError(f"{len(candidates)} candidates stand for {len(rows)} rows")
+            raise ValueError(f"there are {len(candidates)} candidates for {len(rows)} rows")
         self.candidates = candidates
         self.rows = rows
         self.calibration = calibration
@@ -84,7 +84,7 @@ class Approximate:
         register_at_fork(self)
 
     def costs(self, flat: FlatIndex, source: VectorSource) -> Costs:
-        """Of this machine, measured once."""
+        """Return the costs on this machine, measured once."""
         if self._costs is None:
             with self._lock:
                 if self._costs is None:
@@ -98,56 +98,56 @@ class Approximate:
         flat: FlatIndex,
         source: VectorSource,
         mask: Mask | None = None,
-        worth: BoostedScore | None = None,
+        boost: BoostedScore | None = None,
     ) -> list[Found]:
-        """The k best rows for each of `queries`, (m, d), among those where `mask` (flat.rows,) is True.
+        """Return the k best rows for each of `queries`, (m, d), among those where `mask` (flat.rows,) is True.
 
-        As many as `flat.search` gives, with the same scores; `Found.complete` says whether they are proven to be the
-        best. They are not where rows were proposed; where that would cost more than the exact answer, or too few are,
-        the flat index gives it. With `worth`, too few are proposed as long as the next most similar row, if it had the
-        largest factor there is, could be worth more than the k-th.
+        The result has as many rows as that of `flat.search`, with the same scores. `Found.complete` is False for rows
+        that were proposed. If proposals would cost more than exact search, or too few rows are proposed, the flat index
+        searches. With `boost`, more rows are proposed until a less similar row cannot have a higher boosted score than
+        the k-th, even with the largest factor.
         """
         plan = self._plan(len(queries), k, flat, source, mask)
         if plan is None:
-            return flat.search(queries, k, source, mask, worth)
-        boosted = None if worth is None else _Boosted(worth, worth.most(mask, self._stop))
-        beyond = self._beyond(queries, k, flat, source, mask, worth)
+            return flat.search(queries, k, source, mask, boost)
+        boosted = None if boost is None else _Boosted(boost, boost.max_factor(mask, self._stop))
+        tail = self._search_tail(queries, k, flat, source, mask, boost)
         if len(queries) == 1:
-            best = self._propose(queries, k, plan, flat, source, mask, None if beyond is None else beyond[0], boosted)
-            return [best] if best else flat.search(queries, k, source, mask, worth)
+            best = self._propose(queries, k, plan, flat, source, mask, None if tail is None else tail[0], boosted)
+            return [best] if best else flat.search(queries, k, source, mask, boost)
         found: list[Found | None] = [None] * len(queries)
 
         def one(number: int) -> None:
             query = Vectors(queries[number : number + 1])
             found[number] = self._propose(
-                query, k, plan, flat, source, mask, None if beyond is None else beyond[number], boosted
+                query, k, plan, flat, source, mask, None if tail is None else tail[number], boosted
             )
 
         workers.run(one, range(len(queries)))
         left = [number for number, answer in enumerate(found) if answer is None]
         if left:
-            exact = flat.search(Vectors(queries[left]), k, source, mask, worth)
+            exact = flat.search(Vectors(queries[left]), k, source, mask, boost)
             for number, full in zip(left, exact, strict=True):
                 found[number] = full
         return [answer for answer in found if answer is not None]
 
     def _plan(self, queries: int, k: int, flat: FlatIndex, source: VectorSource, mask: Mask | None) -> _Plan | None:
-        """None where the exact answer is cheaper, or the only one."""
+        """Return None if exact search is cheaper, or the only way."""
         if mask is not None:
             eligible = int(np.count_nonzero(mask))
             here = eligible if flat.rows == self._stop else int(np.count_nonzero(mask[: self._stop]))
-            return self._reckoned(queries, k, flat, source, eligible, here)
+            return self._planned(queries, k, flat, source, eligible, here)
         usual = self._usual
         if usual is None or usual[0] is not flat or usual[1] != queries or usual[2] != k:
-            plan = None if self._gaps else self._reckoned(queries, k, flat, source, flat.rows, self._stop)
+            plan = None if self._gaps else self._planned(queries, k, flat, source, flat.rows, self._stop)
             self._usual = usual = (flat, queries, k, plan)
         return usual[3]
 
-    def _reckoned(
+    def _planned(
         self, queries: int, k: int, flat: FlatIndex, source: VectorSource, eligible: int, here: int
     ) -> _Plan | None:
-        """The plan for so many eligible rows, of which `here` are not in the tail."""
-        if not queries or here <= flat.few:
+        """Return the plan for `eligible` eligible rows, `here` of them before the tail."""
+        if not queries or here <= flat.max_direct:
             return None
         share = here / len(self.rows)
         if share < _FILTERED and not self.calibration.filters:
@@ -155,16 +155,16 @@ class Approximate:
         need, score = self.calibration.needed(min(k, here))
         if need >= here:
             return None
-        # Of the eligible, so many more as chance may leave out.
+        # Request more, since by chance fewer of the proposals may be eligible.
         ask = min(len(self.rows), math.ceil((need + 2 * math.sqrt(need * (1 - share))) / share))
         costs = self.costs(flat, source)
-        most = costs.exact(flat, eligible, queries)
+        max_cost = costs.exact(flat, eligible, queries)
         if share < 1:
-            most /= 2  # the filter may exclude just what is near, and the exact answer be needed after all
+            max_cost /= 2  # the filter may exclude the nearest rows, and exact search be needed after all
         if queries > 1:
-            most *= 0.75  # how much threads help the one and the other varies
-        plan = _Plan(need, score, ask, most, costs, costs.shared if queries > 1 else 1.0)
-        return plan if plan.cost(ask) <= most else None
+            max_cost *= 0.75  # it varies how much threads speed up either way
+        plan = _Plan(need, score, ask, max_cost, costs, costs.shared if queries > 1 else 1.0)
+        return plan if plan.cost(ask) <= max_cost else None
 
     def _propose(
         self,
@@ -174,22 +174,22 @@ class Approximate:
         flat: FlatIndex,
         source: VectorSource,
         mask: Mask | None,
-        beyond: Found | None,
+        tail: Found | None,
         boosted: _Boosted | None,
     ) -> Found | None:
-        """The answer from proposals; None if they are too few or become too dear."""
+        """Return the result by proposals; None if there are too few, or if they become too expensive."""
         ask, asked, spent = plan.ask, 0, 0.0
         while True:
             labels = self.candidates.propose(query, ask)
             if len(labels) < ask:
-                return None  # it does not get to all that was asked for: others may be beyond its reach, too
+                return None  # some rows cannot be reached through the index, perhaps good ones
             rows = self.rows[labels] if self._gaps else labels
             if mask is not None:
                 rows = rows[mask[rows]]
             asked += len(labels)
             wider, score = 1.2 * plan.need / max(len(rows), 1), plan.score
             if len(rows) >= plan.need:
-                found, enough = self._settle(query, rows, k, plan, flat, source, beyond, boosted, asked)
+                found, enough = self._scored(query, rows, k, plan, flat, source, tail, boosted, asked)
                 if enough or ask == len(self.rows):
                     return found
                 spent += plan.costs.score * len(rows)
@@ -201,10 +201,10 @@ class Approximate:
             if boosted is not None:
                 score = math.ceil(len(rows) * wider)
             ask = min(len(self.rows), math.ceil(ask * wider))
-            if spent + plan.cost(ask, score) > plan.most:
+            if spent + plan.cost(ask, score) > plan.max_cost:
                 return None
 
-    def _settle(
+    def _scored(
         self,
         query: Vectors,
         rows: Rows,
@@ -212,40 +212,40 @@ class Approximate:
         plan: _Plan,
         flat: FlatIndex,
         source: VectorSource,
-        beyond: Found | None,
+        tail: Found | None,
         boosted: _Boosted | None,
         asked: int,
     ) -> tuple[Found, bool]:
-        """The best of proposed rows and of the tail's, and whether no row that is less similar could be among them."""
+        """Return the best of the proposed rows and of the tail, and whether no less similar row can be among them."""
         rows = rows if boosted else rows[: plan.score]
         scores = flat.score(query[0], rows, source)
-        worths = None if boosted is None else boosted.worth.of(scores, rows)
+        boosted_scores = None if boosted is None else boosted.score.score(scores, rows)
         scored, lowest = len(rows), float(scores.min())
-        if beyond is not None and len(beyond.rows):
-            rows, scores = np.concatenate([rows, beyond.rows]), np.concatenate([scores, beyond.scores])
-            if worths is not None and beyond.worths is not None:
-                worths = np.concatenate([worths, beyond.worths])
-            scored += beyond.scored
-        rows, scores, worths = top(rows, scores, k, worths)
-        found = Found(rows, scores, scored, "index", asked, complete=False, worths=worths)
-        if boosted is None or worths is None:
+        if tail is not None and len(tail.rows):
+            rows, scores = np.concatenate([rows, tail.rows]), np.concatenate([scores, tail.scores])
+            if boosted_scores is not None and tail.boosted is not None:
+                boosted_scores = np.concatenate([boosted_scores, tail.boosted])
+            scored += tail.scored
+        rows, scores, boosted_scores = top(rows, scores, k, boosted_scores)
+        found = Found(rows, scores, scored, "index", asked, complete=False, boosted=boosted_scores)
+        if boosted is None or boosted_scores is None:
             return found, True
-        (bound,) = boosted.worth.highest(np.array([lowest]), boosted.most)
-        return found, bool((worths[k - 1] if len(worths) >= k else -np.inf) >= bound)
+        (bound,) = boosted.score.upper_bound(np.array([lowest]), boosted.max_factor)
+        return found, bool((boosted_scores[k - 1] if len(boosted_scores) >= k else -np.inf) >= bound)
 
-    def _beyond(
+    def _search_tail(
         self,
         queries: Vectors,
         k: int,
         flat: FlatIndex,
         source: VectorSource,
         mask: Mask | None,
-        worth: BoostedScore | None,
+        boost: BoostedScore | None,
     ) -> list[Found] | None:
-        """The exact answers over the tail, if there is one."""
+        """Search the tail exactly; None if there is no tail."""
         if flat.rows <= self._stop:
             return None
         tail = self._tail
         if tail is None or tail[0] is not flat:
             self._tail = tail = (flat, flat.tail(self._stop))
-        return tail[1].search(queries, k, source, mask, worth)
+        return tail[1].search(queries, k, source, mask, boost)

@@ -1,4 +1,4 @@
-"""Queries for a collection that has seen none."""
+"""Queries for a collection that has logged none."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,15 +7,15 @@ from theodolite.types import Space, Vectors
 from theodolite.vectors.metrics import get_metric
 from theodolite.vectors.prepare import prepare
 
-_NOISE = 2.0  # its length, where that of the row is 1
+_NOISE = 2.0  # the length of the noise, relative to the row
 
 
 def synthetic_queries(sample: NDArray[np.float32], space: Space, seed: int = 0) -> Vectors:
-    """A query near each of a sample of rows, (m, d).
+    """Return a query near each of a sample of rows, (m, d).
 
-    A row is far too easy a query: it is found where real ones are missed. Here noise twice as long is added to
-    each, which is harder than real questions. The result is as long as the row; for L2 lengths are taken from the
-    sample's mean, so that it matters as little as it does to distances where zero is.
+    A row itself is far too easy a query: it is found where real queries are missed. So noise of twice its length is
+    added, which makes queries that are harder than real ones. The result has the length of the row. For metrics by
+    distance lengths are measured from the mean of the sample, because distances do not depend on the origin.
     """
     noise = np.random.default_rng(seed).standard_normal(sample.shape)
     rows = sample.astype(np.float64)

@@ -1,93 +1,93 @@
-"""The candidates of a boosted search: the rows that may be worth most, out of all.
+"""Candidates of a boosted search: the rows that may have the highest boosted scores, out of all rows.
 
-A scan tells of each group of rows the best approximate similarity. With the largest factor of the group and the
-largest error it bounds what the group's rows are worth. The most promising groups are opened row by row, and the k-th
-largest lower bound among their rows is a threshold that no row of the top k can stay below. Only groups that reach it
-are opened, and of their rows only those looked at whose factor and similarity can.
+A scan yields the best approximate similarity of each group of rows. Together with the group's largest factor and
+largest error it bounds the boosted scores of the group's rows. The groups with the highest bounds are opened row by
+row. The k-th largest lower bound of their rows is a threshold that every row of the top k reaches. Only groups whose
+bound reaches it are opened, and in these only rows whose factor and similarity can reach it are looked at.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.indexes.flat.boosted_score import BoostedScore, reached
-from theodolite.indexes.flat.scan import Scanned, kth_largest
+from theodolite.indexes.flat.boosted_score import BoostedScore, lowered
+from theodolite.indexes.flat.scan import ScanResult, kth_largest
 from theodolite.types import Rows
 from theodolite.vectors.metrics import Metric
 
 Doubles = NDArray[np.float64]
 
-_FIRST = 32  # groups that are opened first, beside k
-_MORE = 8  # so many times more are opened next
-_STEPS = 256  # similarities whose relevance is looked at
+_FIRST = 32  # groups opened first, in addition to k
+_MORE = 8  # times as many groups are opened next
+_STEPS = 256  # similarities in the table of relevance
 _LOWEST = float(np.finfo(np.float64).min)
 
 
-def candidates(scanned: Scanned, number: int, k: int, worth: BoostedScore) -> tuple[Rows, Doubles, Doubles]:
-    """Rows that may be among the k worth most for a query; as `Scanned.candidates`."""
-    scan, metric = scanned.scan, scanned.scan.metric
-    best = scanned.best(number)
-    alive = best > -np.inf  # some row of it is eligible
-    largest = worth.largest(scan, scan.blocks)
-    top = metric.from_scan(best + scanned.most(number))
-    high = np.where(alive, worth.highest(top, largest), -np.inf)
-    reach = _Reach(float(top.max()), float(top.min(where=alive, initial=np.inf)), worth, metric)
+def boosted_candidates(result: ScanResult, number: int, k: int, boost: BoostedScore) -> tuple[Rows, Doubles, Doubles]:
+    """Return the rows that may have one of the k highest boosted scores, as `ScanResult.candidates` does."""
+    scan, metric = result.scan, result.scan.metric
+    best = result.group_best(number)
+    alive = best > -np.inf  # the group has an eligible row
+    factors = boost.group_factors(scan, scan.blocks)
+    top = metric.from_scan(best + result.max_error(number))
+    high = np.where(alive, boost.upper_bound(top, factors), -np.inf)
+    table = _RelevanceTable(float(top.max()), float(top.min(where=alive, initial=np.inf)), boost, metric)
     threshold = _LOWEST
     parts = []
     lows = np.empty(0)
     if len(high) > k + _FIRST:
-        # The most similar rows of the most promising groups do to begin with; they are looked at again.
+        # The most similar rows of the groups with the highest bounds give a first threshold. They are opened again.
         first = np.argpartition(-high, k + _FIRST)[: k + _FIRST]
         first = first[alive[first]]
         least = np.full(len(first), best[first].min(initial=np.inf))
-        rows, near, error = scanned.rows(number, first, scanned.errors(number, first), least)
-        threshold = max(threshold, reached(kth_largest(lowest(worth, rows, near - error, metric), k)))
+        rows, near, error = result.rows(number, first, result.group_errors(number, first), least)
+        threshold = max(threshold, lowered(kth_largest(lower_bound(boost, rows, near - error, metric), k)))
     for size in (k + _FIRST, _MORE * (k + _FIRST), len(high)):
         groups = (high >= threshold).nonzero()[0]
-        if len(groups) > max(size, _MORE * (k + _FIRST)):  # so many that a better threshold pays
+        if len(groups) > max(size, _MORE * (k + _FIRST)):  # many enough that a better threshold pays
             groups = groups[np.argpartition(-high[groups], size)[:size]]
         high[groups] = -np.inf
-        error = scanned.errors(number, groups)
+        error = result.group_errors(number, groups)
         top = metric.from_scan(best[groups] + error)
-        keep = (worth.highest(top, largest[groups]) >= threshold).nonzero()[0]
+        keep = (boost.upper_bound(top, factors[groups]) >= threshold).nonzero()[0]
         if not len(keep):
             continue
         groups, error, top = groups[keep], error[keep], top[keep]
-        least = reach.of(worth.needed(threshold, largest[groups])) - error
-        factor = worth.factor_needed(threshold, top)
-        rows, near, error = scanned.rows(number, groups, error, least, (worth.factors, factor))
-        low = lowest(worth, rows, near - error, metric)
+        least = table.similarities(boost.needed_relevance(threshold, factors[groups])) - error
+        factor = boost.needed_factor(threshold, top)
+        rows, near, error = result.rows(number, groups, error, least, (boost.factors, factor))
+        low = lower_bound(boost, rows, near - error, metric)
         parts.append((rows, near, error))
         lows = np.concatenate([lows, low])
-        threshold = max(threshold, reached(kth_largest(lows, k)))
+        threshold = max(threshold, lowered(kth_largest(lows, k)))
     if not parts:
         return np.empty(0, np.int64), np.empty(0), np.empty(0)
     rows, near, error = (np.concatenate(part) for part in zip(*parts, strict=True))
-    keep = (highest(worth, rows, near + error, metric) >= threshold).nonzero()[0]
+    keep = (upper_bound(boost, rows, near + error, metric) >= threshold).nonzero()[0]
     return rows[keep], near[keep], error[keep]
 
 
-def highest(worth: BoostedScore, rows: Rows, values: Doubles, metric: Metric) -> Doubles:
-    """What these rows are worth at most, (n,), whose similarities are at most `values`: on the scan's scale."""
-    return worth.highest(metric.from_scan(values), worth.factors[rows])
+def upper_bound(boost: BoostedScore, rows: Rows, values: Doubles, metric: Metric) -> Doubles:
+    """Return the highest boosted scores, (n,), that rows can have whose scan values are at most `values`."""
+    return boost.upper_bound(metric.from_scan(values), boost.factors[rows])
 
 
-def lowest(worth: BoostedScore, rows: Rows, values: Doubles, metric: Metric) -> Doubles:
-    """What these rows are worth at least, (n,), whose similarities are at least `values`: on the scan's scale."""
-    return worth.lowest(metric.from_scan(values), worth.factors[rows])
+def lower_bound(boost: BoostedScore, rows: Rows, values: Doubles, metric: Metric) -> Doubles:
+    """Return the lowest boosted scores, (n,), that rows can have whose scan values are at least `values`."""
+    return boost.lower_bound(metric.from_scan(values), boost.factors[rows])
 
 
-class _Reach:
-    """What similarity it takes to have some relevance, from a table of those below `high`, the highest there is."""
+class _RelevanceTable:
+    """Finds the similarity that a relevance takes in a table of similarities up to `high`, the highest possible."""
 
-    def __init__(self, high: float, low: float, worth: BoostedScore, metric: Metric) -> None:
+    def __init__(self, high: float, low: float, boost: BoostedScore, metric: Metric) -> None:
         self._metric = metric
-        # Denser near the top, and beyond `low`, as even less similar rows may have the larger factors.
+        # Denser near the top. It reaches below `low`, since less similar rows may have larger factors.
         span = 2 * (high - low) + abs(high)
         self._steps: Doubles = high - span * np.square(np.linspace(1, 0, _STEPS))
-        self._relevance = np.maximum.accumulate(worth.highest(self._steps, 1.0))
+        self._relevance = np.maximum.accumulate(boost.upper_bound(self._steps, 1.0))
 
-    def of(self, relevance: Doubles) -> Doubles:
-        """Similarities, (n,), below which none has this relevance, on the scan's scale; −inf where that is unknown."""
+    def similarities(self, relevance: Doubles) -> Doubles:
+        """Return scan values, (n,), below which no row has this relevance; −inf where that is unknown."""
         places = self._relevance.searchsorted(relevance)
         below = np.concatenate([[-np.inf], self._steps])[places]
         return self._metric.to_scan(below)

@@ -1,13 +1,13 @@
-"""Blocks of int8 codes, with what bounds their error.
+"""Blocks of int8 codes and the bounds of their error.
 
 A row x of a block with mean μ is v = x − μ, stored as a code c of small integers and a scale s, so that v ≈ s·Rᵀc;
-64 rows share a scale, which makes the largest product of codes theirs the largest similarity, too.
+64 rows share a scale, so the largest product of codes among them is also the largest similarity.
 R is the identity, or a fixed rotation where a few outlier components would waste the code's range. For a query q
 
     |q·v − s·(q̂·c)| ≤ ‖q‖·r + ‖Rq − q̂‖·‖s·c‖,    r = ‖v − s·Rᵀc‖
 
-by Cauchy–Schwarz, whatever R and q̂ are. q̂ is the query in the same kind of code. What the rounding of floats adds is
-in `flat`, with the rest of the bound.
+by Cauchy–Schwarz, for any R and q̂. Here q̂ is the query in the same kind of code. The rounding of floats adds to this;
+`scan` accounts for it.
 """
 
 import os
@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, BinaryIO
 
-import numkong
 import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.errors import CorruptionError
+from theodolite.indexes.flat.kernel import pack, padded
 
 BLOCK = 16_384
 """Rows of a full block: large enough to hide the cost of a call, small enough to spread over threads."""
@@ -31,7 +31,6 @@ GROUP = 64
 
 Floats = NDArray[np.float32]
 
-_WIDTH = 64  # columns that the kernel takes at once
 _OUTLIER = 6.0  # largest component over root mean square; about 3 to 4 for rows without outliers
 _TINY = np.float32(1e-36)  # below, a scale has no precision left: such rows get the code 0
 _LEVELS = np.float32(127)
@@ -45,8 +44,8 @@ class Codes:
     """Int8 codes of n vectors of dimension d, in G groups that share a scale.
 
     Attributes:
-        center: (d,) the mean that was taken off.
-        rotated: whether the codes are of R·v.
+        center: (d,) the mean, which was subtracted.
+        rotated: whether R·v was coded, not v.
         codes: (n, d) int8.
         scale: (G,).
         bounds: (3, G) upper bounds of ‖v − s·Rᵀc‖, ‖s·c‖ and ‖v‖ over the rows of each group.
@@ -62,21 +61,21 @@ class Codes:
 
 
 def group_count(rows: int) -> int:
-    """How many groups `rows` rows make."""
+    """Return the number of groups of this many rows."""
     return -(-rows // GROUP)
 
 
-def quantise(vectors: Floats) -> Codes:
-    """The codes of `vectors`, (n, d) with n ≥ 1."""
+def quantize(vectors: Floats) -> Codes:
+    """Return the codes of `vectors`, (n, d) with n ≥ 1."""
     n, d = vectors.shape
     groups = group_count(n)
     center = vectors.mean(axis=0)
     rotated = has_outliers(vectors, center)
     turn = rotation(d) if rotated else None
-    # Whole rounds of groups at a time, so that what is computed of them stays in the cache, and the heap small.
+    # Whole rounds of groups at a time, so that intermediate arrays stay in the cache and the heap stays small.
     step = groups * max(1, _SLICE // groups)
     slices = [slice(start, min(start + step, n)) for start in range(0, n, step)]
-    # Rows of zeros fill the last round: they raise no maximum.
+    # Rows of zeros fill the last round; they do not raise a maximum.
     largest = np.zeros(groups * GROUP, np.float32)
     for rows in slices:
         v = vectors[rows] - center
@@ -97,7 +96,7 @@ def quantise(vectors: Floats) -> Codes:
         squares[0, rows] = _squares(v - (levels if turn is None else levels @ turn))
         squares[1, rows] = _squares(levels)
         squares[2, rows] = _squares(v)
-    up = 1 + (d + 8) * 2.0**-22  # what the float32 products above may have lost
+    up = 1 + (d + 8) * 2.0**-22  # for the rounding of the float32 products above
     highest = np.sqrt(squares.reshape(3, GROUP, groups).max(axis=1)) * up
     bounds = np.nextafter(highest.astype(np.float32), np.float32(np.inf))
     return Codes(center, rotated, codes, scale, bounds, squares[2, :n].astype(np.float32))
@@ -105,7 +104,7 @@ def quantise(vectors: Floats) -> Codes:
 
 @lru_cache(maxsize=4)
 def rotation(d: int) -> Floats:
-    """A fixed random rotation, (d, d). The bound holds for any matrix; orthogonal ones make it tight."""
+    """Return a fixed random rotation, (d, d). The bound holds for any matrix; orthogonal ones make it tight."""
     q, r = np.linalg.qr(np.random.default_rng(d).standard_normal((d, d)))
     turned: Floats = np.ascontiguousarray(q * np.sign(np.diag(r)), dtype=np.float32)
     return turned
@@ -119,7 +118,7 @@ def _squares(rows: Floats) -> NDArray[np.float64]:
 
 
 def has_outliers(vectors: NDArray[np.floating[Any]], center: NDArray[np.floating[Any]]) -> bool:
-    """Whether single components dwarf the others, judged by a sample of rows."""
+    """Return whether single components dwarf the others, judged by a sample of rows."""
     n, d = vectors.shape
     sample = np.abs((vectors[:: -(-n // _SLICE)] - center).astype(np.float64))
     norms = np.sqrt(np.square(sample).sum(axis=1))
@@ -144,7 +143,7 @@ class Block:
         self.size = len(codes.codes)
         self.start = start
         self.stop = start + self.size
-        self.packed: Any = numkong.dots_pack(widened(codes.codes), "int8")
+        self.packed: Any = pack(padded(codes.codes))
         self.center = codes.center
         self.rotated = codes.rotated
         self.groups = group_count(self.size)
@@ -153,21 +152,12 @@ class Block:
         self.square = codes.square
 
 
-def widened(codes: NDArray[np.int8]) -> NDArray[np.int8]:
-    """Codes, (…, d), with zeros up to the next multiple of 64: what is left over takes the kernel twice as long.
-
-    The packed codes are no larger for it.
-    """
-    left = -codes.shape[-1] % _WIDTH
-    return np.pad(codes, [(0, 0)] * (codes.ndim - 1) + [(0, left)]) if left else codes
-
-
 def save_codes(file: BinaryIO, codes: Codes, start: int, owner: bytes) -> None:
     """Write codes with a checksum. Raises OSError.
 
     Args:
         start: the first row.
-        owner: 16 bytes that name what the vectors are of.
+        owner: 16 bytes that name the collection and generation of the vectors.
     """
     payload = [
         np.ascontiguousarray(part).data.cast("B")
@@ -183,17 +173,17 @@ def save_codes(file: BinaryIO, codes: Codes, start: int, owner: bytes) -> None:
 
 
 def load_codes(file: BinaryIO, start: int, size: int, dimension: int, owner: bytes) -> Codes:
-    """Read what `save_codes` wrote.
+    """Read codes that `save_codes` wrote.
 
     Raises:
-        CorruptionError: the file is not what it should be; quantise anew.
+        CorruptionError: the file is damaged or belongs to other vectors. Quantize the vectors again.
     """
     which = f"the codes of rows {start} to {start + size - 1}"
     n, d, g = size, dimension, group_count(size)
     floats = d + 4 * g + n
     expected, found = _HEADER.size + 4 * floats + n * d, os.fstat(file.fileno()).st_size
     if found != expected:
-        raise CorruptionError(f"{which}: the file has {found} bytes, not those of {n} rows")
+        raise CorruptionError(f"{which}: the file has {found} bytes; {n} rows take {expected}")
     raw = np.fromfile(file, np.uint8, expected)
     if len(raw) != expected:
         raise CorruptionError(f"{which}: {len(raw)} of {expected} bytes could be read")

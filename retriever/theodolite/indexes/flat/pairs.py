@@ -1,14 +1,14 @@
-"""Pairs of rows that point the same way: every one whose cosine reaches a threshold, from products of int8 codes.
+"""Near-duplicate pairs: every pair of rows whose cosine reaches a threshold, found by products of int8 codes.
 
-A row a counts as x = a/‖a‖. With the mean μ of a sample taken off, v = x − μ is stored as a code c and the residual
-norm r = ‖v − s·c‖, rotated first where a few outlier components would waste the code's range. One scale s serves all
-rows, and the few components beyond it are cut, which r accounts for. Then
+A row a is compared as x = a/‖a‖. With μ, the mean of a sample, v = x − μ is stored as a code c with the residual norm
+r = ‖v − s·c‖. It is rotated first where a few outlier components would waste the code's range. One scale s serves all
+rows; the few components beyond it are cut, and r accounts for that. Then
 
     x·y = v·w + β(x) + β(y),    β(x) = v·μ + ‖μ‖²/2
     v·w ≤ s²·(c·c') + r·N + H·r'
 
-by Cauchy–Schwarz, for N the largest ‖w‖ and H the largest ‖s·c‖. What bounds a cosine from above is thus a product of
-codes, something of the one row and something of the other: integers, in units of s². A pair that may reach the
+by Cauchy–Schwarz, where N is the largest ‖w‖ and H the largest ‖s·c‖. So the upper bound of a cosine is a product of
+codes, plus a term of the one row, plus a term of the other: integers in units of s². A pair whose bound reaches the
 threshold is decided in float64, from the vectors themselves.
 """
 
@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numkong
 import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.errors import CorruptionError
 from theodolite.indexes.flat.codes import has_outliers, rotation
 from theodolite.indexes.flat.index import VectorSource
+from theodolite.indexes.flat.kernel import pack, products
 from theodolite.indexes.flat.workers import Workers, workers
 from theodolite.types import Rows, Scores
 
@@ -37,7 +37,7 @@ STRIP = 64
 _PART = 1024  # rows coded at a time
 _MOST = 16  # strips between two results
 _PLENTY = 1 << 16  # pairs: where there are more, the next result is of fewer strips
-_SAMPLE = 4096  # rows the mean and the scale are taken from
+_SAMPLE = 4096  # rows from which the mean and the scale are computed
 _CUT = 0.99  # the quantile of the rows' largest components that still fits the code
 _FINEST = 2.0**-12  # of scales: sums in units of its square fit an int32
 _CHUNK = 1 << 19  # float64 values held at a time
@@ -48,12 +48,12 @@ Doubles = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Some of the pairs.
+    """A batch of pairs.
 
     Attributes:
         first, second: (n,) rows, first < second.
         cosines: (n,) computed in float64 and rounded once.
-        compared: how many pairs of rows have been compared for this.
+        compared: the number of pairs of rows that were compared to find these.
     """
 
     first: Rows
@@ -63,18 +63,18 @@ class Pairs:
 
 
 def close_pairs(source: VectorSource, rows: Rows, threshold: float, pool: Workers = workers) -> Iterator[Pairs]:
-    """Every pair of these rows whose cosine is at least `threshold`, each once.
+    """Yield every pair of these rows whose cosine is at least `threshold`, each once.
 
-    Cosine and threshold are compared as float32. Rows of zeros have no cosine and are in no pair. Takes d + 24 bytes
-    of memory for each row, and some 100 MB.
+    Cosine and threshold are compared as float32. Rows of zeros have no cosine and belong to no pair. Memory: d + 24
+    bytes a row, and about 100 MB.
 
     Args:
         rows: (n,) rising.
         threshold: above 0, at most 1.
 
     Returns:
-        Pairs by the block of `BLOCK` rows that their second row is in, then by their first, then by their second; a
-        bounded number at a time.
+        Batches of bounded size. Pairs are ordered by the block of `BLOCK` rows that holds their second row, then by
+        their first row, then by their second row.
 
     Raises:
         CorruptionError: a vector is NaN or infinite.
@@ -98,7 +98,7 @@ def close_pairs(source: VectorSource, rows: Rows, threshold: float, pool: Worker
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """Rows that are compared with all before them; `packed` are their codes in the kernel's own layout."""
+    """Rows to compare with all rows before them; `packed` holds their codes in the kernel's layout."""
 
     start: int
     stop: int
@@ -106,12 +106,12 @@ class _Block:
 
 
 class _Comparison:
-    """The codes of rows, and what their products say. Here rows go by their places in `rows`.
+    """The codes of rows, and the bounds that follow from their products. Rows are numbered by their place in `rows`.
 
     Attributes:
         codes: (n, d) int8.
-        of_first, of_second: (n,) what a row adds to a bound in either place, in units of s².
-        least: what a bound must reach.
+        of_first, of_second: (n,) a row's term of the bound as the first and as the second row, in units of s².
+        least: the bound a pair must reach.
     """
 
     def __init__(self, source: VectorSource, rows: Rows, norms: Doubles, threshold: float, pool: Workers) -> None:
@@ -154,18 +154,18 @@ class _Comparison:
 
     def block(self, start: int) -> _Block:
         codes = self.codes[start : start + BLOCK]
-        return _Block(start, start + len(codes), numkong.dots_pack(codes, "int8"))
+        return _Block(start, start + len(codes), pack(codes))
 
     def compare(self, block: _Block, found: dict[int, Pairs], start: int) -> None:
-        """Compare a strip of rows with the block's rows behind them; the pairs go to `found[start]`."""
+        """Compare a strip of rows with the rows of the block that follow them; store the pairs in `found[start]`."""
         stop = min(start + STRIP, block.stop)
-        bound = np.asarray(numkong.dots_packed(self.codes[start:stop], block.packed))
+        bound = np.asarray(products(self.codes[start:stop], block.packed))
         bound += self.of_second[block.start : block.stop]
         reach = self.least - self.of_first[start:stop, None]
         first, second = np.divmod(np.flatnonzero(bound >= reach), block.stop - block.start)
         first += start
         second += block.start
-        if stop > block.start:  # among the block's own rows, a pair comes up twice, and each row with itself
+        if stop > block.start:  # within the block, a pair appears twice, and each row meets itself
             ahead = second > first
             first, second = first[ahead], second[ahead]
         cosines = self._cosines(first, second)
@@ -175,26 +175,26 @@ class _Comparison:
         found[start] = Pairs(self.rows[first[near]], self.rows[second[near]], cosines[near], compared)
 
     def _cosines(self, first: Rows, second: Rows) -> Scores:
-        """Summed row by row in an order that depends on d alone, as similarities are."""
+        """Return exact cosines, summed in an order that depends on d alone, as scores are."""
         out = np.empty(len(first), np.float32)
         step = max(1, _CHUNK // self.codes.shape[1])
         for start in range(0, len(first), step):
             one, other = first[start : start + step], second[start : start + step]
-            products = self._source.take(self.rows[one]).astype(np.float64)
-            products *= self._source.take(self.rows[other])
-            exact = np.add.reduce(products, axis=1) / (self.norms[one] * self.norms[other])
+            terms = self._source.take(self.rows[one]).astype(np.float64)
+            terms *= self._source.take(self.rows[other])
+            exact = np.add.reduce(terms, axis=1) / (self.norms[one] * self.norms[other])
             out[start : start + step] = np.clip(exact, -1.0, 1.0)
         return out
 
     def _directions(self, places: Rows) -> Doubles:
-        """The rows at these places, of length one, (n, d)."""
+        """Return the rows at these places, normalized, (n, d)."""
         wide = self._source.take(self.rows[places]).astype(np.float64)
         wide /= self.norms[places, None]
         return wide
 
 
 def _lengths(source: VectorSource, rows: Rows) -> tuple[Rows, Doubles]:
-    """The rows that are not zero, and their lengths."""
+    """Return the rows that are not zero, and their lengths. Raises CorruptionError for NaN and infinity."""
     norms = np.empty(len(rows))
     for start in range(0, len(rows), _PART):
         wide = source.take(rows[start : start + _PART]).astype(np.float64)

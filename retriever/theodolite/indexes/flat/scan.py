@@ -1,15 +1,15 @@
-"""One pass over the codes of all blocks, and the bounds that follow from it."""
+"""The scan: one pass over the codes of all blocks, and the bounds that follow from it."""
 
 import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numkong
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.indexes.flat.codes import GROUP, Block, rotation, widened
+from theodolite.indexes.flat.codes import GROUP, Block, rotation
+from theodolite.indexes.flat.kernel import output, padded, products
 from theodolite.indexes.flat.workers import Workers
 from theodolite.types import Mask, Rows
 from theodolite.vectors.metrics import Metric
@@ -18,25 +18,25 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 _EPS = 16 * 2.0**-24
-"""Slack for float rounding, relative to the largest value that can occur: a dozen roundings of float32's half ulp."""
+"""Slack for float rounding, relative to the largest possible value: room for a dozen roundings in float32."""
 
 _SMALLEST = 2.0**-149  # scores below it are 0 in float32, and tie
 _LOWEST = float(np.finfo(np.float64).min)
 _WITHIN = np.arange(GROUP)
-_HEADS = 512
-_LITTLE = 8  # below this part of rows, nothing more needs to be ruled out in advance
+_RUNS = 512
+_LITTLE = 8  # if fewer than 1 in 8 rows pass, ruling out more in advance does not pay
 _SHARED = 4  # scans of a block (0.2 ms) that are worth a second thread
 _INFINITY = np.float32(np.inf).view(np.int32)
-_BATCH = 64  # queries scanned together: what the kernel gains from more is little
+_BATCH = 64  # queries scanned together; the kernel gains little from more
 _BUFFER = 1 << 25  # values held at a time, 128 MB
-_KEPT = 1 << 23  # values a thread keeps room for between searches
+_KEPT = 1 << 23  # values for which a thread keeps its buffers between searches
 
 
 class Scan:
-    """Approximate similarities of every row of some blocks, and bounds on their error.
+    """Approximate similarities of every row of some blocks, with bounds on their error.
 
-    What is kept of a row is for dot and cosine the product of its code with the query's, int32, and for L2 minus the
-    squared distance but for a constant, float32.
+    The value of a row is the int32 product of its code with the query's code. For metrics by distance it is minus the
+    squared distance, up to a constant, in float32.
     """
 
     def __init__(self, metric: Metric, dimension: int, blocks: Sequence[Block], pool: Workers) -> None:
@@ -45,9 +45,9 @@ class Scan:
         self.blocks = blocks
         self.origin = blocks[0].start if blocks else 0  # the row that masks begin with
         self.dtype: Any = np.float32 if self.by_distance else np.int32
-        # What stands for no row, and what is above it and below all others.
-        self.least: Any = -np.inf if self.by_distance else np.iinfo(np.int32).min
-        self.lowest = _LOWEST if self.by_distance else float(self.least + 1)
+        # The value that stands for no row, and one that is above it and not above any other.
+        self.no_row: Any = -np.inf if self.by_distance else np.iinfo(np.int32).min
+        self.lowest_value = _LOWEST if self.by_distance else float(self.no_row + 1)
         self._pool = pool
         groups = np.array([block.groups for block in blocks], np.int64)
         self.group_start = np.concatenate([[0], np.cumsum(groups)]).astype(np.int64)
@@ -55,7 +55,7 @@ class Scan:
         self.group_counts = groups
         # (3, blocks): the first group, the number of groups and the first row.
         self.layout = np.array([self.group_start[:-1], groups, [block.start for block in blocks]], np.int64)
-        self.heads = np.arange(0, self.groups, max(1, self.groups // _HEADS))
+        self.runs = np.arange(0, self.groups, max(1, self.groups // _RUNS))
         self.scale: Doubles = np.concatenate([np.empty(0), *(block.scale for block in blocks)])
         self.bounds = self._bounds()
         self.largest_bounds: Doubles = self.bounds.max(axis=1, initial=0.0)
@@ -63,12 +63,12 @@ class Scan:
         for center, block in zip(self.centers, blocks, strict=True):
             center[:] = block.center
         self.center_slack: Doubles = _EPS * np.sqrt(np.vecdot(self.centers, self.centers))[:, None]
-        self.turned = np.array([block.rotated for block in blocks], np.bool_)
-        self.turns = bool(self.turned.any())
+        self.rotated = np.array([block.rotated for block in blocks], np.bool_)
+        self.any_rotated = bool(self.rotated.any())
         self._scratch = threading.local()
 
     def _bounds(self) -> Doubles:
-        """(2 or 3, groups): what `QueryCodes.weights` multiply; they hold the rounding of floats, too."""
+        """Return the bounds that `QueryCodes.weights` multiply, (2 or 3, groups), including float rounding."""
         residual, code, norm = np.concatenate(
             [np.zeros((3, 0)), *(block.bounds for block in self.blocks)], axis=1, dtype=np.float64
         )
@@ -76,18 +76,18 @@ class Scan:
         return np.array([residual + _EPS * norm, code, *rounded])
 
     def parts(self, queries: int) -> Iterator[slice]:
-        """How to cut a batch so that the buffer stays small."""
+        """Cut a batch of queries so that the buffers stay small."""
         step = max(1, min(_BATCH, _BUFFER // max(1, self.groups * GROUP)))
         return (slice(start, start + step) for start in range(0, queries, step))
 
-    def run(self, queries: Floats, mask: Mask | None) -> "Scanned":
-        """Scan all blocks with an eligible row for `queries`, (m, d)."""
+    def run(self, queries: Floats, mask: Mask | None) -> "ScanResult":
+        """Scan every block that has an eligible row for `queries`, (m, d)."""
         coded = QueryCodes(self, queries)
-        room = self._room(len(queries))
+        buffers = self._buffers(len(queries))
         variants = len(coded.codes)
 
         def one(number: int) -> None:
-            packed, tile, out, rounds, top = room.places[number]
+            packed, tile, out, rounds, top = buffers.places[number]
             codes = coded.codes[number % variants]
             hidden = None
             if mask is not None:
@@ -95,64 +95,64 @@ class Scan:
                 allowed = mask[block.start - self.origin : block.stop - self.origin]
                 eligible = np.count_nonzero(allowed)
                 if not eligible:
-                    top.fill(self.least)
+                    top.fill(self.no_row)
                     return
                 hidden = ~allowed if eligible < block.size else None
             if out is not None:
-                numkong.dots_packed(codes, packed, out=out)
+                products(codes, packed, out=out)
             else:
-                self._fill(tile, np.asarray(numkong.dots_packed(codes, packed)), coded, number)
+                self._fill(tile, np.asarray(products(codes, packed)), coded, number)
             if hidden is not None:
                 shown = tile[:, : hidden.size]
                 np.minimum(shown, self._ceilings(hidden), out=shown)
             np.maximum.reduce(rounds, axis=1, out=top)
 
         self._pool.run(one, range(len(self.blocks)), share=len(self.blocks) * len(queries) >= _SHARED)
-        return Scanned(self, coded, room, masked=mask is not None)
+        return ScanResult(self, coded, buffers, masked=mask is not None)
 
     def _ceilings(self, hidden: Mask) -> NDArray[Any]:
-        """The least value there is for rows that are hidden, the largest for others, (n,).
+        """Return the lowest possible value for hidden rows and the highest for others, (n,).
 
-        Computed, not chosen: choosing takes a branch a row, and by a mask without order sixteen times as long.
+        Computed by arithmetic: `np.where` takes a branch for each row, which is sixteen times slower for a random mask.
         """
         found = hidden.astype(np.int32)
         if self.dtype is np.int32:
-            found += np.int32(np.iinfo(np.int32).max)  # 1 more is the least one
+            found += np.int32(np.iinfo(np.int32).max)  # adding 1 more wraps to the lowest value
         else:
             found <<= 31  # the sign of infinity
             found |= _INFINITY
         return found.view(self.dtype)
 
-    def _fill(self, tile: NDArray[Any], products: NDArray[np.int32], queries: "QueryCodes", number: int) -> None:
-        """What the kernel cannot write itself: L2, and blocks that do not fill their groups."""
+    def _fill(self, tile: NDArray[Any], counts: NDArray[np.int32], queries: "QueryCodes", number: int) -> None:
+        """Fill a tile that the kernel cannot write itself: distances, and blocks that do not fill their groups."""
         block = self.blocks[number]
-        tile[:, block.size :] = self.least
+        tile[:, block.size :] = self.no_row
         if self.by_distance:
             # In numpy int32 × float32 would be float64; int32 above 2^24 rounds, which the slack covers.
-            live = np.multiply(products, queries.inner[number], dtype=np.float32, casting="unsafe")
+            live = np.multiply(counts, queries.inner[number], dtype=np.float32, casting="unsafe")
             live *= np.tile(block.scale, GROUP)[: block.size]
             np.subtract(live, block.square, out=tile[:, : block.size])
         else:
-            tile[:, : block.size] = products
+            tile[:, : block.size] = counts
 
-    def _room(self, m: int) -> "Room":
-        """Room for m queries, kept by the thread: fresh memory would cost a page fault every 4 KB."""
-        held: Room | None = getattr(self._scratch, "room", None)
-        if held is not None and held.m == m:
-            return held
-        room = Room(self, m)
-        if len(room.values) <= _KEPT or m == 1:
-            self._scratch.room = room
-        return room
+    def _buffers(self, m: int) -> "Buffers":
+        """Return buffers for m queries. The thread keeps them: fresh memory costs a page fault every 4 KB."""
+        kept: Buffers | None = getattr(self._scratch, "buffers", None)
+        if kept is not None and kept.m == m:
+            return kept
+        buffers = Buffers(self, m)
+        if len(buffers.values) <= _KEPT or m == 1:
+            self._scratch.buffers = buffers
+        return buffers
 
 
-class Room:
-    """Where a thread's scans of m queries put what they find.
+class Buffers:
+    """The buffers of a thread's scans of m queries.
 
     Attributes:
-        values: for each block, one after the other, a tile of (m, groups × GROUP).
+        values: one tile of (m, groups × GROUP) for each block, one after the other.
         tops: (m, groups) the maxima of the groups.
-        places: for each block its codes; its tile; the tile for the kernel to write to, where it can; the tile as
+        places: for each block: its packed codes; its tile; the tile as an output of the kernel, or None; the tile as
             (m, GROUP, groups); and the block's part of `tops`.
     """
 
@@ -164,37 +164,38 @@ class Room:
         for block, (first, last) in zip(scan.blocks, itertools.pairwise(scan.group_start.tolist()), strict=True):
             tile = self.values[m * first * GROUP : m * last * GROUP].reshape(m, -1)
             fits = scan.dtype is np.int32 and tile.shape[1] == block.size
-            out: Any = numkong.from_dlpack(tile) if fits else None
+            out: Any = output(tile) if fits else None
             self.places.append((block.packed, tile, out, tile.reshape(m, GROUP, -1), self.tops[:, first:last]))
 
 
 class QueryCodes:
-    """Queries in int8, as the blocks see them.
+    """Queries in int8.
 
-    For L2 a block sees w = q − μ, for dot and cosine q itself. Where all blocks see the same there is one variant,
-    else one for each block.
+    For metrics by distance a block is compared with w = q − μ, otherwise with q itself. There is one variant of the
+    codes if they are the same for all blocks, otherwise one for each block.
 
     Attributes:
         codes: (variants, m, d) int8.
-        inner: (blocks, m, 1) for L2, what a product is multiplied by, beside the row's scale, before ‖v‖² is taken off.
-        outer: (variants, m) for dot and cosine, what a product is multiplied by beside the row's scale.
-        weights: (variants, m, 2 or 3) the error per unit of each of the groups' bounds.
-        constant: (blocks, m) what is added: q·μ, or −‖w‖² for L2.
-        slack: (blocks, m) what float rounding may add whatever the row is.
-        most: (m,) the largest error of any row.
+        inner: (blocks, m, 1) for metrics by distance, the factor of a product, beside the row's scale, before ‖v‖² is
+            subtracted.
+        outer: (variants, m) for inner products, the factor of a product beside the row's scale.
+        weights: (variants, m, 2 or 3) the error for each unit of the groups' bounds.
+        constant: (blocks, m) the constant to add: q·μ, or −‖w‖² by distance.
+        slack: (blocks, m) the error of float rounding that does not depend on the row.
+        max_error: (m,) the largest error of any row.
     """
 
     def __init__(self, scan: Scan, queries: Floats) -> None:
         wide = queries.astype(np.float64)
         # (variants, m, d)
         seen = wide - scan.centers[:, None] if scan.by_distance else wide[None]
-        base = self._turned(scan, seen) if scan.turns else seen
+        base = self._rotated(scan, seen) if scan.any_rotated else seen
         scale: Doubles = np.maximum.reduce(np.abs(base), axis=2)
         scale /= 127
         np.maximum(scale, _SMALLEST, out=scale)  # not 0
         levels = base / scale[:, :, None]
         np.rint(levels, out=levels)
-        self.codes: NDArray[np.int8] = widened(levels.astype(np.int8))
+        self.codes: NDArray[np.int8] = padded(levels.astype(np.int8))
         levels *= scale[:, :, None]
         levels -= base
         square: Doubles = np.vecdot(seen, seen)
@@ -213,41 +214,41 @@ class QueryCodes:
             self.slack = scan.center_slack * length
         self.slack += _SMALLEST
         most = np.maximum.reduce(self.weights @ scan.largest_bounds, axis=0)
-        self.most: Doubles = most + np.maximum.reduce(self.slack, axis=0)
+        self.max_error: Doubles = most + np.maximum.reduce(self.slack, axis=0)
 
     @staticmethod
-    def _turned(scan: Scan, seen: Doubles) -> Doubles:
-        """R applied where blocks are rotated; a variant for each block if they differ in that."""
+    def _rotated(scan: Scan, seen: Doubles) -> Doubles:
+        """Apply R where blocks are rotated. One variant for each block if only some of them are."""
         turn = rotation(seen.shape[2]).T.astype(np.float64)
-        if scan.turned.all():
+        if scan.rotated.all():
             return seen @ turn
-        base = np.repeat(seen, len(scan.turned) // len(seen), axis=0)
-        base[scan.turned] = base[scan.turned] @ turn
+        base = np.repeat(seen, len(scan.rotated) // len(seen), axis=0)
+        base[scan.rotated] = base[scan.rotated] @ turn
         return base
 
 
-class Scanned:
-    """What a scan found, until the thread scans again."""
+class ScanResult:
+    """The result of a scan. It is valid until the thread scans again."""
 
-    def __init__(self, scan: Scan, queries: QueryCodes, room: Room, *, masked: bool) -> None:
+    def __init__(self, scan: Scan, queries: QueryCodes, buffers: Buffers, *, masked: bool) -> None:
         self.scan = scan
         self._queries = queries
-        self._room = room
+        self._buffers = buffers
         self._masked = masked
 
     def candidates(self, number: int, k: int) -> tuple[Rows, Doubles, Doubles]:
-        """Rows that may be among the k best for one of the queries, in no particular order.
+        """Return the rows that may be among the k best for one of the queries, in no particular order.
 
-        With approximate similarities, for L2 of −d², and the largest error of each.
+        Also returns their scan values and the largest error of each.
         """
-        best, most = self.best(number), self.most(number)
-        # The best rows of k groups are k rows, so the k-th largest of their lower bounds is a threshold. First with
-        # runs of groups, and the largest error there is for that of each: few passes over all groups are enough.
-        heads = np.maximum.reduceat(best, self.scan.heads) if len(self.scan.heads) >= k else best
-        threshold = kth_largest(heads, k) - most
+        best, most = self.group_best(number), self.max_error(number)
+        # The best rows of k groups are k rows, so the k-th largest of their lower bounds is a threshold. The first
+        # threshold takes runs of groups and the largest error of all, so that few passes over all groups are needed.
+        runs = np.maximum.reduceat(best, self.scan.runs) if len(self.scan.runs) >= k else best
+        threshold = kth_largest(runs, k) - most
         groups = (best >= max(threshold - most, _LOWEST)).nonzero()[0]
         best = best[groups]
-        error = self.errors(number, groups)
+        error = self.group_errors(number, groups)
         threshold = max(threshold, kth_largest(best - error, k))
         keep = (best + error >= threshold).nonzero()[0]
         groups, error = groups[keep], error[keep]
@@ -257,9 +258,9 @@ class Scanned:
             rows, values, error = rows[keep], values[keep], error[keep]
         return rows, values, error
 
-    def best(self, number: int) -> Doubles:
-        """The best approximate similarity of each group, (groups,); −inf where none of its rows is eligible."""
-        tops = self._room.tops[number]
+    def group_best(self, number: int) -> Doubles:
+        """Return the best scan value of each group, (groups,); −inf if the group has no eligible row."""
+        tops = self._buffers.tops[number]
         counts = self.scan.group_counts
         best: Doubles
         if self.scan.by_distance:
@@ -269,15 +270,15 @@ class Scanned:
             best = tops * (self.scan.scale * (outer if len(outer) == 1 else outer.repeat(counts)))
         best += self._queries.constant[:, number].repeat(counts)
         if self._masked:
-            best[tops == self.scan.least] = -np.inf
+            best[tops == self.scan.no_row] = -np.inf
         return best
 
-    def most(self, number: int) -> float:
-        """The largest error of any row."""
-        return float(self._queries.most[number])
+    def max_error(self, number: int) -> float:
+        """Return the largest error of any row."""
+        return float(self._queries.max_error[number])
 
-    def errors(self, number: int, groups: NDArray[np.int64]) -> Doubles:
-        """The largest errors of these groups' rows."""
+    def group_errors(self, number: int, groups: NDArray[np.int64]) -> Doubles:
+        """Return the largest error of each of these groups, (n,)."""
         of = self._blocks(groups)
         weights = self._queries.weights[:, number]
         bounds = self.scan.bounds[:, groups]
@@ -290,37 +291,37 @@ class Scanned:
         number: int,
         groups: NDArray[np.int64],
         error: Doubles,
-        reach: Doubles,
+        threshold: Doubles,
         factors: tuple[Doubles, Doubles] | None = None,
     ) -> tuple[Rows, Doubles, Doubles]:
-        """The eligible rows of these groups whose approximate similarity is at least the group's `reach`.
+        """Return the eligible rows of these groups whose scan value is at least their group's `threshold`.
 
-        With their approximate similarities, and with `error` of their groups.
+        Also returns their scan values, and the `error` of their groups.
 
         Args:
-            factors: of all rows, and the least of each group that a row must have, where it rules out enough for
-                that to be of use.
+            factors: the factors of all rows, and for each group the factor that a row needs. They are applied only
+                if many rows pass without them.
         """
-        scan, m, of = self.scan, self._room.m, self._blocks(groups)
+        scan, m, of = self.scan, self._buffers.m, self._blocks(groups)
         first, count, start = scan.layout[:, of]
         constant = self._queries.constant[:, number][of]
         within = groups - first
         # Query `number`'s tile of a block starts at m·first + number·count groups; row i·count + g is in group g.
-        # Neighbours in memory are taken one after the other: of many groups that is three times as fast.
+        # Neighbors in memory are taken one after the other, which is three times as fast for many groups.
         offsets = _WITHIN[:, None] * count
-        kept = self._room.values.take(offsets + ((m * first + number * count) * GROUP + within))
-        # In the kept values' own terms, so that only what passes is converted.
-        reach = reach - constant
+        kept = self._buffers.values.take(offsets + ((m * first + number * count) * GROUP + within))
+        # Convert the thresholds to the scale of the buffered values, so that only rows that pass are converted back.
+        threshold = threshold - constant
         gain = None
         if scan.by_distance:
-            enough = kept >= np.maximum(reach, scan.lowest)
+            enough = kept >= np.maximum(threshold, scan.lowest_value)
         else:
             outer = self._queries.outer[:, number]
             gain = scan.scale[groups] * (outer if len(outer) == 1 else outer[of])
-            reach /= gain
-            enough = kept >= np.clip(np.ceil(reach), scan.lowest, -scan.lowest).astype(np.int32)
+            threshold /= gain
+            enough = kept >= np.clip(np.ceil(threshold), scan.lowest_value, -scan.lowest_value).astype(np.int32)
         if factors is not None and np.count_nonzero(enough) > enough.size // _LITTLE:
-            # Groups end in places without a row where a block is not full.
+            # In a block that is not full, groups end in places without a row.
             enough &= factors[0].take(offsets + (start + within), mode="clip") >= factors[1]
         passed = enough.ravel().nonzero()[0]
         place = passed // max(1, len(groups))
@@ -337,5 +338,5 @@ class Scanned:
 
 
 def kth_largest(values: Doubles, k: int) -> float:
-    """The k-th largest of the values; minus infinity if there are fewer."""
+    """Return the k-th largest of the values; minus infinity if there are fewer than k."""
     return float(np.partition(values, len(values) - k)[len(values) - k]) if len(values) >= k else -np.inf

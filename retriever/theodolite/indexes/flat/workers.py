@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 class Workers:
-    """Runs tasks on the calling thread and on helpers, at most `limit` threads at a time over all callers.
+    """Runs tasks on the calling thread and on helper threads, at most `limit` at a time over all callers.
 
-    A caller waits for a place of its own, and takes helpers only for places nobody wants. Helpers leave after their
-    task as soon as a caller waits.
+    A caller waits for a place of its own, and takes helpers only for places that no other caller waits for. A helper
+    leaves after its current task when a caller waits.
     """
 
     def __init__(self, limit: int) -> None:
@@ -23,7 +23,7 @@ class Workers:
         self._places = threading.Semaphore(self.limit)
         self._waiting = 0
         self._lock = threading.Lock()
-        self._here = threading.local()  # whether this thread has a place
+        self._here = threading.local()  # `placed`: whether this thread has a place
         self._pool: ThreadPoolExecutor | None = None
         register_at_fork(self)
 
@@ -32,11 +32,11 @@ class Workers:
         self.__init__(self.limit)  # type: ignore[misc]  # every user holds this very object
 
     def run(self, task: Callable[[T], None], items: Sequence[T], *, share: bool = True) -> None:
-        """Call `task` once for each item, in any order; the first exception is raised when all have stopped.
+        """Call `task` once for each item, in any order. When all threads have stopped, raise the first exception.
 
-        `share=False` keeps short work on the calling thread: waking another costs about 0.1 ms.
+        `share=False` keeps short work on the calling thread: waking another thread takes about 0.1 ms.
         """
-        if getattr(self._here, "placed", False):  # a task that shares out work of its own
+        if getattr(self._here, "placed", False):  # a task that runs tasks itself
             for item in items:
                 task(item)
             return
@@ -122,7 +122,7 @@ class Workers:
 
 
 def processors() -> int:
-    """The processors this process may use."""
+    """Return the number of processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

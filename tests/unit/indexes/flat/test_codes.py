@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from theodolite.errors import CorruptionError
-from theodolite.indexes.flat.codes import GROUP, Codes, group_count, quantise, rotation
+from theodolite.indexes.flat.codes import GROUP, Codes, group_count, quantize, rotation
 from theodolite.indexes.flat.codes import load_codes as load_open_codes
 from theodolite.indexes.flat.codes import save_codes as save_open_codes
 
@@ -52,7 +52,7 @@ def decoded(codes: Codes) -> NDArray[np.float64]:
 )
 def test_bounds_hold_in_float64(seed: int, n: int, d: int, outliers: bool, exponent: float, spread: float) -> None:
     vectors = drawn(seed, n, d, outliers, max(exponent - spread, -30), spread if exponent < 10 else 0.0)
-    codes = quantise(vectors)
+    codes = quantize(vectors)
     assert codes.codes.shape == (n, d)
     assert codes.codes.dtype == np.int8
     assert codes.codes.min() >= -127
@@ -87,7 +87,7 @@ def test_bounds_hold_in_float64(seed: int, n: int, d: int, outliers: bool, expon
 def test_bounds_are_tight(outliers: bool) -> None:
     """Bounds twice as wide would be right as well, and twice as slow or worse."""
     vectors = drawn(1, 640, 200, outliers)
-    codes = quantise(vectors)
+    codes = quantize(vectors)
     assert codes.rotated == outliers
     v = vectors.astype(np.float64) - codes.center
     truth = np.linalg.norm(v - decoded(codes), axis=1).reshape(GROUP, -1).max(axis=0)
@@ -98,7 +98,7 @@ def test_bounds_are_tight(outliers: bool) -> None:
 @pytest.mark.parametrize("d", [1, 2, 64, 300])
 def test_equal_and_zero_rows(d: int) -> None:
     for vectors in (np.zeros((5, d)), np.ones((70, d)), np.full((3, d), 1e-30), np.full((1, d), -7.0)):
-        codes = quantise(vectors.astype(np.float32))
+        codes = quantize(vectors.astype(np.float32))
         assert np.isfinite(codes.scale).all()
         assert np.isfinite(codes.bounds).all()
         assert (codes.scale > 0).all()
@@ -116,7 +116,7 @@ def test_rotation_is_orthogonal_and_fixed() -> None:
 
 def test_the_same_vectors_have_the_same_codes() -> None:
     vectors = drawn(2, 300, 64, outliers=True)
-    assert equal(quantise(vectors), quantise(vectors.copy()))
+    assert equal(quantize(vectors), quantize(vectors.copy()))
 
 
 def equal(one: Codes, other: Codes) -> bool:
@@ -147,7 +147,7 @@ def load_codes(path: Path, start: int, n: int, d: int, owner: bytes) -> Codes:
 @pytest.mark.parametrize(("n", "d"), [(1, 1), (3, 5), (63, 2), (64, 7), (65, 33), (1000, 100)])
 @pytest.mark.parametrize("outliers", [False, True])
 def test_what_was_saved_is_loaded(tmp_path: Path, n: int, d: int, outliers: bool) -> None:
-    codes = quantise(drawn(3, n, d, outliers))
+    codes = quantize(drawn(3, n, d, outliers))
     assert codes.rotated == (outliers and d >= 100)
     path = tmp_path / "codes"
     save_codes(path, codes, 7 * n, OWNER)
@@ -162,7 +162,7 @@ def test_what_was_saved_is_loaded(tmp_path: Path, n: int, d: int, outliers: bool
 def sample(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A small file: its codes, its bytes, and a path to write to."""
     d = 40 if request.param else 5
-    codes = quantise(drawn(4, 3, d, outliers=request.param))
+    codes = quantize(drawn(4, 3, d, outliers=request.param))
     assert codes.rotated is request.param
     path = tmp_path_factory.mktemp("sample") / "codes"
     save_codes(path, codes, 128, OWNER)
@@ -254,7 +254,7 @@ def test_codes_of_other_data_are_refused(sample: Any) -> None:
 def test_the_same_number_of_bytes_is_not_enough(tmp_path: Path) -> None:
     """Another shape whose file is as long."""
     path = tmp_path / "codes"
-    codes = quantise(drawn(6, 3, 6))
+    codes = quantize(drawn(6, 3, 6))
     save_codes(path, codes, 0, OWNER)
     size = path.stat().st_size
     shapes = [
@@ -272,4 +272,4 @@ def test_the_same_number_of_bytes_is_not_enough(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_raises() -> None:
     with pytest.raises(OSError, match="No space left"):
-        save_codes(Path("/dev/full"), quantise(drawn(8, 1000, 50)), 0, OWNER)
+        save_codes(Path("/dev/full"), quantize(drawn(8, 1000, 50)), 0, OWNER)

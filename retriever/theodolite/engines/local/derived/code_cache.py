@@ -1,4 +1,4 @@
-"""The verified cache of int8 codes: a file for each full block, so that opening does not quantise anew."""
+"""The verified cache of int8 codes: a file for each full block, so that opening does not quantize anew."""
 
 import logging
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from theodolite.engines.local.storage.crash_points import crash_point
 from theodolite.engines.local.storage.folder import Folder
 from theodolite.engines.local.storage.paths import codes_folder, codes_name
 from theodolite.errors import CorruptionError
-from theodolite.indexes.flat.codes import BLOCK, Codes, load_codes, quantise, save_codes
+from theodolite.indexes.flat.codes import BLOCK, Codes, load_codes, quantize, save_codes
 from theodolite.indexes.flat.index import VectorSource
 
 _log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class CodeCache:
             pass
         except (CorruptionError, OSError) as error:
             _log.warning("%s/%s: %s. It is made anew from the vectors", self._folder, name, error)
-        codes = quantise(source.span(start, stop))
+        codes = quantize(source.span(start, stop))
         if self._writable:
             self._save(name, codes, start)
         return codes
@@ -49,7 +49,7 @@ class CodeCache:
         if self._writable:
             for start in range(0, rows - rows % BLOCK, BLOCK):
                 if not self._folder.is_file(self._name(start)):
-                    self._save(self._name(start), quantise(source.span(start, start + BLOCK)), start)
+                    self._save(self._name(start), quantize(source.span(start, start + BLOCK)), start)
 
     def _name(self, start: int) -> str:
         return codes_name(self._generation, start // BLOCK)

@@ -22,8 +22,8 @@ from theodolite.engines.local.storage.paths import index_folder
 from theodolite.engines.local.storage.store import Store
 from theodolite.errors import ConfigError, LockedError, TheodoliteError
 from theodolite.forking import register_at_fork
-from theodolite.indexes.ann import Approximate, calibrate, estimate
-from theodolite.indexes.registry import canonical, make_index
+from theodolite.indexes.ann import Approximate, calibrate
+from theodolite.indexes.registry import canonical, estimate, make_index
 from theodolite.protocols import Candidates, Request
 from theodolite.types import Compaction, Rows, Vectors
 

@@ -290,7 +290,7 @@ def _date_fields(request: Request) -> list[str]:
 
 
 def _dense_matches(nearest: Found, request: Request) -> Matches:
-    rows, similarities, scores = nearest.rows, nearest.scores, nearest.worths
+    rows, similarities, scores = nearest.rows, nearest.scores, nearest.boosted
     # With boosts the index has applied min_relevance already.
     if request.min_relevance is not None and request.relevance is not None and scores is None:
         relevant = request.relevance(similarities) >= request.min_relevance
@@ -301,7 +301,7 @@ def _dense_matches(nearest: Found, request: Request) -> Matches:
 def _fused_matches(snapshot: Snapshot, request: Request, number: int, nearest: Found, lexical: Matches) -> Matches:
     """Fuse the results for query `number`, and score the rows that only lexical search returned."""
     fusion = request.fusion
-    dense = Arm(nearest.rows, nearest.scores if nearest.worths is None else nearest.worths, fusion.dense)
+    dense = Arm(nearest.rows, nearest.scores if nearest.boosted is None else nearest.boosted, fusion.dense)
     rows, scores = fuse([dense, Arm(lexical.rows, lexical.scores, fusion.lexical)], fusion.constant)
     similarity_of = dict(zip(nearest.rows.tolist(), nearest.scores.tolist(), strict=True))
     unscored = np.array([row for row in rows.tolist() if row not in similarity_of], np.int64)
