@@ -1,1 +1,1 @@
-"""Embedders: objects that turn texts into vectors. `resolve` makes one from what `embedder=` is given."""
+"""Embedders: objects that turn texts into vectors. `resolve` makes one from anything that `embedder=` accepts."""

@@ -1,4 +1,4 @@
-"""Many texts through a model, a batch at a time."""
+"""Embed many texts in batches."""
 
 from collections.abc import Callable, Sequence
 
@@ -21,16 +21,16 @@ def encode_in_batches(
     name: str,
     progress: Progress | None = None,
 ) -> Floats:
-    """Vectors of at least one text, (n, d) float32, in the order of the texts.
+    """Return the vectors of at least one text, (n, d) float32, in the order of the texts.
 
-    Texts of like length are computed together, so that little is padded; the longest come first, so that what
+    A batch holds texts of similar length, to keep padding short. The longest texts come first, so that a batch that
     does not fit into memory fails at once.
 
     Args:
-        size: texts in a batch, at most.
-        compute: takes the texts of a batch, returns their vectors.
-        name: of the model, for errors.
-        progress: what it raises passes through; nothing is left behind.
+        size: maximum number of texts in a batch.
+        compute: takes the texts of a batch and returns their vectors.
+        name: the model's name, for errors.
+        progress: called after each batch. Its exceptions pass through.
 
     Raises:
         VectorError: `compute` did not return one vector for each text.

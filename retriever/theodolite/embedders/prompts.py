@@ -1,4 +1,4 @@
-"""What models want to read before a text: their prompts for questions and for passages."""
+"""Prompts that models expect before queries and documents."""
 
 import warnings
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Prompts(NamedTuple):
-    """What is put before each question and each passage; empty where nothing is."""
+    """The prompts put before each query and each document; empty for none."""
 
     query: str = ""
     document: str = ""
@@ -18,7 +18,7 @@ _BGE_CHINESE = Prompts("为这个句子生成表示以用于检索相关文章�
 _NOMIC = Prompts("search_query: ", "search_document: ")
 
 NEEDED: Mapping[str, Prompts] = {
-    # Their model cards: without the prefixes the quality falls, for passages too.
+    # From their model cards: without the prefixes quality drops, for documents too.
     "intfloat/e5-small": _E5,
     "intfloat/e5-base": _E5,
     "intfloat/e5-large": _E5,
@@ -28,7 +28,7 @@ NEEDED: Mapping[str, Prompts] = {
     "intfloat/multilingual-e5-small": _E5,
     "intfloat/multilingual-e5-base": _E5,
     "intfloat/multilingual-e5-large": _E5,
-    # The table of models in the README of FlagEmbedding. BAAI/bge-m3 needs none.
+    # From the table of models in the README of FlagEmbedding. BAAI/bge-m3 needs none.
     "BAAI/bge-small-en": _BGE_ENGLISH,
     "BAAI/bge-base-en": _BGE_ENGLISH,
     "BAAI/bge-large-en": _BGE_ENGLISH,
@@ -41,7 +41,7 @@ NEEDED: Mapping[str, Prompts] = {
     "BAAI/bge-small-zh-v1.5": _BGE_CHINESE,
     "BAAI/bge-base-zh-v1.5": _BGE_CHINESE,
     "BAAI/bge-large-zh-v1.5": _BGE_CHINESE,
-    # Their model cards; newer revisions bring the prompts themselves, an older one or a copy may not.
+    # From their model cards. Newer revisions contain the prompts; older revisions and copies may not.
     "mixedbread-ai/mxbai-embed-large-v1": _BGE_ENGLISH,
     "nomic-ai/nomic-embed-text-v1": _NOMIC,
     "nomic-ai/nomic-embed-text-v1.5": _NOMIC,
@@ -50,56 +50,56 @@ NEEDED: Mapping[str, Prompts] = {
     "Snowflake/snowflake-arctic-embed-m-v1.5": _BGE_ENGLISH,
     "Snowflake/snowflake-arctic-embed-l": _BGE_ENGLISH,
 }
-"""Models that were trained with prompts, by their exact name on the hub. Where a model's own configuration has
-them, that comes first."""
+"""Prompts of models that were trained with them, by exact name on the hub. A model's own configuration comes first."""
 
 _BY_NAME = {name.casefold(): prompts for name, prompts in NEEDED.items()}  # the hub ignores case
 
 
-def needed(name: str) -> Prompts:
-    """The prompts that the model of this name was trained with, as far as the table knows."""
+def needed_prompts(name: str) -> Prompts:
+    """Return the prompts that a model was trained with; empty for names that `NEEDED` does not list."""
     return _BY_NAME.get(name.partition("@")[0].casefold(), Prompts())
 
 
-def own(prompts: Mapping[str, str | None] | None) -> Prompts:
-    """What a model's own table of prompts says, by the names that sentence-transformers gives them.
+def own_prompts(prompts: Mapping[str, str | None] | None) -> Prompts:
+    """Return the prompts of a model's configuration, by the names that sentence-transformers uses.
 
-    That library sets an empty prompt `document` for every model, and stops there: it never comes to the prompt
-    of a model that calls its own `passage` or `corpus`. So the first that is not empty counts.
+    That library gives every model an empty prompt `document`, which hides the prompt of a model that calls it
+    `passage` or `corpus`. The first one that is not empty counts here.
     """
-    found = prompts or {}
-    document = next((found[key] for key in ("document", "passage", "corpus") if found.get(key)), None)
-    return Prompts(found.get("query") or "", document or "")
+    named = prompts or {}
+    document = next((named[key] for key in ("document", "passage", "corpus") if named.get(key)), None)
+    return Prompts(named.get("query") or "", document or "")
 
 
-def chosen(
+def choose_prompts(
     name: str, given: tuple[str | None, str | None], own: Prompts, *, complete: bool, stacklevel: int
 ) -> Prompts:
-    """The prompts to use: those given, else the model's own, else, to complete them, those it needs.
+    """Choose the prompts: the given ones, else the model's own, else (with `complete`) the ones it was trained with.
 
-    Warns where a prompt that the model needs ends up missing.
+    Warns if a prompt that the model was trained with is missing from the result.
 
     Args:
-        name: the model's name on the hub; any other has no needs that are known.
-        given: for questions and for passages, by the caller; None leaves the choice to the model.
-        complete: whether what the model lacks is taken from the table. Not for a loaded model: its owner may
-            put the prompts before the texts.
+        name: the model's name on the hub.
+        given: the caller's prompts for queries and documents; None leaves the choice to the model.
+        own: the prompts of the model's configuration.
+        complete: whether to take missing prompts from `NEEDED`. False for a loaded model, because its texts may already
+            begin with the prompts.
         stacklevel: of the caller's caller, for the warning.
     """
-    wanted = needed(name)
+    trained_with = needed_prompts(name)
     sides = [
-        explicit if explicit is not None else from_model or (known if complete else "")
-        for explicit, from_model, known in zip(given, own, wanted, strict=True)
+        explicit if explicit is not None else from_model or (needed if complete else "")
+        for explicit, from_model, needed in zip(given, own, trained_with, strict=True)
     ]
     missing = [
-        f"{setting}={known!r}"
-        for setting, side, known in zip(("query_prompt", "document_prompt"), sides, wanted, strict=True)
-        if known and not side
+        f"{setting}={needed!r}"
+        for setting, side, needed in zip(("query_prompt", "document_prompt"), sides, trained_with, strict=True)
+        if needed and not side
     ]
     if missing:
         warnings.warn(
             f"{name} was trained with prompts and finds less without them. Pass {', '.join(missing)}, or the "
-            "model's name instead of a loaded model. If your texts begin with the prompts already, filter this "
+            "model's name instead of a loaded model. If your texts already begin with the prompts, filter out this "
             "warning",
             UserWarning,
             stacklevel=stacklevel + 1,

@@ -1,4 +1,4 @@
-"""The door for texts: what embedders are given."""
+"""Validate texts before they are embedded."""
 
 from collections.abc import Sequence
 
@@ -6,13 +6,13 @@ from theodolite.errors import InputError
 
 
 def as_list(texts: Sequence[str]) -> list[str]:
-    """The texts as a list of their own, each of them a string that can be written as UTF-8.
+    """Return the texts as a new list, after checking that each is a string that UTF-8 can encode.
 
     Raises:
-        InputError: one string in place of a list, an item that is no string, or half of a surrogate pair.
+        InputError: a single string instead of a list, an item that is not a string, or half of a surrogate pair.
     """
     if isinstance(texts, (str, bytes)):
-        raise InputError("texts is one string; pass a list of texts")
+        raise InputError("texts is a single string; pass a list of texts")
     listed = list(texts)
     for number, text in enumerate(listed):
         if not isinstance(text, str):
@@ -23,8 +23,8 @@ def as_list(texts: Sequence[str]) -> list[str]:
             )
         if not text.isascii() and not _encodable(text):
             raise InputError(
-                f"text {number} of {len(listed)} holds half of a surrogate pair, which is no character. "
-                "Was it decoded with errors='surrogateescape', or cut in the middle?",
+                f"text {number} of {len(listed)} holds half of a surrogate pair, which UTF-8 cannot encode. "
+                "Was it decoded with errors='surrogateescape', or cut in the middle of a character?",
                 index=number,
                 total=len(listed),
             )

@@ -1,1 +1,1 @@
-"""Rerankers: models that read a query and a passage together. `resolve` makes one from what `rerank=` is given."""
+"""Rerankers: models that read a query and a document together. `resolve` makes one from anything `rerank=` accepts."""

@@ -1,4 +1,4 @@
-"""Cross-encoders on onnxruntime: exported once, verified before each use."""
+"""Cross-encoders on onnxruntime, exported once and verified whenever they are opened."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,21 +13,21 @@ from theodolite.embedders.onnx.export import OPSET, SAMPLES, quiet
 from theodolite.embedders.onnx.session import Graph, runtime
 from theodolite.errors import UnsupportedError
 from theodolite.plugins import optional
-from theodolite.rerankers.tokenized_pairs import Pairs
-from theodolite.rerankers.torch_model import LoadedModel, load, locate
+from theodolite.rerankers.tokenized_pairs import PairTokenizer
+from theodolite.rerankers.torch_model import TorchModel, load, locate
 
-_MOST = 1e-3  # how far an exported logit may be from the model's own
+_TOLERANCE = 1e-3  # between logits of the export and of the model itself
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an exported cross-encoder is, beside its graph.
+    """Settings of an exported cross-encoder.
 
     Attributes:
-        name: the model's name on the hub, or that of its folder.
-        labels: 1 or 2.
-        pair_tokens: how many tokens of a pair it reads; None without a limit.
-        inputs: what the graph is fed.
+        name: the model's name on the hub, or the name of its folder.
+        labels: number of labels, 1 or 2.
+        pair_tokens: maximum number of tokens of a pair; None for no limit.
+        inputs: names of the graph's inputs.
         files: the SHA-256 of each file.
     """
 
@@ -38,8 +38,8 @@ class Settings:
     files: dict[str, str] = field(default_factory=dict)
 
 
-class ExportedModel:
-    """The graph and the tokenizer of an export. Threads compute at the same time."""
+class OnnxModel:
+    """The graph and the tokenizer of an export. Threads may compute at the same time."""
 
     device = "cpu"
 
@@ -48,7 +48,7 @@ class ExportedModel:
         Raises:
             MissingExtraError: a package of the extra `onnx` is not installed.
             CorruptionError: files of the export are damaged.
-            ConfigError: it is an export of another kind of model.
+            ConfigError: the folder is the export of another kind of model.
         """
         settings = export_folder.read(folder, Settings)
         self.folder = folder
@@ -60,50 +60,50 @@ class ExportedModel:
         self._graph = Graph(folder, threads)
 
     def logits(self, feed: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-        """Shape (n, labels), of at least one pair."""
+        """Return the logits of at least one pair, (n, labels)."""
         return self._graph.run(feed)
 
 
-def exported(name_or_path: Any, revision: str | None, cache: Path) -> Path:
-    """The folder with the export of a model, which is made if it is not there.
+def find_or_export(name_or_path: Any, revision: str | None, cache: Path) -> Path:
+    """Return the folder of a model's export, exporting the model if there is none.
 
     Raises:
         MissingExtraError: a package that the export needs is not installed.
-        ConfigError: there is no such model, or it is no cross-encoder.
-        UnsupportedError: what was exported gives other scores.
+        ConfigError: there is no such model, or it is not a cross-encoder.
+        UnsupportedError: the export returns other scores than the model.
     """
     if export_folder.is_export(Path(name_or_path)):
         return Path(name_or_path)
     source = locate(name_or_path, revision)
-    folder = export_folder.place(cache, source.name, "cross-encoder", Path(source.place))
+    folder = export_folder.folder_for(cache, source.name, "cross-encoder", Path(source.place))
     if not export_folder.is_export(folder):
-        export_folder.write(folder, lambda made: _export(source, made))
+        export_folder.write(folder, lambda new: _export(source, new))
     return folder
 
 
 def _export(source: Source, folder: Path) -> Settings:
     with optional("onnx"):
-        import onnx  # noqa: F401 - torch would say later, and less clearly, that it is missing
+        import onnx  # noqa: F401 - fails early and clearly if it is missing
     runtime()
     model = load(source, "cpu", None)
     model.tokenizer.save(str(folder / export_folder.TOKENIZER))
-    pairs = Pairs(model.tokenizer, model.limit or 512)
-    cut = pairs.cut(SAMPLES[0], SAMPLES[1:]).pairs
-    _write_graph(model, pairs.feed(cut[:2], model.inputs), folder / export_folder.MODEL)
+    tokenizer = PairTokenizer(model.tokenizer, model.limit or 512)
+    pairs = tokenizer.tokenize(SAMPLES[0], SAMPLES[1:]).pairs
+    _write_graph(model, tokenizer.feed(pairs[:2], model.inputs), folder / export_folder.MODEL)
     graph = Graph(folder, threads=1)
-    for batch in (cut, cut[:1]):
-        feed = pairs.feed(batch, model.inputs)
-        apart = float(np.abs(graph.run(feed) - model.logits(feed)).max())
-        if not apart <= _MOST:
+    for batch in (pairs, pairs[:1]):
+        feed = tokenizer.feed(batch, model.inputs)
+        difference = float(np.abs(graph.run(feed) - model.logits(feed)).max())
+        if not difference <= _TOLERANCE:
             raise UnsupportedError(
-                f"{source.name}, exported, gives other scores than the model: they are up to {apart:.5f} apart. "
-                "Use backend='torch'",
-                apart=apart,
+                f"the export of {source.name} returns other scores than the model: they differ by up to "
+                f"{difference:.5f}, expected at most {_TOLERANCE}. Use backend='torch'",
+                difference=difference,
             )
     return Settings(source.name, model.labels, model.limit, model.inputs)
 
 
-def _write_graph(model: LoadedModel, feed: dict[str, NDArray[np.int64]], path: Path) -> None:
+def _write_graph(model: TorchModel, feed: dict[str, NDArray[np.int64]], path: Path) -> None:
     import torch
 
     class Logits(torch.nn.Module):
@@ -124,5 +124,5 @@ def _write_graph(model: LoadedModel, feed: dict[str, NDArray[np.int64]], path: P
             output_names=["logits"],
             dynamic_axes={**dict.fromkeys(model.inputs, shape), "logits": {0: "pairs"}},
             opset_version=OPSET,
-            dynamo=False,  # the newer way needs another package, and more memory than the model
+            dynamo=False,  # the newer exporter needs another package, and more memory than the model
         )

@@ -1,4 +1,4 @@
-"""What rerankers give back, and the cache of what they gave."""
+"""The output of rerankers, and a cache of scores."""
 
 import hashlib
 import threading
@@ -18,25 +18,25 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class RerankOutput:
-    """Scores, and how they came about.
+    """Scores of a list of texts, with details.
 
     Attributes:
-        scores: raw, (n,) float64, finite, higher is better.
-        windows: in how many windows each text was read, (n,); its score is that of the best.
+        scores: raw scores, (n,) float64, finite; higher is better.
+        windows: number of windows of each text, (n,). The score of a text is that of its best window.
         truncated: how many texts were not read to their end.
-        unread: how many tokens of the query were not read.
-        cached: how many of the scores were remembered.
+        truncated_tokens: how many tokens of the query were cut off.
+        cached: how many scores came from the cache.
     """
 
     scores: Floats
     windows: NDArray[np.int64]
     truncated: int = 0
-    unread: int = 0
+    truncated_tokens: int = 0
     cached: int = 0
 
 
-class Kept(NamedTuple):
-    """What is remembered of a query and a text."""
+class CachedScore(NamedTuple):
+    """The cached result for one query and one text."""
 
     score: float
     windows: int
@@ -44,67 +44,64 @@ class Kept(NamedTuple):
 
 
 class ScoreCache:
-    """The scores of one model; the least recently used is forgotten first. Threads may share it.
+    """A cache of one model's scores that evicts the least recently used. Threads may share it.
 
-    Only hashes of queries and texts are kept. Two threads that miss the same text may both score it.
+    It stores hashes of queries and texts. Two threads that miss the same text may both score it.
     """
 
     def __init__(self, size: int) -> None:
         """
         Args:
-            size: how many scores to remember, of 200 bytes each; 0 turns the cache off.
+            size: maximum number of scores, about 200 bytes each; 0 turns the cache off.
 
         Raises:
             ConfigError: size is negative.
         """
         if size < 0:
-            raise ConfigError(f"the cache of scores has size {size}; it must be 0 (off) or more", size=size)
+            raise ConfigError(f"the score cache has size {size}; it must be 0 (off) or more", size=size)
         self._size = size
-        self._rows: OrderedDict[bytes, Kept] = OrderedDict()
+        self._scores: OrderedDict[bytes, CachedScore] = OrderedDict()
         self._lock = threading.Lock()
-        self.hits = 0
-        self.misses = 0
         register_at_fork(self)
 
     def forked(self, held: bool) -> None:
-        """In a forked child: what another thread was changing is forgotten."""
+        """In a forked child, clear the cache if another thread was changing it."""
         if held:
-            self._rows = OrderedDict()
+            self._scores = OrderedDict()
 
-    def find(self, query: str, texts: Iterable[str]) -> dict[str, Kept]:
-        """What is remembered of these texts, each of which is given once."""
+    def get(self, query: str, texts: Iterable[str]) -> dict[str, CachedScore]:
+        """Return the cached scores of distinct texts, by text."""
         if not self._size:
             return {}
         keys = {text: _key(query, text) for text in texts}
         with self._lock:
-            found = {text: self._rows[key] for text, key in keys.items() if key in self._rows}
-            for text in found:
-                self._rows.move_to_end(keys[text])
-            self.hits += len(found)
-            self.misses += len(keys) - len(found)
-        return found
+            cached = {text: self._scores[key] for text, key in keys.items() if key in self._scores}
+            for text in cached:
+                self._scores.move_to_end(keys[text])
+        return cached
 
-    def keep(self, query: str, fresh: Mapping[str, Kept]) -> None:
+    def update(self, query: str, scores: Mapping[str, CachedScore]) -> None:
+        """Add the scores of a query, by text."""
         if not self._size:
             return
-        keys = [(_key(query, text), kept) for text, kept in fresh.items()]
+        items = [(_key(query, text), score) for text, score in scores.items()]
         with self._lock:
-            for key, kept in keys:
-                self._rows[key] = kept
-                self._rows.move_to_end(key)
-            while len(self._rows) > self._size:
-                self._rows.popitem(last=False)
+            for key, score in items:
+                self._scores[key] = score
+                self._scores.move_to_end(key)
+            while len(self._scores) > self._size:
+                self._scores.popitem(last=False)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._scores)
 
 
 def logistic(scores: NDArray[np.floating[Any]]) -> Floats:
-    """1 / (1 + exp(-score)), in [0, 1], nondecreasing; small values stay apart, and nothing overflows."""
+    """Return 1 / (1 + exp(-score)), in [0, 1], nondecreasing; very low scores stay distinct, and nothing overflows."""
     wide = np.asarray(scores, np.float64)
     with np.errstate(under="ignore"):
-        found: Floats = np.exp(-np.logaddexp(0.0, -wide))
-    return found
+        probabilities: Floats = np.exp(-np.logaddexp(0.0, -wide))
+    return probabilities
 
 
 def _key(query: str, text: str) -> bytes:

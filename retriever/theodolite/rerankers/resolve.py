@@ -1,19 +1,13 @@
-"""Rerankers: what `rerank=` may be, and how it becomes a `Reranker`."""
+"""Make a `Reranker` from a name, a folder, an object or a function."""
 
 import os
 import re
-from collections.abc import Callable, Sequence
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from theodolite import plugins
 from theodolite.errors import ConfigError
 from theodolite.protocols import Reranker
-from theodolite.rerankers.output import logistic
-
-__all__ = ["CallableReranker", "resolve"]
+from theodolite.rerankers.functions import CallableReranker
 
 _OURS = "cross-encoder"
 
@@ -21,52 +15,27 @@ _NAMED = re.compile(r"([A-Za-z][\w-]+):(.*)", re.DOTALL)  # two characters at le
 
 _FITS = (
     "Pass the name or the folder of a cross-encoder, 'name:argument' for a reranker of another package, an object "
-    "with score(query, texts), a loaded CrossEncoder, or a function of a query and a list of texts"
+    "with score(query, texts), a loaded CrossEncoder, or a function from a query and a list of texts to scores"
 )
 
 
-class CallableReranker:
-    """A function as a reranker; its scores are calibrated by the logistic function."""
-
-    def __init__(self, function: Callable[[str, Sequence[str]], Any], batch_size: int | None = None) -> None:
-        """
-        Args:
-            function: takes a query and n texts, returns n scores, higher is better.
-            batch_size: how many texts to give it at once where there is a deadline.
-        """
-        self._function = function
-        if batch_size is not None:
-            self.batch_size = batch_size
-
-    def score(self, query: str, texts: Sequence[str], /) -> Any:
-        """What the function returns."""
-        return self._function(query, texts)
-
-    def calibrate(self, scores: NDArray[np.floating[Any]], /) -> NDArray[np.float64]:
-        """1 / (1 + exp(-score)), (n,)."""
-        return logistic(scores)
-
-    def __repr__(self) -> str:
-        return f"<CallableReranker {getattr(self._function, '__qualname__', type(self._function).__name__)}>"
-
-
 def resolve(reranker: Any) -> Reranker:
-    """Turn what a caller passes as a reranker into a Reranker.
+    """Return the Reranker that the argument stands for.
 
     Args:
         reranker: one of
 
-            - an object with `score(query, texts)` and `calibrate(scores)`: itself; without `calibrate`, raw scores
-              are calibrated by the logistic function;
-            - a string: `"name:argument"` or `"name"`, where the name is known to `theodolite.plugins`, else the
-              name of a cross-encoder, on the Hugging Face hub or in a folder;
+            - an object with `score(query, texts)` and `calibrate(scores)`, which is returned as it is. Without
+              `calibrate` its scores are calibrated by the logistic function;
+            - a string: `"name:argument"` or `"name"` with a name of `theodolite.plugins`, else the name of a
+              cross-encoder on the Hugging Face hub, or its folder;
             - a path: the folder of a cross-encoder;
             - a loaded CrossEncoder of sentence-transformers;
-            - a function of a query and a list of texts, which returns their scores.
+            - a function from a query and a list of texts to their scores.
 
     Raises:
-        ConfigError: it is none of these, the name is not known, or the model cannot be loaded.
-        MissingExtraError: the package it needs is not installed.
+        ConfigError: the argument is none of these, the name is unknown, or the model cannot be loaded.
+        MissingExtraError: a package that the reranker needs is not installed.
     """
     match reranker:
         case str():
@@ -74,14 +43,14 @@ def resolve(reranker: Any) -> Reranker:
         case os.PathLike():
             return _fitting(plugins.load("rerankers", _OURS)(reranker))
         case type():
-            raise ConfigError(f"the reranker is the class {reranker.__qualname__}; pass an object of it. {_FITS}")
+            raise ConfigError(f"the reranker is the class {reranker.__qualname__}; pass an instance. {_FITS}")
     if callable(getattr(reranker, "score", None)):
         return _fitting(reranker)
     if callable(getattr(reranker, "predict", None)) and hasattr(reranker, "tokenizer"):
         return _fitting(plugins.load("rerankers", _OURS)(reranker))
     if callable(reranker):
         return CallableReranker(reranker)
-    raise ConfigError(f"the reranker is a {type(reranker).__name__}, which does not fit. {_FITS}")
+    raise ConfigError(f"the reranker is a {type(reranker).__name__}. {_FITS}")
 
 
 def _by_name(text: str) -> Reranker:

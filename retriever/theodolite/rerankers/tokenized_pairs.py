@@ -1,4 +1,4 @@
-"""A query and texts as pairs of tokens, each as long as a model reads."""
+"""Tokenize a query and texts into pairs that fit a model's limit."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 from theodolite.embedders.fair_lock import MODELS
 from theodolite.errors import ConfigError
 
-_LEAST = 8  # tokens that query and text have together, at least
+_MIN_ROOM = 8  # tokens for query and text together
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-"""What a model may be fed."""
+"""Names of the inputs that a model may have."""
 
 
 class Pair(NamedTuple):
-    """A query and one window of a text.
+    """A query with one window of a text.
 
     Attributes:
-        text: the number of the text.
-        ids: tokens, special ones included.
-        types: of each token, whether it is of the query (0) or of the text (1).
+        text: the position of the text.
+        ids: tokens, special tokens included.
+        types: 0 for tokens of the query, 1 for tokens of the text.
     """
 
     text: int
@@ -28,80 +28,79 @@ class Pair(NamedTuple):
     types: list[int]
 
 
-class Cut(NamedTuple):
-    """What became of a query and its texts.
+class TokenizedPairs(NamedTuple):
+    """The pairs of a query and n texts.
 
     Attributes:
         pairs: at least one for each text.
-        windows: how many of them there are for each text, (n,).
-        truncated: of each text, whether its end is in no window, (n,).
-        unread: tokens of the query that are in none.
+        windows: the number of pairs of each text, (n,).
+        truncated: whether the end of the text is in no pair, (n,).
+        truncated_tokens: tokens of the query that are in no pair.
     """
 
     pairs: list[Pair]
     windows: NDArray[np.int64]
     truncated: NDArray[np.bool_]
-    unread: int
+    truncated_tokens: int
 
 
-class Pairs:
-    """Pairs as one model reads them. Any number of threads may use it at once."""
+class PairTokenizer:
+    """Makes the pairs that one model reads. Threads may share it."""
 
     def __init__(self, tokenizer: Any, limit: int, *, windows: bool = True) -> None:
         """
         Args:
-            tokenizer: of the package tokenizers, with padding set; changed and kept.
-            limit: tokens of a pair at most, special ones included.
-            windows: whether a text that is too long is read in windows, which overlap by a quarter; else the rest
-                of it is left out.
+            tokenizer: of the package tokenizers, with padding set. It is kept, and its settings are changed.
+            limit: maximum number of tokens of a pair, special tokens included.
+            windows: whether to split long texts into windows that overlap by a quarter, instead of truncating them.
 
         Raises:
-            ConfigError: the limit leaves no room.
+            ConfigError: the limit is too low.
         """
         self._padding: dict[str, Any] = dict(tokenizer.padding or {})
         self._tokenizer = tokenizer
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._room = limit - tokenizer.num_special_tokens_to_add(True)
-        if self._room < _LEAST:
-            least = limit - self._room + _LEAST
+        if self._room < _MIN_ROOM:
+            least = limit - self._room + _MIN_ROOM
             raise ConfigError(f"max_tokens is {limit}; it must be at least {least}", max_tokens=limit)
         self._windows = windows
 
-    def cut(self, query: str, texts: Sequence[str]) -> Cut:
-        """The query with each window of each text. A query is read up to half of the room."""
+    def tokenize(self, query: str, texts: Sequence[str]) -> TokenizedPairs:
+        """Pair the query with each window of each text. The query may take up to half of the room."""
         with MODELS:
-            asked, *encoded = self._tokenizer.encode_batch([query, *texts], add_special_tokens=False)
-        unread = max(0, len(asked.ids) - self._room // 2)
-        asked.truncate(self._room // 2)
-        size = self._room - len(asked.ids)
+            first, *encoded = self._tokenizer.encode_batch([query, *texts], add_special_tokens=False)
+        truncated_tokens = max(0, len(first.ids) - self._room // 2)
+        first.truncate(self._room // 2)
+        size = self._room - len(first.ids)
         pairs: list[Pair] = []
         windows, truncated = np.ones(len(texts), np.int64), np.zeros(len(texts), np.bool_)
         for number, text in enumerate(encoded):
-            long = len(text.ids) > size
+            is_long = len(text.ids) > size
             text.truncate(size, stride=size // 4 if self._windows else 0)
             parts = [text, *text.overflowing] if self._windows else [text]
-            windows[number], truncated[number] = len(parts), long and not self._windows
+            windows[number], truncated[number] = len(parts), is_long and not self._windows
             for part in parts:
-                whole = self._tokenizer.post_process(asked, part)
+                whole = self._tokenizer.post_process(first, part)
                 pairs.append(Pair(number, whole.ids, whole.type_ids))
-        return Cut(pairs, windows, truncated, unread)
+        return TokenizedPairs(pairs, windows, truncated, truncated_tokens)
 
     def feed(self, batch: Sequence[Pair], inputs: Sequence[str]) -> dict[str, NDArray[np.int64]]:
-        """A batch as the model's inputs, each of shape (n, tokens of the longest), padded."""
+        """Return the model's inputs for a batch, each of shape (n, length of the longest pair), padded."""
         lengths = np.array([len(pair.ids) for pair in batch])
-        places = np.arange(lengths.max())
+        positions = np.arange(lengths.max())
         if self._padding.get("direction") == "left":
-            places = places[::-1]
-        mask = places < lengths[:, None]
-        filled = {
+            positions = positions[::-1]
+        mask = positions < lengths[:, None]
+        values = {
             "input_ids": (self._padding.get("pad_id", 0), [pair.ids for pair in batch]),
             "attention_mask": (0, [[1] * len(pair.ids) for pair in batch]),
             "token_type_ids": (self._padding.get("pad_type_id", 0), [pair.types for pair in batch]),
         }
-        found = {}
+        feed = {}
         for name in inputs:
-            padding, rows = filled[name]
-            found[name] = np.full(mask.shape, padding, np.int64)
-            found[name][mask] = np.concatenate(rows)
-        return found
+            padding, rows = values[name]
+            feed[name] = np.full(mask.shape, padding, np.int64)
+            feed[name][mask] = np.concatenate(rows)
+        return feed

@@ -226,7 +226,7 @@ class TestScores:
         assert retriever.invoke(QUESTION, score_threshold=0.9) == []
 
     def test_threshold_on_nothing_is_refused(self, kb: Retriever) -> None:
-        with pytest.raises(ConfigError, match="after a fallback there is none"):
+        with pytest.raises(ConfigError, match="min_relevance needs calibrated scores"):
             TheodoliteRetriever(kb=kb, rerank=Rerank(newest_first, on_error="fallback"), score_threshold=0.5)
         with pytest.raises(ConfigError, match="no relevance"):
             TheodoliteRetriever(kb=kb, mode="hybrid", score_threshold=0.5).invoke(QUESTION)

@@ -15,8 +15,8 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize
 from tests.unit.models import Floats, needs_minilm, tiny_bert
 
-from theodolite.embedders.model_loading import locate
-from theodolite.embedders.onnx import embedder, export_folder
+from theodolite.embedders.model_loading import download, locate
+from theodolite.embedders.onnx import export_folder
 from theodolite.embedders.onnx.embedder import OnnxEmbedder
 from theodolite.embedders.resolve import resolve
 from theodolite.embedders.sentence_transformers import SentenceTransformerEmbedder
@@ -77,7 +77,7 @@ class TestSameAsTorch:
     def test_what_it_says_of_itself(self, small: OnnxEmbedder, tiny: SentenceTransformerEmbedder) -> None:
         assert (small.name, small.dimension, small.max_tokens) == (tiny.name, tiny.dimension, tiny.max_tokens)
         assert small.prompts == tiny.prompts
-        assert small.identity == tiny.identity
+        assert small.precision == tiny.precision == "float32"
         assert repr(small) == f"<OnnxEmbedder {tiny.name} float32>"
 
     def test_tokens(self, small: OnnxEmbedder, tiny: SentenceTransformerEmbedder) -> None:
@@ -94,7 +94,7 @@ class TestSameAsTorch:
         theirs = SentenceTransformerEmbedder(tiny_folder, device="cpu", **settings)
         np.testing.assert_allclose(own.encode_query(TEXTS), theirs.encode_query(TEXTS), atol=1e-5)
         np.testing.assert_allclose(own.encode_document(TEXTS), theirs.encode_document(TEXTS), atol=1e-5)
-        assert own.identity == theirs.identity
+        assert own.prompts == theirs.prompts
 
     @pytest.mark.parametrize("pooling", ["cls", "max", "mean_sqrt_len_tokens", "lasttoken", ("cls", "mean")])
     def test_poolings(self, pooling: Any, tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ class TestInt8:
         vectors, exact = embedder.encode_document(TEXTS), tiny.encode_document(TEXTS)
         assert cosines(vectors, exact).min() > 0.95
         assert np.abs(vectors - exact).max() > 1e-4, "it was not quantised"
-        assert embedder.precision == embedder.identity["precision"] == "int8"
+        assert embedder.precision == "int8"
         assert embedder.folder != small.folder
         assert not (embedder.folder / "float32.onnx").exists()
         sizes = [(one.folder / "model.onnx").stat().st_size for one in (embedder, small)]
@@ -201,26 +201,26 @@ class TestCache:
     @pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json", "1_Pooling/config.json"])
     def test_another_file_is_another_model(self, file: str, tiny_folder: Path, tmp_path: Path) -> None:
         folder = Path(shutil.copytree(tiny_folder, tmp_path / "model"))
-        before = export_folder.place(tmp_path, "m", "float32", folder)
-        assert before == export_folder.place(tmp_path, "m", "float32", tiny_folder), "where it is does not matter"
+        before = export_folder.folder_for(tmp_path, "m", "float32", folder)
+        assert before == export_folder.folder_for(tmp_path, "m", "float32", tiny_folder), "where it is does not matter"
         content = bytearray((folder / file).read_bytes())
         content[-1] ^= 1
         (folder / file).write_bytes(content)
-        assert export_folder.place(tmp_path, "m", "float32", folder) != before
+        assert export_folder.folder_for(tmp_path, "m", "float32", folder) != before
 
     def test_what_does_not_belong_to_the_model(self, tiny_folder: Path, tmp_path: Path) -> None:
         folder = Path(shutil.copytree(tiny_folder, tmp_path / "model"))
-        before = export_folder.place(tmp_path, "m", "float32", folder)
+        before = export_folder.folder_for(tmp_path, "m", "float32", folder)
         (folder / "README.md").write_text("words")
         (folder / "onnx").mkdir()
         (folder / "onnx" / "config.json").write_text("{}")
-        assert export_folder.place(tmp_path, "m", "float32", folder) == before
+        assert export_folder.folder_for(tmp_path, "m", "float32", folder) == before
 
     def test_the_export_itself_is_a_model(self, small: OnnxEmbedder, copied: Path) -> None:
         embedder = OnnxEmbedder(copied)
         assert embedder.folder == copied
         np.testing.assert_allclose(embedder.encode_query(TEXTS), small.encode_query(TEXTS), atol=1e-6)
-        with pytest.raises(ConfigError, match="holds an export in float32; pass precision='float32'"):
+        with pytest.raises(ConfigError, match="is an export in float32; pass precision='float32'"):
             OnnxEmbedder(copied, precision="int8")
 
     @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "export.json"])
@@ -246,13 +246,13 @@ class TestCache:
 
     def test_settings_that_are_not_those_written(self, copied: Path) -> None:
         (copied / "export.json").write_text('{"format": 1, "sha256": "", "more": 1}')
-        with pytest.raises(CorruptionError, match=r"export\.json of an exported model is not what was written"):
+        with pytest.raises(CorruptionError, match=r"export\.json of an exported model does not match its checksum"):
             OnnxEmbedder(copied)
 
     def test_an_export_of_another_version(self, copied: Path) -> None:
         settings = json.loads((copied / "export.json").read_text())
         (copied / "export.json").write_text(json.dumps({**settings, "format": 99}))
-        with pytest.raises(ConfigError, match="export of format 99, this version reads 1"):
+        with pytest.raises(ConfigError, match="export of format 99; this version reads format 1"):
             OnnxEmbedder(copied)
 
     def test_a_failure_leaves_nothing(self, tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ class TestUnsupported:
         stored = json.loads((folder / "config_sentence_transformers.json").read_text())
         if stored.get("truncate_dim") != 16:
             pytest.skip("this version of sentence-transformers does not store it")
-        with pytest.raises(UnsupportedError, match="cuts its vectors to 16"):
+        with pytest.raises(UnsupportedError, match="truncates its vectors to 16 dimensions"):
             OnnxEmbedder(folder, cache=tmp_path / "cache")
 
     def test_a_prompt_left_out_of_the_pooling(self, tiny_folder: Path, tmp_path: Path) -> None:
@@ -319,7 +319,7 @@ class TestUnsupported:
 
     def test_a_loaded_model(self, tiny_model: SentenceTransformer) -> None:
         loaded: Any = tiny_model
-        with pytest.raises(UnsupportedError, match=r"Save it, with save_pretrained\(folder\)"):
+        with pytest.raises(UnsupportedError, match=r"Save it with save_pretrained\(folder\)"):
             OnnxEmbedder(loaded)
 
     def test_an_export_that_gives_other_vectors(
@@ -328,7 +328,7 @@ class TestUnsupported:
         monkeypatch.setattr(
             "theodolite.embedders.onnx.session.Session.vectors", lambda self, texts: np.ones((len(texts), 32))
         )
-        with pytest.raises(UnsupportedError, match="gives other vectors than the model: the lowest cosine is"):
+        with pytest.raises(UnsupportedError, match="returns other vectors than the model: the lowest cosine is"):
             OnnxEmbedder(tiny_folder, cache=tmp_path / "cache")
         assert list((tmp_path / "cache").iterdir()) == []
 
@@ -352,7 +352,7 @@ class TestSettings:
 
     def test_texts_that_are_none(self, small: OnnxEmbedder) -> None:
         for encode in (small.encode_query, small.encode_document, small.count_tokens):
-            with pytest.raises(InputError, match="texts is one string"):
+            with pytest.raises(InputError, match="texts is a single string"):
                 encode("one text")
 
     @pytest.mark.parametrize("package", ["onnxruntime", "tokenizers"])
@@ -396,11 +396,11 @@ class TestHub:
         np.testing.assert_allclose(embedder.encode_query(TEXTS), small.encode_query(TEXTS), atol=1e-6)
 
     def test_a_name_without_an_owner(self, asked: list[Any], tmp_path: Path) -> None:
-        embedder.on_disk(locate("all-mpnet-base-v2", None))
+        download(locate("all-mpnet-base-v2", None))
         assert asked[0][0] == "sentence-transformers/all-mpnet-base-v2"
 
     def test_neither_here_nor_there(self, asked: list[Any], tmp_path: Path) -> None:
-        with pytest.raises(ConfigError, match=r"'acme/none' cannot be had from the hub\. OSError: no network"):
+        with pytest.raises(ConfigError, match=r"'acme/none' cannot be downloaded from the hub\. OSError: no network"):
             OnnxEmbedder("acme/none", cache=tmp_path)
 
     def test_needed_prompts_are_completed(

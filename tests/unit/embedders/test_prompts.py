@@ -9,7 +9,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 from tests.unit.models import FakeModel, hashed, stub_library, tiny_bert, wrapped
 
-from theodolite.embedders.prompts import NEEDED, Prompts, needed, own
+from theodolite.embedders.prompts import NEEDED, Prompts, needed_prompts, own_prompts
 from theodolite.embedders.sentence_transformers import SentenceTransformerEmbedder
 
 E5 = Prompts("query: ", "passage: ")
@@ -42,14 +42,14 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 class TestTable:
     def test_e5(self) -> None:
         for name in ("e5-large-v2", "e5-small", "multilingual-e5-base"):
-            assert needed(f"intfloat/{name}") == E5
+            assert needed_prompts(f"intfloat/{name}") == E5
 
     def test_only_exact_names(self) -> None:
         for name in ("e5-large-v2", "acme/e5-large-v2", "intfloat/e5-large-v2-copy", "intfloat/e5", "BAAI/bge-m3", ""):
-            assert needed(name) == Prompts("", "")
+            assert needed_prompts(name) == Prompts("", "")
 
     def test_the_hub_ignores_case_and_a_revision_is_the_same_model(self) -> None:
-        assert needed("baai/BGE-small-en-v1.5") == needed("BAAI/bge-small-en-v1.5@main") != Prompts()
+        assert needed_prompts("baai/BGE-small-en-v1.5") == needed_prompts("BAAI/bge-small-en-v1.5@main") != Prompts()
 
     def test_prompts_end_where_the_text_can_begin(self) -> None:
         for name, prompts in NEEDED.items():
@@ -71,7 +71,7 @@ class TestOwn:
         ],
     )
     def test_names(self, prompts: Any, expected: tuple[str, str]) -> None:
-        assert own(prompts) == expected
+        assert own_prompts(prompts) == expected
 
     def test_a_prompt_called_passage_is_used(self, tmp_path: Path) -> None:
         """The library sets an empty one called `document`, and never comes to it."""
@@ -154,19 +154,12 @@ class TestEffects:
         assert embedder.count_tokens(["abc"]) == [3 + 2]
         assert embedder.count_tokens(["abc"], query=True) == [8 + 3 + 2]
 
-    def test_prompts_are_part_of_the_identity(self, tiny_folder: Path) -> None:
+    def test_prompts_are_shown(self, tiny_folder: Path) -> None:
         plain, other = (
             SentenceTransformerEmbedder(tiny_folder, device="cpu", query_prompt=prompt) for prompt in (None, "")
         )
-        assert plain.identity == {
-            "name": tiny_folder.name,
-            "query_prompt": "find: ",
-            "document_prompt": "text: ",
-            "precision": "float32",
-            "dimension": 32,
-            "max_tokens": 48,
-        }
-        assert other.identity == {**plain.identity, "query_prompt": ""}
+        assert plain.prompts == Prompts("find: ", "text: ")
+        assert other.prompts == Prompts("", "text: ")
 
     def test_a_prompt_that_is_given_changes_the_vectors(self, tiny_folder: Path) -> None:
         embedder = SentenceTransformerEmbedder(tiny_folder, device="cpu", query_prompt="text: ")

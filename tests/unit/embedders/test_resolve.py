@@ -123,7 +123,9 @@ class TestResolve:
 
     def test_nothing_heavy_is_imported_before_it_is_needed(self) -> None:
         code = (
-            "import json, sys; from theodolite.embedders.resolve import resolve, minilm\n"
+            "import json, sys\n"
+            "from theodolite.embedders import minilm\n"
+            "from theodolite.embedders.resolve import resolve\n"
             "resolve(lambda texts: texts); minilm.bundled()\n"
             "print(json.dumps(list(sys.modules)))"
         )
@@ -135,7 +137,7 @@ class TestResolve:
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        ("one text", "texts is one string; pass a list of texts"),
+        ("one text", "texts is a single string; pass a list of texts"),
         (["a", None], "text 1 of 2 is a NoneType"),
         ([b"a"], "text 0 of 1 is a bytes"),
         (["é", "cut \ud83d"], "text 1 of 2 holds half of a surrogate pair"),

@@ -83,7 +83,7 @@ class TestSentenceTransformerEmbedder:
     @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
     def test_precision(self, precision: Any, tiny_folder: Path, tiny: SentenceTransformerEmbedder) -> None:
         embedder = SentenceTransformerEmbedder(tiny_folder, device="cpu", precision=precision)
-        assert embedder.precision == embedder.identity["precision"] == precision
+        assert embedder.precision == precision
         vectors, exact = embedder.encode_query(["a", "b", "and c"]), tiny.encode_query(["a", "b", "and c"])
         assert vectors.dtype == np.float32
         cosines = (vectors * exact).sum(1) / np.linalg.norm(vectors, axis=1) / np.linalg.norm(exact, axis=1)
@@ -140,7 +140,7 @@ class TestSentenceTransformerEmbedder:
 
     @pytest.mark.parametrize("settings", [{"device": "cpu"}, {"revision": "main"}, {"precision": "bfloat16"}])
     def test_settings_for_loading_do_not_fit_a_loaded_model(self, settings: dict[str, Any]) -> None:
-        with pytest.raises(ConfigError, match="this one is loaded already"):
+        with pytest.raises(ConfigError, match="this model is already loaded"):
             wrapped(FakeModel(), **settings)
 
     def test_an_object_that_is_no_model(self) -> None:
@@ -148,7 +148,7 @@ class TestSentenceTransformerEmbedder:
             wrapped(object())
 
     def test_a_folder_has_no_revisions(self, tiny_folder: Path) -> None:
-        with pytest.raises(ConfigError, match="revision is for models of the hub"):
+        with pytest.raises(ConfigError, match="revision is for models on the hub"):
             SentenceTransformerEmbedder(tiny_folder, revision="main")
 
     def test_a_folder_without_a_model(self, tmp_path: Path) -> None:

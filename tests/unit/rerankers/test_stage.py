@@ -12,7 +12,7 @@ from tests.unit.crossing import averse, fond
 
 from theodolite.errors import ConfigError, RerankError
 from theodolite.rerankers.cross_encoder import CrossEncoderReranker
-from theodolite.rerankers.stage import Rerank, Reranked
+from theodolite.rerankers.stage import Rerank, RerankResult
 
 TEXTS = [f"{'x' * i}" for i in range(20)]
 
@@ -101,7 +101,7 @@ class TestScores:
         assert found.scores.argmax() == 1
         assert (found.scored, found.cached, again.cached) == (3, 0, 3)
         assert found.windows > 3
-        assert (found.truncated, found.unread) == (0, 0)
+        assert (found.truncated, found.truncated_tokens) == (0, 0)
         np.testing.assert_array_equal(found.scores, again.scores)
 
     def test_a_model_by_its_folder(self, cross_folder: Path) -> None:
@@ -112,10 +112,10 @@ class TestScores:
 class TestFailures:
     BAD: tuple[tuple[Any, str], ...] = (
         (lambda rows: [1.0], r"score of the reranker returned an array of shape \(1,\) for 20 texts"),
-        (lambda rows: None, r"of shape \(\) for 20 texts|not an array of numbers"),
+        (lambda rows: None, r"of shape \(\) for 20 texts|expected an array of numbers"),
         (lambda rows: [[1, 2]] * len(rows), r"shape \(20, 2\) for 20 texts"),
-        (lambda rows: [[1, 2], [3]], "returned a list, not an array of numbers"),
-        (lambda rows: ["high"] * len(rows), "not an array of numbers"),
+        (lambda rows: [[1, 2], [3]], "returned a list; expected an array of numbers"),
+        (lambda rows: ["high"] * len(rows), "expected an array of numbers"),
         (lambda rows: [0.0, *[np.nan] * 19], "19 of 20 values that are not finite, first nan for text 1"),
         (lambda rows: [*[0.0] * 19, np.inf], "1 of 20 values that are not finite, first inf for text 19"),
     )
@@ -169,12 +169,12 @@ class TestDeadline:
         found = Rerank(slow, deadline=1, on_error="fallback").run("q", TEXTS)
         assert (found.scores, found.calibrated, found.ok) == (None, None, False)
         assert slow.calls == [4, 4]
-        assert found.status == "fallback: deadline of 1 s, 8 of 20 passages scored"
+        assert found.status == "fallback: deadline of 1 s, 8 of 20 documents scored"
         assert found.scored == 8
         assert found.seconds >= 1
 
     def test_raises(self) -> None:
-        with pytest.raises(RerankError, match=r"deadline of 0.01 s, 8 of 20 passages scored") as caught:
+        with pytest.raises(RerankError, match=r"deadline of 0.01 s, 8 of 20 documents scored") as caught:
             Rerank(Slow(0.05), deadline=0.01).run("q", TEXTS)
         assert (caught.value.scored, caught.value.total) == (8, 20)
         assert caught.value.seconds >= 0.05
@@ -196,15 +196,15 @@ class TestDeadline:
 
     def test_over_with_the_last_part_is_late_all_the_same(self) -> None:
         found = Rerank(Slow(0.05, batch_size=20), deadline=0.01, on_error="fallback").run("q", TEXTS)
-        assert found.status == "fallback: deadline of 0.01 s, 20 of 20 passages scored"
+        assert found.status == "fallback: deadline of 0.01 s, 20 of 20 documents scored"
 
     def test_of_a_cross_encoder_is_looked_at_after_each_batch(self, cross_folder: Path) -> None:
         """Also within one long text; what was scored is remembered."""
         reranker = CrossEncoderReranker(cross_folder, device="cpu", batch_size=2)
         texts = ["office " * 2000, "love", "hate"]
         stage = Rerank(reranker, deadline=1e-9, on_error="fallback")
-        assert stage.run("q", texts).status == "fallback: deadline of 1e-09 s, 0 of 3 passages scored"
-        assert stage.run("q", texts[1:]).status == "fallback: deadline of 1e-09 s, 2 of 2 passages scored"
+        assert stage.run("q", texts).status == "fallback: deadline of 1e-09 s, 0 of 3 documents scored"
+        assert stage.run("q", texts[1:]).status == "fallback: deadline of 1e-09 s, 2 of 2 documents scored"
         assert len(reranker.cache) == 2
         patient = Rerank(reranker, deadline=600).run("q", texts)
         assert (patient.ok, patient.scored, patient.cached) == (True, 3, 2)
@@ -237,8 +237,8 @@ class TestOptions:
             ({"progress": 1}, "progress is 1"),
             ({"min_relevance": 1.5}, "min_relevance is 1.5"),
             ({"min_relevance": True}, "min_relevance is True"),
-            ({"min_relevance": 0.5, "on_error": "fallback"}, "after a fallback there is none"),
-            ({"reranker": None}, "does not fit"),
+            ({"min_relevance": 0.5, "on_error": "fallback"}, "min_relevance needs calibrated scores"),
+            ({"reranker": None}, "the reranker is a NoneType"),
         ],
     )
     def test_that_do_not_fit(self, settings: dict[str, Any], message: str) -> None:
@@ -250,5 +250,5 @@ class TestOptions:
             Rerank(lengths).candidates = 3  # type: ignore[misc]  # what is tested
 
     def test_ok(self) -> None:
-        assert Reranked(np.zeros(1), np.zeros(1), "ok", 0.1).ok
-        assert not Reranked(None, None, "fallback: so", 0.1).ok
+        assert RerankResult(np.zeros(1), np.zeros(1), "ok", 0.1).ok
+        assert not RerankResult(None, None, "fallback: so", 0.1).ok

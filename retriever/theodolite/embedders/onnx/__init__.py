@@ -1,1 +1,1 @@
-"""Models of the sentence-transformers library on onnxruntime: export once, then run without torch."""
+"""Models exported to ONNX: exported once with torch, then run without it."""

@@ -1,9 +1,9 @@
-"""Exported models on disk: what a folder of one holds, where it is kept, and whether it is whole.
+"""Exported models on disk: the files of an export, where it is kept, and whether it is intact.
 
-A folder holds `model.onnx` (all parts of the model in one graph, with further files of weights
-where they exceed two gigabytes), `tokenizer.json` (with limit and padding) and `export.json`: what the model is
-called, its prompts and limits, and the SHA-256 of each file and of `export.json` itself. It is all that is needed
-to compute vectors, and may be copied to other machines.
+A folder holds `model.onnx` (the whole model in one graph; weights above two gigabytes are in further files),
+`tokenizer.json` (with truncation and padding) and `export.json`: the model's name, prompts and limits, and the SHA-256
+of each file and of `export.json` itself. The folder is all that is needed to compute vectors, and it can be copied to
+other machines.
 """
 
 import hashlib
@@ -19,34 +19,32 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from theodolite.embedders.model_loading import model_files
 from theodolite.errors import ConfigError, CorruptionError
 
 S = TypeVar("S")
-"""The settings of a kind of model: a dataclass of JSON values, with `files`."""
+"""The settings of a kind of model: a dataclass of JSON values with an attribute `files`."""
 
 FORMAT = 1
-"""The version of the folder's form; another one is exported anew."""
+"""Version of the folder's format. Models in other versions are exported again."""
 
 MODEL = "model.onnx"
 TOKENIZER = "tokenizer.json"
 SETTINGS = "export.json"
 
-_SOURCE = (".safetensors", ".json", ".txt", ".model")  # what a model is made of: weights, settings, vocabularies
-_ELSEWHERE = ("onnx", "openvino")  # folders with other forms of the same model
-
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an exported embedder is, beside its graph.
+    """Settings of an exported embedder.
 
     Attributes:
-        name: the model's name on the hub, or that of its folder.
+        name: the model's name on the hub, or the name of its folder.
         precision: `float32` or `int8`.
-        dimension: the vectors' length.
-        max_tokens: how many tokens it reads; None without a limit.
-        inputs: what the graph is fed: `input_ids`, `attention_mask` and perhaps `token_type_ids`.
-        query_prompt: the model's own prompt for questions.
-        document_prompt: the same for passages.
+        dimension: number of dimensions of the vectors.
+        max_tokens: maximum number of tokens of a text; None for no limit.
+        inputs: names of the graph's inputs: `input_ids`, `attention_mask` and perhaps `token_type_ids`.
+        query_prompt: the prompt for queries in the model's configuration.
+        document_prompt: the same for documents.
         files: the SHA-256 of each file.
     """
 
@@ -61,11 +59,12 @@ class Settings:
 
 
 def is_export(folder: Path) -> bool:
+    """Whether a folder holds an exported model."""
     return (folder / SETTINGS).is_file()
 
 
 def cache_folder() -> Path:
-    """Where the system keeps what programs can make again."""
+    """Return the default folder for exports, inside the operating system's folder for caches."""
     home = Path.home()
     if sys.platform == "darwin":
         base = home / "Library" / "Caches"
@@ -76,61 +75,48 @@ def cache_folder() -> Path:
     return base / "theodolite" / "onnx"
 
 
-def place(cache: Path, name: str, precision: str, source: Path) -> Path:
-    """The folder for the export of a model: another one as soon as any file of the model is another."""
-    digest = hashlib.sha256(f"{FORMAT} {precision}".encode())
-    for path in source_files(source):
+def folder_for(cache: Path, name: str, kind: str, source: Path) -> Path:
+    """Return the folder for a model's export. It depends on the content of every file of the model.
+
+    Args:
+        name: of the model.
+        kind: of the export, such as `float32`.
+        source: the model's folder.
+    """
+    digest = hashlib.sha256(f"{FORMAT} {kind}".encode())
+    for path in model_files(source):
         digest.update(f"\n{path.relative_to(source).as_posix()} {_sha256(path)}".encode())
     readable = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model"
-    return cache / f"{readable}-{precision}-{digest.hexdigest()[:16]}"
-
-
-def source_files(source: Path) -> list[Path]:
-    """The files that a model in a folder is made of, sorted.
-
-    Raises:
-        ConfigError: there are no weights among them.
-    """
-    found = sorted(
-        path
-        for path in source.rglob("*")
-        if path.suffix in _SOURCE and path.is_file() and path.relative_to(source).parts[0] not in _ELSEWHERE
-    )
-    if not any(path.suffix == ".safetensors" for path in found):
-        raise ConfigError(f"there are no weights in safetensors in {source}; is it the folder of a model?")
-    return found
-
-
-def source_patterns() -> tuple[list[str], list[str]]:
-    """The same as patterns: what to download, and what of that to leave out."""
-    return [f"*{suffix}" for suffix in _SOURCE], [f"{folder}/*" for folder in _ELSEWHERE]
+    return cache / f"{readable}-{kind}-{digest.hexdigest()[:16]}"
 
 
 def read(folder: Path, form: type[S]) -> S:
-    """The settings of an export, after each of its files has been compared with its SHA-256.
+    """Return the settings of an export, after comparing each of its files with its SHA-256.
 
     Args:
-        form: the class of the settings of the kind of model that it is to be.
+        form: the class of the settings that the kind of model has.
 
     Raises:
-        CorruptionError: naming the file that is missing, cannot be read or differs.
-        ConfigError: the export is of another version, or of another kind of model.
+        CorruptionError: a file is missing, cannot be read or differs; the message names it.
+        ConfigError: the export has another format, or holds another kind of model.
     """
     path = folder / SETTINGS
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        stated, written = content.pop("sha256"), content.pop("format")
+        stored_digest, written = content.pop("sha256"), content.pop("format")
         digest = _digest(content)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(path, f"cannot be read: {error}") from error
     if written != FORMAT:
-        raise ConfigError(f"{folder} holds an export of format {written!r}, this version reads {FORMAT}: export again")
-    if stated != digest:
-        raise _damaged(path, "is not what was written")
+        raise ConfigError(
+            f"{folder} is an export of format {written!r}; this version reads format {FORMAT}. Export again"
+        )
+    if stored_digest != digest:
+        raise _damaged(path, "does not match its checksum")
     try:
         settings = form(**content)
     except TypeError as error:
-        raise ConfigError(f"{folder} holds an export of another kind of model: {error}", path=str(folder)) from error
+        raise ConfigError(f"{folder} is the export of another kind of model: {error}", path=str(folder)) from error
     for name, expected in content["files"].items():
         try:
             got = _sha256(folder / name)
@@ -142,36 +128,39 @@ def read(folder: Path, form: type[S]) -> S:
 
 
 def write(target: Path, build: Callable[[Path], Any]) -> None:
-    """Have `build` fill a new folder, returning the settings, and put it in its place whole, or not at all.
+    """Create an export atomically: fill a new folder, then move it to `target`.
 
-    Two processes may do the same at once: the first one's folder stays.
+    If two processes do so at once, the folder of the first one stays.
+
+    Args:
+        build: fills the folder that it is given, and returns the settings.
 
     Raises:
         ConfigError: the folder cannot be written.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        new = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     except OSError as error:
         raise ConfigError(
             f"the exported model cannot be written to {target.parent}: {error.strerror}. "
-            "Pass another folder as cache, or a folder with an export as the model",
+            "Pass another folder as cache, or the folder of an export as the model",
             path=str(target.parent),
         ) from error
     try:
-        settings = build(made)
-        names = sorted(path.name for path in made.iterdir())
-        finish(made, settings, names)
+        settings = build(new)
+        names = sorted(path.name for path in new.iterdir())
+        _write_settings(new, settings, names)
         with suppress(OSError):  # another process was first
-            made.rename(target)
+            new.rename(target)
         if not is_export(target):
-            raise ConfigError(f"the exported model cannot be moved to {target}. Is something else there?")
+            raise ConfigError(f"the exported model cannot be moved to {target}. Remove what is there")
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(new, ignore_errors=True)
 
 
-def finish(folder: Path, settings: Any, names: Iterable[str]) -> None:
-    """Write `export.json` over the named files; all of it is on the disk afterwards."""
+def _write_settings(folder: Path, settings: Any, names: Iterable[str]) -> None:
+    """Write `export.json` with the digests of the named files, and flush all of them to disk."""
     for name in names:
         with (folder / name).open("rb+") as file:
             os.fsync(file.fileno())
@@ -192,8 +181,9 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _damaged(path: Path, what: str) -> CorruptionError:
+def _damaged(path: Path, problem: str) -> CorruptionError:
     return CorruptionError(
-        f"{path} of an exported model {what}. Delete the folder {path.parent}: it is made again when it is needed",
+        f"{path} of an exported model {problem}. Delete the folder {path.parent}; the model is exported again when "
+        "it is next used",
         file=str(path),
     )

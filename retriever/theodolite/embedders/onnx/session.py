@@ -1,4 +1,4 @@
-"""An exported model at work: tokenizers and onnxruntime, and nothing else."""
+"""Run an exported model with tokenizers and onnxruntime."""
 
 import os
 from pathlib import Path
@@ -14,17 +14,17 @@ from theodolite.plugins import optional
 
 _FIELDS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
 INPUTS = tuple(_FIELDS)
-"""What a graph may be fed."""
+"""Names of the inputs that a graph may have."""
 
 
 def runtime() -> Any:
-    """The package onnxruntime, told to send nothing.
+    """Import onnxruntime with telemetry switched off.
 
-    From 1.29 it reports to its maker by default: names of models, hashes of their graphs, an identifier of the
-    machine. That is switched off before it is first imported, or not at all. A value that is set already stays.
+    From version 1.29 it reports model names, hashes of graphs and an identifier of the machine by default, unless an
+    environment variable is set before the first import. A value that is already set stays.
 
     Raises:
-        MissingExtraError: it is not installed.
+        MissingExtraError: onnxruntime is not installed.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     with optional("onnx"):
@@ -33,13 +33,13 @@ def runtime() -> Any:
 
 
 class Graph:
-    """The graph of an export. Any number of threads may use it at once."""
+    """The graph of an export. Threads may share it."""
 
     def __init__(self, folder: Path, threads: int | None) -> None:
         """
         Args:
-            folder: of an export, verified.
-            threads: for one batch; None for one per core.
+            folder: of a verified export.
+            threads: CPU threads for a batch; None for one per core.
         """
         self._path = str(folder / export_folder.MODEL)
         self._threads = threads
@@ -48,18 +48,18 @@ class Graph:
         register_at_fork(self)
 
     def run(self, feed: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-        """What the graph makes of its inputs, each of shape (n, tokens)."""
+        """Return the graph's output for inputs of shape (n, tokens)."""
         with MODELS:
             if self._running is None:
                 self._running = self._start()
-            found: NDArray[np.float32] = self._running.run(None, feed)[0]
-        return found
+            output: NDArray[np.float32] = self._running.run(None, feed)[0]
+        return output
 
     def forked(self, held: bool) -> None:
-        """In a forked child: make a new session at the next use.
+        """In a forked child, drop the session; the next use makes a new one.
 
-        The threads of the parent are not here: a batch would wait for them for ever, and so would the end of the
-        session they belong to. It is kept, unused.
+        The parent's threads do not exist in the child. A batch would wait for them forever, and so would closing the
+        session, which is therefore kept unused.
         """
         if self._running is not None:
             leave(self._running)
@@ -75,33 +75,33 @@ class Graph:
 
 
 class Session:
-    """The graph and the tokenizer of an exported embedder. Any number of threads may use it at once."""
+    """The graph and the tokenizer of an exported embedder. Threads may share it."""
 
     def __init__(self, folder: Path, inputs: list[str], threads: int | None) -> None:
         """
         Args:
-            folder: of an export, verified.
-            inputs: what the graph is fed, of `INPUTS`.
-            threads: for one batch; None for one per core.
+            folder: of a verified export.
+            inputs: names of the graph's inputs, out of `INPUTS`.
+            threads: CPU threads for a batch; None for one per core.
         """
         with optional("onnx"):
             from tokenizers import Tokenizer
         self._inputs = inputs
         self._graph = Graph(folder, threads)
-        # Two of them: settings of a tokenizer must not change while another thread uses it.
-        self._reading = Tokenizer.from_file(str(folder / export_folder.TOKENIZER))
+        # Two tokenizers, because settings must not change while another thread uses one.
+        self._truncating = Tokenizer.from_file(str(folder / export_folder.TOKENIZER))
         self._counting = Tokenizer.from_file(str(folder / export_folder.TOKENIZER))
         self._counting.no_truncation()
         self._counting.no_padding()
 
     def vectors(self, texts: list[str]) -> NDArray[np.float32]:
-        """Shape (n, d), of at least one text, in one batch."""
+        """Return the vectors of at least one text, (n, d), computed in one batch."""
         with MODELS:
-            encoded = self._reading.encode_batch(texts)
+            encoded = self._truncating.encode_batch(texts)
         feed = {name: np.array([getattr(one, _FIELDS[name]) for one in encoded], np.int64) for name in self._inputs}
         return self._graph.run(feed)
 
     def count(self, texts: list[str]) -> list[int]:
-        """Tokens of each text, special ones included, before truncation."""
+        """Count the tokens of each text before truncation, special tokens included."""
         with MODELS:
             return [len(one.ids) for one in self._counting.encode_batch(texts)]
