@@ -9,11 +9,10 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from theodolite.async_pool import in_thread
-from theodolite.errors import FilterError, InputError, VectorError
+from theodolite.errors import FilterError, InputError, VectorError, closest, short_repr
 from theodolite.filters import parse
 from theodolite.filters.dates import read_date
-from theodolite.filters.operands import check_field, shown
-from theodolite.filters.silent import meant
+from theodolite.filters.parse import check_field
 from theodolite.filters.values import equal, kind_of
 from theodolite.ranking.options import SearchOptions
 from theodolite.types import Field, Hits
@@ -152,7 +151,7 @@ class SearchTool:
                 if not (any(equal(stored, one) for stored in values) if values else self._view.count({field: one}))
             ]
             if absent:
-                close = meant(absent[0], [one for one in values if isinstance(one, str)])
+                close = closest(absent[0], [one for one in values if isinstance(one, str)])
                 hint = f" Did you mean {_json(close)}?" if close is not None else ""
                 yield f"No passage has {_json(absent[0])} in {field}.{hint} {_range_of(held)}"
 
@@ -278,7 +277,7 @@ def _json(value: Any) -> str:
     try:
         text = json.dumps(value, ensure_ascii=False, default=str)
     except (ValueError, RecursionError):  # an int of thousands of digits
-        text = shown(value)
+        text = short_repr(value)
     return text if len(text) <= _LONG else f"{text[:_LONG]}…"
 
 

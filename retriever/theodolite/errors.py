@@ -23,12 +23,14 @@ keywords an error was raised with can be read back from it.
 
 import sys
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 MALFORMED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 """What reading values ends in that have not the shape they were stored in: JSON from a damaged or foreign folder."""
 
+_LONGEST_NAME = 64  # comparing takes time with the square of the length
 _HERE = str(Path(__file__).parent)
 
 
@@ -130,9 +132,38 @@ class RerankError(TheodoliteError):
     """A reranker failed, was too slow, or did not give one score for each text; its own error is `__cause__`."""
 
 
+def did_you_mean(name: object, known: Iterable[str] | None, cutoff: float = 0.6) -> str:
+    """Return " Did you mean 'x'?" for the known name that is most like this one, or "" if none is."""
+    close = closest(name, known or (), cutoff)
+    return "" if close is None else f" Did you mean {close!r}?"
+
+
+def closest(name: object, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Return the known name that is most like this one, ignoring case; None if none is."""
+    from difflib import get_close_matches  # only messages need it
+
+    if not isinstance(name, str) or len(name) > _LONGEST_NAME:
+        return None
+    folded = {one.casefold(): one for one in known if len(one) <= _LONGEST_NAME}
+    close = get_close_matches(name.casefold(), folded, 1, cutoff)
+    return folded[close[0]] if close else None
+
+
 def warn_caller(message: str, category: type[Warning]) -> None:
     """Warn whoever called the library, however deep in it we are."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
+
+
+def short_repr(value: object) -> str:
+    """The repr of a value for a message: short, however large or deep the value is."""
+    import reprlib  # only messages need it
+
+    brief = reprlib.Repr()
+    brief.maxstring = brief.maxother = 60
+    try:
+        return brief.repr(value)
+    except ValueError:  # an int of thousands of digits
+        return f"a large {type(value).__name__}"

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from theodolite.errors import DocumentError, InputError, VectorError
-from theodolite.filters.operands import shown
+from theodolite.errors import DocumentError, InputError, VectorError, short_repr
 from theodolite.metadata import encode
 from theodolite.types import Document
 
@@ -134,8 +133,8 @@ def as_vectors(vectors: Any, name: str) -> Any:
     rows = vectors.ndim > 0 if hasattr(vectors, "ndim") else hasattr(vectors, "__iter__")
     if not rows or isinstance(vectors, (str, bytes, bytearray, Mapping)):
         raise VectorError(
-            f"{name} is {shown(vectors)} ({type(vectors).__name__}); expected an array (n, dimension), or a list of "
-            "vectors"
+            f"{name} is {short_repr(vectors)} ({type(vectors).__name__}); expected an array (n, dimension), or a list "
+            "of vectors"
         )
     return vectors
 
@@ -156,19 +155,19 @@ def as_path(given: Any, name: str) -> Path:
     """
     text = os.fspath(given) if isinstance(given, os.PathLike) else given
     if not isinstance(text, str):
-        raise InputError(f"{name} is {shown(text)} ({type(text).__name__}); pass a str or a pathlib.Path")
+        raise InputError(f"{name} is {short_repr(text)} ({type(text).__name__}); pass a str or a pathlib.Path")
     if not text:  # an environment variable that is not set, say; pathlib would take the working directory
         raise InputError(f"{name} is empty; pass a path, or '.' for the working directory")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise InputError(f"{name} is {shown(text)}, which is not UTF-8; rename it") from None
+        raise InputError(f"{name} is {short_repr(text)}, which is not UTF-8; rename it") from None
     if "\0" in text:
-        raise InputError(f"{name} is {shown(text)}, which holds a NUL character: nothing has such a name")
+        raise InputError(f"{name} is {short_repr(text)}, which holds a NUL character: nothing has such a name")
     try:
         return Path(text).expanduser().absolute()
     except RuntimeError as error:  # ~somebody, whom nobody knows
-        raise InputError(f"{name} is {shown(text)}: {error}") from error
+        raise InputError(f"{name} is {short_repr(text)}: {error}") from error
 
 
 def check_lengths(documents: Any, vectors: Any) -> None:

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from theodolite.errors import ConfigError, DocumentError, InputError
+from theodolite.errors import ConfigError, DocumentError, InputError, short_repr
 from theodolite.filters import And, Filter, In, Where, parse
-from theodolite.filters.operands import shown
 from theodolite.metadata import plain_scalar
 from theodolite.protocols import Scope
 from theodolite.types import Document
@@ -54,7 +53,7 @@ def partition_key(field: str | None, metadata: Mapping[str, Any]) -> str:
     # As it is stored, entry by entry: what a mapping of another kind answers to `get` may be something else.
     entries = dict(metadata.items())
     if plain_partition(entries.get(field)) is None:
-        there = f"is {shown(entries[field])}" if field in entries else "is missing"
+        there = f"is {short_repr(entries[field])}" if field in entries else "is missing"
         raise DocumentError(
             f"the collection is partitioned by {field!r}, which {there}; it must be a string that is not empty or an "
             "int",
@@ -67,7 +66,7 @@ def key_of(value: Any) -> str:
     """A partition's value as text: 1 and "1" are two. Raises InputError for what names no partition."""
     plain = plain_partition(value)
     if plain is None:
-        raise InputError(f"{shown(value)} names no partition; it must be a string that is not empty or an int")
+        raise InputError(f"{short_repr(value)} names no partition; it must be a string that is not empty or an int")
     return json.dumps(plain, ensure_ascii=False)
 
 

@@ -36,7 +36,7 @@ ORDERS: list[dict[str, Any]] = [
 IMPOSSIBLE: list[tuple[Any, str]] = [
     ({"ctiy": "Oslo"}, "'ctiy' cannot match: no document has this field. Did you mean 'city'?"),
     ({"City": "Oslo"}, "Did you mean 'city'?"),
-    ({"zzzzz": {"$exists": True}}, "no document has this field. There are 'at', 'at.x', 'city'"),
+    ({"zzzzz": {"$exists": True}}, "no document has this field. Known fields: 'at', 'at.x', 'city'"),
     ({"spend": {"$gt": 500}}, "'spend' cannot match: it asks for numbers, and the field holds only strings"),
     ({"spend": 700}, "it asks for numbers, and the field holds only strings"),
     ({"year": "2024"}, "it asks for strings, and the field holds only numbers"),

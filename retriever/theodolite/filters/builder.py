@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from theodolite.filters.operands import check_field
-from theodolite.filters.parse import condition, named
+from theodolite.filters.parse import check_field, field_condition, id_condition
 from theodolite.filters.tree import Filter
 
 
 class F:
-    """A field of the metadata; comparing it gives a filter. Combine filters with `&`, `|` and `~`.
+    """A field of the metadata. Comparing it gives a filter; combine filters with `&`, `|` and `~`.
 
     A dotted name reaches into mappings. Each method is the operator of the same name in the dictionary form.
     """
@@ -24,65 +23,68 @@ class F:
 
     @staticmethod
     def ids(ids: str | Iterable[str]) -> Filter:
-        """`$id`: the documents with these ids."""
-        return named("$eq" if isinstance(ids, str) else "$in", ids if isinstance(ids, str) else _listed(ids))
+        """`$id`: the document has one of these ids."""
+        return id_condition("$eq", ids) if isinstance(ids, str) else id_condition("$in", _as_list(ids))
 
     def __eq__(self, value: object) -> Filter:  # type: ignore[override]  # a filter, as in every query builder
-        return condition(self._name, "$eq", value)
+        return self._condition("$eq", value)
 
     def __ne__(self, value: object) -> Filter:  # type: ignore[override]  # a filter
-        return condition(self._name, "$ne", value)
+        return self._condition("$ne", value)
 
     def __gt__(self, value: Any) -> Filter:
-        return condition(self._name, "$gt", value)
+        return self._condition("$gt", value)
 
     def __ge__(self, value: Any) -> Filter:
-        return condition(self._name, "$gte", value)
+        return self._condition("$gte", value)
 
     def __lt__(self, value: Any) -> Filter:
-        return condition(self._name, "$lt", value)
+        return self._condition("$lt", value)
 
     def __le__(self, value: Any) -> Filter:
-        return condition(self._name, "$lte", value)
+        return self._condition("$lte", value)
 
     def isin(self, values: Iterable[Any]) -> Filter:
-        """`$in`: equal to one of the values, or with an element that is."""
-        return condition(self._name, "$in", _listed(values))
+        """`$in`: the field, or an element of its list, equals one of the values."""
+        return self._condition("$in", _as_list(values))
 
     def notin(self, values: Iterable[Any]) -> Filter:
-        """`$nin`: not `isin`; so it holds where the field is missing."""
-        return condition(self._name, "$nin", _listed(values))
+        """`$nin`: the opposite of `isin`, so it also holds if the field is missing."""
+        return self._condition("$nin", _as_list(values))
 
     def all(self, values: Iterable[Any]) -> Filter:
-        """`$all`: a list that has each of the values."""
-        return condition(self._name, "$all", _listed(values))
+        """`$all`: the field is a list that contains each of the values."""
+        return self._condition("$all", _as_list(values))
 
     def between(self, low: Any, high: Any) -> Filter:
         """`$between`: from `low` to `high`, both included."""
-        return condition(self._name, "$between", [low, high])
+        return self._condition("$between", [low, high])
 
-    def exists(self, there: bool = True) -> Filter:
-        """`$exists`: the field is there, be it None."""
-        return condition(self._name, "$exists", there)
+    def exists(self, exists: bool = True) -> Filter:
+        """`$exists`: the field exists; its value may be None."""
+        return self._condition("$exists", exists)
 
-    def empty(self, is_empty: bool = True) -> Filter:
-        """`$empty`: missing, None, an empty string or an empty list."""
-        return condition(self._name, "$empty", is_empty)
+    def empty(self, empty: bool = True) -> Filter:
+        """`$empty`: the field is missing, None, an empty string or an empty list."""
+        return self._condition("$empty", empty)
 
     def contains(self, value: Any) -> Filter:
-        """`$contains`: an element of a list, or a substring of a string."""
-        return condition(self._name, "$contains", value)
+        """`$contains`: the field is a list with this element, or a string with this substring."""
+        return self._condition("$contains", value)
 
     def like(self, pattern: str) -> Filter:
-        """`$like`: a pattern for the whole string, % for any characters, _ for one."""
-        return condition(self._name, "$like", pattern)
+        """`$like`: the whole string matches a pattern, in which % is any characters and _ is one."""
+        return self._condition("$like", pattern)
 
     def ilike(self, pattern: str) -> Filter:
-        """`$ilike`: as `like`, small and capital letters alike."""
-        return condition(self._name, "$ilike", pattern)
+        """`$ilike`: like `like`, ignoring case."""
+        return self._condition("$ilike", pattern)
+
+    def _condition(self, operator: str, value: Any) -> Filter:
+        return field_condition(self._name, operator, value)
 
 
-def _listed(values: Any) -> Any:
-    """Any iterable as a list; what the operator refuses stays as it is."""
+def _as_list(values: Any) -> Any:
+    """Any iterable as a list. Values that the operator refuses stay as they are."""
     refused = isinstance(values, (str, bytes, Mapping, np.ndarray)) or not isinstance(values, Iterable)
     return values if refused else list(values)

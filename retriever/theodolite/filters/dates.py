@@ -1,6 +1,6 @@
-"""Dates and times as text: the one place that decides whether a string is a date, and which instant it names.
+"""Dates and times as text: whether a string is a date, and which instant it names.
 
-The strings are those of ISO 8601 and RFC 3339 that name one instant without guessing. docs/filters.md has the table.
+Reads the forms of ISO 8601 and RFC 3339 that name one instant without guessing. docs/filters.md has the table.
 """
 
 import re
@@ -10,29 +10,29 @@ from typing import Any
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SHORTEST = 10
-"""Characters of the shortest date, such as 2025-06-15."""
+"""Length of the shortest date: 2025-06-15."""
 
 _MICROSECOND = timedelta(microseconds=1)
 _FRACTION = r"(?:[.,](\d{1,9}))?"
-# Python writes the local times of old days with seconds in their offset.
+# Python writes old local times with seconds in their offset.
 _OFFSET = r"([Zz]|[+-]\d\d(?::?\d\d|:\d\d:\d\d(?:\.\d{1,6})?)?)?"
 _TIME = rf"(\d\d)(?:(?P<colon>:?)(\d\d)(?:(?P=colon)(\d\d){_FRACTION})?)?{_OFFSET}"
-# Eight digits alone may be a number, and "2025-06-15 12" a date beside a number: only a T makes times of these.
+# Eight digits may be a number, and "2025-06-15 12" a date beside a number: only with a T are these read as times.
 _EXTENDED = rf"(?a)(\d{{4}})-(?:(\d\d)-(\d\d)|W(\d\d)-(\d))(?:(?:[Tt]| (?=\d\d:)){_TIME})?"
 _BASIC = rf"(?a)(\d{{4}})(?:(\d\d)(\d\d)|W(\d\d)(\d))[Tt]{_TIME}"
 
 
 @cache
 def _compiled(expression: str) -> re.Pattern[str]:
-    """Compiled at the first use: that takes milliseconds, and opening a collection needs none of these."""
+    """Compile at first use: this takes milliseconds, and opening a collection does not need it."""
     return re.compile(expression)
 
 
 def read_date(text: str) -> date | None:
-    """The date, or the datetime if there is a time, that a string names; None for any other string.
+    """The date a string names, or the datetime if it has a time; None for any other string.
 
-    A datetime is naive where the string names no offset. Fractions are cut off at the microsecond. A leap second counts
-    as the last microsecond of its minute, and 24:00 as the midnight that ends the day.
+    Without an offset the datetime is naive. Fractions are truncated to microseconds. A leap second counts as the last
+    microsecond of its minute, and 24:00 as midnight of the next day.
     """
     found = _compiled(_EXTENDED if text[4:5] == "-" else _BASIC).fullmatch(text)
     if found is None:
@@ -57,9 +57,9 @@ def read_date(text: str) -> date | None:
 
 
 def instant(value: Any) -> int | None:
-    """Microseconds since 1970 in UTC of a date, a datetime or a string that names one; else None.
+    """Microseconds since 1970 in UTC of a date, a datetime, or a string that names one; None for other values.
 
-    Dates are their midnight; what names no offset is UTC.
+    A date is its midnight; without an offset, times are in UTC.
     """
     if isinstance(value, str):
         if len(value) < SHORTEST or not "0" <= value[0] <= "9":
@@ -74,7 +74,7 @@ def instant(value: Any) -> int | None:
 
 
 def from_instant(moment: int) -> datetime:
-    """The datetime of an instant; in UTC, but for the hours at the ends of time that only other offsets can name."""
+    """The datetime of an instant, in UTC if possible; the first and last hours of time need another offset."""
     try:
         return EPOCH + moment * _MICROSECOND
     except OverflowError:
@@ -83,7 +83,7 @@ def from_instant(moment: int) -> datetime:
 
 
 def _leap_second(last: datetime) -> datetime | None:
-    """The last microsecond of a minute that may have 61 seconds: the last one of a day in UTC."""
+    """The last microsecond of a minute that may have 61 seconds: the last of a day in UTC. None for other minutes."""
     utc = last - (last.utcoffset() or timedelta())
     return last if (utc.hour, utc.minute) == (23, 59) else None
 
@@ -121,15 +121,15 @@ _LIKELY = "(?ai)" + "|".join(
 )
 _LONGEST = 80
 WORDS = (*_MONTHS, *_DAYS)
-"""What strings that look like dates begin with, in any case, if not with a digit or white space."""
+"""How strings that look like dates begin, in any case, unless with a digit or white space."""
 SIGNS: tuple[tuple[int, bytes], ...] = ((1, b"/.- snrt"), (2, b"/.- snrt"), (4, b"-/Ww"), (7, b"Tt"), (8, b"Tt "))
-"""Of those that begin with a digit, at least one of these places holds one of its letters."""
+"""Positions and characters: strings that look like dates and begin with a digit have at least one of these."""
 
 
 def is_unreadable(text: str) -> bool:
-    """Whether a string looks like a date, and is none: an impossible day, a local way to write it, the name of a zone.
+    """Whether a string looks like a date but is not read as one: an impossible day, a local format, a named zone.
 
-    A month or a week alone, and digits alone, do not look like a date.
+    A month or week alone, and digits alone, do not look like a date.
     """
     return (
         6 <= len(text) <= _LONGEST and _compiled(_LIKELY).fullmatch(text.strip()) is not None and instant(text) is None

@@ -1,4 +1,4 @@
-"""Evaluation on one document: what a filter means."""
+"""Evaluate a filter on one document. This defines what a filter means."""
 
 import operator
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ ORDERS: Mapping[Order, Callable[[Any, Any], bool]] = {
 
 
 def matches(tree: Filter | None, metadata: Mapping[str, Any], name: str | None = None) -> bool:
-    """Whether a document with this metadata, and this id, passes: the reference every engine is held against."""
+    """Whether a document with this metadata and id matches a filter. The reference for all engines."""
     match tree:
         case None:
             return True
@@ -35,17 +35,17 @@ def matches(tree: Filter | None, metadata: Mapping[str, Any], name: str | None =
 
 
 def holds(test: Test, value: Any) -> bool:
-    """Whether one field's value (or MISSING) passes the test."""
+    """Whether the value of a field (or MISSING) passes a test."""
     match test:
         case In(values=values):
             return any(equal(value, wanted) for wanted in values)
         case Compare(order=order, value=wanted):
-            stored, asked = orderable(value), orderable(wanted)
+            stored, bound = orderable(value), orderable(wanted)
             return (
                 stored is not None
-                and asked is not None
-                and stored[0] == asked[0]
-                and ORDERS[order](stored[1], asked[1])
+                and bound is not None
+                and stored[0] == bound[0]
+                and ORDERS[order](stored[1], bound[1])
             )
         case Exists():
             return value is not MISSING

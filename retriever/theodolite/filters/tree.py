@@ -1,13 +1,20 @@
-"""The nodes of a filter. The tree is closed: who handles it matches on all of them, ending in `assert_never`."""
+"""The nodes of a filter, and the filter as a dictionary.
+
+The set of nodes is closed: code that handles a tree matches on all of them and ends in `assert_never`.
+"""
 
 from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any, Literal, NoReturn, assert_never
+
+ID = "$id"
+"""The key of the document's id in the dictionary form; it stands where the name of a field may stand."""
 
 Order = Literal["$gt", "$gte", "$lt", "$lte"]
 
 
 class _Node:
-    """`&`, `|` and `~` combine filters."""
+    """Filters are combined with `&`, `|` and `~`."""
 
     __slots__ = ()
 
@@ -21,13 +28,13 @@ class _Node:
         return self.part if isinstance(self, Not) else Not(_node(self))
 
     def __bool__(self) -> NoReturn:
-        # `a and b` would quietly be b, and `1 < F("x") < 3` its second half.
+        # Otherwise `a and b` would silently be b, and `1 < F("x") < 3` its second half.
         raise TypeError("a filter is neither true nor false: combine filters with & | ~, and use between() for ranges")
 
 
 @dataclass(frozen=True, slots=True)
 class In(_Node):
-    """The field, or an element of its list, equals one of the values; None equals a missing field, too."""
+    """The field, or an element of its list, equals one of the values; None also equals a missing field."""
 
     field: str
     values: tuple[Any, ...]
@@ -35,7 +42,7 @@ class In(_Node):
 
 @dataclass(frozen=True, slots=True)
 class Compare(_Node):
-    """The field is on that side of the value. Both are numbers, instants, or other strings; else it fails."""
+    """The field is on the given side of the value. Fails unless both are numbers, instants, or other strings."""
 
     field: str
     order: Order
@@ -44,7 +51,7 @@ class Compare(_Node):
 
 @dataclass(frozen=True, slots=True)
 class Exists(_Node):
-    """The field is there, be it None."""
+    """The field exists; its value may be None."""
 
     field: str
 
@@ -58,7 +65,7 @@ class Empty(_Node):
 
 @dataclass(frozen=True, slots=True)
 class Contains(_Node):
-    """The field is a list with this element, or a string with this substring."""
+    """The field is a list that contains this element, or a string that contains this substring."""
 
     field: str
     value: Any
@@ -66,7 +73,7 @@ class Contains(_Node):
 
 @dataclass(frozen=True, slots=True)
 class Like(_Node):
-    """The field is a string that fits the pattern: % stands for any characters, _ for one, after \\ for themselves."""
+    """The field is a string that matches the pattern: % is any characters, _ is one, \\ makes the next one literal."""
 
     field: str
     pattern: str
@@ -82,33 +89,33 @@ class Ids(_Node):
 
 @dataclass(frozen=True, slots=True)
 class Not(_Node):
-    """The part fails."""
+    """The part does not hold."""
 
     part: "Filter"
 
 
 @dataclass(frozen=True, slots=True)
 class And(_Node):
-    """All parts hold; of no parts, they do."""
+    """All parts hold. Without parts: always true."""
 
     parts: tuple["Filter", ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Or(_Node):
-    """One of the parts holds; of no parts, none does."""
+    """At least one part holds. Without parts: always false."""
 
     parts: tuple["Filter", ...]
 
 
 Test = In | Compare | Exists | Empty | Contains | Like
-"""What looks at one field."""
+"""A condition on one field."""
 
 Filter = Test | Ids | Not | And | Or
 
 
 def fields(tree: Filter) -> set[str]:
-    """The fields a filter names."""
+    """The fields that a filter names."""
     match tree:
         case In() | Compare() | Exists() | Empty() | Contains() | Like():
             return {tree.field}
@@ -123,7 +130,7 @@ def fields(tree: Filter) -> set[str]:
 
 
 def is_deeper(tree: Filter, levels: int) -> bool:
-    """Whether more than so many nodes stand above one another. Does not recurse, so that any tree can be asked."""
+    """Whether a tree is nested deeper than `levels`. Does not recurse, so that no tree is too deep to check."""
     layer: list[Filter] = [tree]
     for _ in range(levels):
         inner: list[Filter] = []
@@ -136,6 +143,40 @@ def is_deeper(tree: Filter, levels: int) -> bool:
     return bool(layer)
 
 
+def to_dict(tree: Filter | None) -> dict[str, Any]:
+    """The dictionary form of a filter, with JSON values only. `parse` turns it into the same tree.
+
+    Dates become `{"$date": "2025-03-01"}` and datetimes `{"$datetime": ...}`, as in stored metadata.
+    """
+    match tree:
+        case None:
+            return {}
+        case In(field=field, values=(value,)):
+            return {field: {"$eq": _json_value(value)}}
+        case In(field=field, values=values):
+            return {field: {"$in": [_json_value(value) for value in values]}}
+        case Compare(field=field, order=order, value=value):
+            return {field: {order: _json_value(value)}}
+        case Exists(field=field):
+            return {field: {"$exists": True}}
+        case Empty(field=field):
+            return {field: {"$empty": True}}
+        case Contains(field=field, value=value):
+            return {field: {"$contains": _json_value(value)}}
+        case Like(field=field, pattern=pattern, ignore_case=ignore_case):
+            return {field: {"$ilike" if ignore_case else "$like": pattern}}
+        case Ids(ids=ids):
+            return {ID: sorted(ids)}
+        case Not(part=part):
+            return {"$not": to_dict(part)}
+        case And(parts=parts):
+            return {"$and": [to_dict(part) for part in parts]} if parts else {}
+        case Or(parts=parts):
+            return {"$or": [to_dict(part) for part in parts]} if parts else {"$not": {}}
+        case _:
+            assert_never(tree)
+
+
 def _parts(kind: type[And] | type[Or], tree: Any) -> tuple[Filter, ...]:
     return tree.parts if isinstance(tree, kind) else (_node(tree),)
 
@@ -144,3 +185,15 @@ def _node(tree: Any) -> Filter:
     if not isinstance(tree, Filter):
         raise TypeError(f"a filter can be combined with a filter, not with a {type(tree).__name__}")
     return tree
+
+
+def _json_value(value: Any) -> Any:
+    match value:
+        case datetime():
+            return {"$datetime": value.isoformat()}
+        case date():
+            return {"$date": value.isoformat()}
+        case list():
+            return [_json_value(item) for item in value]
+        case _:
+            return value

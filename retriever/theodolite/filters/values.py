@@ -1,4 +1,4 @@
-"""How a stored value and a filter's value compare."""
+"""Kinds and order of stored values, and how they compare with the values of a filter."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -10,13 +10,13 @@ from theodolite.filters.dates import instant
 from theodolite.types import FieldKind
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "MISSING"})()
-"""The value of a field a document does not have."""
+"""The value of a field that a document does not have."""
 
 Kind = Literal["number", "instant", "text"]
 
 
 def lookup(metadata: Any, field: str) -> Any:
-    """The value at a dotted path, or MISSING. A literal key with a dot comes before the path."""
+    """The value at a dotted path, or MISSING. A key that contains the dot itself takes precedence."""
     if not isinstance(metadata, Mapping):
         return MISSING
     if field in metadata:
@@ -37,9 +37,9 @@ def kind_of(value: Any) -> FieldKind:
 
 
 def orderable(value: Any) -> tuple[Kind, Any] | None:
-    """What a value is ordered as, and the key to order it by; None for what has no order.
+    """The kind of order a value has and its sort key; None if it has no order.
 
-    Dates, datetimes and strings that name one are instants; other strings are ordered by code point.
+    Dates, datetimes and ISO 8601 strings are ordered as instants, other strings by code point.
     """
     if isinstance(value, bool):
         return None
@@ -63,8 +63,8 @@ def equal(value: Any, wanted: Any) -> bool:
 def same(value: Any, wanted: Any) -> bool:
     """Equality of two values as a whole.
 
-    1 equals 1.0, but a bool is not a number. Two strings are compared exactly; a date and a datetime equal one another
-    and an ISO-8601 string as instants in UTC (a naive one is UTC).
+    1 equals 1.0, but a bool is not a number. Two strings are compared exactly. Dates and datetimes are compared with
+    each other and with ISO 8601 strings as instants; without an offset they are in UTC.
     """
     if isinstance(value, list) and isinstance(wanted, list):
         return len(value) == len(wanted) and all(map(same, value, wanted))
@@ -78,31 +78,31 @@ def same(value: Any, wanted: Any) -> bool:
 
 @lru_cache(maxsize=256)
 def like(pattern: str, ignore_case: bool) -> Callable[[str], bool]:
-    """Whether a string fits a pattern, in time that grows with length × pattern, whatever the pattern.
+    """A function that tells whether a string matches a `$like` pattern.
 
-    Between two % the leftmost place is as good as any other, so nothing is ever tried twice, as one regular expression
-    for the whole pattern would.
+    It takes at most length × pattern steps. Between two % the leftmost match is as good as any other, so it never
+    backtracks, as one regular expression for the whole pattern would.
     """
-    pieces = [_literal(piece, ignore_case) for piece in _pieces(pattern)]
+    pieces = [_compile(piece, ignore_case) for piece in _pieces(pattern)]
     if len(pieces) == 1:
         return lambda text: pieces[0][0].fullmatch(text) is not None
     (first, _), *middle, (last, tail) = pieces
 
-    def fits(text: str) -> bool:
-        found = first.match(text)
-        at = found.end() if found else -1
+    def matches(text: str) -> bool:
+        match = first.match(text)
+        at = match.end() if match else -1
         for piece, _ in middle:
             if at < 0:
                 break
-            found = piece.search(text, at)
-            at = found.end() if found else -1
+            match = piece.search(text, at)
+            at = match.end() if match else -1
         return at >= 0 and len(text) - tail >= at and last.match(text, len(text) - tail) is not None
 
-    return fits
+    return matches
 
 
 def _pieces(pattern: str) -> list[list[str | None]]:
-    """What stands between the %: characters, None for any one."""
+    """The parts between the %, as characters; None stands for any character."""
     pieces: list[list[str | None]] = [[]]
     characters = iter(pattern)
     for character in characters:
@@ -113,6 +113,6 @@ def _pieces(pattern: str) -> list[list[str | None]]:
     return pieces
 
 
-def _literal(piece: list[str | None], ignore_case: bool) -> tuple[re.Pattern[str], int]:
+def _compile(piece: list[str | None], ignore_case: bool) -> tuple[re.Pattern[str], int]:
     expression = "".join("." if character is None else re.escape(character) for character in piece)
     return re.compile(expression, re.DOTALL | (re.IGNORECASE if ignore_case else 0)), len(piece)

@@ -130,8 +130,8 @@ def test_filters_join_only_filters(join: Callable[[Any, Any], Any], other: Any) 
         (lambda: ANY("a").like(5), r"\$like on 'a' takes a string, not 5"),
         (lambda: F("a").ilike("\\"), r"\$ilike on 'a': the pattern ends in a single"),
         (lambda: F("$or"), r"field '\$or': field names do not begin with \$"),
-        (lambda: F("\ud800"), r"field '\\ud800' holds a lone surrogate"),
-        (lambda: ANY(5), "field 5 is a int; field names are strings"),
+        (lambda: F("\ud800"), r"field '\\ud800' contains a lone surrogate"),
+        (lambda: ANY(5), "field 5 is an int; field names are strings"),
         (lambda: parse(ANY("a")), "a filter is a mapping of fields to values, not a F"),
     ],
 )

@@ -19,7 +19,7 @@ from theodolite.filters import OPERATORS, parse
         ({"a": {"$equals": 1}}, r"unknown operator '\$equals' on field 'a'; did you mean \$eq\?"),
         ({"a": {"in": [1]}}, r"unknown operator 'in' on field 'a'; did you mean \$in\?"),
         ({"a": {"$inn": [1]}}, r"unknown operator '\$inn' on field 'a'; did you mean \$in\?"),
-        ({"a": {"$zzz": 1}}, r"unknown operator '\$zzz' on field 'a'; There are"),
+        ({"a": {"$zzz": 1}}, r"unknown operator '\$zzz' on field 'a'; Known operators:"),
         ({"a": {"nested": {"$eq": 1}}}, "unknown operator 'nested' on field 'a'"),
         ({"a": {"$eq": 1, "b": 2}}, "unknown operator 'b' on field 'a'"),
         ({"a": {1: 2}}, "unknown operator 1 on field 'a'"),
@@ -28,11 +28,11 @@ from theodolite.filters import OPERATORS, parse
         ({"$id": {"$gt": "a"}}, r"\$id takes an id, a list of ids, \$eq, \$ne, \$in or \$nin, not '\$gt'"),
         ({"$id": {}}, r"\$in on '\$id' takes a list of values, not {}"),
         ({"$id": None}, r"\$in on '\$id' takes a list of values, not None"),
-        ({"$id": ["a", 7]}, r"\$in on \$id: 7 is a int; ids are strings"),
-        ({"$id": {"$ne": "\ud800"}}, r"\$ne on \$id: .* holds a lone surrogate"),
+        ({"$id": ["a", 7]}, r"\$in on \$id: 7 is an int; ids are strings"),
+        ({"$id": {"$ne": "\ud800"}}, r"\$ne on \$id: .* contains a lone surrogate"),
         ({"a": {"$id": "b"}}, r"unknown operator '\$id' on field 'a'"),
         ({"a": {}}, "field 'a' has an empty condition"),
-        ({1: 2}, "field 1 is a int"),
+        ({1: 2}, "field 1 is an int"),
         ({None: 2}, "field None is a NoneType"),
         ({"a": {"$in": "abc"}}, r"\$in on 'a' takes a list of values"),
         ({"a": {"$in": b"abc"}}, r"\$in on 'a' takes a list of values"),
@@ -43,12 +43,12 @@ from theodolite.filters import OPERATORS, parse
         ({"a": {"$in": [{"b": 1}]}}, "field 'a' is compared with a dict"),
         ({"a": {"$eq": {1, 2}}}, "field 'a' is compared with a set"),
         ({"a": b"abc"}, "field 'a' is compared with a bytes"),
-        ({"a": object()}, "field 'a' is compared with a object"),
+        ({"a": object()}, "field 'a' is compared with an object"),
         ({"a": np.ones(2)}, "field 'a' is compared with a ndarray"),
         ({"a": timedelta(1)}, "field 'a' is compared with a timedelta"),
         ([("a", 1)], "a filter is a mapping of fields to values, not a list"),
         ("a", "a filter is a mapping of fields to values, not a str"),
-        (7, "a filter is a mapping of fields to values, not a int"),
+        (7, "a filter is a mapping of fields to values, not an int"),
     ],
     ids=stable,
 )
@@ -81,7 +81,7 @@ def test_errors_say_where() -> None:
 def test_did_you_mean(operator: str, hint: str) -> None:
     with pytest.raises(FilterError) as error:
         parse({"f": {operator: 1}})
-    assert f"unknown operator {operator!r} on field 'f'; did you mean {hint}? There are $eq" in str(error.value)
+    assert f"unknown operator {operator!r} on field 'f'; did you mean {hint}? Known operators: $eq" in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_did_you_mean(operator: str, hint: str) -> None:
         ({"f": {"$not": 5}}, r"\$not on 'f' takes operators, such as \{'\$gt': 5\}; use \$ne for a value"),
         ({"f": {"$not": {}}}, r"\$not on 'f' takes operators"),
         ({"f": {"$not": {"$date": "2025-03-01"}}}, r"\$not on 'f' takes operators"),
-        ({"a": 1, "b.\udfff": None}, r"field 'b\.\\udfff' holds a lone surrogate, which is not text"),
+        ({"a": 1, "b.\udfff": None}, r"field 'b\.\\udfff' contains a lone surrogate, which is not valid text"),
         ({"$not": [{"a": 1}]}, "a filter is a mapping of fields to values, not a list"),
         ({"f": {"$like": "50\\"}}, r"the pattern ends in a single \\"),
         ({"f": float("nan")}, r"\$eq on 'f': nothing equals NaN; use None"),
@@ -146,7 +146,7 @@ def test_logical_operators_take_lists_of_filters(operator: str) -> None:
             parse({operator: value})
         assert error.value.operator == operator
     for value in ([None], [1], ["a"], [[{"a": 1}]], [{"a": 1}, None]):
-        with pytest.raises(FilterError, match="a filter is a mapping of fields to values, not a"):
+        with pytest.raises(FilterError, match=r"a filter is a mapping of fields to values, not an? "):
             parse({operator: value})
 
 

@@ -9,10 +9,9 @@ import numpy as np
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager
 from theodolite.engines.local.search import field_summary
 from theodolite.engines.local.search.field_summary import FieldSummaries
-from theodolite.errors import MetadataWarning, warn_caller
+from theodolite.errors import MetadataWarning, short_repr, warn_caller
 from theodolite.filters import And, Compare, Filter, In, Not, Or, fields, instant
-from theodolite.filters.operands import shown
-from theodolite.filters.silent import silent_notes
+from theodolite.filters.non_matching import non_matching_notes
 
 _MAX_WARNED = 1000  # notes to remember, so that each is a warning only once
 
@@ -48,7 +47,7 @@ class Hints:
         if not matching and where is not None:
             known = self._summaries.fields(connection, snapshot, within, 0, frozenset(fields(where)))
             place = "document" if within is None else "document of this scope"
-            notes += silent_notes(
+            notes += non_matching_notes(
                 where, known, lambda: self._summaries.sample_names(connection, snapshot, within), where=place
             )
         for note in notes:
@@ -76,9 +75,9 @@ class Hints:
         likely = [name for name in names if self._has_unreadable(connection, snapshot, name)]
         known = self._summaries.fields(connection, snapshot, within, 0, frozenset(likely)) if likely else {}
         return tuple(
-            f"{field.unreadable_dates:,} of {field.count:,} documents have a string in {shown(name)} that looks like a "
-            f"date but is not one, such as {shown(self._example(connection, snapshot, name, within))}. It is treated "
-            "as text and never compared with a date. Write dates as 2025-06-15 or 2025-06-15T12:30:45Z"
+            f"{field.unreadable_dates:,} of {field.count:,} documents have a string in {short_repr(name)} that looks "
+            f"like a date but is not one, such as {short_repr(self._example(connection, snapshot, name, within))}. It "
+            "is treated as text and never compared with a date. Write dates as 2025-06-15 or 2025-06-15T12:30:45Z"
             for name, field in known.items()
             if field.unreadable_dates
         )
