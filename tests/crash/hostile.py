@@ -1,4 +1,4 @@
-"""Damages collections in all ways, and sees what becomes of each: `hostile.py FOLDER`, seeds on stdin, outcomes out.
+"""Damage collections in many ways, and report each outcome: `hostile.py FOLDER`, seeds on stdin, outcomes out.
 
 A process of its own, since damage may end it. What is sound is built once, in FOLDER; a case is a copy with one file
 damaged, and looked at as a user would: opened, searched, verified. Blocks and columns are made small, so that small
@@ -47,7 +47,7 @@ def documents(start: int, stop: int, version: int, partition: bool) -> list[Docu
 
 
 def write(folder: Path, seed: int, index: str | None, partition: bool, *, hot: bool) -> list[Answers]:
-    """Build a collection; returns what it answers after its last commits."""
+    """Build a collection. Returns its answers after its last commits."""
     rng = np.random.default_rng(seed)
     kb = Retriever.open(folder, partition="tenant" if partition else None)
     for start in range(0, ROWS, 75):
@@ -74,7 +74,7 @@ def write(folder: Path, seed: int, index: str | None, partition: bool, *, hot: b
 
 
 def answers(kb: Retriever) -> Answers:
-    """All that a collection says."""
+    """Everything that a collection returns."""
     queries = np.random.default_rng(99).standard_normal((6, DIMENSION))
     told: Answers = {
         "documents": sorted(
@@ -93,7 +93,7 @@ def answers(kb: Retriever) -> Answers:
 
 
 def exact(told: Answers, index: str | None) -> bool:
-    """Whether the hits are those of a float64 scan over the documents that were told."""
+    """Whether the hits equal those of a float64 scan over the returned documents."""
     vectors = np.stack([np.frombuffer(one[3], np.float32) for one in told["documents"]]).astype(float)
     queries = np.random.default_rng(99).standard_normal((6, DIMENSION))
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
@@ -102,7 +102,7 @@ def exact(told: Answers, index: str | None) -> bool:
 
 
 class Bench:
-    """Sound collections, and cases made of them."""
+    """Intact collections, and the cases made from them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -117,7 +117,7 @@ class Bench:
                     self.sound.append((place, index, history))
 
     def case(self, seed: int) -> str:
-        """What becomes of one case, as words: operation, file, outcome."""
+        """Run one case. Returns its operation, file and outcome."""
         rng = np.random.default_rng(seed)
         place, _, history = self.sound[int(rng.integers(len(self.sound)))]
         copy = self.folder / "case"
@@ -171,7 +171,7 @@ def damage(copy: Path, name: Path, operation: str, other: Path, files: list[Path
 
 
 def look(folder: Path, history: list[Answers], *, read_only: bool) -> str:
-    """Open, ask, verify. Raises AssertionError where something is wrong and nothing says so."""
+    """Open, search, verify. Raises AssertionError if something is wrong and nothing reports it."""
     told: Answers | None = None
     try:
         kb = Retriever.open(folder, create=False, read_only=read_only)

@@ -1,4 +1,4 @@
-"""Backups taken while others write are each some committed state, whole; a backup cut off leaves nothing that opens."""
+"""A backup taken while others write is exactly one committed state. An interrupted one leaves nothing that opens."""
 
 import subprocess
 import sys

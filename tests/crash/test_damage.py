@@ -1,4 +1,4 @@
-"""Damaged files are found out, reported, and left as they are."""
+"""Damaged files are detected, reported, and left as they are."""
 
 import contextlib
 import logging
@@ -29,7 +29,7 @@ def built(folder: Path, workload: str = "replacements") -> Path:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """All files but the index of the write-ahead log, which SQLite makes anew whenever it reads one."""
+    """Return all files except the index of the write-ahead log, which SQLite recreates for every reader."""
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix != ".sqlite-shm"}
 
 
@@ -114,7 +114,7 @@ def test_a_vector_file_of_another_collection(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_any_flipped_bit_is_found_by_verify(tmp_path: Path, seed: int) -> None:
-    """In the vectors, and in what the database holds: at the opening, or by verify() at the latest."""
+    """In the vectors and in the database: when the collection is opened, or by verify() at the latest."""
     folder = built(tmp_path / "kb")
     path = folder / ("vectors-1.f32" if seed % 2 else STORE)
     rng = np.random.default_rng(seed)

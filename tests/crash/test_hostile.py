@@ -1,4 +1,4 @@
-"""Files damaged in all ways: found out and reported, never a crash, never a wrong answer in silence."""
+"""Files are damaged in many ways: the damage is reported, and causes no crash and no silent wrong answer."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ HOSTILE = Path(__file__).with_name("hostile.py")
 
 
 def outcomes(folder: Path, seeds: range) -> Counter[str]:
-    """What becomes of each case. Fails where the process ends, or something is wrong in silence."""
+    """Return the outcome of each case. Fails if the process ends, or something is silently wrong."""
     folder.mkdir()
     process = subprocess.Popen(
         [sys.executable, str(HOSTILE), str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -21,7 +21,7 @@ AFTER_A_CRASH = "orphan.copied"  # passed only where an earlier process has died
 
 
 def run(folder: Path, workload: str, first: int, point: str, arrival: int) -> tuple[int, bool, str]:
-    """How many writes returned, whether the process was killed, and the last line it printed."""
+    """Return how many writes succeeded, whether the process was killed, and the last line it printed."""
     command = [sys.executable, str(WORKER), str(folder), workload, str(first), point, str(arrival)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
@@ -31,7 +31,7 @@ def run(folder: Path, workload: str, first: int, point: str, arrival: int) -> tu
 
 @cache
 def arrivals(workload: str) -> dict[str, int]:
-    """How often each point is passed by a workload that nobody kills."""
+    """Count how often an undisturbed workload passes each point."""
     with tempfile.TemporaryDirectory() as folder:
         _, killed, last = run(Path(folder) / "kb", workload, 0, "none", 0)
     assert not killed
@@ -39,7 +39,7 @@ def arrivals(workload: str) -> dict[str, int]:
 
 
 def check(folder: Path, workload: str, acknowledged: int) -> int:
-    """Reopen after a crash and look at everything. Returns how many steps are there."""
+    """Reopen after a crash and check everything. Returns how many steps are stored."""
     history = states(workload)
     with Retriever.open(folder) as kb:
         found = held(kb)
@@ -65,7 +65,7 @@ def check_state(kb: Retriever, state: State) -> None:
 
 
 def finish(folder: Path, workload: str, first: int) -> None:
-    """The next writes work, and what they leave is right after another opening."""
+    """Check that the next writes work, and that their result is right after another opening."""
     with Retriever.open(folder) as kb:
         for step in WORKLOADS[workload][first:]:
             step.run(kb)
@@ -135,6 +135,6 @@ def test_killed_again_while_the_orphan_is_moved(first: str, workload: str, tmp_p
 
 
 def test_every_point_is_passed() -> None:
-    """A point that no workload passes would be tested by nothing above."""
+    """Otherwise the tests above would not test it."""
     for point, workloads in PASSES.items():
         assert point == AFTER_A_CRASH or set(workloads) <= {name for name in WORKLOADS if point in arrivals(name)}

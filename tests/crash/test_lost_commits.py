@@ -14,7 +14,7 @@ from theodolite.engines.local.storage.paths import STORE
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """All but the index of the write-ahead log, which SQLite makes anew whenever it reads one."""
+    """Return all files except the index of the write-ahead log, which SQLite recreates for every reader."""
     found = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     return {name: data for name, data in found.items() if not name.endswith("-shm")}
 
@@ -29,7 +29,7 @@ def refused(folder: Path, match: str, kind: type[Exception] = CorruptionError) -
 
 @pytest.mark.parametrize("steps", [2, 4])
 def test_a_database_that_has_lost_all_its_commits(tmp_path: Path, steps: int) -> None:
-    """It does not even know the dimension; it must not pass for an empty collection."""
+    """It does not even know the dimension. It must not be taken for an empty collection."""
     folder = tmp_path / "kb"
     Retriever.open(folder).close()
     shutil.copy(folder / STORE, tmp_path / "old.sqlite")
@@ -42,7 +42,7 @@ def test_a_database_that_has_lost_all_its_commits(tmp_path: Path, steps: int) ->
 
 @pytest.mark.parametrize("workload", ["adds", "deletes"])
 def test_a_flipped_bit_anywhere_in_the_log(tmp_path: Path, workload: str) -> None:
-    """Nothing, or one commit, may be lost in silence: the last, which looks as if it had never been finished."""
+    """At most the last commit may be lost silently, since it looks unfinished."""
     folder, spoilt = tmp_path / "kb", tmp_path / "spoilt"
     kb = Retriever.open(folder)
     lengths = []
@@ -75,7 +75,7 @@ def test_a_flipped_bit_anywhere_in_the_log(tmp_path: Path, workload: str) -> Non
 
 
 def damaged(folder: Path, statement: str) -> Path:
-    """A sound collection, then changed behind its back."""
+    """An intact collection whose stored values are then changed."""
     with Retriever.open(folder) as kb:
         for number in range(3):
             documents = [Document(f"text {i}", {"n": i, "commit": number}, f"d{i}") for i in range(5)]
@@ -162,7 +162,7 @@ def test_a_damaged_state(tmp_path: Path, statement: str) -> None:
     ],
 )
 def test_a_damaged_manifest(tmp_path: Path, old: str, new: str) -> None:
-    """A metric or a norm policy that does not exist would quietly be none at all."""
+    """An unknown metric or norm policy would silently apply no policy."""
     statement = f"UPDATE manifest SET value = replace(value, '{old}', '{new}')"  # noqa: S608 - a test's own words
     refused(damaged(tmp_path / "kb", statement), "manifest", ManifestError)
 

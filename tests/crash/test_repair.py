@@ -1,4 +1,4 @@
-"""repair() makes anew what is derived, and nothing else."""
+"""repair() rebuilds derived data and changes nothing else."""
 
 import contextlib
 import shutil
@@ -183,7 +183,7 @@ def test_a_graph_from_elsewhere_never_reaches_native_code(
 
 
 def test_rows_that_a_graph_cannot_reach_are_told(tmp_path: Path) -> None:
-    """With two links a row, islands form. That is no damage."""
+    """With two links a row, islands form. That is not damage."""
     vectors = np.random.default_rng(3).standard_normal((3000, 16))
     with Retriever.open(tmp_path / "kb") as kb:
         kb.add([Document("t", id=f"{i}") for i in range(3000)], vectors=vectors, batch_size=None)

@@ -1,4 +1,4 @@
-"""A process that writes, and dies where it is told: `worker.py FOLDER WORKLOAD FIRST_STEP POINT ARRIVAL`.
+"""A process that writes, and dies at a given point: `worker.py FOLDER WORKLOAD FIRST_STEP POINT ARRIVAL`.
 
 Prints a line after each write that has returned, and `points` with what was passed if it comes to its end.
 """

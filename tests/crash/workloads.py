@@ -15,7 +15,7 @@ DIMENSION = 4
 
 @dataclass(frozen=True)
 class Doc:
-    """A document of a history: all of it follows from these."""
+    """A document of a history. Its contents follow from these fields."""
 
     id: str
     version: int
@@ -40,7 +40,7 @@ class Step:
     docs: tuple[Doc, ...] = ()
 
     def after(self, state: State) -> State:
-        """The state that follows `state`."""
+        """Return the state after `state`."""
         changed = {doc.id: doc for doc in self.docs}
         match self.kind:
             case "add":
@@ -55,7 +55,7 @@ class Step:
                 return {}
 
     def run(self, kb: Retriever) -> None:
-        """Do it."""
+        """Run the step."""
         match self.kind:
             case "add":
                 vectors = np.stack([doc.vector() for doc in self.docs])
@@ -94,7 +94,7 @@ WORKLOADS: dict[str, list[Step]] = {
 
 
 def states(workload: str) -> list[State]:
-    """What there is before the first step, and after each."""
+    """Return the states before the first step and after each step."""
     found: list[State] = [{}]
     for step in WORKLOADS[workload]:
         found.append(step.after(found[-1]))
@@ -102,7 +102,7 @@ def states(workload: str) -> list[State]:
 
 
 def held(kb: Retriever) -> dict[str, tuple[str, dict[str, Any], bytes]]:
-    """All that a collection says it holds."""
+    """Read everything from a collection."""
     return {
         document.id: (document.text, dict(document.metadata), vector.tobytes())
         for document, vector in kb.documents(vectors=True)
@@ -110,7 +110,7 @@ def held(kb: Retriever) -> dict[str, tuple[str, dict[str, Any], bytes]]:
 
 
 def expected(state: State) -> dict[str, tuple[str, dict[str, Any], bytes]]:
-    """The same, from the history alone."""
+    """Compute the same from the history."""
     found = {}
     for doc in state.values():
         wide = doc.vector().astype(np.float64)

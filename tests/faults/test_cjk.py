@@ -134,7 +134,7 @@ def old(tmp_path: Path) -> Path:
 
 
 def make_old(folder: Path) -> None:
-    """FTS5's own `rebuild` indexes what is in documents.text, which is what format 3 had in the index."""
+    """FTS5's own `rebuild` indexes documents.text as it is, as format 3 did."""
     with closing(sqlite3.connect(folder / STORE)) as database, database:
         database.execute("INSERT INTO lexical (lexical) VALUES ('rebuild')")
         database.execute("PRAGMA user_version=3")
@@ -261,7 +261,7 @@ def test_an_index_of_other_texts_is_damage_and_is_rebuilt(tmp_path: Path) -> Non
 
 
 def notes(kb: Retriever, question: str, where: dict[str, str] | None = None) -> list[str]:
-    """In lexical and in hybrid mode."""
+    """Return the notes in lexical and in hybrid mode."""
     found = [
         kb.search(question, mode="lexical", where=where),
         kb.search(question, vector=np.ones(kb.dimension or 1), mode="hybrid", where=where),

@@ -1,4 +1,4 @@
-"""On a full disk a collection opens, is read, and documents can be deleted: a reserve is given up. Nothing is lost."""
+"""On a full disk a collection opens and can be read, and a reserve allows deletions. Nothing is lost."""
 
 import os
 import subprocess
@@ -38,7 +38,7 @@ def add(kb: Retriever, number: int, size: int = 100) -> None:
 
 
 def filled(folder: Path) -> tuple[Retriever, int]:
-    """A collection that has taken all the disk, and how many documents were acknowledged."""
+    """A collection that has filled the disk, and the number of acknowledged documents."""
     kb = Retriever.open(folder)
     for number in range(1000):
         try:
@@ -131,7 +131,7 @@ STEPS = [
 
 @pytest.mark.parametrize("step", STEPS)
 def test_the_disk_fills_up_in_the_middle_of_a_compaction(disk: Path, step: str) -> None:
-    """There was room when it began. Nothing is lost, before and after the room comes back."""
+    """It began with enough room. Nothing is lost, before and after the room is back."""
     kb = Retriever.open(disk / "kb", compact_at=None)
     for _ in range(3):
         for number in range(10):

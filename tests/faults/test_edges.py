@@ -1,4 +1,4 @@
-"""What cannot be used is refused at once, with an error of ours that says where; nothing is left behind."""
+"""Unusable input is refused at once, with a clear error of ours, and leaves nothing behind."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Whatever can be called works, or is refused in words, on collections that are empty, cleared, or of one document."""
+"""Every method works or raises a clear error on collections that are empty, cleared, or have one document."""
 
 import asyncio
 import inspect
@@ -155,7 +155,7 @@ REFUSED = {"like", "audit", "recall", "update", "aupdate"}
 
 
 def in_words(call: Callable[[Retriever], Any], kb: Retriever, name: str) -> None:
-    """Call it; what may be refused is refused with an error of ours, and anything else raises."""
+    """Call it. Errors of ours are allowed; any other error fails the test."""
     try:
         call(kb)
     except TheodoliteError:

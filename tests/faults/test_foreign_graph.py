@@ -1,4 +1,4 @@
-"""A graph whose recorded hash was replaced, too: it is refused, and never makes hnswlib read elsewhere."""
+"""A foreign graph with a matching hash is refused, and never makes hnswlib read outside its memory."""
 
 import hashlib
 import json
@@ -48,7 +48,7 @@ def far(data: bytearray) -> None:
 
 
 def upper(data: bytearray) -> int:
-    """Where the first upper list begins, behind its size."""
+    """Return where the first upper list begins, after its size."""
     at = HEADER + ROWS * SIZE
     while struct.unpack_from("<I", data, at) == (0,):
         at += 4

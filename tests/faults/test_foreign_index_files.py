@@ -1,4 +1,4 @@
-"""Files of indexes, columns and codes, changed at random with checksums that fit: a typed error, or a sound object.
+"""Files of indexes, columns and codes, changed at random with matching checksums: a typed error, or an intact object.
 
 Each loader runs in a process of its own, with 1 GB of memory to spare: a crash, a hang or a huge allocation is seen.
 """

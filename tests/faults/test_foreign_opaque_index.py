@@ -1,4 +1,4 @@
-"""Indexes whose libraries cannot check a file are loaded only if they were built here, or if the caller says so."""
+"""Indexes whose libraries cannot check files are loaded only if they were built here, or with trust_index=True."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A collection with an index of FAISS. Proposals cost nothing, so it is used for small ones, too."""
+    """A collection with a FAISS index. Proposals count as free, so that a small collection uses it, too."""
     monkeypatch.setattr("theodolite.indexes.ann.Costs.propose", lambda self, n: 0.0)
     with Retriever.open(tmp_path / "kb") as kb:
         kb.add([f"text {n}" for n in range(2000)], vectors=drawn(), batch_size=None)

@@ -165,7 +165,7 @@ def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
 
 
 def test_the_files_of_the_report(tmp_path: Path) -> None:
-    """Links in the places that are written without being read: the pid of the writer, and a write that was cut off."""
+    """Links in place of files that are written without being read: writer.pid, and the remains of a cut-off write."""
     (tmp_path / "authorized_keys").write_text("the victim's own\n")
     (tmp_path / "bashrc").write_text("export A=1\n")
     folder = tmp_path / "kb"

@@ -1,4 +1,4 @@
-"""Stored values that are not what they are declared to be, with the right hashes: refused, at once, as damage."""
+"""Stored values of wrong types or sizes, with matching hashes, are refused at once as damage."""
 
 import contextlib
 import json
@@ -41,7 +41,7 @@ def copied(sound: Path, folder: Path, change: Callable[[sqlite3.Connection], obj
 
 
 def use(folder: Path) -> None:
-    """All that reads."""
+    """Call everything that reads."""
     with Retriever.open(folder, embedder=HashingEmbedder(16), read_only=True) as kb:
         kb.info()
         list(kb.documents(vectors=True))

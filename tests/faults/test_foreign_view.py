@@ -1,4 +1,4 @@
-"""A database whose schema is not that of a collection is refused before anything in it runs."""
+"""A database with a foreign schema is refused before any of its SQL runs."""
 
 import contextlib
 import shutil
@@ -96,7 +96,7 @@ def test_accepted(sound: Path, tmp_path: Path, script: str) -> None:
 
 
 def test_a_query_without_end_is_cut_off(sound: Path) -> None:
-    """Pages that lead to each other make one of any table."""
+    """Pages that lead to each other turn any table into one."""
     with contextlib.closing(sqlite3.connect(sound / "store.sqlite")) as database:
         limit_steps(database, 10_000_000)
         (count,) = database.execute("SELECT count(*) FROM documents, documents AS d, documents AS e").fetchone()

@@ -1,4 +1,4 @@
-"""A child that is forked after the parent has used its model embeds, too: with torch's threads, and under load."""
+"""A child forked after the parent has used its model can embed, too: with torch's threads, and under load."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A lexical index that FTS5 cannot open is reported, and repair() builds it again."""
+"""A lexical index that FTS5 cannot open is reported, and repair() rebuilds it."""
 
 import contextlib
 import shutil

@@ -1,4 +1,4 @@
-"""A collection made with a model in int8 opens again: its vectors do not depend on which texts share a batch."""
+"""A collection made with an int8 model can be reopened: its vectors do not depend on the other texts of a batch."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""A date is read however ISO 8601 and RFC 3339 write it, by filters, versions, boosts, columns and tools alike."""
+"""Filters, versions, boosts, columns and tools read every date format of ISO 8601 and RFC 3339."""
 
 import itertools
 import shutil
@@ -48,7 +48,7 @@ NO_DATES = [
 
 
 def spellings(moment: datetime) -> Iterator[tuple[str, int]]:
-    """Each way to write a date or time, with its microseconds since 1970."""
+    """Spellings of dates and times, with their microseconds since 1970."""
     year, week, weekday = moment.isocalendar()
     days = [(f"{moment:%m-%d}", f"{moment:%m%d}"), (f"W{week:02}-{weekday}", f"W{week:02}{weekday}")]
     years = [moment.year, year]
@@ -239,7 +239,7 @@ def test_columns_saved_by_the_old_rule_are_not_used(tmp_path: Path, monkeypatch:
         kb.add([Document("a", {"at": "2025-06-15T12Z"}, id="a")], vectors=np.ones((1, 3)))
 
         def none(strings: list[str]) -> tuple[Any, Any]:
-            """As the old rule had it: text."""
+            """Read no dates, as earlier versions did."""
             return np.zeros(len(strings), np.bool_), np.zeros(len(strings), np.int64)
 
         monkeypatch.setattr(dictionary, "instants", none)

@@ -1,4 +1,4 @@
-"""A checkpoint that was cut off leaves half of the log in the database file: nothing is lost, nothing is refused."""
+"""An interrupted checkpoint leaves part of the log in the database file. Nothing is lost or refused."""
 
 import contextlib
 import shutil
@@ -44,7 +44,7 @@ def test_the_disk_is_full_when_a_collection_is_closed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workload", ["adds", "clears"])
 def test_cut_off_after_each_page(tmp_path: Path, workload: str) -> None:
-    """SQLite copies the newest version of each page, by rising number. The oracle is SQLite itself."""
+    """SQLite copies the newest version of each page, in ascending order. The oracle is SQLite itself."""
     kb = Retriever.open(tmp_path / "kb")
     for step in WORKLOADS[workload]:
         step.run(kb)
@@ -68,7 +68,7 @@ def test_cut_off_after_each_page(tmp_path: Path, workload: str) -> None:
 
 
 def newest_pages(log: bytes) -> tuple[dict[int, bytes], int]:
-    """The pages a checkpoint would copy, by number, and how many the database then has."""
+    """Return the pages that a checkpoint would copy, by number, and the number of pages afterwards."""
     _, _, page_size, _, *salts = struct.unpack(">6I", log[:24])
     found: dict[int, bytes] = {}
     waiting: dict[int, bytes] = {}

@@ -1,4 +1,4 @@
-"""verify() says that it could not check, where the process has no file handles; never that something is damaged."""
+"""Without file handles, verify() says that it could not check; it never reports damage."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A glyph of a PDF that is no character is replaced and counted; the file is stored whole."""
+"""A glyph of a PDF without a character is replaced and counted, and the rest of the file is stored."""
 
 from pathlib import Path
 

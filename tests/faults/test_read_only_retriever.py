@@ -1,4 +1,4 @@
-"""The adapters' retrievers open a folder that cannot be written to, and pass options of the opening on."""
+"""The adapters' retrievers open a read-only folder, and pass on the options of `open`."""
 
 import os
 import subprocess
@@ -46,7 +46,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def read_only(folder: Path) -> Iterator[Path]:
-    """The folder where nothing can be written to it: by its mode, or for root by a mount."""
+    """Make the folder read-only: by its mode, or for root by a mount."""
     if os.geteuid():
         folder.chmod(0o555)
         yield folder

@@ -1,4 +1,4 @@
-"""A filter that cannot match says so: in the trace, as one warning, on the command line; and never without reason."""
+"""A filter that cannot match is reported in the trace, as one warning, and on the command line. No other filter is."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The folder is replaced under an open collection: writers are refused, readers go on, both collections stay sound."""
+"""The folder is replaced under an open collection: writers are refused, readers go on, both collections stay intact."""
 
 import os
 import shutil
@@ -45,7 +45,7 @@ def named(name: str, count: int) -> set[str]:
 
 
 class Place:
-    """Two collections in a folder, and the path that a service has opened one of them by."""
+    """Two collections in a folder, and the path by which a service has opened one of them."""
 
     def __init__(self, base: Path, count: int) -> None:
         self.base, self.count = base, count
@@ -56,7 +56,7 @@ class Place:
         build(self.new, "new", count)
 
     def link(self) -> None:
-        """What deployments do. To be called before the collection is opened, and again to switch."""
+        """Point a link at a collection, as deployments do, before it is opened and again to switch."""
         if not self.path.is_symlink():
             self.old = self.path.rename(self.base / "v1")
             self.path.symlink_to("v1")
@@ -81,7 +81,7 @@ class Place:
         self.old = self.path.rename(self.base / "away")
 
     def renamed_over(self) -> None:
-        """File by file, each written beside its place and renamed, as rsync does."""
+        """Replace file by file, each written under another name and renamed, as rsync does."""
         self.old = None
         for name in os.listdir(self.new):
             shutil.copy(self.new / name, self.base / "file")
@@ -138,7 +138,7 @@ def test_every_write_is_refused_and_both_collections_stay_sound(tmp_path: Path, 
 
 
 def contents(folder: Path, *inside: str) -> dict[str, bytes]:
-    """All files but those that processes are coordinated with."""
+    """Return all files except those that coordinate processes."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for part in (inside or ("",))
@@ -149,7 +149,7 @@ def contents(folder: Path, *inside: str) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_collection_restored_from_its_own_backup(tmp_path: Path, size: str) -> None:
-    """It has the same uid, and lacks the last commits or has others."""
+    """It has the same uid, but lacks the last commits or has others."""
     build(tmp_path / "kb", "old", 2)
     with Retriever.open(tmp_path / "kb") as kb:
         kb.backup(tmp_path / "backup")
@@ -169,7 +169,7 @@ def test_a_collection_restored_from_its_own_backup(tmp_path: Path, size: str) ->
 
 @pytest.mark.parametrize("size", SIZES)
 def test_files_that_are_copied_over_in_place(tmp_path: Path, size: str) -> None:
-    """Nobody can keep SQLite from being overwritten. But nothing is written on top, or answered from the mixture."""
+    """Overwriting cannot be prevented. But nothing is written to the mixture or answered from it."""
     place = Place(tmp_path, SIZES[size])
     with Retriever.open(place.path) as kb:
         kb.search(vector=vector(1))
@@ -186,7 +186,7 @@ def test_files_that_are_copied_over_in_place(tmp_path: Path, size: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_threads_answer_from_what_was_opened_or_raise(tmp_path: Path, way: str) -> None:
-    """Each needs a connection of its own, and there is but one."""
+    """Each needs its own connection, and there is only one."""
     place = Place(tmp_path, 50)
     if way == "link":
         place.link()
@@ -239,7 +239,7 @@ kb.close()
 
 @pytest.mark.parametrize("way", ["link", "moved", "removed"])
 def test_a_forked_child(tmp_path: Path, way: str) -> None:
-    """Its connections are gone with the fork, and new ones are to the new folder: it never mixes the two."""
+    """The fork loses its connections, and new ones open the new folder. The two are never mixed."""
     place = Place(tmp_path, 50)
     if way == "link":
         place.link()
@@ -257,7 +257,7 @@ def test_a_forked_child(tmp_path: Path, way: str) -> None:
 
 
 def test_what_sqlite_has_not_folded_in_is_not_deleted(tmp_path: Path) -> None:
-    """SQLite deletes a log by its path when it closes; by now it may be another collection's."""
+    """On closing, SQLite deletes the log by its path, which may belong to another collection by now."""
     place = Place(tmp_path, 3)
     with Retriever.open(place.path) as kb:
         kb.add(["old"], vectors=[vector(7)])
@@ -312,7 +312,7 @@ def test_a_backup_is_of_what_was_opened(tmp_path: Path, way: str) -> None:
 
 @pytest.mark.filterwarnings("ignore::theodolite.MetadataWarning")
 def test_what_others_do_is_no_replacement(tmp_path: Path) -> None:
-    """Another one adds, deletes, clears and builds an index between every two writes."""
+    """Another process adds, deletes, clears and builds an index between every two writes."""
     with Retriever.open(tmp_path / "kb") as kb, Retriever.open(tmp_path / "kb") as other:
         steps: list[Callable[[Retriever], object]] = [
             lambda one: one.add([str(n) for n in range(40)], vectors=[vector(n) for n in range(40)]),
@@ -338,7 +338,7 @@ def test_what_others_do_is_no_replacement(tmp_path: Path) -> None:
 
 
 def test_a_clear_that_failed_and_was_done_by_another(tmp_path: Path) -> None:
-    """The file of the new generation was made by one process, removed and made again by the other."""
+    """One process made the file of the new generation; the other removed it and made it again."""
     with Retriever.open(tmp_path / "kb") as kb, Retriever.open(tmp_path / "kb") as other:
         kb.add(["a"], vectors=[vector(1)])
 
@@ -430,7 +430,7 @@ def test_threads_that_write_and_read(tmp_path: Path) -> None:
 
 @pytest.fixture
 def two(tmp_path: Path) -> tuple[Path, dict[str, set[str]]]:
-    """Two collections, each of which knows its name, and what is acknowledged in each."""
+    """Two collections that know their names, and the acknowledged documents of each."""
     for name in ("a", "b"):
         with Retriever.open(tmp_path / name) as kb:
             kb.add([Document("name", {"name": name}, "name")], vectors=[vector(0)])
@@ -439,7 +439,7 @@ def two(tmp_path: Path) -> tuple[Path, dict[str, set[str]]]:
 
 @pytest.mark.slow
 def test_two_hundred_replacements_under_load(two: tuple[Path, dict[str, set[str]]]) -> None:
-    """Threads read and write through a path that leads to one collection, then to the other."""
+    """Threads read and write through a path that leads to one collection and then to the other."""
     base, acknowledged = two
     path, stop = base / "kb", threading.Event()
     errors: list[BaseException] = []

@@ -1,4 +1,4 @@
-"""An agent that asks for values a field does not have is told which there are."""
+"""An agent that asks for missing values of a field gets a list of the existing ones."""
 
 import asyncio
 from datetime import date

@@ -1,4 +1,4 @@
-"""What fails in the middle of a write, fails whole; the same open collection goes on afterwards."""
+"""A write that fails in the middle stores nothing, and the open collection still works afterwards."""
 
 import errno
 import sqlite3
@@ -40,7 +40,7 @@ COMPACTED = ["compaction.committed", "compaction.reclaimed"]  # see tests/crash/
 
 
 class Fault:
-    """Raises `error` at the next arrival at a point, once."""
+    """Raises `error` once, when a point is reached."""
 
     def __init__(self) -> None:
         self.point = ""
@@ -75,7 +75,7 @@ def test_every_point_is_either_before_or_after() -> None:
 @pytest.mark.parametrize("kind", ERRORS)
 @pytest.mark.parametrize("workload", [name for name in WORKLOADS if name != "seals"])
 def test_a_write_that_fails(tmp_path: Path, fault: Fault, workload: str, kind: str) -> None:
-    """At each point in turn, and again while the next write clears up; a reader of the same folder looks on."""
+    """At each point in turn, and again while the next write cleans up, with a reader on the same folder."""
     error, seen = ERRORS[kind]
     history = states(workload)
     with Retriever.open(tmp_path / "kb") as kb, Retriever.open(tmp_path / "kb", read_only=True) as reader:
@@ -129,7 +129,7 @@ def test_a_disk_that_is_full_once(tmp_path: Path, fault: Fault, workload: str) -
 
 @pytest.mark.parametrize("point", AFTER)
 def test_a_failure_behind_the_commit(tmp_path: Path, fault: Fault, point: str) -> None:
-    """The caller may be told of a failure, but what is committed is there."""
+    """The call may fail, but the commit is stored."""
     many = tuple(Doc(f"doc-{number:05d}", 0) for number in range(BLOCK + 1))
     steps = [Step("add", many), Step("clear"), Step("add", many)]
     with Retriever.open(tmp_path / "kb") as kb:
@@ -158,7 +158,7 @@ def check_searches(kb: Retriever, docs: Any) -> None:
 
 
 def test_an_interrupted_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C while a filter reads its field: the next search must not mix up its values."""
+    """Ctrl-C while a filter reads its field must not mix up the values for the next search."""
     real, calls = decode_stored, 0
 
     def interrupted(text: str) -> Any:
@@ -179,7 +179,7 @@ def test_an_interrupted_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_column_read_by_a_later_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It lacks what has been deleted since; an earlier search that is still at work must not take that for missing."""
+    """It lacks documents deleted since. An earlier search still running must not treat their values as missing."""
     real, deleted = SnapshotManager.mask, False
 
     def mask(view: SnapshotManager, *arguments: Any) -> Any:
@@ -199,7 +199,7 @@ def test_a_column_read_by_a_later_search(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_vector_file_that_goes_while_a_reader_opens_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process has cleared the collection after the transaction began: the reader begins again."""
+    """Another process has cleared the collection since the transaction began, so the reader starts over."""
     with Retriever.open(tmp_path / "kb") as kb, Retriever.open(tmp_path / "kb", read_only=True) as reader:
         kb.add([Document("old", id="a")], vectors=EYE[:1])
         real = Store.vectors
@@ -321,7 +321,7 @@ class Failing:
 
 
 def test_closing_while_another_thread_writes(tmp_path: Path, fault: Fault) -> None:
-    """The write is finished, its connection closed by whoever is last, and the log folded into the database."""
+    """The write completes, the last user closes its connection, and the log is folded into the database."""
     kb = Retriever.open(tmp_path / "kb")
     kb.add(["a"], vectors=EYE[:1])
     inside, closed = threading.Event(), threading.Event()

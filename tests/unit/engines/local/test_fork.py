@@ -1,4 +1,4 @@
-"""Collections and forks: SQLite's locks do not survive one, and a child must not touch what is its parent's."""
+"""Collections and forks: SQLite's locks do not survive a fork, and a child must not touch its parent's files."""
 
 import os
 import subprocess
@@ -47,7 +47,7 @@ def run(code: str, folder: Path) -> None:
 
 
 def test_what_a_child_writes_after_its_parent_has_closed(tmp_path: Path) -> None:
-    """The parent, taken for the last user, would delete the log that the child writes to."""
+    """SQLite would take the parent for the last user and delete the log that the child writes to."""
     code = """
     kb = Retriever.open(folder)
     add(kb, "parent")

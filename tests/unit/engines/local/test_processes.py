@@ -84,7 +84,7 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 @pytest.mark.parametrize("read_only", [False, True])
 def test_opening_a_folder_twice_keeps_its_locks(tmp_path: Path, read_only: bool) -> None:
-    """POSIX drops a process's locks on a file when it closes any handle to it; then others would think it gone."""
+    """POSIX drops a process's locks on a file when it closes any handle to it. Then others would ignore the process."""
     folder = tmp_path / "kb"
     with Retriever.open(folder) as kb:
         kb.add([{"id": "a", "text": "t"}], vectors=[[1, 0]])
@@ -101,7 +101,7 @@ def test_opening_a_folder_twice_keeps_its_locks(tmp_path: Path, read_only: bool)
 
 
 def test_writers_readers_and_openers(tmp_path: Path) -> None:
-    """Nobody ever sees half of anything, or an error, whatever the others do: clearing and closing, too."""
+    """Nobody sees partial data or an error, whatever the others do, including clearing and closing."""
     folder = tmp_path / "kb"
     with Retriever.open(folder) as kb:
         kb.add(["first"], vectors=np.ones((1, 4)))
@@ -116,7 +116,7 @@ def test_writers_readers_and_openers(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX only")
 def test_two_writers_killed_again_and_again(tmp_path: Path) -> None:
-    """Whatever one of them was told is stored, is stored; what it was not told of, is whole or absent."""
+    """Acknowledged writes are stored. Unacknowledged ones are complete or absent."""
     folder = tmp_path / "kb"
     code = """
     kb = Retriever.open(folder, lock_timeout=60)

@@ -1,4 +1,4 @@
-"""What is pinned, and when; what cannot be stored is refused by name; read-only and temporary collections."""
+"""Pinned settings, documents that cannot be stored, read-only collections and temporary ones."""
 
 import gc
 import logging
@@ -21,7 +21,7 @@ EYE = np.eye(4, dtype=np.float32)
 
 
 def test_norms_asked_for_after_the_creation(tmp_path: Path) -> None:
-    """Nothing has settled them yet, so they count as if asked for at the creation."""
+    """No batch has settled them yet, so they apply as if they were passed at the creation."""
     Retriever.open(tmp_path / "kb", metric="dot").close()
     with Retriever.open(tmp_path / "kb", norms="unit") as kb:
         with pytest.raises(VectorError, match="1 of 2 vectors have norms outside"):
@@ -45,7 +45,7 @@ def test_norms_another_writer_has_settled_otherwise(tmp_path: Path) -> None:
 
 
 def test_two_writers_settle_at_once(tmp_path: Path) -> None:
-    """The second one's batch was prepared for a space that no longer holds."""
+    """The second writer's batch was prepared for a space that is no longer valid."""
     with Retriever.open(tmp_path / "kb") as one, Retriever.open(tmp_path / "kb") as two:
         space = LocalEngine.open(tmp_path / "kb")
         assert space.space.dimension is None
@@ -106,7 +106,7 @@ def test_every_write_is_refused_read_only(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_use_opens_without_its_lock(tmp_path: Path) -> None:
-    """Servers start several processes at once, whoever writes meanwhile."""
+    """Servers start several processes at once, also while one writes."""
     with Retriever.open(tmp_path / "kb") as kb:
         kb.add(["a"], vectors=EYE[:1])
         assert isinstance(kb._engine, LocalEngine)
@@ -117,7 +117,7 @@ def test_a_folder_in_use_opens_without_its_lock(tmp_path: Path) -> None:
 
 
 def test_temporary_folders_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Closed, dropped, or not even opened: without a warning."""
+    """Closed, garbage-collected, or not even opened: without a warning."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -167,7 +167,7 @@ def test_searches_over_blocks_of_which_nothing_is_left() -> None:
 
 
 def test_threads_that_complete_a_block_together(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """One writes the cache while adding, others while searching: no warning, and a cache that is sound."""
+    """One writes the cache while adding, others while searching: there is no warning, and the cache is intact."""
     rng = np.random.default_rng(3)
     vectors = rng.standard_normal((BLOCK + 100, 4)).astype(np.float32)
     with caplog.at_level(logging.WARNING), Retriever.open(tmp_path / "kb") as kb:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager
 from theodolite.engines.local.maintenance.generations import NextGeneration, Progress, remove_old_generations
-from theodolite.engines.local.maintenance.reclaim import KEPT, give_back, is_incremental
+from theodolite.engines.local.maintenance.reclaim import KEPT_COMMITS, give_back, is_incremental
 from theodolite.engines.local.storage.crash_points import crash_point
 from theodolite.engines.local.storage.database import State
 from theodolite.engines.local.storage.folder import Folder
@@ -25,7 +25,7 @@ from theodolite.types import Compaction
 MIN_DEAD = 1000
 """Collections with fewer dead rows are not compacted in the background."""
 
-_MAX_COMMITS = 2 * KEPT  # commits since the last compaction that make another one due
+_MAX_COMMITS = 2 * KEPT_COMMITS  # commits since the last compaction that make another one due
 _MAX_UNDER_LOCK = 8  # commits that may be left to append under the write lock
 _ROUNDS = 20  # of catching up; then all remaining commits are appended under the write lock
 
@@ -106,13 +106,13 @@ def _compact_once(store: Store, snapshots: SnapshotManager, pace: Pace) -> int |
 
     def begin(connection: sqlite3.Connection, snapshot: Snapshot) -> tuple[Snapshot, NextGeneration | None]:
         dead = snapshot.rows - snapshot.state.live
-        if not dead and len(snapshot.hashes) <= KEPT:
+        if not dead and len(snapshot.hashes) <= KEPT_COMMITS:
             return snapshot, None
         _check_room(store, connection, snapshot)
         folder.remove([PARTIAL_GENERATION])
         folder.make(PARTIAL_GENERATION)
-        place = Folder(folder.reachable(PARTIAL_GENERATION))
-        return snapshot, NextGeneration(place, connection, snapshot, writable=snapshots.cached)
+        partial = Folder(folder.reachable(PARTIAL_GENERATION))
+        return snapshot, NextGeneration(partial, connection, snapshot, writable=snapshots.cached)
 
     snapshot, successor = snapshots.read(begin)
     if successor is None:

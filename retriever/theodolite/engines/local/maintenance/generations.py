@@ -239,9 +239,9 @@ def remove_old_generations(store: Store) -> None:
         current = state.generation
     folder = store.folder
     names = folder.names()
-    found = list(generations(names))
-    folder.remove(name for generation, name in found if generation < current)
-    if any(generation > current for generation, _ in found):
+    present = list(generations(names))
+    folder.remove(name for generation, name in present if generation < current)
+    if any(generation > current for generation, _ in present):
         with contextlib.suppress(LockedError), store.write(0) as (_, state):
             # Under the write lock, a generation newer than the state was never committed and will not be.
             folder.remove(name for generation, name in generations(folder.names()) if generation > state.generation)

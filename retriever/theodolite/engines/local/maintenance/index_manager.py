@@ -325,9 +325,8 @@ class IndexManager:
                 return
             number = state.approximate + 1
             before = read_index_record(connection)
-            self._remove_indexes_except(
-                0 if before is None else before.files
-            )  # one under the new name was never recorded
+            # A folder under the new name was never recorded.
+            self._remove_indexes_except(0 if before is None else before.files)
             partial.move_to(index_folder(number))
             self._store.folder.sync()
             crash_point("index.placed")

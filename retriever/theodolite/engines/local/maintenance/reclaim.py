@@ -13,7 +13,7 @@ from theodolite.engines.local.storage.generation_base import has_base
 from theodolite.engines.local.storage.sqlite_errors import translate_errors
 from theodolite.engines.local.storage.store import Store
 
-KEPT = 10_000
+KEPT_COMMITS = 10_000
 """The change log keeps the entries of this many commits."""
 
 STEP = 0.05
@@ -93,7 +93,7 @@ def _fold_history(connection: sqlite3.Connection, state: State, amount: int) -> 
         return False
     (sequence,) = connection.execute("SELECT sequence FROM base").fetchone()
     (oldest,) = connection.execute("SELECT min(sequence) FROM frames").fetchone()
-    last = min(sequence - 1, state.sequence - KEPT)  # the base is bound to the entry of its own commit
+    last = min(sequence - 1, state.sequence - KEPT_COMMITS)  # the base is bound to the entry of its own commit
     if oldest > last:
         return False
     last = min(last, oldest + amount - 1)

@@ -26,24 +26,26 @@ def repair(
     Args:
         refill: saves missing code files.
     """
-    found, primary = examine(store, progress)
-    if primary is None or not all(problem.derived for problem in found.problems):
-        return found
+    verification, primary = examine(store, progress)
+    if primary is None or not all(problem.derived for problem in verification.problems):
+        return verification
     done: list[str] = []
-    parts = {problem.part for problem in found.problems}
+    parts = {problem.part for problem in verification.problems}
     if "database" in parts:
         done.append(_reindex(store))
-    if "lexical" in parts or any(warning.part == "lexical" for warning in found.warnings):
+    if "lexical" in parts or any(warning.part == "lexical" for warning in verification.warnings):
         done.append(_rebuild_lexical(store))
     for part in ("codes", "columns"):
-        paths = [Path(problem.path) for problem in found.problems if problem.part == part and problem.path]
+        paths = [Path(problem.path) for problem in verification.problems if problem.part == part and problem.path]
         store.folder.remove(path.relative_to(store.folder.given).as_posix() for path in paths)
         if paths:
             done.append(f"{part}: {len(paths)} damaged files removed")
     if "codes" in parts:
         refill()
         done[-1] += " and rebuilt"
-    done += [_rebuild_index(store, index_manager, problem) for problem in found.problems if problem.part == "index"][:1]
+    done += [
+        _rebuild_index(store, index_manager, problem) for problem in verification.problems if problem.part == "index"
+    ][:1]
     done += _remove_leftovers(store, primary)
     after, _ = examine(store, progress)
     return Verification(after.problems, after.warnings, after.checked, tuple(done))

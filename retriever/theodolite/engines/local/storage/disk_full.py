@@ -34,8 +34,8 @@ def is_full(error: BaseException | None) -> bool:
 
 def keep_reserve(folder: Folder) -> None:
     """Create the reserve if it is missing and the disk has room for it."""
-    found = folder.stat(RESERVE)
-    if found is None or found.st_size < RESERVED:
+    status = folder.stat(RESERVE)
+    if status is None or status.st_size < RESERVED:
         with contextlib.suppress(OSError, CorruptionError), folder.replacing(RESERVE) as file:
             file.write(os.urandom(RESERVED))  # a file system that compresses would store zeros in no room
 
@@ -49,8 +49,8 @@ def free_room(folder: Folder, leave: int) -> bool:
     names = [name for generation, name in generations(present) if name != vectors_name(generation)]
     names += [name for name in (PARTIAL_INDEX,) if name in present]
     folder.remove(names)
-    found = folder.stat(RESERVE)
-    if found is None or found.st_size <= leave:
+    status = folder.stat(RESERVE)
+    if status is None or status.st_size <= leave:
         return bool(names)
     with folder.open_to_change(RESERVE) as file:
         file.truncate(leave)

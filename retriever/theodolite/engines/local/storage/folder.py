@@ -89,15 +89,15 @@ class Folder:
 
     def is_file(self, name: str) -> bool:
         """Whether a name is a regular file."""
-        found = self.stat(name)
-        return found is not None and stat.S_ISREG(found.st_mode)
+        status = self.stat(name)
+        return status is not None and stat.S_ISREG(status.st_mode)
 
     def check_file(self, name: str) -> os.stat_result | None:
         """Stat a regular file, None if it is missing. Raises CorruptionError for anything else."""
-        found = self.stat(name)
-        if found is not None and not stat.S_ISREG(found.st_mode):
-            raise self._kind_error(name, found, "a file")
-        return found
+        status = self.stat(name)
+        if status is not None and not stat.S_ISREG(status.st_mode):
+            raise self._kind_error(name, status, "a file")
+        return status
 
     def open_handle(self, name: str, flags: int) -> int:
         """Open a regular file. Returns its descriptor.
@@ -106,11 +106,11 @@ class Folder:
             CorruptionError: the name is not a regular file.
             OSError: it is missing, or cannot be opened.
         """
-        found = self.check_file(name)
+        status = self.check_file(name)
         with self._at(name) as (parent, last):
             handle = os.open(last, flags | _FLAGS, 0o666, dir_fd=parent)
         opened = os.fstat(handle)
-        if stat.S_ISREG(opened.st_mode) and (found is None or os.path.samestat(found, opened)):
+        if stat.S_ISREG(opened.st_mode) and (status is None or os.path.samestat(status, opened)):
             return handle
         os.close(handle)
         raise CorruptionError(f"{self / name} was replaced while it was opened; try again", path=str(self / name))
@@ -173,11 +173,11 @@ class Folder:
         Missing names are skipped. On Windows, a file that somebody has open stays.
         """
         for name in names:
-            found = self.stat(name)
-            if found is None:
+            status = self.stat(name)
+            if status is None:
                 continue
             with self._at(name) as (handle, last), contextlib.suppress(FileNotFoundError, PermissionError):
-                if stat.S_ISDIR(found.st_mode):
+                if stat.S_ISDIR(status.st_mode):
                     shutil.rmtree(last, ignore_errors=True, dir_fd=handle)
                 else:
                     os.unlink(last, dir_fd=handle)
@@ -194,8 +194,8 @@ class Folder:
         for place, _, names in os.walk(self.reachable(inside)):
             for name in names:
                 with contextlib.suppress(OSError):  # files come and go while others write
-                    found = os.lstat(os.path.join(place, name))
-                    total += found.st_size if stat.S_ISREG(found.st_mode) else 0
+                    status = os.lstat(os.path.join(place, name))
+                    total += status.st_size if stat.S_ISREG(status.st_mode) else 0
         return total
 
     def __truediv__(self, name: str) -> Path:
@@ -247,9 +247,9 @@ class Folder:
     @contextmanager
     def _inside(self, inside: str) -> Iterator[tuple[int | None, str]]:
         """Open a folder inside this one, never through a link. Yields its descriptor, or None, and its path."""
-        found = os.stat(self._place(inside), dir_fd=self._handle, follow_symlinks=False) if inside else None
-        if found is not None and not stat.S_ISDIR(found.st_mode):
-            raise self._kind_error(inside, found, "a folder")
+        status = os.stat(self._place(inside), dir_fd=self._handle, follow_symlinks=False) if inside else None
+        if status is not None and not stat.S_ISDIR(status.st_mode):
+            raise self._kind_error(inside, status, "a folder")
         if self._handle is None:
             yield None, os.path.join(self.path, inside)
             return
@@ -263,8 +263,8 @@ class Folder:
     def _place(self, name: str) -> str:
         return name if self._handle is not None else os.path.join(self.path, name)
 
-    def _kind_error(self, name: str, found: os.stat_result, wanted: str) -> CorruptionError:
-        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+    def _kind_error(self, name: str, status: os.stat_result, wanted: str) -> CorruptionError:
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
         return CorruptionError(
             f"{self / name} is {kind}, not {wanted}; it is not opened. Remove it, or restore it from a copy",
             path=str(self / name),

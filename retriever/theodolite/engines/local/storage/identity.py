@@ -39,8 +39,8 @@ class Identity:
 
     def is_reachable(self) -> bool:
         """Whether a new connection would open the same database."""
-        found = self._folder.stat(STORE) if self._folder.is_in_place() else None
-        return found is not None and (self._database is None or os.path.samestat(found, self._database))
+        status = self._folder.stat(STORE) if self._folder.is_in_place() else None
+        return status is not None and (self._database is None or os.path.samestat(status, self._database))
 
     def check_connection(self, connection: sqlite3.Connection, uid: str) -> None:
         """Raise EngineError if a new connection has opened another database."""
@@ -75,8 +75,8 @@ class Identity:
     def check_folder(self) -> None:
         """Raise EngineError if the opened path now leads to another folder or database."""
         self._folder.check_current()
-        found = self._folder.stat(STORE)
-        if found is None or (self._database is not None and not os.path.samestat(found, self._database)):
+        status = self._folder.stat(STORE)
+        if status is None or (self._database is not None and not os.path.samestat(status, self._database)):
             raise replaced_error(self._folder)
 
     def check_vectors(self, connection: sqlite3.Connection, file: VectorFile, commit: Commit, dimension: int) -> None:

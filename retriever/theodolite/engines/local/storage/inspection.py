@@ -92,21 +92,21 @@ def _sizes_and_times(folder: Folder) -> tuple[int, ...]:
     """Return the sizes and times of the log and the database. They change when another process commits."""
     result: list[int] = []
     for name in (f"{STORE}-wal", STORE):
-        found = folder.stat(name)
-        result += (0, 0) if found is None else (found.st_size, found.st_mtime_ns)
+        status = folder.stat(name)
+        result += (0, 0) if status is None else (status.st_size, status.st_mtime_ns)
     return tuple(result)
 
 
 def _size(folder: Folder, name: str) -> int:
     """Return the size of a file, 0 if it is missing."""
-    found = folder.stat(name)
-    return 0 if found is None else found.st_size
+    status = folder.stat(name)
+    return 0 if status is None else status.st_size
 
 
 def _inspect_once(folder: Folder, mode: str, timeout: float) -> Manifest:
     # Sizes first: by the time the state is read, everything in the file now is committed, except for one frame.
     sizes = {
-        name: found.st_size for name in folder.names() if name.startswith("vectors-") and (found := folder.stat(name))
+        name: status.st_size for name in folder.names() if name.startswith("vectors-") and (status := folder.stat(name))
     }
     with contextlib.closing(connect(folder, mode, timeout)) as connection:
         limit_steps(connection, _size(folder, STORE) + _size(folder, f"{STORE}-wal"))

@@ -18,8 +18,8 @@ PARTIAL_INDEX = "index-partial"
 PARTIAL_GENERATION = "generation-partial"
 """The folder of a generation that a compaction is making, or whose compaction was interrupted."""
 
-MONITOR = "monitor.sqlite"  # kept by `quality`; nothing here reads it
-RECORDS = "records.sqlite"  # kept by the LangChain adapter; nothing here reads it
+MONITOR = "monitor.sqlite"  # written by `monitoring`; the engine does not read it
+RECORDS = "records.sqlite"  # written by the LangChain adapter; the engine does not read it
 
 
 def vectors_name(generation: int) -> str:
@@ -53,5 +53,5 @@ def index_folder(number: int) -> str:
 
 
 def orphan_name(generation: int, sequence: int) -> str:
-    """Return the name under which a frame that no commit names is kept, for inspection. Nothing reads it."""
+    """Return the name for a copy of a frame that no commit names. It is for inspection only."""
     return f"orphan-{generation}-{sequence}.f32"

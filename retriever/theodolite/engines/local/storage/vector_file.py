@@ -78,14 +78,14 @@ class VectorFile:
         """The size in bytes."""
         return os.fstat(self._handle).st_size
 
-    def is_at(self, found: os.stat_result | None) -> bool:
+    def is_at(self, status: os.stat_result | None) -> bool:
         """Whether the result of a stat is this file's."""
-        return found is not None and os.path.samestat(found, os.fstat(self._handle))
+        return status is not None and os.path.samestat(status, os.fstat(self._handle))
 
     def stamp(self) -> tuple[int, int]:
         """Return size and time, which change when somebody writes to the file. Times are coarse."""
-        found = os.fstat(self._handle)
-        return found.st_size, found.st_mtime_ns
+        status = os.fstat(self._handle)
+        return status.st_size, status.st_mtime_ns
 
     def read(self, offset: int, size: int) -> bytes:
         """Return bytes from an offset on, fewer at the end of the file."""
@@ -118,9 +118,9 @@ class VectorFile:
             CorruptionError: the file is shorter. Mapped, a read beyond its end would kill the process.
         """
         size = slots * 4 * dimension
-        found = self.size
-        if found < size:
-            raise too_short_error(self.path, size, found)
+        current = self.size
+        if current < size:
+            raise too_short_error(self.path, size, current)
         # A plain array: each operation on a memmap creates another memmap, which takes longer than the operation.
         pages = mmap.mmap(self._handle, size, access=mmap.ACCESS_READ)
         return np.frombuffer(pages, np.float32).reshape(slots, dimension)

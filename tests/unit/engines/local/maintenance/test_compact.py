@@ -1,4 +1,4 @@
-"""Compaction: what it removes, what it leaves as it was, and when it happens by itself."""
+"""Compaction: what it removes and preserves, and when it runs in the background."""
 
 import shutil
 import sqlite3
@@ -133,7 +133,7 @@ def test_a_database_without_auto_vacuum_gets_it(tmp_path: Path) -> None:
 
 
 def test_readers_and_writers_go_on(tmp_path: Path) -> None:
-    """Another writer adds, deletes and updates in the middle of it; a reader sees each commit."""
+    """Another writer adds, deletes and updates during the compaction, and a reader sees each commit."""
     with (
         Retriever.open(tmp_path, compact_at=None) as kb,
         Retriever.open(tmp_path, compact_at=None) as writer,
@@ -281,8 +281,8 @@ def test_a_damaged_record_of_a_compaction_is_found(tmp_path: Path) -> None:
 
 
 def test_the_change_log_keeps_its_last_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reclaim, "KEPT", 20)
-    monkeypatch.setattr("theodolite.engines.local.maintenance.compact.KEPT", 20)
+    monkeypatch.setattr(reclaim, "KEPT_COMMITS", 20)
+    monkeypatch.setattr("theodolite.engines.local.maintenance.compact.KEPT_COMMITS", 20)
     with Retriever.open(tmp_path, compact_at=None) as kb, Retriever.open(tmp_path, read_only=True) as reader:
         for number in range(50):
             fill(kb, 1 + number % 3, number)

@@ -1,4 +1,4 @@
-"""Generations of the vector file: found by listing the folder, never by counting."""
+"""Old generations of the vector file are found by listing the folder, never by counting."""
 
 import os
 from pathlib import Path
@@ -30,7 +30,7 @@ def test_only_files_of_generations_are_listed(tmp_path: Path) -> None:
 
 
 def test_clearing_looks_at_nothing_but_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After many generations there is as much to look at as after one."""
+    """After many generations it takes as much work as after one."""
     looked: list[int] = []
 
     def listed(names: list[str]) -> list[tuple[int, str]]:

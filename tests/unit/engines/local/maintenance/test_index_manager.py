@@ -1,4 +1,4 @@
-"""Approximate indexes of a collection: built aside, swapped in, kept up, verified, gone on with."""
+"""Approximate indexes of a collection: built, installed, maintained, verified and resumed."""
 
 import json
 import logging
@@ -42,7 +42,7 @@ def found(kb: Retriever, queries: Any, **options: Any) -> list[list[str]]:
 
 
 def recall(kb: Retriever, count: int = 40, **options: Any) -> float:
-    """recall@10 of the index in use against the exact answer of the same collection."""
+    """Return recall@10 of the index in use against exact search on the same collection."""
     queries = clustered(count, 77)
     engine: Any = kb._engine
     given = found(kb, queries, **options)
@@ -56,13 +56,13 @@ def recall(kb: Retriever, count: int = 40, **options: Any) -> float:
 
 @pytest.fixture
 def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proposals cost nothing, so that the index is used for small collections, too."""
+    """Proposals count as free, so that small collections use the index, too."""
     monkeypatch.setattr("theodolite.indexes.ann.Costs.propose", lambda self, n: 0.0)
 
 
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small collections are kept up, too."""
+    """Small collections are maintained, too."""
     monkeypatch.setattr(index_manager, "_MIN_DOCUMENTS", 100)
 
 
@@ -320,7 +320,7 @@ def test_an_unfinished_build_of_something_else_is_dropped(tmp_path: Path, monkey
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
 @pytest.mark.parametrize("point", ["index.saved", "index.placed", "index.recorded"])
 def test_killed_while_it_is_swapped_in(tmp_path: Path, point: str) -> None:
-    """Either the old index is in use or the new one; the next build works."""
+    """Either the old index is in use or the new one, and the next build works."""
     script = f"""
 import os, signal, sys
 sys.path.insert(0, {str(Path(__file__).parents[5])!r})
@@ -507,7 +507,7 @@ def test_without_its_package_searches_are_exact(
 
 @pytest.mark.parametrize("point", ["index.saved", "index.placed"])
 def test_the_index_in_use_stays_until_the_next_one_is_recorded(tmp_path: Path, cheap: None, point: str) -> None:
-    """Also one that has been calibrated again, and has a newer number than its files."""
+    """This includes an index that was recalibrated, and has a newer number than its files."""
 
     def fail(name: str) -> None:
         if name == point:
@@ -556,7 +556,7 @@ def test_an_empty_collection_takes_no_index_that_cannot_be() -> None:
 def test_to_verify_while_the_index_is_built_again_finds_no_damage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its files are deleted when the new ones are in use; whoever began to look at the old ones begins again."""
+    """The old files are deleted once the new ones are in use, so a verification of the old ones starts over."""
     looked: list[Path] = []
 
     with Retriever.open(tmp_path / "kb") as kb:

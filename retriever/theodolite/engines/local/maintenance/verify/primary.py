@@ -200,7 +200,7 @@ def _is_sound(file: VectorFile, frame: Frame, digest: bytes, primary: PrimaryDat
 
 def check_documents(connection: sqlite3.Connection, primary: PrimaryData, report: Report) -> None:
     """Check each document and its vector against their hash, and that each living row has a document."""
-    found = np.zeros(len(primary.live), np.bool_)
+    has_document = np.zeros(len(primary.live), np.bool_)
     bad, dead, seen = [], [], 0
     connection.text_factory = _text
     try:
@@ -210,12 +210,12 @@ def check_documents(connection: sqlite3.Connection, primary: PrimaryData, report
         while part := cursor.fetchmany(_CHUNK):
             seen += len(part)
             rows = primary.keys.find(np.array([row[0] if type(row[0]) is int else -1 for row in part], np.int64))
-            fits = (rows >= 0) & (rows < len(found))
+            fits = (rows >= 0) & (rows < len(has_document))
             fits[fits] = primary.live[rows[fits]]
             dead += [row[1] for row, fit in zip(part, fits.tolist(), strict=True) if not fit]
             part = [row for row, fit in zip(part, fits.tolist(), strict=True) if fit]
             rows = rows[fits]
-            found[rows] = True
+            has_document[rows] = True
             for (_, *record, digest), vector in zip(part, primary.vectors.take(rows), strict=True):
                 if not _is_intact(record, digest, vector):
                     bad.append(record[0])
@@ -232,7 +232,7 @@ def check_documents(connection: sqlite3.Connection, primary: PrimaryData, report
         report.problem(
             "documents", f"{len(dead)} of {seen} documents belong to rows that have ended, first {dead[0]!r}"
         )
-    lost = np.flatnonzero(primary.live & ~found)
+    lost = np.flatnonzero(primary.live & ~has_document)
     if len(lost):
         report.problem(
             "documents", f"{len(lost)} of {primary.state.live} documents are missing, first that of row {lost[0]}"

@@ -41,6 +41,9 @@ from theodolite.indexes.flat.codes import BLOCK
 from theodolite.types import Verification
 
 _ATTEMPTS = 20
+_SUFFIXES = tuple(part.removeprefix(STORE) for part in DATABASE)  # that SQLite adds to the name of a database
+_FILES = {WRITER, RESERVE} | {name + part for name in (STORE, BUILD_LOCK, MONITOR, RECORDS) for part in _SUFFIXES}
+_PREFIXES = ("vectors-", "codes-", "columns-", "index-")
 
 
 def verify(store: Store, progress: Progress | None = None) -> Verification:
@@ -48,14 +51,14 @@ def verify(store: Store, progress: Progress | None = None) -> Verification:
     return examine(store, progress)[0]
 
 
-def raise_damage(found: Verification, folder: Folder) -> None:
+def raise_damage(verification: Verification, folder: Folder) -> None:
     """Raise CorruptionError if there are problems."""
-    if found.problems:
-        first, more = found.problems[0], len(found.problems) - 1
+    if verification.problems:
+        first, more = verification.problems[0], len(verification.problems) - 1
         also = f" (and {more} more: see the error's `verification`)" if more else ""
-        cure = ". repair() rebuilds it" if all(problem.derived for problem in found.problems) else ""
+        cure = ". repair() rebuilds it" if all(problem.derived for problem in verification.problems) else ""
         raise CorruptionError(
-            f"{folder}: {first.message}{also}{cure}", verification=found, folder=str(folder), part=first.part
+            f"{folder}: {first.message}{also}{cure}", verification=verification, folder=str(folder), part=first.part
         )
 
 
@@ -111,18 +114,13 @@ def _files(store: Store) -> tuple[int, int] | None:
         return None
 
 
-_SUFFIXES = tuple(part.removeprefix(STORE) for part in DATABASE)  # that SQLite adds to the name of a database
-_FILES = {WRITER, RESERVE} | {name + part for name in (STORE, BUILD_LOCK, MONITOR, RECORDS) for part in _SUFFIXES}
-_PREFIXES = ("vectors-", "codes-", "columns-", "index-")
-
-
 def _check_folder(primary: PrimaryData, report: Report) -> None:
     """Report leftover files as warnings, `derived` if repair removes them."""
     names = primary.folder.names()
     report.checked["files"] += len(names)
-    for name, why, ours in leftovers(primary):
-        what = "repair() removes it" if ours else "it is left where it is"
-        report.warning("folder", f"{name}: {why}; {what}", derived=ours, path=primary.folder / name)
+    for name, description, removable in leftovers(primary):
+        what = "repair() removes it" if removable else "it is left where it is"
+        report.warning("folder", f"{name}: {description}; {what}", derived=removable, path=primary.folder / name)
 
 
 def leftovers(primary: PrimaryData) -> Iterator[tuple[str, str, bool]]:
@@ -132,13 +130,13 @@ def leftovers(primary: PrimaryData) -> Iterator[tuple[str, str, bool]]:
     index = index_folder(record.files) if record is not None and record.files else None
     folders = {codes, columns, PARTIAL_INDEX, PARTIAL_GENERATION, index}
     for name in folder.names():
-        found = folder.stat(name)
-        if found is None:
+        status = folder.stat(name)
+        if status is None:
             continue
         if name in folders:
-            if not stat.S_ISDIR(found.st_mode):
+            if not stat.S_ISDIR(status.st_mode):
                 yield name, "not a folder, and never opened", True
-        elif name in _FILES and not stat.S_ISREG(found.st_mode):
+        elif name in _FILES and not stat.S_ISREG(status.st_mode):
             yield name, "not a regular file, and never opened", name in (WRITER, BUILD_LOCK)
         elif name == vectors_name(generation) or any(name.startswith(known) for known in _FILES):
             continue
