@@ -33,7 +33,7 @@ def small() -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith("theodolite.") and getattr(module, "BLOCK", None) == 1 << 14:
             module.BLOCK = 128  # type: ignore[attr-defined]
-    column_files._LEAST = 1
+    column_files._MIN_ROWS = 1
 
 
 def documents(start: int, stop: int, version: int, partition: bool) -> list[Document]:

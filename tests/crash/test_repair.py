@@ -57,7 +57,7 @@ DERIVED: dict[str, tuple[str, Callable[[Path], object]]] = {
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sound") / "kb"
     with pytest.MonkeyPatch.context() as patch, Retriever.open(folder) as kb:
-        patch.setattr(column_files, "_LEAST", 1)
+        patch.setattr(column_files, "_MIN_ROWS", 1)
         vectors = np.random.default_rng(0).standard_normal((ROWS, 4))
         kb.add([Document(f"text {i}", {"n": i % 7}, f"d{i}") for i in range(ROWS)], vectors=vectors, batch_size=None)
         kb.reindex("hnsw:M=8,ef_construction=20")

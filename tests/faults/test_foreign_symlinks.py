@@ -31,7 +31,7 @@ from theodolite.engines.local.derived.columns import column_files
 for module in list(sys.modules.values()):  # small blocks and columns, so that all kinds of files are there
     if getattr(module, "__name__", "").startswith("theodolite.") and getattr(module, "BLOCK", None) == 1 << 14:
         module.BLOCK = 128
-column_files._LEAST = 1
+column_files._MIN_ROWS = 1
 logging.disable(logging.CRITICAL)
 base, kind, names = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
 

@@ -232,7 +232,7 @@ def test_dates_at_the_ends_of_time_do_not_break_their_field() -> None:
 
 
 def test_columns_saved_by_the_old_rule_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(column_files, "_LEAST", 1)
+    monkeypatch.setattr(column_files, "_MIN_ROWS", 1)
     where: dict[str, Any] = {"at": {"$gte": "2025-01-01"}}
     monkeypatch.setattr(column_files, "_MAGIC", b"theocol1")
     with Retriever.open(tmp_path / "kb") as kb:
@@ -246,7 +246,7 @@ def test_columns_saved_by_the_old_rule_are_not_used(tmp_path: Path, monkeypatch:
         with pytest.warns(MetadataWarning, match="holds only strings"):
             assert kb.count(where) == 0
     monkeypatch.undo()
-    monkeypatch.setattr(column_files, "_LEAST", 1)
+    monkeypatch.setattr(column_files, "_MIN_ROWS", 1)
     (path,) = (tmp_path / "kb").glob("columns-*/*.column")
     assert path.read_bytes()[:8] == b"theocol1"
     shutil.copytree(tmp_path / "kb", tmp_path / "copy")

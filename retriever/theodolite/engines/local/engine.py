@@ -349,6 +349,6 @@ def _release(
         index_manager.close()
         store.close()
     finally:
-        snapshots.drop()  # before the folder goes: Windows does not delete files that are mapped
+        snapshots.release()  # before the folder goes: Windows does not delete files that are mapped
         if temporary is not None:
             temporary.remove()

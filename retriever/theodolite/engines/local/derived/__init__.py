@@ -1,1 +1,1 @@
-"""Derived data: columns, codes and snapshots, which can be rebuilt from what is stored."""
+"""Derived data: columns, codes and snapshots, which can be rebuilt from the stored documents and vectors."""

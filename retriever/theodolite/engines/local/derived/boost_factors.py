@@ -1,4 +1,4 @@
-"""What boosts make of the rows: one factor for each, from columns."""
+"""The factors of boosts: one for each row, computed from columns."""
 
 import itertools
 import threading
@@ -21,37 +21,37 @@ from theodolite.types import Mask
 Doubles = NDArray[np.float64]
 
 BUDGET = 64 << 20
-"""Bytes that factors may take; those used longest ago give way. Those in use may take more."""
+"""Bytes of factors to keep; the least recently used are dropped first. Factors in use may take more."""
 
-_KEPT = 16
-_LEAST = float(np.finfo(np.float64).tiny)  # the product of many small factors is not 0
+_MAX_PRODUCTS = 16
+_SMALLEST = float(np.finfo(np.float64).tiny)  # the product of many small factors is not 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Product:
-    """The factors of the first rows; those of rows that were dead at the commit `read_at` are arbitrary."""
+    """The factors of the first rows; arbitrary for rows that were dead at the commit `read_at`."""
 
     factors: Doubles
     read_at: int
 
 
 class BoostFactors:
-    """BoostFactors of one generation's rows, the products used last kept. Shared by threads.
+    """Computes the factors of one generation's rows, and keeps recent products. Thread-safe.
 
-    Rows never change, so that for the same boosts and the same `now` only those of new rows are computed.
+    Rows never change, so for the same boosts and the same `now` only the factors of new rows are computed.
     """
 
     def __init__(self, budget: int = BUDGET) -> None:
         self._budget = budget
-        self._held: dict[Any, _Product] = {}
+        self._products: dict[Any, _Product] = {}
         self.nbytes = 0
         self._lock = threading.Lock()
         register_at_fork(self)
 
     def forked(self, held: bool) -> None:
-        """In a forked child: what another thread was changing is computed again."""
+        """Empty the cache in a forked child if another thread may have been changing it."""
         if held:
-            self._held, self.nbytes = {}, 0
+            self._products, self.nbytes = {}, 0
 
     def product(
         self,
@@ -59,107 +59,107 @@ class BoostFactors:
         now: float,
         column: Callable[[str], Column],
         rows: int,
-        inside: Mask | None = None,
+        in_scope: Mask | None = None,
     ) -> Doubles:
-        """The product of the boosts' factors for rows 0 to `rows`, shape (rows,), each in (0, 1]; not to be written to.
+        """Return the product of the boosts' factors, (rows,), each in (0, 1]. Read-only.
 
-        A boost is asked once for each distinct value of a segment, be it of a row that is dead: those rows' factors
-        mean nothing. Values are those of the column: equal to the stored ones as far as filters can tell, and a
-        mapping is an empty one.
+        A boost is called once with the distinct values of each segment, including values of dead rows, whose factors
+        are arbitrary. Values come from the column: equal to the stored ones as far as filters can tell, and a mapping
+        is an empty one.
 
         Args:
             now: seconds since 1970, UTC.
-            column: the column of a field, with `rows` rows at least, as the search's transaction may use it.
-            inside: (rows,) which rows are in the scope; None for all. Boosts that others have written are asked about
-                these only, each time anew: what lies outside is not for their eyes. Factors of other rows
-                mean nothing.
+            column: returns the column of a field, with at least `rows` rows, as the search's transaction sees it.
+            in_scope: (rows,) True for rows in the scope; None for all. Boosts written by users then only get values of
+                these rows, and nothing is cached, so that they learn nothing of other documents. The factors of other
+                rows are arbitrary.
 
         Raises:
-            ConfigError: a boost does not give one factor in (0, 1] for each value.
+            ConfigError: a boost does not return one factor in (0, 1] for each value.
         """
         columns = [column(boost.field) for boost in boosts]
-        if inside is not None and not all(isinstance(boost, (Freshness, Authority)) for boost in boosts):
-            return self._computed(boosts, now, columns, 0, rows, inside)
-        read_at = max((found.read_at(rows) for found in columns), default=0)
+        if in_scope is not None and not all(isinstance(boost, (Freshness, Authority)) for boost in boosts):
+            return self._compute(boosts, now, columns, 0, rows, in_scope)
+        read_at = max((column.read_at(rows) for column in columns), default=0)
         key = (boosts, now)
         try:
             with self._lock:
-                known = self._held.get(key)
+                product = self._products.get(key)
         except TypeError:  # a boost that cannot be hashed
-            return self._computed(boosts, now, columns, 0, rows)
-        # A product from columns that were read later lacks rows that have died since.
-        if known is None or known.read_at > read_at:
-            known = _Product(np.empty(0, np.float64), 0)
-        done = len(known.factors)
+            return self._compute(boosts, now, columns, 0, rows)
+        # A product of columns that were read later lacks rows that have died since.
+        if product is None or product.read_at > read_at:
+            product = _Product(np.empty(0, np.float64), 0)
+        done = len(product.factors)
         if done < rows:
-            more = self._computed(boosts, now, columns, done, rows)
-            known = _Product(np.concatenate([known.factors, more]) if done else more, read_at)
-            known.factors.flags.writeable = False
-        self._keep(key, known)
-        return known.factors if len(known.factors) == rows else known.factors[:rows]
+            more = self._compute(boosts, now, columns, done, rows)
+            product = _Product(np.concatenate([product.factors, more]) if done else more, read_at)
+            product.factors.flags.writeable = False
+        self._keep(key, product)
+        return product.factors if len(product.factors) == rows else product.factors[:rows]
 
-    def _computed(
+    def _compute(
         self,
         boosts: Sequence[Boost],
         now: float,
         columns: Sequence[Column],
         start: int,
         stop: int,
-        inside: Mask | None = None,
+        in_scope: Mask | None = None,
     ) -> Doubles:
         product = np.ones(stop - start, np.float64)
         for boost, column in zip(boosts, columns, strict=True):
-            if inside is not None and not isinstance(boost, (Freshness, Authority)):
-                product[inside] *= _within(boost, column.segments, inside, now)
+            if in_scope is not None and not isinstance(boost, (Freshness, Authority)):
+                product[in_scope] *= _factors_in_scope(boost, column.segments, in_scope, now)
                 continue
             for segment in column.segments:
                 first, last = max(start, segment.start), min(stop, segment.stop)
                 if first < last:
-                    found = _of_segment(boost, segment, now)[first - segment.start : last - segment.start]
-                    product[first - start : last - start] *= found
-        return np.maximum(product, _LEAST, out=product)
+                    factors = _segment_factors(boost, segment, now)[first - segment.start : last - segment.start]
+                    product[first - start : last - start] *= factors
+        return np.maximum(product, _SMALLEST, out=product)
 
     def _keep(self, key: Any, product: _Product) -> None:
         with self._lock:
-            before = self._held.pop(key, None)
+            before = self._products.pop(key, None)
             self.nbytes -= 0 if before is None else before.factors.nbytes
-            self._held[key] = product
+            self._products[key] = product
             self.nbytes += product.factors.nbytes
-            while len(self._held) > 1 and (self.nbytes > self._budget or len(self._held) > _KEPT):
-                self.nbytes -= self._held.pop(next(iter(self._held))).factors.nbytes
+            while len(self._products) > 1 and (self.nbytes > self._budget or len(self._products) > _MAX_PRODUCTS):
+                self.nbytes -= self._products.pop(next(iter(self._products))).factors.nbytes
 
 
-def _of_segment(boost: Boost, segment: Segment, now: float) -> Doubles:
-    """The factors of a segment's rows, (stop − start,)."""
-    table = _of_codes(boost, segment, now)
+def _segment_factors(boost: Boost, segment: Segment, now: float) -> Doubles:
+    """Return the factors of a segment's rows, (stop − start,)."""
+    table = _code_factors(boost, segment, now)
     if segment.places is None:
-        found = table.take(segment.codes, mode="clip")  # without a mode numpy would check each code first
+        factors = table.take(segment.codes, mode="clip")  # without a mode numpy would check each code first
     else:
-        found = np.full(segment.stop - segment.start, table[0])
-        found[segment.places] = table.take(segment.codes, mode="clip")
+        factors = np.full(segment.stop - segment.start, table[0])
+        factors[segment.places] = table.take(segment.codes, mode="clip")
     if segment.lists is not None:
-        for places, factors in _of_lists(boost, segment.lists, now):
-            found[places] = factors
-    return found
+        for places, of_lists in _list_factors(boost, segment.lists, now):
+            factors[places] = of_lists
+    return factors
 
 
-def _within(boost: Boost, segments: Sequence[Segment], inside: Mask, now: float) -> Doubles:
-    """The factors of the rows that are inside, of a boost that is asked once for each distinct value of these.
+def _factors_in_scope(boost: Boost, segments: Sequence[Segment], in_scope: Mask, now: float) -> Doubles:
+    """Return the factors of the rows in the scope, from one call with their distinct values.
 
-    In an order that depends on the values alone: not even how rows are divided into segments tells of others.
+    The order of the values depends on nothing else, so a boost cannot learn how rows are divided into segments.
     """
     number_of: dict[tuple[str, str], int] = {}
     values: list[Any] = []
 
     def number(value: Any) -> int:
-        found = number_of.setdefault((type(value).__name__, repr(value)), len(values))
-        if found == len(values):
+        result = number_of.setdefault((type(value).__name__, repr(value)), len(values))
+        if result == len(values):
             values.append(value)
-        return found
+        return result
 
-    numbers = np.zeros(len(inside), np.int64)
+    numbers = np.zeros(len(in_scope), np.int64)
     for segment in segments:
-        part = inside[segment.start : segment.stop]
+        part = in_scope[segment.start : segment.stop]
         if not part.any():
             continue
         codes = segment.codes[: len(part)]
@@ -179,14 +179,13 @@ def _within(boost: Boost, segments: Sequence[Segment], inside: Mask, now: float)
                 if place < len(part) and part[place]:
                     numbers[segment.start + place] = number(value)
     order = sorted(number_of)
-    given = _asked(boost, [values[number_of[key]] for key in order], now)
     factors = np.empty(len(values), np.float64)
-    factors[[number_of[key] for key in order]] = given
-    return factors[numbers[inside]]
+    factors[[number_of[key] for key in order]] = _checked_factors(boost, [values[number_of[key]] for key in order], now)
+    return factors[numbers[in_scope]]
 
 
-def _of_codes(boost: Boost, segment: Segment, now: float) -> Doubles:
-    """The factor of each code, (codes,)."""
+def _code_factors(boost: Boost, segment: Segment, now: float) -> Doubles:
+    """Return the factor of each code, (codes,)."""
     dictionary = segment.dictionary
     _, _, moments, texts, size = dictionary.starts
     match boost:
@@ -202,20 +201,20 @@ def _of_codes(boost: Boost, segment: Segment, now: float) -> Doubles:
                     table[first:last] = factor
         case _:
             table = np.ones(size)
-            there = np.bincount(segment.codes, minlength=size) > 0
-            there[0] |= segment.places is not None
-            there[LIST] = False
+            present = np.bincount(segment.codes, minlength=size) > 0
+            present[0] |= segment.places is not None
+            present[LIST] = False
             values = dictionary.values()
             values[0] = None
-            table[there] = _asked(boost, list(itertools.compress(values, there.tolist())), now)
+            table[present] = _checked_factors(boost, list(itertools.compress(values, present.tolist())), now)
     return table
 
 
-def _of_lists(boost: Boost, lists: Lists, now: float) -> Iterator[tuple[NDArray[np.int32], Any]]:
-    """Places of lists in a segment, with their factors; where a place comes twice, the last counts."""
+def _list_factors(boost: Boost, lists: Lists, now: float) -> Iterator[tuple[NDArray[np.int32], Any]]:
+    """Yield places of lists in a segment, with their factors; if a place comes twice, the last counts."""
     match boost:
         case Freshness():
-            return  # a list is no date
+            return  # a list is not a date
         case Authority():
             for value, factor in boost.table:
                 for first, last in lists.dictionary.equal(value):
@@ -226,17 +225,17 @@ def _of_lists(boost: Boost, lists: Lists, now: float) -> Iterator[tuple[NDArray[
             numbers = [number_of.setdefault(lists.codes[i:j].tobytes(), len(number_of)) for i, j in ends]
             known = lists.dictionary.values()
             values = [[known[code] for code in np.frombuffer(codes, lists.codes.dtype).tolist()] for codes in number_of]
-            yield lists.places, _asked(boost, values, now)[numbers]
+            yield lists.places, _checked_factors(boost, values, now)[numbers]
 
 
-def _asked(boost: Boost, values: list[Any], now: float) -> Doubles:
-    """The factors that a boost gives, checked."""
+def _checked_factors(boost: Boost, values: list[Any], now: float) -> Doubles:
+    """Call a boost and check the factors it returns."""
     factors = boost.factors(values, now)
     what = f"boost {boost.name!r} on {boost.field!r}"
     if not isinstance(factors, np.ndarray) or factors.dtype != np.float64 or factors.shape != (len(values),):
         shape = f"{factors.dtype}, shape {factors.shape}" if isinstance(factors, np.ndarray) else type(factors).__name__
         raise ConfigError(
-            f"{what} gives {shape} for {len(values)} values; it must give float64, shape {(len(values),)}"
+            f"{what} returned {shape} for {len(values)} values; it must return float64, shape {(len(values),)}"
         )
     wrong = np.flatnonzero(~((factors > 0) & (factors <= 1)))
     if len(wrong):

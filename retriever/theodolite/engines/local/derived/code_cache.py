@@ -1,4 +1,4 @@
-"""The verified cache of int8 codes: a file for each full block, so that opening does not quantize anew."""
+"""The verified cache of int8 codes: one file for each full block, so that opening a collection need not quantize."""
 
 import logging
 from collections.abc import Callable
@@ -17,12 +17,15 @@ _log = logging.getLogger(__name__)
 
 
 class CodeCache:
-    """Codes of full blocks of one generation, from their files where these are sound."""
+    """The codes of full blocks of one generation, read from their files where these are valid."""
 
     def __init__(
         self, folder: Folder, generation: int, owner: Callable[[int], bytes], dimension: int, *, writable: bool
     ) -> None:
-        """`owner` names the history up to a row: codes of other vectors, of whatever copy, are not taken for these."""
+        """
+        Args:
+            owner: the hash that identifies the history up to a row, so that codes of other vectors are recognized.
+        """
         self._folder = folder
         self._generation = generation
         self._owner = owner
@@ -30,7 +33,7 @@ class CodeCache:
         self._writable = writable
 
     def codes(self, source: VectorSource, start: int, stop: int) -> Codes:
-        """The codes of a full block; made, and saved, where no sound file holds them."""
+        """Return the codes of a full block; compute and save them if no valid file has them."""
         name = self._name(start)
         try:
             with self._folder.open(name) as file:
@@ -38,7 +41,7 @@ class CodeCache:
         except FileNotFoundError:
             pass
         except (CorruptionError, OSError) as error:
-            _log.warning("%s/%s: %s. It is made anew from the vectors", self._folder, name, error)
+            _log.warning("%s/%s: %s. The codes are computed again from the vectors", self._folder, name, error)
         codes = quantize(source.span(start, stop))
         if self._writable:
             self._save(name, codes, start)
@@ -63,17 +66,17 @@ class CodeCache:
             crash_point("cache.renamed")
         except (CorruptionError, OSError) as error:
             _log.warning(
-                "%s/%s cannot be written (%s); codes will be made anew at the next opening", self._folder, name, error
+                "%s/%s cannot be written (%s); the next opening computes the codes again", self._folder, name, error
             )
 
 
 def hash_by_row(frames: NDArray[np.int64], hashes: NDArray[np.void], sequence: int) -> Callable[[int], bytes]:
-    """What names the vectors up to a row: the hash of the commit that brought it.
+    """Return a function from a row to the hash of the commit that added it, which identifies the vectors up to it.
 
     Args:
-        frames: (n, 4) and
-        hashes: (commits,) of the generation, as in `Snapshot`,
-        sequence: up to this commit.
+        frames: (n, 4), as in `Snapshot`.
+        hashes: (commits,), as in `Snapshot`.
+        sequence: the newest commit in these.
     """
 
     def owner(row: int) -> bytes:

@@ -1,4 +1,4 @@
-"""What the store knows of the approximate index in use, and its files."""
+"""The record of the approximate index in the database, and the files of the index."""
 
 import hashlib
 import json
@@ -32,19 +32,18 @@ _MOST = 1 << 40  # rows, generations, changes of the index
 
 @dataclass(frozen=True, slots=True)
 class IndexRecord:
-    """One state of the index; the newest in the table counts.
+    """The approximate index of a collection: the one that is wanted, and the one that is built.
 
     Attributes:
-        spec: its canonical name, `flat` for none.
-        target_recall: what it is calibrated for.
-        generation: of the vector file it was built from; 0 where it is wanted but has not been built.
+        spec: its canonical name; `flat` for none.
+        target_recall: the recall it is calibrated for.
+        generation: the generation it was built from; 0 if it has not been built.
         files: the number in the name of its folder.
-        hashes: of the files in it, by name.
-        covered: how many rows it holds;
-        stop: all of them below this one.
-        dead: how many rows below `stop` were dead then.
-        shift: of the generation's keys (see `keys.Keys`).
-        calibration: what was measured.
+        hashes: SHA-256 of the files in its folder, by name.
+        covered: number of rows in the index.
+        stop: all of them are below this row.
+        shift: the shift of the generation's keys (see `keys.Keys`).
+        calibration: the measured recall and costs.
     """
 
     spec: str
@@ -59,14 +58,15 @@ class IndexRecord:
 
     @property
     def dead(self) -> int:
+        """Number of rows below `stop` that were dead when the index was built."""
         return self.stop - self.covered
 
     def measured(self) -> Calibration:
-        """The calibration of an index that has been built."""
+        """Return the calibration of an index that has been built."""
         return Calibration.from_dict(self.calibration or {})
 
     def write(self, connection: sqlite3.Connection, number: int) -> None:
-        """Make it the one in use, within a write transaction."""
+        """Make this the record in use, within a write transaction."""
         connection.execute("DELETE FROM approximate")
         value = json.dumps(asdict(self))
         connection.execute("INSERT INTO approximate VALUES (?, ?)", (value, digest(value)))
@@ -74,6 +74,7 @@ class IndexRecord:
 
 
 def read_index_record(connection: sqlite3.Connection) -> IndexRecord | None:
+    """Return the record in use; None if there is none. Raises CorruptionError if it is damaged."""
     row = connection.execute("SELECT value, hash FROM approximate").fetchone()
     if row is None:
         return None
@@ -83,7 +84,7 @@ def read_index_record(connection: sqlite3.Connection) -> IndexRecord | None:
 
 
 def _parsed(text: str) -> IndexRecord:
-    """Raises CorruptionError for what no `IndexRecord` has written: the hash proves nothing of a foreign folder."""
+    """Check every field: a folder from elsewhere may carry a valid hash. Raises CorruptionError."""
     try:
         record = IndexRecord(**json.loads(text))
         numbers = (record.generation, record.files, record.covered, record.stop)
@@ -107,10 +108,10 @@ def _parsed(text: str) -> IndexRecord:
 
 
 def write_index(folder: Folder, place: str, candidates: Candidates, rows: Rows, trust: IndexTrust) -> dict[str, str]:
-    """Write an index into a folder inside the collection's, durably. Returns the hashes.
+    """Write an index into a subfolder of the collection, durably. Return the hashes of its files.
 
     Raises:
-        OSError, CorruptionError: it cannot be written.
+        OSError, CorruptionError: a file cannot be written.
     """
     folder.make(place)
     candidates.save(folder.reachable(f"{place}/{NATIVE}.tmp"))
@@ -129,11 +130,11 @@ def write_index(folder: Folder, place: str, candidates: Candidates, rows: Rows, 
 def read_index(
     folder: Folder, place: str, spec: str, hashes: dict[str, str], space: Space, trust: IndexTrust
 ) -> tuple[Candidates, Rows]:
-    """Load an index. No file whose hash differs reaches native code.
+    """Load an index. Native code only reads files whose hash matches.
 
     Raises:
-        OSError, CorruptionError: the files are missing or not what was written; build the index again.
-        ConfigError: its library cannot check the file, and it was not built here.
+        OSError, CorruptionError: the files are missing or damaged.
+        ConfigError: the library cannot validate the file, and it was built elsewhere.
     """
     for name in (NATIVE, ROWS):
         if sha256_of(folder, f"{place}/{name}") != hashes.get(name):
@@ -150,19 +151,19 @@ def read_index(
 
 
 def read_rows(folder: Folder, name: str) -> Rows:
-    """Numbers of rows, rising. Raises OSError, CorruptionError."""
+    """Read row numbers in ascending order. Raises OSError, CorruptionError."""
     with folder.open(name) as file:
         rows: Rows = read_array(file)
     if rows.dtype != np.int64 or (len(rows) and rows[0] < 0) or (rows[1:] <= rows[:-1]).any():
-        raise CorruptionError(f"{folder}/{name} does not list rows", path=str(folder / name))
+        raise CorruptionError(f"{folder}/{name} is not a list of rows", path=str(folder / name))
     return rows
 
 
 def load_index(folder: Folder, record: IndexRecord, space: Space, total: int, trust: IndexTrust) -> Approximate | None:
-    """The index in use; None, with a warning, where its files cannot be used.
+    """Load the index of a record; return None, with a warning, if its files cannot be used.
 
     Args:
-        total: rows of the generation, dead ones included.
+        total: number of rows in the generation, dead ones included.
     """
     if not record.files or record.calibration is None:
         return None
@@ -170,21 +171,22 @@ def load_index(folder: Folder, record: IndexRecord, space: Space, total: int, tr
     try:
         candidates, rows = read_index(folder, place, record.spec, record.hashes or {}, space, trust)
         if len(rows) != record.covered or int(rows[-1]) + 1 != record.stop or record.stop > total:
-            raise CorruptionError(f"the index is of other rows than its record says, or than the {total} there are")
+            raise CorruptionError(f"the index covers other rows than its record and the {total} rows of the collection")
     except (OSError, TheodoliteError) as error:  # damaged, or its package is not installed here
         untrusted = trust.refused((record.hashes or {}).get(NATIVE, ""))
-        until = "" if untrusted else f" until the index {record.spec} is built again, in the background or by reindex()"
-        _log.warning("%s/%s: %s. Searches are exact%s", folder, place, error, until)
+        remedy = "" if untrusted else f" until the index {record.spec} is rebuilt, in the background or by reindex()"
+        _log.warning("%s/%s: %s. Searches are exact%s", folder, place, error, remedy)
         return None
     return Approximate(candidates, rows, record.measured())
 
 
 def sha256_of(folder: Folder, name: str) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
     with folder.open(name) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def remove_other_indexes(folder: Folder, files: Collection[int]) -> None:
-    """Delete the folders of indexes that are no longer in use. Whoever has one loaded has it in memory."""
+    """Delete the folders of all other indexes. A loaded index is in memory and does not need its files."""
     kept = {index_folder(number) for number in files}
     folder.remove(name for name in folder.names() if re.fullmatch(r"index-\d+", name) and name not in kept)

@@ -1,4 +1,4 @@
-"""Snapshots: what one commit looks like, for searching. Immutable, and swapped as a whole."""
+"""Snapshots: the collection as of one commit, for searching. Immutable, and replaced as a whole."""
 
 import logging
 import sqlite3
@@ -37,11 +37,11 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_RESTARTS = 1000
+_MAX_RESTARTS = 1000
 
 
 class StaleSnapshot(Exception):
-    """The transaction is older than what is shared: begin it again."""
+    """The transaction is older than the current snapshot: begin it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +50,18 @@ class Snapshot:
 
     Attributes:
         state: the commit.
-        manifest: what is pinned by then.
-        keys: of the rows, as the database names documents.
-        base: of the generation, if a compaction has made it.
-        live: (rows,) True where a row is a living document.
+        manifest: the pinned settings.
+        keys: the keys of the rows, by which the database names documents.
+        base: the base of the generation if a compaction has made it.
+        live: (rows,) True for rows of living documents.
         frames: (n, 4) first row, rows, slot and commit of the frames that have rows.
-        hashes: (commits,) the log's hash of each commit of the generation; of the base, its own.
+        hashes: (commits,) the log's hash of each commit of the generation; for the base, its own hash.
         vectors: the mapped vectors.
-        flat: the flat index, over `flat.rows` rows: all of them once `SnapshotManager.searchable` has been called.
+        flat: the flat index over the first `flat.rows` rows; over all after `SnapshotManager.searchable`.
         columns: the columns in memory; shared by the snapshots of a generation.
-        boost_factors, version_states: what boosts and rules for versions have made of them; shared likewise.
-        record, approximate: what the store knows of the approximate index, and the index, if it can be used.
+        boost_factors, version_states: caches of values computed from columns; shared likewise.
+        record: the record of the approximate index; None if there is none.
+        approximate: the approximate index; None if it cannot be used.
     """
 
     state: State
@@ -80,72 +81,52 @@ class Snapshot:
 
     @property
     def rows(self) -> int:
-        """How many rows the vector file has, dead ones included."""
+        """The number of rows in the vector file, dead ones included."""
         return len(self.live)
 
     @property
     def era(self) -> int:
-        """The generation in which keys began to count: the same key is the same document in all of an era."""
+        """The generation in which keys were last counted from 0. Since then, a key means one document."""
         return self.state.generation if self.base is None else self.base.era
 
     def rows_of(self, keys: Sequence[int]) -> Rows:
-        """(m,) the rows of documents, from `documents.row`. Raises CorruptionError where there is none."""
+        """Return the rows, (m,), of documents by key. Raises CorruptionError for keys without a row."""
         rows = self.keys.rows(np.array(keys, np.int64))
         if len(rows) and not 0 <= rows.min() <= rows.max() < self.rows:
-            raise CorruptionError(f"the database holds documents of rows that are not there, such as {max(keys)}")
+            raise CorruptionError(f"the database has documents for rows that do not exist, such as {max(keys)}")
         return rows
 
     def keys_of(self, rows: Rows) -> list[int]:
-        """`documents.row` of some rows."""
+        """Return the keys of some rows."""
         keys: list[int] = self.keys.of(rows).tolist()
         return keys
 
 
 class SnapshotManager:
-    """The current snapshot, brought up to date from the change log."""
+    """Keeps the current snapshot of an open collection, and brings it up to date from the change log.
+
+    Thread-safe. The methods that take a connection are called within a transaction of the snapshot's commit.
+    """
 
     def __init__(self, store: Store, *, cache: bool) -> None:
+        """
+        Args:
+            cache: whether to keep codes and columns in files.
+        """
         self._store = store
         self._cache = cache
         self._current: Snapshot | None = None
         self._offered: tuple[int, Approximate] | None = None
         self._lock = threading.RLock()
-        store.on_release = self.drop
+        store.on_release = self.release
         register_at_fork(self)
 
-    def current(self, connection: sqlite3.Connection, state: State) -> Snapshot:
-        """The snapshot of a transaction's state. Raises Stale if a newer one is shared already."""
-        held = self._current
-        if held is not None and _shows(held, state):
-            file = held.vectors.file
-            if file is not None and file.stamp() != file.verified:
-                self._check_vectors(held, file)
-            return held
-        with self._lock:
-            held = self._current
-            if held is None or held.state.generation < state.generation or held.state.sequence == 0:
-                held = self._empty(connection, state)
-            if held.state.sequence > state.sequence:
-                raise StaleSnapshot
-            if held.state.sequence < state.sequence:
-                held = self._advanced(held, connection, state)
-            if held.state.approximate < state.approximate:
-                held = self._with_index(held, connection, state)
-            self._current = held
-            return held
-
-    @property
-    def cached(self) -> bool:
-        """Whether codes and columns are kept in files."""
-        return self._cache
-
-    def offer(self, number: int, index: Approximate) -> None:
-        """An index that this process has built: it need not be loaded when the store says that it is in use."""
-        self._offered = number, index
-
     def read(self, work: Callable[[sqlite3.Connection, Snapshot], T]) -> T:
-        """`work` within one transaction, on the snapshot of the commit that transaction sees."""
-        for _ in range(_RESTARTS):
+        """Run `work` in a read transaction, on the snapshot of the commit that the transaction sees.
+
+        It runs again if it raises StaleSnapshot.
+        """
+        for _ in range(_MAX_RESTARTS):
             with self._store.read() as (connection, state):
                 try:
                     return work(connection, self.current(connection, state))
@@ -155,53 +136,79 @@ class SnapshotManager:
             self._store.identity.check_history(connection, read_manifest(connection).uid)
         raise CorruptionError(f"{self._store.folder}: the vector file of the current generation is missing")
 
+    def current(self, connection: sqlite3.Connection, state: State) -> Snapshot:
+        """Return the snapshot of the state that a transaction sees. Raises StaleSnapshot if a newer one is current."""
+        current = self._current
+        if current is not None and _is_at(current, state):
+            file = current.vectors.file
+            if file is not None and file.stamp() != file.verified:
+                self._check_vectors(current, file)
+            return current
+        with self._lock:
+            snapshot = self._current
+            if snapshot is None or snapshot.state.generation < state.generation or snapshot.state.sequence == 0:
+                snapshot = self._begin_generation(connection, state)
+            if snapshot.state.sequence > state.sequence:
+                raise StaleSnapshot
+            if snapshot.state.sequence < state.sequence:
+                snapshot = self._follow_log(snapshot, connection, state)
+            if snapshot.state.approximate < state.approximate:
+                snapshot = self._load_index(snapshot, connection, state)
+            self._current = snapshot
+            return snapshot
+
     def searchable(self, snapshot: Snapshot) -> Snapshot:
-        """The snapshot with all rows in its flat index."""
+        """Return the snapshot with all its rows in the flat index."""
         if snapshot.flat.rows == snapshot.rows:
             return snapshot
         with self._lock:
-            held = self._current
-            if held is None or not _shows(held, snapshot.state):
+            current = self._current
+            if current is None or not _is_at(current, snapshot.state):
                 raise StaleSnapshot
-            if held.flat.rows != held.rows:
-                flat = held.flat.grown(held.vectors, held.rows, self._codes(held))
-                self._current = held = replace(held, flat=flat.measured(held.vectors))
-            return held
+            if current.flat.rows != current.rows:
+                flat = current.flat.grown(current.vectors, current.rows, self._cached_codes(current))
+                self._current = current = replace(current, flat=flat.measured(current.vectors))
+            return current
 
     @overload
     def mask(self, snapshot: Snapshot, tree: Filter, connection: sqlite3.Connection) -> Mask: ...
     @overload
     def mask(self, snapshot: Snapshot, tree: Filter | None, connection: sqlite3.Connection) -> Mask | None: ...
     def mask(self, snapshot: Snapshot, tree: Filter | None, connection: sqlite3.Connection) -> Mask | None:
-        """The eligible rows, or None for all. Called within the snapshot's transaction."""
+        """Return the mask of the live rows that pass a filter; None if all rows do."""
         if tree is None:
             return None if snapshot.state.live == snapshot.rows else snapshot.live
 
         rows = snapshot.rows
 
-        def named(ids: frozenset[str]) -> Rows:
+        def rows_of_ids(ids: frozenset[str]) -> Rows:
             if len(ids) < snapshot.state.live:
-                listed = [row for (row,) in select_documents(connection, "row", "id", sorted(ids))]
+                keys = [key for (key,) in select_documents(connection, "row", "id", sorted(ids))]
             else:
-                listed = [row for row, id in connection.execute("SELECT row, id FROM documents") if id in ids]
-            return snapshot.rows_of(listed)
+                keys = [key for key, id in connection.execute("SELECT row, id FROM documents") if id in ids]
+            return snapshot.rows_of(keys)
 
-        mask = evaluate(tree, lambda name: self.column(snapshot, name, connection), named, rows)
+        mask = evaluate(tree, lambda name: self.column(snapshot, name, connection), rows_of_ids, rows)
         if snapshot.state.live < rows:
             mask &= snapshot.live
         return mask
 
     def column(self, snapshot: Snapshot, name: str, connection: sqlite3.Connection) -> Column:
-        """A field's column. Called within the snapshot's transaction."""
+        """Return the column of a field."""
         rows = snapshot.rows
-        found = snapshot.columns.column(name, connection, rows, snapshot.state.sequence)
-        # What was read in a later transaction lacks rows that have died since; do not mix the two.
-        if found.read_at(rows) > snapshot.state.sequence:
+        column = snapshot.columns.column(name, connection, rows, snapshot.state.sequence)
+        # Values read in a later transaction lack rows that have died since: never mix the two.
+        if column.read_at(rows) > snapshot.state.sequence:
             raise StaleSnapshot
-        return found
+        return column
+
+    @property
+    def uses_files(self) -> bool:
+        """Whether codes and columns are kept in files."""
+        return self._cache
 
     def code_cache(self, snapshot: Snapshot) -> CodeCache | None:
-        """The cache of the snapshot's generation, if the collection has one."""
+        """Return the code files of the snapshot's generation; None if the collection keeps none."""
         if not self._cache:
             return None
         return CodeCache(
@@ -213,35 +220,39 @@ class SnapshotManager:
         )
 
     def column_files(self, generation: int) -> ColumnFiles | None:
-        """The files of a generation's columns, if the collection has any."""
+        """Return the column files of a generation; None if the collection keeps none."""
         if not self._cache:
             return None
         return ColumnFiles(self._store.folder, generation, writable=self._store.mode == "rw")
 
-    def drop(self) -> None:
-        """Let go of the mapped file and the index."""
+    def offer_index(self, number: int, index: Approximate) -> None:
+        """Use this index, built by this process, instead of loading number `number` from its files."""
+        self._offered = number, index
+
+    def release(self) -> None:
+        """Drop the mapped file and the indexes."""
         self._current = None
 
-    def _check_vectors(self, held: Snapshot, file: VectorFile) -> None:
-        """The file was written to: by a commit, or by somebody who copied another one over it, and it is mapped.
+    def _check_vectors(self, snapshot: Snapshot, file: VectorFile) -> None:
+        """Check a mapped file that was written to: by a commit, or by somebody who copied another file over it.
 
         Raises:
-            EngineError: it is another collection's.
+            EngineError: it belongs to another collection.
         """
         stamp = file.stamp()
-        slot, sequence = held.frames[-1, 2:].tolist()
-        digest = held.hashes[sequence - held.state.sequence - 1].tobytes()
-        if stamp[0] < held.vectors.nbytes or hash_at_slot(file, slot, held.vectors.dimension) != digest:
+        slot, sequence = snapshot.frames[-1, 2:].tolist()
+        commit_hash = snapshot.hashes[sequence - snapshot.state.sequence - 1].tobytes()
+        if stamp[0] < snapshot.vectors.nbytes or hash_at_slot(file, slot, snapshot.vectors.dimension) != commit_hash:
             raise replaced_error(self._store.folder)
         file.verified = stamp
 
-    def _codes(self, snapshot: Snapshot) -> CodesFor | None:
+    def _cached_codes(self, snapshot: Snapshot) -> CodesFor | None:
         cache = self.code_cache(snapshot)
         return None if cache is None else lambda start, stop: cache.codes(snapshot.vectors, start, stop)
 
-    def _empty(self, connection: sqlite3.Connection, state: State) -> Snapshot:
-        """The generation as it began. The manifest is read now: the first batch has settled it."""
-        manifest = read_manifest(connection)
+    def _begin_generation(self, connection: sqlite3.Connection, state: State) -> Snapshot:
+        """Return the snapshot of the generation as it began: empty, or the base of a compaction."""
+        manifest = read_manifest(connection)  # read now: the first batch has settled it
         base = read_base(connection, manifest.uid, state.generation)
         begun, frames, hashes = State(state.generation, 0, 0, 0, 0, 0), np.empty((0, 4), np.int64), np.empty(0, HASH)
         if base is not None:
@@ -267,7 +278,29 @@ class SnapshotManager:
             VersionStateCache(manifest.partition),
         )
 
-    def _with_index(self, held: Snapshot, connection: sqlite3.Connection, state: State) -> Snapshot:
+    def _follow_log(self, snapshot: Snapshot, connection: sqlite3.Connection, state: State) -> Snapshot:
+        """Apply the commits since the snapshot."""
+        since, base = snapshot.state.sequence, snapshot.base
+        if base is not None and since == base.frame.sequence:
+            before = base.before
+        else:
+            before = snapshot.hashes[-1].tobytes() if since else chain_start(snapshot.manifest.uid, state.generation)
+        log = read_log(connection, since, before)
+        frames, vectors = snapshot.frames, snapshot.vectors
+        live = live_rows_after(snapshot.live, log, state, base)
+        placed = placed_frames(zip(log.frames, log.hashes, strict=True), base)
+        new = frames_with_rows((frame for frame, _ in placed), snapshot.keys)
+        if len(new):
+            frames = np.concatenate([frames, new])
+            last = Commit(log.frames[-1], bytes(log.hashes[-1]))
+            vectors = self._mapped(connection, state, last, snapshot.flat.dimension, frames)
+        state = state._replace(approximate=snapshot.state.approximate)
+        hashes = np.concatenate([snapshot.hashes, np.array([commit_hash for _, commit_hash in placed], HASH)])
+        self._store.identity.remember(state.sequence, hashes[-1].tobytes())
+        return replace(snapshot, state=state, live=live, frames=frames, hashes=hashes, vectors=vectors)
+
+    def _load_index(self, snapshot: Snapshot, connection: sqlite3.Connection, state: State) -> Snapshot:
+        """Switch to the approximate index that the store now names."""
         record, index = None, None
         try:
             record = read_index_record(connection)
@@ -275,32 +308,12 @@ class SnapshotManager:
             _log.warning("%s: %s. Searches are exact; run repair()", self._store.folder, error)
         if record is not None and record.generation == state.generation:
             number, offered = self._offered or (0, None)
-            index = (
-                offered
-                if number == state.approximate
-                else load_index(self._store.folder, record, held.manifest.space, held.rows, self._store.trust)
-            )
-        return replace(held, state=state, record=record, approximate=index)
-
-    def _advanced(self, held: Snapshot, connection: sqlite3.Connection, state: State) -> Snapshot:
-        since, base = held.state.sequence, held.base
-        if base is not None and since == base.frame.sequence:
-            before = base.before
-        else:
-            before = held.hashes[-1].tobytes() if since else chain_start(held.manifest.uid, state.generation)
-        log = read_log(connection, since, before)
-        frames, vectors = held.frames, held.vectors
-        live = live_rows_after(held.live, log, state, base)
-        placed = placed_frames(zip(log.frames, log.hashes, strict=True), base)
-        new = frames_with_rows((frame for frame, _ in placed), held.keys)
-        if len(new):
-            frames = np.concatenate([frames, new])
-            last = Commit(log.frames[-1], bytes(log.hashes[-1]))
-            vectors = self._mapped(connection, state, last, held.flat.dimension, frames)
-        state = state._replace(approximate=held.state.approximate)
-        hashes = np.concatenate([held.hashes, np.array([digest for _, digest in placed], HASH)])
-        self._store.identity.remember(state.sequence, hashes[-1].tobytes())
-        return replace(held, state=state, live=live, frames=frames, hashes=hashes, vectors=vectors)
+            if number == state.approximate:
+                index = offered
+            else:
+                space = snapshot.manifest.space
+                index = load_index(self._store.folder, record, space, snapshot.rows, self._store.trust)
+        return replace(snapshot, state=state, record=record, approximate=index)
 
     def _mapped(
         self,
@@ -310,30 +323,30 @@ class SnapshotManager:
         dimension: int,
         frames: NDArray[np.int64],
     ) -> MappedVectors:
-        """The vectors of some frames, in a file that is proved to hold the last commit."""
+        """Map the vectors of some frames, after checking that the file holds the last commit."""
         if last is None or not len(frames):
             return MappedVectors(None, dimension, frames, 0)
         try:
             file = self._store.verified_vectors(connection, state.generation, last, dimension)
         except FileNotFoundError:
-            raise StaleSnapshot from None  # another process has begun a new generation since
+            raise StaleSnapshot from None  # another process has begun a new generation
         return MappedVectors(file, dimension, frames, state.slots)
 
 
 def frames_with_rows(frames: Iterable[Frame], keys: Keys) -> NDArray[np.int64]:
-    """(n, 4) first row, rows, slot and commit of those frames that have rows."""
-    found = [(one.first_row - keys.shift, one.rows, one.slot, one.sequence) for one in frames if one.rows]
-    return np.array(found, np.int64).reshape(-1, 4)
+    """Return first row, rows, slot and commit, (n, 4), of the frames that have rows."""
+    entries = [(frame.first_row - keys.shift, frame.rows, frame.slot, frame.sequence) for frame in frames if frame.rows]
+    return np.array(entries, np.int64).reshape(-1, 4)
 
 
 def live_rows_after(live: Mask, log: Log, state: State, base: Base | None = None) -> Mask:
-    """The living rows after some more commits, which lead to `state`. Raises CorruptionError where they do not."""
+    """Return the live rows after the commits of a log. Raises CorruptionError if they do not lead to `state`."""
     last, keys = log.frames[-1] if log.frames else None, keys_of(base)
     frames = [frame for frame, _ in placed_frames(zip(log.frames, log.hashes, strict=True), base)]
     if (
         last is not None
         and last.sequence == state.sequence
-        and _is_chained(len(live) + keys.shift, frames, log.ended, state)
+        and _are_consecutive(len(live) + keys.shift, frames, log.ended, state)
     ):
         grown = np.concatenate([live, np.ones(state.keys - keys.shift - len(live), np.bool_)])
         grown[keys.rows(log.ended)] = False
@@ -345,8 +358,8 @@ def live_rows_after(live: Mask, log: Log, state: State, base: Base | None = None
     )
 
 
-def _is_chained(rows: int, frames: Sequence[Frame], ended: Rows, state: State) -> bool:
-    """Whether the frames append row after row, up to the state's, and end none that does not exist."""
+def _are_consecutive(rows: int, frames: Sequence[Frame], ended: Rows, state: State) -> bool:
+    """Whether the frames append row after row up to the state's, and end only rows that exist."""
     end = 0
     for frame in frames:
         if type(frame.slot) is not int or type(frame.rows) is not int or frame.rows < 0:
@@ -354,10 +367,10 @@ def _is_chained(rows: int, frames: Sequence[Frame], ended: Rows, state: State) -
         if frame.first_row != rows or frame.slot < end:
             return False
         rows, end = rows + frame.rows, frame.slot + frame.rows
-    inside = not len(ended) or 0 <= int(ended.min()) <= int(ended.max()) < state.keys
-    return inside and rows == state.keys and end <= state.slots
+    exist = not len(ended) or 0 <= int(ended.min()) <= int(ended.max()) < state.keys
+    return exist and rows == state.keys and end <= state.slots
 
 
-def _shows(held: Snapshot, state: State) -> bool:
-    """Whether it is of the same commit. Any index will do: all of them give what the documents are."""
-    return held.state[:-1] == state[:-1] and held.state.approximate >= state.approximate
+def _is_at(snapshot: Snapshot, state: State) -> bool:
+    """Whether the snapshot is of this commit. Its approximate index may be newer: results do not depend on it."""
+    return snapshot.state[:-1] == state[:-1] and snapshot.state.approximate >= state.approximate

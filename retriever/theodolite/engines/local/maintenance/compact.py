@@ -112,7 +112,7 @@ def _compact_once(store: Store, snapshots: SnapshotManager, pace: Pace) -> int |
         folder.remove([PARTIAL_GENERATION])
         folder.make(PARTIAL_GENERATION)
         partial = Folder(folder.reachable(PARTIAL_GENERATION))
-        return snapshot, NextGeneration(partial, connection, snapshot, writable=snapshots.cached)
+        return snapshot, NextGeneration(partial, connection, snapshot, writable=snapshots.uses_files)
 
     snapshot, successor = snapshots.read(begin)
     if successor is None:

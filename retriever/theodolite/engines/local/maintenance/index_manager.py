@@ -332,7 +332,7 @@ class IndexManager:
             crash_point("index.placed")
             record = replace(record, files=number)
             record.write(connection, number)
-            self._snapshots.offer(number, _approximate(record, candidates, rows))
+            self._snapshots.offer_index(number, _approximate(record, candidates, rows))
         crash_point("index.recorded")
         self._remove_indexes_except(number)
 
@@ -346,7 +346,7 @@ class IndexManager:
         with self._store.write() as (connection, state):
             if state.approximate == snapshot.state.approximate:
                 record.write(connection, state.approximate + 1)
-                self._snapshots.offer(state.approximate + 1, _approximate(record, index.candidates, index.rows))
+                self._snapshots.offer_index(state.approximate + 1, _approximate(record, index.candidates, index.rows))
 
     def _searchable_snapshot(self) -> Snapshot:
         return self._snapshots.read(lambda connection, snapshot: self._snapshots.searchable(snapshot))

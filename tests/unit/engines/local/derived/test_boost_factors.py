@@ -277,7 +277,7 @@ def test_boosts_that_cannot_be_hashed_are_asked_each_time() -> None:
         (np.array([0.5, 0.0, 0.5]), "1 of 3 factors are not in (0, 1], first 0.0 for 'y', at place 1"),
         (np.array([1.0000001, np.nan, -1]), "3 of 3 factors are not in (0, 1], first 1.0000001 for 'x', at place 0"),
         (np.array([0.5, 0.5, np.inf]), "first inf for 'z', at place 2"),
-        (np.array([0.5, 0.5]), "float64, shape (2,) for 3 values; it must give float64, shape (3,)"),
+        (np.array([0.5, 0.5]), "float64, shape (2,) for 3 values; it must return float64, shape (3,)"),
         (np.float64(0.5), "float64 for 3 values"),
         (np.array([[0.5], [0.5], [0.5]]), "shape (3, 1) for 3 values"),
         (np.array([1, 1, 1]), "int64, shape (3,)"),

@@ -14,7 +14,7 @@ import pytest
 
 from theodolite import Document, Retriever
 from theodolite.engines.local.derived.columns import ColumnFiles, Columns, column_files
-from theodolite.engines.local.derived.columns.column import expression
+from theodolite.engines.local.derived.columns.column import json_expression
 from theodolite.engines.local.storage import crash_points
 from theodolite.engines.local.storage.folder import Folder
 from theodolite.filters import Exists, In, matches, parse
@@ -34,7 +34,7 @@ def passing(kb: Retriever, where: Metadata) -> list[str]:
 @pytest.fixture
 def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every column is worth a file."""
-    monkeypatch.setattr(column_files, "_LEAST", 1)
+    monkeypatch.setattr(column_files, "_MIN_ROWS", 1)
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_rows_in_many_small_commits_are_in_few_segments(tmp_path: Path) -> None:
             fill(kb, {f"d{i:03d}": {"n": i, "odd": bool(i % 2), "list": [i, "x"]}})
             assert kb.count({"n": {"$gte": i}}) == 1
         engine: Any = kb._engine
-        segments = engine._snapshots._current.columns._held["n"].segments
+        segments = engine._snapshots._current.columns._columns["n"].segments
         sizes = [segment.stop - segment.start for segment in segments]
         assert sum(sizes) == 200
         assert sizes == sorted(sizes, reverse=True)
@@ -272,7 +272,7 @@ def test_a_key_with_dots_comes_before_the_path() -> None:
         "unreachable": {"a.b": {"c": 1}},
         "null": {"a.b.c": None, "a": {"b": {"c": 1}}},
     }
-    assert expression("a.b.c") is not None
+    assert json_expression("a.b.c") is not None
     wheres: list[Metadata] = [{"a.b.c": 1}, {"a.b.c": 2}, {"a.b.c": None}, {"a.b.c": {"$exists": True}}]
     for where in wheres:
         tree = parse(where)

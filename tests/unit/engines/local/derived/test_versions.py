@@ -325,7 +325,7 @@ def test_what_died_is_forgotten_though_its_columns_are_read_anew() -> None:
         looking, versions = Looking(kb), Versions((LATEST,), moment("2026-01-01"))
         assert looking.at(versions).ids == {"2025", "other"}
         kb.delete("2025")
-        engine._snapshots._current.columns._held.clear()
+        engine._snapshots._current.columns._columns.clear()
         assert looking.at(versions).ids == {"2023", "other"}
 
 
@@ -372,8 +372,8 @@ def test_many_rules_and_scopes_keep_little() -> None:
             versions = Versions((Latest("policy", f"from{n}"), LATEST), moment("2026-01-01"))
             assert looking.at(versions, Scope(None, F("lang") != f"{n}")).ids == {"2025", "other"}
         (version_states,) = looking._version_states.values()
-        assert len(version_states._held) < 10
-        assert len(version_states._fields._held) < 30
+        assert len(version_states._intervals) < 10
+        assert len(version_states._arrays._entries) < 30
 
 
 def test_keys_are_named_in_an_order_of_their_own() -> None:

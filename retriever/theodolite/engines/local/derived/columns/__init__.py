@@ -1,9 +1,9 @@
-"""Columns: filters become row masks through them.
+"""Columns: one metadata field over all rows, so that filters become row masks.
 
-A column holds one metadata field over all rows: the distinct values, sorted, and each row's code (`dictionary`,
-`segment`). A test finds runs of codes, so a mask costs a pass or two over small integers whatever the filter. A column
-is read the first time a filter names its field (`column`), kept within a budget of memory (`held`), and written to a
-file where it is large (`saved`).
+A column has the distinct values, sorted (`dictionary`), and a code for each row (`segment`). A test selects runs of
+codes, so a mask costs a pass or two over small integers whatever the filter. A column is read the first time a filter
+names its field (`column`), kept within a memory budget (`column_cache`), and written to a file if it is large
+(`column_files`).
 """
 
 from theodolite.engines.local.derived.columns.column_cache import Columns, evaluate

@@ -1,4 +1,4 @@
-"""One metadata field over all rows: segments, read from the database as rows come."""
+"""One metadata field over all rows, in segments that are read from the database as rows are added."""
 
 import itertools
 import sqlite3
@@ -16,14 +16,14 @@ from theodolite.filters import Test, lookup
 from theodolite.metadata import MAX_DEPTH, stored_key
 from theodolite.types import Mask
 
-_FETCH = 512  # rows at a time: so few that their tuples never wake the garbage collector
-_LIST = [None]  # stands for any list that is not empty
-_NAMED = 1000  # characters of a name that SQLite is given: it reads the path again for each document
+_CHUNK = 512  # rows at a time: so few that their tuples never trigger the garbage collector
+_LIST = [None]  # stands for any non-empty list
+_MAX_PATH = 1000  # characters of a name that SQLite evaluates: it parses the path again for each document
 _PARSED = 1 << 16  # JSON texts parsed in one piece
 
 
 class Column:
-    """Immutable: the field's values of the rows from 0 to `rows`."""
+    """The values of a field in rows 0 to `rows`. Immutable."""
 
     __slots__ = ("field", "nbytes", "rows", "segments")
 
@@ -34,16 +34,16 @@ class Column:
         self.nbytes = sum(segment.nbytes for segment in segments)
 
     def extended(self, connection: sqlite3.Connection, rows: int, commit: int, keys: Keys = IDENTITY) -> "Column":
-        """The column up to `rows`, read within a transaction that sees `commit`."""
+        """Return the column up to `rows`, read within a transaction that sees `commit`."""
         segments = list(self.segments)
-        new = read(connection, self.field, self.rows, rows, commit, keys)
-        # Each segment is larger than all behind it together, so there are few, and each row is moved few times.
+        new = read_segment(connection, self.field, self.rows, rows, commit, keys)
+        # Each segment is larger than all later ones together, so there are few, and each row is moved few times.
         while segments and segments[-1].stop - segments[-1].start <= new.stop - new.start:
-            new = merged(segments.pop(), new)
+            new = merge(segments.pop(), new)
         return Column(self.field, (*segments, new))
 
     def mask(self, test: Test, rows: int) -> Mask:
-        """Which of the first `rows` rows pass."""
+        """Return the mask of the first `rows` rows that pass."""
         out = np.empty(self.rows, np.bool_)
         for segment in self.segments:
             if segment.start < rows:
@@ -51,16 +51,16 @@ class Column:
         return out[:rows]
 
     def value(self, row: int) -> Any:
-        """The value of one row, or MISSING; None for a list."""
+        """Return the value of a row, or MISSING; None for a list."""
         segment = next(segment for segment in self.segments if row < segment.stop)
         return segment.dictionary.value(segment.code(row - segment.start))
 
     def read_at(self, rows: int) -> int:
-        """The newest commit that the values of the first `rows` rows were read at."""
+        """Return the newest commit at which values of the first `rows` rows were read."""
         return max((segment.read_at for segment in self.segments if segment.start < rows), default=0)
 
 
-def read(
+def read_segment(
     connection: sqlite3.Connection, field: str, start: int, stop: int, commit: int, keys: Keys = IDENTITY
 ) -> Segment:
     """Read the rows from `start` to `stop`. Each distinct JSON text is parsed once."""
@@ -69,25 +69,26 @@ def read(
     places: list[NDArray[np.int64]] = []
     numbers: list[int] = []
     cursor = connection.execute(_select(field), (keys.key(start), keys.key(stop)))
-    while batch := cursor.fetchmany(_FETCH):
-        named, found = zip(*batch, strict=True)
-        places.append(keys.rows(np.array(named, np.int64)) - start)
-        numbers += map(number_of.__getitem__, found)
+    while batch := cursor.fetchmany(_CHUNK):
+        row_keys, values_read = zip(*batch, strict=True)
+        places.append(keys.rows(np.array(row_keys, np.int64)) - start)
+        numbers += map(number_of.__getitem__, values_read)
     del number_of[None]
-    having = np.array(numbers, np.int64)
-    there = np.concatenate([np.empty(0, np.int64), *places])[having >= 0].astype(np.int32)
+    value_numbers = np.array(numbers, np.int64)
+    has_value = value_numbers >= 0
+    value_places = np.concatenate([np.empty(0, np.int64), *places])[has_value].astype(np.int32)
     texts = list(number_of)
-    if expression(field) is None:
+    if json_expression(field) is None:
         values = [lookup(metadata, field) for metadata in _parsed(texts)]
-        return Segment.of(start, stop, commit, there, having[having >= 0], values)
+        return Segment.of(start, stop, commit, value_places, value_numbers[has_value], values)
     listed = [text[0] == "[" and text != "[]" for text in texts]
     plain = _parsed([text for text, is_list in zip(texts, listed, strict=True) if not is_list])
     values = [_LIST if is_list else next(plain) for is_list in listed]
-    return Segment.of(start, stop, commit, there, having[having >= 0], values, texts)
+    return Segment.of(start, stop, commit, value_places, value_numbers[has_value], values, texts)
 
 
-def merged(first: Segment, second: Segment) -> Segment:
-    """Two neighbours as one."""
+def merge(first: Segment, second: Segment) -> Segment:
+    """Merge two adjacent segments."""
     shift = second.start - first.start
     (places, numbers, values), (more_places, more_numbers, more_values) = first.entries(), second.entries()
     return Segment.of(
@@ -109,13 +110,13 @@ def _parsed(texts: list[str]) -> Iterator[Any]:
         yield from decode_stored(f"[{','.join(texts[start : start + _PARSED])}]")
 
 
-def expression(field: str) -> str | None:
-    """SQL that gives a field's JSON text as it stands, or NULL; None where SQLite's paths cannot name it.
+def json_expression(field: str) -> str | None:
+    """Return SQL for the JSON text of a field, NULL if it is missing; None if SQLite's paths cannot name the field.
 
-    `->` gives the text itself; json_extract would cut at NUL, and round large numbers. A dotted name is a path into
-    mappings, but what is left of it, taken as a key, comes first at each level (as in `filters.lookup`).
+    `->` returns the text itself; json_extract would cut at NUL and round large numbers. A dotted name is a path into
+    mappings, but at each level the rest of the name as one key comes first (as in `filters.lookup`).
     """
-    if not 0 < len(field) <= _NAMED or any(c in '"\\' or ord(c) < 32 for c in field):
+    if not 0 < len(field) <= _MAX_PATH or any(c in '"\\' or ord(c) < 32 for c in field):
         return None
     parts = field.split(".")
     if len(parts) > MAX_DEPTH:
@@ -130,5 +131,5 @@ def _path(keys: list[str]) -> str:
 
 
 def _select(field: str) -> str:
-    value = expression(field) or "metadata"
+    value = json_expression(field) or "metadata"
     return f"SELECT row, {value} FROM documents WHERE row >= ? AND row < ? ORDER BY row"  # noqa: S608 - quoted above

@@ -1,7 +1,7 @@
 """Columns in files, so that opening a large collection does not read all its metadata again.
 
-A file is the arrays of one segment, the commit they were read at, by its hash in the change log, and a checksum; who
-reads it checks all of it first. Without the file, or with a damaged one, the column is read from the database.
+A file has the arrays of one segment, the hash of the commit they were read at, and a checksum. Everything is checked
+when it is read; if the file is missing or damaged, the column is read from the database.
 """
 
 import io
@@ -28,19 +28,19 @@ from theodolite.metadata import decode, encode
 
 _log = logging.getLogger(__name__)
 
-_MAGIC = b"theocol2"  # the digit changes with the rules by which values are sorted, such as what counts as a date
+_MAGIC = b"theocol2"  # the digit changes with the rules for sorting values, such as what counts as a date
 _KNOWN = (b"theocol1", _MAGIC)
-_LEAST = 1 << 15  # rows worth a file
+_MIN_ROWS = 1 << 15  # below, reading the database is as fast
 
 Arrays = dict[str, NDArray[Any]]
 
 
 class OtherVersion(Exception):
-    """A column that an earlier version has written, by other rules: nothing is wrong with it, and nothing reads it."""
+    """The column was written by an earlier version, by other rules: not damaged, but not usable."""
 
 
 class ColumnFiles:
-    """The files of one generation, one for each field."""
+    """The column files of one generation, one for each field."""
 
     def __init__(self, folder: Folder, generation: int, *, writable: bool) -> None:
         self._folder = folder
@@ -48,17 +48,17 @@ class ColumnFiles:
         self._writable = writable
 
     def load(self, field: str, connection: sqlite3.Connection, commit: int) -> Segment | None:
-        """The first segment of a column as of `commit` at the latest; None where no sound file has it."""
+        """Return the first segment of a column, read at `commit` or earlier; None if no valid file has it."""
         place = self.name(field)
         try:
             name, history, segment = read_file(self._folder, place)
             if segment.read_at > commit:
-                return None  # this transaction is an older one
+                return None  # this transaction is older
             (rows,) = connection.execute("SELECT rows FROM state").fetchone()
             if segment.stop > rows:
-                raise CorruptionError(f"{self._folder}/{place} is of {segment.stop} rows; the collection has {rows}")
+                raise CorruptionError(f"{self._folder}/{place} has {segment.stop} rows; the collection has {rows}")
             if name != field or history != hash_at(connection, segment.read_at):
-                raise CorruptionError(f"{self._folder}/{place} is of other documents")
+                raise CorruptionError(f"{self._folder}/{place} belongs to other documents")
             return segment
         except (FileNotFoundError, OtherVersion):
             return None
@@ -67,8 +67,8 @@ class ColumnFiles:
             return None
 
     def save(self, field: str, connection: sqlite3.Connection, segment: Segment) -> None:
-        """Write a column's first segment, if that is worth it."""
-        if not self._writable or segment.start or segment.stop < _LEAST:
+        """Write the first segment of a column if it is large."""
+        if not self._writable or segment.start or segment.stop < _MIN_ROWS:
             return
         place = self.name(field)
         buffer = io.BytesIO()
@@ -93,18 +93,18 @@ class ColumnFiles:
             )
 
     def name(self, field: str) -> str:
-        """Where a field's column is kept."""
+        """Return the name of a field's file."""
         digest = blake2b(field.encode(errors="surrogatepass"), digest_size=12).hexdigest()
         return f"{columns_folder(self._generation)}/{digest}.column"
 
 
 def read_file(folder: Folder, name: str) -> tuple[str, bytes, Segment]:
-    """The field, the hash of the commit that it was read at, and the segment.
+    """Read the field, the hash of the commit that its values were read at, and the segment.
 
     Raises:
-        OSError: it cannot be read.
-        OtherVersion: an earlier version has written it.
-        CorruptionError: it is not what was written.
+        OSError: the file cannot be read.
+        OtherVersion: an earlier version wrote it.
+        CorruptionError: it is damaged.
     """
     with folder.open(name) as file:
         raw = file.read()
@@ -119,26 +119,26 @@ def read_file(folder: Folder, name: str) -> tuple[str, bytes, Segment]:
         field = arrays["field"].tobytes().decode(errors="surrogatepass")
         return field, arrays["history"].tobytes(), _segment(arrays)
     except (ValueError, TypeError, LookupError, RecursionError, CorruptionError) as error:
-        raise CorruptionError(f"{folder}/{name} is no column: {error!s:.200}") from error
+        raise CorruptionError(f"{folder}/{name} is not a column: {error!s:.200}") from error
 
 
 def _arrays(segment: Segment) -> Arrays:
-    found: Arrays = {
+    arrays: Arrays = {
         "extent": np.array([segment.start, segment.stop, segment.read_at], np.int64),
         "codes": segment.codes,
-        **_of_dictionary(segment.dictionary, "values"),
+        **_dictionary_arrays(segment.dictionary, "values"),
     }
     if segment.places is not None:
-        found["places"] = segment.places
+        arrays["places"] = segment.places
     if segment.lists is not None:
         lists = segment.lists
-        found |= {"list_places": lists.places, "list_ends": lists.ends, "list_codes": lists.codes}
-        found |= _of_dictionary(lists.dictionary, "elements")
-    return found
+        arrays |= {"list_places": lists.places, "list_ends": lists.ends, "list_codes": lists.codes}
+        arrays |= _dictionary_arrays(lists.dictionary, "elements")
+    return arrays
 
 
 def _segment(arrays: Mapping[str, NDArray[Any]]) -> Segment:
-    """Raises CorruptionError, KeyError or ValueError where the arrays do not fit one another."""
+    """Raises CorruptionError, KeyError or ValueError if the arrays do not fit one another."""
     start, stop, read_at = arrays["extent"].tolist()
     values, codes, places, lists = _dictionary(arrays, "values"), arrays["codes"], arrays.get("places"), None
     _check_codes(codes, values)
@@ -163,26 +163,26 @@ def _check_codes(codes: NDArray[Any], dictionary: Dictionary) -> None:
 def _check_places(places: NDArray[Any], stop: int) -> None:
     rising = places.dtype == np.int32 and bool((places[1:] > places[:-1]).all())
     if not rising or (len(places) and not 0 <= places[0] <= places[-1] < stop):
-        raise CorruptionError(f"it names rows that are not among its {stop}")
+        raise CorruptionError(f"it lists rows beyond its {stop}, or not in ascending order")
 
 
 def _check_ends(ends: NDArray[Any], count: int, size: int) -> None:
     whole = ends.dtype == np.int64 and len(ends) == count + 1 and ends[0] == 0 and ends[-1] == size
     if not whole or (ends[1:] < ends[:-1]).any():
-        raise CorruptionError(f"it does not divide {size} elements into {count}")
+        raise CorruptionError(f"its {count} parts do not add up to {size} elements")
 
 
-def _of_dictionary(dictionary: Dictionary, name: str) -> Arrays:
+def _dictionary_arrays(dictionary: Dictionary, name: str) -> Arrays:
     rest = encode({"rest": list(dictionary.rest)}).encode()
-    found: Arrays = {
+    arrays: Arrays = {
         "rest": np.frombuffer(rest, np.uint8),
         "ints": dictionary.ints,
         "floats": dictionary.floats,
         "moments": dictionary.moments,
     }
     for part, strings in (("iso", dictionary.iso), ("texts", dictionary.texts)):
-        found |= {part: np.frombuffer(strings.blob, np.uint8), f"{part}_ends": strings.ends}
-    return {f"{name}_{part}": array for part, array in found.items()}
+        arrays |= {part: np.frombuffer(strings.blob, np.uint8), f"{part}_ends": strings.ends}
+    return {f"{name}_{part}": array for part, array in arrays.items()}
 
 
 def _dictionary(arrays: Mapping[str, NDArray[Any]], name: str) -> Dictionary:
@@ -192,14 +192,14 @@ def _dictionary(arrays: Mapping[str, NDArray[Any]], name: str) -> Dictionary:
     def strings(key: str) -> Strings:
         blob, ends = part(key).tobytes(), part(f"{key}_ends")
         _check_ends(ends, len(ends) - 1, len(blob))
-        found = Strings(blob, ends)
-        found.all()  # each must be text
-        return found
+        result = Strings(blob, ends)
+        result.all()  # raises if a string is not UTF-8
+        return result
 
     numbers = part("ints"), part("floats"), part("moments")
     iso = strings("iso")
     rest = decode(part("rest").tobytes().decode())["rest"]
     kinds = [array.dtype for array in numbers]
     if kinds != [np.int64, np.float64, np.int64] or len(iso) != len(numbers[2]) or not isinstance(rest, list):
-        raise CorruptionError("its values are of other kinds")
+        raise CorruptionError("its values are of the wrong types")
     return Dictionary(tuple(rest), *numbers, iso, strings("texts"))

@@ -1,9 +1,9 @@
-"""The distinct values of a column, each with a code, sorted so that what a test finds are runs of codes.
+"""The distinct values of a column, each with a code, sorted so that a test selects runs of codes.
 
-Codes stand in this order: missing, None, False, True, an empty list, a list, a mapping; integers too large for 64 bits
+Codes are in this order: missing, None, False, True, an empty list, a list, a mapping; integers too large for 64 bits
 and, inside lists, lists; then integers, other numbers, instants, and strings. Equal numbers share a code (1 and 1.0),
-and so do dates and datetimes of one instant; a string that names one has a code of its own beside them, since strings
-equal strings only when they are the same.
+and so do dates and datetimes of one instant. A string that names an instant has its own code beside them, since strings
+are equal only if they are identical.
 """
 
 import itertools
@@ -25,14 +25,14 @@ from theodolite.filters.dates import SIGNS, WORDS, from_instant, is_unreadable
 from theodolite.filters.values import orderable, same
 
 NONE, FALSE, TRUE, EMPTY_LIST, LIST, MAPPING = range(1, 7)
-"""Codes that are the same in every dictionary; 0 is MISSING. EMPTY_LIST is the empty list."""
+"""Codes that are the same in every dictionary; 0 is MISSING."""
 FIRST = 7
 
 Run = tuple[int, int]
-"""Codes from the first to the second, without it."""
+"""Codes from the first up to, and excluding, the second."""
 
 _INT64 = 1 << 63
-_SEVERAL = 1000  # values from which on each of the dictionary's is looked up among them
+_MANY = 1000  # values above which the dictionary's values are looked up among them, not the reverse
 _WORDS = [spelled for word in WORDS for spelled in (word, word.lower(), word.upper())]
 
 
@@ -41,12 +41,12 @@ class Dictionary:
     """Values by code.
 
     Attributes:
-        rest: what fits no other class.
+        rest: integers too large for 64 bits, and inside lists, lists.
         ints: sorted int64.
-        floats: sorted, none of them a whole number below 2^63.
-        moments: sorted instants in microseconds; those of strings come after that of dates.
-        iso: the string of each, empty for dates and datetimes.
-        texts: sorted strings.
+        floats: sorted; whole numbers below 2^63 are among the integers.
+        moments: sorted instants in microseconds; for equal instants, dates come before strings.
+        iso: the string of each instant, empty for dates and datetimes.
+        texts: the other strings, sorted.
     """
 
     rest: tuple[Any, ...]
@@ -73,9 +73,9 @@ class Dictionary:
 
     @classmethod
     def of(cls, values: Sequence[Any], *, inner: bool = False) -> tuple["Dictionary", NDArray[np.uint32]]:
-        """The dictionary of some values, and the code of each.
+        """Return a dictionary of some values, and the code of each.
 
-        Lists get LIST, or EMPTY_LIST where they are empty; `inner`, for elements of lists, keeps them.
+        Lists get the code LIST, or EMPTY_LIST; with `inner`, for elements of lists, they are values like others.
         """
         codes = np.zeros(len(values), np.uint32)
         places = _by_kind(values, codes, inner=inner)
@@ -104,12 +104,12 @@ class Dictionary:
         return found, codes
 
     def values(self) -> list[Any]:
-        """A value for each code; equal to those it was made of as far as filters can tell. None for lists."""
+        """Return a value for each code; equal to the original as far as filters can tell. None for lists."""
         iso = [text or from_instant(moment) for text, moment in zip(self.iso.all(), self.moments.tolist(), strict=True)]
         return [*_fixed_values(), *self.rest, *self.ints.tolist(), *self.floats.tolist(), *iso, *self.texts.all()]
 
     def value(self, code: int) -> Any:
-        """What `values` has for one code."""
+        """Return the value of one code, as `values` does."""
         ints, floats, moments, texts, _ = self.starts
         if code >= texts:
             return self.texts[code - texts]
@@ -120,22 +120,22 @@ class Dictionary:
         return int(self.ints[code - ints]) if code >= ints else [*_fixed_values(), *self.rest][code]
 
     def unreadable(self) -> NDArray[np.int64]:
-        """Codes of the strings that look like dates and are none; found once."""
+        """Return the codes of strings that look like dates but are not; computed once."""
         if not self._unreadable:
             texts, start = self.texts, self.starts[3]
-            likely = [place for word in _WORDS for place in texts.beginning(word)]
-            likely += itertools.chain(*(texts.beginning(space) for space in " \t\n\r"))
-            likely += texts.lettered(SIGNS, texts.bisect(b"0"), texts.bisect(b":")).tolist()
-            found = sorted(place for place in likely if is_unreadable(texts[place]))
-            self._unreadable.append(start + np.array(found, np.int64))
+            likely = [place for word in _WORDS for place in texts.starting_with(word)]
+            likely += itertools.chain(*(texts.starting_with(space) for space in " \t\n\r"))
+            likely += texts.with_letter_at(SIGNS, texts.bisect(b"0"), texts.bisect(b":")).tolist()
+            places = sorted(place for place in likely if is_unreadable(texts[place]))
+            self._unreadable.append(start + np.array(places, np.int64))
         return self._unreadable[0]
 
     def runs(self, test: Test) -> list[Run]:
-        """Runs of codes, apart from one another, whose values pass the test.
+        """Return the runs of codes whose values pass the test, sorted and disjoint.
 
-        What `$eq`, `$in` and `$contains` find in lists is left out, but for empty ones.
+        Non-empty lists are left out: `$eq`, `$in` and `$contains` look at their elements (see `Lists.mark`).
         """
-        return joined(self._runs(test))
+        return _merge(self._runs(test))
 
     def _runs(self, test: Test) -> Iterator[Run]:
         _, _, moments, texts, end = self.starts
@@ -164,8 +164,8 @@ class Dictionary:
                 assert_never(test)
 
     def among(self, wanted: Sequence[Any]) -> Iterator[Run]:
-        """Codes of the values that are the same as one of `wanted`; of lists only those in `rest`."""
-        if len(wanted) < _SEVERAL:
+        """Yield the codes of the values that equal one of `wanted`; of lists only those in `rest`."""
+        if len(wanted) < _MANY:
             for value in wanted:
                 yield from self.equal(value)
             return
@@ -180,7 +180,7 @@ class Dictionary:
         if strings:
             found[moments:texts] = _are_among(self.iso.all(), strings)
             found[texts:] = _are_among(self.texts.all(), strings)
-            dated = np.flatnonzero(np.diff(self.iso.ends) == 0)  # dates that are no strings
+            dated = np.flatnonzero(np.diff(self.iso.ends) == 0)  # dates that are not strings
             if len(dated):
                 is_date, when = instants(strings)
                 found[moments + dated] = np.isin(self.moments[dated], when[is_date])
@@ -194,7 +194,7 @@ class Dictionary:
         yield from zip(edges[::2], edges[1::2], strict=True)
 
     def equal(self, wanted: Any) -> Iterator[Run]:
-        """Codes of the values that are the same as `wanted`; of lists only those in `rest`."""
+        """Yield the codes of the values that equal `wanted`; of lists only those in `rest`."""
         ints, floats, moments, texts, _ = self.starts
         yield from ((FIRST + n, FIRST + n + 1) for n, value in enumerate(self.rest) if same(value, wanted))
         if wanted is None:
@@ -249,7 +249,7 @@ class Dictionary:
             yield _side(test, texts, end, below)
 
     def _int(self, key: float, test: Compare) -> int:
-        """How many integers lie below the border of a comparison with `key`."""
+        """Return the number of integers below the border of a comparison with `key`."""
         after = test.order in ("$gt", "$lte")  # x > 2.5 and x > 2 have the same border, as have x < 2.5 and x < 3
         if not -_INT64 <= key < _INT64:
             return len(self.ints) if key > 0 else 0
@@ -270,9 +270,9 @@ class Dictionary:
         if not ignore_case and pattern == head + "%":
             yield texts + low, texts + high
         else:
-            found = self.texts.fitting(pattern, ignore_case, low, high).tolist()
+            found = self.texts.matching(pattern, ignore_case, low, high).tolist()
             yield from ((texts + n, texts + n + 1) for n in found)
-        for n in self.iso.fitting(pattern, ignore_case).tolist():
+        for n in self.iso.matching(pattern, ignore_case).tolist():
             if self.iso[n]:  # not a date
                 yield moments + n, moments + n + 1
 
@@ -299,7 +299,7 @@ def _side(test: Compare, start: int, end: int, border: int) -> Run:
 
 
 def _by_kind(values: Sequence[Any], codes: NDArray[np.uint32], *, inner: bool) -> dict[str, Sequence[int]]:
-    """Which values are of which class; those whose code is fixed get it here."""
+    """Return the places of the values of each class; values with a fixed code get it here."""
     places: dict[str, list[int]] = {name: [] for name in ("rest", "int", "float", "date", "str")}
     kinds = set(map(type, values))
     if kinds == {str}:
@@ -329,7 +329,7 @@ def _picked(values: Sequence[Any], places: Sequence[int], dtype: Any) -> NDArray
 
 
 def _distinct(values: list[Any]) -> tuple[list[Any], NDArray[np.int64]]:
-    """Few values, which need not be hashable; and the number of each."""
+    """Return the distinct values, which are few and need not be hashable, and the number of each."""
     number_of: dict[str, int] = {}
     codes = np.array([number_of.setdefault(repr(value), len(number_of)) for value in values], np.int64)
     first = np.unique(codes, return_index=True)[1].tolist()
@@ -337,7 +337,7 @@ def _distinct(values: list[Any]) -> tuple[list[Any], NDArray[np.int64]]:
 
 
 def _distinct_texts(texts: list[str]) -> tuple[list[str], NDArray[np.int64]]:
-    """The strings in order, each once; and the number of each."""
+    """Return the distinct strings, sorted, and the number of each."""
     order = sorted(range(len(texts)), key=texts.__getitem__)
     listed = [texts[number] for number in order]
     new = [True, *map(operator.ne, listed, itertools.islice(listed, 1, None))][: len(listed)]
@@ -347,22 +347,22 @@ def _distinct_texts(texts: list[str]) -> tuple[list[str], NDArray[np.int64]]:
 def _distinct_moments(
     moments: NDArray[np.int64], texts: list[str]
 ) -> tuple[NDArray[np.int64], list[str], NDArray[np.int64]]:
-    """Instants with the strings that name them (empty for a date), in order, each pair once; and the number of each."""
+    """Return the distinct pairs of instant and string (empty for a date), sorted, and the number of each."""
     order = np.argsort(moments, kind="stable")
     ordered = moments[order]
     new = np.ones(len(order), np.bool_)
     tied = np.zeros(len(order) + 1, np.bool_)
     tied[1:-1] = ordered[1:] == ordered[:-1]
-    shared = np.flatnonzero(tied[1:] | tied[:-1])  # few: several ways to write one instant
+    shared = np.flatnonzero(tied[1:] | tied[:-1])  # few: an instant written in several ways
     order[shared] = sorted(order[shared].tolist(), key=lambda number: (moments[number], texts[number]))
     for place in np.flatnonzero(tied[:-1]).tolist():
         new[place] = texts[order[place]] != texts[order[place - 1]]
-    kept = order[new]
-    return moments[kept], [texts[number] for number in kept.tolist()], _numbers(order, new)
+    distinct = order[new]
+    return moments[distinct], [texts[number] for number in distinct.tolist()], _numbers(order, new)
 
 
 def _numbers(order: Any, new: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """For each value the number of its like, from the sorted order and where something new begins in it."""
+    """Return the number of each value, from the sorted order and a mask of the first of each equal values in it."""
     numbers = np.empty(len(new), np.int64)
     numbers[order] = np.cumsum(new) - 1
     return numbers
@@ -374,14 +374,14 @@ def _are_among(known: Sequence[Any], wanted: Sequence[Any]) -> list[bool]:
     return list(map(found.__contains__, known))
 
 
-def joined(runs: Iterator[Run]) -> list[Run]:
-    """Runs in order, those that touch made one, empty ones left out."""
-    found: list[Run] = []
+def _merge(runs: Iterator[Run]) -> list[Run]:
+    """Sort runs, merge those that touch, and drop empty ones."""
+    merged: list[Run] = []
     for first, last in sorted(runs):
         if first >= last:
             continue
-        if found and first <= found[-1][1]:
-            found[-1] = found[-1][0], max(found[-1][1], last)
+        if merged and first <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(merged[-1][1], last)
         else:
-            found.append((first, last))
-    return found
+            merged.append((first, last))
+    return merged

@@ -1,4 +1,4 @@
-"""Dates and times as text, many at a time: what `filters.dates` says of each."""
+"""Parse dates and times, many strings at a time, with the results of `filters.dates`."""
 
 import itertools
 from collections import defaultdict
@@ -16,7 +16,7 @@ from theodolite.types import Mask
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
 
-_PART = 1 << 15  # strings at a time, which stay in the processor's cache
+_CHUNK = 1 << 15  # strings at a time, which fit the processor's cache
 _OFFSETS = ("", "Z", "+dd:dd", "+dddd", "+dd")
 _EPOCH = 719_163  # the day of 1970-01-01, counted from that of 0001-01-01
 _LETTERS = {
@@ -25,7 +25,7 @@ _LETTERS = {
     "Z": b"Zz",
     "+": b"+-",
     ".": b".,",
-}  # what a letter of a form may be; others only themselves
+}  # the characters that a letter of a form stands for; others stand for themselves
 _DAYS_BEFORE = np.array([0, 0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334])  # days of the months before
 _DAYS_OF = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 
@@ -35,10 +35,10 @@ class _Form:
     """One way to write a date. `d` is a digit.
 
     Attributes:
-        text: all of it.
-        offset: the end of it that names the offset from UTC.
-        places: where each character of the extended form stands in it; None where it is the extended form.
-        fraction: how many digits follow the seconds; None where there are no seconds.
+        text: the form.
+        offset: its end, the offset from UTC.
+        places: the place in the form of each character of the extended form; None if it is the extended form.
+        fraction: number of digits after the seconds; None without seconds.
     """
 
     text: str
@@ -49,7 +49,7 @@ class _Form:
 
 @cache
 def _forms() -> dict[int, list[_Form]]:
-    """The common ways to write a date, by their length."""
+    """Return the common ways to write a date, by length."""
     forms: defaultdict[int, list[_Form]] = defaultdict(list)
     forms[10].append(_Form("dddd-dd-dd", "", None, None))
     for fraction, offset in itertools.product((*range(10), None), _OFFSETS):
@@ -63,16 +63,17 @@ def _forms() -> dict[int, list[_Form]]:
 
 
 def instants(strings: Sequence[str]) -> tuple[Mask, Ints]:
-    """Which strings are dates or times, and their microseconds since 1970 in UTC (0 for the others)."""
+    """Return a mask of the strings that are dates or times, and their microseconds since 1970 in UTC (else 0)."""
     is_date = np.zeros(len(strings), np.bool_)
-    found = np.zeros(len(strings), np.int64)
-    for start in range(0, len(strings), _PART):
-        end = start + _PART
-        _read(strings[start:end], is_date[start:end], found[start:end])
-    return is_date, found
+    micro = np.zeros(len(strings), np.int64)
+    for start in range(0, len(strings), _CHUNK):
+        end = start + _CHUNK
+        _parse(strings[start:end], is_date[start:end], micro[start:end])
+    return is_date, micro
 
 
-def _read(strings: Sequence[str], is_date: Mask, found: Ints) -> None:
+def _parse(strings: Sequence[str], is_date: Mask, micro: Ints) -> None:
+    """Write the results for some strings."""
     sizes = np.fromiter(map(len, strings), np.int64, len(strings))
     left = [
         number
@@ -84,7 +85,7 @@ def _read(strings: Sequence[str], is_date: Mask, found: Ints) -> None:
         places = likely[sizes[likely] == size]
         part = [strings[place] for place in places.tolist()]
         joined = "".join(part)
-        if not joined.isascii():  # then none of these strings is a date
+        if not joined.isascii():  # a date is ASCII
             places = places[[text.isascii() for text in part]]
             joined = "".join(strings[place] for place in places.tolist())
         letters = np.frombuffer(joined.encode(), np.uint8).reshape(-1, size)
@@ -92,19 +93,19 @@ def _read(strings: Sequence[str], is_date: Mask, found: Ints) -> None:
             fits = _fitting(letters, form.text)
             if len(fits):
                 good, read = _moments(letters[fits], form)
-                is_date[places[fits[good]]], found[places[fits[good]]] = True, read
+                is_date[places[fits[good]]], micro[places[fits[good]]] = True, read
             if len(fits) == len(letters):
                 break
     for number in likely[~is_date[likely]].tolist():
         moment = instant(strings[number])
         if moment is not None:
-            is_date[number], found[number] = True, moment
+            is_date[number], micro[number] = True, moment
 
 
 def _fitting(letters: Bytes, form: str) -> Ints:
-    """Which rows of letters have the form."""
+    """Return the rows of letters that have the form."""
     fits = np.ones(len(letters), np.bool_)
-    # Letters first: most of what has another form ends there.
+    # Letters before digits: they rule out most strings of other forms.
     for place in sorted(range(len(form)), key=lambda place: form[place] == "d"):
         column, kind = letters[:, place], form[place]
         if kind == "d":
@@ -121,7 +122,7 @@ def _fitting(letters: Bytes, form: str) -> Ints:
 
 
 def _moments(letters: Bytes, form: _Form) -> tuple[Mask, Ints]:
-    """Which rows are dates for sure, and their instants. What is rare (24:00, leap seconds) is not among them."""
+    """Return a mask of the rows that are dates, and their instants. Rare forms (24:00, leap seconds) are left out."""
     if form.places is not None:
         letters = letters[:, form.places]
 

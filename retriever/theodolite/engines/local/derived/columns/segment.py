@@ -1,4 +1,4 @@
-"""A run of rows of one column: what each row holds, as codes of a dictionary."""
+"""Consecutive rows of one column: the value of each row as a code of a dictionary."""
 
 import itertools
 import math
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.engines.local.derived.columns.dictionary import LIST, Dictionary, Run, joined
+from theodolite.engines.local.derived.columns.dictionary import LIST, Dictionary, Run
 from theodolite.engines.local.storage.records import decode_stored
 from theodolite.filters import Contains, In, Test
 from theodolite.filters.values import same
@@ -19,11 +19,11 @@ from theodolite.types import Mask
 Codes = NDArray[np.unsignedinteger[Any]]
 T = TypeVar("T", bound=np.generic)
 
-_PARSED = 1 << 16  # lists parsed in one piece
+_PARSED = 1 << 16  # lists parsed at a time
 _UNHASHABLE = (list, dict)
-_FEW = 3  # runs up to which comparing is faster than looking each code up,
-_SOME = 8  # and where the table of codes is too large for the processor's first cache
-_SPARSE = 32  # one row in so many has a value: only these are kept
+_MAX_RUNS = 3  # up to which comparing is faster than looking each code up
+_MAX_RUNS_LARGE = 8  # the same if the table of codes does not fit the processor's first cache
+_SPARSE = 32  # if fewer than one row in 32 has a value, only these rows are stored
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,12 +31,12 @@ class Lists:
     """The lists among a segment's values.
 
     Attributes:
-        places: (lists,) where in the segment each stands.
-        ends: (lists + 1,) where in `codes` each begins and the last ends.
-        codes: the elements, in the order of the lists.
-        dictionary: of the elements.
-        owners: (elements,) the places of the elements' lists, in the order of the elements' codes;
-        bounds: (codes + 1,) where in `owners` each code begins and the last ends.
+        places: (lists,) the place of each list in the segment.
+        ends: (lists + 1,) where each list begins in `codes`, and where the last ends.
+        codes: the elements, list after list.
+        dictionary: the distinct elements.
+        owners: (elements,) the place of each element's list, sorted by the element's code.
+        bounds: (codes + 1,) where each code begins in `owners`, and where the last ends.
     """
 
     places: NDArray[np.int32]
@@ -48,13 +48,13 @@ class Lists:
 
     @classmethod
     def of(cls, places: NDArray[np.int32], numbers: NDArray[np.int64], lists: Sequence[list[Any]]) -> "Lists":
-        """Where `lists[numbers[i]]` stands at `places[i]`."""
+        """Build from lists: `lists[numbers[i]]` is at `places[i]`."""
         return cls._of(places, numbers, list(itertools.chain.from_iterable((*items, math.inf) for items in lists)))
 
     @classmethod
     def parsed(cls, places: NDArray[np.int32], numbers: NDArray[np.int64], texts: Sequence[str]) -> "Lists":
-        """Where the list with the JSON text `texts[numbers[i]]` stands at `places[i]`; none of them is empty."""
-        # All in one piece: millions of small lists would keep the garbage collector busy. Nothing stored is infinite.
+        """Build from JSON texts of non-empty lists: `texts[numbers[i]]` is at `places[i]`."""
+        # Parsed as one list: millions of small lists would keep the garbage collector busy. Stored values are finite.
         items: list[Any] = []
         for start in range(0, len(texts), _PARSED):
             part = ",Infinity,".join(text[1:-1] for text in texts[start : start + _PARSED])
@@ -63,20 +63,20 @@ class Lists:
 
     @classmethod
     def _of(cls, places: NDArray[np.int32], numbers: NDArray[np.int64], items: list[Any]) -> "Lists":
-        """From the elements of all distinct lists, infinity behind each list."""
+        """Build from the elements of all distinct lists, with infinity after each list."""
         number_of: defaultdict[Any, int] = defaultdict(itertools.count().__next__)
         kinds: Sequence[Any] = items
         if not set(map(type, items)) <= {str, float}:
-            # Python takes 1, 1.0 and True for the same.
+            # To Python 1, 1.0 and True are equal.
             kinds = [(type(item), repr(item) if type(item) in _UNHASHABLE else item) for item in items]
         of_items = np.fromiter(map(number_of.__getitem__, kinds), np.int64, len(items))
         first = np.full(len(number_of), -1, np.int64)
         first[of_items[::-1]] = np.arange(len(items))[::-1]
-        behind = np.flatnonzero(of_items == of_items[-1])
+        separators = np.flatnonzero(of_items == of_items[-1])
         dictionary, codes = Dictionary.of([items[number] for number in first.tolist()], inner=True)
         # From the distinct lists to all of them.
-        begins = np.concatenate([[0], behind[:-1] + 1])
-        sizes = behind - begins
+        begins = np.concatenate([[0], separators[:-1] + 1])
+        sizes = separators - begins
         ends = np.zeros(len(places) + 1, np.int64)
         np.cumsum(sizes[numbers], out=ends[1:])
         of_all = np.arange(ends[-1]) + np.repeat(begins[numbers] - ends[:-1], sizes[numbers])
@@ -86,6 +86,7 @@ class Lists:
     def indexed(
         cls, places: NDArray[np.int32], ends: NDArray[np.int64], codes: Codes, dictionary: Dictionary
     ) -> "Lists":
+        """Build from codes, and index the lists by element."""
         order = np.argsort(codes, kind="stable")
         owners = np.repeat(places, np.diff(ends))[order]
         bounds = np.searchsorted(codes[order], np.arange(dictionary.starts[-1] + 1))
@@ -97,7 +98,7 @@ class Lists:
         return sum(array.nbytes for array in arrays) + self.dictionary.nbytes
 
     def mark(self, test: In | Contains, mask: Mask) -> None:
-        """Set `mask` where a list, or one of its elements, passes."""
+        """Set `mask` for rows whose list, or one of its elements, passes."""
         values = test.values if isinstance(test, In) else (test.value,)
         for first, last in self.dictionary.among(values):
             mask[self.owners[self.bounds[first] : self.bounds[last]]] = True
@@ -107,13 +108,15 @@ class Lists:
                     self._mark_equal(value, mask)
 
     def values(self) -> list[list[Any]]:
+        """Return the lists."""
         known = self.dictionary.values()
         items = [known[code] for code in self.codes.tolist()]
         ends = self.ends.tolist()
         return [items[first:last] for first, last in itertools.pairwise(ends)]
 
     def _mark_equal(self, wanted: list[Any], mask: Mask) -> None:
-        """Lists that are the same as a whole: those of the length with the first element in its place."""
+        """Set `mask` for rows whose whole list equals this one."""
+        # Candidates have the same length and the same first element.
         fits = np.diff(self.ends) == len(wanted)
         first = np.zeros(len(self.bounds), np.bool_)
         for start, stop in self.dictionary.equal(wanted[0]):
@@ -128,13 +131,13 @@ class Lists:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segment:
-    """Immutable: the values of the rows from `start` to `stop`.
+    """The values of the rows from `start` to `stop`. Immutable.
 
     Attributes:
-        read_at: the commit they were read at; rows dead by then have no value.
-        codes: (stop − start,) or, where few rows have a value, (places,).
-        places: where in the segment these rows stand; None if all are there.
-        lists: None where there are none.
+        read_at: the commit at which they were read; rows that were dead by then have no value.
+        codes: (stop − start,); (places,) if few rows have a value.
+        places: the places in the segment that `codes` is for; None for all.
+        lists: the lists among the values; None if there are none.
     """
 
     start: int
@@ -156,21 +159,22 @@ class Segment:
         values: list[Any],
         texts: Sequence[str] | None = None,
     ) -> "Segment":
-        """A segment where the row `start + places[i]` holds `values[numbers[i]]`, and other rows nothing.
+        """Build a segment where the row `start + places[i]` has `values[numbers[i]]`, and other rows have no value.
 
         Args:
-            texts: the values as JSON; then any list may stand in `values` for one that is not empty.
+            texts: the values as JSON texts. If given, non-empty lists are parsed from these, and `values` may have any
+                non-empty list in their place.
         """
         dictionary, of_values = Dictionary.of(values)
         codes = of_values[numbers] if len(values) else np.empty(0, np.uint32)
         lists = None
-        having = np.flatnonzero(codes == LIST)
-        if len(having):
-            kept, of_kept = np.unique(numbers[having], return_inverse=True)
+        with_list = np.flatnonzero(codes == LIST)
+        if len(with_list):
+            distinct, of_distinct = np.unique(numbers[with_list], return_inverse=True)
             if texts is None:
-                lists = Lists.of(places[having], of_kept, [values[number] for number in kept.tolist()])
+                lists = Lists.of(places[with_list], of_distinct, [values[number] for number in distinct.tolist()])
             else:
-                lists = Lists.parsed(places[having], of_kept, [texts[number] for number in kept.tolist()])
+                lists = Lists.parsed(places[with_list], of_distinct, [texts[number] for number in distinct.tolist()])
         if len(places) * _SPARSE > stop - start:
             dense = np.zeros(stop - start, np.uint32)
             dense[places] = codes
@@ -183,20 +187,20 @@ class Segment:
         return self.codes.nbytes + places + self.dictionary.nbytes + (0 if self.lists is None else self.lists.nbytes)
 
     def mask(self, test: Test, out: Mask) -> None:
-        """Write to `out`, (stop − start,), which rows pass."""
-        runs = joined(iter(self.dictionary.runs(test)))
+        """Write the mask of the rows that pass to `out`, (stop − start,)."""
+        runs = self.dictionary.runs(test)
         if self.places is None:
             _select(self.codes, runs, self.dictionary.starts[-1], out)
         else:
-            found = np.empty(len(self.codes), np.bool_)
-            _select(self.codes, runs, self.dictionary.starts[-1], found)
+            passing = np.empty(len(self.codes), np.bool_)
+            _select(self.codes, runs, self.dictionary.starts[-1], passing)
             out[:] = bool(runs) and runs[0][0] == 0
-            out[self.places] = found
+            out[self.places] = passing
         if self.lists is not None and isinstance(test, (In, Contains)):
             self.lists.mark(test, out)
 
     def each(self, of_code: NDArray[T]) -> NDArray[T]:
-        """For each row, (stop − start,), what stands in `of_code`, (codes,), for its value."""
+        """Return `of_code[code]` for the code of each row, (stop − start,)."""
         if self.places is None:
             return of_code[self.codes]
         out = np.full(self.stop - self.start, of_code[0])
@@ -204,14 +208,14 @@ class Segment:
         return out
 
     def code(self, place: int) -> int:
-        """The code of one row, counted from `start`."""
+        """Return the code of one row, counted from `start`."""
         if self.places is None:
             return int(self.codes[place])
         at = int(self.places.searchsorted(place))
         return int(self.codes[at]) if at < len(self.places) and self.places[at] == place else 0
 
     def entries(self) -> tuple[NDArray[np.int32], NDArray[np.int64], list[Any]]:
-        """What `of` would make this segment of: places, numbers and values."""
+        """Return places, numbers and values from which `of` would build this segment."""
         places = self.places
         codes = self.codes
         if places is None:
@@ -220,15 +224,15 @@ class Segment:
         values = self.dictionary.values()
         numbers = codes.astype(np.int64)
         if self.lists is not None:
-            having = np.flatnonzero(codes == LIST)
-            numbers[having] = np.arange(len(values), len(values) + len(having))
+            with_list = np.flatnonzero(codes == LIST)
+            numbers[with_list] = np.arange(len(values), len(values) + len(with_list))
             values += self.lists.values()
         return places, numbers, values
 
 
 def _select(codes: Codes, runs: list[Run], size: int, out: Mask) -> None:
-    """Write which codes lie in one of the runs."""
-    if len(runs) > (_FEW if size < 1 << 15 else _SOME):
+    """Write the mask of the codes that are in one of the runs."""
+    if len(runs) > (_MAX_RUNS if size < 1 << 15 else _MAX_RUNS_LARGE):
         table = np.zeros(size, np.bool_)
         for first, last in runs:
             table[first:last] = True
@@ -252,6 +256,6 @@ def _select(codes: Codes, runs: list[Run], size: int, out: Mask) -> None:
 
 
 def _narrow(codes: NDArray[np.uint32], dictionary: Dictionary) -> Codes:
-    """The codes in the smallest type that holds the number of codes, so that they can be compared with it."""
+    """Return the codes in the smallest type that also holds the number of codes, so that both can be compared."""
     size = dictionary.starts[-1]
     return codes.astype(np.uint8 if size < 256 else np.uint16 if size < 65536 else np.uint32)

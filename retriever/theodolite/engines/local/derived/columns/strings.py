@@ -1,4 +1,4 @@
-"""Many strings in one piece of memory, sorted."""
+"""Many strings in one buffer, sorted."""
 
 import itertools
 import re
@@ -13,11 +13,11 @@ _WILD = re.compile(r"[%_]|\\.", re.DOTALL)
 
 
 class Strings:
-    """Strings by number. UTF-8 keeps the order of code points, so what is sorted as bytes is sorted as strings.
+    """A sequence of strings. UTF-8 keeps the order of code points, so sorted bytes are sorted strings.
 
     Attributes:
         blob: all strings, one after the other, in UTF-8.
-        ends: (n + 1,) where each begins and the last ends.
+        ends: (n + 1,) where each begins, and where the last ends.
     """
 
     __slots__ = ("blob", "ends")
@@ -45,11 +45,12 @@ class Strings:
         return len(self.blob) + self.ends.nbytes
 
     def all(self) -> list[str]:
+        """Return all strings."""
         ends = self.ends.tolist()
         return [self.blob[first:last].decode() for first, last in itertools.pairwise(ends)]
 
     def bisect(self, wanted: bytes, low: int = 0, high: int | None = None) -> int:
-        """How many strings come before `wanted`, where those from `low` to `high` are sorted."""
+        """Return the number of strings before `wanted`; those from `low` to `high` are sorted."""
         last = len(self) if high is None else high
         while low < last:
             middle = (low + last) // 2
@@ -60,59 +61,59 @@ class Strings:
         return low
 
     def find(self, text: str, low: int = 0, high: int | None = None) -> int | None:
-        """The number of a string among those from `low` to `high`, which are sorted; None if it is not there."""
+        """Return the number of a string among those from `low` to `high`, which are sorted; None if it is missing."""
         try:
             wanted = text.encode()
-        except UnicodeEncodeError:  # a lone surrogate: nothing stored has one
+        except UnicodeEncodeError:  # a lone surrogate, which no stored string has
             return None
         last = len(self) if high is None else high
         place = self.bisect(wanted, low, last)
         return place if place < last and self.blob[self.ends[place] : self.ends[place + 1]] == wanted else None
 
-    def beginning(self, text: str) -> range:
-        """Numbers of the strings, which are sorted, that begin with this text."""
+    def starting_with(self, text: str) -> range:
+        """Return the numbers of the strings, which are sorted, that start with this text."""
         wanted = text.encode()
         return range(self.bisect(wanted), self.bisect(wanted + b"\xff"))
 
-    def lettered(self, signs: Sequence[tuple[int, bytes]], low: int, high: int) -> NDArray[np.int64]:
-        """Numbers of the strings from `low` to `high` where one of these places, in bytes, holds one of its letters."""
+    def with_letter_at(self, signs: Sequence[tuple[int, bytes]], low: int, high: int) -> NDArray[np.int64]:
+        """Return the numbers of the strings from `low` to `high` that have a letter at its place, in bytes."""
         blob, starts = np.frombuffer(self.blob, np.uint8), self.ends[low:high]
         sizes = self.ends[low + 1 : high + 1] - starts
-        found = np.zeros(high - low, np.bool_)
+        matches = np.zeros(high - low, np.bool_)
         for place, letters in signs:
-            there = np.flatnonzero(sizes > place)
-            found[there] |= np.isin(blob[starts[there] + place], np.frombuffer(letters, np.uint8))
-        return low + np.flatnonzero(found)
+            long = np.flatnonzero(sizes > place)
+            matches[long] |= np.isin(blob[starts[long] + place], np.frombuffer(letters, np.uint8))
+        return low + np.flatnonzero(matches)
 
     def containing(self, text: str) -> NDArray[np.int64]:
-        """Numbers of the strings with this substring."""
+        """Return the numbers of the strings with this substring."""
         try:
             wanted = text.encode()
         except UnicodeEncodeError:
             return np.empty(0, np.int64)
         if not wanted:
             return np.arange(len(self))
-        found = []
+        numbers = []
         ends = self.ends
         at = self.blob.find(wanted)
         while at >= 0:
             number = int(ends.searchsorted(at, "right")) - 1
             end = int(ends[number + 1])
             if at + len(wanted) <= end:
-                found.append(number)
+                numbers.append(number)
                 at = end
             else:  # it reaches into the next string
                 at += 1
             at = self.blob.find(wanted, at)
-        return np.array(found, np.int64)
+        return np.array(numbers, np.int64)
 
-    def fitting(self, pattern: str, ignore_case: bool, low: int = 0, high: int | None = None) -> NDArray[np.int64]:
-        """Numbers of the strings from `low` to `high` that fit a pattern of `$like`."""
-        fits = like(pattern, ignore_case)
+    def matching(self, pattern: str, ignore_case: bool, low: int = 0, high: int | None = None) -> NDArray[np.int64]:
+        """Return the numbers of the strings from `low` to `high` that match a pattern of `$like`."""
+        matches = like(pattern, ignore_case)
         last = len(self) if high is None else high
         likely: Sequence[int] = range(low, last)
         literal = max(_WILD.split(pattern), key=len)
         if len(literal) > 1 and not ignore_case:
-            found = self.containing(literal)
-            likely = found[(found >= low) & (found < last)].tolist()
-        return np.array([number for number in likely if fits(self[number])], np.int64)
+            numbers = self.containing(literal)
+            likely = numbers[(numbers >= low) & (numbers < last)].tolist()
+        return np.array([number for number in likely if matches(self[number])], np.int64)

@@ -1,8 +1,8 @@
 """Rules for versions, evaluated on columns.
 
-Each rule gives every row an interval of time, whatever `as_of` is: from when it begins until something takes its place.
-`fields` turns columns into arrays by row; `latest` and `links` say until when a row is current; `intervals` puts the
-rules together, once for a commit; `standing` is what one search sees of them.
+Each rule gives every row an interval of time that does not depend on `as_of`: from its begin until something replaces
+it. `field_arrays` turns columns into arrays by row; `latest` and `succession` compute until when a row is current;
+`intervals` combines the rules, once for a commit; `state` is their result for one search.
 """
 
 from theodolite.engines.local.derived.versions.state import VersionState, VersionStateCache

@@ -1,6 +1,6 @@
 """Columns as arrays by row, as rules for versions need them: numbers of values, instants, ranks, links.
 
-Made once for each segment of a column, and kept: segments never change.
+They are computed once for each segment of a column and kept: segments never change.
 """
 
 import itertools
@@ -21,61 +21,61 @@ Ints = NDArray[np.int64]
 GetColumn = Callable[[str], Column]
 
 NEVER = int(np.iinfo(np.int64).min)
-"""No instant: before all of them."""
+"""Stands for a missing instant; before all others."""
 FOREVER = int(np.iinfo(np.int64).max)
 """After all instants."""
 
-_HELD = 24  # arrays; rules name few fields
+_MAX_ARRAYS = 24  # kept; rules name few fields
 
 
 class FieldArrays:
-    """Arrays by row, of all rows of a column. Not for several threads at once."""
+    """Turns columns into arrays over all their rows, and keeps recent ones. Not thread-safe."""
 
     def __init__(self) -> None:
         self._number_of: defaultdict[Any, int] = defaultdict(itertools.count().__next__)
         self._names: list[Any] = []
-        self._held: dict[tuple[str, str, bool], tuple[tuple[Segment, ...], list[Any], Any]] = {}
+        self._entries: dict[tuple[str, str, bool], tuple[tuple[Segment, ...], list[Any], Any]] = {}
 
     def numbers(self, column: Column, *, exact: bool = False) -> NDArray[np.int32]:
-        """A number for each row's value, the same for the same value in whatever column; -1 for none.
+        """Return a number for each row's value, the same for equal values in all columns; -1 for rows without a value.
 
-        Values are the same as in filters: 1 and 1.0, but not 1 and True or "1". Dates and ISO-8601 strings are the same
-        where they name one instant, unless `exact`. Lists, mappings, None and empty strings are no values.
+        Equality is that of filters: 1 equals 1.0, but not True or "1". Dates and ISO-8601 strings of one instant are
+        equal, unless `exact`. Lists, mappings, None and empty strings do not count as values.
         """
         numbers: NDArray[np.int32] = self._whole(
-            "numbers", column, exact, lambda one: one.each(self._of_dictionary(one.dictionary, exact))
+            "numbers", column, exact, lambda segment: segment.each(self._number_codes(segment.dictionary, exact))
         )
         return numbers
 
     def instants(self, column: Column) -> Ints:
-        """Microseconds since 1970 of each row's date or ISO-8601 string; NEVER for what is none."""
-        found: Ints = self._whole("instants", column, False, _instants)
-        return found
+        """Return each row's date or ISO-8601 string in microseconds since 1970; NEVER for other values."""
+        instants: Ints = self._whole("instants", column, False, _instants)
+        return instants
 
     def ranks(self, column: Column) -> Ints:
-        """Where each row's value stands among the distinct ones, from 1: numbers, then instants; 0 for other values."""
+        """Return the rank of each row's value, from 1: numbers, then instants; 0 for other values."""
         key = ("ranks", column.field, False)
-        held = self._held.pop(key, None)
-        if held is None or held[0] != column.segments:
+        entry = self._entries.pop(key, None)
+        if entry is None or entry[0] != column.segments:
             tables = _ranks([segment.dictionary for segment in column.segments])
             parts = [segment.each(table) for segment, table in zip(column.segments, tables, strict=True)]
-            held = column.segments, [], _joined(parts)
-        self._keep(key, held)
-        ranks: Ints = held[2]
+            entry = column.segments, [], _joined(parts)
+        self._keep(key, entry)
+        ranks: Ints = entry[2]
         return ranks
 
     def links(self, column: Column) -> tuple[Ints, Ints]:
-        """Rows, and the numbers of the values in them: one entry for a value, several for a list of them."""
+        """Return rows and the numbers of their values; a row with a list occurs once for each of its values."""
         parts = self._parts("links", column, False, self._links)[1]
         if not parts:
             return np.empty(0, np.int64), np.empty(0, np.int64)
         return np.concatenate([rows for rows, _ in parts]), np.concatenate([numbers for _, numbers in parts])
 
     def name(self, number: int, columns: Iterable[Column], inside: Mask) -> Any:
-        """The value with a number, as it is written in the first of these columns that has it in a row inside.
+        """Return the value with a number, as written in the first of these columns that has it in a row inside.
 
-        How it is written elsewhere is not for a scope to know: instants may be written in several ways, and so may
-        numbers beyond 64 bits.
+        Instants and numbers beyond 64 bits may be written in several ways; a scope must not learn how it is written
+        elsewhere.
         """
         if number >= len(self._names):
             self._names.extend(itertools.islice(self._number_of, len(self._names), None))
@@ -91,14 +91,16 @@ class FieldArrays:
             rows = rows[inside[rows]]
             if len(rows):
                 values = _values(column, int(rows[0]))
-                return next(value for value in values if (instant(value) == key[1] if _dated(key) else value == key))
-        raise ValueError(f"no row inside has the value {key!r}")
+                return next(
+                    value for value in values if (instant(value) == key[1] if isinstance(key, tuple) else value == key)
+                )
+        raise ValueError(f"no row in the scope has the value {key!r}")
 
     def _whole(self, kind: str, column: Column, exact: bool, make: Callable[[Segment], Any]) -> Any:
         key, parts, whole = self._parts(kind, column, exact, make)
         if whole is None:
             whole = _joined(parts)
-            # Parts of the whole, not beside it.
+            # Views of the whole, so that nothing is stored twice.
             views = [whole[segment.start : segment.stop] for segment in column.segments]
             self._keep(key, (column.segments, views, whole))
         return whole
@@ -106,37 +108,37 @@ class FieldArrays:
     def _parts(
         self, kind: str, column: Column, exact: bool, make: Callable[[Segment], Any]
     ) -> tuple[tuple[str, str, bool], list[Any], Any]:
-        """What `make` gives for each segment, and what has been made of all of them."""
+        """Return the key of an entry, the result of `make` for each segment, and the joined result if there is one."""
         key = (kind, column.field, exact)
-        segments, parts, whole = self._held.pop(key, ((), [], None))
+        segments, parts, whole = self._entries.pop(key, ((), [], None))
         if segments != column.segments:
-            # By identity: segments are not compared by what they hold.
+            # By identity: comparing contents would take longer.
             known = {id(segment): part for segment, part in zip(segments, parts, strict=True)}
-            parts = [known[id(one)] if id(one) in known else make(one) for one in column.segments]
+            parts = [known[id(segment)] if id(segment) in known else make(segment) for segment in column.segments]
             whole = None
         self._keep(key, (column.segments, parts, whole))
         return key, parts, whole
 
-    def _keep(self, key: tuple[str, str, bool], held: tuple[tuple[Segment, ...], list[Any], Any]) -> None:
-        self._held.pop(key, None)
-        self._held[key] = held
-        while len(self._held) > _HELD:
-            del self._held[next(iter(self._held))]
+    def _keep(self, key: tuple[str, str, bool], entry: tuple[tuple[Segment, ...], list[Any], Any]) -> None:
+        self._entries.pop(key, None)
+        self._entries[key] = entry
+        while len(self._entries) > _MAX_ARRAYS:
+            del self._entries[next(iter(self._entries))]
 
     def _links(self, segment: Segment) -> tuple[Ints, Ints]:
-        numbers = segment.each(self._of_dictionary(segment.dictionary, False))
+        numbers = segment.each(self._number_codes(segment.dictionary, False))
         rows = np.flatnonzero(numbers >= 0)
-        found = numbers[rows]
+        numbers = numbers[rows]
         if segment.lists is not None:
             lists = segment.lists
-            inner = self._of_dictionary(lists.dictionary, False)[lists.codes]
+            inner = self._number_codes(lists.dictionary, False)[lists.codes]
             owners = np.repeat(lists.places, np.diff(lists.ends))
             rows = np.concatenate([rows, owners[inner >= 0]])
-            found = np.concatenate([found, inner[inner >= 0]])
-        return rows + segment.start, found.astype(np.int64)
+            numbers = np.concatenate([numbers, inner[inner >= 0]])
+        return rows + segment.start, numbers.astype(np.int64)
 
-    def _of_dictionary(self, dictionary: Dictionary, exact: bool) -> NDArray[np.int32]:
-        """The number of each code."""
+    def _number_codes(self, dictionary: Dictionary, exact: bool) -> NDArray[np.int32]:
+        """Return the number of each code."""
         ints, floats, moments, texts, size = dictionary.starts
         table = np.full(size, -1, np.int32)
         table[FALSE], table[TRUE] = self._numbered([(False,), (True,)])
@@ -159,13 +161,8 @@ class FieldArrays:
         return list(map(self._number_of.__getitem__, keys))
 
 
-def _dated(key: Any) -> bool:
-    """Whether a value's key is that of an instant."""
-    return isinstance(key, tuple)
-
-
 def _values(column: Column, row: int) -> list[Any]:
-    """The value of a row, or the elements of the list in it."""
+    """Return the value of a row, or the elements of its list."""
     segment = next(segment for segment in column.segments if row < segment.stop)
     place, lists = row - segment.start, segment.lists
     if lists is not None and len(at := np.flatnonzero(lists.places == place)):
@@ -182,14 +179,14 @@ def _instants(segment: Segment) -> Ints:
 
 
 def _ranks(dictionaries: list[Dictionary]) -> list[Ints]:
-    """For each dictionary the rank of each code."""
+    """Return for each dictionary the rank of each code."""
     moments = _distinct([one.moments for one in dictionaries])
     whole = _distinct([one.ints for one in dictionaries])
     large = [{value for value in one.rest if isinstance(value, int)} for one in dictionaries]
     mixed = any(large) or any(len(one.floats) for one in dictionaries)
     rank_of: dict[Any, int] = {}
     if mixed:
-        # Python compares whole numbers with others exactly, numpy would round them.
+        # Python compares int and float exactly; numpy would round.
         values = {*whole.tolist(), *itertools.chain(*large, *(one.floats.tolist() for one in dictionaries))}
         rank_of = {value: rank for rank, value in enumerate(sorted(values), 1)}
     above = len(rank_of) if mixed else len(whole)

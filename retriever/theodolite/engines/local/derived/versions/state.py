@@ -1,4 +1,4 @@
-"""What one search sees of the rules for versions: the eligible rows, and what is said of a hit."""
+"""The result of the rules for versions for one search: the eligible rows, and the `Version` of a hit."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -16,15 +16,15 @@ from theodolite.forking import register_at_fork
 from theodolite.ranking.versions import Rule, Superseded, Valid, Versions
 from theodolite.types import Mask, Version
 
-_HELD = 8  # rules and scopes whose intervals are kept; each takes some 25 bytes a row
+_MAX_INTERVALS = 8  # rules and scopes whose intervals are kept; each takes about 25 bytes a row
 
 
 class VersionState:
-    """Immutable.
+    """The rules applied as of one instant, for one scope and filter. Immutable.
 
     Attributes:
-        mask: (rows,) what a search may find.
-        superseded: how many living documents of the scope the rules leave out, whatever the filter.
+        mask: (rows,) True for the rows that a search may return.
+        superseded: number of living documents of the scope that the rules exclude, whatever the filter.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class VersionState:
         self._intervals = intervals
         self._where = where
         self._gone: Mask | None = None
-        self._left: list[set[int]] = [set()] * len(self._rules)  # by rule, the keys among what is gone
+        self._left: list[set[int]] = [set()] * len(self._rules)  # by rule, the keys of the replaced rows
         self._column = column
         self._name = name
         self._current = (intervals.begin <= self._as_of) & (intervals.until > self._as_of)
@@ -54,7 +54,7 @@ class VersionState:
         self.superseded = int(np.count_nonzero(inside)) - int(np.count_nonzero(shown))
         self.mask: Mask = shown if where is None else shown & where
         if versions.superseded == "substitute" and where is not None:
-            # What passes the filter, and has been replaced.
+            # Rows that pass the filter but have been replaced.
             self._gone = self._begun & ~self._current & where
             self._left = [
                 set(part.nodes[self._gone[part.rows]].tolist()) if isinstance(part, SuccessionGraph) else set()
@@ -64,9 +64,9 @@ class VersionState:
                 self.mask |= part.successors(self._gone, self._as_of) & self._current
 
     def version(self, row: int) -> Version | None:
-        """What the rules say of a row of `mask`; None where there is nothing to say. In the snapshot's transaction."""
+        """Return the version of a row of `mask`; None if it is simply current. Within the snapshot's transaction."""
         current = bool(self._current[row])
-        # A current row that fails the filter is there in place of others.
+        # A current row that fails the filter substitutes for others.
         gone = None if not current or self._where is None or self._where[row] else self._gone
         successors: list[Any] = []
         absent: list[Any] = []
@@ -87,14 +87,14 @@ class VersionState:
         return None if version == Version() else version
 
     def _newest(self, part: Groups, row: int) -> list[Any]:
-        rows = part.mates(row)
+        rows = part.members(row)
         rows = rows[self._intervals.inside[rows] & (self._intervals.begin[rows] <= self._as_of)]
         return [self._column(part.rule.by).value(int(rows[part.rank[rows].argmax()]))]
 
     def _shared(self, part: Groups, row: int, gone: Mask) -> list[Any]:
-        rows = part.mates(row)
-        overtaken = gone[rows] & (part.until[rows] <= self._as_of)
-        return [self._column(part.rule.per).value(row)] if overtaken.any() else []
+        rows = part.members(row)
+        replaced = gone[rows] & (part.until[rows] <= self._as_of)
+        return [self._column(part.rule.per).value(row)] if replaced.any() else []
 
     def _keys(self, rule: Superseded, part: SuccessionGraph, nodes: Iterable[int]) -> list[Any]:
         columns = [self._column(field) for field in (rule.key, rule.by, rule.replaces) if field is not None]
@@ -102,12 +102,12 @@ class VersionState:
 
 
 class VersionStateCache:
-    """What rules for versions come to, for the snapshots of one generation. Shared by threads."""
+    """Evaluates rules for versions for the snapshots of one generation, and keeps recent intervals. Thread-safe."""
 
     def __init__(self, partition: str | None = None) -> None:
         self._partition = partition
-        self._fields = FieldArrays()
-        self._held: dict[tuple[tuple[Rule, ...], str], Intervals] = {}
+        self._arrays = FieldArrays()
+        self._intervals: dict[tuple[tuple[Rule, ...], str], Intervals] = {}
         self._building = threading.Lock()
         register_at_fork(self)
 
@@ -122,49 +122,39 @@ class VersionStateCache:
         within: Filter | None = None,
         where: Mask | None = None,
     ) -> VersionState:
-        """What a search may find. Called within the transaction of its snapshot.
+        """Apply rules for one search, within the transaction of its snapshot.
 
         Args:
-            commit: the snapshot's.
-            column: gives the columns as that commit has them, with all its rows.
-            passing: gives the living rows that pass a filter.
+            commit: the commit of the snapshot.
+            column: returns the column of a field at that commit, with all its rows.
+            passing: returns the living rows that pass a filter.
             live: (rows,) the living rows.
-            inside: (rows,) those of the scope; None for all of them.
-            within: the scope's filter, without its partition: no partition's documents supersede those of another, so
-                one evaluation serves all partitions.
-            where: (rows,) the rows that pass the search's own filter; None for all.
+            inside: (rows,) the living rows of the scope; None for all.
+            within: the filter of the scope, without its partition. Documents never supersede those of another
+                partition, so one evaluation serves all partitions.
+            where: (rows,) the rows that pass the filter of the search; None for all.
         """
         key = versions.rules, repr(within)  # not the filter itself: 1 and True are equal to Python
-        found = self._held.get(key)
-        if found is None or found.commit != commit:
+        intervals = self._intervals.get(key)
+        if intervals is None or intervals.commit != commit:
             with self._building:
-                found = self._held.pop(key, None)
-                if found is None or found.commit != commit:
-                    found = self._built(
-                        versions.rules, commit, column, live if within is None else passing(within), found
-                    )
-                self._held[key] = found
-                while len(self._held) > _HELD:
-                    del self._held[next(iter(self._held))]
-        return VersionState(versions, found, live if inside is None else inside, where, column, self._name)
-
-    def _built(
-        self,
-        rules: tuple[Rule, ...],
-        commit: int,
-        column: GetColumn,
-        inside: Mask,
-        before: Intervals | None,
-    ) -> Intervals:
-        return Rules(self._fields, column, self._partition, len(inside)).intervals(rules, commit, inside, before)
+                intervals = self._intervals.pop(key, None)
+                if intervals is None or intervals.commit != commit:
+                    confined = live if within is None else passing(within)
+                    rules = Rules(self._arrays, column, self._partition, len(confined))
+                    intervals = rules.intervals(versions.rules, commit, confined, intervals)
+                self._intervals[key] = intervals
+                while len(self._intervals) > _MAX_INTERVALS:
+                    del self._intervals[next(iter(self._intervals))]
+        return VersionState(versions, intervals, live if inside is None else inside, where, column, self._name)
 
     def _name(self, number: int, columns: Iterable[Column], inside: Mask) -> Any:
         with self._building:
-            return self._fields.name(number, columns, inside)
+            return self._arrays.name(number, columns, inside)
 
 
 def _in_order(values: list[Any]) -> tuple[Any, ...]:
-    """Numbers first: as they come, keys stand in the order in which this process has met them."""
+    """Sort keys, numbers first. They arrive in the order in which this process first saw them."""
 
     def place(value: Any) -> tuple[bool, Any, str]:
         number = isinstance(value, (int, float))

@@ -1,8 +1,7 @@
 """`Superseded`: until when each key is at the end of its chain.
 
-Keys are nodes, and each link leads from what is replaced to what replaces it. In a circle (a strongly connected
-component of several nodes) nobody supersedes one another, so what counts for a node is what it can reach outside its
-own circle.
+Keys are nodes, and each link leads from a replaced key to its replacement. The members of a cycle (a strongly connected
+component of several nodes) do not supersede one another, so only what a node reaches outside its own cycle counts.
 """
 
 import itertools
@@ -18,9 +17,10 @@ from theodolite.types import Mask, Rows
 
 
 class Graph:
-    """Nodes from 0 to `nodes`, their links, and the circles among them. Immutable.
+    """Nodes from 0 to `nodes`, their links, and the cycles among them. Immutable.
 
-    Circles are numbered so that every link between two leads to the lower number.
+    Cycles are numbered so that every link between two of them leads to the lower number; a node in no cycle counts as
+    one of its own.
     """
 
     def __init__(self, nodes: int, old: Ints, new: Ints) -> None:
@@ -28,18 +28,18 @@ class Graph:
         ends = np.searchsorted(old[order], np.arange(nodes + 1)).tolist()
         targets = new[order].tolist()
         links = [targets[first:last] for first, last in itertools.pairwise(ends)]
-        circle, self._members = _circles(links)
-        self._circle = np.array(circle, np.int64)
+        cycle, self._members = _cycles(links)
+        self._cycle = np.array(cycle, np.int64)
         self._next: list[list[int]] = [[] for _ in self._members]
-        for one, other in zip(self._circle[old].tolist(), self._circle[new].tolist(), strict=True):
+        for one, other in zip(self._cycle[old].tolist(), self._cycle[new].tolist(), strict=True):
             if one != other:
                 self._next[one].append(other)
 
     def until(self, begins: Ints) -> Ints:
-        """For each node the least of `begins` that it reaches outside its circle; FOREVER where it reaches none."""
+        """Return for each node the least of `begins` that it reaches outside its cycle; FOREVER if it reaches none."""
         own = np.full(len(self._members), FOREVER, np.int64)
-        np.minimum.at(own, self._circle, begins)
-        least = own.tolist()  # of a circle, and of what it reaches
+        np.minimum.at(own, self._cycle, begins)
+        least = own.tolist()  # of a cycle, and of all that it reaches
         beyond = []
         for number, following in enumerate(self._next):
             reached = FOREVER
@@ -49,19 +49,19 @@ class Graph:
             beyond.append(reached)
             if reached < least[number]:
                 least[number] = reached
-        return np.array(beyond, np.int64)[self._circle]
+        return np.array(beyond, np.int64)[self._cycle]
 
     def successors(self, nodes: Iterable[int]) -> set[int]:
-        """What leads out of the circles of some nodes, and what is reached from there."""
+        """Return the nodes that are reached from some nodes, outside their own cycles."""
         return self._reached(nodes, self._next)
 
     def predecessors(self, nodes: Iterable[int]) -> set[int]:
-        """The nodes that have one of `nodes` among their successors."""
+        """Return the nodes that have one of `nodes` among their successors."""
         return self._reached(nodes, self._before)
 
     @cached_property
     def _before(self) -> list[list[int]]:
-        """The links backwards."""
+        """The links, reversed."""
         before: list[list[int]] = [[] for _ in self._next]
         for number, following in enumerate(self._next):
             for other in following:
@@ -69,24 +69,24 @@ class Graph:
         return before
 
     def _reached(self, nodes: Iterable[int], links: list[list[int]]) -> set[int]:
-        own = {int(self._circle[node]) for node in nodes}
+        own = {int(self._cycle[node]) for node in nodes}
         left = [other for number in own for other in links[number]]
-        found: set[int] = set()
+        reached: set[int] = set()
         while left:
             number = left.pop()
-            if number not in found:
-                found.add(number)
+            if number not in reached:
+                reached.add(number)
                 left += links[number]
-        return {node for number in found for node in self._members[number]}
+        return {node for number in reached for node in self._members[number]}
 
 
-def _circles(links: list[list[int]]) -> tuple[list[int], list[list[int]]]:
-    """The circle of each node, and the nodes of each circle, those that are reached first.
+def _cycles(links: list[list[int]]) -> tuple[list[int], list[list[int]]]:
+    """Return the cycle of each node, and the nodes of each cycle; a cycle comes before those that reach it.
 
     Tarjan, Depth-first search and linear graph algorithms (SIAM Journal on Computing, 1972), without recursion.
     """
     size = len(links)
-    circle = [-1] * size
+    cycle = [-1] * size
     members: list[list[int]] = []
     index = [-1] * size
     low = [0] * size
@@ -108,7 +108,7 @@ def _circles(links: list[list[int]]) -> tuple[list[int], list[list[int]]]:
                     open_nodes.append(other)
                     path.append((other, iter(links[other])))
                     break
-                if circle[other] < 0:
+                if cycle[other] < 0:
                     low[node] = min(low[node], index[other])
             else:
                 path.pop()
@@ -120,24 +120,24 @@ def _circles(links: list[list[int]]) -> tuple[list[int], list[list[int]]]:
                     while open_nodes[at] != node:
                         at -= 1
                     for one in open_nodes[at:]:
-                        circle[one] = len(members)
+                        cycle[one] = len(members)
                     members.append(open_nodes[at:])
                     del open_nodes[at:]
-    return circle, members
+    return cycle, members
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SuccessionGraph:
-    """The rule on the rows of one commit.
+    """A `Superseded` rule applied to the rows of one commit.
 
     Attributes:
         keys: (nodes,) the keys in the links, sorted.
-        links: distinct, sorted: the place in `keys` of what is replaced, times `nodes`, plus that of what replaces it.
-        graph: of the links.
-        rows, nodes: the rows whose key is in a link, rising, and its place in `keys`.
-        begins: (nodes,) when the first row of each key begins; FOREVER where none is there.
+        links: distinct, sorted: the place in `keys` of the replaced key, times `nodes`, plus that of its replacement.
+        graph: the links as a graph.
+        rows, nodes: the rows whose key is in a link, ascending, and its place in `keys`.
+        begins: (nodes,) when the first row of each key begins; FOREVER if it has no row.
         ends: (nodes,) when the first successor of each key begins.
-        until: (rows of the collection,) the same by row; FOREVER for a row without one, or outside.
+        until: (rows of the collection,) the same by row; FOREVER for rows without a successor, or outside.
     """
 
     keys: Ints
@@ -153,13 +153,14 @@ class SuccessionGraph:
     def of(
         cls, links: Ints, key: Ints, rows: Rows, begin: Ints, before: "SuccessionGraph | None" = None
     ) -> "SuccessionGraph":
-        """From links between keys, the rows inside with a key in them, and when every row begins.
+        """Apply the rule.
 
         Args:
-            links: (n, 2).
+            links: (n, 2) replaced keys and their replacements.
             key: the keys of `rows`.
-            begin: (all rows,).
-            before: the rule at another commit, whose graph serves again where the links are the same.
+            rows: the rows inside that may have a key in a link.
+            begin: (all rows,) when each row begins.
+            before: the rule at another commit, whose graph is reused if the links are the same.
         """
         keys, places = np.unique(links, return_inverse=True)
         old, new = places.reshape(links.shape).T
@@ -169,9 +170,9 @@ class SuccessionGraph:
         else:
             graph = Graph(len(keys), distinct // max(len(keys), 1), distinct % max(len(keys), 1))
         nodes = np.searchsorted(keys, key)
-        there = nodes < len(keys)
-        there[there] = keys[nodes[there]] == key[there]
-        rows, nodes = rows[there], nodes[there]
+        linked = nodes < len(keys)
+        linked[linked] = keys[nodes[linked]] == key[linked]
+        rows, nodes = rows[linked], nodes[linked]
         begins = np.full(len(keys), FOREVER, np.int64)
         np.minimum.at(begins, nodes, begin[rows])
         ends = graph.until(begins)
@@ -180,23 +181,23 @@ class SuccessionGraph:
         return cls(keys, distinct, graph, rows, nodes, begins, ends, until)
 
     def successors(self, gone: Mask, as_of: int) -> Mask:
-        """Rows of the keys that have taken the place of the rows `gone` by `as_of`."""
+        """Return the rows of the keys that had replaced the rows `gone` by `as_of`."""
         old = np.unique(self.nodes[gone[self.rows]]).tolist()
         return self._mask(node for node in self.graph.successors(old) if self.begins[node] <= as_of)
 
     def node(self, row: int) -> int | None:
-        """The place of a row's key."""
+        """Return the place of a row's key; None if the key is in no link."""
         at = int(self.rows.searchsorted(row))
         return int(self.nodes[at]) if at < len(self.rows) and self.rows[at] == row else None
 
     def last(self, node: int, as_of: int) -> list[int]:
-        """The keys that stand in the place of one as of an instant, at the ends of the chains."""
-        found = self.graph.successors([node])
-        return sorted(one for one in found if self.begins[one] <= as_of < self.ends[one])
+        """Return the current replacements of a key as of an instant: the ends of its chains."""
+        successors = self.graph.successors([node])
+        return sorted(other for other in successors if self.begins[other] <= as_of < self.ends[other])
 
     def missing(self, node: int, as_of: int) -> list[int]:
-        """The keys that would supersede one, and are not there."""
-        return sorted(one for one in self.graph.successors([node]) if self.begins[one] > as_of)
+        """Return the keys that would replace a key but have no row yet."""
+        return sorted(other for other in self.graph.successors([node]) if self.begins[other] > as_of)
 
     def _mask(self, nodes: Iterable[int]) -> Mask:
         flags: NDArray[np.bool_] = np.zeros(len(self.keys), np.bool_)

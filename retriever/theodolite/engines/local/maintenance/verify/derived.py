@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.engines.local.derived.code_cache import hash_by_row
-from theodolite.engines.local.derived.columns.column import read
+from theodolite.engines.local.derived.columns.column import read_segment
 from theodolite.engines.local.derived.columns.column_files import OtherVersion, read_file
 from theodolite.engines.local.derived.columns.segment import Segment
 from theodolite.engines.local.derived.index_record import read_index
@@ -90,7 +90,7 @@ def check_columns(connection: sqlite3.Connection, primary: PrimaryData, report: 
                 continue  # it is rewritten when needed
             if history != hash_at(connection, stored.read_at):
                 raise CorruptionError(f"{name}: the column {field!r} belongs to other documents")
-            expected = read(connection, field, stored.start, stored.stop, primary.state.sequence, primary.keys)
+            expected = read_segment(connection, field, stored.start, stored.stop, primary.state.sequence, primary.keys)
             live = primary.live[stored.start : stored.stop]
             known: dict[tuple[str, str], int] = {}
             differing = np.flatnonzero(live & (_value_numbers(stored, known) != _value_numbers(expected, known)))
