@@ -81,6 +81,7 @@ class Searcher:
         self._monitor = monitor
         self._seen = None if monitor is None else monitor.norms
         self._relevance = relevance
+        self._norms_matter = get_metric(engine.space.metric).grows_with_norm
         self.rules = rules
 
     def prepare(
@@ -124,7 +125,7 @@ class Searcher:
             prepared, cut = self.encoder.queries(texts or (), awaited)
         else:
             prepared, _ = prepare(vectors, space, name="query vectors", seen=self._seen)
-        if options.arms != "lexical" and space.norms == "any" and get_metric(space.metric).grows_with_norm:
+        if self._norms_matter and space.norms == "any" and options.arms != "lexical":
             self._norms.check(prepared)
         request = self._request(options, prepared, texts or (), scope, versions, now)
         return Prepared(request, count, texts or (), cut, started)

@@ -79,10 +79,12 @@ class SearchOptions:
     diversity: MMR | None
     dedupe: float | None
     accept: Accept | None
-    # Derived once, so that no search works them out again.
+    # Derived once, so that no search works them out again: the mode without its weights, the weights, whether
+    # similarity and the filter alone decide, and whether a stage reads the query's words.
     arms: Mode = field(init=False, repr=False, compare=False)
     fusion: Fusion = field(init=False, repr=False, compare=False)
     plain: bool = field(init=False, repr=False, compare=False)
+    reads_text: bool = field(init=False, repr=False, compare=False)
 
     def __init__(
         self,
@@ -129,16 +131,12 @@ class SearchOptions:
         put(self, "accept", accept)
         later = self.rerank is not None or self.diversity is not None or dedupe is not None
         put(self, "plain", arms == "dense" and not chosen and not later)
+        put(self, "reads_text", arms != "dense" or rerank is not None)
 
     @property
     def needs_relevance(self) -> bool:
         """Whether the engine needs to know how similarities become relevance."""
         return self.arms != "lexical" and (bool(self.boosts) or self.min_relevance is not None)
-
-    @property
-    def reads_text(self) -> bool:
-        """Whether the query's words are needed beside its vector."""
-        return self.arms != "dense" or self.rerank is not None
 
     @property
     def with_vectors(self) -> bool:

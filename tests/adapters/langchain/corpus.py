@@ -5,6 +5,7 @@ from typing import Any
 
 from langchain_core.documents import Document as LangChainDocument
 
+from langchain_theodolite.searching import translated
 from theodolite import Document, Retriever
 from theodolite.testing import HashingEmbedder
 
@@ -37,7 +38,7 @@ def ids(documents: list[LangChainDocument]) -> list[str | None]:
 
 def found(kb: Retriever, query: str = QUESTION, **options: Any) -> list[tuple[str, float]]:
     """What the core finds."""
-    return [(hit.document.id, hit.score) for hit in kb.search(query, **{"k": 5, "now": NOW, **options})]
+    return [(hit.document.id, hit.score) for hit in kb.search(query, **translated({"k": 5, "now": NOW, **options}))]
 
 
 def newest_first(query: str, texts: Any) -> list[float]:

@@ -112,12 +112,12 @@ class TestStrict:
     @pytest.mark.parametrize(
         ("fields", "message"),
         [
-            ({"boosts": "x"}, "boosts is 'x'; it must be a list of boosts"),
+            ({"boosts": "x"}, "boosts is 'x'; expected a list of boosts"),
             ({"boosts": [*FRESH, "x"]}, "'x'|a str"),
             ({"versions": "x"}, "versions is 'x'; expected a list of rules"),
             ({"versions": VERSIONS, "as_of": "x"}, "as_of is 'x'"),
             ({"as_of": "2024-01-01"}, "as_of would do nothing"),
-            ({"boosts": FRESH, "now": "x"}, "now is 'x'"),
+            ({"boosts": FRESH, "now": "x"}, "as_of is 'x'"),
             ({"fusion": Fusion()}, "fusion is for mode='hybrid', not for 'dense'"),
             ({"mode": "lexical", "min_relevance": 0.5}, "min_relevance"),
             ({"mode": "hybrid", "rerank": newest_first, "boosts": "x"}, "boosts is 'x'"),

@@ -4,6 +4,7 @@ from typing import Any
 
 from llama_index.core.schema import NodeWithScore
 
+from llama_index_theodolite.searching import translated
 from theodolite import Document, Retriever
 from theodolite.testing import HashingEmbedder
 
@@ -38,7 +39,7 @@ def told(nodes: list[NodeWithScore]) -> list[tuple[str, float | None]]:
 
 def found(kb: Retriever, query: str | None = QUESTION, **options: Any) -> list[tuple[str, float | None]]:
     """What the core finds."""
-    return [(hit.document.id, hit.score) for hit in kb.search(query, **{"k": 5, "now": NOW, **options})]
+    return [(hit.document.id, hit.score) for hit in kb.search(query, **translated({"k": 5, "now": NOW, **options}))]
 
 
 def newest_first(query: str, texts: Any) -> list[float]:
