@@ -12,7 +12,7 @@ from theodolite.errors import MALFORMED, ConfigError, ManifestError
 from theodolite.settings import NORMS, CollectionSettings
 from theodolite.types import Space
 from theodolite.vectors.metrics import METRICS
-from theodolite.vectors.transforms import decoded, encoded
+from theodolite.vectors.transforms import decode_transform, encode_transform
 
 FORMAT = 4
 """The version of the stored format. Newer ones are refused."""
@@ -44,7 +44,7 @@ class Manifest:
     def to_json(self) -> str:
         values = {part.name: getattr(self, part.name) for part in fields(self)}
         space = {part.name: getattr(self.space, part.name) for part in fields(self.space)}
-        transforms = [encoded(transform) for transform in self.space.transforms]
+        transforms = [encode_transform(transform) for transform in self.space.transforms]
         return json.dumps({**values, "space": {**space, "transforms": transforms}})
 
     @classmethod
@@ -53,7 +53,7 @@ class Manifest:
         """Raises ManifestError where the text is not a manifest."""
         try:
             values: dict[str, Any] = json.loads(text)
-            transforms = tuple(decoded(each) for each in values["space"].get("transforms", ()))
+            transforms = tuple(decode_transform(each) for each in values["space"].get("transforms", ()))
             return cls(**{**values, "space": Space(**{**values["space"], "transforms": transforms})})
         except (ConfigError, *MALFORMED) as error:
             raise ManifestError(f"the collection's manifest cannot be read: {error}") from error

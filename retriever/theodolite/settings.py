@@ -8,7 +8,7 @@ from theodolite.errors import ConfigError, MetricMismatchError
 from theodolite.scopes import check_partition
 from theodolite.types import Norms, Space, Transform
 from theodolite.vectors.metrics import DEFAULT_METRIC, MetricName, get_metric
-from theodolite.vectors.transforms import check_same, checked
+from theodolite.vectors.transforms import check_same, check_transforms
 
 NORMS: tuple[Norms, ...] = get_args(Norms)
 
@@ -46,7 +46,7 @@ class CollectionSettings:
         if self.norms not in NORMS:
             raise ConfigError(f"norms is {self.norms!r}; expected one of {', '.join(NORMS)}", norms=self.norms)
         check_partition(self.partition)
-        transforms = checked(self.transforms, self.metric or DEFAULT_METRIC, self.norms)
+        transforms = check_transforms(self.transforms, self.metric or DEFAULT_METRIC, self.norms)
         object.__setattr__(self, "transforms", transforms)
 
     @property
@@ -75,7 +75,7 @@ class CollectionSettings:
                 pinned=space.norms,
                 asked=self.norms,
             )
-        if given := checked(self.transforms, space.metric, space.norms):
+        if given := check_transforms(self.transforms, space.metric, space.norms):
             check_same(space.transforms, given)
         if self.partition not in (None, partition):
             pinned = f"partitioned by {partition!r}" if partition else "not partitioned"

@@ -53,42 +53,42 @@ Mask = NDArray[np.bool_]
 
 
 class Transform(Protocol):
-    """One step that every vector takes on its way into the store (see `theodolite.vectors.transforms`)."""
+    """A step that every vector passes before it is stored (see `theodolite.vectors.transforms`)."""
 
     @property
     def spec(self) -> Any:
-        """What was wanted, fitted or not."""
+        """The specification, fitted or not."""
         ...
 
     @property
-    def entered(self) -> int | None:
-        """The dimension that goes in; None until it is fitted."""
+    def input_dimension(self) -> int | None:
+        """The dimension of the vectors it takes; None until it is fitted."""
         ...
 
     @property
     def gain(self) -> float:
-        """The factor by which a vector can grow at most."""
+        """The largest factor by which it can lengthen a vector."""
         ...
 
     @property
-    def moves(self) -> bool:
-        """Whether it takes a mean off."""
+    def subtracts_mean(self) -> bool:
+        """Whether it subtracts a mean."""
         ...
 
-    def leaving(self, dimension: int) -> int:
-        """The dimension that comes out where `dimension` goes in. Raises ConfigError where that does not fit."""
+    def output_dimension(self, dimension: int) -> int:
+        """Return the output dimension for an input dimension. Raises ConfigError if it cannot take that dimension."""
         ...
 
-    def wanted(self, dimension: int) -> int:
-        """How many rows of this dimension it takes to fit it."""
+    def rows_needed(self, dimension: int) -> int:
+        """Return the number of rows of this dimension that fitting needs."""
         ...
 
-    def fitted(self, sample: NDArray[Any]) -> "Transform":
-        """It, fitted to a sample, (n, d)."""
+    def fit_sample(self, sample: NDArray[Any]) -> "Transform":
+        """Return the transform fitted to a sample, (n, d)."""
         ...
 
     def apply(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """What becomes of rows, (n, d), once it is fitted."""
+        """Return the transformed rows, (n, d). Only a fitted transform can."""
         ...
 
 
@@ -111,7 +111,7 @@ class Space:
     @property
     def raw_dimension(self) -> int | None:
         """The dimension of the vectors as they are given; None until it is settled."""
-        return self.transforms[0].entered if self.transforms else self.dimension
+        return self.transforms[0].input_dimension if self.transforms else self.dimension
 
     @property
     def normalizes(self) -> bool:

@@ -70,7 +70,7 @@ def drift_of(engine: Engine, embedder: Embedder, sample: list[Entry], noise: Noi
     Args:
         noise: of the embedder, as the canary knows it.
     """
-    if any(transform.moves for transform in engine.space.transforms):
+    if any(transform.subtracts_mean for transform in engine.space.transforms):
         return None
     found = list(_stored(engine, sample))
     if not found:

@@ -1,4 +1,4 @@
-"""prepare(): the one door for vectors. Nothing else checks, converts or normalises them."""
+"""prepare(): check, convert and normalize vectors. No other code makes `Vectors`."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -12,11 +12,11 @@ from theodolite.types import Norms, Space, Vectors
 from theodolite.vectors.metrics import MAX_NORM, get_metric
 
 UNIT_RANGE = (0.98, 1.02)
-"""Norms that `norms="unit"` admits."""
+"""The range of norms that `norms="unit"` accepts."""
 
-_SAMPLE = 20_000  # rows, evenly spaced, of a first batch that transforms are fitted on
-_NOTHING = 1e-6  # what is shorter than this share of what it was is rounding, not a direction
-_CHUNK = 4096  # rows whose float64 copy is held at a time
+_SAMPLE = 20_000  # rows of the first batch, evenly spaced, on which transforms are fitted
+_NOTHING = 1e-6  # a vector shortened to this share is rounding, without a direction
+_CHUNK = 4096  # rows copied to float64 at a time
 
 
 def prepare(
@@ -27,24 +27,24 @@ def prepare(
     name: str = "vectors",
     seen: Callable[[NDArray[np.float64]], object] | None = None,
 ) -> tuple[Vectors, Space]:
-    """Check and convert vectors; normalise them where the metric is cosine; apply the space's transforms.
+    """Check and convert vectors, normalize them if the metric does, and apply the space's transforms.
 
     Args:
         vectors: (n, d): lists, a numpy array of a float dtype (or integers beyond 8 bits), or a torch tensor.
-        space: what is pinned. A dimension of None and norms of `auto` are settled by this batch, and transforms
-            are fitted on it.
+        space: the settings of the collection. If its dimension is None, its norms `auto` or its transforms not fitted,
+            this batch settles them.
         ids: the documents' ids, row by row, for messages.
-        name: what messages call the rows.
-        seen: called with the norms as they were given, (n,), of a batch that is not refused.
+        name: the name of the rows in messages.
+        seen: called with the norms as given, (n,), of a batch that is accepted.
 
     Returns:
-        (n, d) float32, C-contiguous, finite, of unit length where the metric is cosine (norms taken in
-        float64); and the space with dimension, norms and transforms settled (by an empty batch they are not).
+        The vectors, (n, d) float32, C-contiguous, finite, and of unit length if the metric normalizes (norms are
+        computed in float64); and the space with dimension, norms and transforms settled, unless the batch is empty.
 
     Raises:
-        VectorError: ragged, not two-dimensional, of another dimension, NaN or infinite, of zero length where
-            the metric is cosine, or of a norm that does not fit. It says how many, the first row, its
-            document id and what to do; `rows` are all the offending rows. Too few rows to fit the transforms on.
+        VectorError: vectors that are ragged, not two-dimensional, of another dimension, NaN or infinite, of zero length
+            or of a norm that the metric or the collection refuses; or too few rows to fit the transforms. The message
+            says how many, the first row, its document id and what to do; `rows` lists all offending rows.
         ConfigError: transforms that do not fit this dimension.
     """
     raw = as_array(vectors, name)
@@ -67,7 +67,7 @@ def prepare(
         part = slice(start, start + _CHUNK)
         norms[part] = _convert(raw[part], out[part], normalize=metric.normalizes)
     smallest, largest = norms.min(), norms.max()
-    if not (smallest > 0 and largest <= MAX_NORM):  # NaN included; refused or not, it is rare
+    if not (smallest > 0 and largest <= MAX_NORM):  # rare, and true for NaN
         _check(norms, space, ids, name)
     low, high = UNIT_RANGE
     unit = bool(low <= smallest and largest <= high)
@@ -78,7 +78,7 @@ def prepare(
         _refuse(
             ~((norms >= low) & (norms <= high)),
             f"have norms outside [{low}, {high}], in a collection of unit vectors",
-            "Was a normalisation step skipped? Normalise them, or create the collection with norms='any'",
+            "Was a normalization step skipped? Normalize them, or create the collection with norms='any'",
             ids,
             name,
             norms,
@@ -92,36 +92,36 @@ def prepare(
     return _transformed(out, settled, ids, name), settled
 
 
-def check_moves(space: Space) -> None:
-    """Raises ConfigError where a mean would be taken off vectors whose dot products count as they are."""
-    moving = next((transform.spec for transform in space.transforms if transform.moves), None)
-    if moving is not None and get_metric(space.metric).grows_with_norm and space.norms == "any":
+def check_centering(space: Space) -> None:
+    """Raise ConfigError for transforms that subtract a mean from vectors of any length under an inner product."""
+    centering = next((transform.spec for transform in space.transforms if transform.subtracts_mean), None)
+    if centering is not None and get_metric(space.metric).grows_with_norm and space.norms == "any":
         raise ConfigError(
-            f"{moving} takes a mean off, which changes dot products of vectors of any length and so what they rank "
-            "first. Pass unit vectors, take metric='cosine' or 'l2', or leave it out (Pca alone keeps dot products)",
+            f"{centering} subtracts a mean, which changes the dot products of vectors of any length, and their order. "
+            "Pass unit vectors, use metric='cosine' or 'l2', or leave it out (Pca alone keeps dot products)",
             metric=space.metric,
         )
 
 
 def _fitted(rows: NDArray[np.float32], space: Space) -> Space:
-    """The space with its transforms fitted, each to what the ones before make of the rows."""
-    check_moves(space)
+    """Return the space with its transforms fitted, each to the output of the one before."""
+    check_centering(space)
     sample: NDArray[Any] = rows
     if len(rows) > _SAMPLE:
         sample = rows[np.linspace(0, len(rows) - 1, _SAMPLE).astype(np.int64)]
     done = []
     for transform in space.transforms:
-        transform.leaving(sample.shape[1])
-        wanted = transform.wanted(sample.shape[1])
+        transform.output_dimension(sample.shape[1])
+        wanted = transform.rows_needed(sample.shape[1])
         if len(sample) < wanted:
             raise VectorError(
-                f"{transform} is fitted on the first batch, which has {len(sample)} vectors; it takes {wanted} at "
-                f"least, and more are better. Add them in one batch (batch_size={wanted} or more), or pass "
+                f"{transform} is fitted on the first batch. It has {len(sample)} vectors; it needs at least {wanted}, "
+                f"better more. Add them in one batch (batch_size={wanted} or more), or pass "
                 f"{transform}.fit(vectors) of a sample as the transform. Nothing is stored",
                 expected=wanted,
                 got=len(sample),
             )
-        done.append(transform.fitted(sample))
+        done.append(transform.fit_sample(sample))
         sample = done[-1].apply(sample)
     return replace(space, dimension=sample.shape[1], transforms=tuple(done))
 
@@ -143,26 +143,26 @@ def _transformed(rows: NDArray[np.float32], space: Space, ids: Sequence[str] | N
             _refuse_empty(rows, norms <= least, space, ids, name)
     elif not norms.max() <= MAX_NORM:
         _check(norms, space, ids, f"{name} after the transforms")
-    out += 0.0  # -0.0 is another bit pattern of the same number
+    out += 0.0  # -0.0 equals 0.0 but has other bits
     return Vectors(out)
 
 
 def _refuse_empty(
     rows: NDArray[np.float32], bad: NDArray[np.bool_], space: Space, ids: Sequence[str] | None, name: str
 ) -> None:
-    """Name the transform after which nothing is left of the first bad row."""
+    """Raise VectorError, naming the transform after which nothing is left of the first bad row."""
     first = int(bad.argmax())
     row: NDArray[Any] = rows[first : first + 1]
-    least, guilty = _NOTHING, space.transforms[-1]
+    least, culprit = _NOTHING, space.transforms[-1]
     for transform in space.transforms:
         row, least = transform.apply(row), least * transform.gain
         if float(np.sqrt(np.einsum("ij,ij->i", row, row, dtype=np.float64)[0])) <= least:
-            guilty = transform
+            culprit = transform
             break
     _refuse(
         bad,
-        f"have nothing left after {guilty.spec!r}, so they point nowhere",
-        f"Drop these documents, or build the collection without {guilty.spec!r}",
+        f"have nothing left after {culprit.spec!r}, so they have no direction",
+        f"Drop these documents, or build the collection without {culprit.spec!r}",
         ids,
         name,
     )
@@ -172,7 +172,7 @@ def _refuse_dimension(dimension: int, space: Space, name: str) -> None:
     known, advice = space.raw_dimension, "Was another embedding model used?"
     if space.transforms and dimension == space.dimension:
         steps = ", ".join(repr(transform.spec) for transform in space.transforms)
-        advice = f"They look as if [{steps}] had been applied already; pass them as the embedder gives them"
+        advice = f"They look as if [{steps}] were applied already; pass vectors as the embedder returns them"
     raise VectorError(
         f"{name} have dimension {dimension}; the collection has {known or 'none yet'}. {advice}",
         expected=known,
@@ -181,8 +181,8 @@ def _refuse_dimension(dimension: int, space: Space, name: str) -> None:
 
 
 def _convert(raw: NDArray[Any], out: NDArray[np.float32], *, normalize: bool) -> NDArray[np.float64]:
-    """Write `raw`, normalised if so wanted, into `out`; return the raw norms (NaN or inf where not finite)."""
-    with np.errstate(all="ignore"):  # what is not finite is found by its norm and refused by name
+    """Write `raw`, normalized on request, to `out`. Return the raw norms; they are NaN or inf for rows that are."""
+    with np.errstate(all="ignore"):  # rows that are not finite are found by their norms
         wide = raw.astype(np.float64)
         norms: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", wide, wide))
         if not (norms.min() >= 1e-100 and norms.max() <= 1e100):
@@ -207,7 +207,7 @@ def _convert(raw: NDArray[Any], out: NDArray[np.float32], *, normalize: bool) ->
 
 
 def _check(norms: NDArray[np.float64], space: Space, ids: Sequence[str] | None, name: str) -> None:
-    # A norm in float64 is finite exactly when all components are (but for the largest doubles of all).
+    # A norm in float64 is finite exactly if all components are, except for the largest doubles.
     broken = ~np.isfinite(norms)
     if broken.any():
         _refuse(broken, "hold NaN or infinity", "Drop these documents or check the embedder", ids, name)
@@ -263,7 +263,7 @@ def _settled_norms(space: Space, *, unit: bool) -> Norms:
 
 
 def as_array(vectors: Any, name: str) -> NDArray[Any]:
-    """What a caller passed as vectors, as an array of numbers, of any shape. Raises VectorError."""
+    """Return the vectors that a caller passed as an array of numbers, of any shape. Raises VectorError."""
     if hasattr(vectors, "detach"):
         array = _from_torch(vectors, name)
     elif isinstance(vectors, np.ndarray):
@@ -281,16 +281,16 @@ def _row(row: Any, name: str) -> Any:
 
 def _unmasked(vectors: Any, name: str) -> Any:
     if isinstance(vectors, np.ma.MaskedArray):
-        raise VectorError(f"{name} are a masked array: fill what is masked, or drop those rows")
+        raise VectorError(f"{name} are a masked array: fill the masked values, or drop these rows")
     return vectors
 
 
 def _from_torch(tensor: Any, name: str) -> NDArray[Any]:
-    # Torch itself is never imported here. numpy has no bfloat16, but float32 holds all its values.
+    # Torch is not imported here. numpy has no bfloat16, but float32 holds all its values.
     try:
         tensor = tensor.detach().cpu()
         converted: NDArray[Any] = (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
-    except (TypeError, RuntimeError) as error:  # sparse, quantised or without data
+    except (TypeError, RuntimeError) as error:  # sparse, quantized or without data
         raise VectorError(f"{name} cannot be read from a tensor: {error}") from error
     return converted
 
@@ -325,7 +325,7 @@ def _numeric(array: NDArray[Any], name: str) -> NDArray[Any]:
     if kind == "f" or array.dtype.name == "bfloat16" or (kind in "iu" and size > 1):
         return array
     if kind in "iu":
-        advice = "8-bit integers are codes of quantised or binary embeddings, not vectors; pass the floats"
+        advice = "8-bit integers are codes of quantized or binary embeddings, not vectors; pass the floats"
     else:
         advice = "expected floating point numbers"
     raise VectorError(f"{name} have dtype {array.dtype}: {advice}", dtype=str(array.dtype))

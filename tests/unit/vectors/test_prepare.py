@@ -181,9 +181,9 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "bytes": (b"\0\0\0\0", "bytes"),
     "no columns": (np.ones((3, 0)), "dimension 0"),
     "lists of nothing": ([[], []], "dimension 0"),
-    "int8": (np.ones((2, 3), np.int8), "int8.*quantised"),
+    "int8": (np.ones((2, 3), np.int8), "int8.*quantized"),
     "uint8": (np.ones((2, 3), np.uint8), "uint8.*binary"),
-    "int8 tensor": (torch.ones((2, 3), dtype=torch.int8), "int8.*quantised"),
+    "int8 tensor": (torch.ones((2, 3), dtype=torch.int8), "int8.*quantized"),
     "bools": (np.ones((2, 3), np.bool_), "bool"),
     "lists of bools": ([[True, False]], "bool"),
     "bool tensor": (torch.ones((2, 3), dtype=torch.bool), "bool"),
@@ -348,7 +348,7 @@ def test_refuses_other_norms_among_unit_vectors(metric: MetricName) -> None:
     message = str(error.value)
     assert message.startswith("2 of 12 queries have norms outside [0.98, 1.02]")
     assert "first at row 5 (document 'd5') with norm 2." in message
-    assert "normalisation" in message
+    assert "normalization" in message
     assert "norms='any'" in message
     assert error.value.rows == [5, 9]
     assert error.value.ids == ["d5", "d9"]
@@ -362,7 +362,7 @@ def test_refuses_other_norms_among_unit_vectors(metric: MetricName) -> None:
 
 
 def test_half_precision_unit_vectors_are_unit() -> None:
-    """Models that normalise in float16 or bfloat16 give norms a few thousandths off."""
+    """Models that normalize in float16 or bfloat16 give norms a few thousandths off."""
     draw = np.random.default_rng(3).standard_normal((200, 384))
     units = draw / np.linalg.norm(draw, axis=1, keepdims=True)
     assert prepare(units.astype(np.float16), Space("dot"))[1].norms == "unit"
@@ -370,7 +370,7 @@ def test_half_precision_unit_vectors_are_unit() -> None:
 
 
 def test_the_incident() -> None:
-    """An embedder that stops normalising is refused, for documents and for queries."""
+    """An embedder that stops normalizing is refused, for documents and for queries."""
     _, pinned = prepare(UNITS, Space("dot"))
     for name in ("vectors", "queries"):
         with pytest.raises(VectorError, match=f"3 of 3 {name} have norms outside"):

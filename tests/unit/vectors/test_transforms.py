@@ -16,7 +16,15 @@ from theodolite import Center, ConfigError, ManifestError, Pca, Truncate, Vector
 from theodolite.types import Space
 from theodolite.vectors.metrics import MetricName
 from theodolite.vectors.prepare import prepare
-from theodolite.vectors.transforms import Fitted, check_chain, check_same, checked, decoded, encoded, fit
+from theodolite.vectors.transforms import (
+    Fitted,
+    check_chain,
+    check_same,
+    check_transforms,
+    decode_transform,
+    encode_transform,
+    fit,
+)
 
 Doubles = NDArray[np.float64]
 
@@ -113,7 +121,7 @@ def test_against_float64(chain: tuple[Any, ...], metric: MetricName) -> None:
     scale=st.sampled_from([1e-30, 1e-5, 1.0, 3.7, 1e12]),
     data=st.data(),
 )
-def test_a_row_does_not_depend_on_its_neighbours(
+def test_a_row_does_not_depend_on_its_neighbors(
     chain: tuple[Any, ...], metric: MetricName, seed: int, scale: float, data: st.DataObject
 ) -> None:
     """To the bit: alone, in any part of a batch, in any order, from any layout."""
@@ -147,8 +155,8 @@ CHILD = """
 import json, sys
 from hashlib import sha256
 import numpy as np
-from theodolite.vectors.transforms import decoded
-chain = [decoded(each) for each in json.load(sys.stdin)]
+from theodolite.vectors.transforms import decode_transform
+chain = [decode_transform(each) for each in json.load(sys.stdin)]
 rows = np.random.default_rng(5).standard_normal((700, 384)).astype(np.float32)
 parts = [rows, rows[:1], rows[:37]]
 for fitted in chain:
@@ -163,7 +171,7 @@ def test_bits_do_not_depend_on_the_number_of_threads() -> None:
     outputs = [
         subprocess.run(
             [sys.executable, "-c", CHILD],
-            input=json.dumps([encoded(each) for each in chain]),
+            input=json.dumps([encode_transform(each) for each in chain]),
             env={
                 "PYTHONPATH": ":".join(filter(None, sys.path)),
                 "OPENBLAS_NUM_THREADS": threads,
@@ -278,17 +286,17 @@ def test_fitted_beforehand_is_what_the_first_batch_would_fit() -> None:
 @pytest.mark.parametrize("chain", CHAINS, ids=repr)
 def test_written_and_read(chain: tuple[Any, ...]) -> None:
     for each in (*chain, *fit(chain, drawn(3, 300))):
-        again = decoded(json.loads(json.dumps(encoded(each))))
+        again = decode_transform(json.loads(json.dumps(encode_transform(each))))
         assert again == each
         assert repr(again) == repr(each)
         if isinstance(each, Fitted):
             assert np.array_equal(
-                again.apply(drawn(5, 9)[:, : each.entered]), each.apply(drawn(5, 9)[:, : each.entered])
+                again.apply(drawn(5, 9)[:, : each.input_dimension]), each.apply(drawn(5, 9)[:, : each.input_dimension])
             )
 
 
 def test_what_is_written_is_checked_by_its_hash() -> None:
-    values = encoded(Whiten(5).fit(drawn(3, 300)))
+    values = encode_transform(Whiten(5).fit(drawn(3, 300)))
     changes: dict[str, Any] = {
         "name": "Pca",
         "d": 4,
@@ -300,17 +308,17 @@ def test_what_is_written_is_checked_by_its_hash() -> None:
     assert set(changes) == set(values)
     for name, changed in changes.items():
         with pytest.raises(ManifestError, match="does not match its hash"):
-            decoded({**values, name: changed})
+            decode_transform({**values, name: changed})
     with pytest.raises(ManifestError):
-        decoded({name: value for name, value in values.items() if name != "sha256"})
+        decode_transform({name: value for name, value in values.items() if name != "sha256"})
     with pytest.raises(ManifestError):
-        decoded({**encoded(Pca(5)), "d": 6})
+        decode_transform({**encode_transform(Pca(5)), "d": 6})
 
 
 @pytest.mark.parametrize("kind", [Truncate, Pca, Whiten])
 @pytest.mark.parametrize("wrong", [0, -1, True, False, 1.5, "64", np.float32(3)])
 def test_wrong_dimensions(kind: Any, wrong: Any) -> None:
-    with pytest.raises(ConfigError, match=rf"{kind.__name__}\(.*the dimension to keep is an integer from 1"):
+    with pytest.raises(ConfigError, match=rf"{kind.__name__}\(.*the dimension to keep must be an integer"):
         kind(wrong)
 
 
@@ -333,8 +341,8 @@ def test_what_is_no_list_of_transforms() -> None:
         ([Truncate(5), Pca(4).fit(drawn(1, 99))], r"Pca\(4\) was fitted for 24 dimensions, but vectors have 5"),
     ):
         with pytest.raises(ConfigError, match=message):
-            checked(wrong, "cosine", "auto")
-    assert checked(iter([Truncate(9), Center(), Pca(4)]), "cosine", "auto") == (Truncate(9), Center(), Pca(4))
+            check_transforms(wrong, "cosine", "auto")
+    assert check_transforms(iter([Truncate(9), Center(), Pca(4)]), "cosine", "auto") == (Truncate(9), Center(), Pca(4))
     with pytest.raises(ConfigError, match=r"Truncate\(99\) keeps 99"):
         check_chain([Center(), Truncate(99)], D)
 
@@ -348,10 +356,10 @@ def test_more_dimensions_than_there_are() -> None:
 def test_no_mean_is_taken_off_dot_products_of_any_length() -> None:
     for each in (Center(), Whiten(3)):
         with pytest.raises(
-            ConfigError, match=rf"{each!r}".replace("(", r"\(").replace(")", r"\)") + " takes a mean off"
+            ConfigError, match=rf"{each!r}".replace("(", r"\(").replace(")", r"\)") + " subtracts a mean"
         ):
-            checked([each], "dot", "any")
-        with pytest.raises(ConfigError, match="takes a mean off"):  # found out by the first batch
+            check_transforms([each], "dot", "any")
+        with pytest.raises(ConfigError, match="subtracts a mean"):  # found out by the first batch
             prepare(drawn(1, 500), Space("dot", transforms=(each,)))
     prepare(drawn(1, 500), Space("dot", transforms=(Pca(4),)))
 
@@ -359,7 +367,7 @@ def test_no_mean_is_taken_off_dot_products_of_any_length() -> None:
 @pytest.mark.parametrize(("each", "wanted"), [(Center(), 16), (Pca(4), 16), (Whiten(5), 20), (Whiten(), 96)], ids=repr)
 def test_too_few_rows_to_fit_on(each: Any, wanted: int) -> None:
     with pytest.raises(
-        VectorError, match=rf"has {wanted - 1} vectors; it takes {wanted} at least.*batch_size={wanted}"
+        VectorError, match=rf"It has {wanted - 1} vectors; it needs at least {wanted}.*batch_size={wanted}"
     ) as raised:
         prepare(drawn(1, wanted - 1), Space("cosine", transforms=(each,)))
     assert (raised.value.expected, raised.value.got) == (wanted, wanted - 1)
@@ -380,7 +388,7 @@ def test_truncation_needs_no_rows() -> None:
 def test_whitening_what_does_not_vary() -> None:
     flat = drawn(1, 500)
     flat[:, 7:] = flat[:, :1]
-    with pytest.raises(VectorError, match=r"vary in 7 directions only, and 24 are to be of variance 1.*Whiten\(7\)"):
+    with pytest.raises(VectorError, match=r"vary in 7 directions; it needs 24.*Whiten\(7\)"):
         prepare(flat, Space("l2", transforms=(Whiten(),)))
     prepare(flat, Space("l2", transforms=(Whiten(7),)))
     with pytest.raises(VectorError, match="vary in 0 directions"):

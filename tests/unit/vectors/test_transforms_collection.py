@@ -133,7 +133,7 @@ def test_stored_vectors_are_not_taken_for_raw_ones(tmp_path: Path) -> None:
             lambda: kb.add([pair[0] for pair in pairs], vectors=[pair[1] for pair in pairs]),
             lambda: kb.search(vector=pairs[0][1]),
         ):
-            with pytest.raises(VectorError, match=r"They look as if \[Pca\(5\)\] had been applied already"):
+            with pytest.raises(VectorError, match=r"They look as if \[Pca\(5\)\] were applied already"):
                 use()
         before = kb.get("d0001", vectors=True)[0][1]
         kb.update("d0001", {"seen": True})  # a new row, of the same vector
@@ -203,7 +203,7 @@ def test_what_is_pinned_stays(tmp_path: Path) -> None:
 
 def test_a_first_batch_that_is_too_small(tmp_path: Path) -> None:
     with Retriever.open(tmp_path / "kb", transforms=[Pca(8)]) as kb:
-        with pytest.raises(VectorError, match=r"has 10 vectors; it takes 32 at least.*batch_size=32"):
+        with pytest.raises(VectorError, match=r"It has 10 vectors; it needs at least 32.*batch_size=32"):
             kb.add(docs(), vectors=drawn(1), batch_size=10)
         assert kb.count() == 0
         assert kb.info()["dimension"] is None

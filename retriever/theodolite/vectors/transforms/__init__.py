@@ -1,11 +1,17 @@
-"""Transforms: what every vector passes between the door and the store, fitted once and pinned with the collection.
+"""Transforms: steps that every vector passes before it is stored, fitted once and pinned with the collection.
 
-`Truncate(d)`, `Pca(d)`, `Center()` and `Whiten(d)` say what is wanted. The first batch fits them, or `fit` does
-beforehand; a `Fitted` is what acts. Documents and questions take the same way, inside `vectors.prepare`.
+`Truncate(d)`, `Pca(d)`, `Center()` and `Whiten(d)` are specifications. The first batch fits them, or `fit` does so
+beforehand; the result is a `Fitted`. `vectors.prepare` applies them to documents and queries alike.
 """
 
 from theodolite.vectors.transforms.fitted import Fitted
-from theodolite.vectors.transforms.pinning import check_chain, check_same, checked, decoded, encoded
+from theodolite.vectors.transforms.pinning import (
+    check_chain,
+    check_same,
+    check_transforms,
+    decode_transform,
+    encode_transform,
+)
 from theodolite.vectors.transforms.specs import Center, Pca, Truncate, Whiten, fit
 
 __all__ = [
@@ -16,8 +22,8 @@ __all__ = [
     "Whiten",
     "check_chain",
     "check_same",
-    "checked",
-    "decoded",
-    "encoded",
+    "check_transforms",
+    "decode_transform",
+    "encode_transform",
     "fit",
 ]

@@ -1,4 +1,4 @@
-"""A transform that acts."""
+"""Fitted transforms."""
 
 import json
 from base64 import b64encode
@@ -16,22 +16,22 @@ from theodolite.types import Transform
 Floats = NDArray[np.float32] | NDArray[np.float64]
 Doubles = NDArray[np.float64]
 
-_BITS = 26  # of an integer in the fixed-point product
+_BITS = 26  # the bits of an integer in the fixed-point product
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Fitted:
-    """A transform that has been fitted: x becomes (x − mean) · matrix. Equal where the hash is.
+    """A fitted transform: x becomes (x − mean) · matrix. Equal if the hash is equal.
 
     Attributes:
-        spec: what was wanted.
-        entered: the dimension that goes in.
-        mean: (entered,) float64, or None.
-        matrix: (entered, d) float32, or None.
+        spec: the specification it was fitted from.
+        input_dimension: the dimension of the vectors it takes.
+        mean: (input_dimension,) float64, or None.
+        matrix: (input_dimension, d) float32, or None.
     """
 
     spec: Transform
-    entered: int
+    input_dimension: int
     mean: Doubles | None = None
     matrix: NDArray[np.float32] | None = None
 
@@ -43,48 +43,49 @@ class Fitted:
     @cached_property
     def hash(self) -> str:
         """SHA-256 over the specification, the dimension and the arrays, in hexadecimal."""
-        found: str = encoded(self)["sha256"]
+        found: str = encode_transform(self)["sha256"]
         return found
 
     @property
     def gain(self) -> float:
-        """The factor by which a vector can grow at most."""
+        """The largest factor by which it can lengthen a vector."""
         return self._fixed[2] if self.matrix is not None else 1.0
 
     @property
-    def moves(self) -> bool:
+    def subtracts_mean(self) -> bool:
         return self.mean is not None
 
-    def leaving(self, dimension: int) -> int:
-        """The dimension that comes out. Raises ConfigError where it was fitted for another than `dimension`."""
-        if dimension != self.entered:
+    def output_dimension(self, dimension: int) -> int:
+        """Return the output dimension. Raises ConfigError if it was fitted for another input dimension."""
+        if dimension != self.input_dimension:
             raise ConfigError(
-                f"{self.spec} was fitted for {self.entered} dimensions, but vectors have {dimension} there",
-                expected=self.entered,
+                f"{self.spec} was fitted for {self.input_dimension} dimensions, but vectors have {dimension} there",
+                expected=self.input_dimension,
                 got=dimension,
             )
-        return self.spec.leaving(dimension)
+        return self.spec.output_dimension(dimension)
 
-    def wanted(self, dimension: int) -> int:
+    def rows_needed(self, dimension: int) -> int:
         return 0
 
-    def fitted(self, sample: Floats) -> "Fitted":
-        self.leaving(sample.shape[1])
+    def fit_sample(self, sample: Floats) -> "Fitted":
+        self.output_dimension(sample.shape[1])
         return self
 
     def apply(self, rows: Floats) -> Floats:
-        """(n, entered) to (n, d). What a row becomes does not depend, to the bit, on the rows beside it."""
+        """Transform rows, (n, input_dimension), to (n, d). No bit of a result depends on the other rows."""
         if self.mean is not None:
             rows = rows - self.mean
         if self.matrix is not None:
             return self._product(rows)
-        return rows[:, : self.spec.leaving(self.entered)]
+        return rows[:, : self.spec.output_dimension(self.input_dimension)]
 
     def _product(self, rows: Floats) -> Doubles:
-        """rows · matrix. BLAS adds in an order that depends on the number of rows, threads and processor.
+        """Return rows · matrix, computed without rounding.
 
-        So that it does not matter, nothing is rounded: rows and columns, of length 1 at most once divided by a power
-        of two, become integers in units of 2⁻²⁶. By Cauchy–Schwarz every sum of their products stays below 2⁵³.
+        The order in which BLAS adds depends on the number of rows, on threads and on the processor. Without rounding it
+        does not matter: rows and columns are scaled by powers of two to a length of at most 1, and become integers in
+        units of 2⁻²⁶. By Cauchy–Schwarz every sum of their products stays below 2⁵³.
         """
         wide = rows.astype(np.float64)
         lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))
@@ -99,7 +100,7 @@ class Fitted:
 
     @cached_property
     def _fixed(self) -> tuple[Doubles, Doubles, float]:
-        """The matrix as integers, the units of its columns' products, and its norm (the columns are orthogonal)."""
+        """Return the matrix as integers, the units of its columns' products, and its norm (columns are orthogonal)."""
         matrix = np.zeros((0, 0)) if self.matrix is None else self.matrix.astype(np.float64)
         lengths = np.sqrt(np.einsum("ij,ij->j", matrix, matrix))
         scales = _power(lengths)
@@ -115,14 +116,14 @@ class Fitted:
         return f"{self.spec} fitted as {self.hash[:8]}"
 
 
-def encoded(transform: Transform) -> dict[str, Any]:
-    """As JSON values, with a hash."""
+def encode_transform(transform: Transform) -> dict[str, Any]:
+    """Return a transform as JSON values, with a hash."""
     spec: Any = transform.spec
     fitted = transform if isinstance(transform, Fitted) else None
     values = {
         "name": type(spec).__name__,
         "d": spec.size,
-        "entered": transform.entered,
+        "entered": transform.input_dimension,
         "mean": None if fitted is None else _text(fitted.mean, "<f8"),
         "matrix": None if fitted is None else _text(fitted.matrix, "<f4"),
     }
@@ -138,6 +139,6 @@ def _text(array: Floats | None, dtype: str) -> str | None:
 
 
 def _power(lengths: Doubles) -> Doubles:
-    """The least powers of two that are larger, but for ranges in which scaling would overflow."""
+    """Return the smallest powers of two above the lengths, within a range in which scaling does not overflow."""
     powers: Doubles = np.ldexp(1.0, np.clip(np.frexp(lengths)[1], -900, 900))
     return powers

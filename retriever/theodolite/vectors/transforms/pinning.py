@@ -1,4 +1,4 @@
-"""Transforms as arguments and as part of the manifest: checked, compared, written and read."""
+"""Transforms as arguments and in the manifest: check, compare and read them."""
 
 from base64 import b64decode
 from collections.abc import Iterable, Sequence
@@ -9,21 +9,21 @@ import numpy as np
 from theodolite.errors import ConfigError, ManifestError
 from theodolite.types import Norms, Space, Transform
 from theodolite.vectors.metrics import MetricName
-from theodolite.vectors.prepare import check_moves
-from theodolite.vectors.transforms.fitted import Fitted, encoded, hash_of
+from theodolite.vectors.prepare import check_centering
+from theodolite.vectors.transforms.fitted import Fitted, encode_transform, hash_of
 from theodolite.vectors.transforms.specs import Center, Pca, Spec, Truncate, Whiten
 
-__all__ = ["check_chain", "check_same", "checked", "decoded", "encoded"]
+__all__ = ["check_chain", "check_same", "check_transforms", "decode_transform", "encode_transform"]
 
 _KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Truncate, Pca, Center, Whiten)}
 
 
-def checked(transforms: Any, metric: MetricName, norms: Norms) -> tuple[Transform, ...]:
-    """Transforms as they were given, made a tuple.
+def check_transforms(transforms: Any, metric: MetricName, norms: Norms) -> tuple[Transform, ...]:
+    """Check transforms and return them as a tuple.
 
     Raises:
-        ConfigError: what is no transform, one given twice, dimensions that do not follow from one another, or a
-            mean to be taken off where dot products of any length count.
+        ConfigError: something that is not a transform, the same kind twice, dimensions that do not fit together, or a
+            mean subtracted from vectors of any length under an inner product.
     """
     if not isinstance(transforms, Iterable) or isinstance(transforms, (str, bytes)):
         raise ConfigError(f"transforms is {transforms!r}; expected a list such as [Center(), Pca(128)]")
@@ -41,19 +41,19 @@ def checked(transforms: Any, metric: MetricName, norms: Norms) -> tuple[Transfor
             )
         found.append(each)
     check_chain(found)
-    check_moves(Space(metric, None, norms, tuple(found)))
+    check_centering(Space(metric, None, norms, tuple(found)))
     return tuple(found)
 
 
 def check_chain(transforms: Iterable[Transform], dimension: int | None = None) -> None:
-    """Raises ConfigError where vectors of `dimension` (None: not known) cannot pass them one after the other."""
+    """Raise ConfigError if vectors of `dimension` (None: unknown) cannot pass the transforms one after the other."""
     for each in transforms:
-        entering = each.entered if dimension is None else dimension
-        dimension = each.spec.size if entering is None else each.leaving(entering)
+        entering = each.input_dimension if dimension is None else dimension
+        dimension = each.spec.size if entering is None else each.output_dimension(entering)
 
 
 def check_same(pinned: tuple[Transform, ...], given: tuple[Transform, ...]) -> None:
-    """Raises ConfigError where `given` are not what is pinned. What is fitted fits what is not, of equal kind."""
+    """Raise ConfigError if `given` differs from `pinned`. A fitted transform equals an unfitted one of its kind."""
 
     def same(one: Transform, other: Transform) -> bool:
         both = isinstance(one, Fitted) and isinstance(other, Fitted)
@@ -61,18 +61,18 @@ def check_same(pinned: tuple[Transform, ...], given: tuple[Transform, ...]) -> N
 
     if len(pinned) != len(given) or not all(map(same, pinned, given)):
         raise ConfigError(
-            f"the collection is pinned to {_listed(pinned)}, not {_listed(given)}, and stays so: its vectors are "
-            "stored transformed. Open it without transforms=, or build another collection from the documents",
+            f"the collection is pinned to {_listed(pinned)}, not {_listed(given)}, because its vectors are stored "
+            "transformed. Open it without transforms=, or build another collection from the documents",
             pinned=pinned,
             asked=given,
         )
 
 
-def decoded(values: dict[str, Any]) -> Transform:
-    """The transform that `encoded` wrote.
+def decode_transform(values: dict[str, Any]) -> Transform:
+    """Return the transform that `encode_transform` wrote.
 
     Raises:
-        ManifestError: its hash is not that of its values.
+        ManifestError: its values do not match its hash.
     """
     rest = {name: value for name, value in values.items() if name != "sha256"}
     if hash_of(rest) != values.get("sha256"):
