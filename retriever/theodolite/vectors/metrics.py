@@ -133,8 +133,8 @@ class Cosine(_InnerProduct):
         return score
 
     def from_scan(self, values: Doubles) -> Doubles:
-        clipped: Doubles = np.clip(values, -1.0, 1.0)
-        return clipped
+        clipped: Doubles = np.maximum(values, -1.0)  # faster than np.clip
+        return np.minimum(clipped, 1.0, out=clipped)
 
 
 class Dot(_InnerProduct):
