@@ -63,10 +63,12 @@ class PrimaryData:
 
     @property
     def keys(self) -> Keys:
+        """The keys of the rows."""
         return keys_of(self.base)
 
     @property
     def space(self) -> Space:
+        """The space that the vectors are prepared for."""
         return self.manifest.space
 
 

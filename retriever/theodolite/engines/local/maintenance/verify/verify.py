@@ -71,16 +71,16 @@ def examine(store: Store, progress: Progress | None) -> tuple[Verification, Prim
     for _ in range(_ATTEMPTS):
         store.identity.check_folder()
         report = Report(progress)
-        begun = _files(store)
-        primary = _examined(store, report)
+        before = _files_in_use(store)
+        primary = _check_all(store, report)
         if report.problems:
             store.identity.check_folder()  # the files of another collection are not damage of this one
-        if not report.problems or begun == _files(store):
+        if not report.problems or before == _files_in_use(store):
             break  # otherwise files were deleted meanwhile: the collection was cleared, compacted or reindexed
     return report.verification(), primary
 
 
-def _examined(store: Store, report: Report) -> PrimaryData | None:
+def _check_all(store: Store, report: Report) -> PrimaryData | None:
     primary = None
     with report.part("database"), store.read() as (connection, state):
         with report.part("database"):
@@ -105,8 +105,8 @@ def _examined(store: Store, report: Report) -> PrimaryData | None:
     return primary
 
 
-def _files(store: Store) -> tuple[int, int] | None:
-    """Identify the vector file and the index in use."""
+def _files_in_use(store: Store) -> tuple[int, int] | None:
+    """Return the generation and the number of the index, which name the files in use; None if unreadable."""
     try:
         with store.read() as (_, state):
             return state.generation, state.approximate

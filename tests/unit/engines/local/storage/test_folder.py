@@ -1,4 +1,4 @@
-"""Descriptors: a closed collection holds none, and a folder that was closed is opened again only if it is the same."""
+"""A closed collection holds no descriptor, and a closed folder is only reopened if it is the same."""
 
 import os
 import threading
@@ -16,14 +16,14 @@ pytestmark = pytest.mark.skipif(not DESCRIPTORS.exists(), reason="only Linux lis
 
 
 def held(folder: Path) -> list[str]:
-    """What this process has open in a folder, the folder included."""
-    found = []
+    """Return the paths in a folder that this process has open, the folder included."""
+    paths = []
     for number in os.listdir(DESCRIPTORS):
         try:
-            found.append(os.readlink(DESCRIPTORS / number))
+            paths.append(os.readlink(DESCRIPTORS / number))
         except FileNotFoundError:  # that of the listing itself
             continue
-    return [path for path in found if path.startswith(str(folder))]
+    return [path for path in paths if path.startswith(str(folder))]
 
 
 def fill(kb: Retriever) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from theodolite.engines.local.storage.crash_points import POINTS
 
-ARCHITECTURE = Path(__file__).resolve().parents[4] / "docs" / "architecture.md"
+ARCHITECTURE = Path(__file__).resolve().parents[5] / "docs" / "architecture.md"
 
 
 def test_the_documented_crash_table_names_every_point() -> None:
