@@ -1,4 +1,4 @@
-"""Explanations: why a hit stands where it stands, in words and as data."""
+"""Explanations: why a hit has its rank, in words and as data."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from theodolite.types import Hit, Step, Version
 
-_SHOWN = 5  # ids of near-duplicates in words; as data there are all
+_SHOWN = 5  # ids of near-duplicates in words; the data has all
 
 _STAGES = {
     "similarity": "",
@@ -18,17 +18,17 @@ _STAGES = {
     "dedupe": "",
     "diversity": "largest similarity to a hit before it",
 }
-"""What the values of stages are, where no note says it; any other stage is a boost, whose value is a factor."""
+"""Words for the values of stages without a note. Any other stage is a boost, and its value a factor."""
 
 _Line = tuple[str, str, str]  # what, how much, words
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What each stage of a search did to a hit: `print` it, or take `to_dict()`. Made by `Hit.explain()`.
+    """The effect of each stage of a search on a hit: `print` it, or use `to_dict()`. Made by `Hit.explain()`.
 
-    In words a line is: the stage, its value (with an x: a factor that multiplied relevance), what is behind it, and
-    the hit's place before and after. Numbers have three significant digits; `to_dict` has all.
+    Each printed line has the stage, its value (with an x for a factor that multiplied relevance), the reason, and the
+    hit's place before and after. Numbers have three significant digits; `to_dict` has all.
     """
 
     hit: "Hit"
@@ -41,14 +41,14 @@ class Explanation:
         where = "near-duplicates left out" if any(map(_left_out, hit.steps)) else "list"
         head = f"{_ordinal(hit.rank)} of the {where} with score {_number(hit.score)} ({hit.document.id})"
         body = [f"  {what:<{wide}}  {value:>{digits}}  {words}".rstrip() for what, value, words in lines]
-        # Ids and keys may hold newlines: they must not look like lines of their own.
+        # Ids and keys may contain newlines, which must not look like further lines.
         return "\n".join(" ".join(line.splitlines()) for line in [head, *body])
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON values: `id`, `rank`, `score`, `scores`, `steps`, `version`, `duplicates`.
+        """Return the same as JSON values: `id`, `rank`, `score`, `scores`, `steps`, `version`, `duplicates`.
 
-        Dates and datetimes among the keys of versions are ISO-8601 strings. `version` is None where there is nothing
-        to say; `duplicates` are ids with their scores.
+        Dates and datetimes among the keys of versions are ISO-8601 strings. `version` is None for a document that is
+        simply current; `duplicates` are ids with their scores.
         """
         hit = self.hit
         version = {name: _plain(value) for name, value in asdict(hit.version).items()} if hit.version else None
@@ -73,7 +73,7 @@ def _lines(hit: "Hit") -> Iterator[_Line]:
 
 
 def _parts(hit: "Hit") -> Iterator[_Line]:
-    """Without steps one part decides; the others stand beside it."""
+    """Without steps, one part of the score decides the order; the others are shown beside it."""
     decided = False
     for name, value in hit.scores.items():
         decides = not decided and value == hit.score
@@ -101,7 +101,7 @@ def _step(step: "Step", hit: "Hit") -> _Line:
 
 
 def _left_out(step: "Step") -> bool:
-    """Whether this made the hit one of the near-duplicates of another."""
+    """Whether this step made the hit a near-duplicate of another."""
     return step.stage == "dedupe" and step.after is None
 
 
@@ -146,7 +146,7 @@ def _listed(values: Sequence[Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A value of metadata as JSON has it."""
+    """Return a metadata value as JSON."""
     if isinstance(value, date):  # datetimes are dates
         return value.isoformat()
     if isinstance(value, (list, tuple)):
@@ -155,7 +155,7 @@ def _plain(value: Any) -> Any:
 
 
 def _number(value: float) -> str:
-    """Three significant digits; whole numbers from 1,000 up."""
+    """Format with three significant digits; whole numbers from 1,000 up."""
     return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:#.3g}".rstrip(".")
 
 

@@ -1,4 +1,4 @@
-"""What callers may pass as documents, ids and vectors, made uniform."""
+"""Read what callers pass: documents, ids, numbers, vectors and paths."""
 
 import itertools
 import os
@@ -20,10 +20,10 @@ DocumentLike = Document | str | Mapping[str, Any]
 def as_document(
     item: DocumentLike, number: int, place: Callable[[Document], Document] = lambda document: document
 ) -> Document:
-    """The document an item stands for, with an id, once `place` has seen it; `number` is for messages.
+    """Return an item as a document with an id, after `place` has changed it; `number` is for messages.
 
     Raises:
-        DocumentError: it is no document.
+        DocumentError: it is not a document.
     """
     match item:
         case Document():
@@ -46,15 +46,15 @@ def as_document(
                 index=number,
             )
     document = place(document)
-    # Neither 0 nor False: they are mistakes, which the store refuses.
+    # 0 and False are mistakes, and the store refuses them.
     return _named(document, number) if document.id in (None, "") else document
 
 
 def _named(document: Document, number: int) -> Document:
-    """The document with an id made of what it says."""
+    """Return the document with an id derived from its text and metadata."""
     if not isinstance(document.text, str) or not document.text:
         raise DocumentError(
-            f"document number {number} has neither an id nor a text to make one of; give it an id",
+            f"document number {number} has neither an id nor a text to derive one from. Pass an id",
             index=number,
         )
     try:
@@ -72,7 +72,7 @@ def _named(document: Document, number: int) -> Document:
 
 
 def as_ids(ids: str | Iterable[str]) -> list[str]:
-    """One id or several as a list. Raises DocumentError for what is not a string, or not text."""
+    """Return one id or several as a list. Raises DocumentError for ids that are not strings, or not UTF-8."""
     listed = [ids] if isinstance(ids, str) else list(ids)
     for name in listed:
         if not isinstance(name, str):
@@ -90,28 +90,28 @@ def is_number(given: Any) -> bool:
 
 
 def as_k(k: Any) -> int:
-    """How many hits are wanted. Raises InputError for what is not a whole number of at least 1."""
+    """Return a number of hits. Raises InputError unless it is a whole number of at least 1."""
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
         raise InputError(f"k is {k!r}; it must be a whole number of at least 1", k=k)
     return int(k)
 
 
 def as_count(count: Any, name: str) -> int:
-    """How many of something. Raises InputError for what is not a whole number of at least 0."""
+    """Return a count. Raises InputError unless it is a whole number of at least 0."""
     if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 0:
         raise InputError(f"{name} is {count!r}; it must be a whole number of at least 0")
     return int(count)
 
 
 def check_questions(texts: Any) -> None:
-    """Raises InputError for a question without text."""
+    """Raise InputError for a query without text."""
     for number, query in enumerate(texts):
         if not isinstance(query, str) or not query.strip():
             raise InputError(f"query {number} is {query!r}; it must be a text", index=number)
 
 
 def as_threshold(threshold: Any) -> float:
-    """A cosine to reach. Raises InputError for what is not a number above 0 and at most 1."""
+    """Return a cosine to reach. Raises InputError unless it is a number above 0 and at most 1."""
     number = isinstance(threshold, (int, float, np.integer, np.floating)) and not isinstance(threshold, bool)
     if not number or not 0 < threshold <= 1:
         raise InputError(
@@ -121,7 +121,7 @@ def as_threshold(threshold: Any) -> float:
 
 
 def as_batch(vector: Any) -> Any:
-    """One vector as a batch of one."""
+    """Return one vector as a batch of one."""
     shape = getattr(vector, "shape", None)
     if shape is not None and len(shape) == 2 and shape[0] == 1:
         return vector
@@ -129,7 +129,7 @@ def as_batch(vector: Any) -> Any:
 
 
 def as_vectors(vectors: Any, name: str) -> Any:
-    """Several vectors, (n, d) or an iterable of them. Raises VectorError for what has no rows: a number, a text."""
+    """Return vectors, (n, d) or an iterable. Raises VectorError for values without rows, such as a number or a text."""
     rows = vectors.ndim > 0 if hasattr(vectors, "ndim") else hasattr(vectors, "__iter__")
     if not rows or isinstance(vectors, (str, bytes, bytearray, Mapping)):
         raise VectorError(
@@ -140,38 +140,38 @@ def as_vectors(vectors: Any, name: str) -> Any:
 
 
 def as_folder(location: Any) -> Path:
-    """A folder's absolute path. Raises InputError, as `as_path`."""
+    """Return a folder's absolute path. Raises InputError, as `as_path`."""
     return as_path(location, "location")
 
 
 def as_path(given: Any, name: str) -> Path:
-    """An absolute path.
+    """Return an absolute path.
 
     Args:
-        name: of the argument, for messages.
+        name: the argument's name, for messages.
 
     Raises:
-        InputError: it is neither a str nor a path of one, is empty, or no path that SQLite can take: NUL, or not UTF-8.
+        InputError: it is not a str or a path-like, is empty, contains NUL, or is not UTF-8.
     """
     text = os.fspath(given) if isinstance(given, os.PathLike) else given
     if not isinstance(text, str):
         raise InputError(f"{name} is {short_repr(text)} ({type(text).__name__}); pass a str or a pathlib.Path")
-    if not text:  # an environment variable that is not set, say; pathlib would take the working directory
+    if not text:  # an unset environment variable, for example; pathlib would take the working directory
         raise InputError(f"{name} is empty; pass a path, or '.' for the working directory")
     try:
         text.encode()
     except UnicodeEncodeError:
         raise InputError(f"{name} is {short_repr(text)}, which is not UTF-8; rename it") from None
     if "\0" in text:
-        raise InputError(f"{name} is {short_repr(text)}, which holds a NUL character: nothing has such a name")
+        raise InputError(f"{name} is {short_repr(text)}, which contains a NUL character; no file can have such a name")
     try:
         return Path(text).expanduser().absolute()
-    except RuntimeError as error:  # ~somebody, whom nobody knows
+    except RuntimeError as error:  # ~name of an unknown user
         raise InputError(f"{name} is {short_repr(text)}: {error}") from error
 
 
 def check_lengths(documents: Any, vectors: Any) -> None:
-    """Raises DocumentError where documents and vectors have lengths that differ."""
+    """Raise DocumentError if documents and vectors differ in number."""
     if hasattr(documents, "__len__") and hasattr(vectors, "__len__") and len(documents) != len(vectors):
         raise DocumentError(
             f"there are {len(documents)} documents and {len(vectors)} vectors; each document needs one. "
@@ -182,7 +182,7 @@ def check_lengths(documents: Any, vectors: Any) -> None:
 
 
 def taker(vectors: Any) -> Callable[[int], Any]:
-    """A function that gives the next n of the vectors: slices of an array, or what an iterable yields."""
+    """Return a function that returns the next n vectors: slices of an array, or items of an iterable."""
     if vectors is None:
         return lambda n: None
     if not hasattr(vectors, "shape"):

@@ -25,13 +25,13 @@ _WIDEST = 1 << 24  # dimensions
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Settings of a collection.
+    """The settings stored with a collection.
 
     Attributes:
-        space: metric, dimension and norms; the first batch settles what is open.
-        uid: 32 hexadecimal digits that name this collection.
-        created: when, ISO-8601 in UTC.
-        embedder: the name of the embedder given first, for people to read; it is not compared.
+        space: metric, dimension, norms and transforms; the first batch settles those that are open.
+        uid: 32 hexadecimal digits that identify this collection.
+        created: the time of creation, ISO-8601 in UTC.
+        embedder: the name of the first embedder, for people; it is never compared.
         partition: the metadata field that partitions the collection, if one does.
     """
 
@@ -50,7 +50,7 @@ class Manifest:
     @classmethod
     @lru_cache(maxsize=16)  # every commit reads it, and transforms can make it long
     def from_json(cls, text: str) -> "Manifest":
-        """Raises ManifestError where the text is not a manifest."""
+        """Read what `to_json` returned. Raises ManifestError if it is not a manifest."""
         try:
             values: dict[str, Any] = json.loads(text)
             transforms = tuple(decode_transform(each) for each in values["space"].get("transforms", ()))
@@ -59,11 +59,11 @@ class Manifest:
             raise ManifestError(f"the collection's manifest cannot be read: {error}") from error
 
     def is_possible(self) -> bool:
-        """Whether its values are what they are declared to be: a stranger's manifest may carry the right hash."""
+        """Whether all values have their declared types and ranges. A forged manifest may carry the right hash."""
         space = self.space
         dimensions = (space.dimension, space.raw_dimension)
         return (
-            space.metric in tuple(METRICS)  # a list would be no key of a dict
+            space.metric in tuple(METRICS)  # compares by ==: a list cannot be looked up
             and space.norms in NORMS
             and all(size is None or (type(size) is int and 1 <= size <= _WIDEST) for size in dimensions)
             and isinstance(self.uid, str)
@@ -74,6 +74,7 @@ class Manifest:
         )
 
     def settled(self, space: Space) -> "Manifest":
+        """Return the manifest with a space that the first batch has settled."""
         return replace(self, space=space)
 
 

@@ -1,4 +1,4 @@
-"""Partitions and scopes: who sees which documents, and who may change them."""
+"""Partitions and scopes: which documents a view sees, and whether it may change them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,16 +15,16 @@ from theodolite.types import Document
 
 
 def check_partition(field: Any) -> None:
-    """Raises ConfigError for what cannot be a partition field: a top-level name."""
+    """Raise ConfigError unless it is a top-level field name, or None."""
     if field is not None and (not isinstance(field, str) or not field or "." in field or field.startswith("$")):
         raise ConfigError(
-            f"partition is {field!r}; it must be the name of a metadata field, without dots and without $ in front",
+            f"partition is {field!r}; expected the name of a metadata field, without dots and without a leading $",
             partition=field,
         )
 
 
 def plain_partition(value: Any) -> str | int | None:
-    """A partition's value as metadata stores it: a string that is not empty, or an int; None for anything else.
+    """Return a partition's value as metadata stores it: a string that is not empty, or an int; else None.
 
     Subclasses become plain: the `str()` of an enumeration's member is not the text that is stored.
     """
@@ -43,19 +43,19 @@ def plain_partition(value: Any) -> str | int | None:
 
 
 def partition_key(field: str | None, metadata: Mapping[str, Any]) -> str:
-    """The partition a document belongs to, as text: part of its primary key; empty where nothing is partitioned.
+    """Return the partition a document belongs to, as text: part of its primary key; empty without partitions.
 
     Raises:
-        DocumentError: the field is missing, or holds what names no partition.
+        DocumentError: the field is missing, or its value cannot be a partition.
     """
     if field is None:
         return ""
-    # As it is stored, entry by entry: what a mapping of another kind answers to `get` may be something else.
+    # As it is stored, entry by entry: `get` of another kind of mapping may return something else.
     entries = dict(metadata.items())
     if plain_partition(entries.get(field)) is None:
         there = f"is {short_repr(entries[field])}" if field in entries else "is missing"
         raise DocumentError(
-            f"the collection is partitioned by {field!r}, which {there}; it must be a string that is not empty or an "
+            f"the collection is partitioned by {field!r}, which {there}; expected a string that is not empty, or an "
             "int",
             field=field,
         )
@@ -63,19 +63,19 @@ def partition_key(field: str | None, metadata: Mapping[str, Any]) -> str:
 
 
 def key_of(value: Any) -> str:
-    """A partition's value as text: 1 and "1" are two. Raises InputError for what names no partition."""
+    """Return a partition's value as text: 1 and "1" differ. Raises InputError if it cannot be a partition."""
     plain = plain_partition(value)
     if plain is None:
-        raise InputError(f"{short_repr(value)} names no partition; it must be a string that is not empty or an int")
+        raise InputError(f"{short_repr(value)} is not a partition; expected a string that is not empty, or an int")
     return json.dumps(plain, ensure_ascii=False)
 
 
 def key_within(scope: Scope | None, field: str | None) -> str:
-    """The partition that a scope looks ids up in.
+    """Return the partition that a scope looks ids up in.
 
     Raises:
-        InputError: it is not said.
-        ConfigError: it is said of a collection that has none.
+        InputError: the collection is partitioned, and the scope names no partition.
+        ConfigError: the scope names one, and the collection has none.
     """
     if scope is not None and scope.partition is not None:
         _check_partitioned(field)
@@ -83,26 +83,26 @@ def key_within(scope: Scope | None, field: str | None) -> str:
     if field is None:
         return ""
     raise InputError(
-        f"the collection is partitioned by {field!r}, so an id alone names no document: use scoped({field}=...)",
+        f"the collection is partitioned by {field!r}, so an id alone is ambiguous: use scoped({field}=...)",
         partition=field,
     )
 
 
 def placed(document: Document, field: str, value: Any) -> Document:
-    """The document with its partition's field filled in. One that names another partition stays, to be refused."""
+    """Fill in the document's partition field. Another partition's value stays as it is, and is refused later."""
     if not isinstance(document.metadata, Mapping) or field in document.metadata:
         return document
     return replace(document, metadata={**document.metadata, field: value})
 
 
 def within(scope: Scope | None, field: str | None, where: Filter | None) -> Filter | None:
-    """The filter that lets pass what lies in the scope and passes `where`."""
+    """Return the filter for documents in the scope that pass `where`."""
     parts = [] if scope is None else [scope_filter(scope, field)]
     return _all([part for part in [*parts, where] if part is not None])
 
 
 def scope_filter(scope: Scope, field: str | None) -> Filter | None:
-    """What the scope alone lets pass. Raises ConfigError for a partition of a collection that has none."""
+    """Return the filter of the scope alone. Raises ConfigError if it names a partition and the collection has none."""
     if scope.partition is None:
         return scope.where
     inside = In(_check_partitioned(field), (json.loads(key_of(scope.partition)),))
@@ -110,11 +110,11 @@ def scope_filter(scope: Scope, field: str | None) -> Filter | None:
 
 
 def narrowed(scope: Scope | None, field: str | None, where: Where, fields: Mapping[str, Any]) -> tuple[Scope, bool]:
-    """A scope inside another (None: everything), and whether it is exactly one partition, which may be written to.
+    """Return a scope inside another (None: everything), and whether it is exactly one partition, which is writable.
 
     Raises:
-        FilterError: `where` is no filter.
-        InputError: nothing is said that would narrow it.
+        FilterError: `where` is not a filter.
+        InputError: neither a filter nor fields are given.
     """
     tree = parse(where)
     parts = [] if tree is None else [tree]
@@ -133,9 +133,9 @@ def narrowed(scope: Scope | None, field: str | None, where: Where, fields: Mappi
 
 
 def _check_partitioned(field: str | None) -> str:
-    # Never taken for a scope of everything.
+    # Such a scope must never become a scope of everything.
     if field is None:
-        raise ConfigError("the collection is not partitioned, so a scope of one partition has no place in it")
+        raise ConfigError("the collection is not partitioned, so it has no scope of one partition")
     return field
 
 

@@ -15,7 +15,7 @@ Mode = Literal["dense", "lexical", "hybrid"]
 """How documents are found: by vectors, by words, or by both, fused by rank."""
 
 FieldKind = Literal["string", "number", "boolean", "date", "list", "mapping", "none"]
-"""What a field may hold: `date` is a date, a datetime or a string that names one, `string` any other."""
+"""Kinds of metadata values: `date` is a date, a datetime or a string that names one, `string` any other string."""
 
 Norms = Literal["auto", "unit", "any"]
 """The norms that vectors may have: `unit` refuses a batch with norms outside [0.98, 1.02]."""
@@ -94,13 +94,13 @@ class Transform(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """What is pinned about the vectors of a collection.
+    """The pinned properties of a collection's vectors.
 
     Attributes:
-        metric: how they are compared.
-        dimension: of the stored vectors; None until the first batch settles it.
-        norms: `auto` until the first batch settles it. Of the vectors as they are given.
-        transforms: what they pass before they are stored; fitted by the first batch.
+        metric: how vectors are compared.
+        dimension: the dimension of stored vectors; None until the first batch settles it.
+        norms: the norms of vectors as they are given; `auto` until the first batch settles it.
+        transforms: applied before vectors are stored; fitted by the first batch.
     """
 
     metric: MetricName = DEFAULT_METRIC
@@ -115,25 +115,25 @@ class Space:
 
     @property
     def normalizes(self) -> bool:
-        """Whether stored vectors are brought to unit length, after the transforms if there are any."""
+        """Whether vectors are normalized before they are stored, after any transforms."""
         metric = get_metric(self.metric)
         return metric.normalizes or (bool(self.transforms) and metric.gives_cosines(self.norms))
 
     @property
     def stored(self) -> "Space":
-        """The space for vectors that come from the store: they have been transformed already."""
+        """The space of vectors read from the store, which are transformed already."""
         unit = self.norms == "unit" and (self.normalizes or not self.transforms)
         return Space(self.metric, self.dimension, "unit" if unit else "any")
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A passage of text with a name.
+    """A passage of text with an id and metadata.
 
     Attributes:
-        text: what is embedded and found. It may be empty where the caller brings the vector.
+        text: the text to embed and search. It may be empty if the caller brings the vector.
         metadata: JSON values, dates and datetimes under string keys (see `theodolite.metadata`).
-        id: unique in a collection. Empty means: not given; `add` then derives it from text and metadata.
+        id: unique in a collection. If empty, `add` derives it from text and metadata.
     """
 
     text: str
@@ -145,16 +145,16 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """What the rules for versions say of a hit that is not simply the current document.
+    """How the rules for versions judge a hit; None on hits that are simply current.
 
     Attributes:
-        current: whether it is, as of the instant that was asked for.
-        successors: what has taken its place: for `Superseded` keys, at the end of the chain; for `Latest` the newest
-            value of `by`.
-        absent: keys of successors that are named but not there; it stays current without them.
-        substitutes: for a hit that fails the filter, and is there in place of documents that pass it: their keys
+        current: whether it is current at `as_of`.
+        successors: its successors: for `Superseded` the keys at the end of the chain, for `Latest` the newest value of
+            `by`.
+        absent: keys of successors that are named but missing. A document stays current without them.
+        substitutes: for a hit that fails the filter and substitutes for documents that pass it: their keys
             (`Superseded`), or the value of `per` that it shares with them (`Latest`).
-        ended: whether its own time is over (`Valid`).
+        ended: whether its own period is over (`Valid`).
     """
 
     current: bool = True
@@ -166,13 +166,13 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one stage of the ranking did to a hit.
+    """The effect of one ranking stage on a hit.
 
     Attributes:
         stage: `similarity`, `lexical`, a boost's name, `fusion`, `rerank`, `dedupe`, `diversity`.
-        value: what the stage gave the hit, or multiplied it with.
-        before, after: its place among the documents that the stage looked at, from 1; None where it had none.
-        note: what is behind the value, in words.
+        value: the stage's score of the hit, or the factor it multiplied the score by.
+        before, after: the hit's place among the documents of the stage, from 1; None where it had none.
+        note: the reason for the value, in words.
     """
 
     stage: str
@@ -188,14 +188,14 @@ class Hit:
 
     Attributes:
         document: the passage.
-        score: what the list is ordered by, higher is better: the similarity, until boosts, fusion or a reranker act.
+        score: orders the list, higher is better: the similarity, unless boosts, fusion or a reranker act.
         rank: the place in the list, from 1.
-        scores: every part under its own name: `similarity` (the metric's own value), `relevance` in [0, 1] (but for
+        scores: each part of the score by name: `similarity` (the metric's own value), `relevance` in [0, 1] (not for
             dot), `lexical` (BM25), `fusion`, each boost's factor under its name, `rerank` (the reranker's raw score)
             and `rerank_relevance` (the same, calibrated to [0, 1]).
-        version: what rules for versions say of it, if there is something to say.
-        duplicates: hits that were left out because they are near-duplicates of this one, best first.
-        steps: what each stage did, in their order; empty where similarity alone decided.
+        version: how the rules for versions judge it; None if it is simply current.
+        duplicates: near-duplicates of this hit that were left out, best first.
+        steps: the effect of each stage, in order; empty if similarity alone decided.
     """
 
     document: Document
@@ -207,7 +207,7 @@ class Hit:
     steps: tuple[Step, ...] = ()
 
     def explain(self) -> Explanation:
-        """Why it stands where it stands: `print` it, or take its `to_dict()`."""
+        """Explain why the hit has its rank: `print` the result, or use its `to_dict()`."""
         return Explanation(self)
 
 
@@ -254,7 +254,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Hits(Sequence[Hit]):
-    """The answer to one search: a sequence of `Hit`, best first, with a `trace`."""
+    """The result of one search: a sequence of `Hit`, best first, with a `trace`."""
 
     items: tuple[Hit, ...]
     trace: Trace
@@ -275,17 +275,18 @@ class Hits(Sequence[Hit]):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """What documents hold in one field of their metadata.
+    """A summary of one metadata field.
 
     Attributes:
-        count: how many have it, be it None.
-        kinds: how many hold each kind of value, most frequent first.
-        values: each value, with how many hold it or a list with it, most frequent first; empty where there are more
-            than were asked for. None, mappings and lists are no values; dates and datetimes are instants in UTC.
-        numbers: the lowest and the highest number, outside of lists; None where there are none.
-        dates: the first and the last instant, in UTC, outside of lists; None where there are none.
-        elements: how many hold a list with an element of each kind, most frequent first.
-        unreadable_dates: how many hold a string that looks like a date and is none, such as "3/1/2025", outside of
+        count: how many documents have the field, even as None.
+        kinds: how many have each kind of value, most frequent first.
+        values: each value, with how many documents have it (or a list with it), most frequent first; empty if there are
+            more different values than asked for. None, mappings and lists do not count; dates and datetimes are
+            instants in UTC.
+        numbers: the lowest and the highest number, outside of lists; None without numbers.
+        dates: the first and the last instant, in UTC, outside of lists; None without dates.
+        elements: how many have a list with an element of each kind, most frequent first.
+        unreadable_dates: how many have a string that looks like a date and is not one, such as "3/1/2025", outside of
             lists.
     """
 
@@ -300,10 +301,10 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """Two documents whose vectors point nearly the same way.
+    """Two documents whose vectors have nearly the same direction.
 
     Attributes:
-        first, second: the documents; `first` is the one that was written earlier.
+        first, second: the documents; `first` was written earlier.
         similarity: the cosine of their vectors in [-1, 1], whatever the collection's metric.
     """
 
@@ -314,14 +315,14 @@ class Duplicate:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that `verify` has found.
+    """A problem found by `verify`.
 
     Attributes:
-        part: where: `database`, `schema`, `state`, `manifest`, `notes`, `log`, `vectors`, `documents`; of what is
-            derived from these `lexical`, `codes`, `columns`, `index`; or `folder`.
-        message: what, how many, the first, and what to do.
-        derived: whether `repair` can make it anew from the documents and vectors.
-        path: the file or folder, if it is of one.
+        part: the damaged part: `database`, `schema`, `state`, `manifest`, `notes`, `log`, `vectors`, `documents`; of
+            the data derived from these `lexical`, `codes`, `columns`, `index`; or `folder`.
+        message: what is wrong, how many and which first, and what to do.
+        derived: whether `repair` can rebuild it from the documents and vectors.
+        path: the file or folder, if it concerns one.
     """
 
     part: str
@@ -332,11 +333,11 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Compaction:
-    """What `compact` has done.
+    """The result of `compact`.
 
     Attributes:
-        rows: how many dead rows it has removed.
-        bytes_before, bytes_after: of all files in the collection's folder.
+        rows: how many dead rows were removed.
+        bytes_before, bytes_after: the size of all files in the collection's folder.
     """
 
     rows: int
@@ -346,14 +347,13 @@ class Compaction:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What `verify` and `repair` have found.
+    """The result of `verify` and `repair`.
 
     Attributes:
-        problems: damage.
-        warnings: what is no damage, but should be known: files that nothing needs, rows that an approximate index
-            cannot reach.
-        checked: how many `vectors`, `documents`, `codes` and so on.
-        repaired: what `repair` has done.
+        problems: the damage.
+        warnings: harmless findings: files that nothing needs, rows that an approximate index cannot reach.
+        checked: how many `vectors`, `documents`, `codes` and so on were checked.
+        repaired: the repairs that `repair` made.
     """
 
     problems: tuple[Problem, ...] = ()

@@ -1,7 +1,7 @@
-"""Boosts: bounded preferences for what is new, and for sources that can be relied on.
+"""Boosts: bounded preferences for new documents, and for sources with authority.
 
-A boost multiplies relevance by 1 - weight × (1 - g), where g in [0, 1] says how good a document is in its way. So a
-boost of weight w never overturns a gap in relevance of more than w, relative to the better document.
+A boost multiplies relevance by 1 - weight × (1 - g), where g in [0, 1] rates a document. So a boost of weight w never
+overturns a gap in relevance of more than w, relative to the better document.
 """
 
 import dataclasses
@@ -48,22 +48,22 @@ _TAKEN = (
 @final
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """Prefers new documents: g = floor + (1 - floor) × 2^(-max(0, age - grace) / half_life).
+    """A preference for new documents: g = floor + (1 - floor) × 2^(-max(0, age - grace) / half_life).
 
     The field holds dates as filters read them: a date, a datetime, or an ISO-8601 string; naive ones are UTC, a date is
-    its midnight. Everything else counts as missing, lists and numbers too: a number may be a year, or seconds or
-    milliseconds since 1970, and nothing tells which.
+    its midnight. Other values count as missing, also lists and numbers: a number may be a year, or seconds or
+    milliseconds since 1970, and nothing says which.
 
     Attributes:
         field: the metadata field with the date; a dotted path names a field within mappings.
         half_life: above 0: a timedelta, "180d", "12h", "30m", "2w", "90s", "1y" (365.25 days), or ISO 8601 ("P180D").
-        weight: what is lost at most, in [0, 1). 1 only with a floor: what is worth nothing has no place.
-        floor: g of documents that are infinitely old, in [0, 1].
-        grace: the age up to which documents are as good as new; like `half_life`, or 0.
-        missing: documents without a date are left as they are (`neutral`), count as infinitely old (`oldest`), or
-            a search that could find one raises InputError (`error`).
-        future: dates after now count as now (`now`), or a search that could find one raises InputError (`error`).
-        name: what the factor is called in `Hit.scores`; two boosts of one search need two names.
+        weight: the largest share of relevance to lose, in [0, 1). 1 needs a floor: factors of 0 have no order.
+        floor: g of infinitely old documents, in [0, 1].
+        grace: the age up to which documents count as new; like `half_life`, or 0.
+        missing: documents without a date keep their relevance (`neutral`), count as infinitely old (`oldest`), or
+            make a search that could find one raise InputError (`error`).
+        future: dates after now count as now (`now`), or make a search that could find one raise InputError (`error`).
+        name: the factor's name in `Hit.scores`; two boosts of one search need different names.
 
     Raises:
         ConfigError: settings outside these bounds.
@@ -94,24 +94,24 @@ class Freshness:
         object.__setattr__(self, "_grace", grace)
 
     def factors(self, values: Sequence[Any], now: float, /) -> Doubles:
-        """One factor in (0, 1] for each value (None where missing), shape (n,); `now` in seconds since 1970, UTC."""
+        """Return a factor in (0, 1] for each value (None if missing), shape (n,); `now` in seconds since 1970, UTC."""
         moments = [instant(value) for value in values]
         found = self.of_instants(np.array([moment or 0 for moment in moments], np.int64), now)
         found[[moment is None for moment in moments]] = self.of_missing
         return found
 
     def of_instants(self, moments: NDArray[np.int64], now: float) -> Doubles:
-        """The factors of instants in microseconds since 1970, UTC, shape (n,)."""
+        """Return the factors of instants in microseconds since 1970, UTC, shape (n,)."""
         late = np.maximum((_present(now) - _EPOCH) // _MICROSECOND - self._grace - moments, 0)
         return _weighted(self.weight, self.floor + (1.0 - self.floor) * np.exp2(late / -self._half_life))
 
     @property
     def of_missing(self) -> float:
-        """The factor of what is no date."""
+        """The factor of values that are not dates."""
         return 1.0 - self.weight * (1.0 - self.floor) if self.missing == "oldest" else 1.0
 
     def refuses(self, now: float) -> Filter | None:
-        """What finds the documents that a search is refused for; None if it never is."""
+        """Return the filter for documents that a search is refused for; None if there are none."""
         present = _present(now)
         undated = Not(Or((Compare(self.field, "$lte", present), Compare(self.field, "$gt", present))))
         later = Compare(self.field, "$gt", present)
@@ -126,7 +126,7 @@ class Freshness:
 
     @property
     def refusal(self) -> str:
-        """Why: what those documents have in common."""
+        """The reason: what these documents have in common."""
         why = []
         if self.missing == "error":
             why.append(f"no date in {self.field!r} (missing='error')")
@@ -135,7 +135,7 @@ class Freshness:
         return f"have {' or '.join(why)}"
 
     def describe(self, value: Any, now: float) -> str:
-        """What the boost makes of a value, in words."""
+        """Explain the factor of a value, in words."""
         moment = instant(value)
         if moment is None:
             return f"no date in {self.field}, {'the oldest' if self.missing == 'oldest' else 'left as it is'}"
@@ -149,18 +149,18 @@ class Freshness:
 @final
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """Prefers some sources to others: g is the level of the field's value in a table.
+    """A preference for some sources: g is the level of the field's value in a table.
 
-    Values are looked up as filters compare them: 1 is 1.0 but not True, strings are compared exactly. Of a list the
-    element with the highest level counts. The level of None is that of documents without the field, too.
+    Values are looked up as filters compare them: 1 is 1.0 but not True, strings are compared exactly. For a list the
+    element with the highest level counts. The level of None is also that of documents without the field.
 
     Attributes:
         field: the metadata field with the source; a dotted path names a field within mappings.
         levels: levels in [0, 1] by value: a string, number, boolean or None. It is copied.
-        default: the level of all other values; None for the lowest in the table, so that no source comes before
-            another only because nobody has named it.
-        weight: what is lost at most, in [0, 1). 1 only if all levels are above 0: what is worth nothing has no place.
-        name: what the factor is called in `Hit.scores`; two boosts of one search need two names.
+        default: the level of all other values; None for the lowest in the table, so that no source wins only because
+            it is not in the table.
+        weight: the largest share of relevance to lose, in [0, 1). 1 needs levels above 0: factors of 0 have no order.
+        name: the factor's name in `Hit.scores`; two boosts of one search need different names.
 
     Raises:
         ConfigError: settings outside these bounds.
@@ -194,26 +194,26 @@ class Authority:
 
     @property
     def table(self) -> list[tuple[Any, float]]:
-        """The values that are named and their factors, the lowest factor first."""
+        """The values in the table and their factors, the lowest factor first."""
         return [(value, self._factor(level)) for _, value, level in self._table]
 
     @property
     def of_others(self) -> float:
-        """The factor of a value that the table does not name."""
+        """The factor of values that are not in the table."""
         return self._factor(self._table[0][2] if self.default is None else self.default)
 
     def factors(self, values: Sequence[Any], now: float = 0.0, /) -> Doubles:
-        """One factor in (0, 1] for each value (None where missing), shape (n,); `now` does not matter."""
+        """Return a factor in (0, 1] for each value (None if missing), shape (n,); `now` is ignored."""
         return np.array([self._factor(self._level(value)[0]) for value in values], np.float64)
 
     def describe(self, value: Any, now: float = 0.0) -> str:
-        """What the boost makes of a value, in words."""
+        """Explain the factor of a value, in words."""
         level, named = self._level(value)
         what = f"no {self.field}" if value is None else f"{self.field} {value!r}"
         return f"{what}, level {level:g}{'' if named else ' by default'}"
 
     def _level(self, value: Any) -> tuple[float, bool]:
-        """Of a value, and whether the table names it."""
+        """Return the level of a value, and whether it is in the table."""
         if isinstance(value, str):  # tables may be long
             named = self.levels.get(value)
         else:
@@ -227,8 +227,8 @@ class Authority:
 
 
 def as_boosts(given: Any) -> tuple[Boost, ...]:
-    """A boost or an iterable of them. Raises ConfigError for anything else, and for two of the same name."""
-    if isinstance(given, tuple) and not given:  # as usual: looking at what a protocol wants takes longer than all else
+    """Return a boost or an iterable of boosts as a tuple. Raises ConfigError for anything else, or equal names."""
+    if isinstance(given, tuple) and not given:  # the usual case; checking a protocol is slow
         return ()
     if _is_boost(given):
         given = (given,)
@@ -253,14 +253,14 @@ def check_refusals(
     total: int,
     id_of: Callable[[int], str],
 ) -> None:
-    """Refuse a search where a boost refuses one of the documents that it may find.
+    """Refuse a search if a boost refuses one of the documents that it may find.
 
     Args:
         now: seconds since 1970, UTC.
-        mask_of: which rows are living documents that pass a filter, shape (rows,).
-        eligible: which rows the search may find, shape (rows,); None for all living ones.
-        total: how many these are.
-        id_of: the id of a row's document.
+        mask_of: returns the rows of live documents that pass a filter, shape (rows,).
+        eligible: the rows that the search may find, shape (rows,); None for all live ones.
+        total: how many there are.
+        id_of: returns the id of a row's document.
 
     Raises:
         InputError: with `boost`, `count` and `first`, an id.
@@ -285,7 +285,7 @@ def check_refusals(
 
 
 def duration(given: Any, what: str) -> timedelta:
-    """A duration of at least 0: a timedelta, a number with a unit, or ISO 8601 ("P180D", "PT12H").
+    """Read a duration of at least 0: a timedelta, a number with a unit, or ISO 8601 ("P180D", "PT12H").
 
     Units are s, m (minutes), h, d, w and y (365.25 days).
 
