@@ -1,6 +1,5 @@
 """A search tool for agents, for any framework: a JSON schema made from what a collection holds, and what is sent."""
 
-import difflib
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -326,8 +325,8 @@ def _moment(sent: Any) -> date:
 
 def _meant(field: str, known: Iterable[str]) -> str:
     names = list(known)
-    close = difflib.get_close_matches(field[:_LONG], names, 1)
-    return f"; did you mean {close[0]!r}?" if close else f". There are {', '.join(names[:_FIELDS]) or 'none'}."
+    close = closest(field, names)
+    return f"; did you mean {close!r}?" if close else f". There are {', '.join(names[:_FIELDS]) or 'none'}."
 
 
 def _cut(value: Any) -> Any:

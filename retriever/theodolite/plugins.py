@@ -1,15 +1,17 @@
-"""Parts by name: a name leads to a class or function, which is imported when it is first asked for.
+"""Plug-ins: embedders, rerankers, indexes and engines by name, imported when a name is first used.
 
-Names exist for the command line and for `Retriever.open`; objects never need one. Other packages add names
-through the entry-point group `theodolite.<kind>`, for example `theodolite.embedders`.
+Names exist for the command line and for `Retriever.open`; objects never need one. Other packages add names through
+the entry-point group `theodolite.<kind>`, for example `theodolite.embedders`. The name of an engine is a URL scheme.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
+from os import path
 from typing import Any
 
-from theodolite.errors import ConfigError, MissingExtraError
+from theodolite.errors import ConfigError, MissingExtraError, did_you_mean
 
 # kind -> name -> ("module:attribute", the extra that brings what the module needs)
 _TABLE: dict[str, dict[str, tuple[str, str]]] = {
@@ -27,6 +29,10 @@ _TABLE: dict[str, dict[str, tuple[str, str]]] = {
     },
     # faiss comes by an entry point of our own package: the way that is open to any other.
     "indexes": {"hnsw": ("theodolite.indexes.hnsw:HnswIndex", "hnsw")},
+    "engines": {
+        "dict": ("theodolite.testing.dict_engine:DictEngine", ""),
+        "file": ("theodolite.engines.local:LocalEngine", ""),
+    },
 }
 
 # extra -> the import names of the packages it brings
@@ -40,14 +46,15 @@ _PACKAGES: dict[str, tuple[str, ...]] = {
     "sentence-transformers": ("sentence_transformers",),
 }
 
+_NAMED = re.compile(r"([A-Za-z][\w-]+):(.*)", re.DOTALL)  # at least two characters: `C:\models` is a path
+
 
 def load(kind: str, name: str) -> Callable[..., Any]:
-    """The class or function behind a name. Our own names come before those of entry points.
+    """Return the class or function behind a name. Built-in names take precedence over entry points.
 
     Raises:
         ConfigError: the name is not known.
-        MissingExtraError: the optional package it needs is not installed. Other failures to import it pass
-            through.
+        MissingExtraError: the optional package it needs is not installed. Other import errors pass through.
     """
     if name not in _TABLE.get(kind, {}):
         return _from_entry_point(kind, name)
@@ -58,14 +65,32 @@ def load(kind: str, name: str) -> Callable[..., Any]:
     return found
 
 
+def create(kind: str, text: str, default: str) -> Any:
+    """Make an object from "name:argument" or "name"; any other text is the argument of the plug-in `default`.
+
+    Raises:
+        ConfigError: there is no such name.
+        MissingExtraError: an optional package is not installed.
+    """
+    named = _NAMED.fullmatch(text)
+    if named and not path.exists(text):
+        # No model on the Hugging Face hub has a colon in its name: an unknown name is a mistake, and `load` says so.
+        name, argument = named.groups()
+        make = load(kind, name)
+        return make(argument) if argument else make()
+    if text in names(kind):
+        return load(kind, text)()
+    return load(kind, default)(text)
+
+
 def names(kind: str) -> list[str]:
-    """All names of a kind, sorted: ours and those of other packages."""
+    """Return all names of a kind, sorted: the built-in ones and those of other packages."""
     return sorted({*_TABLE.get(kind, {}), *(point.name for point in _entry_points(kind))})
 
 
 @contextmanager
 def optional(extra: str) -> Iterator[None]:
-    """Around the import of a package that `extra` brings: its absence becomes MissingExtraError.
+    """Turn a failed import of a package that `extra` installs into MissingExtraError.
 
     Only of those: a module missing inside an installed package is another fault, and keeps its own message.
     """
@@ -85,20 +110,16 @@ def _from_entry_point(kind: str, name: str) -> Callable[..., Any]:
         if point.name == name:
             found: Callable[..., Any] = point.load()
             return found
-    from difflib import get_close_matches
-
     known = names(kind)
-    close = get_close_matches(name, known, n=1)
     raise ConfigError(
-        f"there is nothing called {name!r} among the {kind}."
-        + (f" Did you mean {close[0]!r}?" if close else "")
-        + f" Known: {', '.join(known) or 'none'}",
+        f"there is nothing called {name!r} among the {kind}.{did_you_mean(name, known)} "
+        f"Known: {', '.join(known) or 'none'}",
         name=name,
         known=known,
     )
 
 
 def _entry_points(kind: str) -> Any:
-    from importlib.metadata import entry_points  # tens of milliseconds, needed for names only
+    from importlib.metadata import entry_points  # takes tens of milliseconds, and only names need it
 
     return entry_points(group=f"theodolite.{kind}")

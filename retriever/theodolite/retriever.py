@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import fields, replace
-from difflib import get_close_matches
 from inspect import signature
 from os import PathLike
 from pathlib import Path
@@ -18,9 +17,8 @@ from theodolite.async_pool import in_thread
 from theodolite.embedders.encoder import Awaited, Encoder, Progress, check_dimension, name_of
 from theodolite.embedders.options import EmbedderLike, EmbedderOptions, as_options
 from theodolite.embedders.resolve import resolve
-from theodolite.engines.local import LocalEngine
-from theodolite.engines.local.storage.paths import MONITOR
-from theodolite.errors import ConfigError, DocumentError, InputError, UnsupportedError
+from theodolite.engines.registry import engine_for
+from theodolite.errors import ConfigError, DocumentError, InputError, UnsupportedError, closest
 from theodolite.filters import Where, parse
 from theodolite.guards.drift import EmbedderCheck
 from theodolite.guards.embedder_guard import EmbedderGuard
@@ -37,7 +35,19 @@ from theodolite.inputs import (
     check_lengths,
     taker,
 )
-from theodolite.protocols import Boost, Embedder, Engine, Fusion, RerankerLike, Scope
+from theodolite.protocols import (
+    Boost,
+    Duplicates,
+    Embedder,
+    Engine,
+    Fusion,
+    Indexing,
+    Maintenance,
+    RerankerLike,
+    Scope,
+    folder_of,
+    require,
+)
 from theodolite.ranking.diversity import MMR
 from theodolite.ranking.options import Accept, SearchOptions
 from theodolite.ranking.relevance import RelevanceLike, as_relevance
@@ -144,7 +154,8 @@ class Retriever:
         """Open the collection in a folder, or create it.
 
         Args:
-            location: a folder; None keeps the collection in a temporary folder until it is closed.
+            location: a folder, or a URL whose scheme names the engine (`file://` is a folder, too); None keeps the
+                collection in a temporary folder until it is closed.
             embedder: a model's name or folder, an object that fits `protocols.Embedder`, a function from texts to
                 vectors, a pair of functions (for queries, for documents), or None if you bring vectors;
                 `EmbedderOptions(...)` for an embedder with options.
@@ -185,23 +196,21 @@ class Retriever:
             EngineError: the folder cannot be read or written.
             TypeError: an unknown option.
         """
-        if isinstance(location, str) and "://" in location:
-            raise ConfigError(f"{location!r}: only folders can be opened in this version", location=location)
-        folder = None if location is None else as_folder(location)
-        _check_engine_options(engine)
+        opener = engine_for(location, engine)
+        _check_engine_options(engine, opener.declared)
         options = as_options(embedder)
         settings = CollectionSettings(metric, norms, partition, transforms, index=index)
-        if folder is not None and options.embedder is not None:  # before a model is loaded, which takes seconds
-            LocalEngine.check(folder, settings, create=create, lock_timeout=engine.get("lock_timeout", 5.0))
+        if options.embedder is not None:  # before a model is loaded, which takes seconds
+            opener.check(settings, create=create)
         model = resolve(options.embedder)
         if model is not None:
             settings = replace(settings, embedder=name_of(options.embedder, model))
-        opened = LocalEngine.open(folder, settings, create=create, read_only=read_only, **engine)
+        opened = opener.open(settings, create=create, read_only=read_only)
         try:
             watch = _monitor() if monitor is True else monitor or None
             kb = cls(opened, replace(options, embedder=model), versions=versions, relevance=relevance, monitor=watch)
             if watch is not None:  # last, so that it attaches only to a collection that did open
-                watch.attach(opened, None if folder is None or read_only else folder / MONITOR)
+                watch.attach(opened)
             return kb
         except BaseException:
             opened.close()
@@ -210,8 +219,8 @@ class Retriever:
     @property
     def location(self) -> Path | None:
         """The collection's folder; None if it is temporary."""
-        folder = self._engine.info().get("location")
-        return None if folder is None else Path(folder)
+        self._engine.info()  # raises if it is closed
+        return folder_of(self._engine)
 
     @property
     def metric(self) -> MetricName:
@@ -714,7 +723,8 @@ class Retriever:
             CorruptionError: stored vectors are damaged.
         """
         limit = as_threshold(threshold)
-        return self._engine.duplicates(limit, parse(where), scope=self._scope, progress=progress)
+        engine = require(self._engine, Duplicates, "duplicates()")
+        return engine.duplicates(limit, parse(where), scope=self._scope, progress=progress)
 
     def info(self) -> dict[str, Any]:
         """Return documents, dimension, metric, sizes and the like, as JSON values; in a scope only its own."""
@@ -762,12 +772,13 @@ class Retriever:
             ConfigError, MissingExtraError, LockedError.
         """
         self._check_whole("reindex()")
+        engine = require(self._engine, Indexing, "reindex()")
         if not 0 < target_recall <= 1:
             raise InputError(f"target_recall is {target_recall!r}; it must be above 0 and at most 1")
         # Queries must not settle the dimension: documents do.
         known = queries is not None and self._engine.space.dimension is not None
         prepared = self._searcher.as_vectors(queries) if queries is not None and known else None
-        self._engine.reindex(index, target_recall=target_recall, queries=prepared, progress=progress)
+        engine.reindex(index, target_recall=target_recall, queries=prepared, progress=progress)
 
     def recall(
         self,
@@ -828,7 +839,8 @@ class Retriever:
 
     def warm(self, *fields: str) -> None:
         """Load what searches need, and the columns of these metadata fields, so that no user waits for it."""
-        self._engine.warm(fields)
+        if isinstance(self._engine, Indexing):  # others have nothing to load
+            self._engine.warm(fields)
 
     def verify(self, *, progress: Callable[[int], object] | None = None) -> Verification:
         """Check everything stored: documents, vectors, data derived from them, the change log, the files.
@@ -843,7 +855,7 @@ class Retriever:
             CorruptionError: there is damage. Its `verification` lists all of it.
         """
         self._check_whole("verify()")
-        return self._engine.verify(progress)
+        return require(self._engine, Maintenance, "verify()").verify(progress)
 
     def repair(self, *, progress: Callable[[int], object] | None = None) -> Verification:
         """Rebuild damaged data that can be derived: codes, columns, indexes; remove files that nothing needs.
@@ -854,7 +866,7 @@ class Retriever:
             What `verify` finds afterwards, and what was repaired.
         """
         self._check_whole("repair()")
-        return self._engine.repair(progress)
+        return require(self._engine, Maintenance, "repair()").repair(progress)
 
     def compact(self, *, progress: Callable[[int], object] | None = None) -> Compaction:
         """Free the disk space of documents that were replaced, updated or deleted, while others read and write.
@@ -877,7 +889,7 @@ class Retriever:
             UnsupportedError: in a scope.
         """
         self._check_whole("compact()")
-        return self._engine.compact(progress)
+        return require(self._engine, Maintenance, "compact()").compact(progress)
 
     def backup(self, location: str | PathLike[str], *, progress: Callable[[int], object] | None = None) -> None:
         """Copy the collection as of one commit to a new folder, while others may write. The copy appears whole.
@@ -892,7 +904,7 @@ class Retriever:
             EngineError: it cannot be written.
         """
         self._check_whole("backup()")
-        self._engine.backup(as_folder(location), progress)
+        require(self._engine, Maintenance, "backup()").backup(as_folder(location), progress)
 
     def close(self) -> None:
         """Release files and memory. Closing twice is fine; closing a scope leaves the collection open."""
@@ -914,8 +926,8 @@ class Retriever:
 
     def __repr__(self) -> str:
         info = self.info()
-        place = "scope" if self._scope is not None else info["location"] or "in memory"
-        return f"<Retriever {place}: {info['documents']} documents, {info['metric']}>"
+        place = "scope" if self._scope is not None else info.get("location") or "in memory"
+        return f"<Retriever {place}: {info['documents']} documents, {self.metric}>"
 
     def _search(
         self,
@@ -1029,18 +1041,21 @@ def _checked(options: SearchOptions) -> SearchOptions:
     return options
 
 
-def _check_engine_options(given: Mapping[str, Any]) -> None:
-    """Raise TypeError for options that the engine does not have."""
-    known = [name for name in signature(LocalEngine.open).parameters if name not in ("location", "settings")]
+def _check_engine_options(given: Iterable[str], declared: Sequence[str] | None) -> None:
+    """Raise TypeError for options that the engine does not declare; None: it takes any."""
+    if declared is None:
+        return
     embedders = {field.name for field in fields(EmbedderOptions)}
     for name in given:
-        if name in known:
+        if name in declared:
             continue
-        close = get_close_matches(name, [*known, *signature(Retriever.open).parameters], n=1)
+        close = closest(name, [*declared, *signature(Retriever.open).parameters])
         if name in embedders:
             meant = f"pass embedder=EmbedderOptions(..., {name}=...)"
+        elif close is not None:
+            meant = f"did you mean {close!r}?"
         else:
-            meant = f"did you mean {close[0]!r}?" if close else f"the engine takes {', '.join(known)}"
+            meant = f"the engine takes {', '.join(declared)}" if declared else "the engine has no options"
         raise TypeError(f"Retriever.open takes no {name!r}; {meant}")
 
 

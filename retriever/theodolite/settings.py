@@ -1,7 +1,7 @@
 """CollectionSettings: what a collection is created with and keeps for life."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from theodolite.errors import ConfigError, MetricMismatchError
@@ -53,6 +53,12 @@ class CollectionSettings:
     def space(self) -> Space:
         """The space of a new collection: the first batch settles its dimension, and `auto` norms."""
         return Space(self.metric or DEFAULT_METRIC, None, self.norms, tuple(self.transforms))
+
+    def applied_to(self, space: Space) -> Space:
+        """Return the space of a collection with these norms and transforms, as far as no batch has settled its own."""
+        if space.dimension is None and self.transforms:
+            space = replace(space, transforms=tuple(self.transforms))
+        return replace(space, norms=self.norms) if space.norms == "auto" else space
 
     def check_pinned(self, space: Space, partition: str | None) -> None:
         """Compare with what an existing collection is pinned to: its space and its partition field.

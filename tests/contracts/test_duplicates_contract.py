@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.contracts.test_engine_contract import DictEngine
 
 from theodolite.errors import EngineError
 from theodolite.filters import Filter
+from theodolite.testing import DictEngine
+from theodolite.testing.dict_engine import Contents
 from theodolite.testing.engine_duplicates import DuplicatesContract
 from theodolite.types import Duplicate, Space
 
@@ -80,9 +81,7 @@ class AsOfNow(DictEngine):
 
     def duplicates(self, *arguments: Any, **options: Any) -> Iterator[Duplicate]:
         for found in super().duplicates(*arguments, **options):
-            now = [
-                self._document(self._stored, one.id) for one in (found.first, found.second) if one.id in self._stored
-            ]
+            now = [document for document, _ in self.get([found.first.id, found.second.id])]
             if len(now) == 2:
                 yield changed(found, first=now[0], second=now[1])
 
@@ -91,9 +90,9 @@ class BeginsAgain(DictEngine):
     """What is written meanwhile makes it go over everything once more."""
 
     def duplicates(self, *arguments: Any, **options: Any) -> Iterator[Duplicate]:
-        began = self._stored
+        began = self._contents.stored
         yield from super().duplicates(*arguments, **options)
-        if self._stored is not began:
+        if self._contents.stored is not began:
             yield from super().duplicates(*arguments, **options)
 
 
@@ -102,7 +101,7 @@ class CountsDocuments(DictEngine):
         progress = options.pop("progress", None)
         yield from super().duplicates(*arguments, **options)
         if progress is not None:
-            progress(len(self._stored))
+            progress(len(self._contents.stored))
 
 
 class OpenForever(DictEngine):
@@ -115,7 +114,7 @@ class OpenForever(DictEngine):
 
 TRUTH, ONE = "test_duplicates_agree_with_brute_force", "test_equal_directions_reach_a_cosine_of_one"
 FEW, COMMIT = "test_few_documents_have_no_duplicates", "test_duplicates_are_of_one_commit"
-BROKEN: list[tuple[Callable[[Space], Any], str]] = [
+BROKEN: list[tuple[Callable[[Contents], Any], str]] = [
     (Products, TRUTH),
     (Rounds, TRUTH),
     (Both, TRUTH),
@@ -138,15 +137,15 @@ TESTS = sorted(name for name in vars(DuplicatesContract) if name.startswith("tes
 
 
 class Contract(DuplicatesContract):
-    def __init__(self, make: Callable[[Space], Any]) -> None:
+    def __init__(self, make: Callable[[Contents], Any]) -> None:
         self.make = make
 
     def engine(self, space: Space) -> Any:
-        return self.make(space)
+        return self.make(Contents(space))
 
 
 @pytest.mark.parametrize(("broken", "test"), BROKEN)
-def test_one_that_does_not_keep_it_fails(broken: Callable[[Space], Any], test: str) -> None:
+def test_one_that_does_not_keep_it_fails(broken: Callable[[Contents], Any], test: str) -> None:
     with pytest.raises(AssertionError):
         getattr(Contract(broken), test)()
 

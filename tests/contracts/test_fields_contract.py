@@ -5,8 +5,6 @@ from dataclasses import replace as changed
 from typing import Any
 
 import pytest
-from tests.contracts.test_engine_contract import DictEngine
-from tests.contracts.test_scopes_contract import Tenants
 
 from theodolite.engines.local import LocalEngine
 from theodolite.engines.local.search import field_summary
@@ -14,6 +12,8 @@ from theodolite.filters.summary import Survey
 from theodolite.metadata import decode
 from theodolite.protocols import Engine, Scope
 from theodolite.settings import CollectionSettings
+from theodolite.testing import DictEngine
+from theodolite.testing.dict_engine import Contents, Key
 from theodolite.testing.engine_fields import FieldsContract
 from theodolite.types import Field, Space
 
@@ -41,14 +41,14 @@ class TestTooManyNames(TestColumns):
 
 
 class TopLevelOnly(DictEngine):
-    def field_summary(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
+    def fields(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
         return {name: field for name, field in super().fields(values=values, scope=scope).items() if "." not in name}
 
 
 class CountsElements(DictEngine):
     """Twice in a list is counted twice."""
 
-    def field_summary(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
+    def fields(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
         found = super().fields(values=values, scope=scope)
         return {
             name: changed(field, values=tuple((value, count + (value == "x")) for value, count in field.values))
@@ -59,12 +59,12 @@ class CountsElements(DictEngine):
 class Remembers(DictEngine):
     """Counts what has died."""
 
-    def __init__(self, space: Space) -> None:
-        super().__init__(space)
-        self._seen: dict[str, str] = {}
+    def __init__(self, contents: Contents) -> None:
+        super().__init__(contents)
+        self._seen: dict[Key, str] = {}
 
-    def field_summary(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
-        self._seen |= {name: kept[1] for name, kept in self._inside(scope).items()}
+    def fields(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
+        self._seen |= {key: kept.metadata for key, kept in self._eligible(scope, None).items()}
         survey = Survey(values)
         for text in self._seen.values():
             survey.add(decode(text))
@@ -74,7 +74,7 @@ class Remembers(DictEngine):
 class CutsValues(DictEngine):
     """The first few of many."""
 
-    def field_summary(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
+    def fields(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
         found = super().fields(values=1000, scope=scope)
         return {name: changed(field, values=field.values[:values]) for name, field in found.items()}
 
@@ -82,13 +82,13 @@ class CutsValues(DictEngine):
 class NamesOfOthers(DictEngine):
     """Counts are the scope's own, names everybody's."""
 
-    def field_summary(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
+    def fields(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
         outside = {name: Field(0, {}) for name in super().fields()}
         return dict(sorted({**outside, **super().fields(values=values, scope=scope)}.items()))
 
 
-class ForgetsPartitions(Tenants):
-    def field_summary(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
+class ForgetsPartitions(DictEngine):
+    def fields(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
         return super().fields(values=values, scope=None if scope and scope.partition else scope)
 
 
@@ -97,10 +97,10 @@ class Contract(FieldsContract):
         self.make = make
 
     def engine(self, space: Space) -> Any:
-        return self.make(space)
+        return self.make(Contents(space))
 
     def partitioned(self, space: Space, field: str) -> Any:
-        return self.make(space, field) if self.make is ForgetsPartitions or self.make is Tenants else None
+        return self.make(Contents(space, field))
 
 
 BROKEN: list[tuple[Callable[..., Any], str]] = [
@@ -124,4 +124,4 @@ def test_every_test_of_the_contract_can_fail() -> None:
 
 
 def test_partitions_in_a_dictionary_pass() -> None:
-    Contract(Tenants).test_fields_of_a_scope_are_its_own()
+    Contract(DictEngine).test_fields_of_a_scope_are_its_own()

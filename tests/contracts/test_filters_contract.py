@@ -6,7 +6,6 @@ from datetime import date, datetime
 from typing import Any
 
 import pytest
-from tests.contracts.test_engine_contract import DictEngine, Stored
 
 from theodolite.filters import (
     MISSING,
@@ -23,6 +22,9 @@ from theodolite.filters import (
     matches,
 )
 from theodolite.metadata import decode
+from theodolite.protocols import Scope
+from theodolite.testing import DictEngine
+from theodolite.testing.dict_engine import Contents, Key, Stored
 from theodolite.testing.engine_filters import PASSING, FiltersContract
 from theodolite.types import Space
 
@@ -36,10 +38,11 @@ class Otherwise(DictEngine):
     def passes(self, tree: Filter, metadata: Metadata, name: str) -> bool:
         return matches(tree, metadata, name)
 
-    def _eligible(self, stored: dict[str, Stored], where: Filter | None) -> list[str]:
+    def _eligible(self, scope: Scope | None, where: Filter | None) -> dict[Key, Stored]:
+        every = super()._eligible(scope, None)
         if where is None:
-            return sorted(stored)
-        return sorted(name for name in stored if self.passes(where, decode(stored[name][1]), name))
+            return every
+        return {key: kept for key, kept in every.items() if self.passes(where, decode(kept.metadata), key[0])}
 
 
 class NullsAsInSql(Otherwise):
@@ -173,7 +176,7 @@ MANUAL, REFERENCE, BREAKS = (
     "test_filters_agree_with_the_reference",
     "test_no_filter_breaks_an_engine",
 )
-BROKEN: list[tuple[Callable[[Space], Any], str]] = [
+BROKEN: list[tuple[Callable[[Contents], Any], str]] = [
     *((IdsAreMetadata, test) for test in (MANUAL, REFERENCE)),
     *((NullsAsInSql, test) for test in (MANUAL, REFERENCE)),
     *((AllOrdersAreText, test) for test in (MANUAL, REFERENCE)),
@@ -193,11 +196,11 @@ BROKEN: list[tuple[Callable[[Space], Any], str]] = [
 
 
 class Contract(FiltersContract):
-    def __init__(self, make: Callable[[Space], Any]) -> None:
+    def __init__(self, make: Callable[[Contents], Any]) -> None:
         self.make = make
 
     def engine(self, space: Space) -> Any:
-        return self.make(space)
+        return self.make(Contents(space))
 
 
 @pytest.mark.parametrize("test", TESTS)
@@ -206,7 +209,7 @@ def test_an_engine_that_keeps_it_passes(test: str) -> None:
 
 
 @pytest.mark.parametrize(("broken", "test"), BROKEN)
-def test_one_that_does_not_fails(broken: Callable[[Space], Any], test: str) -> None:
+def test_one_that_does_not_fails(broken: Callable[[Contents], Any], test: str) -> None:
     with pytest.raises((AssertionError, OverflowError, RecursionError, re.error)):
         getattr(Contract(broken), test)()
 

@@ -2,36 +2,36 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
-from tests.contracts.test_engine_contract import DictEngine, plain
-from tests.contracts.test_scopes_contract import Tenants
-from tests.oracle.ranked import Ranked, Stored, Values
 
 from theodolite.errors import UnsupportedError
 from theodolite.protocols import Answer, Engine, Fusion, Request
+from theodolite.testing import DictEngine
+from theodolite.testing.dict_engine import Contents
 from theodolite.testing.engine_lexical import LexicalContract
 from theodolite.testing.engine_ranking import RankingContract
 from theodolite.testing.engine_versions import VersionsContract
 from theodolite.testing.ranking import Eligible
 from theodolite.testing.reference import Lacking
+from theodolite.testing.reference_search import ReferenceSearch, Stored, Values
 from theodolite.types import Document, Space, Version
 from theodolite.vectors.metrics import MetricName
 
 
-class Unboosted(Ranked):
+class Unboosted(ReferenceSearch):
     def boosted(self, request: Request, found: Sequence[Document], values: Values) -> Values:
         return values
 
 
-class OneBoostOnly(Ranked):
+class OneBoostOnly(ReferenceSearch):
     def boosted(self, request: Request, found: Sequence[Document], values: Values) -> Values:
         return super().boosted(replace(request, boosts=request.boosts[:1]), found, values)
 
 
-class BoostsWhatIsNotRelevant(Ranked):
+class BoostsWhatIsNotRelevant(ReferenceSearch):
     """What is negative is made less so by a factor below 1."""
 
     def boosted(self, request: Request, found: Sequence[Document], values: Values) -> Values:
@@ -39,7 +39,7 @@ class BoostsWhatIsNotRelevant(Ranked):
         return {place: value * factors[place] for place, value in values.items()}
 
 
-class BoostsTheFirstFew(Ranked):
+class BoostsTheFirstFew(ReferenceSearch):
     """As many ranking layers do: what boosts see is what was near enough."""
 
     def scores(self, request: Request, found: Sequence[Document], near: Values, bm25: Values) -> Values:
@@ -48,45 +48,45 @@ class BoostsTheFirstFew(Ranked):
         return {place: scores[place] for place in scores if place in first or not near}
 
 
-class ThresholdAfterBoosts(Ranked):
+class ThresholdAfterBoosts(ReferenceSearch):
     def scores(self, request: Request, found: Sequence[Document], near: Values, bm25: Values) -> Values:
         scores = super().scores(replace(request, min_relevance=None), found, near, bm25)
         least = -np.inf if request.min_relevance is None or not request.boosts else request.min_relevance
         return {place: score for place, score in scores.items() if score >= least}
 
 
-class NoThreshold(Ranked):
+class NoThreshold(ReferenceSearch):
     def relevant(self, near: Values, request: Request) -> Values:
         return super().relevant(near, replace(request, min_relevance=None))
 
 
-class AnyOrderOfTies(Ranked):
+class AnyOrderOfTies(ReferenceSearch):
     def order(self, scores: Values, near: Values, found: Sequence[Document]) -> list[int]:
-        return sorted(scores, key=lambda place: -scores[place])
+        return sorted(scores, key=lambda place: (-scores[place], -place))
 
 
-class RefusesNothing(Ranked):
+class RefusesNothing(ReferenceSearch):
     def refuse(self, eligible: Eligible, request: Request) -> None: ...
 
 
-class RefusesForAnything(Ranked):
+class RefusesForAnything(ReferenceSearch):
     """Documents that could not be found count, too."""
 
     def refuse(self, eligible: Eligible, request: Request) -> None:
         super().refuse(Eligible(self.documents, replace(request, where=None, scope=None)), request)
 
 
-class LeavesTheScope(Ranked):
+class LeavesTheScope(ReferenceSearch):
     def eligible(self, request: Request) -> Eligible:
         return super().eligible(replace(request, scope=None))
 
 
-class Unfiltered(Ranked):
+class Unfiltered(ReferenceSearch):
     def eligible(self, request: Request) -> Eligible:
         return super().eligible(replace(request, where=None))
 
 
-class FiltersFirst(Ranked):
+class FiltersFirst(ReferenceSearch):
     """Rules look at what has passed the filter."""
 
     def eligible(self, request: Request) -> Eligible:
@@ -96,19 +96,19 @@ class FiltersFirst(Ranked):
         return eligible
 
 
-class NoVersions(Ranked):
+class NoVersions(ReferenceSearch):
     def eligible(self, request: Request) -> Eligible:
         return super().eligible(replace(request, versions=None))
 
 
-class PartitionsMix(Ranked):
+class PartitionsMix(ReferenceSearch):
     """Documents of one partition replace those of another."""
 
     def __init__(self, stored: Sequence[Stored], metric: MetricName, partition: str | None = None) -> None:
         super().__init__(stored, metric)
 
 
-class VersionsAfterwards(Ranked):
+class VersionsAfterwards(ReferenceSearch):
     """What is not current is taken out of what was found."""
 
     def answer(self, request: Request, number: int, eligible: Eligible) -> Answer:
@@ -123,13 +123,13 @@ class VersionsAfterwards(Ranked):
         )
 
 
-class TellsOfVersionsAlways(Ranked):
+class TellsOfVersionsAlways(ReferenceSearch):
     def answer(self, request: Request, number: int, eligible: Eligible) -> Answer:
         answer = super().answer(request, number, eligible)
         return replace(answer, versions=[Version() for _ in answer.documents])
 
 
-class RankedOnceOnly(Ranked):
+class RankedOnceOnly(ReferenceSearch):
     """Keeps what it has worked out, whatever is written."""
 
     known: dict[Any, Any]
@@ -145,20 +145,20 @@ class RankedOnceOnly(Ranked):
         return eligible
 
 
-class OtherVectors(Ranked):
+class OtherVectors(ReferenceSearch):
     def answer(self, request: Request, number: int, eligible: Eligible) -> Answer:
         answer = super().answer(request, number, eligible)
         return replace(answer, vectors=None if answer.vectors is None else answer.vectors[::-1])
 
 
-class RoundedVectors(Ranked):
+class RoundedVectors(ReferenceSearch):
     def answer(self, request: Request, number: int, eligible: Eligible) -> Answer:
         answer = super().answer(request, number, eligible)
         half = None if answer.vectors is None else answer.vectors.astype(np.float16).astype(np.float32)
         return replace(answer, vectors=half)
 
 
-class AllWordsOnly(Ranked):
+class AllWordsOnly(ReferenceSearch):
     """As FTS5 reads a query: every word must be there."""
 
     def bm25(self, text: str, eligible: Eligible) -> Values:
@@ -167,31 +167,31 @@ class AllWordsOnly(Ranked):
         return {p: s for p, s in found.items() if wanted <= set(eligible.documents[p].text.lower().split())}
 
 
-class WordsBetweenSpaces(Ranked):
+class WordsBetweenSpaces(ReferenceSearch):
     """As FTS5 takes letters that follow one another for one word."""
 
     def words(self, text: str) -> list[str]:
         return text.lower().split()
 
 
-class CaseMatters(Ranked):
+class CaseMatters(ReferenceSearch):
     def bm25(self, text: str, eligible: Eligible) -> Values:
         return super().bm25(" ".join(word for word in text.split() if word.islower()), eligible)
 
 
-class FindsEverything(Ranked):
+class FindsEverything(ReferenceSearch):
     def bm25(self, text: str, eligible: Eligible) -> Values:
         return dict.fromkeys(range(len(eligible.documents)), 0.001) | super().bm25(text, eligible)
 
 
-class LowerIsBetter(Ranked):
+class LowerIsBetter(ReferenceSearch):
     """As FTS5's own bm25() has it."""
 
     def bm25(self, text: str, eligible: Eligible) -> Values:
         return {place: -score for place, score in super().bm25(text, eligible).items()}
 
 
-class WordsAsTheyCome(Ranked):
+class WordsAsTheyCome(ReferenceSearch):
     """One word is as good as two."""
 
     def bm25(self, text: str, eligible: Eligible) -> Values:
@@ -201,61 +201,47 @@ class WordsAsTheyCome(Ranked):
         return sorted(scores, key=lambda place: (-scores[place], [-ord(letter) for letter in found[place].id]))
 
 
-class WordsCountEverywhere(Ranked):
+class WordsCountEverywhere(ReferenceSearch):
     """How rare a word is depends on what lies outside of the scope."""
 
     def counted(self, eligible: Eligible) -> Sequence[Document]:
         return self.documents
 
 
-class LosesTheScores(Ranked):
+class LosesTheScores(ReferenceSearch):
     def answer(self, request: Request, number: int, eligible: Eligible) -> Answer:
         return replace(super().answer(request, number, eligible), lexical=())
 
 
-class AddsScores(Ranked):
+class AddsScores(ReferenceSearch):
     def fused(self, request: Request, dense: Values, lexical: Values) -> Values:
         return {place: dense.get(place, 0.0) + lexical.get(place, 0.0) for place in dense | lexical}
 
 
-class PlainFusion(Ranked):
+class PlainFusion(ReferenceSearch):
     def fused(self, request: Request, dense: Values, lexical: Values) -> Values:
         return super().fused(replace(request, fusion=Fusion()), dense, lexical)
 
 
-class ShallowArms(Ranked):
+class ShallowArms(ReferenceSearch):
     """An arm contributes no more than k."""
 
     def fused(self, request: Request, dense: Values, lexical: Values) -> Values:
         return super().fused(replace(request, fusion=replace(request.fusion, depth=1)), dense, lexical)
 
 
-class BoostsAfterFusion(Ranked):
+class BoostsAfterFusion(ReferenceSearch):
     def scores(self, request: Request, found: Sequence[Document], near: Values, bm25: Values) -> Values:
         fused = super().scores(replace(request, boosts=()), found, near, bm25)
         return self.boosted(request, found, fused) if request.boosts and request.mode == "hybrid" else fused
 
 
-def dictionary(ranked: type[Ranked]) -> type[DictEngine]:
-    return type(ranked.__name__, (DictEngine,), {"ranked": ranked})
+def dictionary(ranked: type[ReferenceSearch]) -> type[DictEngine]:
+    return type(ranked.__name__, (DictEngine,), {"search_class": ranked})
 
 
-def remembering(space: Space) -> Any:
-    return dictionary(type("Remembering", (RankedOnceOnly,), {"known": {}}))(space)
-
-
-class TenantsMix(Tenants):
-    ranked = PartitionsMix
-
-
-class TenantsCount(Tenants):
-    """The collection as a whole says how rare a word is."""
-
-    def search(self, request: Request) -> list[Answer]:
-        if plain(request):
-            return super().search(request)
-        everyone = list(self.stored.values())
-        return WordsCountEverywhere(everyone, self.space.metric, self.partition).answers(request)
+def remembering(contents: Contents) -> DictEngine:
+    return dictionary(type("Remembering", (RankedOnceOnly,), {"known": {}}))(contents)
 
 
 class Refusing(DictEngine):
@@ -272,16 +258,14 @@ class Refusing(DictEngine):
 
 
 class Contract(RankingContract, VersionsContract, LexicalContract):
-    def __init__(self, make: Callable[[Space], Any], partitioned: type[Tenants] = Tenants) -> None:
+    def __init__(self, make: Callable[[Contents], Engine]) -> None:
         self.make = make
-        self.tenants = partitioned
 
     def engine(self, space: Space) -> Engine:
-        engine: Engine = self.make(space)
-        return engine
+        return self.make(Contents(space))
 
     def partitioned(self, space: Space, field: str) -> Engine:
-        return self.tenants(space, field)
+        return self.make(Contents(space, field))
 
 
 BOOSTS, FAR = "test_boosts_agree_with_brute_force", "test_a_boost_lifts_what_lies_far_down"
@@ -300,7 +284,7 @@ WORDS_BOOSTED, WORDS_RULES = "test_boosts_multiply_what_words_are_worth", "test_
 UNSPACED = "test_words_are_found_in_scripts_without_spaces"
 FUSED, OUTSIDE = "test_both_arms_are_fused_by_rank", "test_words_tell_nothing_of_the_outside"
 
-BROKEN: list[tuple[type[Ranked], str]] = [
+BROKEN: list[tuple[type[ReferenceSearch], str]] = [
     *((Unboosted, test) for test in (BOOSTS, FAR, WRITTEN, SCOPE, WORDS_BOOSTED)),
     *((OneBoostOnly, test) for test in (BOOSTS, WORDS_BOOSTED)),
     *((BoostsWhatIsNotRelevant, test) for test in (BOOSTS, NEGATIVE)),
@@ -324,10 +308,10 @@ BROKEN: list[tuple[type[Ranked], str]] = [
     (LosesTheScores, WORDS),
     *((broken, FUSED) for broken in (AddsScores, PlainFusion, ShallowArms, BoostsAfterFusion, LosesTheScores)),
 ]
-BROKEN_OTHERWISE: list[tuple[Callable[[Space], Any], type[Tenants], str]] = [
-    *((remembering, Tenants, test) for test in (WRITTEN, RULES_WRITTEN, WORDS_WRITTEN)),
-    (DictEngine, TenantsMix, PARTITIONS),
-    (DictEngine, TenantsCount, OUTSIDE),
+BROKEN_OTHERWISE: list[tuple[Callable[[Contents], Engine], str]] = [
+    *((remembering, test) for test in (WRITTEN, RULES_WRITTEN, WORDS_WRITTEN)),
+    (dictionary(PartitionsMix), PARTITIONS),
+    (dictionary(WordsCountEverywhere), OUTSIDE),
 ]
 
 
@@ -337,13 +321,13 @@ def fails(contract: Contract, test: str) -> None:
 
 
 @pytest.mark.parametrize(("broken", "test"), BROKEN)
-def test_a_broken_engine_fails(broken: type[Ranked], test: str) -> None:
+def test_a_broken_engine_fails(broken: type[ReferenceSearch], test: str) -> None:
     fails(Contract(dictionary(broken)), test)
 
 
-@pytest.mark.parametrize(("broken", "tenants", "test"), BROKEN_OTHERWISE)
-def test_one_that_is_broken_elsewhere_fails(broken: Callable[[Space], Any], tenants: type[Tenants], test: str) -> None:
-    fails(Contract(broken, tenants), test)
+@pytest.mark.parametrize(("broken", "test"), BROKEN_OTHERWISE)
+def test_one_that_is_broken_elsewhere_fails(broken: Callable[[Contents], Engine], test: str) -> None:
+    fails(Contract(broken), test)
 
 
 @pytest.mark.parametrize("test", [PARTITIONS, OUTSIDE])
@@ -362,7 +346,7 @@ def test_versions_that_nobody_asked_for_fail() -> None:
     fails(Contract(SaysNothingOfRules), NO_RULES)
 
 
-LACKING: tuple[Lacking, ...] = get_args(Lacking)
+LACKING: tuple[Lacking, ...] = ("boosts", "versions", "lexical")
 
 
 @pytest.mark.parametrize("what", LACKING)

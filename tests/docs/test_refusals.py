@@ -13,6 +13,7 @@ import pytest
 
 from theodolite import Center, Document, EmbedderOptions, Pca, Retriever, TheodoliteError
 from theodolite.files.sync import sync
+from theodolite.guards.notes import keep_note
 from theodolite.testing import HashingEmbedder
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "refusals.md"
@@ -88,7 +89,7 @@ def by_chance(folder: Path) -> None:
 
 def canary_lost(folder: Path) -> None:
     with Retriever.open(made(folder)) as kb:
-        kb._engine.remember("canary", None)
+        keep_note(kb._engine, "canary", None)
     Retriever.open(folder / "kb", embedder=Embedder(turned))
 
 
@@ -204,7 +205,7 @@ def synced(*, gone: bool = False, recorded: bool = True, empty: bool = False) ->
             if gone or empty:
                 (folder / "a" / "docs" / "hours.md").unlink()
             if not recorded:
-                kb._engine.remember("sources", None)
+                keep_note(kb._engine, "sources", None)
             sync(kb, [folder / ("a" if empty else "b") / "docs"])
 
     return run

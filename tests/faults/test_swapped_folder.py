@@ -15,6 +15,7 @@ import pytest
 
 from theodolite import CorruptionError, Document, EngineError, Retriever, TheodoliteError
 from theodolite.engines.local.storage import crash_points
+from theodolite.guards.notes import keep_note
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="an open folder cannot be replaced on Windows")
 
@@ -105,7 +106,7 @@ WRITES: dict[str, Callable[[Retriever], object]] = {
     "reindex": lambda kb: kb.reindex("hnsw"),
     "reindex flat": lambda kb: kb.reindex("flat"),
     "keep versions": lambda kb: kb.keep_versions(()),
-    "remember": lambda kb: kb._engine.remember("note", "value"),
+    "remember": lambda kb: keep_note(kb._engine, "note", "value"),
     "repair": lambda kb: kb.repair(),
     "verify": lambda kb: kb.verify(),
 }

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tests.oracle.ranked import Ranked, Stored
 from tests.oracle.test_versions import FIELDS, INSTANTS, TENANTS, canonical, versions
 from tests.unit.engines.local.derived.version_rules import moment
 
@@ -21,6 +20,7 @@ from theodolite.filters import In, parse
 from theodolite.protocols import Boost, Request, Scope
 from theodolite.ranking.relevance import Relevance
 from theodolite.ranking.versions import Versions
+from theodolite.testing.reference_search import ReferenceSearch, Stored
 from theodolite.types import Space
 from theodolite.vectors.metrics import MetricName, get_metric
 from theodolite.vectors.prepare import prepare
@@ -176,7 +176,7 @@ def check(both: Both, request: Request, seed: int) -> Hits | None:
     inside = [pair for key, pair in both.stored.items() if request.scope is None or both.within(request.scope, key)]
     view = both.view(request.scope)
     try:
-        (answer,) = Ranked(inside, both.metric, both.partition).answers(request)
+        (answer,) = ReferenceSearch(inside, both.metric, both.partition).answers(request)
     except InputError as refusal:
         with pytest.raises(InputError, match=str(refusal).split(":")[0]):
             view.search(vector=vector_of(seed), **options_of(request))

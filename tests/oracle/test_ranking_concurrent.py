@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.oracle.ranked import Ranked
 
 from theodolite import Authority, Document, Freshness, Hits, Latest, Retriever, Superseded
 from theodolite.indexes.flat.index import FlatIndex
 from theodolite.protocols import Request
 from theodolite.ranking.relevance import Relevance
 from theodolite.ranking.versions import Versions
+from theodolite.testing.reference_search import ReferenceSearch
 from theodolite.types import Space
 from theodolite.vectors.prepare import prepare
 
@@ -161,7 +161,7 @@ def test_boosts_through_an_index(metric: Any, monkeypatch: pytest.MonkeyPatch) -
         held = {one.id: (one, vector) for one, vector in zip(documents + more, [*vectors, *others], strict=True)}
         space = Space(metric, DIMENSION, "any")
         prepared = prepare(np.stack([vector for _, vector in held.values()]), space)[0]
-        ranked = Ranked([(one, row) for (one, _), row in zip(held.values(), prepared, strict=True)], metric)
+        ranked = ReferenceSearch([(one, row) for (one, _), row in zip(held.values(), prepared, strict=True)], metric)
         paths, missed, asked = set(), 0, 0
         for _ in range(80):
             boosts = tuple(drawn.random.sample(BOOSTS, drawn.random.randint(0, 2)))

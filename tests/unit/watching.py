@@ -88,8 +88,8 @@ class Service:
 def watched(path: Any = None, **settings: Any) -> tuple[Monitor, Clock]:
     """A monitor over an empty engine, which is only asked for its space."""
     clock = Clock()
-    monitor = Monitor(clock=clock, interval=None, **settings)
-    monitor.attach(LocalEngine.open(), path)
+    monitor = Monitor(clock=clock, interval=None, path=path, **settings)
+    monitor.attach(LocalEngine.open())
     return monitor, clock
 
 

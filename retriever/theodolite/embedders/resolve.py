@@ -1,7 +1,6 @@
 """Embedders: what `embedder=` may be, and how it becomes an `Embedder`."""
 
 import os
-import re
 from typing import Any
 
 from theodolite import plugins
@@ -12,8 +11,6 @@ from theodolite.protocols import Embedder
 __all__ = ["CallableEmbedder", "resolve"]
 
 _OURS = "sentence-transformers"
-
-_NAMED = re.compile(r"([A-Za-z][\w-]+):(.*)", re.DOTALL)  # two characters at least: `C:\models` is a path
 
 _FITS = (
     "Pass the name or the folder of a sentence-transformers model, 'name:argument' for an embedder of "
@@ -70,15 +67,7 @@ def resolve(embedder: Any) -> Embedder | None:
 def _by_name(text: str) -> Embedder:
     if not text.strip():
         raise ConfigError(f"embedder is an empty name. {_FITS}")
-    named = _NAMED.fullmatch(text)
-    if named and not os.path.exists(text):
-        # No model's name on the hub has a colon: if the name is not known, it is a mistake, and load says so.
-        name, argument = named.groups()
-        make = plugins.load("embedders", name)
-        return _fitting(make(argument) if argument else make(), name)
-    if text in plugins.names("embedders"):
-        return _fitting(plugins.load("embedders", text)(), text)
-    return _fitting(plugins.load("embedders", _OURS)(text), _OURS)
+    return _fitting(plugins.create("embedders", text, _OURS), text)
 
 
 def _fitting(made: Any, name: str) -> Embedder:

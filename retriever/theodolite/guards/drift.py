@@ -109,7 +109,11 @@ class EmbedderCheck:
     def message(self) -> str:
         """What has changed, with the figures, what that looks like, and what to do."""
         said = [*self._drifted(), *self.broken]
-        return " ".join(said) if said else "the embedder gives the vectors the collection was built with."
+        if said:
+            return " ".join(said)
+        if not self.drifts:
+            return "no vectors of the embedder are recorded with the collection, so there is nothing to compare with."
+        return "the embedder gives the vectors the collection was built with."
 
     def _drifted(self) -> list[str]:
         bad = [drift for drift in self.drifts if drift.failed.any()]

@@ -13,8 +13,9 @@ from theodolite.guards.canary import TEXTS, Canary, Kind, about, encode, encoder
 from theodolite.guards.drift import KIND_NAMES, Drift, EmbedderCheck, against, compare
 from theodolite.guards.known_answers import KnownAnswer, as_answers, broken, keep_answers, read_answers
 from theodolite.guards.noise import Doubles, Noise, measure
+from theodolite.guards.notes import keep_note, read_note
 from theodolite.guards.sampled_documents import MOST, Entry, drift_of, join, noise_of, read_sample, still_stored
-from theodolite.protocols import Embedder, Engine
+from theodolite.protocols import Embedder, Engine, Notes
 from theodolite.types import Document, Vectors
 from theodolite.vectors.metrics import get_metric
 
@@ -60,8 +61,10 @@ class EmbedderGuard:
         self._done = when == "off"
         self._alike = {"query", "document"} if when == "off" else set[str]()  # sides that were seen to give the same
         self._sample: list[Entry] | None = None  # once read; no more join a full one
-        self._sampling = when != "off"
+        self._sampling = when != "off" and isinstance(engine, Notes)
         register_at_fork(self)
+        if when != "off" and expect is None and not isinstance(engine, Notes):
+            warn_caller(_no_notes(engine), DriftWarning)
         if when == "open":
             self.ready()
 
@@ -124,7 +127,7 @@ class EmbedderGuard:
 
     def check(self) -> EmbedderCheck:
         """Compare now. Nothing is raised for what has changed."""
-        text = self._engine.note(NOTE)
+        text = read_note(self._engine, NOTE)
         canary = None if text is None else Canary.from_json(text)
         noise = self._recorded_noise(canary)
         drifts: list[Drift] = []
@@ -208,7 +211,8 @@ class EmbedderGuard:
             return
         if found.unsteady:
             warn_caller(found.unsteady, DriftWarning)
-        if found.recorded is None and not self._engine.info().get("read_only", False):
+        writable = isinstance(self._engine, Notes) and not self._engine.info().get("read_only", False)
+        if found.recorded is None and writable:
             self._record(replace=False)
 
     def _record(self, *, replace: bool) -> None:
@@ -222,9 +226,17 @@ class EmbedderGuard:
         if unsteady:
             warn_caller(unsteady, DriftWarning)
         with suppress(EngineError):  # read-only, or others are writing: another time
-            self._engine.remember(NOTE, canary.to_json(), replace=replace)
+            keep_note(self._engine, NOTE, canary.to_json(), replace=replace)
 
     def _keep(self, answers: tuple[KnownAnswer, ...]) -> None:
         with suppress(EngineError):
             if answers != read_answers(self._engine):
                 keep_answers(self._engine, answers)
+
+
+def _no_notes(engine: Engine) -> str:
+    """The warning for an engine that keeps no notes."""
+    return (
+        f"the engine {type(engine).__name__} keeps no notes, so an embedder that has changed since the collection was "
+        "built is not noticed. Pass known answers (expect=[...]) to check it, or canary='off' if that is acceptable"
+    )

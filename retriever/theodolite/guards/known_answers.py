@@ -10,6 +10,7 @@ import numpy as np
 
 from theodolite.errors import MALFORMED, ConfigError, CorruptionError, VectorError
 from theodolite.guards.noise import Noise
+from theodolite.guards.notes import keep_note, read_note
 from theodolite.guards.sampled_documents import as_stored
 from theodolite.protocols import Embedder, Engine, Scope
 from theodolite.vectors.metrics import get_metric
@@ -66,7 +67,7 @@ def _answer(item: Any, number: int, field: str | None) -> KnownAnswer:
 
 
 def read_answers(engine: Engine) -> tuple[KnownAnswer, ...]:
-    text = engine.note(NOTE)
+    text = read_note(engine, NOTE)
     if text is None:
         return ()
     try:
@@ -84,7 +85,7 @@ def _kept(query: Any, document: Any, low: Any, high: Any, partition: Any = None)
 
 
 def keep_answers(engine: Engine, answers: Sequence[KnownAnswer]) -> None:
-    engine.remember(NOTE, json.dumps([astuple(answer) for answer in answers]) if answers else None)
+    keep_note(engine, NOTE, json.dumps([astuple(answer) for answer in answers]) if answers else None)
 
 
 def broken(engine: Engine, embedder: Embedder, answers: Sequence[KnownAnswer], noise: Noise | None) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 from theodolite.embedders.options import OnDrift
 from theodolite.errors import MALFORMED, CorruptionError, DriftWarning, EngineError, VectorError, warn_caller
 from theodolite.forking import register_at_fork
+from theodolite.guards.notes import keep_note, read_note
 from theodolite.protocols import Engine
 from theodolite.types import Vectors
 
@@ -54,11 +55,11 @@ class QueryNorms:
         """Begin to learn anew."""
         with self._lock:
             self._seen = 0, np.inf, 0.0
-        if self._engine.note(NOTE) is not None:
-            self._engine.remember(NOTE, None)
+        if read_note(self._engine, NOTE) is not None:
+            keep_note(self._engine, NOTE, None)
 
     def _read(self) -> tuple[int, float, float]:
-        text = self._engine.note(NOTE)
+        text = read_note(self._engine, NOTE)
         try:
             values = [0, np.inf, 0.0] if text is None else json.loads(text)
             self._seen = (int(values[0]), float(values[1]), float(values[2]))
@@ -73,7 +74,7 @@ class QueryNorms:
         if self._due or any(count < mark <= seen[0] for mark in (_FIRST, _LEARNT)):
             self._due = True
             with suppress(EngineError):  # read-only, or others are writing: this process still knows
-                self._engine.remember(NOTE, json.dumps(seen), wait=False)
+                keep_note(self._engine, NOTE, json.dumps(seen), wait=False)
                 self._due = False
 
     def _tell(

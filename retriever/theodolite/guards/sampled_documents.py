@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from theodolite.errors import MALFORMED, CorruptionError, VectorError
 from theodolite.guards.drift import Drift, compare
 from theodolite.guards.noise import Doubles, Noise, between
+from theodolite.guards.notes import keep_note, read_note
 from theodolite.protocols import Embedder, Engine, Scope
 from theodolite.types import Document, Space, Vectors
 from theodolite.vectors.metrics import Cosine, get_metric
@@ -29,7 +30,7 @@ Entry = tuple[str, Any, str]
 
 
 def read_sample(engine: Engine) -> list[Entry]:
-    text = engine.note(NOTE)
+    text = read_note(engine, NOTE)
     if text is None:
         return []
     try:
@@ -58,7 +59,7 @@ def join(engine: Engine, held: list[Entry], documents: Sequence[Document], vecto
     ]
     if added:
         held = [*held, *added]
-        engine.remember(NOTE, json.dumps(held))
+        keep_note(engine, NOTE, json.dumps(held))
     return held
 
 

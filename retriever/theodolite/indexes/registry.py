@@ -7,10 +7,9 @@ factory is called with the argument as one string.
 
 import inspect
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Any
 
-from theodolite.errors import ConfigError
+from theodolite.errors import ConfigError, did_you_mean
 from theodolite.plugins import load
 from theodolite.protocols import Candidates
 
@@ -90,12 +89,8 @@ def _settings(name: str, argument: str, defaults: dict[str, Any], options: dict[
         given[key] = int(text) if text.isascii() and text.isdigit() else text
     for key in given:
         if key not in defaults:
-            close = get_close_matches(key.lower(), [known.lower() for known in defaults], n=1)
-            nearest = next((known for known in defaults if known.lower() in close), None)
             raise ConfigError(
-                f"{name} has no setting {key!r}."
-                + (f" Did you mean {nearest!r}?" if nearest else "")
-                + f" Known: {', '.join(defaults)}",
+                f"{name} has no setting {key!r}.{did_you_mean(key, defaults)} Known: {', '.join(defaults)}",
                 name=key,
                 known=list(defaults),
             )

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.engines.local.storage.folder import Folder
+from theodolite.engines.local.storage.paths import MONITOR
 from theodolite.errors import ConfigError, InputError, TheodoliteError
 from theodolite.forking import register_at_fork
 from theodolite.inputs import as_path
@@ -26,7 +26,7 @@ from theodolite.monitoring.histograms import Moments
 from theodolite.monitoring.journal import Batch, Journal
 from theodolite.monitoring.report import report
 from theodolite.monitoring.shadow import Shadow
-from theodolite.protocols import Answer, Engine, Request
+from theodolite.protocols import Answer, Engine, Request, folder_of
 from theodolite.vectors.metrics import get_metric
 
 _log = logging.getLogger("theodolite.monitor")
@@ -97,10 +97,11 @@ class Monitor:
         self._reset()
         register_at_fork(self)
 
-    def attach(self, engine: Engine, path: Path | None) -> None:
-        """Watch this engine; keep what is seen in `path`, a file of the collection's folder, unless another was given.
+    def attach(self, engine: Engine) -> None:
+        """Watch this engine.
 
-        Without either it is kept in memory.
+        The file is `monitor.sqlite` in the engine's folder, unless `path` was given. In memory if the engine has no
+        folder or is opened read-only.
 
         Raises:
             ConfigError: it watches another collection already.
@@ -108,10 +109,11 @@ class Monitor:
         if self._engine is not None:
             raise ConfigError("this monitor watches a collection already: make another one")
         self._engine = engine
-        if path is None or self._path is not None:
+        folder = folder_of(engine)
+        if self._path is not None or folder is None or engine.info().get("read_only", False):
             self._journal = Journal(self._path)
         else:
-            self._journal = Journal(path, Folder(path.parent))
+            self._journal = Journal(folder / MONITOR, Folder(folder))
         if self._share:
             self._shadow = Shadow(engine, every=round(1 / self._share), cpu=0.05)
 

@@ -9,13 +9,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from difflib import get_close_matches
 from typing import Any, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.errors import ConfigError, InputError
+from theodolite.errors import ConfigError, InputError, did_you_mean
 from theodolite.filters import Compare, Filter, Not, Or, instant
 from theodolite.filters.values import equal
 from theodolite.metadata import MAX_FIELD
@@ -367,6 +366,5 @@ def _check_weight(weight: Any, lowest: float, advice: str) -> None:
 
 def _check_choice(what: str, given: Any, known: tuple[str, ...]) -> None:
     if given not in known:
-        close = get_close_matches(str(given), known, n=1)
-        meant = f". Did you mean {close[0]!r}?" if close else ""
-        raise ConfigError(f"{what} is {given!r}; it must be one of {', '.join(map(repr, known))}{meant}")
+        listed = ", ".join(map(repr, known))
+        raise ConfigError(f"{what} is {given!r}; it must be one of {listed}.{did_you_mean(given, known)}")

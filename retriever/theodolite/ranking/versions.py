@@ -25,7 +25,7 @@ from typing import Any, ClassVar, Literal
 from theodolite.errors import MALFORMED, ConfigError, CorruptionError, EngineError, InputError, LockedError
 from theodolite.filters import instant
 from theodolite.metadata import MAX_FIELD
-from theodolite.protocols import Engine
+from theodolite.protocols import Engine, Notes, require
 from theodolite.types import Instant
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -161,7 +161,7 @@ def read_rules(engine: Engine) -> tuple[Rule, ...] | None:
     Raises:
         CorruptionError: they are damaged.
     """
-    text = engine.note(_NOTE)
+    text = engine.note(_NOTE) if isinstance(engine, Notes) else None
     if text is None:
         return None
     try:
@@ -173,7 +173,7 @@ def read_rules(engine: Engine) -> tuple[Rule, ...] | None:
 def write_rules(engine: Engine, given: Rule | Iterable[Rule]) -> tuple[Rule, ...]:
     """Store rules as the collection's own, in place of those before."""
     rules = as_rules(given)
-    engine.remember(_NOTE, json.dumps(to_json(rules)))
+    require(engine, Notes, "keep_versions()").remember(_NOTE, json.dumps(to_json(rules)))
     return rules
 
 
@@ -187,6 +187,8 @@ def settle_rules(engine: Engine, given: Rule | Iterable[Rule] | None) -> tuple[R
     if given is None:
         return stored or ()
     rules = as_rules(given)
+    if not isinstance(engine, Notes):  # they hold while it is open
+        return rules
     if stored is None:
         try:
             if rules:

@@ -1,7 +1,6 @@
 """Make a `Reranker` from a name, a folder, an object or a function."""
 
 import os
-import re
 from typing import Any
 
 from theodolite import plugins
@@ -10,8 +9,6 @@ from theodolite.protocols import Reranker
 from theodolite.rerankers.functions import CallableReranker
 
 _OURS = "cross-encoder"
-
-_NAMED = re.compile(r"([A-Za-z][\w-]+):(.*)", re.DOTALL)  # two characters at least: `C:\models` is a path
 
 _FITS = (
     "Pass the name or the folder of a cross-encoder, 'name:argument' for a reranker of another package, an object "
@@ -56,15 +53,7 @@ def resolve(reranker: Any) -> Reranker:
 def _by_name(text: str) -> Reranker:
     if not text.strip():
         raise ConfigError(f"the reranker is an empty name. {_FITS}")
-    named = _NAMED.fullmatch(text)
-    if named and not os.path.exists(text):
-        # No model's name on the hub has a colon: if the name is not known, it is a mistake, and load says so.
-        name, argument = named.groups()
-        make = plugins.load("rerankers", name)
-        return _fitting(make(argument) if argument else make())
-    if text in plugins.names("rerankers"):
-        return _fitting(plugins.load("rerankers", text)())
-    return _fitting(plugins.load("rerankers", _OURS)(text))
+    return _fitting(plugins.create("rerankers", text, _OURS))
 
 
 def _fitting(made: Any) -> Reranker:

@@ -12,6 +12,7 @@ imports pytest: the checks raise AssertionError themselves, also under `python -
 
 from theodolite.testing.candidates import CandidatesContract
 from theodolite.testing.contracts import BoostContract, EmbedderContract, RerankerContract
+from theodolite.testing.dict_engine import DictEngine
 from theodolite.testing.engines import EngineContract
 from theodolite.testing.hashing import HashingEmbedder
 from theodolite.testing.oracle import brute_force, top_k
@@ -19,6 +20,7 @@ from theodolite.testing.oracle import brute_force, top_k
 __all__ = [
     "BoostContract",
     "CandidatesContract",
+    "DictEngine",
     "EmbedderContract",
     "EngineContract",
     "HashingEmbedder",

@@ -1,13 +1,14 @@
 """The contract of an engine: near-duplicates."""
 
+from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from theodolite.errors import EngineError
-from theodolite.filters import In, parse
-from theodolite.protocols import Engine, Scope
+from theodolite.filters import Filter, In, parse
+from theodolite.protocols import Duplicates, Engine, Scope, require
 from theodolite.testing.checks import check, raising
 from theodolite.testing.oracle import brute_force
 from theodolite.testing.reference import DIMENSION, METRICS, EngineUnderTest, Pair, drawn, numbered, passages
@@ -22,6 +23,8 @@ class DuplicatesContract(EngineUnderTest):
     """duplicates: every pair whose cosine reaches the threshold, and no other."""
 
     def test_duplicates_agree_with_brute_force(self) -> None:
+        if "duplicates" in self.lacks:
+            return
         for metric in METRICS:
             with self.opened(metric) as pair:
                 names = numbered(150)
@@ -35,6 +38,8 @@ class DuplicatesContract(EngineUnderTest):
                         _check(pair, threshold, where)
 
     def test_equal_directions_reach_a_cosine_of_one(self) -> None:
+        if "duplicates" in self.lacks:
+            return
         for metric in METRICS:
             with self.opened(metric) as pair:
                 names = numbered(60)
@@ -49,6 +54,8 @@ class DuplicatesContract(EngineUnderTest):
                 check(set(found.values()) == {1.0}, f"equal directions have similarities {set(found.values())}")
 
     def test_few_documents_have_no_duplicates(self) -> None:
+        if "duplicates" in self.lacks:
+            return
         for metric in METRICS:
             with self.opened(metric) as pair:
                 check(not _as_found(pair.engine, 0.5), "there are duplicates in an empty collection")
@@ -59,10 +66,12 @@ class DuplicatesContract(EngineUnderTest):
                     check(list(_as_found(pair.engine, 1e-3)) == [("a", "b")], "vectors of zeros have a direction")
 
     def test_duplicates_are_of_one_commit(self) -> None:
+        if "duplicates" in self.lacks:
+            return
         with self.opened() as pair:
             names = numbered(60)
             pair.add(passages(names), np.tile(drawn(1, 1), (60, 1)))
-            listing = pair.engine.duplicates(0.9)
+            listing = _duplicates(pair.engine, 0.9)
             begun = [next(listing)]
             pair.add(passages([f"{name}+" for name in names]), np.tile(drawn(1, 1), (60, 1)))
             pair.delete(names[:5])
@@ -72,7 +81,7 @@ class DuplicatesContract(EngineUnderTest):
             check(kept <= seen.keys(), f"{len(kept - seen.keys())} pairs that nobody has written to are missing")
             late = {two for two in seen if not set(two) <= set(names)}
             check(not late, f"{len(late)} pairs are of documents that were added later")
-            listing = pair.engine.duplicates(0.9)
+            listing = _duplicates(pair.engine, 0.9)
             next(listing)
             pair.clear()
             pair.add(passages(names, late=True), np.tile(drawn(1, 1), (60, 1)))
@@ -80,13 +89,17 @@ class DuplicatesContract(EngineUnderTest):
             check(not mixed, f"{len(mixed)} pairs are of documents that were added after all had been deleted")
 
     def test_duplicates_report_progress(self) -> None:
+        if "duplicates" in self.lacks:
+            return
         with self.opened() as pair:
             pair.add(passages(numbered(90)), drawn(1, 90))
             told: list[int] = []
-            list(pair.engine.duplicates(0.99, progress=told.append))
+            list(_duplicates(pair.engine, 0.99, progress=told.append))
             check(sum(told) == 90 * 89 // 2, f"{sum(told)} pairs are said to be compared, of {90 * 89 // 2}")
 
     def test_duplicates_stay_in_a_scope(self) -> None:
+        if "duplicates" in self.lacks:
+            return
         with self.opened() as pair:
             pair.add([*passages(["a", "b"], n=1), *passages(["c", "d"], n=2)], np.tile(drawn(1, 1), (4, 1)))
             scope = Scope(None, In("n", (1,)))
@@ -95,17 +108,19 @@ class DuplicatesContract(EngineUnderTest):
             check(not led, "a filter leads duplicates out of the scope")
 
     def test_duplicates_of_a_closed_engine_raise(self) -> None:
+        if "duplicates" in self.lacks:
+            return
         with self.opened() as pair:
             pair.add(passages(["a", "b"]), drawn(1, 2))
             pair.engine.close()
             with raising(EngineError, "duplicates on a closed engine"):
-                list(pair.engine.duplicates(0.9))
+                list(_duplicates(pair.engine, 0.9))
 
 
 def _check(pair: Pair, threshold: float, where: Where) -> None:
     """The engine finds what brute force does; a pair as near the threshold as rounding reaches may be missing."""
     what = f"duplicates({threshold}, {where}, {pair.metric})"
-    listed = list(pair.engine.duplicates(threshold, parse(where)))
+    listed = list(_duplicates(pair.engine, threshold, parse(where)))
     for one in listed:
         pair.check_document(one.first)
         pair.check_document(one.second)
@@ -126,8 +141,12 @@ def _check(pair: Pair, threshold: float, where: Where) -> None:
             check(float(np.float32(similarity)) == similarity, f"{what} gives no float32 value: {similarity}")
 
 
+def _duplicates(engine: Engine, threshold: float, where: Filter | None = None, **options: Any) -> Iterator[Duplicate]:
+    return require(engine, Duplicates, "duplicates()").duplicates(threshold, where, **options)
+
+
 def _as_found(engine: Engine, threshold: float, where: Where = None, scope: Scope | None = None) -> dict[Any, float]:
-    return _checked(list(engine.duplicates(threshold, parse(where), scope=scope)))
+    return _checked(list(_duplicates(engine, threshold, parse(where), scope=scope)))
 
 
 def _checked(found: list[Duplicate]) -> dict[tuple[str, str], float]:

@@ -9,7 +9,17 @@ import numpy as np
 from theodolite.filters import parse
 from theodolite.protocols import Answer, Request
 from theodolite.testing.checks import check
-from theodolite.testing.reference import DIMENSION, METRICS, EngineUnderTest, Pair, drawn, numbered, passages, prepared
+from theodolite.testing.reference import (
+    DIMENSION,
+    METRICS,
+    EngineUnderTest,
+    Pair,
+    drawn,
+    numbered,
+    passages,
+    prepared,
+    verify,
+)
 from theodolite.types import Document
 
 
@@ -194,7 +204,7 @@ class ReadsContract(EngineUnderTest):
                     chosen = where[int(draw.integers(3))]
                     pair.check_contents(chosen)
                     pair.check_search(drawn(step, 2), int(draw.integers(1, 12)), chosen)
-                pair.engine.verify()
+                verify(pair.engine)
 
 
 def _any_write(pair: Pair, draw: np.random.Generator, names: list[str], step: int) -> None:

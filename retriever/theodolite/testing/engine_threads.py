@@ -9,7 +9,7 @@ import numpy as np
 from theodolite.filters import parse
 from theodolite.protocols import Engine, Request
 from theodolite.testing.checks import check, together
-from theodolite.testing.reference import EngineUnderTest, Pair, drawn, numbered, passages, prepared
+from theodolite.testing.reference import EngineUnderTest, Pair, drawn, numbered, passages, prepared, verify
 from theodolite.types import Document
 from theodolite.vectors.prepare import prepare
 
@@ -52,7 +52,7 @@ class ThreadsContract(EngineUnderTest):
                     done.set()
 
             together(len(ways) + 1, work)
-            pair.engine.verify()
+            verify(pair.engine)
 
     def test_several_threads_may_write(self) -> None:
         with self.opened() as pair:

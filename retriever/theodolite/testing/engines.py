@@ -1,5 +1,6 @@
 """The contract of engines."""
 
+from theodolite.testing.engine_capabilities import CapabilitiesContract
 from theodolite.testing.engine_duplicates import DuplicatesContract
 from theodolite.testing.engine_fields import FieldsContract
 from theodolite.testing.engine_filters import FiltersContract
@@ -13,6 +14,7 @@ from theodolite.testing.engine_writes import WritesContract
 
 
 class EngineContract(
+    CapabilitiesContract,
     WritesContract,
     ReadsContract,
     RankingContract,
@@ -30,6 +32,7 @@ class EngineContract(
         def engine(self, space):
             return MyEngine(space)
 
-    Engines that outlive a process override `reopened` as well, those that have partitions `partitioned`, and those
-    without boosts, rules for versions or lexical search say so in `lacks`.
+    Engines that outlive a process override `reopened` as well, those that have partitions `partitioned`. An engine
+    declares what it lacks: `lacks = frozenset({"boosts", "versions", "lexical"})` for parts of a search, and "notes",
+    "maintenance", "indexing" and "duplicates" for the optional protocols.
     """

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from theodolite.filters import matches, parse
 from theodolite.metadata import decode, encode
-from theodolite.protocols import Answer, Engine, Request
+from theodolite.protocols import Answer, Engine, Maintenance, Request
 from theodolite.testing.checks import check
 from theodolite.testing.oracle import brute_force
 from theodolite.types import Document, Space, Vectors
@@ -20,7 +20,7 @@ METRICS: tuple[MetricName, ...] = get_args(MetricName)
 DIMENSION = 12
 
 Where = Mapping[str, Any] | None
-Lacking = Literal["boosts", "versions", "lexical"]
+Lacking = Literal["boosts", "versions", "lexical", "notes", "maintenance", "indexing", "duplicates"]
 Doubles = NDArray[np.float64]
 
 # How far a similarity may be from the exact one, relative to the largest value it could have.
@@ -31,7 +31,8 @@ class EngineUnderTest:
     """The factory an engine's contract asks for, and what opens and closes it."""
 
     lacks: ClassVar[frozenset[Lacking]] = frozenset()
-    """What this kind of engine cannot do, and refuses with UnsupportedError."""
+    """What this kind of engine cannot do: parts of a search that it refuses with UnsupportedError, and capabilities
+    (see `protocols.capabilities`) that it does not have."""
 
     def engine(self, space: Space) -> Engine:
         """A new, empty engine for vectors of this space, with nothing shared with earlier ones."""
@@ -216,6 +217,12 @@ def drawn(seed: int, count: int, dimension: int = DIMENSION) -> Doubles:
     vectors = draw.standard_normal((count, dimension)) + 0.7
     lengths: Doubles = np.exp(draw.standard_normal((count, 1)))
     return vectors * lengths
+
+
+def verify(engine: Engine) -> None:
+    """Let the engine verify itself, if it can."""
+    if isinstance(engine, Maintenance):
+        engine.verify()
 
 
 def prepared(raw: Any, engine: Engine) -> Vectors:

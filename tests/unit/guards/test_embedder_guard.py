@@ -12,6 +12,7 @@ import pytest
 
 from theodolite import ConfigError, Document, DriftWarning, EmbedderDriftError, EmbedderOptions, Retriever
 from theodolite.guards.canary import TEXTS, Canary, long_text
+from theodolite.guards.notes import read_note
 from theodolite.testing import HashingEmbedder
 
 DIMENSION = 64
@@ -384,7 +385,7 @@ def test_a_locked_store_delays_the_canary(tmp_path: Path) -> None:
         with kb._engine._store.write():  # type: ignore[attr-defined]  # the local engine's
             with Retriever.open(tmp_path / "kb", embedder=Plain(), lock_timeout=0.01) as other:
                 assert len(other.search("refunds")) == 10
-            assert kb._engine.note("canary") is None
+            assert read_note(kb._engine, "canary") is None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Retriever.open(tmp_path / "kb", embedder=Plain()).close()

@@ -14,6 +14,7 @@ from tests.unit.guards.test_embedder_guard import DIMENSION, PASSAGES, OtherMode
 
 from theodolite import Document, DriftWarning, EmbedderDriftError, EmbedderOptions, Retriever
 from theodolite.guards.noise import MIN_COSINE, NORM_TOLERANCE, Noise, between
+from theodolite.guards.notes import keep_note, read_note
 
 
 class Quantized(Plain):
@@ -207,9 +208,9 @@ def test_figures_of_noise() -> None:
 def forget_noise(folder: Path) -> None:
     """Make the canary one of the versions that did not measure."""
     with Retriever.open(folder) as kb:
-        canary = json.loads(kb._engine.note("canary") or "")
+        canary = json.loads(read_note(kb._engine, "canary") or "")
         del canary["noise"]
-        kb._engine.remember("canary", json.dumps({**canary, "version": 1}))
+        keep_note(kb._engine, "canary", json.dumps({**canary, "version": 1}))
 
 
 def test_canaries_of_earlier_versions(tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ from tests.unit.watching import answer, request
 from theodolite import Monitor
 from theodolite.engines.local import LocalEngine
 path, number, searches = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-monitor = Monitor(interval=None, clock=lambda: 1_750_000_000.0)
-monitor.attach(LocalEngine.open(), path)
+monitor = Monitor(interval=None, clock=lambda: 1_750_000_000.0, path=path)
+monitor.attach(LocalEngine.open())
 print("ready", flush=True)
 sys.stdin.readline()
 for asked in range(searches):
@@ -127,9 +127,9 @@ def test_a_restart_keeps_windows_baseline_and_alerts(tmp_path: Path) -> None:
 def test_workers_notice_together(tmp_path: Path) -> None:
     """A hundred searches over four processes are a hundred searches."""
     clock = Clock()
-    monitors = [Monitor(clock=clock, interval=None) for _ in range(4)]
+    monitors = [Monitor(clock=clock, interval=None, path=tmp_path / "m.sqlite") for _ in range(4)]
     for monitor in monitors:
-        monitor.attach(LocalEngine.open(), tmp_path / "m.sqlite")
+        monitor.attach(LocalEngine.open())
     service = Service(monitors[0], clock, 2)
     assert list(service.run(8 * 24)) == []
     service.fallen = 0.3
@@ -305,8 +305,8 @@ def test_the_thread_writes_by_itself_and_ends(tmp_path: Path) -> None:
     def clock() -> float:
         return START
 
-    monitor = Monitor(interval=0.01, clock=clock)
-    monitor.attach(LocalEngine.open(), tmp_path / "m.sqlite")
+    monitor = Monitor(interval=0.01, clock=clock, path=tmp_path / "m.sqlite")
+    monitor.attach(LocalEngine.open())
     flush = monitor.flush
 
     def flushed() -> list[object]:
@@ -326,7 +326,7 @@ def test_the_thread_writes_by_itself_and_ends(tmp_path: Path) -> None:
 
 def test_a_monitor_that_nobody_holds_ends(tmp_path: Path) -> None:
     monitor = Monitor(interval=1000.0)
-    monitor.attach(LocalEngine.open(), None)
+    monitor.attach(LocalEngine.open())
     search(monitor)
     thread = monitor._thread
     assert thread is not None
@@ -356,8 +356,8 @@ def test_a_child_writes_for_itself(tmp_path: Path) -> None:
 
 
 def test_searches_from_many_threads_are_all_counted(tmp_path: Path) -> None:
-    monitor = Monitor(interval=0.005, clock=lambda: START + DAY)
-    monitor.attach(LocalEngine.open(), tmp_path / "m.sqlite")
+    monitor = Monitor(interval=0.005, clock=lambda: START + DAY, path=tmp_path / "m.sqlite")
+    monitor.attach(LocalEngine.open())
     threads = [threading.Thread(target=search, args=(monitor, 2000)) for _ in range(4)]
     for thread in threads:
         thread.start()

@@ -277,7 +277,7 @@ def test_settings_that_make_no_sense_are_refused() -> None:
             Monitor(**settings)
     monitor, _ = watched()
     with pytest.raises(ConfigError, match="watches a collection already"):
-        monitor.attach(LocalEngine.open(), None)
+        monitor.attach(LocalEngine.open())
     idle = Monitor()
     assert idle.flush() == []
     for call in (idle.report, idle.reset_baseline):

@@ -3,7 +3,6 @@
 import itertools
 import weakref
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import replace as changed
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -153,10 +152,12 @@ class LocalEngine:
             manifest = self._snapshots.read(lambda connection, snapshot: snapshot.manifest)
             self._settings.check_pinned(manifest.space, manifest.partition)
             self._manifest = manifest
-        space = self._manifest.space
-        if space.dimension is None and self._settings.transforms:
-            space = changed(space, transforms=self._settings.space.transforms)
-        return changed(space, norms=self._settings.norms) if space.norms == "auto" else space
+        return self._settings.applied_to(self._manifest.space)
+
+    @property
+    def folder(self) -> Path | None:
+        """The collection's folder; None for a temporary one."""
+        return None if self._temporary else self._store.folder.given
 
     @property
     def partition(self) -> str | None:

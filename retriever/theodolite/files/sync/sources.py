@@ -15,6 +15,7 @@ from pathlib import Path
 from theodolite.errors import ConfigError, CorruptionError, InputError
 from theodolite.files.readers.find import name_of
 from theodolite.files.sync.report import Relocated
+from theodolite.protocols import Notes, require
 from theodolite.retriever import Retriever
 
 _NOTE = "sources"
@@ -145,11 +146,14 @@ class Sources:
         others = {name: known for name, known in self._load().items() if name in self.known or name not in self._saved}
         self.known = others | changed  # another process may have recorded some meanwhile
         text = json.dumps({name: asdict(known) for name, known in sorted(self.known.items())})
-        self._kb._engine.remember(self._note, text)
+        self._notes().remember(self._note, text)
         self._saved = dict(self.known)
 
+    def _notes(self) -> Notes:
+        return require(self._kb._engine, Notes, "sync()")
+
     def _load(self) -> dict[str, Source]:
-        text = self._kb._engine.note(self._note)
+        text = self._notes().note(self._note)
         if text is None:
             return {}
         try:

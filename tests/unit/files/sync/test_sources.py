@@ -14,6 +14,7 @@ from theodolite import ConfigError, CorruptionError, Document, EmbedderOptions, 
 from theodolite.files.readers import Options
 from theodolite.files.sync import Relocated, sync
 from theodolite.files.sync.sources import same, way_below
+from theodolite.guards.notes import keep_note, read_note
 
 
 @pytest.fixture
@@ -42,16 +43,16 @@ def fill(folder: Path, *names: str) -> Path:
 
 def forget_sources(kb: Retriever) -> None:
     """As collections were before sources were recorded."""
-    kb._engine.remember("sources", None)
+    keep_note(kb._engine, "sources", None)
 
 
 def refused(kb: Retriever, *paths: Path, remove: bool = True, remove_all: bool = False) -> str:
     """The message of a refusal that changes nothing."""
-    before, note = list(kb.documents()), kb._engine.note("sources")
+    before, note = list(kb.documents()), read_note(kb._engine, "sources")
     with pytest.raises(ConfigError) as error:
         sync(kb, paths, remove=remove, remove_all=remove_all)
     assert list(kb.documents()) == before
-    assert kb._engine.note("sources") == note
+    assert read_note(kb._engine, "sources") == note
     return str(error.value)
 
 
@@ -156,7 +157,7 @@ def test_a_renamed_folder_keeps_its_vectors(kb: Retriever, embedder: Embedder, d
     with Retriever.open(embedder=EmbedderOptions(Embedder(), canary="off")) as fresh:
         sync(fresh, [guide])
         assert stored(kb) == stored(fresh)
-    assert list(json.loads(kb._engine.note("sources") or "")) == ["guide"]
+    assert list(json.loads(read_note(kb._engine, "sources") or "")) == ["guide"]
 
 
 def test_a_copy_under_another_name_is_another_source(kb: Retriever, embedder: Embedder, docs: Path) -> None:
@@ -281,7 +282,7 @@ def test_names_are_what_is_the_same_where_letters_of_either_case_are(tmp_path: P
 
 def test_a_root_of_another_operating_system_is_gone(kb: Retriever, docs: Path) -> None:
     sync(kb, [docs])
-    kb._engine.remember("sources", json.dumps({"docs": {"root": "C:\\Users\\me\\docs", "alias": None}}))
+    keep_note(kb._engine, "sources", json.dumps({"docs": {"root": "C:\\Users\\me\\docs", "alias": None}}))
     assert sync(kb, [docs]).relocated == (Relocated("docs", "C:\\Users\\me\\docs", str(docs)),)
 
 
@@ -420,7 +421,7 @@ def test_partitions_have_sources_of_their_own(embedder: Embedder, docs: Path, tm
         assert sync(acme, [docs]).unchanged == len(acme)
         with pytest.raises(InputError, match="partitioned by"):
             sync(kb, [docs])
-        assert kb._engine.note("sources") is None
+        assert read_note(kb._engine, "sources") is None
 
 
 @pytest.fixture
@@ -473,7 +474,7 @@ def test_what_may_not_be_read_is_kept(readable_by_some: Path) -> None:
 
 @pytest.mark.parametrize("note", ["nonsense", "[]", '{"docs": 3}', '{"docs": {}}'])
 def test_a_record_that_cannot_be_read(kb: Retriever, docs: Path, note: str) -> None:
-    kb._engine.remember("sources", note)
+    keep_note(kb._engine, "sources", note)
     with pytest.raises(CorruptionError, match="record of sources"):
         sync(kb, [docs])
 
@@ -497,7 +498,7 @@ def test_documents_of_programs_are_not_touched(kb: Retriever, docs: Path) -> Non
 def test_what_is_no_path(kb: Retriever, wrong: object) -> None:
     with pytest.raises(InputError):
         sync(kb, [wrong])  # type: ignore[list-item]  # that is the question
-    assert kb._engine.note("sources") is None
+    assert read_note(kb._engine, "sources") is None
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are text there")

@@ -1,4 +1,4 @@
-"""An engine's search over plain documents, one stage after the other, the slow and obvious way."""
+"""ReferenceSearch: answers requests over plain documents, one stage after the other, the slow and obvious way."""
 
 import re
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ Values = dict[int, float]  # by place among the documents that may be found
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Ranked:
-    """Answers requests. Subclasses get some of it wrong."""
+class ReferenceSearch:
+    """Answers requests over documents with their vectors. Each stage is a method."""
 
     def __init__(self, stored: Sequence[Stored], metric: MetricName, partition: str | None = None) -> None:
         self.documents = [document for document, _ in stored]
