@@ -1049,7 +1049,7 @@ def _check_engine_options(given: Iterable[str], declared: Sequence[str] | None) 
     for name in given:
         if name in declared:
             continue
-        close = closest(name, [*declared, *signature(Retriever.open).parameters])
+        close = closest(name, [*declared, *signature(Retriever.open).parameters], cutoff=0.7)
         if name in embedders:
             meant = f"pass embedder=EmbedderOptions(..., {name}=...)"
         elif close is not None:
