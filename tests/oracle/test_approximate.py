@@ -28,7 +28,7 @@ EXACT = Costs(scan=0.0, batch=0.0, score=0.0, pick=0.0, call=0.0, proposals=((1,
 
 
 class Sorted:
-    """Candidates by brute force, of which each is missed with the probability miss / n."""
+    """Candidates by brute force. Each is missed with the probability miss / n."""
 
     def __init__(self, miss: float = 0.0) -> None:
         self.miss = miss
@@ -74,7 +74,7 @@ class Few(Sorted):
 
 
 class Hidden(Sorted):
-    """Proposes nothing but what the filter excludes."""
+    """Proposes only rows that the filter excludes."""
 
     mask: Mask
 
@@ -90,14 +90,14 @@ class Case(Clustered):
     def over(
         self, rows: Any, candidates: Any = None, *, n: int = 40, rescored: int = 20, costs: Costs | None = INDEX
     ) -> Approximate:
-        """Built of these rows."""
+        """Build from these rows."""
         rows = np.arange(rows) if isinstance(rows, int) else rows
         candidates = Sorted() if candidates is None else candidates
         candidates.build(Vectors(self.vectors[rows]), self.space)
         return Approximate(candidates, rows, Calibration(0.99, 10, n, rescored, 1.0, 1.0, 1, "given"), costs)
 
     def check(self, found: Found, number: int, k: int, mask: Mask | None) -> None:
-        """A full list of eligible rows with the flat index's own scores, in its order."""
+        """The list is full, its rows are eligible, and scores and order are those of the flat index."""
         eligible = len(self.vectors) if mask is None else int(mask.sum())
         assert len(found.rows) >= min(k, eligible)
         assert len(np.unique(found.rows)) == len(found.rows)
@@ -129,7 +129,7 @@ class Case(Clustered):
 def test_what_is_proposed_rightly_is_found(
     metric: MetricName, indexed: int, dead: float, eligible: float, k: int, batch: bool, costs: Costs | None, seed: int
 ) -> None:
-    """Whatever the filter, the tail and the deleted rows: beside candidates that miss nothing, nothing is missed."""
+    """For any filter, tail and deleted rows: if the candidates miss nothing, the result misses nothing."""
     case = Case(metric, seed=seed)
     alive = case.draw.random(3000) >= dead
     rows = np.flatnonzero(alive[:indexed]) if alive[:indexed].any() else np.arange(1)
@@ -169,7 +169,7 @@ def test_hostile_candidates_get_the_exact_answer(metric: MetricName, candidates:
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_one_query_that_is_not_answered_leaves_the_others(metric: MetricName) -> None:
-    """In a batch, each query is answered with proposals or exactly for itself."""
+    """In a batch, each query is answered by proposals or exactly, independently of the others."""
     case = Case(metric)
 
     class Once(Sorted):
@@ -206,7 +206,7 @@ HNSW: dict[MetricName, Any] = {}  # built once for each metric
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_filter_against_the_query(metric: MetricName) -> None:
-    """It excludes just what is near: more and more is proposed, and then the exact answer given."""
+    """The filter excludes the nearest rows: more and more rows are proposed, then exact search takes over."""
     case = Case(metric)
     index = case.over(3000)
     for number in range(5):
@@ -233,7 +233,7 @@ def test_no_more_is_spent_on_proposals_than_half_of_the_exact_answer() -> None:
 
 
 def test_proposals_grow_with_the_filter() -> None:
-    """As many eligible rows are wanted as rows without a filter."""
+    """As many eligible rows are needed as rows without a filter."""
     case = Case("cosine")
     candidates = Sorted()
     index = case.over(3000, candidates, n=40)
@@ -289,7 +289,7 @@ def test_rows_beyond_the_index_are_found_as_it_grows() -> None:
 
 
 def test_rows_missing_below_the_last_are_never_lost() -> None:
-    """Without a mask all rows are alive; if some are not in the index, it cannot be asked."""
+    """Without a mask all rows are alive; if some are not in the index, it cannot be used."""
     case = Case("cosine")
     (found,) = case.over(np.arange(0, 3000, 2)).search(Vectors(case.queries[:1]), 10, case.flat, case.source)
     assert found.complete
@@ -349,7 +349,7 @@ def test_the_promised_recall_holds_for_other_queries(metric: MetricName, target:
 
 
 def test_calibration_counts_what_is_alive_and_indexed() -> None:
-    """Dead rows are no answers, and the tail is not the index's business."""
+    """Dead rows are never returned, and the tail does not concern the index."""
     case = Case("cosine")
     mask = case.draw.random(3000) < 0.7
     rows = np.arange(2000)
@@ -426,7 +426,7 @@ def test_a_calibration_survives_json() -> None:
 
 
 def test_longer_lists_are_measured_too() -> None:
-    """Between the two lengths the numbers grow more slowly than the list, beyond as it does."""
+    """Between the two lengths the numbers grow more slowly than k, and beyond in proportion to k."""
     case = Case("cosine", 6000)
     rows = np.arange(6000)
     candidates = Sorted(miss=0.3)
@@ -449,7 +449,7 @@ def test_longer_lists_are_measured_too() -> None:
 
 def test_an_index_that_is_good_at_the_top_only_is_not_asked_under_a_filter() -> None:
     class Top(Sorted):
-        """Finds the fifty nearest, and then anything."""
+        """Propose the fifty nearest rows, and then arbitrary ones."""
 
         def propose(self, query: Vectors, n: int) -> Rows:
             rows = self.ranked(query)

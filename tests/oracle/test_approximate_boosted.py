@@ -91,7 +91,7 @@ def test_what_is_proposed_rightly_is_found(
     costs: Costs,
     seed: int,
 ) -> None:
-    """Beside candidates that miss nothing, the answer is the exact one, whatever filter, tail and factors there are."""
+    """If the candidates miss nothing, the result is exact, for any filter, tail and factors."""
     case = Case(metric, seed=seed)
     alive = case.draw.random(3000) >= dead
     rows = np.flatnonzero(alive[:indexed])

@@ -62,7 +62,7 @@ class Case:
         return ArraySource(self.vectors)
 
     def index(self, *stops: int) -> FlatIndex:
-        """Grown in these steps, and then to the end."""
+        """Return the index, grown in these steps and then to all rows."""
         index = FlatIndex(self.metric, self.dimension)
         for stop in (*stops, len(self.vectors)):
             index = index.grown(ArraySource(self.vectors[:stop]), stop)
@@ -125,7 +125,7 @@ def draw_rows(n: int, d: int, traits: set[str], draw: np.random.Generator) -> Do
 
 
 def draw_queries(rows: Doubles, d: int, draw: np.random.Generator) -> Doubles:
-    """A random one, a row, one near a row, the mean, minus a row, and the first again."""
+    """A random query, a row, one near a row, the mean, minus a row, and the first one again."""
     queries = draw.standard_normal((6, d))
     if len(rows):
         picked = rows[draw.integers(len(rows), size=6)]
@@ -159,7 +159,7 @@ def draw_mask(kind: str, n: int, draw: np.random.Generator) -> NDArray[np.bool_]
 
 
 def all_scores(case: Case, index: FlatIndex) -> list[NDArray[np.float32]]:
-    """The index's own score of every row, for each query, by row."""
+    """Return the index's own score of every row, for each query."""
     by_row = []
     for found in index.search(case.queries, len(case.vectors), case.source):
         assert np.array_equal(np.sort(found.rows), np.arange(len(case.vectors)))
@@ -197,7 +197,7 @@ def check_scores(case: Case, scores: list[NDArray[np.float32]]) -> None:
 
 
 def check_found(found: Found, scores: NDArray[np.float32], k: int, mask: NDArray[np.bool_] | None) -> None:
-    """`found` is the beginning of the whole ranking, cut nowhere between equal scores."""
+    """`found` is the start of the whole ranking, and is not cut between equal scores."""
     eligible = np.arange(len(scores)) if mask is None else np.flatnonzero(mask)
     ranking = eligible[np.lexsort((eligible, -scores[eligible]))]
     size = len(found.rows)
@@ -231,7 +231,7 @@ def test_the_answer_is_the_true_top_k(case: Case, kind: str, k: int) -> None:
     cases(most=1500), st.sampled_from(MASKS), st.sampled_from((1, 5, 40)), st.lists(st.integers(0, 1500), max_size=5)
 )
 def test_every_path_gives_the_same_scores(case: Case, kind: str, k: int, stops: list[int]) -> None:
-    """One query, a batch, whatever mask, and however the index has grown."""
+    """For one query and a batch, any mask, and any steps in which the index has grown."""
     n = len(case.vectors)
     mask = draw_mask(kind, n, case.draw)
     whole = case.index()
@@ -258,7 +258,7 @@ def test_every_path_gives_the_same_scores(case: Case, kind: str, k: int, stops: 
     st.sampled_from(MASKS),
 )
 def test_across_blocks(metric: MetricName, n: int, d: int, traits: set[str], seed: int, steps: int, kind: str) -> None:
-    """Several full blocks and a tail, grown in steps that end on, beside and far from a block's border."""
+    """Several full blocks and a tail, grown in steps that end at, near and far from a block's border."""
     case = made(metric, n, d, traits, seed)
     draw = case.draw
     borders = np.array([BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 2 * BLOCK + 100])
@@ -276,7 +276,7 @@ def test_across_blocks(metric: MetricName, n: int, d: int, traits: set[str], see
 @pytest.mark.parametrize("trait", TRAITS)
 @pytest.mark.parametrize("d", [2, 384, 2048])
 def test_each_trait_alone(metric: MetricName, trait: str, d: int) -> None:
-    """What hypothesis may not draw in its few examples."""
+    """Cases that hypothesis may not draw in its few examples."""
     if trait in TURNED:
         d = min(d, ROTATED)
     case = made(metric, 600, d, {trait}, d)
@@ -288,7 +288,7 @@ def test_each_trait_alone(metric: MetricName, trait: str, d: int) -> None:
 
 
 def test_outliers_are_rotated() -> None:
-    """The data above reaches the code that turns outliers away."""
+    """The data above reaches the code that rotates outliers."""
     draw = np.random.default_rng(1)
     assert quantize(draw_rows(500, 200, {"outliers"}, draw).astype(np.float32)).rotated
     assert not quantize(draw_rows(500, 200, set(), draw).astype(np.float32)).rotated
@@ -320,7 +320,7 @@ def test_products_beyond_float32_integers(metric: MetricName, offset: float) -> 
 @pytest.mark.parametrize("metric", ["dot", "l2"])
 @pytest.mark.parametrize("exponent", [-30, -25, -22, -20, -19, -15, -12, -10, 10, 15, 17])
 def test_very_small_and_very_large_vectors(metric: MetricName, exponent: int) -> None:
-    """All that prepare() admits: products that leave float32's range at its lower end, too."""
+    """Everything that prepare() accepts, including products that underflow float32."""
     draw = np.random.default_rng(3)
     raw = draw.standard_normal((400, 16)) * 10.0**exponent
     raw[:10] = raw[10]
@@ -339,7 +339,7 @@ def test_very_small_and_very_large_vectors(metric: MetricName, exponent: int) ->
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_queries_at_and_near_the_mean(metric: MetricName) -> None:
-    """There the codes say next to nothing, and every rounding counts."""
+    """Here the codes carry almost no information, and every rounding counts."""
     draw = np.random.default_rng(4)
     for d in (1, 2, 3, 64, 2048):
         raw = draw.standard_normal((300, d)) * 5 + 2
@@ -356,7 +356,7 @@ def test_queries_at_and_near_the_mean(metric: MetricName) -> None:
 
 @pytest.mark.parametrize("d", [3, 17, 130, 1000])
 def test_sums_that_cancel(d: int) -> None:
-    """Products that sum to nothing but rounding: any other order of summing gives another score."""
+    """Products whose sum is pure rounding: another order of summation gives another score."""
     draw = np.random.default_rng(d)
     one = draw.standard_normal((40, d)).astype(np.float32)
     raw = np.repeat(np.hstack([one, -one]), 20, axis=0)[draw.permutation(800)]
@@ -376,7 +376,7 @@ def test_sums_that_cancel(d: int) -> None:
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_rows_on_a_grid(metric: MetricName) -> None:
-    """Codes without any residual: the bounds are made of rounding alone."""
+    """Codes without any residual: the bounds consist of rounding alone."""
     for columns in (1, 2, 3):
         raw = np.zeros((60, columns))
         raw[:, 0] = np.arange(60) + (metric == "cosine")
@@ -507,7 +507,7 @@ def test_a_damaged_vector_is_noticed_when_it_is_scored(metric: MetricName, how: 
 
 
 def test_small_damage_within_the_bound_changes_that_score_alone() -> None:
-    """What the codes cannot see is left to the checksums of the store; the other rows are not affected."""
+    """Damage that codes cannot show is left to the checksums of the store; other rows are not affected."""
     case = made("cosine", 2000, 64, set(), 9)
     index = case.index()
     query = Vectors(case.vectors[7:8])
@@ -521,7 +521,7 @@ def test_small_damage_within_the_bound_changes_that_score_alone() -> None:
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_blocks_without_an_eligible_row_leave_nothing_of_earlier_scans(metric: MetricName) -> None:
-    """Room is reused between scans; with a large k the threshold admits whatever it still holds."""
+    """Buffers are reused between scans; with a large k the threshold admits any value left in them."""
     count = BLOCK + 600
     vectors, _ = prepare(np.random.default_rng(5).standard_normal((count, 8)), Space(metric))
     source = ArraySource(vectors)
@@ -537,7 +537,7 @@ def test_blocks_without_an_eligible_row_leave_nothing_of_earlier_scans(metric: M
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("first", [0, 1, 700, BLOCK - 1, BLOCK, BLOCK + 900, 2 * BLOCK + 99, 2 * BLOCK + 100])
 def test_a_tail_is_the_index_over_its_last_rows(metric: MetricName, first: int) -> None:
-    """As if all rows before it were masked, whatever else is."""
+    """Searching a tail is like masking all rows before it, with any other mask."""
     case = made(metric, 2 * BLOCK + 100, 8, {"clusters", "duplicates"}, 3)
     index = case.index(BLOCK + 300)
     tail = index.tail(first)

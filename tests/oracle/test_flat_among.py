@@ -16,7 +16,7 @@ SCALES = [1e-40, 1e-30, 1e-19, 1e-10, 1.0, 1e10, 1e17]
 
 
 def check(vectors: Any, query: Any, metric: MetricName, k: int, seed: int) -> int:
-    """Held against all similarities; returns how many rows were scored exactly."""
+    """Check against all similarities. Return the number of rows that were scored exactly."""
     index = FlatIndex(metric, vectors.shape[1]).grown(ArraySource(vectors), len(vectors))
     rows = np.flatnonzero(np.random.default_rng(seed).random(len(vectors)) < 0.7)
     found = index.search_rows(query, rows, k, ArraySource(vectors))
@@ -47,7 +47,7 @@ def test_random_rows(metric: MetricName, dimension: int) -> None:
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("of_query", SCALES)
 def test_lengths_of_all_sizes(scale: float, of_query: float) -> None:
-    """Squares and products of what is small underflow in float32."""
+    """Squares and products of small values underflow in float32."""
     draw = np.random.default_rng(1)
     for spread in (0, 3):
         lengths = scale * 10.0 ** draw.uniform(-spread, 0, (2000, 1))
@@ -56,7 +56,7 @@ def test_lengths_of_all_sizes(scale: float, of_query: float) -> None:
 
 
 def test_rows_that_nearly_tie() -> None:
-    """Differences smaller than float32 products can tell."""
+    """Differences that float32 products cannot resolve."""
     draw = np.random.default_rng(0)
     vectors = np.tile(draw.standard_normal(384), (2000, 1)).astype(np.float32)
     places = draw.integers(384, size=2000)

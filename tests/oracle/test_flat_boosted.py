@@ -31,7 +31,7 @@ bounded = settings(
 
 
 def sigmoid(values: Doubles) -> Doubles:
-    """Of 1 beyond a certain size: many similarities are then of equal boost."""
+    """1 above a certain similarity, so that many rows tie."""
     return 0.5 + 0.5 * np.tanh(values / 8)
 
 
@@ -188,7 +188,7 @@ def test_factors_of_one_are_the_plain_ranking(metric: MetricName, kind: str) -> 
 
 
 def test_what_is_farther_than_any_number_of_candidates_is_found() -> None:
-    """One row of 20,000, at a thousandth of the others' place, wins by its factor."""
+    """One row of 20,000, far down by similarity, wins by its factor."""
     case = Case("cosine", 20_000, 32, "plain", 3)
     scores = case.scores(0)
     order = np.argsort(-scores)
@@ -252,7 +252,7 @@ def test_nothing_where_some_groups_have_rows_and_none_is_relevant() -> None:
 
 
 def test_a_relevance_function_is_only_held_to_its_word_for_similarities() -> None:
-    """Bounds may lie where it has no value; documents may not."""
+    """A relevance function may be undefined at a bound, but not at a document's similarity."""
     case = Case("dot", 4000, 8, "plain", 6)
     scores = np.concatenate([case.scores(number) for number in range(3)]).astype(np.float64)
     low, high = scores.min(), scores.max()

@@ -32,7 +32,7 @@ def all_cosines(vectors: Floats) -> Doubles:
 
 
 def found_among(vectors: Floats, threshold: float, rows: Rows | None = None, pool: Workers = ALONE) -> Cosines:
-    """What is found, checked for its form; no pair twice."""
+    """Return the pairs, checked for their form; no pair appears twice."""
     rows = np.arange(len(vectors)) if rows is None else rows
     found: Cosines = {}
     for one in close_pairs(ArraySource(vectors), rows, threshold, pool):

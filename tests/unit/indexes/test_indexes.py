@@ -64,7 +64,7 @@ class TestHnsw:
             HnswIndex(**settings)
 
     def test_rows_that_no_link_leads_to_are_no_error(self) -> None:
-        """hnswlib raises where it finds fewer than it was asked for."""
+        """hnswlib raises if it finds fewer rows than k."""
         index = HnswIndex(M=2, ef_construction=2)
         vectors, space = rows(4000)
         index.build(vectors, space)
@@ -203,7 +203,7 @@ class TestFaiss:
         assert recall(2000) > recall(40)
 
     def test_effort_is_given_with_the_call(self) -> None:
-        """The settings of the index are those of all threads."""
+        """All threads share the settings of the index."""
         index, vectors, _ = built(FaissIndex("IVF16,SQ8"), 1000)
         assert index._index.nprobe == 1
         index.propose(Vectors(vectors[:1]), 900)

@@ -211,7 +211,7 @@ def test_refuses(what: str, metric: MetricName) -> None:
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_refuses_masked_values(metric: MetricName) -> None:
-    """What is hidden is missing: the numbers beneath the mask mean nothing."""
+    """Masked values are missing: the numbers beneath the mask mean nothing."""
     masked = np.ma.masked_array(NUMBERS, mask=NUMBERS == 3)
     for vectors in (masked, list(masked)):
         with pytest.raises(VectorError):

@@ -84,7 +84,7 @@ def oracle(chain: Sequence[Any], sample: Doubles, rows: Doubles) -> Doubles:
 
 
 def metric_of(chain: Sequence[Any], metric: MetricName) -> MetricName:
-    """Cosine in place of dot where a mean is taken off."""
+    """Cosine instead of dot if a mean is subtracted."""
     return "cosine" if metric == "dot" and any(isinstance(each, Center | Whiten) for each in chain) else metric
 
 
@@ -138,7 +138,7 @@ def test_a_row_does_not_depend_on_its_neighbors(
 
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e12])
 def test_no_order_of_addition_matters(scale: float) -> None:
-    """Sums of products are exact: with all of them positive, which makes them as large as they get, and permuted."""
+    """Sums of products are exact, also if all are positive, which makes sums largest, and if permuted."""
     draw = np.random.default_rng(8)
     rows = np.abs(draw.standard_normal((50, 1500))).astype(np.float32) * np.float32(scale)
     matrix = np.abs(draw.standard_normal((1500, 3))) * [1, 1e-9, 1e9]

@@ -26,7 +26,7 @@ class _Plan:
     Attributes:
         need: the number of eligible rows that must be proposed.
         score: how many of them are scored.
-        ask: the number of proposals to request first.
+        proposals: the number of proposals to start with.
         max_cost: the seconds of proposals above which exact search is cheaper.
         costs: the costs of the steps.
         shared: the share of the proposals' costs that one query takes.
@@ -34,22 +34,22 @@ class _Plan:
 
     need: int
     score: int
-    ask: int
+    proposals: int
     max_cost: float
     costs: Costs
     shared: float
 
-    def cost(self, ask: int, score: int | None = None) -> float:
-        """Return the seconds for `ask` proposals and for scoring `score` of them (default: as planned)."""
+    def cost(self, proposals: int, score: int | None = None) -> float:
+        """Return the seconds for `proposals` and for scoring `score` of them (default: as planned)."""
         score = self.score if score is None else score
-        return self.costs.propose(ask) * self.shared + self.costs.call + self.costs.score * score
+        return self.costs.propose(proposals) * self.shared + self.costs.call + self.costs.score * score
 
 
 @dataclass(frozen=True, slots=True)
 class _Boosted:
     """Boosted scores, and the largest factor of the eligible rows that are not in the tail."""
 
-    score: BoostedScore
+    boost: BoostedScore
     max_factor: float
 
 
@@ -156,15 +156,15 @@ class Approximate:
         if need >= here:
             return None
         # Request more, since by chance fewer of the proposals may be eligible.
-        ask = min(len(self.rows), math.ceil((need + 2 * math.sqrt(need * (1 - share))) / share))
+        proposals = min(len(self.rows), math.ceil((need + 2 * math.sqrt(need * (1 - share))) / share))
         costs = self.costs(flat, source)
         max_cost = costs.exact(flat, eligible, queries)
         if share < 1:
             max_cost /= 2  # the filter may exclude the nearest rows, and exact search be needed after all
         if queries > 1:
             max_cost *= 0.75  # it varies how much threads speed up either way
-        plan = _Plan(need, score, ask, max_cost, costs, costs.shared if queries > 1 else 1.0)
-        return plan if plan.cost(ask) <= max_cost else None
+        plan = _Plan(need, score, proposals, max_cost, costs, costs.shared if queries > 1 else 1.0)
+        return plan if plan.cost(proposals) <= max_cost else None
 
     def _propose(
         self,
@@ -178,30 +178,30 @@ class Approximate:
         boosted: _Boosted | None,
     ) -> Found | None:
         """Return the result by proposals; None if there are too few, or if they become too expensive."""
-        ask, asked, spent = plan.ask, 0, 0.0
+        proposals, requested, spent = plan.proposals, 0, 0.0
         while True:
-            labels = self.candidates.propose(query, ask)
-            if len(labels) < ask:
+            labels = self.candidates.propose(query, proposals)
+            if len(labels) < proposals:
                 return None  # some rows cannot be reached through the index, perhaps good ones
             rows = self.rows[labels] if self._gaps else labels
             if mask is not None:
                 rows = rows[mask[rows]]
-            asked += len(labels)
-            wider, score = 1.2 * plan.need / max(len(rows), 1), plan.score
+            requested += len(labels)
+            factor, score = 1.2 * plan.need / max(len(rows), 1), plan.score
             if len(rows) >= plan.need:
-                found, enough = self._scored(query, rows, k, plan, flat, source, tail, boosted, asked)
-                if enough or ask == len(self.rows):
+                found, enough = self._scored(query, rows, k, plan, flat, source, tail, boosted, requested)
+                if enough or proposals == len(self.rows):
                     return found
                 spent += plan.costs.score * len(rows)
-                wider = _WIDER
-            if ask == len(self.rows):
+                factor = _WIDER
+            if proposals == len(self.rows):
                 return None
-            spent += plan.costs.propose(ask) * plan.shared
-            wider = min(_WIDER, wider)
+            spent += plan.costs.propose(proposals) * plan.shared
+            factor = min(_WIDER, factor)
             if boosted is not None:
-                score = math.ceil(len(rows) * wider)
-            ask = min(len(self.rows), math.ceil(ask * wider))
-            if spent + plan.cost(ask, score) > plan.max_cost:
+                score = math.ceil(len(rows) * factor)
+            proposals = min(len(self.rows), math.ceil(proposals * factor))
+            if spent + plan.cost(proposals, score) > plan.max_cost:
                 return None
 
     def _scored(
@@ -214,12 +214,12 @@ class Approximate:
         source: VectorSource,
         tail: Found | None,
         boosted: _Boosted | None,
-        asked: int,
+        requested: int,
     ) -> tuple[Found, bool]:
         """Return the best of the proposed rows and of the tail, and whether no less similar row can be among them."""
         rows = rows if boosted else rows[: plan.score]
         scores = flat.score(query[0], rows, source)
-        boosted_scores = None if boosted is None else boosted.score.score(scores, rows)
+        boosted_scores = None if boosted is None else boosted.boost.score(scores, rows)
         scored, lowest = len(rows), float(scores.min())
         if tail is not None and len(tail.rows):
             rows, scores = np.concatenate([rows, tail.rows]), np.concatenate([scores, tail.scores])
@@ -227,10 +227,10 @@ class Approximate:
                 boosted_scores = np.concatenate([boosted_scores, tail.boosted])
             scored += tail.scored
         rows, scores, boosted_scores = top(rows, scores, k, boosted_scores)
-        found = Found(rows, scores, scored, "index", asked, complete=False, boosted=boosted_scores)
+        found = Found(rows, scores, scored, "index", requested, complete=False, boosted=boosted_scores)
         if boosted is None or boosted_scores is None:
             return found, True
-        (bound,) = boosted.score.upper_bound(np.array([lowest]), boosted.max_factor)
+        (bound,) = boosted.boost.upper_bound(np.array([lowest]), boosted.max_factor)
         return found, bool((boosted_scores[k - 1] if len(boosted_scores) >= k else -np.inf) >= bound)
 
     def _search_tail(

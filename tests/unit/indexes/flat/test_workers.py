@@ -43,7 +43,7 @@ class Counter:
 
 
 def in_threads(count: int, work: Callable[[int], None]) -> None:
-    """Run `work(0)` … at once, and raise what one of them raises; or say that they hang."""
+    """Run `work(0)` … at once. Raise what one of them raises, or fail if they hang."""
     errors: list[BaseException] = []
 
     def run(number: int) -> None:
@@ -63,7 +63,7 @@ def in_threads(count: int, work: Callable[[int], None]) -> None:
 
 
 def meet(pool: Workers, parties: int) -> None:
-    """Succeeds only if so many tasks run at once."""
+    """Succeeds only if this many tasks run at once."""
     barrier = threading.Barrier(parties)
 
     def wait(_: int) -> None:
@@ -112,7 +112,7 @@ def test_many_callers_get_all_done(limit: int) -> None:
 
 
 def test_never_more_than_the_limit_at_once() -> None:
-    """Over all callers, as the class promises, also when there are more callers than the limit."""
+    """The limit holds over all callers, also if there are more callers than the limit."""
     pool = Workers(2)
     counter = Counter()
     in_threads(6, lambda _: pool.run(counter.task, range(30)))
@@ -306,7 +306,7 @@ print(codes)
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_has_threads_of_its_own() -> None:
-    """Also when the parent's are at work in that moment."""
+    """Also while the parent's threads are working."""
     # From 3.12 on Python warns of forking beside threads; here that is the point.
     run = subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], capture_output=True, text=True, timeout=240)
     assert run.stdout.strip() == str([0] * 20), run.stderr
