@@ -321,10 +321,10 @@ def test_candidates_must_stand_for_the_rows() -> None:
     case = Case("cosine")
     candidates = Sorted()
     calibration = Calibration(0.99, 10, 10, 10, 1.0, 1.0, 1, "given")
-    with pytest.raises(ValueError, match="0 candidates stand for 5 rows"):
+    with pytest.raises(ValueError, match="there are 0 candidates for 5 rows"):
         Approximate(candidates, np.arange(5), calibration)
     candidates.build(case.vectors, case.space)
-    with pytest.raises(ValueError, match="3000 candidates stand for 5 rows"):
+    with pytest.raises(ValueError, match="there are 3000 candidates for 5 rows"):
         Approximate(candidates, np.arange(5), calibration)
 
 
