@@ -100,10 +100,10 @@ class Survey:
                 _tell(self._tallies[name], value)
 
     def fields(self) -> dict[str, Field]:
-        return told(self._tallies.items())
+        return summarize(self._tallies.items())
 
 
-def told(tallies: Iterable[tuple[str, FieldStats]]) -> dict[str, Field]:
+def summarize(tallies: Iterable[tuple[str, FieldStats]]) -> dict[str, Field]:
     """The fields that some document has, in the order of their names."""
     found = ((name, tally.field()) for name, tally in tallies)
     return dict(sorted((name, field) for name, field in found if field is not None))

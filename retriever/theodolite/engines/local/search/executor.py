@@ -152,8 +152,6 @@ class SearchExecutor:
             passing = mask = self._snapshots.mask(snapshot, request.where, connection)
             if in_scope is not None and mask is not None:
                 passing = mask = mask & in_scope
-        elif in_scope is None:
-            mask = self._snapshots.mask(snapshot, None, connection)
         version_state = None
         if request.versions is not None:
             version_state = self._version_state(connection, snapshot, request, request.versions, in_scope, passing)
@@ -161,6 +159,8 @@ class SearchExecutor:
         count = live if mask is None else int(np.count_nonzero(mask))
         if count == snapshot.rows:
             mask = None
+        elif mask is None:
+            mask = snapshot.live
         factors = None
         if request.boosts and count:
             factors = self._boost_factors(connection, snapshot, request, in_scope, mask, count)

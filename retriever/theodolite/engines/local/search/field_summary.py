@@ -22,7 +22,7 @@ from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager,
 from theodolite.engines.local.storage.records import check_depth, decode_stored, select_documents, stored_metadata
 from theodolite.errors import CorruptionError
 from theodolite.filters import Filter
-from theodolite.filters.summary import PARTS, FieldStats, Survey, names, told
+from theodolite.filters.summary import PARTS, FieldStats, Survey, names, summarize
 from theodolite.filters.values import kind_of
 from theodolite.forking import register_at_fork
 from theodolite.types import Field, FieldKind, Mask
@@ -104,12 +104,14 @@ class FieldSummaries:
     ) -> dict[str, Field]:
         mask = self._snapshots.mask(snapshot, where, connection)
         if only is not None:
-            return told((name, self._column_stats(connection, snapshot, name, mask, max_values)) for name in only)
+            return summarize((name, self._column_stats(connection, snapshot, name, mask, max_values)) for name in only)
         count = snapshot.state.live if mask is None else int(np.count_nonzero(mask))
         if count > MAX_READ:
             known = self._known_names(connection, snapshot)
             if len(known) <= MAX_COLUMNS:
-                return told((name, self._column_stats(connection, snapshot, name, mask, max_values)) for name in known)
+                return summarize(
+                    (name, self._column_stats(connection, snapshot, name, mask, max_values)) for name in known
+                )
         keys = snapshot.keys_of(np.arange(snapshot.rows) if mask is None else np.flatnonzero(mask))
         survey = Survey(max_values)
         for (metadata,) in select_documents(connection, "metadata", "row", keys):

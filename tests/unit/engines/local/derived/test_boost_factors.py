@@ -1,4 +1,4 @@
-"""BoostFactors of all rows, against each boost asked about each document by itself."""
+"""The factors of all rows equal those of a boost called for each document alone."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ NOW = datetime(2025, 11, 20, tzinfo=UTC).timestamp()
 
 @dataclass(frozen=True)
 class Foreign:
-    """Has its own idea of every kind of value; keeps what it is asked."""
+    """A boost for every kind of value, which records the values it gets."""
 
     field: str
     name: str = "foreign"
@@ -48,7 +48,7 @@ class Foreign:
 
 
 class Asked:
-    """Counts the values it is asked about; equal to itself only."""
+    """A boost that counts the values it gets, and equals only itself."""
 
     name = "asked"
     field = "source"
@@ -97,7 +97,7 @@ def expected(boosts: tuple[Boost, ...], stored: dict[str, Metadata], now: float 
 
 
 def column(field: str, metadata: Sequence[Metadata]) -> Any:
-    """A column as the engine reads it."""
+    """Return a column as the engine reads it."""
     with Retriever.open() as kb:
         fill(kb, {f"d{i:03d}": values for i, values in enumerate(metadata)})
         engine: Any = kb._engine
@@ -163,14 +163,14 @@ def test_factors_follow_every_kind_of_write(kb: Retriever) -> None:
     assert by_id(kb, factors, boosts) == {}
 
 
-def test_no_boosts_leave_everything_as_it_is(kb: Retriever) -> None:
+def test_without_boosts_factors_are_one(kb: Retriever) -> None:
     fill(kb, {"a": {}, "b": {"d": "2020-01-01", "s": "x"}})
     assert by_id(kb, BoostFactors(), ()) == {"a": 1.0, "b": 1.0}
     weightless = (Freshness("d", "1d", 0.0, missing="oldest"), Authority("s", {"x": 0.0}, weight=0))
     assert by_id(kb, BoostFactors(), weightless) == {"a": 1.0, "b": 1.0}
 
 
-def test_a_boost_is_asked_once_for_each_distinct_value(kb: Retriever) -> None:
+def test_a_boost_gets_each_distinct_value_once(kb: Retriever) -> None:
     boost, factors = Asked(), BoostFactors()
     fill(kb, {f"d{i:03d}": {"source": [["x", "y"], "x", 1, 1.0, "y", ["x", "y"], ["x"]][i % 7]} for i in range(700)})
     for _ in range(3):
@@ -196,7 +196,7 @@ def test_few_rows_with_a_value_among_many_without() -> None:
         assert found.tolist() == list(expected(boosts, dict(zip(map(str, range(500)), rows, strict=True))).values())
 
 
-def test_what_was_read_later_is_not_used_for_an_older_commit(kb: Retriever) -> None:
+def test_factors_of_a_later_commit_are_not_used_for_an_older_one(kb: Retriever) -> None:
     boosts, factors = (Authority("s", {"x": 1.0, "y": 0.5}, weight=0.5),), BoostFactors()
     fill(kb, {"a": {"s": "y"}, "b": {"s": "x"}})
     old = read_now(kb, "s")
@@ -260,7 +260,7 @@ def test_the_product_of_many_small_factors_is_above_0() -> None:
     assert BoostFactors().product(boosts, NOW, lambda _: held, 1)[0] > 0
 
 
-def test_boosts_that_cannot_be_hashed_are_asked_each_time() -> None:
+def test_unhashable_boosts_are_called_each_time() -> None:
     class Unhashable(Asked):
         __hash__ = None  # type: ignore[assignment]  # what `__eq__` alone does to a class
 
@@ -286,7 +286,7 @@ def test_boosts_that_cannot_be_hashed_are_asked_each_time() -> None:
     ],
 )
 @pytest.mark.parametrize("listed", [False, True], ids=["values", "lists"])
-def test_what_a_boost_gives_is_checked(given: Any, words: str, listed: bool) -> None:
+def test_the_factors_of_a_boost_are_checked(given: Any, words: str, listed: bool) -> None:
     class Faulty(Asked):
         def factors(self, values: Sequence[Any], now: float, /) -> Any:
             return given if len(values) == 3 else np.ones(len(values))
@@ -300,7 +300,7 @@ def test_what_a_boost_gives_is_checked(given: Any, words: str, listed: bool) -> 
     assert words in str(caught.value)
 
 
-def test_many_threads_find_the_same(kb: Retriever) -> None:
+def test_threads_get_the_same_factors(kb: Retriever) -> None:
     stored: dict[str, Metadata] = {f"d{i}": {"a": VALUES[i % len(VALUES)]} for i in range(300)}
     fill(kb, stored)
     boosts, factors = (Freshness("a", "10d"), Authority("a", TABLE)), BoostFactors(budget=5000)
@@ -364,7 +364,7 @@ def test_a_search_is_refused_for_documents_that_a_boost_refuses(kb: Retriever) -
     check(Freshness("d", "1d"), None)
 
 
-def test_in_a_scope_a_boost_of_somebody_elses_sees_the_scope_only(kb: Retriever) -> None:
+def test_in_a_scope_a_custom_boost_gets_only_its_values(kb: Retriever) -> None:
     for number in range(3):  # a segment each
         mine = {f"m{number}": {"source": "mine", "n": 1}, f"l{number}": {"source": ["a", number], "n": 1}}
         fill(kb, mine | {f"o{number}": {"source": f"secret {number}"}, f"t{number}": {"source": ["secret"]}})

@@ -1,4 +1,4 @@
-"""Columns: kept up to date, read from files that are sound, within their memory, whatever the metadata look like."""
+"""Columns stay up to date, are read only from valid files, and keep within their memory budget."""
 
 import contextlib
 import logging
@@ -33,7 +33,7 @@ def passing(kb: Retriever, where: Metadata) -> list[str]:
 
 @pytest.fixture
 def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every column is worth a file."""
+    """Write every column to a file, however small."""
     monkeypatch.setattr(column_files, "_MIN_ROWS", 1)
 
 
@@ -199,7 +199,7 @@ def test_a_damaged_file_is_noticed(
     assert not caplog.text, "the file was made anew"
 
 
-def test_a_file_of_a_later_commit_is_not_mixed_with_an_older_view(tmp_path: Path, small_files: None) -> None:
+def test_a_file_of_a_later_commit_is_not_mixed_with_an_older_snapshot(tmp_path: Path, small_files: None) -> None:
     """Rows that have died since the older commit are missing from it."""
     with Retriever.open(tmp_path) as kb:
         fill(kb, {f"d{i}": {"n": 1} for i in range(10)})
@@ -245,7 +245,7 @@ def test_read_only_collections_write_no_files(tmp_path: Path, small_files: None)
     assert not files(tmp_path)
 
 
-def test_warm_reads_what_is_named(tmp_path: Path) -> None:
+def test_warm_reads_the_named_fields(tmp_path: Path) -> None:
     with Retriever.open(tmp_path) as kb:
         kb.warm("a")
         fill(kb, {"d": {"a": 1, "b": {"c": 2}}})

@@ -1,4 +1,4 @@
-"""What rules for versions make of a few documents: every outcome that is stated."""
+"""Rules for versions on a few documents: every documented outcome."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -45,7 +45,7 @@ def test_the_newest_is_current() -> None:
         ("2025-03-01T00:30+01:00", {"2023", "other"}),
     ],
 )
-def test_what_has_not_begun_is_not_there(as_of: str, expected: set[str]) -> None:
+def test_documents_that_have_not_begun_are_hidden(as_of: str, expected: set[str]) -> None:
     assert look(DATED, LATEST, as_of=as_of).ids == expected
     assert look(DATED, LATEST, as_of=as_of, superseded="show").ids >= expected
     assert "2025" not in look(DATED, LATEST, as_of="2025-02-28", superseded="show").ids
@@ -68,7 +68,7 @@ def test_missing_comes_before_numbers_and_those_before_dates() -> None:
 
 
 @pytest.mark.parametrize("odd", [True, "soon", ["2025-01-01"], {"x": 1}, ""])
-def test_what_has_no_order_is_as_if_missing(odd: Any) -> None:
+def test_values_without_an_order_count_as_missing(odd: Any) -> None:
     documents = {"odd": {"policy": "x", "from": odd}, "none": {"policy": "x"}}
     assert look(documents, LATEST).ids == {"odd", "none"}
     assert look({**documents, "dated": {"policy": "x", "from": 0}}, LATEST).ids == {"dated"}
@@ -103,7 +103,7 @@ def test_valid_from_start_to_before_end() -> None:
     assert after["start"] is after["none"] is None
 
 
-def test_what_has_ended_still_succeeds() -> None:
+def test_an_expired_document_still_supersedes() -> None:
     documents = {
         "old": {"policy": "x", "from": "2023-01-01"},
         "new": {"policy": "x", "from": "2024-01-01", "end": "2025-01-01"},
@@ -192,7 +192,7 @@ def test_chains_lead_through_what_is_absent() -> None:
     assert found["a"] == Version(current=False, successors=("c",))
 
 
-def test_in_a_circle_nobody_supersedes_one_another() -> None:
+def test_members_of_a_cycle_do_not_supersede_one_another() -> None:
     circle: dict[str, dict[str, Any]] = {
         "a": {"key": "a", "by": "b"},
         "b": {"key": "b", "by": "c"},
@@ -226,7 +226,7 @@ def test_the_scope_comes_first_and_the_filter_last() -> None:
     assert look(CHAIN, BY, scope={"key": "a"}).superseded == 0
 
 
-def test_scopes_that_python_takes_for_one() -> None:
+def test_scopes_that_are_equal_to_python_are_kept_apart() -> None:
     documents = {"one": {"n": 1, "policy": "x", "from": 1}, "true": {"n": True, "policy": "x", "from": 2}}
     with Retriever.open(None) as kb:
         kb.add([Document("t", metadata, name) for name, metadata in documents.items()], vectors=np.ones((2, 2)))
@@ -236,7 +236,7 @@ def test_scopes_that_python_takes_for_one() -> None:
             assert looking.at(versions, scope).ids == {expected}
 
 
-def test_a_substitute_stands_in_for_what_the_filter_lets_pass() -> None:
+def test_a_substitute_replaces_a_document_that_passes_the_filter() -> None:
     found = look(DATED, LATEST, where={"lang": "en"}, superseded="substitute")
     assert found.versions == {("", "2025"): Version(substitutes=("refunds",)), ("", "other"): None}
     found = look(DATED_CHAIN, SINCE, where={"lang": "en"}, superseded="substitute")
@@ -254,7 +254,7 @@ def test_a_substitute_never_comes_from_outside_the_scope() -> None:
     assert found.versions == {("", "2023"): None}
 
 
-def test_partitions_have_nothing_to_do_with_one_another() -> None:
+def test_partitions_are_independent() -> None:
     with Retriever.open(None, partition="tenant") as kb:
         for year, tenants in enumerate([("acme", "1", 1, "2025-01-01", "2025-01-01T00:00Z"), ("acme",)], 2020):
             for tenant in tenants:
@@ -318,7 +318,7 @@ def test_writes_are_followed() -> None:
         assert looking.at(versions)["o"] == Version(absent=(2,))
 
 
-def test_what_died_is_forgotten_though_its_columns_are_read_anew() -> None:
+def test_dead_documents_are_forgotten_when_columns_are_read_again() -> None:
     with Retriever.open(None) as kb:
         kb.add([Document("t", metadata, name) for name, metadata in DATED.items()], vectors=np.ones((3, 2)))
         engine: Any = kb._engine
@@ -364,7 +364,7 @@ def test_threads_see_one_commit() -> None:
         assert sum(reader.result() for reader in readers) > 0
 
 
-def test_many_rules_and_scopes_keep_little() -> None:
+def test_many_rules_and_scopes_stay_within_the_caches() -> None:
     with Retriever.open(None) as kb:
         kb.add([Document("t", metadata, name) for name, metadata in DATED.items()], vectors=np.ones((3, 2)))
         looking = Looking(kb)
@@ -376,8 +376,8 @@ def test_many_rules_and_scopes_keep_little() -> None:
         assert len(version_states._arrays._entries) < 30
 
 
-def test_keys_are_named_in_an_order_of_their_own() -> None:
-    """Not in that in which the process has met them, which may be another after a restart."""
+def test_keys_are_sorted() -> None:
+    """Not in the order in which the process first saw them, which may differ after a restart."""
     named: list[Any] = ["b", 10, 9, "a"]
     for met in (named, named[::-1]):
         with Retriever.open() as kb:

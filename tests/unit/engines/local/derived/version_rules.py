@@ -1,4 +1,4 @@
-"""Rules for versions on a collection's columns."""
+"""Evaluate rules for versions on the columns of a collection."""
 
 from dataclasses import dataclass
 from sqlite3 import Connection
@@ -19,7 +19,7 @@ from theodolite.types import Mask, Version
 
 @dataclass
 class Found:
-    """What a search might find: what is said of each document, by partition and id; and how many are left out."""
+    """The versions of the documents that a search may return, by partition and id, and the number it hides."""
 
     versions: dict[tuple[str, str], Version | None]
     superseded: int
@@ -34,7 +34,7 @@ class Found:
 
 
 class Looking:
-    """Looks at a collection through rules, with what has been worked out kept, as the engine keeps it."""
+    """Applies rules to a collection, with the caches of the engine."""
 
     def __init__(self, kb: Retriever) -> None:
         self._engine: Any = kb._engine
@@ -73,7 +73,7 @@ class Looking:
 
 
 def moment(text: str) -> int:
-    """An ISO-8601 string in microseconds since 1970."""
+    """Return an ISO-8601 string in microseconds since 1970."""
     found = instant(text)
     assert found is not None
     return found
@@ -87,7 +87,7 @@ def look(
     scope: Any = None,
     superseded: SupersededPolicy = "hide",
 ) -> Found:
-    """What rules make of a few documents, by id."""
+    """Apply rules to a few documents, by id."""
     with Retriever.open(None) as kb:
         kb.add(
             [Document("text", metadata, name) for name, metadata in documents.items()],

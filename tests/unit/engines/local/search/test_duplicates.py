@@ -78,7 +78,7 @@ def test_thresholds_out_of_range(threshold: Any) -> None:
         assert ids(kb, np.float32(1)) == ids(kb, 1) == []
 
 
-def test_what_is_wrong_is_told_before_anything_is_compared() -> None:
+def test_errors_are_raised_before_anything_is_compared() -> None:
     kb = filled(np.eye(3))
     with pytest.raises(FilterError, match=r"\$gtt"):
         kb.duplicates(where={"n": {"$gtt": 1}})
@@ -138,7 +138,7 @@ def test_writes_meanwhile(tmp_path: Path) -> None:
         assert len(list(stream)) == ahead
 
 
-def test_it_can_be_stopped_and_tells_how_far_it_is() -> None:
+def test_it_can_be_stopped_and_reports_progress() -> None:
     with filled(np.tile(np.random.default_rng(1).standard_normal(4), (3000, 1))) as kb:
         told: list[int] = []
         assert len(list(islice(kb.duplicates(progress=told.append), 1000))) == 1000

@@ -1,4 +1,4 @@
-"""Fields: both ways of the local engine agree with the reference, and what is kept is never old."""
+"""Field summaries: both ways of the local engine agree with the reference, and cached ones are never stale."""
 
 import threading
 from collections.abc import Iterator
@@ -72,7 +72,7 @@ def test_fields_agree_with_the_reference(
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(_metadata)
 def test_fields_are_what_filters_find(kb: Retriever, metadata: list[dict[str, Any]]) -> None:
-    """By another way than the reference's: through filters."""
+    """Checked through filters, independently of the reference."""
     kb.clear()
     fill(kb, metadata)
     found = kb.fields(values=100)
@@ -94,7 +94,7 @@ def test_fields_are_what_filters_find(kb: Retriever, metadata: list[dict[str, An
         assert all(name in found for name in document.metadata if name.count(".") < 4)
 
 
-def test_fields_nobody_has_any_more_are_gone(kb: Retriever) -> None:
+def test_fields_of_deleted_documents_are_gone(kb: Retriever) -> None:
     fill(kb, [{"old": 1}, {"new": 2}])
     assert list(kb.fields()) == ["new", "old"]
     kb.delete("0")
@@ -103,7 +103,7 @@ def test_fields_nobody_has_any_more_are_gone(kb: Retriever) -> None:
     assert kb.fields() == {}
 
 
-def test_what_is_given_is_the_callers_own(kb: Retriever) -> None:
+def test_callers_may_change_what_they_get(kb: Retriever) -> None:
     fill(kb, [{"a": 1}])
     found = kb.fields()
     dict.clear(found["a"].kinds)  # type: ignore[arg-type]  # a mapping to read, which is a dictionary
@@ -111,7 +111,7 @@ def test_what_is_given_is_the_callers_own(kb: Retriever) -> None:
     assert kb.fields()["a"].kinds == {"number": 1}
 
 
-def test_instants_at_the_ends_of_time_are_drawn_in(kb: Retriever) -> None:
+def test_instants_beyond_the_range_of_datetime_are_clipped(kb: Retriever) -> None:
     fill(kb, [{"on": "0001-01-01T00:00:00+14:00"}, {"on": "9999-12-31T23:59:59-12:00"}])
     assert kb.fields()["on"].dates == (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
@@ -123,7 +123,7 @@ def test_values_is_a_number(kb: Retriever, values: Any) -> None:
 
 
 def test_answers_are_of_one_commit(kb: Retriever) -> None:
-    """While others write, each answer is that of some commit: all documents of a commit have its number."""
+    """Each answer during writes is of one commit: all documents of a commit have its number."""
     fill(kb, [{"commit": 0, "only0": True} for _ in range(20)])
     wrong: list[Any] = []
     done = threading.Event()

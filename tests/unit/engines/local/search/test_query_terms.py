@@ -1,4 +1,4 @@
-"""What is looked for when somebody asks for a text."""
+"""The terms that a query looks up."""
 
 import pytest
 from hypothesis import given
@@ -34,7 +34,7 @@ def test_spellings_count_in_full_where_they_matter(text: str, strings: set[str])
 
 
 @pytest.mark.parametrize("text", ["$2,400,000", "2 400 000", "2.400.000", "2\u202f400\u202f000", "2400000"])
-def test_thousands_are_found_however_they_are_grouped(text: str) -> None:
+def test_thousands_match_however_they_are_grouped(text: str) -> None:
     assert "2400000" in full(text)
 
 
@@ -48,11 +48,11 @@ def test_parts_of_an_identifier_count_for_less() -> None:
     assert query_terms("getUserName user")["user"] == 1  # asked for by itself, too
 
 
-def test_neighbours_may_be_one_identifier() -> None:
+def test_adjacent_words_may_be_one_identifier() -> None:
     assert {"getusername", "getuser", "username"} <= set(query_terms("get user name"))
 
 
-def test_a_string_that_is_asked_for_twice_is_looked_for_once() -> None:
+def test_a_repeated_string_is_looked_up_once() -> None:
     assert full("tomato soup, tomato") == {"tomato", "soup"}
 
 
@@ -66,7 +66,7 @@ def test_function_words_are_kept_where_there_are_no_others() -> None:
 
 
 @pytest.mark.parametrize("text", ["", " ", "\0", "?!", "“”", '"', "* ^ ( ) :", "\ud800", "🦆"])
-def test_a_text_without_words_looks_for_nothing(text: str) -> None:
+def test_a_text_without_words_has_no_terms(text: str) -> None:
     assert query_terms(text) == {}
 
 
@@ -81,10 +81,10 @@ def test_strings_are_words_and_spaces(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["aB" * 50_000, "a b1 " * 20_000, "word" * 25_000, "1" * 100_000, "1,2 " * 25_000])
-def test_a_text_of_any_length_gives_so_many_strings(text: str) -> None:
+def test_the_number_of_strings_is_limited(text: str) -> None:
     assert 0 < len(query_terms(text)) <= MAX_STRINGS
 
 
-def test_words_beyond_the_most_are_not_looked_for() -> None:
+def test_words_beyond_the_limit_are_ignored() -> None:
     found = query_terms(" ".join(f"{chr(97 + i % 26)}x{'y' * (i // 26)}" for i in range(MAX_WORDS)) + " beyond")
     assert "beyond" not in found
