@@ -832,7 +832,7 @@ class Retriever:
         Raises:
             InputError: there are no documents. VectorError: queries that do not fit.
         """
-        from theodolite.auditing.stored import audit_stored
+        from theodolite.auditing.audit import audit_stored
 
         listing = self._engine.documents(scope=self._scope)
         return audit_stored(listing, self._engine.space, queries=queries, seed=seed, progress=progress)

@@ -81,17 +81,17 @@ def _dcg(gains: list[float]) -> float:
 def test_the_verdict(name: str) -> None:
     overlap, severity = EXPECTED[name]
     found = audited(name)
-    assert found["ranking"].values["cosine_dot"] == pytest.approx(overlap, abs=0.02)
-    assert found["ranking"].severity == severity
+    assert found["metric_disagreement"].values["cosine_dot"] == pytest.approx(overlap, abs=0.02)
+    assert found["metric_disagreement"].severity == severity
     assert (found.recommended.metric, found.recommended.norms) == ("cosine", "any")
     # Queries that were made up say about the same.
-    made_up = audited(name, asked=False)["ranking"]
+    made_up = audited(name, asked=False)["metric_disagreement"]
     assert made_up.values["cosine_dot"] == pytest.approx(overlap, abs=0.12)
     assert made_up.severity == severity
 
 
 def test_the_lower_the_overlap_the_more_is_lost() -> None:
-    overlaps = [audited(name)["ranking"].values["cosine_dot"] for name in EXPECTED]
+    overlaps = [audited(name)["metric_disagreement"].values["cosine_dot"] for name in EXPECTED]
     costs = [lost(name) for name in EXPECTED]
     for name, overlap, cost in zip(EXPECTED, overlaps, costs, strict=True):
         print(f"{name}: overlap {overlap:.3f}, nDCG@10 lost {cost:.3f}")
@@ -107,6 +107,6 @@ def test_normalised_there_is_nothing_to_do(name: str) -> None:
     rows, queries = (vectors(name, kind).astype(np.float32) for kind in ("corpus", "queries"))
     rows, queries = (part / np.linalg.norm(part, axis=1, keepdims=True) for part in (rows, queries))
     found = audit(rows, queries=queries)
-    assert found["ranking"].severity == found["norms"].severity == "ok"
-    assert found["ranking"].values["cosine_dot"] > 0.999
+    assert found["metric_disagreement"].severity == found["norms"].severity == "ok"
+    assert found["metric_disagreement"].values["cosine_dot"] > 0.999
     assert found.recommended.norms == "unit"

@@ -1,1 +1,1 @@
-"""The audit: vectors are measured (`scan`, `geometry`), and what was measured is judged (`*_findings`)."""
+"""The audit of vectors: `scan` and `geometry` measure them, `checks` judge the measurements."""

@@ -1,4 +1,4 @@
-"""Arrays to audit: from memory, from .npy files, one or several."""
+"""Matrices to audit: an array, a .npy file, or several of them as one."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class Matrix(Protocol):
 
 
 class Stack:
-    """Arrays of one dimension, read as if they were one."""
+    """Several arrays with the same number of columns, read as one matrix."""
 
     def __init__(self, parts: Sequence[NDArray[Any]]) -> None:
         self._parts = parts
@@ -49,11 +49,11 @@ class Stack:
         return out
 
 
-def checked(vectors: Any, name: str = "vectors") -> Matrix:
-    """What was passed, as a matrix of at least one row and one dimension; its values are not looked at.
+def as_matrix(vectors: Any, name: str = "vectors") -> Matrix:
+    """Check that the vectors are a matrix with at least one row and one dimension. Does not check values.
 
     Raises:
-        VectorError: ragged, of another shape, or of a dtype that holds no vectors.
+        VectorError: ragged rows, another shape, or a dtype that cannot hold vectors.
     """
     matrix: Matrix = vectors if isinstance(vectors, Stack) else as_array(vectors, name)
     shape = matrix.shape
@@ -61,26 +61,26 @@ def checked(vectors: Any, name: str = "vectors") -> Matrix:
         hint = ", so wrap a single vector in a list" if len(shape) == 1 else ""
         raise VectorError(f"{name} have shape {shape}; expected (n, dimension){hint}", shape=shape)
     if not all(shape):
-        raise VectorError(f"{name} have shape {shape}: there is nothing to audit", shape=shape)
+        raise VectorError(f"{name} have shape {shape}: there are no vectors to audit", shape=shape)
     return matrix
 
 
 def read_npy(path: Path) -> NDArray[Any]:
-    """The array of a .npy file, memory-mapped. Nothing in it is executed: pickled objects are refused.
+    """Memory-map the array of a .npy file. Nothing is executed: pickled objects are refused.
 
     Raises:
-        InputError: no .npy file, a shortened one, or one of Python objects.
-        VectorError: not two-dimensional, or of a dtype that holds no vectors.
+        InputError: not a .npy file, a truncated one, or one with Python objects.
+        VectorError: not two-dimensional, or a dtype that cannot hold vectors.
     """
     try:
-        # Unlike numpy.load, it reads no other kind of file: no archive, and under no circumstances a pickle.
+        # Unlike numpy.load, this reads no other file formats: no archives and no pickles.
         array = np.lib.format.open_memmap(path, mode="r")
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}", path=str(path)) from error
     except (ValueError, TypeError, SyntaxError, OverflowError, TokenError) as error:
-        raise InputError(f"{path}: {_why(path, error)}", path=str(path)) from error
-    matrix = checked(array, str(path))
-    assert isinstance(matrix, np.ndarray)  # noqa: S101 - what `checked` gives for an array
+        raise InputError(f"{path}: {_reason(path, error)}", path=str(path)) from error
+    matrix = as_matrix(array, str(path))
+    assert isinstance(matrix, np.ndarray)  # noqa: S101 - `as_matrix` returns arrays as they are
     return matrix
 
 
@@ -107,36 +107,38 @@ class Named(Sequence[str]):
 
 
 def read_folder(folder: Path, without: Path | None = None) -> tuple[Matrix, Named]:
-    """The .npy files of a folder, but for one, as one matrix in the order of their names, and names for its rows.
+    """Read the .npy files of a folder, sorted by name, as one matrix; return it and the names of its rows.
+
+    Leaves out the file `without`.
 
     Raises:
-        InputError: there are none, or one cannot be read.
+        InputError: there are no .npy files, or one cannot be read.
         VectorError: they differ in dimension.
     """
     left_out = None if without is None else without.resolve()
     files = sorted(path for path in folder.glob("*.npy") if path.is_file() and path.resolve() != left_out)
     if not files:
-        raise InputError(f"{folder} holds no .npy files", path=str(folder))
+        raise InputError(f"{folder} contains no .npy files", path=str(folder))
     arrays = [read_npy(path) for path in files]
     first = arrays[0].shape[1]
     for path, array in zip(files, arrays, strict=True):
         if array.shape[1] != first:
             raise VectorError(
-                f"{files[0].name} has dimension {first}, {path.name} has {array.shape[1]}: they are not vectors of one "
-                "model. Audit them file by file",
+                f"{files[0].name} has dimension {first}, {path.name} has {array.shape[1]}: they are not from the "
+                "same model. Audit each file by itself",
                 expected=first,
                 got=array.shape[1],
             )
     return Stack(arrays), Named([path.name for path in files], [len(array) for array in arrays])
 
 
-def _why(path: Path, error: Exception) -> str:
+def _reason(path: Path, error: Exception) -> str:
     with path.open("rb") as file:
         begin = file.read(len(_MAGIC))
     if begin != _MAGIC:
         return "the file is empty" if not begin else "this is not a .npy file; write one with numpy.save"
     if "Python objects" in str(error):
-        return "it holds Python objects (a pickle), which could run code when read; save numbers"
+        return "it contains Python objects (a pickle), which could run code when loaded; save numbers"
     if "mmap length" in str(error) or "EOF: " in str(error):
-        return "the file is shorter than its header says: was a copy interrupted?"
+        return "the file is shorter than its header says; was a copy interrupted?"
     return "its header is damaged; write it again with numpy.save"

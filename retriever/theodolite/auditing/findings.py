@@ -1,4 +1,4 @@
-"""What an audit says: values that can be printed, compared and stored."""
+"""The result of an audit: findings that can be printed, compared and stored."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -18,18 +18,18 @@ _LISTED = 100  # rows listed in `rows`
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing an audit has looked at.
+    """The result of one check.
 
     Attributes:
-        name: what was looked at: `norms`, `ranking`, `duplicates`, ...
-        severity: `ok`, `note` (good to know), `warning` (look into it) or `error` (will be refused, or give wrong
-            results).
-        found: the figures, in a sentence.
-        meaning: what that means for retrieval.
-        advice: what to do; empty where there is nothing to do.
+        name: the check: `norms`, `metric_disagreement`, `duplicates`, ...
+        severity: `ok`, `note` (good to know), `warning` (look into it) or `error` (the vectors are refused or give
+            wrong results).
+        found: the figures as text.
+        meaning: what they mean for retrieval.
+        advice: what to do; empty if nothing needs to be done.
         values: the figures, as JSON values.
-        rows: the first hundred rows concerned, from 0 (in `queries`: of the queries).
-        ids: what these are called, where that is known.
+        rows: the first 100 rows concerned, from 0; in the finding `queries`, rows of the queries.
+        ids: ids of these rows, if known.
     """
 
     name: str
@@ -55,13 +55,13 @@ class Recommendation:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What `audit` has found. `print` it, or take `to_dict()`.
+    """The result of `audit`. Print it, or use `to_dict()`.
 
     Attributes:
         rows, dimension, dtype: of the vectors.
-        metric: what they are, or will be, compared by; None if that was left open.
-        recommended: metric and norms to open a collection with.
-        findings: the worst first. What cannot be measured, in too few rows for instance, has none.
+        metric: the metric they are compared by; None if it was not given.
+        recommended: the metric and norms to open a collection with.
+        findings: the most severe first. Checks that do not apply, for example with too few rows, have none.
     """
 
     rows: int
@@ -75,21 +75,21 @@ class Audit:
 
     @property
     def severity(self) -> Severity:
-        """The worst of all findings."""
+        """The severity of the most severe finding."""
         return max((finding.severity for finding in self.findings), key=SEVERITIES.index, default="ok")
 
     @property
     def typical_cosine(self) -> float | None:
-        """The mean cosine of two vectors at random, at least 0: what means nothing. None where rows are too few.
+        """The mean cosine of two random vectors, at least 0: the score of unrelated texts. None if rows are too few.
 
-        `Retriever.open(..., relevance=...)` takes it, so that relevance begins there.
+        Pass it to `Retriever.open(..., relevance=...)`, so that relevance starts there.
         """
         found = next((finding for finding in self.findings if finding.name == "anisotropy"), None)
         return None if found is None else max(0.0, float(found.values["mean"]))
 
     @property
     def ok(self) -> bool:
-        """Whether there is nothing to do: no warning and no error."""
+        """Whether there is no warning and no error."""
         return self.severity in ("ok", "note")
 
     def __getitem__(self, name: str) -> Finding:
@@ -106,11 +106,11 @@ class Audit:
         return {**plain, "severity": self.severity, "findings": findings}
 
     def heading(self) -> str:
-        """What was audited, in a line."""
+        """The size and dtype of the vectors, in a line."""
         return f"{self.rows:,} vectors, {self.dimension} dimensions, {self.dtype}"
 
     def lines(self, width: int = 100) -> list[tuple[str, str]]:
-        """Lines of text, each with what it is: `heading`, `text`, `blank`, or a finding's severity."""
+        """The audit as lines of text, each with its kind: `heading`, `text`, `blank`, or the severity of a finding."""
         advised = f'metric="{self.recommended.metric}", norms="{self.recommended.norms}": {self.recommended.reason}'
         out = [("heading", self.heading()), *_wrapped("text", advised, width, "use  ", "     "), ("blank", "")]
         room = max((len(finding.name) for finding in self.findings), default=0) + 2
@@ -129,21 +129,21 @@ class Audit:
     __repr__ = __str__
 
 
-def named(rows: Sequence[int], ids: Sequence[str] | None) -> str:
-    """The first of some rows, for a message."""
+def name_rows(rows: Sequence[int], ids: Sequence[str] | None) -> str:
+    """Name the first few rows, for a message."""
     shown = [f"{row}" if ids is None else ids[row] for row in rows[:_SHOWN]]
     more = ", …" if len(rows) > _SHOWN else ""
     what = "" if ids is not None else "row " if len(rows) == 1 else "rows "
     return f"{what}{', '.join(shown)}{more}"
 
 
-def listed(rows: Sequence[int]) -> tuple[int, ...]:
-    """As many rows as a finding lists."""
+def first_rows(rows: Sequence[int]) -> tuple[int, ...]:
+    """The rows that a finding lists: the first 100."""
     return tuple(rows[:_LISTED])
 
 
 def share(part: int, whole: int) -> str:
-    """A percentage that is 0 or 100 only where it is exactly that."""
+    """A percentage; 0 and 100 only if exact."""
     percent = 100 * part / whole
     if part and percent < 0.1:
         return "below 0.1 %"

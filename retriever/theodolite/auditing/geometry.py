@@ -1,5 +1,6 @@
-"""How vectors lie: what a sample's angles, its principal axes and its neighbours say."""
+"""Measure a sample of vectors: angles, principal axes, nearest neighbors, and whether metrics agree."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -7,17 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.auditing.arrays import Matrix
-from theodolite.auditing.scan import Progress, directions, lengths, parts, wide, within
+from theodolite.auditing.scan import Progress, Scan, directions, lengths, parts, wide, within
+from theodolite.vectors.metrics import Metric
+from theodolite.vectors.prepare import UNIT_RANGE
 
 TOP = 10
-FEWEST = 2 * TOP  # rows; of fewer, half or more are among the first ten by chance
+MIN_ROWS = 2 * TOP  # of fewer, half or more are among the first ten by chance
 
-_PAIRED = 1000  # rows whose cosines with one another are taken
-_SPREAD = 10_000  # rows the principal axes are found from, at most
-_VALUES = 1 << 22  # values of that sample, at most
+_PAIRED = 1000  # rows whose pairwise cosines are computed
+_SPREAD = 10_000  # maximum number of rows for the principal axes
+_VALUES = 1 << 22  # maximum number of values in that sample
 _ASKED = 200  # queries
-_HELD_OUT = 100  # rows whose neighbours are looked for
-_NOISE = 2.0  # its length, where that of the row is 1
+_HELD_OUT = 100  # rows whose neighbors are searched
+_NOISE = 2.0  # length of the noise, relative to the row
 _SAME = 0.999
 
 Kind = Literal["given", "noise"]
@@ -38,9 +41,9 @@ class Axes:
     """The principal axes of a sample, of rows scaled to length one.
 
     Attributes:
-        rows: how many it has.
+        rows: the size of the sample.
         participation: (Σ λ)² / Σ λ² of the covariance's eigenvalues, corrected for the size of the sample.
-        for90, for99: components that hold 90 and 99 % of the variance.
+        for90, for99: components that explain 90 and 99 % of the variance.
     """
 
     rows: int
@@ -50,14 +53,14 @@ class Axes:
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbours:
-    """What is found near held-out rows, and whether metrics agree about queries.
+class Neighbors:
+    """The nearest rows of held-out rows, and whether metrics agree on the results of queries.
 
     Attributes:
-        rows: held-out rows that were asked for their nearest other row.
-        nearest: the median of the cosines found; `mean`: of their cosines with all rows.
-        close: the share of them with another row at a cosine of at least 0.999.
-        queries: how many queries; `kind`: given, or made from rows with noise.
+        rows: number of held-out rows.
+        nearest: the median cosine of the nearest other row; `mean`: the mean cosine with all rows.
+        close: the share of held-out rows with another row at a cosine of at least 0.999.
+        queries: number of queries; `kind`: given, or made from rows by adding noise.
         cosine_dot, cosine_l2, dot_l2: the mean overlap of the first ten by two metrics.
     """
 
@@ -73,12 +76,52 @@ class Neighbours:
 
     @property
     def contrast(self) -> float:
-        """How far the nearest is from the average row, towards equal: 0 no nearer, 1 the same."""
+        """How much nearer the nearest row is than the average row, from 0 (no nearer) to 1 (identical)."""
         return (self.nearest - self.mean) / max(1 - self.mean, 1e-12)
 
 
+@dataclass(frozen=True, slots=True)
+class Measurements:
+    """Everything an audit measures. `angles`, `axes` and `neighbors` are None if there are too few rows.
+
+    Attributes:
+        bits: number of bits of a value.
+        query_norms: lengths of the given queries, NaN for those that are not finite; None without queries.
+        ids: names of the rows, if known.
+    """
+
+    count: int
+    dimension: int
+    bits: int
+    metric: Metric | None
+    scan: Scan
+    angles: Angles | None
+    axes: Axes | None
+    neighbors: Neighbors | None
+    query_norms: NDArray[np.float64] | None
+    ids: Sequence[str] | None
+
+    @property
+    def sizes(self) -> NDArray[np.float64]:
+        """Lengths of the rows that are finite and not zero."""
+        norms = self.scan.norms
+        return norms[norms > 0]
+
+    @property
+    def unit(self) -> bool:
+        """Whether all of these rows have unit length."""
+        sizes = self.sizes
+        return bool(len(sizes)) and bool(is_unit(sizes).all())
+
+
+def is_unit(norms: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which lengths count as unit length."""
+    low, high = UNIT_RANGE
+    return (norms >= low) & (norms <= high)
+
+
 def angles(unit: NDArray[np.float64]) -> Angles:
-    """Of at least two rows of length one."""
+    """Measure the cosines between rows of unit length, at least two."""
     unit = unit[:_PAIRED]
     cosines = (unit @ unit.T)[np.triu_indices(len(unit), 1)]
     quantiles = np.quantile(cosines, (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99))
@@ -86,26 +129,26 @@ def angles(unit: NDArray[np.float64]) -> Angles:
 
 
 def axes(unit: NDArray[np.float64]) -> Axes:
-    """Of at least two rows of length one."""
+    """Measure the principal axes of rows of unit length, at least two."""
     count, dimension = unit.shape
-    centred = unit - unit.mean(axis=0)
-    small = centred @ centred.T if count < dimension else centred.T @ centred
+    centered = unit - unit.mean(axis=0)
+    small = centered @ centered.T if count < dimension else centered.T @ centered
     free = count - 1
     values = np.clip(np.linalg.eigvalsh(small)[::-1] / free, 0, None)
     total, squares = float(values.sum()), float(np.square(values).sum())
     if total <= 1e-12:  # all rows are the same
         return Axes(count, 0.0, 0, 0)
-    # A small sample makes directions look less equal than they are. Unbiased for normally distributed rows.
+    # A small sample makes the eigenvalues look more unequal than they are. This is unbiased for normal rows.
     if free > 1:
         squares = (squares - total**2 / free) * free**2 / ((free - 1) * (free + 2))
     participation = min(total**2 / max(squares, 1e-300), float(min(dimension, free)))
-    held = np.cumsum(values) / total
-    for90, for99 = (min(int(np.searchsorted(held, share)) + 1, len(held)) for share in (0.9, 0.99))
+    explained = np.cumsum(values) / total
+    for90, for99 = (min(int(np.searchsorted(explained, share)) + 1, len(explained)) for share in (0.9, 0.99))
     return Axes(count, max(1.0, participation), for90, for99)
 
 
 def sampled(matrix: Matrix, usable: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
-    """Rows of length one, in random order, at most some ten thousand."""
+    """A random sample of at most 10,000 rows, scaled to unit length, in random order."""
     count = min(len(usable), _SPREAD, max(_PAIRED, _VALUES // matrix.shape[1]))
     rows = np.random.default_rng(seed).choice(usable, count, replace=False)
     sample = wide(matrix, np.sort(rows))
@@ -113,52 +156,52 @@ def sampled(matrix: Matrix, usable: NDArray[np.int64], seed: int) -> NDArray[np.
     return directions(sample, lengths(sample))[place]
 
 
-def neighbours(
+def neighbors(
     matrix: Matrix,
     norms: NDArray[np.float64],
     usable: NDArray[np.int64],
     queries: NDArray[np.float64] | None,
     seed: int,
     progress: Progress | None = None,
-) -> Neighbours:
-    """Read all rows once, and compare them with held-out rows and with queries.
+) -> Neighbors:
+    """Read all rows once and compare them with held-out rows and with queries.
 
     Args:
-        queries: (m, d), finite and not zero; None makes them from held-out rows, with noise.
+        queries: (m, d), finite and not zero. Default: made from held-out rows by adding noise.
     """
     draw = np.random.default_rng(seed)
     own = np.sort(draw.choice(usable, min(_ASKED, len(usable)), replace=False))
     held = wide(matrix, own)
     kind: Kind = "noise" if queries is None else "given"
     if queries is None:
-        asked, excluded = _honest(held, draw), own
+        tested, excluded = _noisy(held, draw), own
     else:
         some = np.sort(draw.choice(len(queries), min(_ASKED, len(queries)), replace=False))
-        asked, excluded = queries[some], np.full(len(some), -1)
+        tested, excluded = queries[some], np.full(len(some), -1)
     probes = draw.permutation(len(own))[:_HELD_OUT]
     held, own = directions(held[probes], norms[own][probes]), own[probes]
 
-    best = [_Best(len(asked), by) for by in range(3)]
+    best = [_Best(len(tested), by) for by in range(3)]
     nearest, sums = np.full(len(own), -np.inf), np.zeros(len(own))
     for start, part in parts(matrix):
         size = norms[start : start + len(part)]
         fine = np.flatnonzero(within(size))
         rows, part, size = fine + start, part[fine], size[fine]
         if len(fine):
-            _see(nearest, sums, held @ part.T / size, rows, own)
-            dots = asked @ part.T
+            _update(nearest, sums, held @ part.T / size, rows, own)
+            dots = tested @ part.T
             mine = np.flatnonzero((excluded >= rows[0]) & (excluded <= rows[-1]))
             dots[mine, np.searchsorted(rows, excluded[mine])] = np.nan
             for one in best:
-                one.see(dots, rows, size)
+                one.add(dots, rows, size)
         if progress is not None:
             progress(len(fine))
-    return Neighbours(
+    return Neighbors(
         len(own),
         float(np.median(nearest)),
         float(sums.mean() / max(1, len(usable) - 1)),
         float(np.mean(nearest >= _SAME)),
-        len(asked),
+        len(tested),
         kind,
         best[0].shared(best[1]),
         best[0].shared(best[2]),
@@ -166,18 +209,18 @@ def neighbours(
     )
 
 
-def _honest(rows: NDArray[np.float64], draw: np.random.Generator) -> NDArray[np.float64]:
-    """A query near each row, with noise twice as long as the row: a row itself is far too easy a query.
+def _noisy(rows: NDArray[np.float64], draw: np.random.Generator) -> NDArray[np.float64]:
+    """Make a query from each row by adding noise twice as long as the row. The row itself is too easy a query.
 
-    The noise is across nearly all rows and changes no length that matters: it is not taken off again, or L2 would see
-    a query that is too short.
+    The noise is nearly orthogonal to all rows, so it changes no ranking by its length. The sum is not scaled back to
+    the row's length: for L2 the query would be too short.
     """
     noise = draw.standard_normal(rows.shape)
     noise *= (_NOISE * lengths(rows) / lengths(noise))[:, None]
     return rows + noise
 
 
-def _see(
+def _update(
     nearest: NDArray[np.float64],
     sums: NDArray[np.float64],
     cosines: NDArray[np.float64],
@@ -193,13 +236,13 @@ def _see(
 
 
 class _Best:
-    """The ten best rows of each query by one metric, with what the other metrics are computed from."""
+    """The ten best rows of each query by one metric, with the values that the other metrics need."""
 
     def __init__(self, queries: int, by: int) -> None:
         self._by = by
         self._dots, self._sizes = np.full((queries, TOP), np.nan), np.ones((queries, TOP))
 
-    def see(self, dots: NDArray[np.float64], rows: NDArray[np.int64], sizes: NDArray[np.float64]) -> None:
+    def add(self, dots: NDArray[np.float64], rows: NDArray[np.int64], sizes: NDArray[np.float64]) -> None:
         new = _scores(self._by, dots, sizes)
         worst = self._worst(self._by)
         for query in np.flatnonzero((new > worst[:, None]).any(axis=1)).tolist():
@@ -211,7 +254,7 @@ class _Best:
             self._dots[query], self._sizes[query] = all_dots[kept], all_sizes[kept]
 
     def shared(self, other: "_Best") -> float:
-        """The mean share of its rows that the other ranks no worse than its own tenth; ties count as shared."""
+        """The mean share of rows that the other metric ranks at least as high as its own tenth; ties count."""
         worst = other._worst(other._by)[:, None]
         scores = _scores(other._by, self._dots, self._sizes)
         slack = 1e-9 * (np.abs(worst) + np.abs(scores))
@@ -224,7 +267,7 @@ class _Best:
 
 
 def _scores(by: int, dots: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cosine, dot product or L2, but for what does not change a query's ranking."""
+    """Cosine, dot product or L2, without the terms that do not change the ranking of a query."""
     if by == 0:
         return dots / sizes
     return dots if by == 1 else dots - sizes**2 / 2

@@ -1,4 +1,4 @@
-"""One pass over all rows: lengths, values that cannot be, dimensions, and rows that are equal."""
+"""Scan all rows once: lengths, invalid values, the range of each dimension, and equal rows."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,16 +19,16 @@ _VALUES = 1 << 20  # float64 values held at a time
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What a pass over n rows has found.
+    """The result of a scan of n rows.
 
     Attributes:
-        norms: (n,) Euclidean lengths; NaN where a row is not finite.
-        low, high: (d,) the least and greatest value of each dimension, over finite rows.
-        energy: (d,) the mean square of each dimension, of rows scaled to length one.
-        beyond: rows with a value that float16 turns into infinity.
-        faint: rows, not of zeros, whose values are all below the normal range of float16.
-        equal: rows equal to an earlier one, and that one: (m, 2).
-        parallel: the same, of rows that are equal once normalised to float32: those in `equal`, too.
+        norms: (n,) Euclidean lengths; NaN for rows that are not finite.
+        low, high: (d,) the smallest and largest value of each dimension, over finite rows.
+        energy: (d,) the mean square of each dimension, over rows scaled to unit length.
+        beyond: number of rows with a value that becomes infinite in float16.
+        faint: number of nonzero rows whose values are all below the normal range of float16.
+        equal: (m, 2) rows equal to an earlier row, and that row.
+        parallel: the same for rows that are equal after normalization to float32; includes those in `equal`.
     """
 
     norms: NDArray[np.float64]
@@ -42,12 +42,12 @@ class Scan:
 
     @property
     def usable(self) -> NDArray[np.int64]:
-        """The rows that have a direction, and whose squares fit a float64."""
+        """The rows that are not zero and whose squares fit into a float64."""
         return np.flatnonzero(within(self.norms))
 
 
 def scan(matrix: Matrix, progress: Progress | None = None) -> Scan:
-    """Read all rows once, and those that look equal once more."""
+    """Read all rows once, and those with equal hashes again."""
     count, dimension = matrix.shape
     norms = np.empty(count)
     hashes = np.empty((2, count), np.uint64)
@@ -87,7 +87,7 @@ def scan(matrix: Matrix, progress: Progress | None = None) -> Scan:
 
 
 def parts(matrix: Matrix) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """Consecutive rows as float64, each with the number of its first."""
+    """Blocks of consecutive rows as float64, each with the number of its first row."""
     step = _step(matrix)
     for start in range(0, matrix.shape[0], step):
         yield start, wide(matrix, slice(start, start + step))
@@ -99,12 +99,12 @@ def wide(matrix: Matrix, rows: slice | NDArray[np.int64]) -> NDArray[np.float64]
 
 
 def within(norms: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which lengths can be reckoned with."""
+    """Which lengths are safe to compute with."""
     return (norms > 1e-100) & (norms < 1e100)
 
 
 def lengths(wide: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Euclidean lengths, (n,); NaN where a row is not finite."""
+    """Euclidean lengths, (n,); NaN for rows that are not finite."""
     with np.errstate(all="ignore"):
         norms: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", wide, wide))
         odd = ~((norms > 1e-100) & (norms < 1e100))
@@ -117,7 +117,7 @@ def lengths(wide: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def directions(wide: NDArray[np.float64], norms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rows of length one; rows of zeros stay as they are."""
+    """Rows scaled to unit length; zero rows stay as they are."""
     scale = np.where(norms > 0, norms, 1.0)
     if np.all(scale >= 1e-300):
         return wide / scale[:, None]
@@ -129,12 +129,12 @@ def _step(matrix: Matrix) -> int:
 
 
 def _stored(wide: NDArray[np.float64], matrix: Matrix) -> NDArray[np.floating[Any]]:
-    """The values with as many bits as they have; float32 holds all of float16."""
+    """The values in their own precision; float32 for float16, too."""
     return wide.astype(np.float32) if matrix.dtype in (np.float16, np.float32) else wide
 
 
 def _hashes(values: NDArray[np.floating[Any]]) -> NDArray[np.uint64]:
-    """A hash of each row: a sum of its 32-bit words with fixed odd weights. -0 and 0 are the same."""
+    """A hash of each row: the sum of its 32-bit words with fixed odd weights. -0 and 0 are equal."""
     words = (values + 0.0).view(np.uint32).astype(np.uint64)
     weights = np.random.default_rng(0).integers(1 << 63, size=words.shape[1], dtype=np.uint64) * 2 + 1
     sums: NDArray[np.uint64] = words @ weights
@@ -147,7 +147,7 @@ def _repeats(
     read: Callable[[NDArray[np.int64]], NDArray[np.floating[Any]]],
     step: int,
 ) -> NDArray[np.int64]:
-    """Rows that equal an earlier one, and the first such, (m, 2); compared value by value where hashes agree."""
+    """Rows equal to an earlier row, and the first such row, (m, 2). Rows with equal hashes are compared by value."""
     rows = np.flatnonzero(fine)
     order = rows[np.argsort(hashes[rows], kind="stable")]
     same = np.flatnonzero(hashes[order][1:] == hashes[order][:-1])
@@ -157,7 +157,7 @@ def _repeats(
         differ = (read(before[part]) != read(after[part])).any(axis=1)
         after[part][differ] = -1
     first = np.arange(len(order))
-    first[same[after >= 0] + 1] = 0  # the same as the one before: takes that one's number
+    first[same[after >= 0] + 1] = 0  # equal to the row before: take its number
     np.maximum.accumulate(first, out=first)
     found = np.stack([order, order[first]], axis=1)[first < np.arange(len(order))]
     return found[np.argsort(found[:, 0])]

@@ -83,13 +83,13 @@ def test_norms() -> None:
         [2, 2.1, 3, 3.9, 4, 0], abs=1e-9
     )
     found = audit(unit(rows).astype(np.float16))
-    assert found["norms"].severity == found["ranking"].severity == "ok"
+    assert found["norms"].severity == found["metric_disagreement"].severity == "ok"
     assert (found.recommended.metric, found.recommended.norms) == ("cosine", "unit")
     assert audit(rows).recommended.norms == "any"
     assert audit(unit(rows) * 7)["norms"].severity == "ok"
 
 
-def test_a_part_that_was_not_normalised() -> None:
+def test_a_part_that_was_not_normalized() -> None:
     rows = unit(gaussian(1000))
     rows[700:] *= np.linspace(40, 80, 300)[:, None]
     found = audit(rows)["norms"]
@@ -110,7 +110,7 @@ def test_duplicates() -> None:
     rows[501] = rows[500]
     rows[900] = rows[10] * 4
     found = audit(rows)["duplicates"]
-    assert (found.values["exact"], found.values["normalised"]) == (2, 3)
+    assert (found.values["exact"], found.values["normalized"]) == (2, 3)
     assert (found.severity, found.rows) == ("note", (500, 501, 900))
     assert "row 500 = row 3, row 501 = row 3" in found.found
     rows[600:] = rows[:400]
@@ -137,7 +137,7 @@ def test_equal_hashes_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = gaussian(200)
     rows[150] = rows[20]
     monkeypatch.setattr(scan, "_hashes", lambda values: np.zeros(len(values), np.uint64))
-    assert audit(rows)["duplicates"].values["exact"] == 0, "the two are not neighbours in this order"
+    assert audit(rows)["duplicates"].values["exact"] == 0, "the two are not neighbors in this order"
     rows[21] = rows[20]
     assert audit(rows)["duplicates"].rows == (21,)
 
@@ -195,12 +195,12 @@ def test_the_overlap_is_that_of_full_sorts() -> None:
     norms = np.linalg.norm(rows, axis=1)
     dots = queries @ rows.T
     cosine, dot, l2 = (np.argsort(-score, axis=1)[:, :10] for score in (dots / norms, dots, dots - norms**2 / 2))
-    values = audit(rows, queries=queries)["ranking"].values
+    values = audit(rows, queries=queries)["metric_disagreement"].values
     assert values["cosine_dot"] == pytest.approx(overlap(cosine, dot))
     assert values["cosine_l2"] == pytest.approx(overlap(cosine, l2))
     assert values["dot_l2"] == pytest.approx(overlap(dot, l2))
     assert (values["queries"], values["kind"]) == (150, "given")
-    made_up = audit(rows)["ranking"].values
+    made_up = audit(rows)["metric_disagreement"].values
     assert (made_up["queries"], made_up["kind"]) == (200, "noise")
     assert made_up["cosine_dot"] == pytest.approx(values["cosine_dot"], abs=0.1)
 
@@ -220,14 +220,14 @@ def test_contrast_is_that_of_full_sorts() -> None:
 
 def test_lengths_turn_the_ranking() -> None:
     rows = unit(gaussian(2000)) * np.random.default_rng(1).lognormal(0, 0.6, (2000, 1))
-    found = audit(rows)["ranking"]
+    found = audit(rows)["metric_disagreement"]
     assert found.severity == "warning"
-    assert "most of their answers would be wrong" in found.meaning
-    assert audit(rows, metric="dot")["ranking"].severity == "warning"
-    assert audit(rows, metric="cosine")["ranking"].severity == "ok"
-    assert audit(rows, metric="l2")["ranking"].values == found.values
+    assert "most of their results would be wrong" in found.meaning
+    assert audit(rows, metric="dot")["metric_disagreement"].severity == "warning"
+    assert audit(rows, metric="cosine")["metric_disagreement"].severity == "ok"
+    assert audit(rows, metric="l2")["metric_disagreement"].values == found.values
     slight = unit(rows) * np.random.default_rng(1).lognormal(0, 0.05, (2000, 1))
-    assert audit(slight)["ranking"].severity == "note"
+    assert audit(slight)["metric_disagreement"].severity == "note"
 
 
 def test_queries_of_another_length() -> None:
@@ -239,7 +239,7 @@ def test_queries_of_another_length() -> None:
     queries[3] = np.nan
     found = audit(rows, queries=queries)["queries"]
     assert (found.severity, found.rows) == ("error", (3,))
-    assert audit(rows, queries=queries)["ranking"].values["queries"] == 39
+    assert audit(rows, queries=queries)["metric_disagreement"].values["queries"] == 39
 
 
 def test_the_same_vectors_give_the_same_audit() -> None:
@@ -301,8 +301,8 @@ def test_odd_vectors_are_audited(rows: Any) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (np.zeros((0, 4)), r"shape \(0, 4\): there is nothing to audit"),
-        (np.zeros((4, 0)), "there is nothing to audit"),
+        (np.zeros((0, 4)), r"shape \(0, 4\): there are no vectors to audit"),
+        (np.zeros((4, 0)), "there are no vectors to audit"),
         (np.zeros(4), "wrap a single vector in a list"),
         (np.zeros((2, 3, 4)), r"expected \(n, dimension\)"),
         (np.array([["a"]], object), "dtype object"),
@@ -348,7 +348,7 @@ def test_of_a_collection(metric: Any) -> None:
         assert "020 = 019" in found["duplicates"].found
         assert found["duplicates"].ids == ("020",)
         given = kb.audit(queries=5 * gaussian(30, seed=1))
-        assert given["ranking"].values["kind"] == "given"
+        assert given["metric_disagreement"].values["kind"] == "given"
         assert given["queries"].severity == "ok"
         assert kb.scoped({"half": 1}).audit().rows == 200
         kb.delete("020")

@@ -146,7 +146,7 @@ def test_the_command(shell: Shell) -> None:
     assert out.startswith('300 vectors, 8 dimensions, float32\nuse  metric="cosine", norms="unit": ')
     assert "ok       norms" in out
     assert "(20 given queries)" in out
-    assert "warning  ranking" in shell.run("audit", "raw.npy", code=4)[0]
+    assert "warning  metric_disagreement" in shell.run("audit", "raw.npy", code=4)[0]
     assert "warning" not in shell.run("audit", "raw.npy", "--metric", "cosine")[0]
     told = shell.json("audit", "raw.npy", code=4)
     assert told["severity"] == "warning"
