@@ -143,7 +143,7 @@ class LocalEngine:
         create: bool = True,
         lock_timeout: float = 5.0,
     ) -> None:
-        """Raise what `open` would raise about the folder and the settings; change nothing."""
+        """Raise the same errors as `open` about the folder and the settings. Changes nothing."""
         check_folder(as_folder(location).expanduser().absolute(), settings, create=create, lock_timeout=lock_timeout)
 
     @property
@@ -183,7 +183,7 @@ class LocalEngine:
 
     def delete(self, which: Sequence[str] | Filter, *, scope: Scope | None = None) -> int:
         if isinstance(which, Filter):
-            self._snapshots.read(lambda connection, snapshot: self._counted(connection, snapshot, which, scope))
+            self._snapshots.read(lambda connection, snapshot: self._count_and_warn(connection, snapshot, which, scope))
         count = self._writer.delete(which, scope)
         self._index_manager.after_commit()
         return count
@@ -234,9 +234,13 @@ class LocalEngine:
             with self._store.read() as (_, state):
                 return state.live
 
-        return self._snapshots.read(lambda connection, snapshot: self._counted(connection, snapshot, where, scope))
+        return self._snapshots.read(
+            lambda connection, snapshot: self._count_and_warn(connection, snapshot, where, scope)
+        )
 
-    def _counted(self, connection: Connection, snapshot: Snapshot, where: Filter | None, scope: Scope | None) -> int:
+    def _count_and_warn(
+        self, connection: Connection, snapshot: Snapshot, where: Filter | None, scope: Scope | None
+    ) -> int:
         """Count the documents that match, and warn about a filter that cannot match."""
         mask = self._snapshots.mask(snapshot, within(scope, self.partition, where), connection)
         count = snapshot.state.live if mask is None else int(np.count_nonzero(mask))
