@@ -728,7 +728,17 @@ class Retriever:
 
     def info(self) -> dict[str, Any]:
         """Return documents, dimension, metric, sizes and the like, as JSON values; in a scope only its own."""
-        info = self._engine.info()
+        space = self._engine.space
+        info = {
+            "metric": space.metric,
+            "dimension": space.dimension,
+            "norms": space.norms,
+            "transforms": [repr(transform.spec) for transform in space.transforms],
+            "raw_dimension": space.raw_dimension,
+            "partition": self._engine.partition,
+            "embedder": None,
+            **self._engine.info(),
+        }
         if self._scope is None:
             return info
         shared = ("metric", "dimension", "norms", "transforms", "raw_dimension", "embedder", "index")

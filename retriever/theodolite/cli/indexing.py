@@ -56,7 +56,7 @@ def reader_options(
 
 def sync_files(
     paths: list[Path],
-    to: Path,
+    to: str,
     *,
     source: str | None,
     options: Options,
@@ -87,7 +87,7 @@ def sync_files(
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _check_paths(paths: list[Path], source: str | None, to: Path) -> None:
+def _check_paths(paths: list[Path], source: str | None, to: str) -> None:
     """Refuse the paths that `sync` would refuse, before a collection is created and a model is loaded."""
     if source is not None:
         check_name(source, absolute(paths))

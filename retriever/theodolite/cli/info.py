@@ -38,11 +38,10 @@ def _lines(values: Mapping[str, Any]) -> dict[str, Any]:
     lines = {name: value for name, value in values.items() if value is not None and name not in left_out}
     if values["transforms"]:
         lines["transforms"] = ", ".join(values["transforms"])
-    lines["unreadable_dates"] = ", ".join(f"{name}: {count:,}" for name, count in values["unreadable_dates"].items())
-    if not lines["unreadable_dates"]:
-        del lines["unreadable_dates"]
-    if values["approximate"] is not None:
-        lines["approximate"] = output.index_line(values["approximate"])
-    if (recommended := values["recommended"]) is not None:
+    if unreadable := lines.pop("unreadable_dates", None):
+        lines["unreadable_dates"] = ", ".join(f"{name}: {count:,}" for name, count in unreadable.items())
+    if (approximate := values.get("approximate")) is not None:
+        lines["approximate"] = output.index_line(approximate)
+    if (recommended := values.get("recommended")) is not None:
         lines["recommended"] = f"reindex with {recommended['index']}: {output.estimate_line(recommended)}"
     return lines

@@ -11,6 +11,7 @@ from theodolite.cli.opening import open_collection
 from theodolite.cli.options import Collection, Json, parse_path
 from theodolite.engines.local.storage.folder import Folder
 from theodolite.engines.local.storage.paths import MONITOR
+from theodolite.errors import InputError
 from theodolite.monitoring.journal import contents
 from theodolite.monitoring.report import report
 
@@ -18,7 +19,7 @@ _QUANTILES = ("similarity p50/p95/p99", "ms p50/p95/p99")
 
 
 def monitor(
-    folder: Collection,
+    location: Collection,
     file: Annotated[
         Path | None,
         typer.Option(
@@ -34,10 +35,14 @@ def monitor(
       theodolite monitor kb
       theodolite monitor kb --json | jq '.alerts[-1].message'
     """
-    with open_collection(folder):  # raises unless it is a collection
-        pass
-    path = file or folder / MONITOR
-    journal = contents(path, None if file else Folder(folder))
+    with open_collection(location) as kb:
+        folder = kb.location
+    if file is not None:
+        path, journal = file, contents(file, None)
+    elif folder is not None:
+        path, journal = folder / MONITOR, contents(folder / MONITOR, Folder(folder))
+    else:
+        raise InputError(f"{location} has no folder for a monitor's file: name the file with --file")
     if json_:
         output.say_json(None if journal is None else report(journal, path, windows=10**6))
     elif journal is None:

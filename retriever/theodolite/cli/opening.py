@@ -2,30 +2,34 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from theodolite import plugins
 from theodolite.cli.output import spinner
 from theodolite.embedders.options import EmbedderOptions, OnDrift
-from theodolite.errors import ConfigError, MissingExtraError, TheodoliteError
+from theodolite.errors import ConfigError, ManifestError, MissingExtraError, TheodoliteError
 from theodolite.retriever import Retriever
 
 DEFAULT = "all-MiniLM-L6-v2"
 """The embedder of a new collection, unless --embedder names another."""
 
 
-def is_collection(folder: Path) -> bool:
-    """Whether a folder holds a collection."""
-    return (folder / "store.sqlite").exists()
+def is_collection(location: str | Path) -> bool:
+    """Whether a folder or URL leads to a collection. Raises other errors than ManifestError that opening it does."""
+    try:
+        open_collection(location).close()
+    except ManifestError:
+        return False
+    return True
 
 
-def open_collection(folder: Path, *, read_only: bool = True, trust_index: bool = False) -> Retriever:
+def open_collection(location: str | Path, *, read_only: bool = True, trust_index: bool = False) -> Retriever:
     """Open an existing collection without an embedder."""
-    return Retriever.open(folder, create=False, read_only=read_only, trust_index=trust_index)
+    return Retriever.open(location, create=False, read_only=read_only, **_options(trust_index))
 
 
 def open_with_embedder(
-    folder: Path,
+    location: str | Path,
     embedder: str | None,
     on_drift: str,
     *,
@@ -41,35 +45,50 @@ def open_with_embedder(
     """
     options = EmbedderOptions(on_drift=cast("OnDrift", on_drift))
     recorded = None
-    if is_collection(folder) or not create:
-        with open_collection(folder) as kb:
-            info = kb.info()
+    info = _info(location, create=create)
+    if info is not None:
         recorded = info["embedder"]
         if recorded is None and embedder is None and info["dimension"] is not None:
-            raise ConfigError(f"{folder} was filled with vectors, without an embedder: name one with --embedder")
+            raise ConfigError(f"{location} was filled with vectors, without an embedder: name one with --embedder")
         if recorded is not None and embedder is None and _is_class_name(recorded):
             raise ConfigError(
-                f"{folder} was created by a program with an embedder of its own, {recorded!r}, which cannot be loaded "
+                f"{location} was created by a program with its own embedder, {recorded!r}, which cannot be loaded "
                 "by name: name an embedder with --embedder"
             )
     name = embedder or recorded or DEFAULT
     try:
         with spinner(f"loading {name}", quiet=quiet):
             return Retriever.open(
-                folder,
+                location,
                 embedder=replace(options, embedder=name),
                 create=create,
                 read_only=not create,
-                trust_index=trust_index,
+                **_options(trust_index),
             )
     except MissingExtraError:
         raise
     except TheodoliteError as error:
         if embedder is None and recorded is not None and isinstance(error, ConfigError):
             raise ConfigError(
-                f"{folder} was created with the embedder {recorded!r}; name it with --embedder. {error}"
+                f"{location} was created with the embedder {recorded!r}; name it with --embedder. {error}"
             ) from error
         raise
+
+
+def _info(location: str | Path, *, create: bool) -> dict[str, Any] | None:
+    """The collection's info; None if it is to be created, or opening it will say why it cannot be."""
+    try:
+        with open_collection(location) as kb:
+            return kb.info()
+    except ManifestError:
+        if create:
+            return None
+        raise
+
+
+def _options(trust_index: bool) -> dict[str, Any]:
+    """The engine's options: only an engine with approximate indexes takes this one, so it is passed only if set."""
+    return {"trust_index": True} if trust_index else {}
 
 
 def _is_class_name(name: str) -> bool:

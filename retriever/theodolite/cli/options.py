@@ -41,12 +41,19 @@ def parse_path(text: str | Path) -> Path:
     return Path(text)
 
 
+def parse_location(text: str) -> str:
+    """Parse a folder or URL. Raises typer.BadParameter for an empty one: usually a shell variable that is not set."""
+    if not text:
+        raise typer.BadParameter("the path is empty; pass . for the working directory")
+    return text
+
+
 To = Annotated[
-    Path,
-    typer.Option("--to", metavar="FOLDER", parser=parse_path, help="The collection; created if it does not exist."),
+    str,
+    typer.Option("--to", metavar="FOLDER", parser=parse_location, help="The collection; created if it does not exist."),
 ]
-In = Annotated[Path, typer.Option("--in", metavar="FOLDER", parser=parse_path, help="The collection.")]
-Collection = Annotated[Path, typer.Argument(metavar="FOLDER", parser=parse_path, help="The collection.")]
+In = Annotated[str, typer.Option("--in", metavar="FOLDER", parser=parse_location, help="The collection.")]
+Collection = Annotated[str, typer.Argument(metavar="FOLDER", parser=parse_location, help="The collection.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and warnings and errors as JSON on stderr.")]
 Where = Annotated[
     str | None,
