@@ -30,7 +30,7 @@ def backup(
     """
     with (
         open_collection(folder) as kb,
-        output.progress_bar("copying", kb.info()["bytes"], quiet=json_) as advance,
+        output.progress_bar("copying", kb.info().get("bytes", 0), quiet=json_) as advance,
     ):
         kb.backup(to, progress=advance)
     with open_collection(to) as copy:
