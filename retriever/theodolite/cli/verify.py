@@ -30,7 +30,8 @@ def verify(
     """
     with open_collection(folder, read_only=not repair, trust_index=trust_index) as kb:
         info = kb.info()
-        total = 2 * info.get("rows", info["documents"]) + info["documents"]  # vectors and their codes; an index adds little
+        rows = info.get("rows", info["documents"])
+        total = 2 * rows + info["documents"]  # vectors and their codes; an index adds little
         with output.progress_bar("checking", None if repair else total, quiet=json_) as advance:
             try:
                 result = kb.repair(progress=advance) if repair else kb.verify(progress=advance)
