@@ -1011,8 +1011,8 @@ class Retriever:
         guard = self._guard if vectors is None else None
         if guard is not None:
             guard.ready(adding=True)
-            if awaited and guard.unlike("document"):
-                guard.awaited("document", *next(iter(awaited.items())))
+            if awaited is not None and awaited.vectors and guard.unlike("document"):
+                guard.awaited("document", *next(iter(awaited.vectors.items())))
             vectors, truncated = self._searcher.encoder.documents(batch, progress, awaited)
         elif len(vectors) != len(batch):
             raise DocumentError(

@@ -220,8 +220,8 @@ class Searcher:
         if self._guard is None:
             return
         self._guard.ready()
-        if awaited and self._guard.unlike("query"):
-            self._guard.awaited("query", *next(iter(awaited.items())))
+        if awaited is not None and awaited.vectors and self._guard.unlike("query"):
+            self._guard.awaited("query", *next(iter(awaited.vectors.items())))
 
     def _check(self, options: SearchOptions) -> tuple[Versions | None, float]:
         """Check options that depend on the collection; return the rules for versions, and the present for boosts.

@@ -14,7 +14,10 @@ from theodolite import Document, EmbedderOptions, InputError, Retriever
 from theodolite.async_pool import THREADS, in_thread
 from theodolite.testing import HashingEmbedder
 
-TWINS = ["add", "clear", "count", "delete", "get", "search", "search_many", "update"]
+TWINS = [
+    *("add", "clear", "count", "delete", "get", "update"),
+    *("search", "search_many", "search_with", "search_many_with"),
+]
 TENANT: ContextVar[str] = ContextVar("tenant", default="nobody")
 
 

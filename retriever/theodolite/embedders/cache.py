@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,30 +42,37 @@ class QueryCache:
         if held:
             self._rows = OrderedDict()
 
-    def missing(self, texts: Sequence[str]) -> list[str]:
-        """Those of the texts whose vectors are not remembered."""
+    def remembered(self, texts: Sequence[str]) -> dict[str, Floats]:
+        """Return the vectors, (d,), of those texts that are remembered."""
         with self._lock:
-            return [text for text in texts if text not in self._rows]
+            return {text: self._rows[text] for text in texts if text in self._rows}
 
-    def encode_query(self, texts: Sequence[str], encode: Callable[[Sequence[str]], Floats] | None = None) -> Floats:
+    def encode_query(
+        self,
+        texts: Sequence[str],
+        encode: Callable[[Sequence[str]], Floats] | None = None,
+        known: Mapping[str, Floats] | None = None,
+    ) -> Floats:
         """Return the vectors of `texts`, (n, d) float32, in their order: an array of the caller's own.
 
         Texts that are not remembered are encoded in one call, each text once.
 
         Args:
             encode: encodes them this time, instead of the cache's own function.
+            known: what `remembered` returned, for texts that may have been forgotten since.
 
         Raises:
             VectorError: `encode` returned another number of vectors than texts, or of another dimension than
                 before.
         """
         encode = encode or self._encode
-        if not self._size or not texts:
+        if (not self._size and not known) or not texts:
             return _encoded(encode, texts)
         with self._lock:
-            found = {text: self._rows[text] for text in texts if text in self._rows}
-            for text in found:
+            held = {text: self._rows[text] for text in texts if text in self._rows}
+            for text in held:
                 self._rows.move_to_end(text)
+        found = {**known, **held} if known else held
         missing = list(dict.fromkeys(text for text in texts if text not in found))
         if missing:
             # Copies: a row of the batch would keep the whole batch in memory, and be changed with it.

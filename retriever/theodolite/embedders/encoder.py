@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,17 @@ Progress = Callable[[int], None]
 
 Side = Literal["query", "document"]
 
-Awaited = Mapping[str, NDArray[Any]]
-"""Vectors as the embedder returned them, by text."""
+
+class Awaited(NamedTuple):
+    """The vectors of some texts, for a later call on another thread.
+
+    Attributes:
+        vectors: as the embedder returned them, (d,) by text.
+        remembered: of the other texts, prepared, as the cache held them.
+    """
+
+    vectors: Mapping[str, NDArray[Any]]
+    remembered: Mapping[str, NDArray[np.float32]]
 
 
 def check_dimension(embedder: Embedder, space: Space) -> None:
@@ -131,10 +140,10 @@ class Encoder:
                 )
             _warn(message + "Searches cannot find the rest: split them into passages, or open with")
         marked = {place for place, tokens in enumerate(cut) if tokens}
-        if progress is not None and self._reports and not awaited:
+        if progress is not None and self._reports and awaited is None:
             encode: Any = self.embedder.encode_document
             return encode(texts, progress=progress), marked
-        vectors = self.embedder.encode_document(texts) if not awaited else self._joined("document", texts, awaited)
+        vectors = self.embedder.encode_document(texts) if awaited is None else self._joined("document", texts, awaited)
         if progress is not None:
             progress(len(texts))
         return vectors, marked
@@ -155,18 +164,21 @@ class Encoder:
             if self._on_truncate == "error":
                 raise InputError(message, index=number)
             _warn(message + ", or open with")
-        encode = partial(self._encode, awaited=awaited) if awaited else None
-        return Vectors(self._cache.encode_query(texts, encode)), cut
+        if awaited is None:
+            return Vectors(self._cache.encode_query(texts)), cut
+        encode = partial(self._encode, awaited=awaited)
+        return Vectors(self._cache.encode_query(texts, encode, awaited.remembered)), cut
 
     async def aqueries(self, texts: Sequence[str]) -> Awaited:
         """Await the vectors of queries that are not remembered, for `queries`."""
-        return await self._await("query", self._cache.missing(texts))
+        remembered = self._cache.remembered(texts)
+        return Awaited(await self._await("query", [text for text in texts if text not in remembered]), remembered)
 
     async def adocuments(self, texts: Sequence[str]) -> Awaited:
         """Await the vectors of documents' texts, for `documents`."""
-        return await self._await("document", texts)
+        return Awaited(await self._await("document", texts), {})
 
-    async def _await(self, side: Side, texts: Sequence[str]) -> Awaited:
+    async def _await(self, side: Side, texts: Sequence[str]) -> dict[str, NDArray[Any]]:
         """
         Raises:
             VectorError: the embedder did not return one vector for each text.
@@ -185,14 +197,14 @@ class Encoder:
         return dict(zip(distinct, vectors, strict=True))
 
     def _joined(self, side: Side, texts: Sequence[str], awaited: Awaited) -> Any:
-        """Return the vectors of texts, (n, d): the awaited ones, unless some are missing (forgotten meanwhile)."""
-        if all(text in awaited for text in texts):
-            return np.stack([awaited[text] for text in texts])
+        """Return the awaited vectors of texts, (n, d); call the embedder if one of them was not awaited."""
+        if texts and all(text in awaited.vectors for text in texts):
+            return np.stack([awaited.vectors[text] for text in texts])
         return self.embedder.encode_query(texts) if side == "query" else self.embedder.encode_document(texts)
 
     def _encode(self, texts: Sequence[str], awaited: Awaited | None = None) -> Vectors:
         """Return the prepared vectors that the cache remembers."""
-        vectors = self.embedder.encode_query(texts) if not awaited else self._joined("query", texts, awaited)
+        vectors = self.embedder.encode_query(texts) if awaited is None else self._joined("query", texts, awaited)
         return prepare(vectors, self._space(), name="query vectors", seen=self._seen)[0]
 
     def _limit(self) -> int | None:

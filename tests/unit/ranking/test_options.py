@@ -4,6 +4,7 @@ import math
 import time
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,24 @@ def request_of(options: SearchOptions, metric: MetricName = "cosine", relevance:
         kb.add(["text"], vectors=np.ones((1, 2)))
         kb.search_with(options, "text" if options.reads_text else None, vector=np.ones(2))
     return asked[0]
+
+
+@pytest.mark.parametrize(
+    ("method", "own"),
+    [
+        (Retriever.search, {"query", "vector", "like"}),
+        (Retriever.asearch, {"query", "vector", "like"}),
+        (Retriever.search_many, {"queries", "vectors"}),
+        (Retriever.asearch_many, {"queries", "vectors"}),
+    ],
+)
+def test_each_search_has_the_same_options_and_defaults(method: Any, own: set[str]) -> None:
+    def of(function: Any) -> dict[str, Any]:
+        parameters = signature(function).parameters
+        return {name: (one.default, one.annotation) for name, one in parameters.items() if name not in {"self", *own}}
+
+    assert of(method) == of(SearchOptions.__init__)
+    assert set(signature(method).parameters) - of(method).keys() == {"self", *own}
 
 
 def test_nothing_asked_for_is_plain() -> None:
