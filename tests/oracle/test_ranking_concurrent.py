@@ -57,7 +57,7 @@ class Drawn:
     def search(self) -> dict[str, Any]:
         choose = self.random.choice
         mode = choose(["dense", "dense", "lexical", "hybrid"])
-        options: dict[str, Any] = {"mode": mode, "k": choose([1, 5, 200]), "now": "2025-10-01", "as_of": "2025-08-01"}
+        options: dict[str, Any] = {"mode": mode, "k": choose([1, 5, 200]), "as_of": "2025-08-01"}
         options["vector"] = None if mode == "lexical" else self.vectors.standard_normal(DIMENSION).astype(np.float32)
         options["query"] = None if mode == "dense" else " ".join(self.random.choices(WORDS, k=2))
         options["boosts"] = self.random.sample(BOOSTS, self.random.randint(0, 2))
@@ -149,7 +149,7 @@ def test_every_answer_is_that_of_its_commit(on_disk: bool, tmp_path: Path) -> No
 def test_boosts_through_an_index(metric: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is found has its true worth and place; what is said to be complete is."""
     monkeypatch.setattr("theodolite.indexes.ann.Costs.propose", lambda self, n: 0.0)
-    monkeypatch.setattr(FlatIndex, "few", 8)
+    monkeypatch.setattr(FlatIndex, "max_direct", 8)
     drawn = Drawn(7)
     documents, vectors = drawn.batch(150)
     told = Relevance(metric)
