@@ -355,7 +355,7 @@ class Retriever:
         self._check_writable()
         self._engine.clear(scope=self._scope)
         if self._scope is None:
-            self._norms.forget()  # the next documents may be of another model
+            self._norms.reset()  # the next documents may be of another model
 
     async def aclear(self) -> None:
         """`clear`, awaited."""
@@ -1010,9 +1010,9 @@ class Retriever:
         truncated: set[int] = set()
         guard = self._guard if vectors is None else None
         if guard is not None:
-            guard.ready(adding=True)
-            if awaited is not None and awaited.vectors and guard.unlike("document"):
-                guard.awaited("document", *next(iter(awaited.vectors.items())))
+            guard.ensure_checked(adding=True)
+            if awaited is not None and awaited.vectors and guard.needs_async_check("document"):
+                guard.check_async("document", *next(iter(awaited.vectors.items())))
             vectors, truncated = self._searcher.encoder.documents(batch, progress, awaited)
         elif len(vectors) != len(batch):
             raise DocumentError(
@@ -1022,7 +1022,7 @@ class Retriever:
             )
         prepared = store(self._engine, batch, vectors, truncated, self._scope)
         if guard is not None:
-            guard.added(batch, prepared)
+            guard.after_add(batch, prepared)
         elif progress is not None:
             progress(len(batch))
 

@@ -219,9 +219,9 @@ class Searcher:
         """Have the guard check the embedder before it is used, and awaited vectors against called ones, once each."""
         if self._guard is None:
             return
-        self._guard.ready()
-        if awaited is not None and awaited.vectors and self._guard.unlike("query"):
-            self._guard.awaited("query", *next(iter(awaited.vectors.items())))
+        self._guard.ensure_checked()
+        if awaited is not None and awaited.vectors and self._guard.needs_async_check("query"):
+            self._guard.check_async("query", *next(iter(awaited.vectors.items())))
 
     def _check(self, options: SearchOptions) -> tuple[Versions | None, float]:
         """Check options that depend on the collection; return the rules for versions, and the present for boosts.

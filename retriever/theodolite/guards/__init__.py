@@ -1,1 +1,1 @@
-"""Guards: they compare what is with what was, and refuse where the difference would be silent."""
+"""Guards: detect an embedder or queries that no longer match the collection, before they lead to wrong results."""

@@ -1,4 +1,4 @@
-"""The canary: what an embedder makes of fixed texts, kept with a collection to be compared with later."""
+"""The canary: vectors of fixed texts, stored with a collection to detect a changed embedder later."""
 
 import base64
 import json
@@ -31,7 +31,7 @@ TEXTS = (
     "Invoice 2025-03-01: 1,299.00 EUR",
     "https://example.org/help?lang=en 🙂",
 )
-"""Several scripts, short and long, code, numbers. What is compared are the texts stored with a canary, not these."""
+"""Texts in several scripts, code and numbers. Later comparisons use the texts that are stored with a canary."""
 
 _TOPICS = (
     "rain cloud wind storm frost thunder",
@@ -45,39 +45,39 @@ _TOPICS = (
     "compiler server packet kernel database cache",
     "goal referee stadium coach trophy league",
 )
-_LONGEST = 640  # words; models that read more are not taken to their limit, which would be slow or dear
-_USUAL = 320  # words, where the embedder does not tell its limit
+_MAX_WORDS = 640  # reaching a higher limit would be slow or expensive
+_DEFAULT_WORDS = 320  # for embedders without a known limit
 _PACKAGES = ("sentence_transformers", "transformers", "tokenizers", "torch", "onnxruntime", "numpy")
-_VERSION = 2  # 1 knew no noise
+_VERSION = 2  # version 1 has no noise
 
 Kind = Literal["query", "document"]
 KINDS: tuple[Kind, Kind] = ("query", "document")
 
 
 def long_text(max_tokens: int | None) -> str:
-    """A text beyond the limit. Its topic changes on the way, so that where it is cut off shows in its vector."""
-    words = min(_LONGEST, _USUAL if max_tokens is None else max_tokens + max_tokens // 4 + 8)
+    """Return a text above the limit. Its topics change, so that its vector depends on where it is cut off."""
+    words = min(_MAX_WORDS, _DEFAULT_WORDS if max_tokens is None else max_tokens + max_tokens // 4 + 8)
     topics = [topic.split() for topic in _TOPICS]
     return " ".join(topics[i * len(topics) // words][i % 6] for i in range(words))
 
 
-def filler(texts: tuple[str, ...]) -> str:
-    """The text that pads the others while noise is measured: the beginning of the long one, which is the last."""
+def filler_text(texts: tuple[str, ...]) -> str:
+    """Return the beginning of the long text, which comes last, to pad the others while noise is measured."""
     words = texts[-1].split()
     return " ".join(words[: max(1, len(words) // 8)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Canary:
-    """Texts with their vectors, as the embedder gave them: not normalized, not transformed.
+    """Texts with their vectors as the embedder returned them: not normalized, not transformed.
 
     Attributes:
-        texts: the last one is long.
+        texts: n texts; the last one is long.
         query: (n, d), from `encode_query`.
         document: (n, d), from `encode_document`.
-        about: name, dimension and limit of the embedder and versions of packages, for people to read.
-        noise: of either encoder; None where it was not measured.
-        version: of the form it is stored in.
+        about: name, dimension and limit of the embedder, and versions of packages; for messages.
+        noise: by kind of text; None if it was not measured.
+        version: of the stored format.
     """
 
     texts: tuple[str, ...]
@@ -88,50 +88,52 @@ class Canary:
     version: int = _VERSION
 
     def to_json(self) -> str:
-        vectors = {"query": _packed(self.query), "document": _packed(self.document)}
+        vectors = {"query": _pack(self.query), "document": _pack(self.document)}
         noise = None if self.noise is None else {kind: noise.to_dict() for kind, noise in self.noise.items()}
         values = {"version": self.version, "texts": self.texts, **vectors, "about": self.about, "noise": noise}
         return json.dumps(values)
 
     @classmethod
     def from_json(cls, text: str) -> "Canary":
-        """Raises CorruptionError where the text is no canary."""
+        """Read a canary. Raises CorruptionError if the text is not one."""
         try:
             values = json.loads(text)
             texts = tuple(values["texts"])
-            query, document = (_unpacked(values[name], len(texts)) for name in ("query", "document"))
+            query, document = (_unpack(values[name], len(texts)) for name in ("query", "document"))
             noise = values.get("noise")
             measured: dict[str, Noise] | None = (
                 None if noise is None else {kind: Noise(**noise[kind]) for kind in KINDS}
             )
             return cls(texts, query, document, dict(values["about"]), measured, int(values["version"]))
         except MALFORMED as error:
-            raise CorruptionError(f"the collection's canary cannot be read: {error}") from error
+            raise CorruptionError(f"the stored canary cannot be read: {error}") from error
 
 
 def record(embedder: Embedder, name: str, *, noise: bool) -> Canary:
-    """Embed the fixed texts now.
+    """Embed the fixed texts.
 
     Args:
-        noise: measure how much vectors of the same text differ, in three further calls for each encoder.
+        name: of the embedder, for messages.
+        noise: whether to measure how much vectors of the same text vary, in three more calls for queries and three for
+            documents.
 
     Raises:
-        VectorError: it does not give one vector of its dimension for each.
+        VectorError: the embedder did not return one vector for each text.
     """
     limit = getattr(embedder, "max_tokens", None)
     texts = (*TEXTS, long_text(limit if isinstance(limit, int) else None))
     vectors = encode(embedder, texts)
-    found: dict[str, Noise] | None = None
+    measured: dict[str, Noise] | None = None
     if noise:
-        found = {
-            kind: measure(encoder(embedder, kind), TEXTS, side[:-1], filler(texts))
+        measured = {
+            kind: measure(encode_function(embedder, kind), TEXTS, side[:-1], filler_text(texts))
             for kind, side in zip(KINDS, vectors, strict=True)
         }
-    return Canary(texts, *vectors, about(embedder, name), found)
+    return Canary(texts, *vectors, describe(embedder, name), measured)
 
 
-def about(embedder: Embedder, name: str) -> dict[str, Any]:
-    """What people need to know to tell one embedder from another. It is shown, not compared."""
+def describe(embedder: Embedder, name: str) -> dict[str, Any]:
+    """Return the embedder's name, dimension and limit, and versions of packages. They are shown, not compared."""
     loaded = {package: getattr(sys.modules.get(package), "__version__", None) for package in _PACKAGES}
     limit = getattr(embedder, "max_tokens", None)
     return {
@@ -143,45 +145,50 @@ def about(embedder: Embedder, name: str) -> dict[str, Any]:
 
 
 def encode(embedder: Embedder, texts: tuple[str, ...]) -> tuple[Doubles, Doubles]:
-    """Raw vectors of texts, the last of which is long, as queries and as documents, (n, d) each."""
-    found = []
+    """Return raw vectors of texts as queries and as documents, (n, d) each. The last text is the long one."""
+    sides = []
     for kind in KINDS:
-        embed = encoder(embedder, kind)
-        # The long one alone: beside it, short texts would be padded to its length.
+        embed = encode_function(embedder, kind)
+        # The long text is embedded alone, because short texts in its batch would be padded to its length.
         parts = [embed(texts[:-1]), embed(texts[-1:])]
         if parts[0].shape[1] != parts[1].shape[1]:
             raise VectorError(
-                f"the embedder gives vectors of {parts[0].shape[1]} dimensions, and of {parts[1].shape[1]} for others"
+                f"the embedder returned vectors of {parts[0].shape[1]} dimensions for some texts and of "
+                f"{parts[1].shape[1]} for others"
             )
-        found.append(np.concatenate(parts))
-    return found[0], found[1]
+        sides.append(np.concatenate(parts))
+    return sides[0], sides[1]
 
 
-def encoder(embedder: Embedder, kind: Kind) -> Embed:
-    """One of its encoders, for texts that are not the caller's: its errors say so."""
+def encode_function(embedder: Embedder, kind: Kind) -> Embed:
+    """Return the function that embeds one kind of text. It notes on errors that the texts are not the caller's."""
     method = embedder.encode_query if kind == "query" else embedder.encode_document
 
     def embed(texts: tuple[str, ...]) -> Doubles:
         try:
-            return raw(method(texts), len(texts))
-        except Exception as error:  # of whatever embeds
-            error.add_note("Raised for the canary's fixed texts. Open with canary='off' where it cannot embed these")
+            return as_raw(method(texts), len(texts))
+        except Exception as error:  # embedders may raise any error
+            error.add_note(
+                "Raised while embedding the canary's texts. Pass canary='off' if the embedder cannot embed them"
+            )
             raise
 
     return embed
 
 
-def raw(vectors: Any, count: int) -> Doubles:
-    """An embedder's vectors as they are, (count, d). NaN and infinity stay."""
+def as_raw(vectors: Any, count: int) -> Doubles:
+    """Return an embedder's vectors, (count, d), without preparing them. NaN and infinity stay."""
     array = as_array(vectors, "the embedder's vectors")
     if array.ndim != 2 or len(array) != count:
-        raise VectorError(f"the embedder gives vectors of shape {array.shape} for {count} texts")
+        raise VectorError(
+            f"the embedder returned vectors of shape {array.shape} for {count} texts; expected ({count}, dimension)"
+        )
     return array.astype(np.float64)
 
 
-def _packed(vectors: Doubles) -> str:
+def _pack(vectors: Doubles) -> str:
     return base64.b64encode(vectors.astype("<f4").tobytes()).decode()
 
 
-def _unpacked(text: str, count: int) -> Doubles:
+def _unpack(text: str, count: int) -> Doubles:
     return np.frombuffer(base64.b64decode(text, validate=True), "<f4").reshape(count, -1).astype(np.float64)

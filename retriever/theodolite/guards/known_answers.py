@@ -1,4 +1,4 @@
-"""Known answers: questions whose similarity to a document is known, asked at every opening."""
+"""Known answers: queries whose similarity to a document is known, checked whenever the embedder is compared."""
 
 import json
 import math
@@ -16,18 +16,18 @@ from theodolite.protocols import Embedder, Engine, Scope
 from theodolite.vectors.metrics import get_metric
 
 NOTE = "known-answers"
-_ROUNDING = 1e-5  # by which vectors of the same float32 model differ between machines and numbers of threads
+_ROUNDING = 1e-5  # between vectors of the same float32 model on other machines or with other numbers of threads
 
 
 @dataclass(frozen=True, slots=True)
 class KnownAnswer:
-    """What is expected of one question.
+    """A query, a document, and the range of their similarity.
 
     Attributes:
-        query: the question.
+        query: the text of the query.
         document: the id of the document that answers it.
-        low, high: the bounds of their similarity.
-        partition: the value of the partition field, where the collection has one.
+        low, high: bounds of the similarity.
+        partition: the document's value of the partition field, in a partitioned collection.
     """
 
     query: str
@@ -38,10 +38,14 @@ class KnownAnswer:
 
 
 def as_answers(expect: Iterable[Any], field: str | None) -> tuple[KnownAnswer, ...]:
-    """What a caller passes: (query, id, low, high), in a partitioned collection (query, (partition, id), low, high).
+    """Check known answers as a caller passes them.
+
+    Args:
+        expect: tuples (query, id, low, high), or (query, (partition, id), low, high) in a partitioned collection.
+        field: the partition field.
 
     Raises:
-        ConfigError: it is something else.
+        ConfigError: an answer is invalid.
     """
     if isinstance(expect, (str, bytes)) or not isinstance(expect, Iterable):
         raise ConfigError(f"expect is a {type(expect).__name__}; expected a list of (query, document id, low, high)")
@@ -56,43 +60,53 @@ def _answer(item: Any, number: int, field: str | None) -> KnownAnswer:
         shape = "(query, document id, low, high)" if field is None else f"(query, ({field}, document id), low, high)"
         raise ConfigError(f"expect[{number}] is {item!r}; expected {shape}") from None
     if not isinstance(query, str) or not query.strip() or not isinstance(name, str) or not name:
-        raise ConfigError(f"expect[{number}] is {item!r}: the query must be a text and the document an id")
+        raise ConfigError(f"expect[{number}] is {item!r}; the query must be a text and the document an id")
     try:
         bounds = float(low), float(high)
     except (TypeError, ValueError):
-        raise ConfigError(f"expect[{number}]: the bounds are {low!r} and {high!r}; they must be numbers") from None
+        raise ConfigError(f"expect[{number}] has the bounds {low!r} and {high!r}; they must be numbers") from None
     if not bounds[0] <= bounds[1] or not all(map(math.isfinite, bounds)):
-        raise ConfigError(f"expect[{number}]: the bounds are {low!r} and {high!r}; low must not be above high")
+        raise ConfigError(
+            f"expect[{number}] has the bounds {low!r} and {high!r}; they must be finite, and low not above high"
+        )
     return KnownAnswer(query, name, *bounds, partition)
 
 
 def read_answers(engine: Engine) -> tuple[KnownAnswer, ...]:
+    """Return the known answers stored with the collection.
+
+    Raises:
+        CorruptionError: they cannot be read.
+    """
     text = read_note(engine, NOTE)
     if text is None:
         return ()
     try:
-        return tuple(_kept(*values) for values in json.loads(text))
+        return tuple(_from_json(*values) for values in json.loads(text))
     except (ConfigError, *MALFORMED) as error:
-        raise CorruptionError(f"the note of known answers cannot be read: {error}") from error
+        raise CorruptionError(f"the stored known answers (note {NOTE!r}) cannot be read: {error}") from error
 
 
-def _kept(query: Any, document: Any, low: Any, high: Any, partition: Any = None) -> KnownAnswer:
+def _from_json(query: Any, document: Any, low: Any, high: Any, partition: Any = None) -> KnownAnswer:
     if partition is None:
         return _answer((query, document, low, high), 0, None)
     if not isinstance(partition, (str, int)):
-        raise TypeError(f"{partition!r} is no partition")
+        raise TypeError(f"{partition!r} is not a partition")
     return _answer((query, (partition, document), low, high), 0, "partition")
 
 
-def keep_answers(engine: Engine, answers: Sequence[KnownAnswer]) -> None:
+def store_answers(engine: Engine, answers: Sequence[KnownAnswer]) -> None:
+    """Store known answers with the collection, instead of those before."""
     keep_note(engine, NOTE, json.dumps([astuple(answer) for answer in answers]) if answers else None)
 
 
-def broken(engine: Engine, embedder: Embedder, answers: Sequence[KnownAnswer], noise: Noise | None) -> tuple[str, ...]:
-    """The answers that do not hold, in words.
+def wrong_answers(
+    engine: Engine, embedder: Embedder, answers: Sequence[KnownAnswer], noise: Noise | None
+) -> tuple[str, ...]:
+    """Return a sentence for each answer whose document is missing or whose similarity is out of bounds.
 
-    A similarity outside its bounds by less than the noise of a question's vector still holds: the questions are
-    embedded together here, and one by one when they are searched for.
+    Bounds are widened by the noise of a query's vector, because queries are embedded together here and one by one in a
+    search.
     """
     if not answers:
         return ()
@@ -101,20 +115,20 @@ def broken(engine: Engine, embedder: Embedder, answers: Sequence[KnownAnswer], n
     try:
         queries = as_stored(embedder.encode_query([answer.query for answer in answers]), space, "query vectors")
     except VectorError as error:
-        return (f"the known answers cannot be asked: {error}",)
+        return (f"the known answers cannot be checked: {error}.",)
     angle = _ROUNDING + math.sqrt(2 * max(0.0, 1 - (noise or Noise()).cosine))
-    said = []
+    wrong = []
     for answer, query in zip(answers, queries, strict=True):
         scope = None if answer.partition is None else Scope(answer.partition)
         stored = engine.get([answer.document], scope=scope)
-        what = f"the known answer to {answer.query!r}, document {answer.document!r},"
+        subject = f"the known answer to {answer.query!r}, document {answer.document!r},"
         if not stored:
-            said.append(f"{what} is not in the collection.")
+            wrong.append(f"{subject} is not in the collection.")
             continue
         document = stored[0][1]
-        found = float(metric.scores(query, document[None])[0])
-        # A vector that turns by an angle moves by no more than the angle times its length.
+        similarity = float(metric.scores(query, document[None])[0])
+        # A vector that turns by an angle moves by at most the angle times its length.
         slack = angle * float(np.linalg.norm(query)) * (1.0 if metric.by_distance else float(np.linalg.norm(document)))
-        if not answer.low - slack <= found <= answer.high + slack:
-            said.append(f"{what} has similarity {found:.4f}; {answer.low:g} to {answer.high:g} is expected.")
-    return tuple(said)
+        if not answer.low - slack <= similarity <= answer.high + slack:
+            wrong.append(f"{subject} has similarity {similarity:.4f}; expected {answer.low:g} to {answer.high:g}.")
+    return tuple(wrong)

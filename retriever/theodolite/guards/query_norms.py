@@ -1,4 +1,4 @@
-"""Lengths of queries where they matter: for dot products of vectors that are not unit."""
+"""Detect queries of unusual length in collections whose scores depend on it: dot products of free vectors."""
 
 import json
 import threading
@@ -14,45 +14,45 @@ from theodolite.protocols import Engine
 from theodolite.types import Vectors
 
 NOTE = "query-norms"
-_FIRST = 32  # queries that are let through, to learn from
-_LEARNT = 256  # queries after which nothing more is learnt
-_FACTOR = 3.0  # how far beyond the longest and the shortest a query may be
+_MIN_QUERIES = 32  # the first queries are accepted, to learn from them
+_MAX_QUERIES = 256  # learning stops here
+_FACTOR = 3.0  # how far a norm may lie beyond the range of the first queries
 
 
 class QueryNorms:
-    """Holds the norms of queries against those of the first ones, which are kept with the collection.
+    """Compares the norms of queries with those of the first queries, which are stored with the collection.
 
-    A dot product grows with the query's length without a change of order; what does change is what scores mean, and
-    that the query was made otherwise than those before it.
+    The length of a query scales its dot products and does not change their order. But scores lose their meaning, and
+    another length means that the query was made differently from those before.
     """
 
     def __init__(self, engine: Engine, on_drift: OnDrift) -> None:
         self._engine = engine
         self._on_drift = on_drift
         self._lock = threading.Lock()
-        self._seen: tuple[int, float, float] | None = None  # queries, shortest, longest
-        self._due = False  # to be kept
+        self._seen: tuple[int, float, float] | None = None  # number of queries, lowest norm, highest norm
+        self._unsaved = False
         register_at_fork(self)
 
     def check(self, vectors: Vectors) -> None:
-        """Raise or warn where queries, (n, d), are more than three times longer or shorter than all before.
+        """Raise or warn if queries, (n, d), are more than three times longer or shorter than the first ones.
 
         Raises:
-            VectorError: naming the norms.
+            VectorError: norms lie outside the range, and `on_drift` is "refuse".
         """
         norms = np.sqrt(np.vecdot(vectors, vectors, dtype=np.float64))
-        norms = norms[norms > 0]  # a query of zero length is valid, and tells nothing
+        norms = norms[norms > 0]  # a query of zero length is valid, and says nothing about the others
         if not len(norms):
             return
         count, low, high = self._seen or self._read()
-        shortest, longest = float(norms.min()), float(norms.max())
-        if count >= _FIRST and not (low / _FACTOR <= shortest and longest <= high * _FACTOR):
-            self._tell(norms, count, low, high)
-        elif count < _LEARNT:
-            self._learn(len(norms), shortest, longest)
+        lowest, highest = float(norms.min()), float(norms.max())
+        if count >= _MIN_QUERIES and not (low / _FACTOR <= lowest and highest <= high * _FACTOR):
+            self._report(norms, count, low, high)
+        elif count < _MAX_QUERIES:
+            self._learn(len(norms), lowest, highest)
 
-    def forget(self) -> None:
-        """Begin to learn anew."""
+    def reset(self) -> None:
+        """Forget the queries seen so far."""
         with self._lock:
             self._seen = 0, np.inf, 0.0
         if read_note(self._engine, NOTE) is not None:
@@ -64,33 +64,33 @@ class QueryNorms:
             values = [0, np.inf, 0.0] if text is None else json.loads(text)
             self._seen = (int(values[0]), float(values[1]), float(values[2]))
         except MALFORMED as error:
-            raise CorruptionError(f"the note of query norms cannot be read: {error}") from error
+            raise CorruptionError(f"the stored norms of queries (note {NOTE!r}) cannot be read: {error}") from error
         return self._seen
 
-    def _learn(self, queries: int, shortest: float, longest: float) -> None:
+    def _learn(self, queries: int, lowest: float, highest: float) -> None:
         with self._lock:
             count, low, high = self._seen or self._read()
-            self._seen = seen = (count + queries, min(low, shortest), max(high, longest))
-        if self._due or any(count < mark <= seen[0] for mark in (_FIRST, _LEARNT)):
-            self._due = True
-            with suppress(EngineError):  # read-only, or others are writing: this process still knows
+            self._seen = seen = (count + queries, min(low, lowest), max(high, highest))
+        if self._unsaved or any(count < mark <= seen[0] for mark in (_MIN_QUERIES, _MAX_QUERIES)):
+            self._unsaved = True
+            with suppress(EngineError):  # read-only, or another writer is at work: this process still knows the range
                 keep_note(self._engine, NOTE, json.dumps(seen), wait=False)
-                self._due = False
+                self._unsaved = False
 
-    def _tell(
+    def _report(
         self, norms: np.ndarray[tuple[int, ...], np.dtype[np.float64]], count: int, low: float, high: float
     ) -> None:
         outside = ~((norms >= low / _FACTOR) & (norms <= high * _FACTOR))
         message = (
-            f"{np.count_nonzero(outside)} of {len(norms)} query vectors have norms unlike those before, first "
-            f"{norms[outside][0]:.4g}: the first {count} queries had {low:.4g} to {high:.4g}. Was a normalisation step "
-            "added or skipped?"
+            f"{np.count_nonzero(outside)} of {len(norms)} query vectors have unusual norms, first "
+            f"{norms[outside][0]:.4g}: the first {count} queries had norms from {low:.4g} to {high:.4g}. Was a "
+            "normalization step added or skipped?"
         )
         if self._on_drift == "warn":
             warn_caller(message, DriftWarning)
         else:
             raise VectorError(
-                f"{message} Pass on_drift='warn' to search all the same",
+                f"{message} Pass on_drift='warn' to search anyway",
                 norms=norms[outside].tolist(),
                 expected=(low, high),
             )

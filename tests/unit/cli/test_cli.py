@@ -351,7 +351,7 @@ def test_another_model_is_refused_or_used_with_a_warning(filled: Shell, command:
     assert "another model" in said
     assert "--on-drift warn opens it all the same" in said
     assert filled.run(*command, "--on-drift", "refuse", code=3)[1] == said
-    assert "Warning: the embedder does not give" in filled.run(*command, "--on-drift", "warn")[1]
+    assert "Warning: the embedder no longer produces" in filled.run(*command, "--on-drift", "warn")[1]
     assert (
         "on_drift is 'ignore'; expected 'refuse' or 'warn'" in filled.run(*command, "--on-drift", "ignore", code=1)[1]
     )
