@@ -1,4 +1,4 @@
-"""The vectors of recent questions, so that asking again does not embed again."""
+"""A cache of the vectors of recent queries."""
 
 import threading
 from collections import OrderedDict
@@ -14,17 +14,17 @@ Floats = NDArray[np.float32]
 
 
 class QueryCache:
-    """Remembers what one `encode` returned for each text; the least recently used text is forgotten first.
+    """Caches the vectors of one embedder by text, and evicts the least recently used.
 
-    Threads may share it. Two that miss the same text at the same time may both encode it; none ever waits for
-    another's encoding.
+    Threads may share it. Two that miss the same text at the same time may both encode it, because no thread waits for
+    another one's encoding.
     """
 
     def __init__(self, encode: Callable[[Sequence[str]], Floats], size: int = 1024) -> None:
         """
         Args:
             encode: takes n texts and returns their vectors, (n, d) float32, in the same order.
-            size: how many texts to remember; 0 turns the cache off.
+            size: maximum number of texts; 0 turns the cache off.
 
         Raises:
             ConfigError: size is negative.
@@ -38,12 +38,12 @@ class QueryCache:
         register_at_fork(self)
 
     def forked(self, held: bool) -> None:
-        """In a forked child: what another thread was changing is forgotten."""
+        """In a forked child, clear the cache if another thread was changing it."""
         if held:
             self._rows = OrderedDict()
 
     def remembered(self, texts: Sequence[str]) -> dict[str, Floats]:
-        """Return the vectors, (d,), of those texts that are remembered."""
+        """Return the cached vectors, (d,) each, by text; texts that are not cached are left out."""
         with self._lock:
             return {text: self._rows[text] for text in texts if text in self._rows}
 
@@ -55,38 +55,37 @@ class QueryCache:
     ) -> Floats:
         """Return the vectors of `texts`, (n, d) float32, in their order: an array of the caller's own.
 
-        Texts that are not remembered are encoded in one call, each text once.
+        Texts that are not cached are encoded in one call, each text once.
 
         Args:
             encode: encodes them this time, instead of the cache's own function.
-            known: what `remembered` returned, for texts that may have been forgotten since.
+            known: what `remembered` returned earlier, for texts that may have been evicted since.
 
         Raises:
-            VectorError: `encode` returned another number of vectors than texts, or of another dimension than
-                before.
+            VectorError: `encode` returned more or fewer vectors than texts, or another dimension than before.
         """
         encode = encode or self._encode
         if (not self._size and not known) or not texts:
             return _encoded(encode, texts)
         with self._lock:
-            held = {text: self._rows[text] for text in texts if text in self._rows}
-            for text in held:
+            cached = {text: self._rows[text] for text in texts if text in self._rows}
+            for text in cached:
                 self._rows.move_to_end(text)
-        found = {**known, **held} if known else held
-        missing = list(dict.fromkeys(text for text in texts if text not in found))
+        rows = {**known, **cached} if known else cached
+        missing = list(dict.fromkeys(text for text in texts if text not in rows))
         if missing:
-            # Copies: a row of the batch would keep the whole batch in memory, and be changed with it.
+            # Copies, because a view of a row would keep the whole batch in memory and change with it.
             fresh = {text: row.copy() for text, row in zip(missing, _encoded(encode, missing), strict=True)}
-            found |= fresh
+            rows |= fresh
             self._remember(fresh)
-        dimensions = sorted({len(row) for row in found.values()})
+        dimensions = sorted({len(row) for row in rows.values()})
         if len(dimensions) > 1:
             raise VectorError(
-                f"the embedder gives vectors of {dimensions[0]} and of {dimensions[-1]} dimensions. "
-                "Was its model changed while the collection was open? Open it again",
+                f"the embedder returned vectors of {dimensions[0]} and of {dimensions[-1]} dimensions. "
+                "Did its model change while the collection was open? Open the collection again",
                 dimensions=dimensions,
             )
-        return np.stack([found[text] for text in texts])
+        return np.stack([rows[text] for text in texts])
 
     def _remember(self, fresh: dict[str, Floats]) -> None:
         with self._lock:

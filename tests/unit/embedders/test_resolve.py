@@ -99,12 +99,12 @@ class TestResolve:
     @pytest.mark.parametrize(
         ("wrong", "message"),
         [
-            (7, "embedder is a int, which does not fit. Pass the name"),
+            (7, "embedder is a int. Pass the name"),
             (object(), "embedder is a object"),
             ([], "embedder is a list"),
             ((hashed, hashed, hashed), "embedder is a tuple"),
             ((hashed, 3), "embedder is a tuple"),
-            (HashingEmbedder, "embedder is the class HashingEmbedder; pass an object of it"),
+            (HashingEmbedder, "embedder is the class HashingEmbedder; pass an instance"),
             (SimpleNamespace(dimension=3, encode_query=hashed), "embedder is a SimpleNamespace"),
             ("", "embedder is an empty name"),
             ("  ", "embedder is an empty name"),

@@ -331,9 +331,7 @@ def test_known_answers(tmp_path: Path) -> None:
     with pytest.warns(DriftWarning, match="is not in the collection"):
         Retriever.open(folder, embedder=EmbedderOptions(Plain(), on_drift="warn")).close()
     wrong = [("what is paid for refunds", "d0", -0.2, 0.1)]
-    with pytest.raises(
-        EmbedderDriftError, match=r"has similarity 0\.\d+; expected -0.2 to 0.1\. If this"
-    ):
+    with pytest.raises(EmbedderDriftError, match=r"has similarity 0\.\d+; expected -0.2 to 0.1\. If this"):
         Retriever.open(folder, embedder=EmbedderOptions(Plain(), expect=wrong))
     Retriever.open(folder, embedder=EmbedderOptions(Plain(), expect=[])).close()
     Retriever.open(folder, embedder=Plain()).close()
