@@ -8,9 +8,9 @@ from theodolite.errors import ConfigError
 from theodolite.protocols import Reranker
 from theodolite.rerankers.functions import CallableReranker
 
-_OURS = "cross-encoder"
+_DEFAULT = "cross-encoder"
 
-_FITS = (
+_ACCEPTED = (
     "Pass the name or the folder of a cross-encoder, 'name:argument' for a reranker of another package, an object "
     "with score(query, texts), a loaded CrossEncoder, or a function from a query and a list of texts to scores"
 )
@@ -38,25 +38,25 @@ def resolve(reranker: Any) -> Reranker:
         case str():
             return _by_name(reranker)
         case os.PathLike():
-            return _fitting(plugins.load("rerankers", _OURS)(reranker))
+            return _checked(plugins.load("rerankers", _DEFAULT)(reranker))
         case type():
-            raise ConfigError(f"the reranker is the class {reranker.__qualname__}; pass an instance. {_FITS}")
+            raise ConfigError(f"the reranker is the class {reranker.__qualname__}; pass an instance. {_ACCEPTED}")
     if callable(getattr(reranker, "score", None)):
-        return _fitting(reranker)
+        return _checked(reranker)
     if callable(getattr(reranker, "predict", None)) and hasattr(reranker, "tokenizer"):
-        return _fitting(plugins.load("rerankers", _OURS)(reranker))
+        return _checked(plugins.load("rerankers", _DEFAULT)(reranker))
     if callable(reranker):
         return CallableReranker(reranker)
-    raise ConfigError(f"the reranker is a {type(reranker).__name__}. {_FITS}")
+    raise ConfigError(f"the reranker is a {type(reranker).__name__}. {_ACCEPTED}")
 
 
 def _by_name(text: str) -> Reranker:
     if not text.strip():
-        raise ConfigError(f"the reranker is an empty name. {_FITS}")
-    return _fitting(plugins.create("rerankers", text, _OURS))
+        raise ConfigError(f"the reranker is an empty name. {_ACCEPTED}")
+    return _checked(plugins.create("rerankers", text, _DEFAULT))
 
 
-def _fitting(made: Any) -> Reranker:
+def _checked(made: Any) -> Reranker:
     if isinstance(made, Reranker):
         return made
     if callable(getattr(made, "score", None)):

@@ -93,7 +93,7 @@ class TestResolve:
 
     def test_what_a_name_makes_must_fit(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("theodolite.plugins.load", lambda kind, name: lambda argument: object())
-        with pytest.raises(ConfigError, match="'sentence-transformers' made a object, which lacks dimension"):
+        with pytest.raises(ConfigError, match="'sentence-transformers:x' made a object, which lacks dimension"):
             resolve("sentence-transformers:x")
 
     @pytest.mark.parametrize(
