@@ -20,7 +20,7 @@ PART = 40  # words; a passage has two parts
 CASES: dict[str, dict[str, Any]] = {
     "alone": {},
     "a filter that admits 40 %": {"where": {"source": {"$in": ["policy", "wiki"]}}},
-    "two boosts": {"boosts": BOOSTS, "now": NOW},
+    "two boosts": {"boosts": BOOSTS, "as_of": NOW},
     "in a partition of 20 %": {},
 }
 

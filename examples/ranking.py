@@ -44,7 +44,7 @@ STAGES: dict[str, dict[str, Any]] = {
             Freshness("published", half_life="365d", weight=0.2),
             Authority("source", {"policy": 1.0, "wiki": 0.6, "chat": 0.2}, weight=0.3),
         ],
-        "now": TODAY,
+        "as_of": TODAY,
     },
     "hybrid": {"mode": "hybrid"},
     "min_relevance": {"min_relevance": 0.5},

@@ -8,12 +8,11 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from langchain_core.embeddings import Embeddings
 
-from theodolite import Embedder, Retriever, VectorError
+from theodolite.integration import as_lists, await_each, check_count, resolve_embedder
 
 A = TypeVar("A")
 T = TypeVar("T")
 Side = Literal["query", "document"]
-_TOGETHER = 16  # questions that wait for a service at a time: of one call; services limit how many they take
 
 
 class EmbeddingsEmbedder:
@@ -70,7 +69,7 @@ class EmbeddingsEmbedder:
         if not texts:
             return np.zeros((0, self.dimension), np.float32)
         vectors = embed(list(texts))
-        check_count(side, texts, vectors)
+        check_count(side, texts, vectors, "the embeddings")
         return vectors
 
 
@@ -79,16 +78,12 @@ class AwaitedEmbedder(EmbeddingsEmbedder):
 
     async def aencode_query(self, texts: Sequence[str], /) -> Any:
         """`encode_query`, awaited, some at a time."""
-        vectors: list[Any] = []
-        for start in range(0, len(texts), _TOGETHER):
-            part = texts[start : start + _TOGETHER]
-            vectors += await asyncio.gather(*map(self.embeddings.aembed_query, part))
-        return vectors
+        return await await_each(self.embeddings.aembed_query, texts)
 
     async def aencode_document(self, texts: Sequence[str], /) -> Any:
         """`encode_document`, awaited."""
         vectors = await self.embeddings.aembed_documents(list(texts))
-        check_count("document", texts, vectors)
+        check_count("document", texts, vectors, "the embeddings")
         return vectors
 
 
@@ -108,22 +103,15 @@ class TheodoliteEmbeddings(Embeddings):
         Raises:
             ConfigError, MissingExtraError: as there.
         """
-        if isinstance(embedder, Embedder):
-            found: Embedder | None = embedder
-        else:
-            with Retriever.open(embedder=embedder) as kb:  # which knows what may be passed
-                found = kb.embedder
-        if found is None:
-            raise TypeError("embedder is None; pass a model's name, or an object with encode_query and encode_document")
-        self.embedder = found
+        self.embedder = resolve_embedder(embedder)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Vectors of passages."""
-        return _as_lists(self.embedder.encode_document(texts))
+        return as_lists(self.embedder.encode_document(texts))
 
     def embed_query(self, text: str) -> list[float]:
         """The vector of a question."""
-        return _as_lists(self.embedder.encode_query([text]))[0]
+        return as_lists(self.embedder.encode_query([text]))[0]
 
 
 def as_embedder(embedding: Any) -> Any:
@@ -140,21 +128,3 @@ def _run(function: Callable[[A], Coroutine[Any, Any, T]], given: A) -> T:
     """What an async function returns, for embeddings that are nothing else; in a thread, as a loop may run here."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(lambda: asyncio.run(function(given))).result()
-
-
-def check_count(side: Side, texts: Sequence[str], vectors: Sequence[Any]) -> None:
-    """Raises VectorError where there is not one vector for each text."""
-    if not hasattr(vectors, "__len__"):
-        raise VectorError(f"the embeddings returned a {type(vectors).__name__} for {side} texts; expected a list")
-    if len(vectors) != len(texts):
-        raise VectorError(
-            f"the embeddings returned {len(vectors)} vectors for {len(texts)} {side} texts; each needs one",
-            expected=len(texts),
-            got=len(vectors),
-        )
-
-
-def _as_lists(vectors: Any) -> list[list[float]]:
-    rows = vectors.detach().cpu().numpy() if hasattr(vectors, "detach") else np.asarray(vectors)
-    listed: list[list[float]] = rows.astype(np.float64).tolist()
-    return listed

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
-from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
@@ -14,6 +13,7 @@ from langchain_core.documents.compressor import BaseDocumentCompressor
 from pydantic import ConfigDict, Field, model_validator
 
 from theodolite import Rerank
+from theodolite.integration import as_rerank
 
 
 class TheodoliteReranker(BaseDocumentCompressor):
@@ -116,23 +116,14 @@ def as_reranker(model: BaseCrossEncoder, *, calibrated: bool = False) -> Any:
 
 
 def as_stage(reranker: Any, score_threshold: float | None = None) -> Rerank:
-    """What a caller passes as a reranker, with a threshold on its calibrated score.
+    """Return a rerank stage of what a caller passes, with a threshold on its calibrated score.
 
     Raises:
         ConfigError, MissingExtraError: it does not fit, or falls back, where there is nothing to hold a threshold to.
     """
     if isinstance(reranker, BaseCrossEncoder):
         reranker = as_reranker(reranker)
-    if isinstance(reranker, str):
-        reranker = _named(reranker)
-    stage = reranker if isinstance(reranker, Rerank) else Rerank(reranker)
-    return stage if score_threshold is None else replace(stage, min_relevance=score_threshold)
-
-
-@lru_cache(maxsize=4)
-def _named(name: str) -> Rerank:
-    """Models that are named are loaded once, not once a call."""
-    return Rerank(name)
+    return as_rerank(reranker, score_threshold)
 
 
 def _scored(document: Document, raw: float, calibrated: float) -> Document:

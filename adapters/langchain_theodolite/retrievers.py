@@ -1,8 +1,6 @@
 """LangChain retrievers over a collection: every option of a search is a field, and none is ignored."""
 
-import os
-from collections.abc import Collection, Iterator, Mapping
-from os import PathLike
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -15,11 +13,17 @@ from pydantic import ConfigDict, Field, model_validator
 from langchain_theodolite.documents import from_core
 from langchain_theodolite.embeddings import as_embedder
 from langchain_theodolite.rerankers import as_stage
-from langchain_theodolite.searching import OPENING, OPTIONS, asearch, check_names, opened, prepare, scoped, search
-from theodolite import Fusion, Hit, Retriever
-
-SCORES = "theodolite"
-"""Where `with_scores` puts what is known of a hit into a document's metadata."""
+from langchain_theodolite.searching import HINTS, OPTIONS, asearch, prepare, search
+from theodolite import MMR, Fusion, Hit, Retriever
+from theodolite.integration import (
+    HIT_DETAILS,
+    check_names,
+    hit_details,
+    open_existing,
+    opening_options,
+    reusable,
+    scoped,
+)
 
 _STORE_OPTIONS = OPTIONS | {"fetch_k", "lambda_mult"}
 
@@ -36,14 +40,14 @@ class TheodoliteRetriever(BaseRetriever):
         k: how many passages.
         filter: on metadata: a dict, a filter of theodolite, or a function of a LangChain document.
         scope: a filter that confines: what is outside of it is not there. Given for a call, it narrows this one.
-        mode: `dense` goes by similarity, `lexical` by words, `hybrid` by both.
+        mode: `dense` ranks by similarity, `lexical` by words, `hybrid` by both; `Fusion(...)` is `hybrid` with other
+            weights.
         score_threshold: in [0, 1]: leave out passages of less relevance (for cosine: the cosine, at least 0); with
             `rerank`, those with a lower calibrated score of the reranker.
         rerank: what `TheodoliteReranker` takes as its reranker.
         with_scores: put `score`, `scores` and `rank`, and `version` and `duplicates` where there are any, under
             `theodolite` into the metadata.
-        boosts, versions, as_of, include_superseded, substitute, now, min_relevance, fusion, diversity, dedupe: see
-            `theodolite.Retriever.search`.
+        boosts, versions, as_of, superseded, min_relevance, diversity, dedupe: see `theodolite.Retriever.search`.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -52,18 +56,15 @@ class TheodoliteRetriever(BaseRetriever):
     k: int = Field(default=4, ge=1, strict=True)
     filter: Any = None
     scope: Any = None
-    mode: Literal["dense", "lexical", "hybrid"] = "dense"
+    mode: Literal["dense", "lexical", "hybrid"] | Fusion = "dense"
     score_threshold: float | None = Field(default=None, ge=0, le=1, strict=True)
     boosts: Any = ()
     versions: Any = None
     as_of: Any = None
-    include_superseded: bool = False
-    substitute: bool = False
-    now: Any = None
+    superseded: Literal["hide", "show", "substitute"] = "hide"
     min_relevance: float | None = None
-    fusion: Fusion | None = None
     rerank: Any = None
-    diversity: float = Field(default=0.0, ge=0, le=1)
+    diversity: float | MMR | None = None
     dedupe: float | None = Field(default=None, gt=0, le=1)
     with_scores: bool = False
 
@@ -83,11 +84,10 @@ class TheodoliteRetriever(BaseRetriever):
         """
         kb = None
         if location is not None and "kb" not in fields:
-            given = {name: fields.pop(name) for name in _opening(type(self)) if name in fields}
+            given = {name: fields.pop(name) for name in _opening(type(self), location) if name in fields}
             if fields.keys() - type(self).model_fields.keys():
                 super().__init__(**{"location": location, **fields})  # which raises, and names them
-            given.setdefault("read_only", _cannot_be_written(location))
-            fields["kb"] = kb = opened(location, as_embedder(embedding), create=False, **given)
+            fields["kb"] = kb = open_existing(location, as_embedder(embedding), **given)
         elif location is not None or embedding is not None:
             raise ValueError("pass kb=, or location= and embedding=; one without the other would do nothing")
         try:
@@ -101,8 +101,10 @@ class TheodoliteRetriever(BaseRetriever):
     @classmethod
     def _known(cls, values: dict[str, Any]) -> dict[str, Any]:
         only = "an option of the opening: pass it with location=, or to Retriever.open"
-        known = {*cls.model_fields, "location", "embedding", *(_opening(cls) if "location" in values else ())}
-        _check_fields(known, values, cls.__name__, {"where": "filter", **dict.fromkeys(_opening(cls), only)})
+        location = values.get("location")
+        opening = _opening(cls, location)
+        known = {*cls.model_fields, "location", "embedding", *(opening if "location" in values else ())}
+        _check_fields(known, values, cls.__name__, {"where": "filter", **dict.fromkeys(opening, only)})
         return values
 
     @classmethod
@@ -116,7 +118,7 @@ class TheodoliteRetriever(BaseRetriever):
         if self.rerank is not None:
             self.rerank = as_stage(self.rerank)
         # What can be read once only would be gone with the first search.
-        self.boosts, self.versions = _kept(self.boosts), _kept(self.versions)
+        self.boosts, self.versions = reusable(self.boosts), reusable(self.versions)
         view, options, _ = self._asked({})
         view, asked = prepare(view, **options)
         if "where" in asked:
@@ -141,7 +143,7 @@ class TheodoliteRetriever(BaseRetriever):
     def _asked(self, given: Mapping[str, Any]) -> tuple[Retriever, dict[str, Any], bool]:
         """Where to search, with which options, and whether scores are wanted."""
         given = {name: value for name, value in given.items() if name != "verbose"}  # LangChain's own
-        check_names(given, OPTIONS | {"with_scores"}, "the retriever")
+        check_names(given, OPTIONS | {"with_scores"}, "the retriever", HINTS)
         options = {name: getattr(self, name) for name in OPTIONS if name != "scope"} | given
         return scoped(self.kb, self.scope), options, options.pop("with_scores", self.with_scores)
 
@@ -172,7 +174,7 @@ class TheodoliteVectorStoreRetriever(VectorStoreRetriever):
         hints = {name: f"search_kwargs={{{name!r}: ...}}" for name in _STORE_OPTIONS}
         _check_fields(cls.model_fields, values, cls.__name__, hints)
         given = values.get("search_kwargs") or {}
-        check_names(given, _STORE_OPTIONS, "search_kwargs")
+        check_names(given, _STORE_OPTIONS, "search_kwargs", HINTS)
         threshold = given.get("score_threshold")
         if isinstance(threshold, int) and not isinstance(threshold, bool):  # LangChain takes floats alone
             values = {**values, "search_kwargs": {**given, "score_threshold": float(threshold)}}
@@ -206,22 +208,16 @@ def _with_model(params: LangSmithRetrieverParams, embedder: Any) -> LangSmithRet
     return params
 
 
-def _opening(retriever: type[TheodoliteRetriever]) -> Collection[str]:
-    """The options of the opening, but for those that a search has as well."""
-    return OPENING - {"create", *retriever.model_fields}
-
-
-def _cannot_be_written(location: Any) -> bool:
-    """Whether it is a folder that nothing can be written to."""
-    return isinstance(location, (str, PathLike)) and os.path.isdir(location) and not os.access(location, os.W_OK)
-
-
-def _kept(given: Any) -> Any:
-    return tuple(given) if isinstance(given, Iterator) else given
+def _opening(retriever: type[TheodoliteRetriever], location: Any) -> Collection[str]:
+    """Return the options of the opening without those that a search has as well."""
+    return opening_options(location) - {"create", *retriever.model_fields}
 
 
 def _hybrid(options: dict[str, Any]) -> dict[str, Any]:
-    if (options.get("mode") or "hybrid") != "hybrid":
+    mode = options.get("mode") or "hybrid"
+    if isinstance(mode, Fusion):
+        return options
+    if mode != "hybrid":
         raise ValueError(f"mode is {options['mode']!r}, and search_type 'hybrid': pass one of them")
     return {**options, "mode": "hybrid"}
 
@@ -229,10 +225,7 @@ def _hybrid(options: dict[str, Any]) -> dict[str, Any]:
 def _document(hit: Hit, scored: bool) -> Document:
     if not scored:
         return from_core(hit.document)
-    told = hit.explain().to_dict()
-    known = {name: told[name] for name in ("score", "scores", "rank")}
-    known |= {name: told[name] for name in ("version", "duplicates") if told[name]}
-    return from_core(hit.document, **{SCORES: known})
+    return from_core(hit.document, **{HIT_DETAILS: hit_details(hit)})
 
 
 def _check_fields(known: Collection[str], values: Mapping[str, Any], what: str, *hints: Mapping[str, str]) -> None:

@@ -1,37 +1,20 @@
 """One search as LangChain asks for it: names checked, filters of both kinds, thresholds on relevance."""
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import fields
-from difflib import get_close_matches
-from inspect import signature
 from typing import Any
 
 from langchain_theodolite.documents import from_core
 from langchain_theodolite.filters import split_filter
 from langchain_theodolite.rerankers import as_stage
-from theodolite import MMR, ConfigError, EmbedderOptions, Hit, InputError, Retriever
+from theodolite import MMR, ConfigError, Hit, InputError, Retriever
+from theodolite.integration import SEARCH_OPTIONS, as_collection, check_names, scoped
 
-_EMBEDDER = frozenset(field.name for field in fields(EmbedderOptions)) - {"embedder"}
-
-OPENING = (
-    frozenset(signature(Retriever.open).parameters) - {"location", "embedder", "engine"}
-    | _EMBEDDER
-    | {"lock_timeout", "trust_index", "compact_at"}
-)
-"""The options of the opening, those of the embedder and of a folder among them."""
-
-_OWN = {"now", "include_superseded", "substitute", "fusion"}
-
-RANKING = (
-    frozenset(signature(Retriever.search).parameters)
-    - {"self", "query", "vector", "like", "k", "where", "accept", "superseded"}
-) | _OWN
-"""The options of ranking."""
+RANKING = SEARCH_OPTIONS - {"k", "where", "accept"}
+"""The options of a search that rank."""
 
 OPTIONS = RANKING | {"k", "filter", "scope", "score_threshold"}
-"""What every search takes."""
+"""The options of every search."""
 
-_ELSEWHERE = {
+HINTS = {
     "where": "filter",
     "where_document": "mode='lexical'",
     "metadata_filter": "filter",
@@ -41,32 +24,17 @@ _ELSEWHERE = {
 }
 
 
-def check_names(given: Iterable[str], known: Collection[str], what: str, hints: Mapping[str, str] = _ELSEWHERE) -> None:
-    """Raises TypeError for names that are not known, with what may have been meant."""
-    names: list[str] = []
-    for name in given:
-        if name in known:
-            continue
-        names = names or sorted(known)
-        close = get_close_matches(name, names, n=1)
-        if name in hints:
-            meant = f"here that is {hints[name]}"
-        else:
-            meant = f"did you mean {close[0]!r}?" if close else f"it takes {', '.join(names)}"
-        raise TypeError(f"{what} takes no {name!r}; {meant}")
-
-
 def search(kb: Retriever, **options: Any) -> list[Hit]:
-    """The k best hits, best first.
+    """Return the k best hits, best first.
 
     Args:
-        query: the question; or `vector`, or both (see `Retriever.search`).
+        query: the query; or `vector`, or both (see `Retriever.search`).
         k: how many.
         filter: a dict, a filter of theodolite, or a function of a LangChain document.
-        scope: what is outside of it is not there: fields with their values, or a filter.
+        scope: documents outside of it do not exist for this search: fields with their values, or a filter.
         score_threshold: in [0, 1], on relevance; with `rerank`, on the reranker's calibrated score.
-        fetch_k: how many candidates `lambda_mult` chooses from. Nothing else needs it: filters come first.
-        lambda_mult: from 0, as different as can be, to 1, as near to the question as can be.
+        fetch_k: how many candidates `lambda_mult` chooses from. Only it needs this: filters come first.
+        lambda_mult: from 0 (most diverse) to 1 (nearest to the query).
         others: as in `Retriever.search`.
 
     Raises:
@@ -83,10 +51,10 @@ async def asearch(kb: Retriever, **options: Any) -> list[Hit]:
 
 
 def relevance_of(hit: Hit) -> float:
-    """How relevant a hit is, in [0, 1]: the reranker's calibrated score, or for cosine the cosine, at least 0.
+    """Return a hit's relevance in [0, 1]: the reranker's calibrated score, or its relevance by similarity.
 
     Raises:
-        ConfigError: it has none: found by words, or by dot products that are not mapped.
+        ConfigError: it has none, because it was found by words, or by dot products without a mapping.
     """
     for name in ("rerank_relevance", "relevance"):
         if name in hit.scores:
@@ -108,12 +76,12 @@ def prepare(
     lambda_mult: float | None = None,
     **options: Any,
 ) -> tuple[Retriever, dict[str, Any]]:
-    """Where to search, and what for.
+    """Return the collection or view to search, and the arguments of its `search`.
 
     Raises:
         InputError, ConfigError, FilterError: options that do not fit. TypeError: there is no such option.
     """
-    check_names(options, RANKING | {"query", "vector"}, "a search")
+    check_names(options, RANKING | {"query", "vector"}, "a search", HINTS)
     threshold = checked_threshold(score_threshold)
     asked = {name: value for name, value in options.items() if value is not None}
     asked["k"] = k
@@ -139,51 +107,16 @@ def prepare(
         asked["where"] = where
     if passes is not None:
         asked["accept"] = lambda passage: passes(from_core(passage))
-    return scoped(kb, scope), translated(asked)
-
-
-def translated(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options as `Retriever.search` takes them."""
-    options = {name: value for name, value in asked.items() if name not in _OWN and value is not None}
-    now, fusion = asked.get("now"), asked.get("fusion")
-    if now is not None and (options.get("boosts") or options.get("versions")):
-        options.setdefault("as_of", now)
-    if asked.get("include_superseded"):
-        options["superseded"] = "show"
-    elif asked.get("substitute"):
-        options["superseded"] = "substitute"
-    if fusion is not None:
-        if options.get("mode") != "hybrid":
-            raise ConfigError(f"fusion is for mode='hybrid', not for {options.get('mode')!r}")
-        options["mode"] = fusion
-    return options
-
-
-def opened(location: Any, embedder: Any, **options: Any) -> Retriever:
-    """Open a collection; options of the embedder stand beside the others."""
-    own = {name: options.pop(name) for name in _EMBEDDER if name in options}
-    return Retriever.open(location, embedder=EmbedderOptions(embedder, **own), **options)
+    return scoped(kb, scope), asked
 
 
 def collection(given: Any, what: str) -> Retriever:
-    """The collection that a caller passes, or that the store they pass holds. Raises InputError for anything else."""
-    kb = getattr(given, "kb", given)
-    if not isinstance(kb, Retriever):
-        raise InputError(f"{what} takes a TheodoliteVectorStore or its Retriever, not {type(given).__name__}")
-    return kb
-
-
-def scoped(kb: Retriever, scope: Any) -> Retriever:
-    """What of a collection a scope shows: fields with their values, or a filter; None shows all."""
-    if scope is None:
-        return kb
-    # Plain fields may name a partition, which a filter does not.
-    plain = isinstance(scope, Mapping) and all(isinstance(name, str) and name[:1] != "$" for name in scope)
-    return kb.scoped(**scope) if plain else kb.scoped(scope)
+    """Return the collection that a caller passes, or that the passed store holds."""
+    return as_collection(given, what, "TheodoliteVectorStore")
 
 
 def checked_threshold(threshold: Any) -> float | None:
-    """A threshold on relevance; None for 0, which everything reaches. Raises InputError for no number in [0, 1]."""
+    """Return the threshold; None for 0, which everything reaches. Raises InputError unless it is in [0, 1]."""
     if threshold is None:
         return None
     if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1:

@@ -8,8 +8,9 @@ from langchain_core.documents import Document
 from langchain_core.vectorstores import VectorStore
 
 from langchain_theodolite.documents import from_core
-from langchain_theodolite.searching import OPTIONS, asearch, check_names, relevance_of, search
+from langchain_theodolite.searching import HINTS, OPTIONS, asearch, relevance_of, search
 from theodolite import ConfigError, Hit, Retriever
+from theodolite.integration import check_names
 
 SEARCHING = OPTIONS | {"fetch_k", "lambda_mult"}
 """The keywords of every search of a store."""
@@ -150,11 +151,11 @@ class Searches(VectorStore):
         return lambda score: min(1.0, max(0.0, score))
 
     def _search(self, known: frozenset[str], options: dict[str, Any], **asked: Any) -> list[Hit]:
-        check_names(options, known, "a search")
+        check_names(options, known, "a search", HINTS)
         return search(self._kb, **_asked(asked), **options)
 
     async def _asearch(self, known: frozenset[str], options: dict[str, Any], **asked: Any) -> list[Hit]:
-        check_names(options, known, "a search")
+        check_names(options, known, "a search", HINTS)
         return await asearch(self._kb, **_asked(asked), **options)
 
 

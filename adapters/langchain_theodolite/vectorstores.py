@@ -12,10 +12,11 @@ from langchain_theodolite.documents import from_core, to_core
 from langchain_theodolite.embeddings import EmbeddingsEmbedder, TheodoliteEmbeddings, as_embedder
 from langchain_theodolite.filters import split_filter
 from langchain_theodolite.retrievers import TheodoliteVectorStoreRetriever
-from langchain_theodolite.searching import OPENING, check_names, collection, opened
+from langchain_theodolite.searching import collection
 from langchain_theodolite.similarity import Searches
 from theodolite import Document as Passage
 from theodolite import InputError, Retriever
+from theodolite.integration import check_names, open_collection, opening_options
 
 _ADDING = frozenset({"batch_size"})
 _HINTS = {
@@ -44,8 +45,8 @@ class TheodoliteVectorStore(Searches):
     it. Each call that adds is one atomic commit. Filters decide before the best are chosen, so min(k, matching)
     documents come back. Scores are cosines (the metric's own value), higher is better; relevance is the cosine, at
     least 0. Searches take, beside `k` and `filter`, `score_threshold`, `scope`, `fetch_k` and `lambda_mult`, and of
-    `theodolite.Retriever.search` mode, boosts, versions, as_of, include_superseded, substitute, now, rerank,
-    diversity, dedupe, min_relevance and fusion; any other keyword is a TypeError.
+    `theodolite.Retriever.search` mode, boosts, versions, as_of, superseded, min_relevance, rerank, diversity and
+    dedupe; any other keyword is a TypeError.
 
     Threads may share a store. What is awaited runs on a bounded pool of threads, and embeddings that are natively
     async are awaited, so an event loop never waits.
@@ -72,9 +73,9 @@ class TheodoliteVectorStore(Searches):
         """
         if embedding is not None and embedding_function is not None:
             raise TypeError("embedding and embedding_function are the same: pass one of them")
-        check_names(options, OPENING, type(self).__name__, _HINTS)
+        check_names(options, opening_options(location), type(self).__name__, _HINTS)
         given = embedding_function if embedding is None else embedding
-        self._kb, self._shared = opened(location, as_embedder(given), **options), False
+        self._kb, self._shared = open_collection(location, as_embedder(given), **options), False
 
     @classmethod
     def from_retriever(cls, kb: Retriever) -> Self:

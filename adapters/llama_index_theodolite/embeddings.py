@@ -10,10 +10,10 @@ from llama_index.core import Settings
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import PrivateAttr
 
-from theodolite import Embedder, Retriever, VectorError
+from theodolite import Embedder
+from theodolite.integration import as_lists, await_each, check_count, resolve_embedder
 
 Side = Literal["query", "document"]
-_TOGETHER = 16  # questions that wait for a service at a time: of one call; services limit how many they take
 
 
 class EmbeddingEmbedder:
@@ -60,23 +60,19 @@ class EmbeddingEmbedder:
 
     async def aencode_query(self, texts: Sequence[str], /) -> Any:
         """`encode_query`, awaited, some at a time."""
-        vectors: list[Any] = []
-        for start in range(0, len(texts), _TOGETHER):
-            part = texts[start : start + _TOGETHER]
-            vectors += await asyncio.gather(*map(self.embed_model.aget_query_embedding, part))
-        return vectors
+        return await await_each(self.embed_model.aget_query_embedding, texts)
 
     async def aencode_document(self, texts: Sequence[str], /) -> Any:
         """`encode_document`, awaited."""
         vectors = await self.embed_model.aget_text_embedding_batch(list(texts))
-        _check_count("document", texts, vectors)
+        check_count("document", texts, vectors, "the embed_model")
         return vectors
 
     def _encode(self, side: Side, texts: Sequence[str], embed: Callable[[list[str]], list[list[float]]]) -> Any:
         if not texts:
             return np.zeros((0, self.dimension), np.float32)
         vectors = embed(list(texts))
-        _check_count(side, texts, vectors)
+        check_count(side, texts, vectors, "the embed_model")
         return vectors
 
 
@@ -100,14 +96,7 @@ class TheodoliteEmbedding(BaseEmbedding):
         Raises:
             ConfigError, MissingExtraError: as there.
         """
-        embedder = as_embedder(embedder)
-        if isinstance(embedder, Embedder):
-            found: Embedder | None = embedder
-        else:
-            with Retriever.open(embedder=embedder) as kb:  # which knows what may be passed
-                found = kb.embedder
-        if found is None:
-            raise TypeError("embedder is None; pass a model's name, or an object with encode_query and encode_document")
+        found = resolve_embedder(as_embedder(embedder))
         name = getattr(found, "name", None)
         super().__init__(**{"model_name": name if isinstance(name, str) else type(found).__name__, **kwargs})
         self._embedder = found
@@ -135,13 +124,13 @@ class TheodoliteEmbedding(BaseEmbedding):
         return "TheodoliteEmbedding"
 
     def _get_query_embedding(self, query: str) -> list[float]:
-        return _as_lists(self.embedder.encode_query([query]))[0]
+        return as_lists(self.embedder.encode_query([query]))[0]
 
     def _get_text_embedding(self, text: str) -> list[float]:
-        return _as_lists(self.embedder.encode_document([text]))[0]
+        return as_lists(self.embedder.encode_document([text]))[0]
 
     def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-        return _as_lists(self.embedder.encode_document(texts)) if texts else []
+        return as_lists(self.embedder.encode_document(texts)) if texts else []
 
     # A thread each, so that an event loop never waits for a model.
     async def _aget_query_embedding(self, query: str) -> list[float]:
@@ -164,19 +153,3 @@ def as_embedder(embed_model: Any) -> Any:
     if isinstance(embed_model, TheodoliteEmbedding):
         return embed_model.embedder
     return EmbeddingEmbedder(embed_model) if isinstance(embed_model, BaseEmbedding) else embed_model
-
-
-def _check_count(side: Side, texts: Sequence[str], vectors: Sequence[Any]) -> None:
-    if not isinstance(vectors, (list, tuple, np.ndarray)) or len(vectors) != len(texts):
-        count = len(vectors) if isinstance(vectors, (list, tuple, np.ndarray)) else type(vectors).__name__
-        raise VectorError(
-            f"the embed_model returned {count} vectors for {len(texts)} {side} texts; each needs one",
-            expected=len(texts),
-            got=count,
-        )
-
-
-def _as_lists(vectors: Any) -> list[list[float]]:
-    rows = vectors.detach().cpu().numpy() if hasattr(vectors, "detach") else np.asarray(vectors)
-    listed: list[list[float]] = rows.astype(np.float64).tolist()
-    return listed

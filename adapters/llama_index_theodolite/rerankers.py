@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import replace
-from functools import lru_cache
 from typing import Any, Self
 
 from llama_index.core.callbacks import CBEventType, EventPayload
@@ -13,8 +11,8 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 from pydantic import ConfigDict, Field, PrivateAttr
 
-from llama_index_theodolite.searching import check_names
 from theodolite import Rerank
+from theodolite.integration import as_rerank, check_names
 
 _dispatcher = get_dispatcher(__name__)
 
@@ -57,7 +55,7 @@ class TheodoliteRerank(BaseNodePostprocessor):
         """
         check_names(fields, type(self).model_fields, type(self).__name__, _ELSEWHERE)
         super().__init__(**{"reranker": reranker, **fields})
-        self._stage = as_stage(reranker, self.score_threshold)
+        self._stage = as_rerank(reranker, self.score_threshold)
         self._name = (
             reranker
             if isinstance(reranker, str)
@@ -125,24 +123,6 @@ class TheodoliteRerank(BaseNodePostprocessor):
 
 
 _ELSEWHERE = {"model": "reranker, the first argument", "keep_retrieval_score": "the nodes you passed: they are kept"}
-
-
-def as_stage(reranker: Any, score_threshold: float | None = None) -> Rerank:
-    """What a caller passes as a reranker, with a threshold on its calibrated score.
-
-    Raises:
-        ConfigError, MissingExtraError: it does not fit, or falls back, where there is nothing to hold a threshold to.
-    """
-    if isinstance(reranker, str):
-        reranker = _named(reranker)
-    stage = reranker if isinstance(reranker, Rerank) else Rerank(reranker)
-    return stage if score_threshold is None else replace(stage, min_relevance=score_threshold)
-
-
-@lru_cache(maxsize=4)
-def _named(name: str) -> Rerank:
-    """Models that are named are loaded once, not once a call."""
-    return Rerank(name)
 
 
 def _name_of(reranker: Any) -> str:

@@ -1,7 +1,6 @@
 """A LlamaIndex retriever over a collection: every option of a search is an argument, and none is ignored."""
 
 import asyncio
-import os
 from collections.abc import Iterable
 from copy import copy
 from inspect import signature
@@ -19,12 +18,18 @@ from llama_index.core.vector_stores.types import MetadataFilters
 from llama_index_theodolite.documents import from_core
 from llama_index_theodolite.embeddings import as_embedder
 from llama_index_theodolite.filters import as_where
-from llama_index_theodolite.rerankers import as_stage
-from llama_index_theodolite.searching import OPENING, check_names, opened, scoped, translated
-from theodolite import Boost, ConfigError, Fusion, Hit, InputError, Retriever, UnsupportedError, VectorError
-
-SCORES = "theodolite"
-"""Where `with_scores` puts what is known of a hit into a node's metadata."""
+from theodolite import MMR, Boost, ConfigError, Fusion, Hit, InputError, Retriever, UnsupportedError, VectorError
+from theodolite.integration import (
+    HIT_DETAILS,
+    as_collection,
+    as_rerank,
+    check_names,
+    hit_details,
+    open_existing,
+    opening_options,
+    reusable,
+    scoped,
+)
 
 _dispatcher = get_dispatcher(__name__)
 
@@ -66,17 +71,14 @@ class TheodoliteRetriever(BaseRetriever):
         similarity_top_k: int = DEFAULT_SIMILARITY_TOP_K,
         filters: MetadataFilters | Any = None,
         scope: Any = None,
-        mode: Literal["dense", "lexical", "hybrid"] = "dense",
+        mode: Literal["dense", "lexical", "hybrid"] | Fusion = "dense",
         boosts: Boost | Iterable[Boost] = (),
         versions: Any = None,
         as_of: Any = None,
-        include_superseded: bool = False,
-        substitute: bool = False,
-        now: Any = None,
+        superseded: Literal["hide", "show", "substitute"] = "hide",
         min_relevance: float | None = None,
-        fusion: Fusion | None = None,
         rerank: Any = None,
-        diversity: float = 0.0,
+        diversity: float | MMR | None = None,
         dedupe: float | None = None,
         with_scores: bool = False,
         callback_manager: CallbackManager | None = None,
@@ -94,12 +96,12 @@ class TheodoliteRetriever(BaseRetriever):
             similarity_top_k: how many nodes.
             filters: LlamaIndex's MetadataFilters, a dict, or a filter of theodolite.
             scope: what is outside of it is not there: fields with their values, or a filter.
-            mode: `dense` goes by similarity, `lexical` by words, `hybrid` by both.
+            mode: `dense` ranks by similarity, `lexical` by words, `hybrid` by both; `Fusion(...)` is `hybrid` with
+                other weights.
             rerank: what `TheodoliteRerank` takes as its reranker; it reads the first 50.
             with_scores: put `score`, `scores` and `rank`, and `version` and `duplicates` where there are any, under
                 `theodolite` into the metadata. Neither language models nor embedders are shown it.
-            boosts, versions, as_of, include_superseded, substitute, now, min_relevance, fusion, diversity, dedupe: see
-                `theodolite.Retriever.search`.
+            boosts, versions, as_of, superseded, min_relevance, diversity, dedupe: see `theodolite.Retriever.search`.
             callback_manager, object_map, objects, verbose: see LlamaIndex's BaseRetriever.
             opening: with `location`, options of `theodolite.Retriever.open`, such as `on_drift`, but for `create` and
                 `versions`. `read_only` is True by default where the folder cannot be written to.
@@ -109,7 +111,7 @@ class TheodoliteRetriever(BaseRetriever):
             InputError, FilterError, ConfigError: values that do not fit.
         """
         names = signature(TheodoliteRetriever).parameters.keys() - {"opening"}
-        options = OPENING - {"create", *names}
+        options = opening_options(location) - {"create", *names}
         only = "an option of the opening: pass it with location=, or to Retriever.open"
         closed = {**dict.fromkeys(options, only), **_ELSEWHERE}
         known, hints = (names, closed) if location is None else (names | options, _ELSEWHERE)
@@ -124,23 +126,19 @@ class TheodoliteRetriever(BaseRetriever):
         self.similarity_top_k, self.with_scores, self.filters = similarity_top_k, with_scores, filters
         self.options: dict[str, Any] = {
             "mode": mode,
-            "boosts": _kept(boosts),
-            "versions": _kept(versions),
+            "boosts": reusable(boosts),
+            "versions": reusable(versions),
             "as_of": as_of,
-            "include_superseded": include_superseded,
-            "substitute": substitute,
-            "now": now,
+            "superseded": superseded,
             "min_relevance": min_relevance,
-            "fusion": fusion,
-            "rerank": None if rerank is None else as_stage(rerank),
+            "rerank": None if rerank is None else as_rerank(rerank),
             "diversity": diversity,
             "dedupe": dedupe,
         }
         if location is None:
             self._check()
             return
-        opening.setdefault("read_only", _cannot_be_written(location))
-        own = opened(location, as_embedder(embed_model), create=False, **opening)
+        own = open_existing(location, as_embedder(embed_model), **opening)
         try:
             self.kb = scoped(own, scope)
             self._check()
@@ -176,7 +174,7 @@ class TheodoliteRetriever(BaseRetriever):
             self.kb.scoped(self._where())
         none = np.empty((0, 1), np.float32)  # of no vectors any length will do
         words: list[str] | None = [] if self.options["mode"] != "dense" or self.options["rerank"] is not None else None
-        self.kb.search_many(words, vectors=none, k=self.similarity_top_k, **translated(self.options))
+        self.kb.search_many(words, vectors=none, k=self.similarity_top_k, **self.options)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         texts = self._embedded_otherwise(query_bundle)
@@ -201,7 +199,7 @@ class TheodoliteRetriever(BaseRetriever):
         """The search that answers the question."""
         if vector is None and not bundle.query_str and bundle.image_path:
             raise UnsupportedError("texts are searched for here, not images: pass the embedding of one, or a question")
-        asked = {**translated(self.options), "k": self.similarity_top_k, "where": self._where()}
+        asked = {**self.options, "k": self.similarity_top_k, "where": self._where()}
         if vector is None or self.options["mode"] == "lexical":
             return {**asked, "query": bundle.query_str}
         if self.options["mode"] == "dense" and self.options["rerank"] is None:
@@ -235,34 +233,15 @@ class TheodoliteRetriever(BaseRetriever):
     def _node(self, hit: Hit) -> NodeWithScore:
         node = from_core(hit.document)
         if self.with_scores:
-            told = hit.explain().to_dict()
-            known = {name: told[name] for name in ("score", "scores", "rank")}
-            known |= {name: told[name] for name in ("version", "duplicates") if told[name]}
-            node.metadata = {**node.metadata, SCORES: known}
-            node.excluded_embed_metadata_keys = [*node.excluded_embed_metadata_keys, SCORES]
-            node.excluded_llm_metadata_keys = [*node.excluded_llm_metadata_keys, SCORES]
+            node.metadata = {**node.metadata, HIT_DETAILS: hit_details(hit)}
+            node.excluded_embed_metadata_keys = [*node.excluded_embed_metadata_keys, HIT_DETAILS]
+            node.excluded_llm_metadata_keys = [*node.excluded_llm_metadata_keys, HIT_DETAILS]
         return NodeWithScore(node=node, score=hit.score)
 
 
 def collection(given: Any, what: str) -> Retriever:
-    """The collection that a caller passes, or that the store they pass holds. Raises InputError for anything else."""
-    kb = getattr(given, "kb", given)
-    if not isinstance(kb, Retriever):
-        hint = "; location= takes a folder" if isinstance(given, (str, PathLike)) else ""
-        hint = "; its store is index.vector_store" if hasattr(given, "vector_store") else hint
-        kind = type(given).__name__
-        raise InputError(f"{what} takes a theodolite Retriever or a TheodoliteVectorStore, not {kind}{hint}")
-    return kb
-
-
-def _cannot_be_written(location: Any) -> bool:
-    """Whether it is a folder that nothing can be written to."""
-    return isinstance(location, (str, PathLike)) and os.path.isdir(location) and not os.access(location, os.W_OK)
-
-
-def _kept(given: Any) -> Any:
-    """What may be read again and again, of what may be an iterator."""
-    return tuple(given) if isinstance(given, Iterable) else given
+    """Return the collection that a caller passes, or that the passed store holds."""
+    return as_collection(given, what, "TheodoliteVectorStore")
 
 
 def _told(bundle: QueryBundle, error: VectorError) -> VectorError:

@@ -1,10 +1,7 @@
 """One search as LlamaIndex asks for it: names checked; modes, top_k, thresholds and ids as the core takes them."""
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import fields
-from difflib import get_close_matches
-from inspect import signature
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,26 +9,13 @@ from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQu
 
 from llama_index_theodolite.documents import SOURCE, TYPE
 from llama_index_theodolite.filters import as_where
-from theodolite import MMR, ConfigError, EmbedderOptions, F, Fusion, InputError, Retriever
+from theodolite import MMR, ConfigError, F, Fusion, InputError, Retriever
+from theodolite.integration import SEARCH_OPTIONS, check_names, scoped
 
 _LOGGER = logging.getLogger(__name__)
 
-_EMBEDDER = frozenset(field.name for field in fields(EmbedderOptions)) - {"embedder"}
-
-OPENING = (
-    frozenset(signature(Retriever.open).parameters) - {"location", "embedder", "engine"}
-    | _EMBEDDER
-    | {"lock_timeout", "trust_index", "compact_at"}
-)
-"""The options of the opening, those of the embedder and of a folder among them."""
-
-_OWN = {"now", "include_superseded", "substitute", "fusion"}
-
-RANKING = (
-    frozenset(signature(Retriever.search).parameters)
-    - {"self", "query", "vector", "like", "k", "where", "mode", "accept", "diversity", "superseded"}
-) | _OWN
-"""The options of ranking."""
+RANKING = SEARCH_OPTIONS - {"k", "where", "mode", "accept", "diversity"}
+"""The options of a search that rank."""
 
 HINTS = {
     "filter": "filters, of the query",
@@ -51,30 +35,6 @@ ID = "$id"  # what the core calls a document's id in filters
 _POINTING = ("IndexNode", "ImageNode")
 
 
-def check_names(given: Iterable[str], known: Collection[str], what: str, hints: Mapping[str, str] = HINTS) -> None:
-    """Raises TypeError for names that are not known, with what may have been meant."""
-    for name in given:
-        if name in known:
-            continue
-        close = get_close_matches(name, sorted(known), n=1)
-        if name in hints:
-            meant = f"here that is {hints[name]}"
-        elif close:
-            meant = f"did you mean {close[0]!r}?"
-        else:
-            meant = f"it takes {', '.join(sorted(known))}" if known else "it takes no further arguments"
-        raise TypeError(f"{what} takes no {name!r}; {meant}")
-
-
-def scoped(kb: Retriever, scope: Any) -> Retriever:
-    """What of a collection a scope shows: fields with their values, or a filter; None shows all."""
-    if scope is None:
-        return kb
-    # Plain fields may name a partition, which a filter does not.
-    plain = isinstance(scope, Mapping) and all(isinstance(name, str) and name[:1] != "$" for name in scope)
-    return kb.scoped(**scope) if plain else kb.scoped(scope)
-
-
 def asked(
     kb: Retriever, query: VectorStoreQuery, kwargs: dict[str, Any]
 ) -> tuple[Retriever | None, dict[str, Any], str | None]:
@@ -85,7 +45,7 @@ def asked(
     """
     if not isinstance(query, VectorStoreQuery):
         raise InputError(f"query takes a VectorStoreQuery, not {type(query).__name__}; a retriever takes questions")
-    check_names(kwargs, _OPTIONS, "query")
+    check_names(kwargs, _OPTIONS, "query", HINTS)
     if query.mode not in _MODES:
         names = ", ".join(mode.value for mode in _MODES)
         raise InputError(f"mode is {getattr(query.mode, 'value', query.mode)!r}; it must be one of {names}")
@@ -104,9 +64,7 @@ def asked(
         options |= {"query": _words(query), "mode": "hybrid", "k": query.hybrid_top_k or query.similarity_top_k}
         options |= _vector(view, query)
         if query.alpha is not None:
-            if "fusion" in options:
-                raise InputError("alpha is the weights of fusion: pass one of them")
-            options["fusion"] = Fusion(dense=_share(query.alpha, "alpha"), lexical=1 - query.alpha)
+            options["mode"] = Fusion(dense=_share(query.alpha, "alpha"), lexical=1 - query.alpha)
     else:
         options |= _vector(view, query)
         if "vector" not in options or options.get("rerank") is not None:
@@ -122,30 +80,7 @@ def asked(
     dense = mode in (VectorStoreQueryMode.DEFAULT, VectorStoreQueryMode.MMR)
     if "pool" in options:
         raise ConfigError("pool would do nothing: it says what mode MMR chooses from")
-    return None if nothing else view, translated(options), "similarity" if dense and not ranked else None
-
-
-def translated(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options as `Retriever.search` takes them."""
-    options = {name: value for name, value in asked.items() if name not in _OWN and value is not None}
-    now, fusion = asked.get("now"), asked.get("fusion")
-    if now is not None and (options.get("boosts") or options.get("versions")):
-        options.setdefault("as_of", now)
-    if asked.get("include_superseded"):
-        options["superseded"] = "show"
-    elif asked.get("substitute"):
-        options["superseded"] = "substitute"
-    if fusion is not None:
-        if options.get("mode") != "hybrid":
-            raise ConfigError(f"fusion is for mode='hybrid', not for {options.get('mode')!r}")
-        options["mode"] = fusion
-    return options
-
-
-def opened(location: Any, embedder: Any, **options: Any) -> Retriever:
-    """Open a collection; options of the embedder stand beside the others."""
-    own = {name: options.pop(name) for name in _EMBEDDER if name in options}
-    return Retriever.open(location, embedder=EmbedderOptions(embedder, **own), **options)
+    return None if nothing else view, options, "similarity" if dense and not ranked else None
 
 
 def within(where: Any, doc_ids: Collection[str] | None = None, node_ids: Collection[str] | None = None) -> Any:

@@ -9,10 +9,9 @@ from pydantic import BaseModel, ConfigDict, WithJsonSchema, create_model
 
 from llama_index_theodolite.documents import RESERVED, from_core
 from llama_index_theodolite.filters import as_where
-from llama_index_theodolite.rerankers import as_stage
 from llama_index_theodolite.retrievers import TheodoliteRetriever, collection
-from llama_index_theodolite.searching import translated
 from theodolite import Boost, Hits, InputError, SearchTool
+from theodolite.integration import as_rerank
 
 
 def as_tool(
@@ -62,7 +61,7 @@ def as_tool(
         InputError: no document has a field that is named; k below 1; `kb` is none of these. FilterError: `scope` is no
             filter. ConfigError: `rerank` is no reranker.
     """
-    stage = None if rerank is None else as_stage(rerank)
+    stage = None if rerank is None else as_rerank(rerank)
     given = {"mode": mode, "boosts": boosts, "versions": versions, "rerank": stage}
     options = {option: value for option, value in given.items() if value is not None}
     if isinstance(kb, TheodoliteRetriever):
@@ -76,7 +75,7 @@ def as_tool(
         k=4 if k is None else k,
         date_field=date_field,
         leave_out=RESERVED,  # what is kept of a node, no metadata of anybody's
-        **translated(options),
+        **options,
     )
 
     def found(arguments: dict[str, Any], hits: Hits | InputError) -> ToolOutput:

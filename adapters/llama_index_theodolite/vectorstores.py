@@ -20,8 +20,9 @@ from llama_index_theodolite.documents import from_core, to_core
 from llama_index_theodolite.embeddings import EmbeddingEmbedder, TheodoliteEmbedding, as_embedder
 from llama_index_theodolite.filters import as_where
 from llama_index_theodolite.persisting import persist, persisted
-from llama_index_theodolite.searching import OPENING, asked, check_names, of_documents, opened, within
+from llama_index_theodolite.searching import asked, of_documents, within
 from theodolite import ConfigError, DocumentError, InputError, Retriever, VectorError
+from theodolite.integration import check_names, open_collection, opening_options
 
 _SAME = 0.9  # cosine of two embeddings of one text: far below what rounding and batches do, far above chance
 _HINTS = {
@@ -88,14 +89,14 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
         Raises:
             TypeError: there is no such option. TheodoliteError: see `Retriever.open`.
         """
-        check_names(options, OPENING, type(self).__name__, _HINTS)
+        check_names(options, opening_options(location), type(self).__name__, _HINTS)
         if kb is not None and (location is not None or embed_model is not None or options):
             raise ConfigError("kb is a collection that is open already: pass it alone")
         if kb is not None and not isinstance(kb, Retriever):
             raise ConfigError(f"kb is a {type(kb).__name__}; it must be a theodolite.Retriever")
         super().__init__(stores_text=True)
         self._shared = kb is not None
-        self._kb = kb if kb is not None else opened(location, as_embedder(embed_model), **options)
+        self._kb = kb if kb is not None else open_collection(location, as_embedder(embed_model), **options)
         if self.kb.embedder is None and self.kb.location is not None:
             warnings.warn(
                 "without embed_model nothing tells whether the vectors that come are of the model the collection was "
@@ -283,7 +284,7 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
                 found. `TheodoliteVectorStore` in `VectorStoreIndex.from_vector_store` has none.
             kwargs: `mmr_threshold` (from 0, as different as can be, to 1, as near as can be; before the query's),
                 `pool` (how many of the nearest MMR chooses from), `scope`, and of `theodolite.Retriever.search` boosts,
-                versions, as_of, include_superseded, substitute, now, rerank, dedupe, min_relevance and fusion.
+                versions, as_of, superseded, min_relevance, rerank and dedupe.
 
         Raises:
             ValueError: no embedding (or no `query_str`, where words are read), one of another dimension, a top_k

@@ -5,7 +5,6 @@ from typing import Any
 
 from langchain_core.documents import Document as LangChainDocument
 
-from langchain_theodolite.searching import translated
 from theodolite import Document, Retriever
 from theodolite.testing import HashingEmbedder
 
@@ -36,9 +35,15 @@ def ids(documents: list[LangChainDocument]) -> list[str | None]:
     return [document.id for document in documents]
 
 
+def dated(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options with a present, if any of them depends on it."""
+    depends = options.get("boosts") or options.get("versions")
+    return {"as_of": NOW, **options} if depends else options
+
+
 def found(kb: Retriever, query: str = QUESTION, **options: Any) -> list[tuple[str, float]]:
-    """What the core finds."""
-    return [(hit.document.id, hit.score) for hit in kb.search(query, **translated({"k": 5, "now": NOW, **options}))]
+    """Return what the core finds."""
+    return [(hit.document.id, hit.score) for hit in kb.search(query, **dated({"k": 5, **options}))]
 
 
 def newest_first(query: str, texts: Any) -> list[float]:

@@ -16,7 +16,7 @@ from langchain_core.documents import Document as LangChainDocument
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.runnables import ConfigurableField
 from pydantic import ValidationError
-from tests.adapters.langchain.corpus import DOCUMENTS, NOW, QUESTION, filled, found, ids, newest_first
+from tests.adapters.langchain.corpus import DOCUMENTS, NOW, QUESTION, dated, filled, found, ids, newest_first
 
 from langchain_theodolite import TheodoliteRetriever
 from langchain_theodolite.embeddings import as_embedder
@@ -55,16 +55,16 @@ OPTIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     # an option, and what it must differ from: the same search without it
     ({"mode": "lexical"}, {}),
     ({"mode": "hybrid"}, {}),
-    ({"mode": "hybrid", "fusion": Fusion(dense=1.0, lexical=0.01)}, {"mode": "hybrid"}),
+    ({"mode": Fusion(dense=1.0, lexical=0.01)}, {"mode": "hybrid"}),
     ({"boosts": [Authority("source", {"policy": 0.0, "chat": 1.0}, weight=0.9)]}, {}),
     ({"versions": VERSIONS}, {}),
     ({"versions": VERSIONS, "as_of": "2024-01-01"}, {"versions": VERSIONS}),
-    ({"versions": VERSIONS, "include_superseded": True}, {"versions": VERSIONS}),
+    ({"versions": VERSIONS, "superseded": "show"}, {"versions": VERSIONS}),
     (
-        {"versions": VERSIONS, "where": {"id": "none"}, "substitute": True},
+        {"versions": VERSIONS, "where": {"id": "none"}, "superseded": "substitute"},
         {},
     ),
-    ({"boosts": FRESH, "now": "2023-01-02"}, {"boosts": FRESH}),
+    ({"boosts": FRESH, "as_of": "2023-01-02"}, {"boosts": FRESH}),
     ({"min_relevance": 0.3}, {}),
     ({"rerank": newest_first}, {}),
     ({"diversity": 0.9}, {}),
@@ -78,7 +78,7 @@ OPTIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
 def test_every_option_reaches_the_core(kb: Retriever, given: dict[str, Any], without: dict[str, Any]) -> None:
     expected = found(kb, **given)
     assert expected != found(kb, **without)
-    options = {"k": 5, "now": NOW, **given}
+    options = dated({"k": 5, **given})
     if "where" in options:
         options["filter"] = options.pop("where")
     assert told(TheodoliteRetriever(kb=kb, with_scores=True, **options).invoke(QUESTION)) == expected
@@ -117,8 +117,11 @@ class TestStrict:
             ({"versions": "x"}, "versions is 'x'; expected a list of rules"),
             ({"versions": VERSIONS, "as_of": "x"}, "as_of is 'x'"),
             ({"as_of": "2024-01-01"}, "as_of would do nothing"),
-            ({"boosts": FRESH, "now": "x"}, "as_of is 'x'"),
-            ({"fusion": Fusion()}, "fusion is for mode='hybrid', not for 'dense'"),
+            ({"boosts": FRESH, "as_of": "x"}, "as_of is 'x'"),
+            ({"superseded": "show"}, "superseded"),
+            ({"mode": "words"}, "mode"),
+            ({"now": "2024-01-01"}, "takes no 'now'; here that is as_of"),
+            ({"fusion": Fusion()}, "takes no 'fusion'; here that is mode="),
             ({"mode": "lexical", "min_relevance": 0.5}, "min_relevance"),
             ({"mode": "hybrid", "rerank": newest_first, "boosts": "x"}, "boosts is 'x'"),
         ],
@@ -129,7 +132,7 @@ class TestStrict:
             TheodoliteRetriever(kb=kb, **fields)
 
     def test_iterators_last(self, kb: Retriever) -> None:
-        retriever = TheodoliteRetriever(kb=kb, boosts=iter(FRESH), versions=iter(VERSIONS), now=NOW, with_scores=True)
+        retriever = TheodoliteRetriever(kb=kb, boosts=iter(FRESH), versions=iter(VERSIONS), as_of=NOW, with_scores=True)
         for _ in range(2):
             assert told(retriever.invoke(QUESTION, k=5)) == found(kb, boosts=FRESH, versions=VERSIONS)
 
@@ -234,7 +237,7 @@ class TestScores:
             TheodoliteRetriever(kb=kb, min_relevance=0.5, score_threshold=0.5).invoke(QUESTION)
 
     def test_on_request_only(self, kb: Retriever) -> None:
-        retriever = TheodoliteRetriever(kb=kb, versions=VERSIONS, include_superseded=True, k=5)
+        retriever = TheodoliteRetriever(kb=kb, versions=VERSIONS, superseded="show", k=5)
         stored = {document.id: document.metadata for document in DOCUMENTS}
         for document in retriever.invoke(QUESTION):
             assert document.metadata == stored[document.id or ""]

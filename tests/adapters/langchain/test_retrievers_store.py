@@ -39,7 +39,7 @@ def test_is_langchains_own(store: TheodoliteVectorStore) -> None:
         ("similarity", {"k": 3}, {"k": 3}),
         ("similarity_score_threshold", {"k": 5, "score_threshold": 0.3}, {"k": 5, "min_relevance": 0.3}),
         ("mmr", {"k": 3, "fetch_k": 5, "lambda_mult": 0.1}, {"k": 3, "diversity": 0.9}),
-        ("hybrid", {"k": 5, "fusion": Fusion(1.0, 0.1)}, {"k": 5, "mode": "hybrid", "fusion": Fusion(1.0, 0.1)}),
+        ("hybrid", {"k": 5, "mode": Fusion(1.0, 0.1)}, {"k": 5, "mode": Fusion(1.0, 0.1)}),
         ("similarity", {"k": 3, "rerank": newest_first}, {"k": 3, "rerank": newest_first}),
     ],
 )

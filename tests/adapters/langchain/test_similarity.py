@@ -352,7 +352,7 @@ def test_versions_reach_the_search(reference: Store) -> None:
     reference.add_texts(["same", "near"], [{"p": 1, "v": 1}, {"p": 1, "v": 2}], ids=["v1", "v2"])
     rule = Latest(per="p", by="v")
     assert names(reference.similarity_search("question", k=9, filter={"p": 1}, versions=rule)) == ["v2"]
-    everything = reference.similarity_search("question", k=9, filter={"p": 1}, versions=rule, include_superseded=True)
+    everything = reference.similarity_search("question", k=9, filter={"p": 1}, versions=rule, superseded="show")
     assert names(everything) == ["v1", "v2"]
 
 

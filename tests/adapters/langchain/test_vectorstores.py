@@ -387,7 +387,7 @@ def test_boosts_reach_the_search(store: Store) -> None:
     store.add_texts(["a", "a "], [{"day": "2020-01-01"}, {"day": "2025-01-01"}], ids=["old", "new"])
     boost = Freshness("day", half_life="30d", weight=0.9)
     assert store.similarity_search("a", k=2)[0].id == "old"
-    found = store.similarity_search_with_relevance_scores("a", k=2, boosts=[boost], now="2025-01-02")
-    scored = store.similarity_search_with_score("a", k=2, boosts=[boost], now="2025-01-02")
+    found = store.similarity_search_with_relevance_scores("a", k=2, boosts=[boost], as_of="2025-01-02")
+    scored = store.similarity_search_with_score("a", k=2, boosts=[boost], as_of="2025-01-02")
     assert {document.id: score for document, score in found}["old"] == pytest.approx(1.0), "whatever boosts say"
     assert {document.id: score for document, score in scored}["old"] == pytest.approx(0.1, abs=0.01)

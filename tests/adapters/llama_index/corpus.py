@@ -4,7 +4,6 @@ from typing import Any
 
 from llama_index.core.schema import NodeWithScore
 
-from llama_index_theodolite.searching import translated
 from theodolite import Document, Retriever
 from theodolite.testing import HashingEmbedder
 
@@ -37,9 +36,15 @@ def told(nodes: list[NodeWithScore]) -> list[tuple[str, float | None]]:
     return [(one.node.node_id, one.score) for one in nodes]
 
 
+def dated(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options with a present, if any of them depends on it."""
+    depends = options.get("boosts") or options.get("versions")
+    return {"as_of": NOW, **options} if depends else options
+
+
 def found(kb: Retriever, query: str | None = QUESTION, **options: Any) -> list[tuple[str, float | None]]:
-    """What the core finds."""
-    return [(hit.document.id, hit.score) for hit in kb.search(query, **translated({"k": 5, "now": NOW, **options}))]
+    """Return what the core finds."""
+    return [(hit.document.id, hit.score) for hit in kb.search(query, **dated({"k": 5, **options}))]
 
 
 def newest_first(query: str, texts: Any) -> list[float]:

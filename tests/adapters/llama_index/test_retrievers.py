@@ -19,7 +19,7 @@ from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import IndexNode, MetadataMode, NodeWithScore, QueryBundle, TextNode
 from llama_index.core.vector_stores.types import MetadataFilters
 from pydantic import Field
-from tests.adapters.llama_index.corpus import DOCUMENTS, NOW, QUESTION, filled, found, ids, newest_first, told
+from tests.adapters.llama_index.corpus import DOCUMENTS, NOW, QUESTION, dated, filled, found, ids, newest_first, told
 from tests.adapters.llama_index.nodes import Letters
 
 from llama_index_theodolite import TheodoliteRetriever, as_embedder
@@ -57,14 +57,14 @@ OPTIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     # an option, and what it must differ from: the same search without it
     ({"mode": "lexical"}, {}),
     ({"mode": "hybrid"}, {}),
-    ({"mode": "hybrid", "fusion": Fusion(dense=1.0, lexical=0.01)}, {"mode": "hybrid"}),
+    ({"mode": Fusion(dense=1.0, lexical=0.01)}, {"mode": "hybrid"}),
     ({"boosts": [Authority("source", {"policy": 0.0, "chat": 1.0}, weight=0.9)]}, {}),
     ({"versions": VERSIONS}, {}),
     ({"versions": VERSIONS, "as_of": "2024-01-01"}, {"versions": VERSIONS}),
-    ({"versions": VERSIONS, "include_superseded": True}, {"versions": VERSIONS}),
+    ({"versions": VERSIONS, "superseded": "show"}, {"versions": VERSIONS}),
     ({"boosts": [Freshness("from", half_life="365d", weight=0.9)]}, {}),
     (
-        {"boosts": [Freshness("from", half_life="365d", weight=0.9)], "now": "2023-01-02"},
+        {"boosts": [Freshness("from", half_life="365d", weight=0.9)], "as_of": "2023-01-02"},
         {"boosts": [Freshness("from", half_life="365d", weight=0.9)]},
     ),
     ({"min_relevance": 0.5}, {}),
@@ -77,7 +77,7 @@ OPTIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("options", "without"), OPTIONS)
 async def test_options_are_those_of_a_search(kb: Retriever, options: dict[str, Any], without: dict[str, Any]) -> None:
-    retriever = TheodoliteRetriever(kb, similarity_top_k=5, **{"now": NOW, **options})
+    retriever = TheodoliteRetriever(kb, similarity_top_k=5, **dated(options))
     expected = found(kb, **options)
     assert told(retriever.retrieve(QUESTION)) == expected
     assert told(await retriever.aretrieve(QUESTION)) == expected
@@ -86,7 +86,9 @@ async def test_options_are_those_of_a_search(kb: Retriever, options: dict[str, A
 
 def test_options_that_were_passed_as_iterators_last(kb: Retriever) -> None:
     rules = VERSIONS
-    retriever = TheodoliteRetriever(kb, versions=iter(rules), boosts=iter([Freshness("from", half_life="9d")]), now=NOW)
+    retriever = TheodoliteRetriever(
+        kb, versions=iter(rules), boosts=iter([Freshness("from", half_life="9d")]), as_of=NOW
+    )
     first = told(retriever.retrieve(QUESTION))
     assert (
         first
@@ -120,7 +122,7 @@ def test_a_filter_decides_before_the_best_are_chosen(kb: Retriever) -> None:
 
 
 def test_filters_may_be_replaced_for_a_call(kb: Retriever) -> None:
-    retriever = TheodoliteRetriever(kb, similarity_top_k=5, filters={"source": "policy"}, versions=VERSIONS, now=NOW)
+    retriever = TheodoliteRetriever(kb, similarity_top_k=5, filters={"source": "policy"}, versions=VERSIONS, as_of=NOW)
     assert ids(retriever.retrieve(QUESTION)) == ["new"]
     assert ids(retriever.with_options(filters={"source": "chat"}).retrieve(QUESTION)) == ["chat"]
     assert ids(retriever.with_options(as_of="2024-01-01").retrieve(QUESTION)) == ["old"]
@@ -221,7 +223,7 @@ class TestBundles:
     @pytest.mark.parametrize("options", [*OPTIONS_WITH_WORDS, {"mode": "lexical"}])
     async def test_a_given_embedding_is_taken(self, counted: tuple[Retriever, Counting], options: Any) -> None:
         kb, embedder = counted
-        retriever = TheodoliteRetriever(kb, similarity_top_k=5, now=NOW, **options)
+        retriever = TheodoliteRetriever(kb, similarity_top_k=5, **options)
         vector = HashingEmbedder().encode_query(["we open at nine"])[0]
         bundle = QueryBundle(QUESTION, embedding=vector.tolist())
         if options.get("mode") == "lexical":
@@ -261,8 +263,8 @@ class TestBundles:
         assert ids(retriever.retrieve(one))[0] == ids(await retriever.aretrieve(one))[0] == "hours"
         several = QueryBundle(QUESTION, custom_embedding_strs=["We open at nine.", "Error E-1234"])
         mean = np.mean(HashingEmbedder().encode_query(["We open at nine.", "Error E-1234"]), axis=0)
-        assert told(retriever.retrieve(several)) == found(kb, None, vector=mean, now=None)
-        assert told(await retriever.aretrieve(several)) == found(kb, None, vector=mean, now=None)
+        assert told(retriever.retrieve(several)) == found(kb, None, vector=mean)
+        assert told(await retriever.aretrieve(several)) == found(kb, None, vector=mean)
         assert set(embedder.queries) == {"We open at nine.", "Error E-1234"}
         words = TheodoliteRetriever(kb, mode="hybrid").retrieve(QueryBundle("E-1234", custom_embedding_strs=["nine"]))
         assert set(ids(words)) == {"wiki", "hours"}
@@ -295,7 +297,7 @@ def test_copies_share_the_collection(kb: Retriever) -> None:
 
 
 def test_scores_may_be_put_into_the_metadata(kb: Retriever) -> None:
-    retriever = TheodoliteRetriever(kb, with_scores=True, versions=VERSIONS, now=NOW)
+    retriever = TheodoliteRetriever(kb, with_scores=True, versions=VERSIONS, as_of=NOW)
     (hit, *_), (one, *_) = kb.search(QUESTION, k=2, versions=VERSIONS, as_of=NOW), retriever.retrieve(QUESTION)
     assert one.score == hit.score
     known = one.node.metadata["theodolite"]
@@ -354,7 +356,7 @@ def test_index_nodes_lead_to_their_objects(kb: Retriever) -> None:
 
 
 async def test_a_query_engine_answers_from_it(kb: Retriever) -> None:
-    retriever = TheodoliteRetriever(kb, filters={"source": "policy"}, versions=VERSIONS, now=NOW)
+    retriever = TheodoliteRetriever(kb, filters={"source": "policy"}, versions=VERSIONS, as_of=NOW)
     engine = RetrieverQueryEngine.from_args(retriever, llm=MockLLM())
     for answer in (engine.query(QUESTION), await engine.aquery(QUESTION)):
         assert ids(answer.source_nodes) == ["new"]

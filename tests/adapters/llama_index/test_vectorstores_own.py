@@ -253,7 +253,7 @@ def test_a_scope_hides_the_rest(memory: Store) -> None:
 
 def test_boosts_and_relevance_pass_through(memory: Store) -> None:
     memory.add([node("old", [1.0, 0.0], at="2020-01-01"), node("fresh", [1.0, 0.05], at="2025-01-01")])
-    found = memory.query(question(), boosts=Freshness("at", half_life="30d"), now="2025-01-02", min_relevance=0.5)
+    found = memory.query(question(), boosts=Freshness("at", half_life="30d"), as_of="2025-01-02", min_relevance=0.5)
     assert found.ids is not None
     assert found.ids.index("fresh") < found.ids.index("old")
     assert "opposite" not in found.ids

@@ -1,0 +1,214 @@
+"""What adapters to other frameworks share: keywords, opening, scopes, embeddings, rerank stages, scores.
+
+`langchain_theodolite` and `llama_index_theodolite` use it; an adapter of your own may, too.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from functools import lru_cache
+from inspect import signature
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from theodolite.embedders.options import EmbedderOptions
+from theodolite.embedders.resolve import resolve
+from theodolite.engines.registry import engine_for
+from theodolite.errors import InputError, VectorError, closest
+from theodolite.protocols import Embedder
+from theodolite.retriever import Retriever
+from theodolite.types import Hit
+
+if TYPE_CHECKING:  # imported when something is reranked
+    from theodolite.rerankers.stage import Rerank
+
+__all__ = [
+    "HIT_DETAILS",
+    "SEARCH_OPTIONS",
+    "as_collection",
+    "as_lists",
+    "as_rerank",
+    "await_each",
+    "check_count",
+    "check_names",
+    "hit_details",
+    "open_collection",
+    "open_existing",
+    "opening_options",
+    "resolve_embedder",
+    "reusable",
+    "scoped",
+]
+
+Side = Literal["query", "document"]
+
+SEARCH_OPTIONS = frozenset(signature(Retriever.search).parameters) - {"self", "query", "vector", "like"}
+"""The names of the options of a search."""
+
+HIT_DETAILS = "theodolite"
+"""The metadata key under which adapters put `hit_details`."""
+
+RENAMED = {
+    "now": "as_of",
+    "include_superseded": "superseded='show'",
+    "substitute": "superseded='substitute'",
+    "fusion": "mode=Fusion(...)",
+}
+"""Names that other libraries, or common sense, may suggest for an option of a search."""
+
+_EMBEDDER_OPTIONS = frozenset(field.name for field in fields(EmbedderOptions)) - {"embedder"}
+_OWN_OPTIONS = frozenset(signature(Retriever.open).parameters) - {"location", "embedder", "engine"}
+_TOGETHER = 16  # queries sent to a service at once: services limit how many they accept
+
+
+def check_names(
+    given: Iterable[str], known: Collection[str], what: str, hints: Mapping[str, str] | None = None
+) -> None:
+    """Raise TypeError for the first name that is not known, with the name that was probably meant.
+
+    Args:
+        given: names of keyword arguments.
+        known: the names that `what` takes.
+        what: the callable, as the message names it.
+        hints: what to use instead of some unknown names.
+    """
+    for name in given:
+        if name in known:
+            continue
+        hint = (hints or {}).get(name) or RENAMED.get(name)
+        close = closest(name, known)
+        if hint is not None:
+            meant = f"here that is {hint}"
+        elif close is not None:
+            meant = f"did you mean {close!r}?"
+        else:
+            meant = f"it takes {', '.join(sorted(known))}" if known else "it takes no further arguments"
+        raise TypeError(f"{what} takes no {name!r}; {meant}")
+
+
+def opening_options(location: Any = None) -> frozenset[str]:
+    """Return the names of the options of an opening: `Retriever.open`'s, `EmbedderOptions`' and the engine's."""
+    try:
+        declared = engine_for(location, {}).declared
+    except (InputError, TypeError):  # opening it says what is wrong
+        declared = None
+    return _OWN_OPTIONS | _EMBEDDER_OPTIONS | frozenset(declared or ())
+
+
+def open_collection(location: Any, embedder: Any, **options: Any) -> Retriever:
+    """Open a collection. `options` are those of `opening_options`; embedder options need no object of their own."""
+    own = {name: options.pop(name) for name in _EMBEDDER_OPTIONS if name in options}
+    return Retriever.open(location, embedder=EmbedderOptions(embedder, **own), **options)
+
+
+def open_existing(location: Any, embedder: Any, **options: Any) -> Retriever:
+    """Open a collection that must exist; read-only by default if its folder cannot be written to."""
+    is_folder = isinstance(location, (str, PathLike)) and os.path.isdir(location)
+    options.setdefault("read_only", is_folder and not os.access(location, os.W_OK))
+    return open_collection(location, embedder, create=False, **options)
+
+
+def as_collection(given: Any, what: str, store: str) -> Retriever:
+    """Return the collection that a caller passes, or that the passed store holds as `kb`.
+
+    Args:
+        what: the callable, as the message names it.
+        store: the name of the adapter's store, for the message.
+
+    Raises:
+        InputError: it is neither.
+    """
+    kb = getattr(given, "kb", given)
+    if not isinstance(kb, Retriever):
+        hint = "; location= takes a folder" if isinstance(given, (str, PathLike)) else ""
+        hint = "; its store is index.vector_store" if hasattr(given, "vector_store") else hint
+        kind = type(given).__name__
+        raise InputError(f"{what} takes a theodolite Retriever or a {store}, not {kind}{hint}")
+    return kb
+
+
+def scoped(kb: Retriever, scope: Any) -> Retriever:
+    """Return the view of a scope: fields with their values, or a filter; None returns the collection itself."""
+    if scope is None:
+        return kb
+    # Plain fields may name a partition; a filter may not.
+    plain = isinstance(scope, Mapping) and all(isinstance(name, str) and name[:1] != "$" for name in scope)
+    return kb.scoped(**scope) if plain else kb.scoped(scope)
+
+
+def reusable(given: Any) -> Any:
+    """Return an iterator's items as a tuple, so that they serve more than one search; anything else as it is."""
+    return tuple(given) if isinstance(given, Iterator) else given
+
+
+def as_rerank(reranker: Any, min_relevance: float | None = None) -> "Rerank":
+    """Return a rerank stage, with a threshold on its calibrated scores. A model that is named is loaded once.
+
+    Raises:
+        ConfigError, MissingExtraError: see `theodolite.Rerank`.
+    """
+    from theodolite.rerankers.stage import Rerank
+
+    if isinstance(reranker, str):
+        reranker = _named(reranker)
+    stage = reranker if isinstance(reranker, Rerank) else Rerank(reranker)
+    return stage if min_relevance is None else replace(stage, min_relevance=min_relevance)
+
+
+@lru_cache(maxsize=4)
+def _named(name: str) -> "Rerank":
+    from theodolite.rerankers.stage import Rerank
+
+    return Rerank(name)
+
+
+def resolve_embedder(embedder: Any) -> Embedder:
+    """Return the embedder that `Retriever.open(embedder=...)` would use.
+
+    Raises:
+        TypeError: it is None. ConfigError, MissingExtraError: see `Retriever.open`.
+    """
+    resolved = resolve(embedder)
+    if resolved is None:
+        raise TypeError("embedder is None; pass a model's name, or an object with encode_query and encode_document")
+    return resolved
+
+
+async def await_each(embed: Callable[[str], Awaitable[Any]], texts: Sequence[str]) -> list[Any]:
+    """Await one call for each text, some at a time, for services that embed one query a call."""
+    vectors: list[Any] = []
+    for start in range(0, len(texts), _TOGETHER):
+        vectors += await asyncio.gather(*map(embed, texts[start : start + _TOGETHER]))
+    return vectors
+
+
+def check_count(side: Side, texts: Sequence[str], vectors: Any, source: str) -> None:
+    """Raise VectorError unless `source` returned a list or an array with one vector for each text."""
+    counted = isinstance(vectors, (list, tuple, np.ndarray))
+    if not counted or len(vectors) != len(texts):
+        count = len(vectors) if counted else type(vectors).__name__
+        raise VectorError(
+            f"{source} returned {count} vectors for {len(texts)} {side} texts; each needs one",
+            expected=len(texts),
+            got=count,
+        )
+
+
+def as_lists(vectors: Any) -> list[list[float]]:
+    """Return vectors, (n, d), of numpy or torch as lists of floats."""
+    rows = vectors.detach().cpu().numpy() if hasattr(vectors, "detach") else np.asarray(vectors)
+    listed: list[list[float]] = rows.astype(np.float64).tolist()
+    return listed
+
+
+def hit_details(hit: Hit) -> dict[str, Any]:
+    """Return a hit's `score`, `scores` and `rank`, and its `version` and `duplicates` if it has any, as JSON values."""
+    explained = hit.explain().to_dict()
+    return {
+        name: explained[name]
+        for name in ("score", "scores", "rank", "version", "duplicates")
+        if explained[name] or name in ("score", "scores", "rank")
+    }
