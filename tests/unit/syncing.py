@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from theodolite import Retriever
-from theodolite.files.sync import Report
+from theodolite.files.sync import SyncReport
 from theodolite.testing import HashingEmbedder
 
 
@@ -30,7 +30,7 @@ def paragraphs(*names: str) -> str:
     return "\n\n".join(f"Paragraph {name} has eight words in all." for name in names)
 
 
-def counts(report: Report) -> dict[str, int]:
+def counts(report: SyncReport) -> dict[str, int]:
     """What has happened to passages, without zeros."""
     names = ("added", "replaced", "moved", "unchanged", "removed")
     assert report.passages == sum(getattr(report, name) for name in names[:4])

@@ -13,7 +13,7 @@ from theodolite.cli.options import parse_path
 from theodolite.errors import InputError
 from theodolite.files.readers import Options
 from theodolite.files.readers.find import absolute, roots
-from theodolite.files.sync import Report, sync
+from theodolite.files.sync import SyncReport, sync
 from theodolite.files.sync.sources import check_name
 
 _SHOWN = 20  # skipped files
@@ -97,7 +97,7 @@ def _check_paths(paths: list[Path], source: str | None, to: str) -> None:
         roots(paths)
 
 
-def _show(report: Report) -> None:
+def _show(report: SyncReport) -> None:
     """Print the counts of passages, then what was left out and why."""
     names = ("added", "replaced", "moved", "unchanged", "removed")
     parts = [f"{getattr(report, name):,} {name}" for name in names if getattr(report, name)]

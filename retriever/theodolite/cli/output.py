@@ -20,7 +20,7 @@ from theodolite.metadata import encode
 from theodolite.types import Document, Hit, Hits
 
 if TYPE_CHECKING:
-    from theodolite.files.sync import Progress as SyncProgress
+    from theodolite.files.sync import SyncProgress
 
 # Texts and ids are printed as they are: no markup, and `:key:` does not become an emoji.
 console = Console(highlight=False, soft_wrap=True, emoji=False)

@@ -1,1 +1,1 @@
-"""Files: `readers` split them into passages, `sync` keeps a collection in step with folders."""
+"""Files: `readers` split them into passages, `sync` keeps a collection in sync with folders."""

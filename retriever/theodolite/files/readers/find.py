@@ -1,4 +1,4 @@
-"""The files under some paths, and what of them is left out."""
+"""Find the files under some paths, and say which are skipped and why."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -24,32 +24,30 @@ KINDS = {
     ".tsv": "csv",
     ".pdf": "pdf",
 }
-"""What a suffix says about a file."""
+"""The kind of a file by its suffix."""
 
 _OUTSIDE = "a link that leads outside the folder; --follow-links (follow_links=True) reads it"
-_LOOKED_AT = 8192  # bytes at the beginning, where a binary file shows itself
+_HEAD = 8192  # bytes at the beginning that tell whether a file is binary
 WIDE = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
-"""How UTF-16 and UTF-32 begin, whose letters hold NUL bytes."""
+"""Byte order marks of UTF-16 and UTF-32, whose characters contain NUL bytes."""
 
-_CONTROLS = bytes({*range(32), 127} - set(b"\t\n\v\f\r\x1b"))  # which texts hardly ever hold
+_CONTROLS = bytes({*range(32), 127} - set(b"\t\n\v\f\r\x1b"))  # rare in texts
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How files become passages.
+    """How files are read and split into passages.
 
     Attributes:
-        chunk_tokens: the size of a passage in the embedder's tokens, at most, and never more than the embedder reads.
-            None takes what it reads, but 256 where that is more or unknown: one vector for more than a few paragraphs
-            stands for too many subjects.
-        overlap: tokens that a passage shares with the one before it.
-        text, id: the fields (JSON Lines) or columns (CSV) of a record's text and name.
-        metadata: the fields or columns to keep as metadata; None keeps the field `metadata` of JSON Lines where there
-            is one, else everything but text and id.
-        max_bytes: larger files are skipped. Text, Markdown, JSON Lines and CSV are read in pieces; HTML and PDF as a
+        chunk_tokens: maximum size of a passage in the embedder's tokens, never more than the embedder's limit.
+            Default: that limit, but at most 256; a single vector for more than a few paragraphs covers too many topics.
+        overlap: number of tokens a passage shares with the previous one.
+        text, id: the fields (JSON Lines) or columns (CSV) of a record's text and id.
+        metadata: the fields or columns to keep as metadata. Default: the field `metadata` of JSON Lines if there is
+            one, otherwise everything except text and id.
+        max_bytes: skip larger files. Text, Markdown, JSON Lines and CSV are read in pieces. HTML and PDF are read as a
             whole, which takes many times their size in memory.
-        follow_links: whether to read links to files and folders outside of the given folder. They are skipped
-            otherwise.
+        follow_links: read links to files and folders outside the given folder; otherwise they are skipped.
     """
 
     chunk_tokens: int | None = None
@@ -99,7 +97,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """A file with characters that are no text: NUL, and halves of surrogate pairs. U+FFFD replaces them."""
+    """A file with characters that are not valid text (NUL, lone surrogates), which were replaced by U+FFFD."""
 
     source: str
     characters: int
@@ -133,7 +131,7 @@ def absolute(paths: Iterable[str | Path]) -> list[Path]:
 
 
 def name_of(path: Path) -> str:
-    """What a given file or folder is called, unless it is given a name."""
+    """The default name of a file or folder."""
     return path.name or path.anchor.strip("\\/:") or "root"
 
 
@@ -142,7 +140,7 @@ def roots(paths: Iterable[str | Path]) -> dict[str, Path]:
 
     Raises:
         InputError: see `absolute`.
-        ConfigError: two of one name (what is stored of them could not be told apart), or one within another.
+        ConfigError: two have the same name, so that their passages would clash, or one is within another.
     """
     named: dict[str, Path] = {}
     for path in absolute(paths):
@@ -172,28 +170,28 @@ def find(paths: Iterable[str | Path], options: Options) -> Iterator[File | Skipp
 def below(path: Path, name: str, options: Options) -> Iterator[File | Skipped]:
     """The files of one folder, or one file, that is called `name`."""
     if not path.is_dir():
-        # Named by hand, a file of an unknown kind is taken for plain text.
-        yield _looked_at(path, name, options, {path.suffix.lower(): "text", **KINDS})
+        # A file of an unknown kind that is given explicitly is read as plain text.
+        yield _inspect(path, name, options, {path.suffix.lower(): "text", **KINDS})
         return
     root = Path(os.path.realpath(path))
     for found in _walk(path, root, options):
         if isinstance(found, Skipped):
             yield Skipped(name if found.source == "." else f"{name}/{found.source}", found.reason)
             continue
-        item = _looked_at(found, f"{name}/{found.relative_to(path).as_posix()}", options, KINDS)
+        item = _inspect(found, f"{name}/{found.relative_to(path).as_posix()}", options, KINDS)
         if isinstance(item, File) and not options.follow_links and _leads_outside(found, root):
             item = Skipped(item.source, _OUTSIDE)
         yield item
 
 
 def _absolute(given: str | Path) -> Path:
-    """Raises InputError for what is no path."""
+    """The absolute path. Raises InputError if the value is not a path."""
     if not isinstance(given, (str, os.PathLike)) or not isinstance(text := os.fspath(given), str):
         raise InputError(f"{given!r:.80} is a {type(given).__name__}; paths are str or Path (os.fsdecode makes one)")
     if not text or "\0" in text:
         raise InputError(f"{text!r:.80} is not a path: it {'contains a null byte' if text else 'is empty'}")
     try:
-        # What `..` leads to behind a link only the file system knows.
+        # Only the file system can resolve `..` behind a link.
         path = Path(os.path.realpath(text) if ".." in Path(text).parts else os.path.abspath(text))
     except OSError as error:  # the working directory is gone
         raise InputError(f"{text!r:.80} cannot be found: {_reason(error)}", path=text) from error
@@ -216,7 +214,7 @@ def _walk(given: Path, root: Path, options: Options) -> Iterator[Path | Skipped]
             if folder.is_symlink() and not inside and (not options.follow_links or root.is_relative_to(real)):
                 reason = "a link to a folder that holds this one" if root.is_relative_to(real) else _OUTSIDE
                 yield Skipped(_printable(folder.relative_to(given).as_posix()), reason)
-            # A link to what is found anyway would give every passage below it a second name.
+            # A link to a folder that is found anyway would give all its passages a second name.
             elif real not in seen and not (inside and folder.is_symlink()):
                 seen.add(real)
                 kept.append(name)
@@ -235,7 +233,7 @@ def _failed(error: OSError, root: Path) -> Skipped:
     return Skipped(_printable(path.relative_to(root).as_posix()), f"the folder cannot be read: {_reason(error)}")
 
 
-def _looked_at(path: Path, source: str, options: Options, kinds: dict[str, str]) -> File | Skipped:
+def _inspect(path: Path, source: str, options: Options, kinds: dict[str, str]) -> File | Skipped:
     if (printable := _printable(source)) != source:
         return Skipped(printable, "its name is not text: rename it")
     kind = kinds.get(path.suffix.lower())
@@ -251,7 +249,7 @@ def _looked_at(path: Path, source: str, options: Options, kinds: dict[str, str])
             size, limit = stat.st_size / 1e6, options.max_bytes / 1e6
             return Skipped(source, f"{size:,.1f} MB, above the limit of {limit:,.1f} MB")
         with path.open("rb") as file:
-            head = file.read(_LOOKED_AT)
+            head = file.read(_HEAD)
     except OSError as error:
         return Skipped(source, f"cannot be read: {_reason(error)}")
     if kind == "pdf":
@@ -263,15 +261,15 @@ def _looked_at(path: Path, source: str, options: Options, kinds: dict[str, str])
 
 
 def is_binary(data: bytes, *, utf8: bool = True) -> bool:
-    """Whether data with NUL bytes is no text: somewhere too many of its bytes are control characters.
+    """Whether data with NUL bytes is binary: some part of it has too many control characters.
 
     Args:
         utf8: whether it may be UTF-8, which binary data are not by chance.
     """
     if b"\0" not in data:
         return False
-    for start in range(0, len(data), _LOOKED_AT):
-        part = data[start : start + _LOOKED_AT]
+    for start in range(0, len(data), _HEAD):
+        part = data[start : start + _HEAD]
         controls = len(part) - len(part.translate(None, _CONTROLS))
         if b"\0" in part and controls > max(1, len(part) * (0.1 if utf8 else 0.01)):
             return True
@@ -279,7 +277,7 @@ def is_binary(data: bytes, *, utf8: bool = True) -> bool:
 
 
 def whole_seconds(stat: os.stat_result) -> datetime:
-    """When a file was last modified: UTC, in whole seconds."""
+    """The time of the last change of a file, in UTC and whole seconds."""
     return datetime.fromtimestamp(int(stat.st_mtime), UTC)
 
 

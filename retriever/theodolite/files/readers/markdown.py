@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from theodolite.files.readers.decoding import opened, windows
-from theodolite.files.readers.units import Unit
+from theodolite.files.readers.splitting import Unit
 from theodolite.plugins import optional
 
 Headings = tuple[tuple[int, str], ...]

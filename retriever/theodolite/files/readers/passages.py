@@ -9,8 +9,7 @@ from theodolite.files.readers.find import File, Options, Repaired, Skipped, whol
 from theodolite.files.readers.markdown import read_markdown
 from theodolite.files.readers.prose import read_html, read_pdf, read_text
 from theodolite.files.readers.records import read_csv, read_json_lines
-from theodolite.files.readers.splitting import Splitter
-from theodolite.files.readers.units import Unit
+from theodolite.files.readers.splitting import Splitter, Unit
 from theodolite.metadata import encode_to_store
 from theodolite.types import Document
 

@@ -11,7 +11,7 @@ from theodolite.errors import DocumentError
 from theodolite.files.readers.decoding import opened, windows
 from theodolite.files.readers.find import WIDE, is_binary
 from theodolite.files.readers.markdown import units_of
-from theodolite.files.readers.units import Unit
+from theodolite.files.readers.splitting import Unit
 from theodolite.plugins import optional
 
 _WINDOW = 1 << 18  # characters of a text that are cut up together

@@ -9,7 +9,7 @@ from typing import Any
 from theodolite.errors import DocumentError
 from theodolite.files.readers.decoding import opened
 from theodolite.files.readers.find import File, Options, Skipped
-from theodolite.files.readers.units import Unit
+from theodolite.files.readers.splitting import Unit
 from theodolite.metadata import decode
 
 _FIELDS = 10_000  # of a record's metadata, which each of its passages gets a copy of

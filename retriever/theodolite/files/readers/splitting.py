@@ -1,38 +1,58 @@
-"""Cutting texts into passages, in the embedder's own tokens."""
+"""Split texts into passages, measured in the embedder's own tokens."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from theodolite.errors import ConfigError, UnsupportedError
 from theodolite.plugins import optional
 
 _TOKENS = 256
-_CHARACTERS = 4  # of a token, where nothing can count
-_KEPT = 1 << 20  # words whose lengths are remembered
-_WORD = 40  # characters; longer ones, such as whole sentences of scripts without spaces, are not
+_CHARACTERS = 4  # per token, if nothing can count tokens
+_MAX_WORDS = 1 << 20  # words whose lengths are cached
+_WORD = 40  # characters of a cached word; sentences in scripts without spaces are longer
 _PROBE = (
     'One two, "three"\n\nFour-five  six: 7.8 (nine)\n\tthis_is x^2 größer 中文 ελληνικά Überfluß.\n\n- Unbelievable'
 )
 
 
-class Splitter:
-    """Cuts texts at their largest joints (paragraphs, sentences, words) into pieces of a size.
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A part of a file that is split by itself: a section, a page, a record.
 
-    Tokens are counted word by word, and each word once, where the tokenizer begins anew behind white space, as most
-    do: asking it for each candidate piece could cost more than embedding it. The others are asked.
+    Attributes:
+        text: the text to split into passages.
+        markdown: whether to split at Markdown syntax.
+        metadata: fields for all of its passages.
+        line: line of a record, from 1; None for a text.
+        id: id of a record that has one.
+    """
+
+    text: str
+    markdown: bool = False
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    line: int | None = None
+    id: str | None = None
+
+
+class Splitter:
+    """Splits texts at the largest boundaries (paragraphs, sentences, words) into pieces of a maximum size.
+
+    Most tokenizers treat words separately. For these, tokens are counted word by word, and each word once: tokenizing
+    every candidate piece could cost more than embedding it. Other tokenizers count each piece.
     """
 
     def __init__(self, embedder: Any = None, chunk_tokens: int | None = None, overlap: int = 0) -> None:
         """
         Args:
-            embedder: its `max_tokens` and `count_tokens` are used where it has them; else four characters count as
-                one token.
+            embedder: its `max_tokens` and `count_tokens` are used if it has them; otherwise four characters count
+                as one token.
             chunk_tokens, overlap: see `Options`.
 
         Raises:
             MissingExtraError: the extra `cli` is not installed.
-            ConfigError: an overlap that leaves nothing new for a passage.
+            ConfigError: the overlap is not smaller than a passage.
         """
         with optional("cli"):
             from semantic_text_splitter import MarkdownSplitter, TextSplitter
@@ -41,7 +61,7 @@ class Splitter:
         self._words: dict[str, int] = {}
         count = getattr(embedder, "count_tokens", None)
         if count is not None:
-            with contextlib.suppress(UnsupportedError):  # an embedder that cannot tell after all
+            with contextlib.suppress(UnsupportedError):  # the embedder cannot count after all
                 self._own = count([""])[0]
                 self._ask = count
         self._length = self._by_characters if self._ask is None else self._asked
@@ -58,8 +78,8 @@ class Splitter:
         self._markdown: Any = MarkdownSplitter.from_callback(self._length, self.tokens, overlap)
 
     def split(self, text: str, *, markdown: bool = False) -> list[str]:
-        """Pieces of a text, none of them blank."""
-        if len(text) <= self.tokens and text.isascii():  # a token is one character at least
+        """Split a text into pieces, none of them blank."""
+        if len(text) <= self.tokens and text.isascii():  # a token has at least one character
             pieces = [text.strip()]
         else:
             if self._length == self._by_words:
@@ -68,11 +88,12 @@ class Splitter:
         return [piece for piece in pieces if piece.strip()]
 
     def _learn(self, text: str) -> None:
-        """Ask for the lengths of all new words at once."""
+        """Count the tokens of all new words at once."""
         words = {word for word in text.split() if len(word) <= _WORD}
-        if len(self._words) + len(words) > _KEPT:
+        if len(self._words) + len(words) > _MAX_WORDS:
             self._words.clear()
-        new = sorted(word for word in words if word not in self._words)  # a difference would walk through all we know
+        # A set difference would iterate over all known words.
+        new = sorted(word for word in words if word not in self._words)
         if new and self._ask is not None:
             for word, tokens in zip(new, self._ask(new), strict=True):
                 self._words[word] = tokens - self._own
@@ -81,13 +102,13 @@ class Splitter:
         total = 0
         for word in text.split():
             tokens = self._words.get(word)
-            total += self._asked(word) if tokens is None else tokens  # long, or cut out of a longer one
+            total += self._asked(word) if tokens is None else tokens  # long, or part of a longer one
         return total
 
     def _asked(self, text: str) -> int:
         if self._ask is None:
             return self._by_characters(text)
-        # Some tokenizers call a word that is much too long one unknown token.
+        # Some tokenizers turn a word that is much too long into one unknown token.
         return max(self._ask([text])[0] - self._own, max(map(len, text.split()), default=0) // _WORD)
 
     def _by_characters(self, text: str) -> int:

@@ -1,6 +1,6 @@
-"""Files and folders kept in step with a collection."""
+"""Keep a collection in sync with files and folders."""
 
-from theodolite.files.sync.report import Progress, Relocated, Report
+from theodolite.files.sync.report import Relocated, SyncProgress, SyncReport
 from theodolite.files.sync.run import sync
 
-__all__ = ["Progress", "Relocated", "Report", "sync"]
+__all__ = ["SyncProgress", "Relocated", "SyncReport", "sync"]

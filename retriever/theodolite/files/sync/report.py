@@ -1,4 +1,4 @@
-"""How far a sync is, and what it has done."""
+"""The progress and the result of a sync."""
 
 from dataclasses import dataclass
 
@@ -6,14 +6,14 @@ from theodolite.files.readers import Repaired, Skipped
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """How far it is.
+class SyncProgress:
+    """The progress of a sync.
 
     Attributes:
-        source: the file that is read.
-        files, of_files: files done, and all there are.
+        source: the file being read.
+        files, of_files: number of files done, and of all files.
         bytes, of_bytes: their sizes.
-        passages: passages done.
+        passages: number of passages done.
     """
 
     source: str
@@ -26,11 +26,11 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Relocated:
-    """A source that was found in another place.
+    """A source that was found at another path.
 
     Attributes:
-        source: what it was called.
-        before, after: the absolute paths of its folder or file.
+        source: its name.
+        before, after: the old and the new absolute path of its folder or file.
     """
 
     source: str
@@ -39,26 +39,26 @@ class Relocated:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What has happened.
+class SyncReport:
+    """The result of a sync.
 
     Attributes:
         files: files read.
-        passages: what was stored or left alone: the sum of the next four.
-        added: passages that were not there.
-        replaced: passages whose text is another.
-        moved: passages with a known text, stored with its vector: their file, place or metadata have changed.
-        unchanged: passages that were left alone.
-        removed: passages that no file holds any more.
-        kept: stored passages of files and records that are skipped now; they stay as they were.
-        failed: files and records that could not be stored: no vector that can be compared, a text that is too long
-            where that is an error, an embedder that fails on it. They are among `skipped`.
+        passages: passages that are in the files: the sum of the next four.
+        added: new passages.
+        replaced: passages whose text has changed.
+        moved: passages whose file, place or metadata have changed; stored with the known vector of their text.
+        unchanged: passages that are stored already.
+        removed: passages deleted because no file contains them any more.
+        kept: stored passages of files and records that were skipped this time; they are unchanged.
+        failed: files and records that could not be stored: the embedder fails on them or gives no usable vector, or
+            they are too long and that is an error. They are also in `skipped`.
         skipped: files and records that were left out, with the reason.
-        repaired: files with characters that are no text.
+        repaired: files with characters that are not valid text.
         relocated: sources that have moved.
-        truncated: passages longer than the embedder reads.
-        seconds: how long it took.
-        embedding_seconds: how much of it the embedder took, with its count of tokens.
+        truncated: passages longer than the embedder's limit.
+        seconds: duration of the sync.
+        embedding_seconds: time spent in the embedder, including counting tokens.
     """
 
     files: int = 0

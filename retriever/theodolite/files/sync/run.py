@@ -1,4 +1,4 @@
-"""One sync: read files, store their passages, remove what no file holds any more."""
+"""Sync a collection with files: store their passages, and remove those that no file contains any more."""
 
 import os
 import time
@@ -9,7 +9,7 @@ from pathlib import Path
 from theodolite.errors import ConfigError, DocumentError, InputError
 from theodolite.files.readers import File, Options, Repaired, Skipped, Splitter, read
 from theodolite.files.readers.find import absolute, below
-from theodolite.files.sync.report import Progress, Report
+from theodolite.files.sync.report import SyncProgress, SyncReport
 from theodolite.files.sync.sources import Place, Sources
 from theodolite.files.sync.writer import Group, StoredPassages, Writer, digests, text_digest
 from theodolite.retriever import Retriever
@@ -26,30 +26,31 @@ def sync(
     remove: bool = True,
     remove_all: bool = False,
     batch_size: int = 256,
-    progress: Callable[[Progress], None] | None = None,
-) -> Report:
-    """Store the passages of files, as they are now, and nothing else of them.
+    progress: Callable[[SyncProgress], None] | None = None,
+) -> SyncReport:
+    """Make the stored passages of files match the files.
 
-    Passages that are stored already are left alone; a text that is stored already is not embedded again, whatever its
-    file is called now. New passages are committed batch by batch; what no file holds any more goes at the end, so that
-    a search in between misses nothing. Stopped anywhere, the next run completes it.
+    Unchanged passages are left alone, and a known text is not embedded again, even if its file has another name now.
+    New passages are committed batch by batch. Passages that no file contains any more are deleted at the end, so that
+    searches in between miss nothing. If interrupted, the next run completes the sync.
 
-    A text file is stored whole or not at all, and so is a record. A passage that the embedder has no usable vector for
-    does not end the run: its file is in `report.skipped`, and what was stored of it is kept.
+    A text file is stored whole or not at all, and so is a record. If the embedder gives no usable vector for a passage,
+    the run continues: the file is in `report.skipped`, and its stored passages are kept.
 
     Args:
         kb: a collection with an embedder.
-        paths: files and folders. One within a source that is known updates that part of it.
-        source: what the folder or file is called, whatever its path; by default its name, or what it was called before.
-        remove: whether passages of files that have vanished from these folders go, too.
-        remove_all: whether they go even where nothing of a source is left, as when a disk is not mounted.
-        batch_size: passages embedded and committed together, over all files.
+        paths: files and folders. A path within a known source updates that part of it.
+        source: name to record the folder or file under. Default: the recorded name, or the name of the path.
+        remove: delete passages of files that have disappeared from these folders.
+        remove_all: do so even if no file of a source is left, for example because a disk is not mounted.
+        batch_size: number of passages to embed and commit together, across files.
         progress: called after each file and each batch of the embedder.
 
     Raises:
-        InputError: paths that do not exist; a `source` that is no name, or for several paths; a batch_size below 1.
-        ConfigError: a path of the same name as a source that is somewhere else, or a source of which nothing is left.
-            Nothing is changed.
+        InputError: a path does not exist; `source` is not a valid name, or is given for several paths; batch_size is
+            below 1.
+        ConfigError: a path has the name of a source at another path, or no file of a source is left. Nothing is
+            changed.
         TheodoliteError: from the collection.
     """
     if batch_size < 1:
@@ -64,7 +65,7 @@ class _Run:
         kb: Retriever,
         options: Options,
         batch_size: int,
-        progress: Callable[[Progress], None] | None,
+        progress: Callable[[SyncProgress], None] | None,
         *,
         remove: bool,
         remove_all: bool,
@@ -80,7 +81,7 @@ class _Run:
         self._sources = Sources(kb, lambda name: len(self._stored.sources(name)), self._overlap, remove=remove)
         self._writer = Writer(kb, self._stored, batch_size, self._progress, self._fail)
         self._tell = progress
-        self._at = Progress("", 0, 0, 0, 0, 0)
+        self._at = SyncProgress("", 0, 0, 0, 0, 0)
         self._texts: dict[Path, set[bytes]] = {}  # of files that were read before the run, by the given path
         self._owner: dict[str, str] = {}  # id -> the file that has it in this run
         self._unstored: set[str] = set()  # of the owned ones, those that could not be stored
@@ -90,7 +91,7 @@ class _Run:
         self._repaired: list[Repaired] = []
         self._unchanged = self._failed = 0
 
-    def run(self, paths: list[Path], name: str | None) -> Report:
+    def run(self, paths: list[Path], name: str | None) -> SyncReport:
         before = self._kb.info().get("truncated", 0)
         places = self._sources.identify(paths, name)
         self._covered = {name for place in places for name in (place.prefix, *place.inner.values())}
@@ -111,14 +112,14 @@ class _Run:
             self._progress(0)
         self._writer.flush()
         gone, kept = self._gone(found)
-        # Last of all, and not what another file has now: a search in between misses nothing.
+        # Last, so that a search in between misses nothing; passages that another file has now are kept.
         removed = self._kb.delete(gone) if gone else 0
         for renamed in self._sources.renamed:
             if set(self._stored_under(renamed)) <= {*gone, *self._owner}:
                 self._sources.forget(renamed)
         self._sources.save()
         written = self._writer
-        return Report(
+        return SyncReport(
             files=len(files),
             passages=written.added + written.replaced + written.moved + self._unchanged,
             added=written.added,
@@ -137,13 +138,13 @@ class _Run:
         )
 
     def _below(self, place: Place) -> list[File | Skipped]:
-        """What is found below a place, with the names that are stored."""
+        """The files below a place, under the names they are stored by."""
         return [
             replace(item, source=place.named(item.source)) for item in below(place.path, place.prefix, self._options)
         ]
 
     def _check_left(self, place: Place, items: list[File | Skipped]) -> None:
-        """Raises ConfigError where a source is empty now: it may be a disk that is not mounted."""
+        """Raises ConfigError if no file of a source is left: a disk may not be mounted."""
         if not self._remove or self._remove_all or any(isinstance(item, File) for item in items):
             return
         lost = self._vanished(place, items)
@@ -156,19 +157,19 @@ class _Run:
             )
 
     def _vanished(self, place: Place, items: list[File | Skipped]) -> list[str]:
-        """Files that were stored from a place and are not there any more."""
+        """Files stored from a place that are no longer there."""
         there = {item.source for item in items}
         unread = tuple(f"{item.source}/" for item in items if isinstance(item, Skipped))  # folders among them
         known = self._stored.sources(place.prefix)
         for prefix, name in place.inner.items():
             path = place.path / prefix[len(place.prefix) + 1 :]
-            # Else nothing of it was reached, as behind a link.
+            # Otherwise it was not reached at all, for example behind a link.
             if not os.path.lexists(path) or any(each == name or each.startswith(f"{name}/") for each in there):
                 known = known + self._stored.sources(name)
         return [source for source in known if source not in there and not source.startswith(unread)]
 
     def _gone(self, found: list[tuple[Place, list[File | Skipped]]]) -> tuple[list[str], int]:
-        """Passages to remove, and how many are kept of what was skipped."""
+        """The passages to delete, and the number of passages of skipped files that are kept."""
         gone = [name for source in self._whole for name in self._stored_in(source)]
         if self._remove:
             for place, items in found:

@@ -1,4 +1,4 @@
-"""Passages on their way into the collection: which have to be embedded, and what happens to those that cannot be."""
+"""Write passages to the collection: reuse known vectors, embed the rest, and isolate passages that fail."""
 
 import re
 import time
@@ -18,7 +18,7 @@ from theodolite.retriever import Retriever
 from theodolite.types import Document
 from theodolite.write_vectors import store_again
 
-_OVERWRITTEN = 20_000  # texts whose vectors are remembered after they were overwritten
+_OVERWRITTEN = 20_000  # overwritten texts whose vectors are kept
 _PROBE = "Does the embedder work at all?"
 
 Vector = NDArray[np.float32]
@@ -34,7 +34,7 @@ class Stored(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Passages of a file that are stored whole or not at all, without those that are stored already.
+    """Passages of a file that are stored together or not at all. Excludes unchanged ones.
 
     Attributes:
         source: the file.
@@ -48,7 +48,7 @@ class Group:
 
 
 class StoredPassages:
-    """The passages of files that a collection holds, by id, by file and by text."""
+    """The stored passages of files, by id, by file and by text."""
 
     def __init__(self, documents: Iterable[Document]) -> None:
         self.by_id: dict[str, Stored] = {}
@@ -69,13 +69,13 @@ class StoredPassages:
         return [source for source in self._by_name.get(first, ()) if source == name or source.startswith(f"{name}/")]
 
     def with_text(self, digest: bytes) -> str | None:
-        """The id of a passage with this text, if there was one when it was asked for or stored last."""
-        if self._by_text is None:  # a run that finds nothing new needs no such map
+        """The id of a passage with this text, if there is one; it may have been overwritten since."""
+        if self._by_text is None:  # built only if there are new passages
             self._by_text = {stored.text: name for name, stored in self.by_id.items()}
         return self._by_text.get(digest)
 
     def put(self, document: Document, stored: Stored) -> None:
-        """A passage was stored."""
+        """Record that a passage was stored."""
         self.by_id[document.id] = stored
         if self._by_text is not None:
             self._by_text[stored.text] = document.id
@@ -116,7 +116,7 @@ class Writer:
             self.flush()
 
     def flush(self) -> None:
-        """Store what has been put."""
+        """Store all pending passages."""
         groups, self._pending, self._size = self._pending, [], 0
         vectors = self._vectors(groups)
         groups = self._embed(groups, vectors)

@@ -16,7 +16,7 @@ from tests.unit.syncing import Embedder, counts, paragraphs, stored
 
 from theodolite import Document, EmbedderOptions, InputError, Retriever
 from theodolite.files.readers import Options, Skipped
-from theodolite.files.sync import Progress, sync
+from theodolite.files.sync import SyncProgress, sync
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_an_id_used_twice_belongs_to_the_first(kb: Retriever, docs: Path) -> Non
 
 
 def test_progress(kb: Retriever, docs: Path) -> None:
-    told: list[Progress] = []
+    told: list[SyncProgress] = []
     sync(kb, [docs], batch_size=2, progress=told.append)
     assert [each.passages for each in told] == sorted(each.passages for each in told)
     last = told[-1]
@@ -142,7 +142,7 @@ def test_stopped_anywhere_the_next_run_completes_it(kb: Retriever, embedder: Emb
     for number in range(10):
         (docs / f"more-{number}.txt").write_text(paragraphs(*(f"{number} {n}" for n in range(1, 5))))
 
-    def stop(at: Progress) -> None:
+    def stop(at: SyncProgress) -> None:
         if at.files >= after:
             raise KeyboardInterrupt
 

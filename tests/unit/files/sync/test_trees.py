@@ -11,7 +11,7 @@ import pytest
 from tests.unit.syncing import Embedder, paragraphs, stored
 
 from theodolite import ConfigError, EmbedderOptions, Retriever
-from theodolite.files.sync import Progress, sync
+from theodolite.files.sync import SyncProgress, sync
 
 FOLDERS = ["", "one", "one/two", "three"]
 TIMES = (1e9, 1.1e9)
@@ -137,7 +137,7 @@ def test_any_history_of_a_tree(tmp_path: Path, seed: int) -> None:
             embedder.asked = []
             stop = draw.choice([None, None, 1, 2])
 
-            def interrupt(at: Progress, stop: int | None = stop) -> None:
+            def interrupt(at: SyncProgress, stop: int | None = stop) -> None:
                 if stop is not None and at.files >= stop:
                     raise KeyboardInterrupt
 
