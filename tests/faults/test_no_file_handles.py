@@ -24,8 +24,8 @@ for free in (0, 1, 2, 3, 5, 9):
         outcomes.append("sound")
     except EngineError as error:
         outcomes.append("unknown")
-        told = str(error)
-        assert "damage" not in told and "Restore" not in told and "repair" not in told, told
+        message = str(error)
+        assert not any(word in message for word in ("damage", "Restore", "repair")), message
     try:
         assert kb.count() == int(sys.argv[2])
     except EngineError as error:

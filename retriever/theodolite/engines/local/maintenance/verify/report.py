@@ -92,7 +92,7 @@ class Report:
             message = str(error) if isinstance(error, TheodoliteError) else f"{part}: {type(error).__name__}: {error}"
             if not is_damage(error):
                 raise EngineError(
-                    f"{part} could not be checked, so it may or may not be damaged: {error}", part=part
+                    f"{part} could not be checked, so its state is unknown: {error}", part=part
                 ) from error
             self.problem(part, message, derived=derived, path=path)
 
