@@ -65,7 +65,7 @@ class Task:
     callers: list[int]
 
 
-class RerankOutput:
+class MemoryRead:
     """Adds up an array of the codes' size: the time that reading them takes."""
 
     def __init__(self, size: int, threads: int) -> None:
@@ -127,7 +127,7 @@ def measure(task: Task) -> dict[str, Any]:
     for name in task.peers:
         ways[name] = BUILD[name](memory, task.threads)
         progress(f"  {name} is ready")
-    reading = RerankOutput(len(mapped) * dimension, task.threads)
+    reading = MemoryRead(len(mapped) * dimension, task.threads)
     for stage, asked, turns in (("one", singles, repeat), ("batch", batches, task.batches)):
         progress(f"  {stage}: {turns} turns of {', '.join(ways)}")
         times, cpu, recall = _turns(stage, asked, turns, ways, reading, truth)
@@ -151,7 +151,7 @@ def measure(task: Task) -> dict[str, Any]:
 
 
 def _turns(
-    stage: str, asked: NDArray[np.float32], turns: int, ways: dict[str, Searching], reading: RerankOutput, truth: Truth
+    stage: str, asked: NDArray[np.float32], turns: int, ways: dict[str, Searching], reading: MemoryRead, truth: Truth
 ) -> tuple[dict[str, list[float]], dict[str, list[float]], dict[str, float]]:
     """Seconds of each way for each turn, those of processors, and the share of the true top k each has found."""
     times: dict[str, list[float]] = {name: [] for name in [*ways, "reading"]}
