@@ -1,15 +1,15 @@
-"""The table of crash points in docs/architecture.md is complete."""
+"""The table of crash points in docs/storage.md is complete."""
 
 import re
 from pathlib import Path
 
 from theodolite.engines.local.storage.crash_points import POINTS
 
-ARCHITECTURE = Path(__file__).resolve().parents[5] / "docs" / "architecture.md"
+STORAGE = Path(__file__).resolve().parents[5] / "docs" / "storage.md"
 
 
 def test_the_documented_crash_table_names_every_point() -> None:
-    text = ARCHITECTURE.read_text(encoding="utf-8")
+    text = STORAGE.read_text(encoding="utf-8")
     table = re.search(r"^\| killed at \|.*\n\|-.*\n((?:\|.*\n)+)", text, re.MULTILINE)
     assert table is not None
     first_cells = [row.split("|")[1] for row in table[1].splitlines()]
