@@ -7,19 +7,23 @@ VENV_BENCH ?= .venv-bench
 ARGS ?=
 # Processes that share the tests; 0 runs them in one, as a debugger needs.
 WORKERS ?= auto
+QUICK = not thorough and not slow and not engine and not upstream
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check bench clean
+.PHONY: help venv demo test test-all check bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
 
 venv: $(VENV)/.installed ## set up the virtual environment, if anything changed
 
 demo: $(VENV)/.installed ## run the quick-start example
 	$(VENV)/bin/python examples/quickstart.py $(ARGS)
 
-test: $(VENV)/.installed ## run the tests
+test: $(VENV)/.installed ## run the tests, each with at most two of its parameters
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --sample 2 -m "$(QUICK)" $(ARGS)
+
+test-all: $(VENV)/.installed ## run all tests with all parameters
 	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: $(VENV)/.installed ## lint, format, types, who may import whom
