@@ -126,7 +126,9 @@ class Retriever:
                 expect=options.expect,
             )
         elif options.expect is not None:
-            raise ConfigError("known answers (expect) are queries as texts: open the collection with an embedder")
+            raise ConfigError(
+                "known answers (expect) are queries as texts. Pass embedder=EmbedderOptions(<an embedder>, expect=...)"
+            )
         self._engine, self._encoder, self._guard, self._norms = engine, encoder, guard, norms
         self._monitor = monitor
         self._searcher = Searcher(engine, encoder, guard, norms, rules=rules, relevance=scale, monitor=monitor)

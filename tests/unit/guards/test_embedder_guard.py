@@ -374,7 +374,7 @@ def test_known_answers_that_are_none(expect: Any) -> None:
 
 
 def test_known_answers_need_an_embedder() -> None:
-    with pytest.raises(ConfigError, match="with an embedder"):
+    with pytest.raises(ConfigError, match="embedder="):
         Retriever.open(embedder=EmbedderOptions(expect=[("refunds", "d0", 0, 1)]))
 
 
