@@ -1,4 +1,4 @@
-"""Documents across the border: metadata stays what it is, and nothing is shared between the two sides."""
+"""Conversion between LangChain documents and theodolite documents. The two sides share no objects."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from theodolite import InputError
 
 
 def to_core(document: Document) -> Passage:
-    """The document as theodolite stores it. It is encoded when it is added, so nothing of it is shared later.
+    """Convert a LangChain document. Adding the result encodes it, so later changes to `document` have no effect.
 
     Raises:
-        InputError: it is none.
+        InputError: `document` is not a LangChain Document.
     """
     if not isinstance(document, Document):
         raise InputError(
@@ -22,9 +22,9 @@ def to_core(document: Document) -> Passage:
 
 
 def from_core(document: Passage, **extra: Any) -> Document:
-    """The stored document as LangChain's, with its id; its metadata is the caller's own: each answer is read anew.
+    """Convert a stored document to a LangChain Document with the same id. The caller owns its metadata.
 
     Args:
-        extra: further entries of its metadata, for those who ask for scores there.
+        extra: further metadata entries, such as scores.
     """
     return Document(page_content=document.text, metadata={**document.metadata, **extra}, id=document.id)

@@ -1,4 +1,4 @@
-"""Embedders both ways: LangChain's `Embeddings` as an embedder, and any of ours as `Embeddings`."""
+"""Adapters in both directions: LangChain `Embeddings` as an embedder, and any theodolite embedder as `Embeddings`."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
@@ -16,7 +16,7 @@ Side = Literal["query", "document"]
 
 
 class EmbeddingsEmbedder:
-    """LangChain's `Embeddings` as a `theodolite.Embedder`, with the same guards as any other."""
+    """LangChain `Embeddings` as a `theodolite.Embedder`, with the same checks as any other embedder."""
 
     def __init__(self, embeddings: Embeddings) -> None:
         self.embeddings = embeddings
@@ -24,28 +24,28 @@ class EmbeddingsEmbedder:
 
     @property
     def name(self) -> str:
-        """The class, and its model if it tells one: what people read in `info()` and in messages."""
+        """The class name, followed by the model name if there is one. `info()` and messages show it."""
         kind = type(self.embeddings).__name__
         model = getattr(self.embeddings, "model", None) or getattr(self.embeddings, "model_name", None)
         return f"{kind}:{model}" if isinstance(model, str) else kind
 
     @property
     def dimension(self) -> int:
-        """The vectors' length, found by embedding one short text when it is first asked for."""
+        """The length of the vectors. The first access embeds one short text to find it."""
         if self._dimension is None:
             self._dimension = len(self._documents(["dimension"])[0])
         return self._dimension
 
     def encode_query(self, texts: Sequence[str], /) -> Any:
-        """Vectors of questions, (n, d)."""
+        """Return the vectors of queries, (n, d)."""
         return self._encode("query", texts, lambda some: [self._query(text) for text in some])
 
     def encode_document(self, texts: Sequence[str], /) -> Any:
-        """Vectors of passages, (n, d)."""
+        """Return the vectors of passages, (n, d)."""
         return self._encode("document", texts, self._documents)
 
     def awaits(self, side: Side) -> bool:
-        """Whether these embeddings have an async method of their own for that."""
+        """Return whether these embeddings implement their own async method for this side."""
         name = "aembed_query" if side == "query" else "aembed_documents"
         return getattr(type(self.embeddings), name) is not getattr(Embeddings, name)
 
@@ -74,21 +74,21 @@ class EmbeddingsEmbedder:
 
 
 class AwaitedEmbedder(EmbeddingsEmbedder):
-    """The same for embeddings that have async methods of their own: `asearch` and `aadd` await them."""
+    """An embedder for embeddings with their own async methods. `asearch` and `aadd` await them."""
 
     async def aencode_query(self, texts: Sequence[str], /) -> Any:
-        """`encode_query`, awaited, some at a time."""
+        """Await the vectors of queries, several at a time."""
         return await await_each(self.embeddings.aembed_query, texts)
 
     async def aencode_document(self, texts: Sequence[str], /) -> Any:
-        """`encode_document`, awaited."""
+        """Await the vectors of passages."""
         vectors = await self.embeddings.aembed_documents(list(texts))
         check_count("document", texts, vectors, "the embeddings")
         return vectors
 
 
 class TheodoliteEmbeddings(Embeddings):
-    """Any of theodolite's embedders as LangChain's `Embeddings`.
+    """Any theodolite embedder as LangChain `Embeddings`.
 
     >>> from theodolite.testing import HashingEmbedder
     >>> len(TheodoliteEmbeddings(HashingEmbedder(64)).embed_query("How long do refunds take?"))
@@ -98,24 +98,25 @@ class TheodoliteEmbeddings(Embeddings):
     def __init__(self, embedder: Any) -> None:
         """
         Args:
-            embedder: whatever `Retriever.open(embedder=...)` takes: a model's name or folder, an object, functions.
+            embedder: anything that `Retriever.open(embedder=...)` accepts: a model name or folder, an object,
+                functions.
 
         Raises:
-            ConfigError, MissingExtraError: as there.
+            ConfigError, MissingExtraError: the same errors as `Retriever.open`.
         """
         self.embedder = resolve_embedder(embedder)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Vectors of passages."""
+        """Return the vectors of passages."""
         return as_lists(self.embedder.encode_document(texts))
 
     def embed_query(self, text: str) -> list[float]:
-        """The vector of a question."""
+        """Return the vector of a query."""
         return as_lists(self.embedder.encode_query([text]))[0]
 
 
 def as_embedder(embedding: Any) -> Any:
-    """What `Retriever.open(embedder=...)` takes: `Embeddings` are wrapped, everything else stays what it is."""
+    """Return an embedder for `Retriever.open(embedder=...)`. Wraps `Embeddings` and returns anything else unchanged."""
     if isinstance(embedding, TheodoliteEmbeddings):
         return embedding.embedder
     if not isinstance(embedding, Embeddings):
@@ -125,6 +126,6 @@ def as_embedder(embedding: Any) -> Any:
 
 
 def _run(function: Callable[[A], Coroutine[Any, Any, T]], given: A) -> T:
-    """What an async function returns, for embeddings that are nothing else; in a thread, as a loop may run here."""
+    """Run an async function for async-only embeddings. Uses a thread, because this thread may run an event loop."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(lambda: asyncio.run(function(given))).result()

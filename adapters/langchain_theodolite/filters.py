@@ -1,4 +1,4 @@
-"""Filters: what `filter=` takes, and the structured queries of self-query retrievers."""
+"""Conversion of `filter=` arguments, and of the structured queries of self-query retrievers."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -23,14 +23,14 @@ _AWAITED = "filter {} has to be awaited; give a function that returns a bool"
 
 
 def split_filter(filter: Any) -> tuple[Any, Predicate | None]:
-    """What `filter=` was given, as a filter of the core (`where`) and a predicate; at most one of them is not None.
+    """Split `filter=` into a theodolite filter (`where`) and a predicate. At most one of them is not None.
 
-    Dictionaries and filters built with `theodolite.F` are `where`; the core reads them, and refuses what is none. A
-    function is a predicate: it is given each Document.
+    Dictionaries and filters built with `theodolite.F` become `where`. The core parses them and rejects invalid ones. A
+    function becomes a predicate that takes a Document.
 
     Raises:
-        FilterError: a coroutine function: its result, a coroutine, would let every document pass. A function that
-            returns something to be awaited is refused when it is called.
+        FilterError: `filter` is a coroutine function. Its result, a coroutine, is truthy, so every document would pass.
+            A function that returns an awaitable raises the same error when it is called.
     """
     if not callable(filter):
         return (None if isinstance(filter, Mapping) and not filter else filter), None
@@ -51,7 +51,7 @@ def split_filter(filter: Any) -> tuple[Any, Predicate | None]:
             ) from error
         if inspect.isawaitable(passes):
             if inspect.iscoroutine(passes):
-                passes.close()  # nobody will await it
+                passes.close()  # Avoids a warning: the coroutine is never awaited.
             raise FilterError(_AWAITED.format(_name(filter)), id=document.id)
         return bool(passes)
 
@@ -59,7 +59,7 @@ def split_filter(filter: Any) -> tuple[Any, Predicate | None]:
 
 
 class _Given(Document):
-    """A document that says so when it is taken for its metadata; `in` would quietly be False."""
+    """A document that raises an error if a filter treats it as a dict. Plain `in` would silently return False."""
 
     def __contains__(self, key: object) -> bool:
         raise AttributeError("a document has no keys", obj=self)
@@ -71,18 +71,19 @@ class _Given(Document):
 class TheodoliteTranslator(Visitor):
     """Translates structured queries for `SelfQueryRetriever(structured_query_translator=TheodoliteTranslator(), ...)`.
 
-    All comparators and operators of langchain-core are known. `contain` is an element of a list or a substring;
-    `like` is a pattern for the whole string, with % for any characters and _ for one. Dates are compared as instants.
+    Supports all comparators and operators of langchain-core. `contain` matches an element of a list or a substring.
+    `like` matches the whole string against a pattern: % stands for any characters, _ for one. Dates compare as
+    instants.
     """
 
     allowed_comparators = tuple(Comparator)
     allowed_operators = tuple(Operator)
 
     def visit_operation(self, operation: Operation) -> dict[str, Any]:
-        """The dictionary form of an operation.
+        """Return the dictionary form of an operation.
 
         Raises:
-            FilterError: no conditions; or several for `not`, which would say either of two things.
+            FilterError: there are no conditions, or `not` has several conditions, which is ambiguous.
         """
         parts = [_visited(self, argument) for argument in operation.arguments]
         if not parts:
@@ -105,7 +106,7 @@ class TheodoliteTranslator(Visitor):
                 assert_never(operation.operator)
 
     def visit_comparison(self, comparison: Comparison) -> dict[str, Any]:
-        """The dictionary form of a comparison. What the values are is checked where the filter is used."""
+        """Return the dictionary form of a comparison. The search that uses the filter checks the values."""
         value = comparison.value
         if comparison.comparator in (Comparator.IN, Comparator.NIN):
             values = value if isinstance(value, (list, tuple, set, frozenset)) else [value]
@@ -115,7 +116,7 @@ class TheodoliteTranslator(Visitor):
         return {comparison.attribute: {_OPERATORS[comparison.comparator]: operand}}
 
     def visit_structured_query(self, structured_query: StructuredQuery) -> tuple[str, dict[str, Any]]:
-        """The query, and keyword arguments for a search: `filter` and `k`, where the query says so."""
+        """Return the query and the keyword arguments of a search: `filter` and `k`, if the query sets them."""
         arguments: dict[str, Any] = {}
         if structured_query.filter is not None:
             arguments["filter"] = _visited(self, structured_query.filter)
@@ -144,7 +145,7 @@ def _visited(visitor: TheodoliteTranslator, directive: FilterDirective) -> dict[
 
 
 def _plain(value: Any) -> Any:
-    """Dates, which the query language writes as {"date": ..., "type": "date"}, as filters write them."""
+    """Convert dates from the query language, {"date": ..., "type": "date"}, to the filter form."""
     if isinstance(value, Mapping) and value.get("type") in ("date", "datetime") and len(value) == 2:
         kind = value["type"]
         if kind in value:

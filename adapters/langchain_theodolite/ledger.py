@@ -1,4 +1,4 @@
-"""records.sqlite: when documents were indexed, and from which source. Several processes may have it open."""
+"""The file records.sqlite: when documents were indexed, and from which source. Several processes may open it."""
 
 import json
 import os
@@ -13,15 +13,15 @@ from typing import Any
 
 from theodolite import ConfigError, EngineError, ForkGate, register_at_fork
 
-FILE = "records.sqlite"  # `verify` and `backup` of the core know the name
+FILE = "records.sqlite"  # `verify` and `backup` of the core know this name
 
 _FORMAT = 1
 _PAGE = 1000  # keys
-_UNDER_WAY = 3600.0  # seconds that `index()` may take from asking for a document to writing it
+_UNDER_WAY = 3600.0  # the longest time in seconds between `index()` asking for a document and writing it
 _BUSY = 30.0  # seconds to wait for another process
 _CLOCK = "(julianday('now') - 2440587.5) * 86400.0"
 
-# `pending`: about to be written, or written and not recorded yet; the source is not known.
+# `pending`: about to be written, or written but not recorded yet. The source is unknown.
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS clock (at REAL NOT NULL)",
     "INSERT INTO clock SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM clock)",
@@ -42,21 +42,21 @@ class Ledger:
     def __init__(self, path: Path | None, namespace: str) -> None:
         """
         Args:
-            path: the file, made where there is none; None keeps them in memory.
+            path: the file, created if it does not exist. None keeps the records in memory.
 
         Raises:
-            EngineError: it cannot be read or written. ConfigError: it is of a newer version.
+            EngineError: the file cannot be read or written. ConfigError: a newer version wrote the file.
         """
         self._place = ":memory:" if path is None else str(path)
         self._namespace = namespace
         self._lock = threading.Lock()
-        self._held: list[sqlite3.Connection] = []  # one, or none
+        self._held: list[sqlite3.Connection] = []  # at most one
         weakref.finalize(self, _close, self._held)
         register_at_fork(self)
         self.create()
 
     def create(self) -> None:
-        """Make the tables where there are none."""
+        """Create the tables if they do not exist."""
         with self._using() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
@@ -69,22 +69,22 @@ class Ledger:
             connection.execute(f"PRAGMA user_version = {_FORMAT}")
 
     def forked(self, held: bool) -> None:
-        """In a forked child: let go of the parent's connection. What is kept in memory stays."""
+        """Drop the parent's connection in a forked child. Records in memory stay."""
         if _GATE.lost or self._place != ":memory:":
             _GATE.drop(self._held)
 
     def now(self) -> float:
-        """Seconds since 1970; never the same twice and never earlier than before, in any process."""
+        """Return seconds since 1970. Every call returns a later time than the last, in every process."""
         with self._writing() as connection:
             return _now(connection)
 
     def record(self, keys: Sequence[str], sources: Sequence[str | None] | None, time_at_least: float | None) -> None:
-        """Documents as written now. Without sources those that are recorded stay.
+        """Record documents as written now. Without sources, recorded sources stay.
 
         Raises:
             ValueError: the clock is behind `time_at_least`.
         """
-        # A crash before the sources come must not leave documents without those they had.
+        # After a crash before the sources arrive, documents must still have their old sources.
         changed = "" if sources is None else ", source = excluded.source, pending = 0"
         entries = zip(keys, [None] * len(keys) if sources is None else sources, strict=True)
         with self._writing() as connection:
@@ -97,7 +97,7 @@ class Ledger:
             )
 
     def announce(self, keys: Sequence[str]) -> None:
-        """Documents that are about to be written."""
+        """Record that documents are about to be written."""
         with self._writing() as connection:
             now = _now(connection)
             connection.executemany(
@@ -106,7 +106,7 @@ class Ledger:
             )
 
     def delete(self, keys: Sequence[str], *, old: bool = False) -> None:
-        """Forget documents; with `old` only those that nobody can be about to write."""
+        """Delete the records of documents. With `old`, keep recent ones: their write may still be under way."""
         than = f" AND at < {_CLOCK} - {_UNDER_WAY}" if old else ""
         if keys:
             with self._writing() as connection:
@@ -123,10 +123,10 @@ class Ledger:
         *,
         pending: bool = False,
     ) -> Iterator[list[str]]:
-        """Keys of documents written between two times, from these sources, page by page, the oldest first.
+        """Yield pages of keys of documents from these sources, written between two times, oldest first.
 
         Args:
-            pending: only those whose source is not known.
+            pending: yield only documents with an unknown source.
         """
         tests: dict[str, Any] = {"namespace = ?": self._namespace}
         if before is not None:
@@ -151,7 +151,7 @@ class Ledger:
             yield [key for _, key in rows]
 
     def latest(self, sources: Sequence[str], limit: int) -> dict[str, str]:
-        """Some of the documents recorded last from these sources, with their sources."""
+        """Return up to `limit` of the most recently recorded documents from these sources, with their sources."""
         with self._using() as connection:
             rows = connection.execute(
                 "SELECT key, source FROM records WHERE namespace = ? AND NOT pending "
@@ -162,7 +162,7 @@ class Ledger:
 
     @contextmanager
     def _using(self) -> Iterator[sqlite3.Connection]:
-        """The connection, for one thread at a time."""
+        """Hold the connection for one thread at a time."""
         with self._lock, _GATE:
             try:
                 if not self._held:
@@ -180,7 +180,7 @@ class Ledger:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction: all of it is stored, durably, or nothing."""
+        """Run a transaction: it stores everything durably, or nothing."""
         with self._using() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -197,7 +197,7 @@ def _close(held: list[sqlite3.Connection]) -> None:
 
 
 def _check_files(place: str) -> None:
-    """Raises EngineError where there is a link, a pipe or the like: the folder may come from somebody else."""
+    """Raise EngineError for links, pipes and other special files: the folder may come from an untrusted source."""
     for suffix in ("", "-wal", "-shm", "-journal"):
         file = place + suffix
         if os.path.lexists(file) and not stat.S_ISREG(os.lstat(file).st_mode):
@@ -205,7 +205,7 @@ def _check_files(place: str) -> None:
 
 
 def _now(connection: sqlite3.Connection) -> float:
-    """The time of SQLite's clock, or a microsecond more than what was told last."""
+    """Return the time of SQLite's clock, or the last returned time plus one microsecond if that is later."""
     connection.execute(f"UPDATE clock SET at = max(at + 1e-6, {_CLOCK})")  # noqa: S608 - our text
     (now,) = connection.execute("SELECT at FROM clock").fetchone()
     return float(now)

@@ -1,4 +1,4 @@
-"""A record manager for `index()`: "exists" is asked of the collection, so records and documents cannot drift apart."""
+"""A record manager for `index()`. The collection itself answers `exists`, so records and documents cannot diverge."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -18,18 +18,18 @@ _SAMPLE = 100  # documents looked at to find the field that holds the source
 
 
 class TheodoliteRecordManager(RecordManager):
-    """Which documents of a collection `index()` has written, when, and from which source.
+    """Records of the documents that `index()` has written to a collection: when, and from which source.
 
-    A document exists if it is in the collection, whatever is recorded of it. Times and sources are kept in
-    `records.sqlite` in the collection's folder; of a collection in memory they live as long as the manager.
+    A document exists if it is in the collection, regardless of its record. Times and sources are stored in
+    `records.sqlite` in the collection's folder. For a collection in memory they live as long as the manager.
 
         manager = TheodoliteRecordManager(store, "handbook")
         index(documents, manager, store, cleanup="incremental", source_id_key="source", key_encoder="blake2b")
 
-    `index()` writes documents first and records them next. So that what a crash leaves between the two is known as
-    its own, `exists` notes the keys that are not there yet: they are about to be written. The next `index()` records
-    them, or removes them where the source no longer has them. Documents that were added by other means, and which
-    `index()` is never given, are left alone.
+    `index()` writes documents first and records them next. `exists` therefore notes the missing keys as about to be
+    written, so that documents written just before a crash are still recognized. The next `index()` records them, or
+    removes them if the source no longer has them. Documents that were added by other means, and that `index()` never
+    receives, are left alone.
     """
 
     def __init__(
@@ -37,35 +37,37 @@ class TheodoliteRecordManager(RecordManager):
     ) -> None:
         """
         Args:
-            store: the vector store, or the `theodolite.Retriever` it holds. In a scope of one partition the records
-                are that partition's.
-            namespace: a name for what is indexed together: `cleanup="full"` removes what is not given again.
-            source_id_key: as for `index()`, and needed where that is a function; else the field is recognised. It
-                tells the source of what a crash has left.
+            store: the vector store, or its `theodolite.Retriever`. In a scope of one partition the records belong to
+                that partition.
+            namespace: a name for documents that are indexed together. `cleanup="full"` removes those that are not
+                passed again.
+            source_id_key: the same value as for `index()`. Required if it is a function there; otherwise the field is
+                detected. It gives the source of documents left by a crash.
 
         Raises:
-            InputError: the store is another's, or cannot be written to. EngineError: they cannot be read or written, or
-                the folder is no longer the one that was opened. ConfigError: the records are of a newer version.
+            InputError: the store is of another kind, or cannot be written to. EngineError: the records cannot be read
+                or written, or the folder is no longer the one that was opened. ConfigError: a newer version wrote the
+                records.
         """
         super().__init__(namespace)
         kb = collection(store, type(self).__name__)
-        if not kb.writable:  # a part of it would take what lies outside for gone, and forget it
+        if not kb.writable:  # a filtered scope would treat documents outside it as deleted, and drop their records
             raise InputError(
                 "this collection is read-only, or a scope that is: index() needs all of it, or a partition"
             )
         self._kb, self._source_id_key = kb, source_id_key
         space = namespace if kb.partition is None else json.dumps([namespace, kb.partition])
-        # The records are found by the folder's path. A write of nothing proves that it is still the collection's.
+        # The folder's path locates the records. An empty write proves that the folder still belongs to the collection.
         kb.delete([])
         folder = kb.location
         self._ledger = Ledger(None if folder is None else folder / FILE, space)
 
     def create_schema(self) -> None:
-        """Make the tables where there are none. The constructor has done so."""
+        """Create the tables if they do not exist. The constructor already does this."""
         self._ledger.create()
 
     def get_time(self) -> float:
-        """SQLite's clock, in seconds since 1970; never the same twice, never going back, whichever process asks."""
+        """Return SQLite's clock, in seconds since 1970. Times strictly increase across all processes."""
         return self._ledger.now()
 
     def update(
@@ -78,19 +80,19 @@ class TheodoliteRecordManager(RecordManager):
         """Record documents as written now.
 
         Args:
-            group_ids: their sources; without them those that are recorded stay.
-            time_at_least: a time of `get_time`, which now is not before.
+            group_ids: the sources. Without them, recorded sources stay.
+            time_at_least: a time from `get_time`. The current time must not be earlier.
 
         Raises:
-            ValueError: another number of sources than of keys, or a time that is yet to come.
-            EngineError: they cannot be written; none is.
+            ValueError: the numbers of sources and keys differ, or `time_at_least` is in the future.
+            EngineError: the records cannot be written. Nothing is recorded.
         """
         if group_ids is not None and len(group_ids) != len(keys):
             raise ValueError(f"there are {len(keys)} keys and {len(group_ids)} group_ids; each key needs one")
         self._ledger.record(keys, group_ids, time_at_least)
 
     def exists(self, keys: Sequence[str]) -> list[bool]:
-        """Whether each document is in the collection. Those that are not are noted as about to be written."""
+        """Return whether each document is in the collection. Missing ones are noted as about to be written."""
         live = self._live(keys)
         absent = [key for key in keys if key not in live]
         if absent:
@@ -105,12 +107,12 @@ class TheodoliteRecordManager(RecordManager):
         group_ids: Sequence[str] | None = None,
         limit: int | None = None,
     ) -> list[str]:
-        """Documents that are recorded, and still in the collection.
+        """Return the keys of documents that are recorded and still in the collection.
 
         Args:
-            before, after: written before that time, or after it.
-            group_ids: from these sources.
-            limit: at most so many.
+            before, after: only documents written before or after that time.
+            group_ids: only documents from these sources.
+            limit: the maximum number of keys.
         """
         found: list[str] = []
         for page in self._ledger.pages(before, after, group_ids):
@@ -122,15 +124,15 @@ class TheodoliteRecordManager(RecordManager):
         return found[:limit]
 
     def delete_keys(self, keys: Sequence[str]) -> None:
-        """Forget documents; those that are in the collection stay there."""
+        """Delete the records of documents. The documents stay in the collection."""
         self._ledger.delete(keys)
 
     async def acreate_schema(self) -> None:
-        """`create_schema`, in a thread."""
+        """Run `create_schema` in a thread."""
         await run_in_executor(None, self.create_schema)
 
     async def aget_time(self) -> float:
-        """`get_time`, in a thread."""
+        """Run `get_time` in a thread."""
         return await run_in_executor(None, self.get_time)
 
     async def aupdate(
@@ -140,11 +142,11 @@ class TheodoliteRecordManager(RecordManager):
         group_ids: Sequence[str | None] | None = None,
         time_at_least: float | None = None,
     ) -> None:
-        """`update`, in a thread."""
+        """Run `update` in a thread."""
         await run_in_executor(None, self.update, keys, group_ids=group_ids, time_at_least=time_at_least)
 
     async def aexists(self, keys: Sequence[str]) -> list[bool]:
-        """`exists`, in a thread."""
+        """Run `exists` in a thread."""
         return await run_in_executor(None, self.exists, keys)
 
     async def alist_keys(
@@ -155,25 +157,25 @@ class TheodoliteRecordManager(RecordManager):
         group_ids: Sequence[str] | None = None,
         limit: int | None = None,
     ) -> list[str]:
-        """`list_keys`, in a thread."""
+        """Run `list_keys` in a thread."""
         return await run_in_executor(None, self.list_keys, before=before, after=after, group_ids=group_ids, limit=limit)
 
     async def adelete_keys(self, keys: Sequence[str]) -> None:
-        """`delete_keys`, in a thread."""
+        """Run `delete_keys` in a thread."""
         await run_in_executor(None, self.delete_keys, keys)
 
     def _live(self, keys: Sequence[str]) -> dict[str, Passage]:
-        """The documents that are in the collection."""
+        """Return the documents that are in the collection."""
         return {document.id: document for document in self._kb.get(keys)}
 
     def _known(self, page: list[str]) -> dict[str, Passage]:
-        """Those of a page that are in the collection, oldest first. Of the others nothing needs to be known."""
+        """Return the documents of a page that are in the collection, oldest first. Delete old records of the others."""
         live = self._live(page)
         self._ledger.delete([key for key in page if key not in live], old=True)
         return live
 
     def _left_behind(self, before: float | None, after: float | None, sources: Sequence[str]) -> list[str]:
-        """What was written from these sources and never recorded."""
+        """Return the keys of documents written from these sources but never recorded."""
         found: list[str] = []
         source_of: Callable[[Passage], Any] | None = None
         for page in self._ledger.pages(before, after, pending=True):
@@ -183,7 +185,7 @@ class TheodoliteRecordManager(RecordManager):
         return found
 
     def _source_of(self, sources: Sequence[str]) -> Callable[[Passage], Any]:
-        """What tells a document's source: as given, or the field that holds it wherever it is recorded."""
+        """Return a function that gives a document's source: the given one, or one that reads the detected field."""
         told = self._source_id_key
         if callable(told):
             return lambda document: told(from_core(document))
@@ -195,7 +197,7 @@ class TheodoliteRecordManager(RecordManager):
                 fields = holding if fields is None else fields & holding
 
         def source_of(document: Passage) -> Any:
-            # Where several fields have held the source so far and differ now, the document is left alone.
+            # If several fields have held the source so far and now differ, leave the document alone.
             values = [document.metadata.get(name) for name in fields or ()]
             return values[0] if values and all(value == values[0] for value in values) else None
 

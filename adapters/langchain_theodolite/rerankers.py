@@ -1,4 +1,4 @@
-"""Rerankers both ways: ours as LangChain document compressors, LangChain's cross-encoders as ours."""
+"""Adapters in both directions: rerankers as LangChain document compressors, cross-encoders as rerankers."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -17,18 +17,18 @@ from theodolite.integration import as_rerank
 
 
 class TheodoliteReranker(BaseDocumentCompressor):
-    """Ranks documents that were found by anything anew, by any reranker of theodolite.
+    """A document compressor that reranks documents from any retriever with a theodolite reranker.
 
-    Documents come back best first, as copies whose metadata has `relevance_score` (calibrated, in [0, 1]) and
-    `rerank_score` (raw: it orders this one list). All documents that are passed are read. The original documents, and
-    all else in their metadata, stay as they are.
+    Documents come back best first, as copies with `relevance_score` (calibrated, in [0, 1]) and `rerank_score` (raw,
+    comparable only within this list) in their metadata. The reranker reads all documents that are passed. The original
+    documents and all other metadata stay unchanged.
 
     Attributes:
         reranker: the name or folder of a cross-encoder, an object with `score(query, texts)`, a function of a query and
-            texts, a LangChain `BaseCrossEncoder`, or `theodolite.Rerank(...)` with a deadline and the like. After a
-            fallback (`on_error="fallback"`) documents keep their order, and have no scores.
-        top_n: how many come back; None for all.
-        score_threshold: leave out documents whose `relevance_score` is less; in [0, 1].
+            texts, a LangChain `BaseCrossEncoder`, or `theodolite.Rerank(...)` with a deadline and other options. After
+            a fallback (`on_error="fallback"`) documents keep their order and have no scores.
+        top_n: the number of documents to return. None returns all.
+        score_threshold: leave out documents with a lower `relevance_score`; in [0, 1].
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -45,10 +45,10 @@ class TheodoliteReranker(BaseDocumentCompressor):
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> list[Document]:
-        """The `top_n` most relevant documents, best first.
+        """Return the `top_n` most relevant documents, best first.
 
         Raises:
-            RerankError: the reranker failed, was late, or did not give one finite score for each document.
+            RerankError: the reranker failed, missed its deadline, or did not return one finite score for each document.
         """
         if not documents:
             return []
@@ -62,23 +62,23 @@ class TheodoliteReranker(BaseDocumentCompressor):
 
 
 class TheodoliteCrossEncoder(BaseCrossEncoder):
-    """Any reranker of theodolite as a LangChain cross-encoder; scores are raw, higher is better."""
+    """Any theodolite reranker as a LangChain cross-encoder. Scores are raw; higher is better."""
 
     def __init__(self, reranker: Any) -> None:
         """
         Args:
-            reranker: what `TheodoliteReranker` takes.
+            reranker: any value that `TheodoliteReranker` accepts as its reranker.
         """
         self._stage = replace(as_stage(reranker), on_error="raise")
 
     def score(self, text_pairs: list[tuple[str, str]]) -> list[float]:
-        """One score for each pair of a query and a text.
+        """Return one score for each pair of a query and a text.
 
         Raises:
-            RerankError: the reranker failed, or was late; there is nothing to fall back to here.
+            RerankError: the reranker failed or missed its deadline. No fallback is possible here.
         """
         scores: list[float] = []
-        # The pairs of one query are read together: most rerankers read a list.
+        # Score the pairs of one query together: most rerankers take a list of texts.
         for query, pairs in groupby(text_pairs, key=lambda pair: pair[0]):
             found = self._stage.run(query, [text for _, text in pairs])
             scores += [] if found.scores is None else found.scores.tolist()
@@ -92,34 +92,35 @@ class _CrossEncoder:
         self._model = model
 
     def score(self, query: str, texts: Sequence[str], /) -> Any:
-        """What the model gives, (n,), higher is better."""
+        """Return the model's scores, (n,). Higher is better."""
         return self._model.score([(query, text) for text in texts])
 
 
 class _Calibrated(_CrossEncoder):
-    """One whose scores lie in [0, 1]."""
+    """A LangChain cross-encoder with scores in [0, 1]."""
 
     def calibrate(self, scores: Any, /) -> Any:
-        """The scores."""
+        """Return the scores unchanged."""
         return scores
 
 
 def as_reranker(model: BaseCrossEncoder, *, calibrated: bool = False) -> Any:
-    """A LangChain cross-encoder as a reranker for `kb.search(rerank=...)`.
+    """Wrap a LangChain cross-encoder as a reranker for `kb.search(rerank=...)`.
 
     Args:
         model: any `BaseCrossEncoder`.
-        calibrated: whether its scores lie in [0, 1] already, as those of models with a sigmoid do. Others are
-            calibrated by the logistic function.
+        calibrated: whether its scores already lie in [0, 1], as for models with a sigmoid. Other scores are calibrated
+            with the logistic function.
     """
     return _Calibrated(model) if calibrated else _CrossEncoder(model)
 
 
 def as_stage(reranker: Any, score_threshold: float | None = None) -> Rerank:
-    """Return a rerank stage of what a caller passes, with a threshold on its calibrated score.
+    """Return a rerank stage for a caller's value, with a threshold on its calibrated score.
 
     Raises:
-        ConfigError, MissingExtraError: it does not fit, or falls back, where there is nothing to hold a threshold to.
+        ConfigError, MissingExtraError: the value is invalid, or it allows a fallback, which has no score to compare
+            with the threshold.
     """
     if isinstance(reranker, BaseCrossEncoder):
         reranker = as_reranker(reranker)

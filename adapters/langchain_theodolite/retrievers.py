@@ -1,4 +1,4 @@
-"""LangChain retrievers over a collection: every option of a search is a field, and none is ignored."""
+"""LangChain retrievers over a collection. Every search option is a field, and no option is ignored."""
 
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Literal, Self
@@ -29,24 +29,24 @@ _STORE_OPTIONS = OPTIONS | {"fetch_k", "lambda_mult"}
 
 
 class TheodoliteRetriever(BaseRetriever):
-    """Finds passages in a collection.
+    """A LangChain retriever that finds passages in a collection.
 
-    Made of an open collection (`kb=`), of a vector store (`from_store`), or of a folder (`location=` and
-    `embedding=`), which must be there. All fields but `kb` may be given for a single call, too:
+    Create it from an open collection (`kb=`), a vector store (`from_store`), or an existing folder (`location=` and
+    `embedding=`). All fields except `kb` may also be passed to a single call:
     `retriever.invoke(question, k=2, filter={"lang": "en"})`.
 
     Attributes:
         kb: the collection, or a scope of it.
-        k: how many passages.
-        filter: on metadata: a dict, a filter of theodolite, or a function of a LangChain document.
-        scope: a filter that confines: what is outside of it is not there. Given for a call, it narrows this one.
-        mode: `dense` ranks by similarity, `lexical` by words, `hybrid` by both; `Fusion(...)` is `hybrid` with other
+        k: the number of passages.
+        filter: a metadata filter: a dict, a theodolite filter, or a function of a LangChain document.
+        scope: a filter that limits the search to part of the collection. A scope passed to a call narrows this one.
+        mode: `dense` ranks by similarity, `lexical` by words, `hybrid` by both. `Fusion(...)` is `hybrid` with other
             weights.
-        score_threshold: in [0, 1]: leave out passages of less relevance (for cosine: the cosine, at least 0); with
-            `rerank`, those with a lower calibrated score of the reranker.
-        rerank: what `TheodoliteReranker` takes as its reranker.
-        with_scores: put `score`, `scores` and `rank`, and `version` and `duplicates` where there are any, under
-            `theodolite` into the metadata.
+        score_threshold: leave out less relevant passages; in [0, 1]. Relevance for cosine is the cosine, at least 0.
+            With `rerank`, the threshold applies to the reranker's calibrated score.
+        rerank: any value that `TheodoliteReranker` accepts as its reranker.
+        with_scores: add `score`, `scores` and `rank` under `theodolite` in the metadata, plus `version` and
+            `duplicates` if present.
         boosts, versions, as_of, superseded, min_relevance, diversity, dedupe: see `theodolite.Retriever.search`.
     """
 
@@ -71,22 +71,22 @@ class TheodoliteRetriever(BaseRetriever):
     def __init__(self, *, location: Any = None, embedding: Any = None, **fields: Any) -> None:
         """
         Args:
-            location: the folder of a collection, in place of `kb`. It stays open; `retriever.kb.close()` closes it.
-            embedding: what embeds questions then: LangChain `Embeddings`, or what `theodolite.Retriever.open` takes.
-            fields: see the class; with `location` also options of `theodolite.Retriever.open`, such as `on_drift`,
-                but for `create` and `versions`. `read_only` is True by default where the folder cannot be written to.
+            location: the folder of a collection, instead of `kb`. It stays open; `retriever.kb.close()` closes it.
+            embedding: the embedder for `location`: LangChain `Embeddings`, or any value that
+                `theodolite.Retriever.open` accepts.
+            fields: see the class. With `location`, also options of `theodolite.Retriever.open` such as `on_drift`,
+                except `create` and `versions`. `read_only` defaults to True if the folder is not writable.
 
         Raises:
-            ValidationError: unknown fields, or values that do not fit. Unknown fields are named before anything is
-                opened.
-            ConfigError: options that do not fit together, or would do nothing.
-            ManifestError: there is no collection in the folder.
+            ValidationError: fields are unknown or invalid. Unknown fields are reported before anything is opened.
+            ConfigError: options that conflict, or that would have no effect.
+            ManifestError: the folder has no collection.
         """
         kb = None
         if location is not None and "kb" not in fields:
             given = {name: fields.pop(name) for name in _opening(type(self), location) if name in fields}
             if fields.keys() - type(self).model_fields.keys():
-                super().__init__(**{"location": location, **fields})  # which raises, and names them
+                super().__init__(**{"location": location, **fields})  # raises, and names the unknown fields
             fields["kb"] = kb = open_existing(location, as_embedder(embedding), **given)
         elif location is not None or embedding is not None:
             raise ValueError("pass kb=, or location= and embedding=; one without the other would do nothing")
@@ -109,21 +109,21 @@ class TheodoliteRetriever(BaseRetriever):
 
     @classmethod
     def from_store(cls, store: Any, **fields: Any) -> Self:
-        """One that shares the collection of a `TheodoliteVectorStore`."""
+        """Create a retriever that shares the collection of a `TheodoliteVectorStore`."""
         return cls(kb=store.kb, **fields)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        # What is wrong shows here, and not with the first question.
+        # Report invalid options here, not at the first query.
         if self.rerank is not None:
             self.rerank = as_stage(self.rerank)
-        # What can be read once only would be gone with the first search.
+        # The first search would exhaust an iterator.
         self.boosts, self.versions = reusable(self.boosts), reusable(self.versions)
         view, options, _ = self._asked({})
         view, asked = prepare(view, **options)
         if "where" in asked:
             self.kb.scoped(asked["where"])
-        none = np.empty((0, 1), np.float32)  # of no vectors any length will do
+        none = np.empty((0, 1), np.float32)  # any dimension is valid when there are no vectors
         words: list[str] | None = [] if self.mode != "dense" or self.rerank is not None else None
         view.search_many(words, vectors=none, **asked)
         return self
@@ -141,7 +141,7 @@ class TheodoliteRetriever(BaseRetriever):
         return [_document(hit, scored) for hit in await asearch(view, query=query, **asked)]
 
     def _asked(self, given: Mapping[str, Any]) -> tuple[Retriever, dict[str, Any], bool]:
-        """Where to search, with which options, and whether scores are wanted."""
+        """Return the collection or scope to search, the search options, and whether to add scores."""
         given = {name: value for name, value in given.items() if name != "verbose"}  # LangChain's own
         check_names(given, OPTIONS | {"with_scores"}, "the retriever", HINTS)
         options = {name: getattr(self, name) for name in OPTIONS if name != "scope"} | given
@@ -158,10 +158,10 @@ class TheodoliteRetriever(BaseRetriever):
 
 
 class TheodoliteVectorStoreRetriever(VectorStoreRetriever):
-    """What `TheodoliteVectorStore.as_retriever` returns: LangChain's own, but that it ignores nothing.
+    """The retriever that `TheodoliteVectorStore.as_retriever` returns. It rejects unknown options.
 
-    Unknown fields and unknown `search_kwargs` are refused when it is made. Beside LangChain's search types there is
-    `hybrid`: by similarity and words.
+    Unknown fields and unknown `search_kwargs` raise an error at construction. The search type `hybrid`, by similarity
+    and words, is available beside LangChain's own.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -176,7 +176,7 @@ class TheodoliteVectorStoreRetriever(VectorStoreRetriever):
         given = values.get("search_kwargs") or {}
         check_names(given, _STORE_OPTIONS, "search_kwargs", HINTS)
         threshold = given.get("score_threshold")
-        if isinstance(threshold, int) and not isinstance(threshold, bool):  # LangChain takes floats alone
+        if isinstance(threshold, int) and not isinstance(threshold, bool):  # LangChain accepts only floats
             values = {**values, "search_kwargs": {**given, "score_threshold": float(threshold)}}
         return values
 
@@ -200,7 +200,7 @@ class TheodoliteVectorStoreRetriever(VectorStoreRetriever):
 
 
 def _with_model(params: LangSmithRetrieverParams, embedder: Any) -> LangSmithRetrieverParams:
-    """What is traced, with the model of the embeddings if they name one."""
+    """Return the tracing parameters, with the name of the embedding model if it has one."""
     embeddings = getattr(embedder, "embeddings", embedder)
     model = getattr(embeddings, "model_name", None) or getattr(embeddings, "model", None)
     if isinstance(model, str):
@@ -209,7 +209,7 @@ def _with_model(params: LangSmithRetrieverParams, embedder: Any) -> LangSmithRet
 
 
 def _opening(retriever: type[TheodoliteRetriever], location: Any) -> Collection[str]:
-    """Return the options of the opening without those that a search has as well."""
+    """Return the options for opening a collection, without those that are also search options."""
     return opening_options(location) - {"create", *retriever.model_fields}
 
 
@@ -229,7 +229,7 @@ def _document(hit: Hit, scored: bool) -> Document:
 
 
 def _check_fields(known: Collection[str], values: Mapping[str, Any], what: str, *hints: Mapping[str, str]) -> None:
-    """Raises ValueError, which pydantic tells as a ValidationError, with what may have been meant."""
+    """Raise ValueError with suggestions for unknown fields. Pydantic reports it as a ValidationError."""
     try:
         check_names(values, known, what, *hints)
     except TypeError as error:

@@ -1,4 +1,4 @@
-"""One search as LangChain asks for it: names checked, filters of both kinds, thresholds on relevance."""
+"""A LangChain search: checks option names, and handles both kinds of filters and thresholds on relevance."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from theodolite import MMR, ConfigError, Hit, InputError, Retriever
 from theodolite.integration import SEARCH_OPTIONS, as_collection, check_names, scoped
 
 RANKING = SEARCH_OPTIONS - {"k", "where", "accept"}
-"""The options of a search that rank."""
+"""The search options that affect ranking."""
 
 OPTIONS = RANKING | {"k", "filter", "scope", "score_threshold"}
-"""The options of every search."""
+"""The options that every search accepts."""
 
 HINTS = {
     "where": "filter",
@@ -28,24 +28,24 @@ def search(kb: Retriever, **options: Any) -> list[Hit]:
     """Return the k best hits, best first.
 
     Args:
-        query: the query; or `vector`, or both (see `Retriever.search`).
-        k: how many.
-        filter: a dict, a filter of theodolite, or a function of a LangChain document.
-        scope: documents outside of it do not exist for this search: fields with their values, or a filter.
+        query: the query, or pass `vector`, or both (see `Retriever.search`).
+        k: the number of hits.
+        filter: a dict, a theodolite filter, or a function of a LangChain document.
+        scope: limits the search to part of the collection: fields with their values, or a filter.
         score_threshold: in [0, 1], on relevance; with `rerank`, on the reranker's calibrated score.
-        fetch_k: how many candidates `lambda_mult` chooses from. Only it needs this: filters come first.
+        fetch_k: the number of candidates that `lambda_mult` selects from. It has no other use: filters apply first.
         lambda_mult: from 0 (most diverse) to 1 (nearest to the query).
         others: as in `Retriever.search`.
 
     Raises:
-        ValueError: options that do not fit. TypeError: there is no such option.
+        ValueError: options are invalid or conflict. TypeError: an option is unknown.
     """
     view, asked = prepare(kb, **options)
     return list(view.search(**asked))
 
 
 async def asearch(kb: Retriever, **options: Any) -> list[Hit]:
-    """The same, without blocking the event loop."""
+    """Return the k best hits without blocking the event loop. See `search`."""
     view, asked = prepare(kb, **options)
     return list(await view.asearch(**asked))
 
@@ -54,7 +54,7 @@ def relevance_of(hit: Hit) -> float:
     """Return a hit's relevance in [0, 1]: the reranker's calibrated score, or its relevance by similarity.
 
     Raises:
-        ConfigError: it has none, because it was found by words, or by dot products without a mapping.
+        ConfigError: the hit has no relevance, because it was found by words, or by dot products without a mapping.
     """
     for name in ("rerank_relevance", "relevance"):
         if name in hit.scores:
@@ -79,7 +79,7 @@ def prepare(
     """Return the collection or view to search, and the arguments of its `search`.
 
     Raises:
-        InputError, ConfigError, FilterError: options that do not fit. TypeError: there is no such option.
+        InputError, ConfigError, FilterError: options are invalid or conflict. TypeError: an option is unknown.
     """
     check_names(options, RANKING | {"query", "vector"}, "a search", HINTS)
     threshold = checked_threshold(score_threshold)
@@ -111,12 +111,12 @@ def prepare(
 
 
 def collection(given: Any, what: str) -> Retriever:
-    """Return the collection that a caller passes, or that the passed store holds."""
+    """Return the passed collection, or the collection of the passed store."""
     return as_collection(given, what, "TheodoliteVectorStore")
 
 
 def checked_threshold(threshold: Any) -> float | None:
-    """Return the threshold; None for 0, which everything reaches. Raises InputError unless it is in [0, 1]."""
+    """Return the threshold, or None for 0, which excludes nothing. Raises InputError unless it is in [0, 1]."""
     if threshold is None:
         return None
     if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1:

@@ -1,4 +1,4 @@
-"""The searches of LangChain's vector stores, each also awaited."""
+"""The search methods of LangChain vector stores, synchronous and async."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,54 +13,56 @@ from theodolite import ConfigError, Hit, Retriever
 from theodolite.integration import check_names
 
 SEARCHING = OPTIONS | {"fetch_k", "lambda_mult"}
-"""The keywords of every search of a store."""
+"""The keywords that every search of a store accepts."""
 
-_BY_VECTOR = SEARCHING | {"query"}  # the words, which hybrid mode and rerankers read
+_BY_VECTOR = SEARCHING | {"query"}  # hybrid mode and rerankers read the query text
 
 
 class Searches(VectorStore):
-    """What finds documents. `TheodoliteVectorStore` opens collections, and adds to them.
+    """The search methods of a vector store. `TheodoliteVectorStore` opens collections and adds documents.
 
-    All of them take `k`, how many, and `filter`, a dict, a filter of theodolite or a function of a Document; and the
-    keywords that `TheodoliteVectorStore` lists. They raise TypeError for any other keyword, ValueError for a k below 1
-    and for what cannot be read as a filter or an option.
+    All methods take `k`, the number of results, `filter` (a dict, a theodolite filter or a function of a Document), and
+    the keywords that `TheodoliteVectorStore` lists. They raise TypeError for any other keyword, and ValueError for a k
+    below 1 or an invalid filter or option.
     """
 
     _kb: Retriever
 
     def similarity_search(self, query: str, k: int = 4, filter: Any = None, **options: Any) -> list[Document]:
-        """The k documents that are nearest to a question, best first."""
+        """Return the k documents nearest to a query, best first."""
         return _documents(self._search(SEARCHING, options, query=query, k=k, filter=filter))
 
     async def asimilarity_search(self, query: str, k: int = 4, filter: Any = None, **options: Any) -> list[Document]:
-        """`similarity_search`, awaited."""
+        """Await `similarity_search`."""
         return _documents(await self._asearch(SEARCHING, options, query=query, k=k, filter=filter))
 
     def similarity_search_with_score(
         self, query: str, k: int = 4, filter: Any = None, **options: Any
     ) -> list[tuple[Document, float]]:
-        """The same with scores, higher is better: cosines (for other metrics: the dot product; minus the distance).
+        """Return the k nearest documents with scores, higher is better.
 
-        Where boosts, fusion or a reranker order the list, the score is theirs.
+        Scores are cosines. For other metrics they are the dot product, or minus the distance. If boosts, fusion or a
+        reranker order the list, the score is theirs.
         """
         return _scored(self._search(SEARCHING, options, query=query, k=k, filter=filter))
 
     async def asimilarity_search_with_score(
         self, query: str, k: int = 4, filter: Any = None, **options: Any
     ) -> list[tuple[Document, float]]:
-        """`similarity_search_with_score`, awaited."""
+        """Await `similarity_search_with_score`."""
         return _scored(await self._asearch(SEARCHING, options, query=query, k=k, filter=filter))
 
     def similarity_search_with_relevance_scores(
         self, query: str, k: int = 4, filter: Any = None, **options: Any
     ) -> list[tuple[Document, float]]:
-        """The same with relevance in [0, 1], higher is better: for cosine, the cosine, at least 0.
+        """Return the k nearest documents with relevance in [0, 1], higher is better: for cosine, the cosine, at least
+        0.
 
-        With `rerank` it is the reranker's calibrated score. `score_threshold` leaves out what has less.
+        With `rerank`, relevance is the reranker's calibrated score. `score_threshold` leaves out lower relevance.
 
         Raises:
-            ConfigError: there is none, in lexical and hybrid mode without a reranker, or for dot products that
-                nothing maps.
+            ConfigError: no relevance is available: in lexical and hybrid mode without a reranker, or for dot products
+                without a mapping.
         """
         _check_relevance(options)
         return _relevant(self._search(SEARCHING, options, query=query, k=k, filter=filter))
@@ -68,42 +70,42 @@ class Searches(VectorStore):
     async def asimilarity_search_with_relevance_scores(
         self, query: str, k: int = 4, filter: Any = None, **options: Any
     ) -> list[tuple[Document, float]]:
-        """`similarity_search_with_relevance_scores`, awaited."""
+        """Await `similarity_search_with_relevance_scores`."""
         _check_relevance(options)
         return _relevant(await self._asearch(SEARCHING, options, query=query, k=k, filter=filter))
 
     def similarity_search_by_vector(
         self, embedding: list[float], k: int = 4, filter: Any = None, **options: Any
     ) -> list[Document]:
-        """The k documents that are nearest to a vector, best first."""
+        """Return the k documents nearest to a vector, best first."""
         return _documents(self._search(_BY_VECTOR, options, vector=embedding, k=k, filter=filter))
 
     async def asimilarity_search_by_vector(
         self, embedding: list[float], k: int = 4, filter: Any = None, **options: Any
     ) -> list[Document]:
-        """`similarity_search_by_vector`, awaited."""
+        """Await `similarity_search_by_vector`."""
         return _documents(await self._asearch(_BY_VECTOR, options, vector=embedding, k=k, filter=filter))
 
     def similarity_search_with_score_by_vector(
         self, embedding: list[float], k: int = 4, filter: Any = None, **options: Any
     ) -> list[tuple[Document, float]]:
-        """The same with scores, as `similarity_search_with_score` gives them."""
+        """Return the k documents nearest to a vector, with scores as in `similarity_search_with_score`."""
         return _scored(self._search(_BY_VECTOR, options, vector=embedding, k=k, filter=filter))
 
     async def asimilarity_search_with_score_by_vector(
         self, embedding: list[float], k: int = 4, filter: Any = None, **options: Any
     ) -> list[tuple[Document, float]]:
-        """`similarity_search_with_score_by_vector`, awaited."""
+        """Await `similarity_search_with_score_by_vector`."""
         return _scored(await self._asearch(_BY_VECTOR, options, vector=embedding, k=k, filter=filter))
 
     def max_marginal_relevance_search(
         self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, filter: Any = None, **options: Any
     ) -> list[Document]:
-        """k documents that are near to a question and unlike one another (maximal marginal relevance).
+        """Return k documents near to a query and different from one another (maximal marginal relevance).
 
         Args:
-            fetch_k: how many of the nearest, of those that pass the filter, they are chosen from; at least k.
-            lambda_mult: from 0, as different as can be, to 1, as near as can be.
+            fetch_k: the number of nearest documents that pass the filter to select from; at least k.
+            lambda_mult: from 0, most diverse, to 1, nearest to the query.
         """
         asked = {"k": k, "fetch_k": fetch_k, "lambda_mult": lambda_mult, "filter": filter}
         return _documents(self._search(SEARCHING, options, query=query, **asked))
@@ -111,7 +113,7 @@ class Searches(VectorStore):
     async def amax_marginal_relevance_search(
         self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, filter: Any = None, **options: Any
     ) -> list[Document]:
-        """`max_marginal_relevance_search`, awaited."""
+        """Await `max_marginal_relevance_search`."""
         asked = {"k": k, "fetch_k": fetch_k, "lambda_mult": lambda_mult, "filter": filter}
         return _documents(await self._asearch(SEARCHING, options, query=query, **asked))
 
@@ -124,7 +126,7 @@ class Searches(VectorStore):
         filter: Any = None,
         **options: Any,
     ) -> list[Document]:
-        """`max_marginal_relevance_search`, of a vector."""
+        """Return k documents near to a vector and different from one another. See `max_marginal_relevance_search`."""
         asked = {"k": k, "fetch_k": fetch_k, "lambda_mult": lambda_mult, "filter": filter}
         return _documents(self._search(_BY_VECTOR, options, vector=embedding, **asked))
 
@@ -137,12 +139,12 @@ class Searches(VectorStore):
         filter: Any = None,
         **options: Any,
     ) -> list[Document]:
-        """`max_marginal_relevance_search_by_vector`, awaited."""
+        """Await `max_marginal_relevance_search_by_vector`."""
         asked = {"k": k, "fetch_k": fetch_k, "lambda_mult": lambda_mult, "filter": filter}
         return _documents(await self._asearch(_BY_VECTOR, options, vector=embedding, **asked))
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
-        """Relevance of a score of `similarity_search_with_score`, where nothing but similarity has decided."""
+        """Return the function from a pure similarity score of `similarity_search_with_score` to relevance."""
         metric = self._kb.metric
         if metric == "dot":
             raise ConfigError("dot products have no relevance: use similarity_search_with_score, or metric='cosine'")
@@ -160,7 +162,7 @@ class Searches(VectorStore):
 
 
 def _asked(asked: dict[str, Any]) -> dict[str, Any]:
-    """Vectors come as lists of floats, which numpy reads at once and the core number by number."""
+    """Convert the vector from a list of floats to an array. Numpy does this faster than the core."""
     if isinstance(asked.get("vector"), list):
         asked["vector"] = np.asarray(asked["vector"])
     return asked

@@ -1,4 +1,4 @@
-"""A search tool for agents, which knows what the collection can be filtered by."""
+"""A search tool for agents. Its schema shows the fields to filter by."""
 
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
@@ -13,7 +13,7 @@ from langchain_theodolite.searching import collection
 from theodolite import Boost, InputError, Retriever, SearchTool
 
 _LONG = 64
-"""What a model has sent is not told back to it at greater length."""
+"""Error messages repeat a model's input only up to this many characters."""
 
 _Query = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=8192)]
 
@@ -32,34 +32,34 @@ def theodolite_tool(
     rerank: Any = None,
     date_field: str | None = None,
 ) -> StructuredTool:
-    """A tool for `create_agent` or `bind_tools`; what it takes is made from what the collection holds now.
+    """Create a tool for `create_agent` or `bind_tools`. Its arguments follow the collection's current contents.
 
-    The model sees the query, how many passages, `since` and `until` where there is a `date_field`, and a `filter`: for
-    each field its values where they are few, else a range or any text. What it sends is parsed as a filter, never
-    evaluated; what is none comes back as a message it can correct itself by, as do fields that are not offered. Nothing
-    it sends leads out of `scope`, nor out of `kb` if that is a scope.
+    The model sees the query, the number of passages, `since` and `until` if there is a `date_field`, and a `filter`.
+    For each field the filter shows the values if there are few, else a range or any text. The model's input is parsed
+    as a filter and never evaluated. Invalid filters and unknown fields return a message that the model can use to
+    correct itself. No input can reach documents outside `scope`, or outside `kb` if that is a scope.
 
-    The names and values of fields are part of what the model reads: name `fields` where strangers write metadata. Of
-    long values it reads the beginning.
+    The model reads the names and values of fields. Pass `fields` if untrusted users write metadata. Long values are
+    truncated.
 
     Args:
         kb: an open collection, a scope of one, or a store.
         name: the tool's name, for the model.
         description: when to use it, for the model.
-        fields: what may be filtered by, and is shown with the passages. None takes up to 24 that most documents have,
-            but for those that hold the same in all, and those whose names not every chat model takes.
-        scope: a filter that confines the tool, such as `{"tenant": "acme"}`.
-        k: passages, unless the model asks for another number, of at most 20.
+        fields: the fields to filter by and to show with the passages. None selects up to 24 fields that most documents
+            have, without fields that hold the same value everywhere and names that some chat models reject.
+        scope: a filter that limits the tool, such as `{"tenant": "acme"}`.
+        k: the number of passages, unless the model asks for another number, at most 20.
         mode: `dense`, `lexical` or `hybrid`, as in `Retriever.search`, like `boosts`, `versions` and `rerank`.
-        date_field: the field that `since` and `until` are about.
+        date_field: the field that `since` and `until` apply to.
 
     Returns:
-        A tool whose content is numbered passages with their ids, and whose artifact is the LangChain Documents, with
-        `score` (higher is better) and `rank` under `theodolite` in their metadata.
+        A tool. Its content is numbered passages with their ids. Its artifact is the LangChain Documents, with `score`
+        (higher is better) and `rank` under `theodolite` in their metadata.
 
     Raises:
-        InputError: no document has a field that is named; k below 1. FilterError: `scope` is no filter. ConfigError:
-            `rerank` is no reranker.
+        InputError: no document has one of `fields`, or k is below 1. FilterError: `scope` is not a valid filter.
+            ConfigError: `rerank` is not a valid reranker.
     """
     searching = SearchTool(
         collection(kb, "theodolite_tool"),
@@ -95,7 +95,7 @@ def theodolite_tool(
 
 
 def _arguments(name: str, properties: dict[str, Any], k: int) -> type[BaseModel]:
-    """The schema of the tool's arguments, as a model that reads them."""
+    """Return a pydantic model that is the schema of the tool's arguments and parses them."""
     number, text = properties["k"], properties["query"]["description"]
     arguments: dict[str, Any] = {
         "query": (_Query, Field(description=text)),
@@ -108,13 +108,13 @@ def _arguments(name: str, properties: dict[str, Any], k: int) -> type[BaseModel]
 
 
 def _number(most: int) -> Any:
-    """A whole number for the model; null means that it does not matter."""
+    """Return the type of an integer argument. The model may pass null for the default."""
     schema = {"type": "integer", "minimum": 1, "maximum": most}
     return Annotated[Annotated[int, Field(ge=1, le=most)] | None, WithJsonSchema(schema)]
 
 
 def _refusal(error: Any) -> str:
-    """What was wrong with the arguments, for the model to correct."""
+    """Return a message about the invalid arguments that the model can use to correct them."""
     if not isinstance(error, ValidationError):
         return "The arguments do not fit the tool."
     found = [f"{'.'.join(map(str, one['loc']))[:_LONG]}: {one['msg']}" for one in error.errors(include_input=False)[:5]]

@@ -1,4 +1,4 @@
-"""TheodoliteVectorStore: a collection as LangChain's vector store."""
+"""TheodoliteVectorStore: a collection as a LangChain vector store."""
 
 from collections.abc import Iterable, Sequence
 from os import PathLike
@@ -32,7 +32,7 @@ _HINTS = {
 
 
 class TheodoliteVectorStore(Searches):
-    """Documents in a folder, searched exactly; LangChain's interface to a `theodolite.Retriever`.
+    """A LangChain vector store over a `theodolite.Retriever`: documents in a folder, with exact search.
 
     >>> from langchain_core.embeddings import DeterministicFakeEmbedding
     >>> store = TheodoliteVectorStore(DeterministicFakeEmbedding(size=8))  # location="kb" keeps it in a folder
@@ -41,15 +41,15 @@ class TheodoliteVectorStore(Searches):
     >>> store.similarity_search("How long do refunds take?", k=1, filter={"lang": "en"})[0].id
     'refunds'
 
-    Ids are upserts. A document without an id gets one made of its text and metadata, so that adding it again replaces
-    it. Each call that adds is one atomic commit. Filters decide before the best are chosen, so min(k, matching)
-    documents come back. Scores are cosines (the metric's own value), higher is better; relevance is the cosine, at
-    least 0. Searches take, beside `k` and `filter`, `score_threshold`, `scope`, `fetch_k` and `lambda_mult`, and of
-    `theodolite.Retriever.search` mode, boosts, versions, as_of, superseded, min_relevance, rerank, diversity and
-    dedupe; any other keyword is a TypeError.
+    Adding an existing id replaces the document. A document without an id gets one derived from its text and metadata,
+    so adding it again replaces it. Each call that adds documents is one atomic commit. Filters apply before the best
+    are selected, so min(k, matching) documents come back. Scores are cosines (the metric's own value), higher is
+    better. Relevance is the cosine, at least 0. Besides `k` and `filter`, searches accept `score_threshold`, `scope`,
+    `fetch_k` and `lambda_mult`, and from `theodolite.Retriever.search` mode, boosts, versions, as_of, superseded,
+    min_relevance, rerank, diversity and dedupe. Any other keyword raises a TypeError.
 
-    Threads may share a store. What is awaited runs on a bounded pool of threads, and embeddings that are natively
-    async are awaited, so an event loop never waits.
+    Threads may share a store. Async methods run on a bounded thread pool and await embeddings that are natively async,
+    so the event loop never blocks.
     """
 
     def __init__(
@@ -60,16 +60,16 @@ class TheodoliteVectorStore(Searches):
         embedding_function: Any = None,
         **options: Any,
     ) -> None:
-        """Open the collection in a folder, or make one where there is none.
+        """Open the collection in a folder, or create it.
 
         Args:
-            embedding: LangChain `Embeddings`, or whatever `Retriever.open(embedder=...)` takes.
-            location: a folder; None keeps the collection in a temporary one until the store is closed.
+            embedding: LangChain `Embeddings`, or anything that `Retriever.open(embedder=...)` accepts.
+            location: a folder. None keeps the collection in a temporary folder until the store is closed.
             embedding_function: another name for `embedding`.
             options: further arguments of `Retriever.open`: metric, index, partition, versions, ...
 
         Raises:
-            TypeError: there is no such option. TheodoliteError: see `Retriever.open`.
+            TypeError: an option is unknown. TheodoliteError: see `Retriever.open`.
         """
         if embedding is not None and embedding_function is not None:
             raise TypeError("embedding and embedding_function are the same: pass one of them")
@@ -79,7 +79,7 @@ class TheodoliteVectorStore(Searches):
 
     @classmethod
     def from_retriever(cls, kb: Retriever) -> Self:
-        """A store over an open collection, or a scope of one; closing the store leaves it open."""
+        """Create a store over an open collection or a scope of one. Closing the store leaves the collection open."""
         store = cls.__new__(cls)
         store._kb, store._shared = collection(kb, "from_retriever"), True
         return store
@@ -94,7 +94,7 @@ class TheodoliteVectorStore(Searches):
         ids: Iterable[str | None] | None = None,
         **options: Any,
     ) -> Self:
-        """Open a store as the constructor does, and add texts to what is there."""
+        """Open a store like the constructor, and add texts to it."""
         store = cls(embedding, **options)
         try:
             store.add_texts(texts, metadatas, ids=ids)
@@ -113,7 +113,7 @@ class TheodoliteVectorStore(Searches):
         ids: Iterable[str | None] | None = None,
         **options: Any,
     ) -> Self:
-        """`from_texts`, awaited."""
+        """Await `from_texts`."""
         store = await run_in_executor(None, cls, embedding, **options)
         try:
             await store.aadd_texts(texts, metadatas, ids=ids)
@@ -124,29 +124,29 @@ class TheodoliteVectorStore(Searches):
 
     @classmethod
     def from_documents(cls, documents: Iterable[Document], embedding: Any = None, **options: Any) -> Self:
-        """Open a store as the constructor does, and add documents to what is there."""
-        return super().from_documents(list(documents), embedding, **options)  # LangChain's reads them twice
+        """Open a store like the constructor, and add documents to it."""
+        return super().from_documents(list(documents), embedding, **options)  # LangChain iterates over them twice
 
     @classmethod
     async def afrom_documents(cls, documents: Iterable[Document], embedding: Any = None, **options: Any) -> Self:
-        """`from_documents`, awaited."""
+        """Await `from_documents`."""
         return await super().afrom_documents(list(documents), embedding, **options)
 
     @property
     def kb(self) -> Retriever:
-        """The collection: everything that LangChain's interface has no name for."""
+        """The collection, for features without a LangChain equivalent."""
         return self._kb
 
     @property
     def embeddings(self) -> Embeddings | None:
-        """What embeds texts, as LangChain's `Embeddings`; None where the caller brings vectors."""
+        """The embedder as LangChain `Embeddings`, or None if the caller provides vectors."""
         embedder = self._kb.embedder
         if embedder is None:
             return None
         return embedder.embeddings if isinstance(embedder, EmbeddingsEmbedder) else TheodoliteEmbeddings(embedder)
 
     def close(self) -> None:
-        """Release files and memory, unless the collection is somebody else's (`from_retriever`)."""
+        """Release files and memory, unless the store was created with `from_retriever`."""
         if not self._shared:
             self._kb.close()
 
@@ -164,19 +164,19 @@ class TheodoliteVectorStore(Searches):
         ids: Iterable[str | None] | None = None,
         **kwargs: Any,
     ) -> list[str]:
-        """Embed and store texts, in one commit; the same id replaces, and of one id within a call the last stays.
+        """Embed and store texts in one commit. An existing id is replaced; for a repeated id the last text stays.
 
         Args:
             texts: any iterable.
-            metadatas: one for each text; None where a text has none.
-            ids: one for each text; None or "" for one made of the text and its metadata.
-            kwargs: `batch_size`, which `index()` passes, changes nothing.
+            metadatas: one for each text; None for a text without metadata.
+            ids: one for each text. None or "" derives an id from the text and its metadata.
+            kwargs: `batch_size`, which `index()` passes, has no effect.
 
         Returns:
             The ids, in the order of the texts.
 
         Raises:
-            ValueError: lengths that differ, or what cannot be stored. Nothing is stored then.
+            ValueError: lengths differ, or a value cannot be stored. Nothing is stored.
             TypeError: any other keyword.
         """
         return self._kb.add(_passages(texts, metadatas, ids, kwargs), batch_size=None)
@@ -189,29 +189,29 @@ class TheodoliteVectorStore(Searches):
         ids: Iterable[str | None] | None = None,
         **kwargs: Any,
     ) -> list[str]:
-        """`add_texts`, awaited."""
+        """Await `add_texts`."""
         return await self._kb.aadd(_passages(texts, metadatas, ids, kwargs), batch_size=None)
 
     def add_documents(
         self, documents: Iterable[Document], *, ids: Iterable[str | None] | None = None, **kwargs: Any
     ) -> list[str]:
-        """Embed and store documents, as `add_texts` does; `ids` go before the documents' own."""
+        """Embed and store documents, as in `add_texts`. `ids` override the documents' own ids."""
         return self._kb.add(_taken(documents, ids, kwargs), batch_size=None)
 
     async def aadd_documents(
         self, documents: Iterable[Document], *, ids: Iterable[str | None] | None = None, **kwargs: Any
     ) -> list[str]:
-        """`add_documents`, awaited."""
+        """Await `add_documents`."""
         return await self._kb.aadd(_taken(documents, ids, kwargs), batch_size=None)
 
     def delete(self, ids: Iterable[str] | None = None, *, filter: Any = None, **kwargs: Any) -> bool:
-        """Delete documents by id, those that are not there are fine; or those that pass a filter.
+        """Delete documents by id, ignoring unknown ids, or delete documents that match a filter.
 
         Returns:
             True.
 
         Raises:
-            ValueError: neither ids nor a filter: a None that comes from a mistake must not delete all; or both.
+            ValueError: neither ids nor a filter is given, or both are. An accidental None must not delete everything.
         """
         chosen = self._chosen(ids, filter, kwargs)
         if chosen is not None:
@@ -219,7 +219,7 @@ class TheodoliteVectorStore(Searches):
         return True
 
     async def adelete(self, ids: Iterable[str] | None = None, *, filter: Any = None, **kwargs: Any) -> bool:
-        """`delete`, awaited."""
+        """Await `delete`."""
         chosen = await run_in_executor(None, self._chosen, ids, filter, kwargs)
         if chosen is not None:
             await self._kb.adelete(**chosen)
@@ -234,27 +234,27 @@ class TheodoliteVectorStore(Searches):
             return {"ids": names} if names else None
         where, passes = split_filter(filter)
         if passes is None:
-            return {"where": where if where is not None else {}}  # which lets all pass, and is refused
+            return {"where": where if where is not None else {}}  # {} matches everything, so the core rejects it
         return {"ids": [passage.id for passage in self._kb.documents() if passes(from_core(passage))]}
 
     def clear(self) -> None:
-        """Delete all documents. Metric and dimension stay pinned."""
+        """Delete all documents. Metric and dimension stay fixed."""
         self._kb.clear()
 
     async def aclear(self) -> None:
-        """`clear`, awaited."""
+        """Await `clear`."""
         await self._kb.aclear()
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
-        """Documents by id, in the order asked; those that are not there are skipped."""
+        """Return documents by id, in the given order. Unknown ids are skipped."""
         return [from_core(passage) for passage in self._kb.get(ids)]
 
     async def aget_by_ids(self, ids: Sequence[str], /) -> list[Document]:
-        """`get_by_ids`, awaited."""
+        """Await `get_by_ids`."""
         return [from_core(passage) for passage in await self._kb.aget(ids)]
 
     def as_retriever(self, **kwargs: Any) -> TheodoliteVectorStoreRetriever:
-        """A retriever over this store that refuses fields it does not know; see `VectorStore.as_retriever`."""
+        """Return a retriever over this store that rejects unknown fields; see `VectorStore.as_retriever`."""
         tags = kwargs.pop("tags", None) or self._get_retriever_tags()
         return TheodoliteVectorStoreRetriever(vectorstore=self, tags=tags, **kwargs)
 
@@ -285,12 +285,12 @@ def _taken(documents: Iterable[Document], ids: Iterable[str | None] | None, kwar
 
 
 def _id(name: Any) -> Any:
-    """An id as the core takes it: "" for one to be made. What is neither None nor text, 0 say, the core refuses."""
+    """Convert an id for the core: "" asks for a derived one. The core rejects ids such as 0 that are not strings."""
     return "" if name is None else name
 
 
 def _as_many(values: Iterable[Any] | None, count: int, what: str, whose: str) -> list[Any]:
-    """One value for each; None for each where there are none. Raises InputError where the numbers differ."""
+    """Return one value per item, or None for each if `values` is None. Raises InputError if the lengths differ."""
     if values is None:
         return [None] * count
     if isinstance(values, (str, dict)):
