@@ -1,4 +1,4 @@
-"""Evaluation: how much of the exact answer an index finds, and the usual targets."""
+"""Evaluation: the recall of an index against the exact answer, and common targets."""
 
 from theodolite.evaluation.recall import Latency, Recall
 from theodolite.evaluation.targets import TARGETS, Target

@@ -1,4 +1,4 @@
-"""Recall: what the index finds of what the exact answer has, and what either takes."""
+"""Recall: compares an index's answers with the exact ones, and measures the latency of both."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,14 +18,14 @@ from theodolite.types import Space, Vectors
 
 Kind = Literal["given", "made"]
 
-_MADE = 500  # queries, where none are given
-_TRIES = 10  # to see one commit with both answers, while others write
-_Z = 1.96  # of a two-sided 95 % interval
+_MADE = 500  # synthetic queries, if none are given
+_TRIES = 10  # attempts to get both answers from one commit while others write
+_Z = 1.96  # z value of a two-sided 95 % interval
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Seconds of one search without embedding: the mean and three quantiles."""
+    """The latency of one search without embedding, in seconds: the mean and three quantiles."""
 
     mean: float
     p50: float
@@ -39,17 +39,16 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """The index's answers against the exact ones.
+    """The recall of an index against the exact answers, with latencies.
 
     Attributes:
-        queries: how many were measured.
+        queries: the number of measured queries.
         kind: `given`, or `made`: stored rows with noise added, harder than most real questions.
-        recall: for each k, the mean share of the true top k that was found; a row that ties with the k-th is right.
-        interval: for each k, the 95 % confidence interval of that mean. Where every answer was proven to be exact it
-            is (1, 1).
-        approximate: the share of queries that the approximate index answered; the others got the exact answer.
+        recall: for each k, the mean share of the true top k that was found; a row that ties with the k-th counts.
+        interval: for each k, the 95 % confidence interval of that mean; (1, 1) if every answer is proven exact.
+        approximate: the share of queries answered by the approximate index; the others got the exact answer.
         index, exact: the latencies.
-        unsettled: queries left out because others wrote all the time: their two answers never saw one commit.
+        unsettled: queries left out because concurrent writes kept their two answers from seeing the same commit.
     """
 
     queries: int
@@ -63,19 +62,19 @@ class Recall:
 
     @property
     def k(self) -> int:
-        """The length that targets are about: 10, or the nearest that was measured."""
+        """The k that targets apply to: 10, or the nearest measured one."""
         return min(self.recall, key=lambda k: (abs(k - 10), k))
 
     def passes(self, use_case: str) -> bool:
-        """Whether the lower bound of the recall and the index's p95 reach the target of a use case.
+        """Return whether the lower bound of the recall and the index's p95 latency reach a use case's target.
 
         Raises:
-            InputError: there is no such use case (see `quality.TARGETS`).
+            InputError: the use case is unknown (see `quality.TARGETS`).
         """
         return target(use_case).passed(self.interval[self.k][0], self.index.p95)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values; latencies in seconds."""
+        """Return the results as JSON values; latencies in seconds."""
         return {
             "queries": self.queries,
             "kind": self.kind,
@@ -124,16 +123,16 @@ def measure(
     where: Filter | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Recall:
-    """Ask each query twice, of the index and exactly, one at a time and by turns.
+    """Search each query twice, with the index and exactly, one at a time and in alternating order.
 
     Args:
-        queries: (n, d), prepared; None makes some hundred of stored rows.
-        k: the lengths to measure, each at least 1.
-        progress: called with 1 after each query; what it raises ends it.
+        queries: (n, d), prepared; None makes up to about 500 queries from stored rows.
+        k: the values of k to measure, each at least 1.
+        progress: called with 1 after each query; an exception it raises ends the measurement.
 
     Raises:
-        InputError: no queries, or nothing is eligible.
-        EngineError: others write so much that no query got both answers from one commit.
+        InputError: there are no queries, or no document is eligible.
+        EngineError: concurrent writes kept changing the collection, so no query got both answers from one commit.
     """
     kind: Kind = "given" if queries is not None else "made"
     vectors = made(engine, where) if queries is None else queries
@@ -143,7 +142,7 @@ def measure(
     found: dict[int, list[float]] = {length: [] for length in k}
     seconds: tuple[list[float], list[float]] = ([], [])
     unsettled = approximate = 0
-    _both(engine, Vectors(vectors[:1]), longest, where, 0)  # what a first search loads is not measured
+    _both(engine, Vectors(vectors[:1]), longest, where, 0)  # warm up: the first search loads data
     for number in range(len(vectors)):
         pair = _both(engine, Vectors(vectors[number : number + 1]), longest, where, number)
         if pair is None:
@@ -175,9 +174,9 @@ def measure(
 
 
 def share(given: Sequence[float], true: Sequence[float], k: int) -> float:
-    """How much of the true top k is among the first k given, by their similarities, best first.
+    """Return the share of the true top k among the first k given. Both are similarities, best first.
 
-    Scores are exact on every path, so whatever is as similar as the k-th is right. Nothing to find is found.
+    Scores are exact on every path, so any row as similar as the k-th counts. The share is 1 if `true` is empty.
     """
     size = min(k, len(true))
     if not size:
@@ -187,10 +186,10 @@ def share(given: Sequence[float], true: Sequence[float], k: int) -> float:
 
 
 def interval(values: Sequence[float], *, proven: bool = False, z: float = _Z) -> tuple[float, float]:
-    """A confidence interval of the mean recall.
+    """Return a confidence interval of the mean recall.
 
-    It is that of the queries and one more of which half was found: a sample without a miss does not prove that there
-    are none, unless every answer was proven.
+    It adds one query with recall 0.5 to the sample, because a sample without misses does not prove a recall of 1.
+    With `proven`, every answer is known to be exact and the interval is (1, 1).
     """
     if proven:
         return 1.0, 1.0
@@ -201,7 +200,7 @@ def interval(values: Sequence[float], *, proven: bool = False, z: float = _Z) ->
 
 
 def made(engine: Engine, where: Filter | None, count: int = _MADE) -> Vectors:
-    """Queries near stored rows, (m, d): evenly from all that are eligible, in the order of their ids."""
+    """Return synthetic queries near stored rows, (m, d): evenly spaced over the eligible rows in id order."""
     eligible = engine.count(where)
     step = max(1, -(-eligible // count))
     rows = [vector for _, vector in islice(engine.documents(where), 0, None, step)]
@@ -214,11 +213,11 @@ def made(engine: Engine, where: Filter | None, count: int = _MADE) -> Vectors:
 def _both(
     engine: Engine, query: Vectors, k: int, where: Filter | None, number: int
 ) -> tuple[tuple[Answer, Answer], tuple[float, float]] | None:
-    """The index's answer and the exact one, of one commit, with their seconds."""
+    """Return the index's answer and the exact one, from one commit, with their seconds; None if that fails."""
     for _ in range(_TRIES):
         answers: dict[bool, Answer] = {}
         times: dict[bool, float] = {}
-        for exact in (False, True) if number % 2 else (True, False):  # who comes second finds the documents cached
+        for exact in (False, True) if number % 2 else (True, False):  # the second search finds the documents cached
             request = Request(query, k, where, exact=exact, probe=True)
             started = time.perf_counter()
             (answers[exact],) = engine.search(request)

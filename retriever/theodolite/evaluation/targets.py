@@ -1,4 +1,4 @@
-"""What is usually asked of a search, by use case."""
+"""Common recall and latency targets, by use case."""
 
 from dataclasses import dataclass
 
@@ -7,18 +7,18 @@ from theodolite.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Recall and latency to reach.
+    """A recall and latency target.
 
     Attributes:
-        recall: the least mean recall, and the one beyond which more is hardly noticed.
-        seconds: what p95 should be, and the most it may be; None where nobody waits.
+        recall: the minimum mean recall, and the recall above which users hardly notice an improvement.
+        seconds: the desired and the maximum p95 latency; None for offline work.
     """
 
     recall: tuple[float, float]
     seconds: tuple[float, float] | None
 
     def passed(self, recall: float, seconds: float) -> bool:
-        """Whether a recall (its lower confidence bound) and a p95 latency reach the target."""
+        """Return whether a recall (its lower confidence bound) and a p95 latency reach the target."""
         return recall >= self.recall[0] and (self.seconds is None or seconds <= self.seconds[1])
 
 
@@ -32,7 +32,7 @@ TARGETS = {
 
 
 def target(use_case: str) -> Target:
-    """The target of a use case. Raises InputError for one that has none."""
+    """Return the target of a use case. Raises InputError for an unknown one."""
     if use_case not in TARGETS:
         raise InputError(f"there is no target for {use_case!r}; there are {', '.join(TARGETS)}", use_case=use_case)
     return TARGETS[use_case]

@@ -1,4 +1,4 @@
-"""Monitoring: watches searches in production and raises an alert when they change for the worse."""
+"""Monitoring: measures searches in production and raises an alert when their quality drops."""
 
 from theodolite.monitoring.alert_rules import Alert
 from theodolite.monitoring.monitor import Monitor

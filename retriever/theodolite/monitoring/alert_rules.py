@@ -1,6 +1,6 @@
-"""When an alarm is due. Pure arithmetic over what was measured lately and before.
+"""Alert rules: pure functions that compare recent measurements with earlier ones.
 
-A fall must be larger than its limit beyond doubt: five standard errors, since it is looked at thousands of times.
+A drop must exceed its limit by five standard errors. The margin is large because the rules run thousands of times.
 """
 
 import math
@@ -13,30 +13,30 @@ from theodolite.monitoring.histograms import Moments
 
 Cause = Literal["similarity", "norms", "empty", "recall"]
 
-SIMILARITY = 0.05  # how far the mean similarity of the first hit may fall
-EMPTY = 0.10  # how far the share of empty answers may rise
-RECALL = 0.03  # how far the recall may fall
+SIMILARITY = 0.05  # allowed drop of the mean similarity of the first hit
+EMPTY = 0.10  # allowed rise of the share of empty answers
+RECALL = 0.03  # allowed drop of the recall
 
 _DOUBT = 5.0  # standard errors
-_LATEST = 30  # of the latest values, below which nothing is said
-_BEFORE = 100  # of the norms before
-_SHADOWED = 20  # of the recall, which is measured for few searches
-_OUTSIDE = 0.2  # the share of norms that must be out of their range
-_SPREAD = 5.0  # standard deviations that the range of norms reaches
-_NARROW = 0.1  # and at least so far, as a share: rounding, and texts that differ
+_LATEST = 30  # minimum number of recent values
+_BEFORE = 100  # minimum number of earlier norms
+_SHADOWED = 20  # minimum number of recall values; few searches measure recall
+_OUTSIDE = 0.2  # minimum share of norms outside their range
+_SPREAD = 5.0  # half the width of the range of norms, in standard deviations
+_NARROW = 0.1  # minimum half width of that range, as a share: allows for rounding and different texts
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """Something has changed for the worse.
+    """A drop in search quality.
 
     Attributes:
         cause: `similarity`: the first hits are less similar than before; `norms`: the embedder's raw query vectors
-            have other lengths; `empty`: more answers are empty; `recall`: the index finds less of the exact answer.
-        message: what was seen, against what, and what to look at.
-        at: when, in UTC.
-        value, before: the mean lately and before: of the first similarity, the share of empty answers, the recall, or
-            the norms, lately of those that are out of their range.
+            have different lengths; `empty`: more answers are empty; `recall`: the index finds less of the exact answer.
+        message: the measured value, the expected value, and where to look.
+        at: the time of the alert, in UTC.
+        value, before: the recent and the earlier mean of the first similarity, the share of empty answers, the recall
+            or the norms. The recent mean of norms covers only those outside their range.
     """
 
     cause: Cause
@@ -51,12 +51,12 @@ Finding = tuple[Cause, str, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What the latest is held against.
+    """Earlier measurements to compare recent ones with.
 
     Attributes:
-        name: what messages call it.
-        series: the moments of each series; those of norms are of their logarithms.
-        tolerance: by what the limits are multiplied: 2 for a past too short to know days and weeks.
+        name: its name in messages.
+        series: the moments of each series; for norms, the moments of their logarithms.
+        tolerance: a factor for the limits: 2 for a past too short to cover daily and weekly cycles.
     """
 
     name: str
@@ -75,17 +75,17 @@ def findings(
     relative: bool = False,
     target_recall: float | None = None,
 ) -> Iterator[Finding]:
-    """What has changed.
+    """Yield each change that exceeds its limit.
 
     Args:
-        latest: the latest values of each series, of the norms their logarithms.
+        latest: the latest values of each series; for norms, their logarithms.
         day: the moments of the last 24 hours.
-        relative: whether the limit of similarities is a share of their mean, for metrics without a scale.
-        target_recall: what the index was calibrated for.
+        relative: whether the limit for similarities is a share of their mean, for metrics without a fixed scale.
+        target_recall: the recall the index was calibrated for.
     """
     for past in pasts:
         spans = [("the latest {}", {name: Moments.of(values) for name, values in latest.items()})]
-        if past.tolerance == 1:  # a past that is still being gathered has these 24 hours in it
+        if past.tolerance == 1:  # an incomplete baseline includes these 24 hours
             spans.append(("the {} of the last 24 hours", dict(day)))
         for said, now in spans:
             yield from _similarity(said, now, past, relative)
@@ -144,7 +144,7 @@ def _norms(logarithms: Sequence[float], past: Past) -> Iterator[Finding]:
 def _recall(values: Sequence[float], before: float, name: str) -> Iterator[Finding]:
     if len(values) < _SHADOWED:
         return
-    # With one value more of a half, as everywhere: no sample proves that the next is not another.
+    # Add one value of 0.5, as in `evaluation.recall.interval`: a sample without misses must not have zero error.
     latest, mean_and_stderr = Moments.of(values), Moments.of([*values, 0.5])
     if before - latest.mean - _DOUBT * math.sqrt(mean_and_stderr.variance / mean_and_stderr.count) > RECALL:
         yield (
@@ -157,7 +157,7 @@ def _recall(values: Sequence[float], before: float, name: str) -> Iterator[Findi
 
 
 def _fallen(latest: Moments, before: Moments, limit: float) -> bool:
-    """Whether the mean is lower than before by more than the limit, beyond doubt."""
+    """Return whether the mean dropped by more than the limit plus five standard errors."""
     if min(latest.count, before.count) < _LATEST:
         return False
     error = math.sqrt(latest.variance / latest.count + before.variance / before.count)

@@ -1,7 +1,7 @@
-"""What the latest searches are held against: the baseline, and the week before the last 24 hours.
+"""Baselines for recent searches: the first week, and the week before the last 24 hours.
 
-The baseline is the first seven days, once they have 200 searches. Until then it is all so far but the latest, of which
-more is tolerated: it does not know days and weeks yet.
+The baseline is the first seven days, once they have 200 searches. Until then it is everything so far except the latest
+values. The limits are wider for that time, since it does not cover daily and weekly cycles yet.
 """
 
 import json
@@ -12,13 +12,13 @@ from theodolite.monitoring.histograms import Moments
 
 HOUR = 3600
 _WEEK = 7 * 24 * HOUR
-_ENOUGH = 200  # searches of a baseline
-_SOME = 100  # searches of one that is still being gathered, and of a week
-_YOUNG = 2.0  # its tolerance
+_ENOUGH = 200  # minimum number of searches in a complete baseline
+_SOME = 100  # minimum number of searches in an incomplete baseline, and in a week
+_YOUNG = 2.0  # tolerance of an incomplete baseline
 
 
 def latest_values(connection: sqlite3.Connection, since: float = -1e18) -> dict[str, list[float]]:
-    """The values kept one by one, in their order."""
+    """Return the latest individual values of each series, in order."""
     found: dict[str, list[float]] = {}
     for name, value in connection.execute("SELECT name, value FROM latest WHERE start >= ? ORDER BY number", (since,)):
         found.setdefault(name, []).append(value)
@@ -26,7 +26,7 @@ def latest_values(connection: sqlite3.Connection, since: float = -1e18) -> dict[
 
 
 def totals(connection: sqlite3.Connection, since: float, until: float) -> dict[str, Moments]:
-    """The moments of each series over the windows that begin in a time."""
+    """Return the moments of each series over the windows that start in [since, until)."""
     rows = connection.execute(
         "SELECT name, sum(count), sum(total), sum(squares) FROM series WHERE start >= ? AND start < ? GROUP BY name",
         (since, until),
@@ -35,7 +35,7 @@ def totals(connection: sqlite3.Connection, since: float, until: float) -> dict[s
 
 
 def pasts(connection: sqlite3.Connection, now: float) -> list[Past]:
-    """What there is to compare with. Settles the baseline when its week is over."""
+    """Return the baselines with enough searches. Store the baseline as complete once its week is over."""
     base = baseline(connection)
     if base is None:
         return []
@@ -51,7 +51,7 @@ def pasts(connection: sqlite3.Connection, now: float) -> list[Past]:
 
 
 def baseline(connection: sqlite3.Connection) -> Past | None:
-    """The baseline, or all so far but the latest; None where nothing was measured."""
+    """Return the baseline, or everything so far except the latest values; None if nothing was measured."""
     row = connection.execute("SELECT value FROM notes WHERE name = 'baseline'").fetchone()
     if row is not None:
         return Past("the baseline", {name: Moments(*values) for name, values in json.loads(row[0]).items()})
@@ -63,12 +63,12 @@ def baseline(connection: sqlite3.Connection) -> Past | None:
 
 
 def note(connection: sqlite3.Connection, name: str, value: object) -> None:
-    """Keep a JSON value under a name."""
+    """Store a JSON value under a name."""
     connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, json.dumps(value)))
 
 
 def _since(connection: sqlite3.Connection) -> int:
-    """Where the baseline begins: with the first window, unless it was begun anew."""
+    """Return the start of the baseline: the first window, or the time of the last reset."""
     row = connection.execute("SELECT value FROM notes WHERE name = 'since'").fetchone()
     if row is not None:
         return int(json.loads(row[0]))

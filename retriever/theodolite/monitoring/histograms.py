@@ -1,4 +1,4 @@
-"""Series of numbers kept in little room: exact moments, and a histogram for the quantiles. Both can be merged."""
+"""Compact, mergeable summaries of number series: exact moments, and a histogram for quantiles."""
 
 import math
 from collections import Counter
@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-_BASE = math.log(1.02)  # a bin is 2 % wide, so what is told of a value in it is within 1 %
-_FAR = 1100  # bins to either side of 1: from 3e-10 to 3e9; what lies beyond counts as the last
+_BASE = math.log(1.02)  # bins are 2 % wide, so the middle of a bin is within 1 % of its values
+_FAR = 1100  # bins on either side of 1: from 3e-10 to 3e9; values beyond go into the last bin
 _ZERO = -_FAR - 1
 _PAIR = np.dtype("<i8")
 
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """How many, their sum and the sum of their squares."""
+    """The count, sum and sum of squares of a series."""
 
     count: int = 0
     total: float = 0.0
@@ -31,7 +31,7 @@ class Moments:
 
     @property
     def variance(self) -> float:
-        """Of one value, estimated without bias; 0 for fewer than two."""
+        """The unbiased sample variance; 0 for fewer than two values."""
         if self.count < 2:
             return 0.0
         return max(0.0, (self.squares - self.total * self.mean) / (self.count - 1))
@@ -45,13 +45,13 @@ class Moments:
 
 @dataclass(slots=True)
 class Series:
-    """Moments and a histogram with bins of 2 %: quantiles are within 1 % of a value that was seen."""
+    """Moments and a histogram with bins of 2 %: quantiles are within 1 % of an observed value."""
 
     moments: Moments = field(default_factory=Moments)
     counts: Counter[int] = field(default_factory=Counter)
 
     def add(self, values: Sequence[float], *, logarithms: bool = False) -> None:
-        """Take values in; with `logarithms` the moments are those of their logarithms."""
+        """Add values. With `logarithms`, the moments are those of the values' logarithms."""
         self.moments += Moments.of([math.log(value) for value in values] if logarithms else values)
         self.counts.update(map(_bin, values))
 
@@ -60,7 +60,7 @@ class Series:
         self.counts.update(other.counts)
 
     def quantile(self, q: float) -> float | None:
-        """The value below which a share q of all lies; None where there are none."""
+        """Return the q-quantile, or None for an empty series."""
         left = q * (self.counts.total() - 1)
         for bin_ in sorted(self.counts):
             left -= self.counts[bin_]
@@ -69,12 +69,12 @@ class Series:
         return None
 
     def bins(self) -> bytes:
-        """The histogram as little-endian pairs of a bin and its count, eight bytes each."""
+        """Return the histogram as little-endian (bin, count) pairs of eight-byte integers."""
         return np.array(sorted(self.counts.items()), _PAIR).tobytes()
 
     @classmethod
     def of_bins(cls, moments: Moments, bins: bytes) -> "Series":
-        """Raises ValueError, TypeError for what `bins` has not written."""
+        """Read the output of `bins`. Raises ValueError or TypeError for anything else."""
         pairs = np.frombuffer(bins, _PAIR).reshape(-1, 2)
         numbers = all(isinstance(part, (int, float)) for part in (moments.count, moments.total, moments.squares))
         if not numbers or (len(pairs) and (np.abs(pairs[:, 0]).max() > -2 * _ZERO or pairs[:, 1].min() < 0)):
@@ -83,7 +83,7 @@ class Series:
 
 
 def _bin(value: float) -> int:
-    """A number in the order of the values: positive, 0 for zero, or negative."""
+    """Return the bin of a value. Bins are ordered like values: negative, 0 for zero, positive."""
     if not value:
         return 0
     exponent = round(math.log(abs(value)) / _BASE)

@@ -1,6 +1,6 @@
-"""monitor.sqlite: what a monitor keeps. Hours of series, the latest values, the baseline, the alerts: all bounded.
+"""The monitor's file, monitor.sqlite: hourly series, the latest values, the baseline and the alerts, all bounded.
 
-Processes share it: each adds what it has seen in a transaction of its own, and sees what the others have added.
+Processes share the file. Each adds its measurements in its own transaction and sees those of the others.
 """
 
 import contextlib
@@ -27,11 +27,11 @@ _log = logging.getLogger("theodolite.monitor")
 _APPLICATION = 0x7468656D  # "them"
 _FORMAT = 1
 _HOURS = 840  # windows kept: 35 days
-_LATEST = {"top1": 100, "empty": 100, "norm": 100, "recall": 200}  # values of each series kept one by one
+_LATEST = {"top1": 100, "empty": 100, "norm": 100, "recall": 200}  # individual values kept of each series
 _ALERTS = 100
 _BUSY = 2.0  # seconds to wait for another process
 
-# What passes by itself, or has to be seen to by people; everything else that SQLite says means damage.
+# Errors that are temporary or need an administrator. All other SQLite errors mean damage.
 _LATER = {
     *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY),
     *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM),
@@ -54,13 +54,13 @@ Judge = Callable[[Mapping[str, Sequence[float]], Mapping[str, Moments], Sequence
 
 @dataclass(slots=True)
 class Batch:
-    """What was seen since the last time: series by hour, and the latest values of some."""
+    """Measurements since the last write: series by hour, and the latest individual values."""
 
     series: dict[tuple[int, str], Series] = field(default_factory=dict)
     latest: list[tuple[str, int, float]] = field(default_factory=list)
 
     def add(self, at: float, name: str, values: Sequence[float], latest: Sequence[float] | None = None) -> None:
-        """Values of one series; `latest` where those kept one by one are others (logarithms)."""
+        """Add values of one series. `latest` gives the individual values to keep if they differ (logarithms)."""
         start = int(at // HOUR) * HOUR
         self.series.setdefault((start, name), Series()).add(values, logarithms=latest is not None)
         if name in _LATEST:
@@ -68,7 +68,7 @@ class Batch:
             self.latest += [(name, start, value) for value in kept[-_LATEST[name] :]]
 
     def bound(self) -> None:
-        """Let go of what would be deleted anyway: for a batch that could not be written yet."""
+        """Drop what the file would not keep. Bounds the size of a batch that could not be written yet."""
         for key in sorted(self.series)[: -_HOURS * (len(_LATEST) + 1)]:
             del self.series[key]
         self.latest = self.latest[-2 * sum(_LATEST.values()) :]
@@ -76,7 +76,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """All that a report is made of. `baseline` is None where nothing has been measured."""
+    """Everything a report needs. `baseline` is None if nothing has been measured."""
 
     windows: dict[int, dict[str, Series]]
     latest: dict[str, list[float]]
@@ -85,22 +85,26 @@ class Contents:
 
 
 class Journal:
-    """The file of a monitor; None keeps the same in memory."""
+    """The monitor's file, or a database in memory if `path` is None."""
 
     def __init__(self, path: Path | None, folder: Folder | None = None) -> None:
-        """`folder` is that of the collection, if the file is in it: it may be replaced, or come from somebody else."""
+        """
+        Args:
+            path: the file, or None.
+            folder: the collection's folder, if it holds the file. The folder is untrusted and may be replaced.
+        """
         self.path = path
         self._folder = folder
-        self._held: list[sqlite3.Connection] = []  # one, or none
-        self._inode = 0  # of the file it is to: another process may have set that aside
+        self._held: list[sqlite3.Connection] = []  # at most one
+        self._inode = 0  # of the open file; another process may have moved that file away
         weakref.finalize(self, _close, self._held)
         register_at_fork(self)
 
     def record(self, batch: Batch, now: float, repeat: float, judge: Judge) -> list[Alert]:
-        """Add a batch and ask `judge` what to make of it; the alerts that nobody has given within `repeat` seconds.
+        """Add a batch and evaluate it with `judge`. Return the alerts that are new within the last `repeat` seconds.
 
         Raises:
-            OSError, sqlite3.Error: it cannot be written now. Nothing was added.
+            OSError, sqlite3.Error: the file cannot be written now. Nothing was added.
         """
         before = self._file()
         try:
@@ -112,19 +116,19 @@ class Journal:
             return self._record(batch, now, repeat, judge)
 
     def read(self) -> Contents:
-        """What is in it.
+        """Return the contents.
 
         Raises:
-            EngineError: it cannot be read.
+            EngineError: the file cannot be read.
         """
         with _translated(self.path), self._opened() as connection:
             return _read(connection)
 
     def restart(self, now: float) -> None:
-        """Forget the baseline: a new one begins with the next full hour.
+        """Delete the baseline. A new one begins with the next full hour.
 
         Raises:
-            EngineError: it cannot be written.
+            EngineError: the file cannot be written.
         """
         with _translated(self.path), self._opened() as connection:
             connection.execute("BEGIN IMMEDIATE")
@@ -155,7 +159,7 @@ class Journal:
             return alerts
 
     def close(self) -> None:
-        """Let go of the file; it is opened again when it is needed. What was kept in memory is gone."""
+        """Close the file. The next use opens it again. A database in memory is lost."""
         if self._held:
             with COLLECTIONS:
                 _close(self._held)
@@ -163,13 +167,13 @@ class Journal:
             self._folder.close()
 
     def forked(self, held: bool) -> None:
-        """In a forked child: let go of the parent's connection. What is kept in memory stays."""
+        """Drop the parent's connection in a forked child. Keep a database in memory."""
         if COLLECTIONS.lost or self.path is not None:
             COLLECTIONS.drop(self._held)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        with COLLECTIONS:  # a child must not inherit half a transaction: SQLite would undo it, in memory that is shared
+        with COLLECTIONS:  # a child that inherits an open transaction would roll it back in shared memory
             yield from self._connection()
 
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -193,11 +197,11 @@ class Journal:
             raise
 
     def _file(self) -> int:
-        """Which file it is; another one after somebody has set it aside."""
+        """Return the inode of the file at `path`, or 0. It changes when a process moves a damaged file away."""
         return self.path.stat().st_ino if self.path is not None and self.path.exists() else 0
 
     def _set_aside(self, file: int, error: Exception) -> None:
-        """Move what cannot be read out of the way, unless another process has; people may look at it."""
+        """Rename the damaged file, unless another process already has. Keep it for inspection."""
         if self.path is None or self._file() != file:
             return
         aside = self.path.with_name(f"{self.path.name}.damaged")
@@ -208,13 +212,13 @@ class Journal:
 
 
 def contents(path: Path, folder: Folder | None = None) -> Contents | None:
-    """What a monitor has kept in a file, which is not changed; None where there is none.
+    """Return the contents of a monitor's file without changing it; None if there is no file.
 
     Args:
-        folder: that of the collection, if the file is in it.
+        folder: the collection's folder, if it holds the file.
 
     Raises:
-        EngineError: it cannot be read.
+        EngineError: the file cannot be read.
     """
     if folder is not None:
         with _translated(path):
@@ -222,7 +226,7 @@ def contents(path: Path, folder: Folder | None = None) -> Contents | None:
     if not path.exists():
         return None
     log = path.with_name(f"{path.name}-wal")
-    # With a log, others may be writing; without one, a connection that knows no better would leave one behind.
+    # With a WAL, others may be writing. Without one, a plain read-only connection would leave a WAL behind.
     mode = "ro" if log.exists() and log.stat().st_size else "immutable"
     with _translated(path), COLLECTIONS, contextlib.closing(_connect(path, mode)) as connection:
         return _read(connection) if _check(connection) else None
@@ -242,7 +246,7 @@ def _read(connection: sqlite3.Connection) -> Contents:
 
 
 def _check_place(folder: Folder) -> None:
-    """Raises OSError where the collection's folder was replaced, or another thing than a file is in a file's place."""
+    """Raise OSError if the collection's folder was replaced, or a path of the database is not a regular file."""
     try:
         folder.check_current()
         for part in DATABASE:
@@ -279,7 +283,7 @@ def _close(held: list[sqlite3.Connection]) -> None:
 
 
 def _check(connection: sqlite3.Connection) -> bool:
-    """Whether it is a monitor's; False: an empty one. Raises ValueError for anything else."""
+    """Return True for a monitor's database and False for an empty one. Raises ValueError for anything else."""
     (owner,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -303,7 +307,7 @@ def _create(connection: sqlite3.Connection) -> None:
 
 
 def _merge(connection: sqlite3.Connection, start: int, name: str, series: Series) -> bool:
-    """Add a series to what is stored of it. Returns whether it is the first."""
+    """Merge a series into the stored one. Return True if nothing was stored before."""
     row = connection.execute(
         "SELECT count, total, squares, bins FROM series WHERE start = ? AND name = ?", (start, name)
     ).fetchone()
@@ -318,7 +322,7 @@ def _merge(connection: sqlite3.Connection, start: int, name: str, series: Series
 
 
 def _prune_windows(connection: sqlite3.Connection) -> None:
-    # By number and not by age: a clock that was wrong for a moment must not delete what is right.
+    # Keep a number of windows instead of an age: a clock that is wrong for a moment must not delete good data.
     connection.execute(
         "DELETE FROM series WHERE start < "
         "(SELECT min(start) FROM (SELECT DISTINCT start FROM series ORDER BY start DESC LIMIT ?))",
@@ -337,7 +341,7 @@ def _prune(connection: sqlite3.Connection) -> None:
 
 
 def _given(connection: sqlite3.Connection, cause: str, now: float, repeat: float) -> bool:
-    """Whether somebody has said so lately; a clock that went back does not say it again."""
+    """Return whether this alert was raised within `repeat` seconds, also if the clock went back since."""
     return bool(
         connection.execute("SELECT 1 FROM alerts WHERE cause = ? AND abs(at - ?) < ?", (cause, now, repeat)).fetchone()
     )

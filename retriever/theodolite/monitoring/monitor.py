@@ -1,4 +1,4 @@
-"""Monitor: what searches look like from day to day, and an alarm where that changes."""
+"""Monitor: records search metrics from day to day and raises alerts when they change."""
 
 import logging
 import math
@@ -31,21 +31,21 @@ from theodolite.vectors.metrics import get_metric
 
 _log = logging.getLogger("theodolite.monitor")
 
-_DUE = 50  # searches that are looked at before the interval is over
-_PAUSE = 2.0  # seconds between two writes, at least
-_HELD = 100_000  # searches kept until they are written; beyond, the oldest are let go
+_DUE = 50  # searches that trigger a write before the interval is over
+_PAUSE = 2.0  # minimum seconds between two writes
+_HELD = 100_000  # searches buffered until they are written; beyond that the oldest are dropped
 
 
 class Monitor:
-    """Watches the searches of one collection: pass it to `Retriever.open(monitor=...)`.
+    """A monitor for the searches of one collection: pass it to `Retriever.open(monitor=...)`.
 
-    It keeps, by hours, how similar the first hits are, how long searches take, how many find nothing, how long the
-    embedder's raw query vectors are, and what share of the exact answer an approximate index finds. Never a query, a
-    vector or an id. They are kept in `monitor.sqlite` in the collection's folder, which all processes share; in memory
-    where the collection has no folder or was opened read-only, unless `path` names a file.
+    It records hourly statistics: the similarity of the first hit, the latency, the number of empty answers, the norms
+    of the embedder's raw query vectors, and the recall of an approximate index against the exact answer. It never
+    stores a query, a vector or an id. The data is in `monitor.sqlite` in the collection's folder, shared by all
+    processes. It is in memory if the collection has no folder or is opened read-only, unless `path` names a file.
 
-    Where something changes for the worse, `on_alert` is called with an `Alert`, from a thread of the monitor's own,
-    and the logger `theodolite.monitor` warns; once a day for the same cause.
+    When a metric gets worse, the monitor calls `on_alert` with an `Alert` from its own thread and logs a warning to
+    `theodolite.monitor`, once a day for the same cause.
 
     It never fails or delays a search.
     """
@@ -62,16 +62,16 @@ class Monitor:
     ) -> None:
         """
         Args:
-            on_alert: what to tell of an alert, beside the log.
-            path: the file to keep it in, where not in the collection's folder.
-            shadow: the share of approximate answers that are checked against the exact one, in the background; 0
-                checks none. Exact answers need no check and are none.
-            interval: seconds between two writes, at most; None leaves it to `flush` and `close`.
-            repeat: seconds for which the same cause is told of once.
-            clock: gives the seconds since 1970, UTC.
+            on_alert: a callback for alerts, in addition to the log.
+            path: the file to write to instead of the one in the collection's folder.
+            shadow: the share of approximate answers to check against the exact answer, in the background; 0 checks
+                none. Exact answers are not checked and do not count.
+            interval: maximum seconds between two writes; None writes only in `flush` and `close`.
+            repeat: seconds within which the same cause raises only one alert.
+            clock: returns the seconds since 1970, UTC.
 
         Raises:
-            InputError: a share or a time that is none, or no path.
+            InputError: a share, a time or the path is invalid.
         """
         if not 0 <= shadow <= 1:
             raise InputError(f"shadow is {shadow!r}; it must be a share, from 0 to 1")
@@ -91,20 +91,20 @@ class Monitor:
         self._seen: deque[tuple[float, float, list[float | None]]] = deque(maxlen=_HELD)
         self._norms: deque[tuple[float, NDArray[np.float64]]] = deque(maxlen=_HELD)
         self._recalls: deque[tuple[float, float]] = deque(maxlen=_HELD)
-        self._left = Batch()  # what could not be written yet
+        self._left = Batch()  # measurements that could not be written yet
         self._complained = False
         self._thread: threading.Thread | None = None
         self._reset()
         register_at_fork(self)
 
     def attach(self, engine: Engine) -> None:
-        """Watch this engine.
+        """Monitor this engine.
 
-        The file is `monitor.sqlite` in the engine's folder, unless `path` was given. In memory if the engine has no
-        folder or is opened read-only.
+        The file is `monitor.sqlite` in the engine's folder, unless `path` was given. The data is in memory if the
+        engine has no folder or is opened read-only.
 
         Raises:
-            ConfigError: it watches another collection already.
+            ConfigError: the monitor is attached to a collection already.
         """
         if self._engine is not None:
             raise ConfigError("this monitor watches a collection already: make another one")
@@ -118,7 +118,7 @@ class Monitor:
             self._shadow = Shadow(engine, every=round(1 / self._share), cpu=0.05)
 
     def searched(self, request: Request, answers: Sequence[Answer], seconds: float) -> None:
-        """Take note of a search: its answers, and the seconds each of them took."""
+        """Record a search: its answers, and the seconds that each of them took."""
         seen = self._seen
         seen.append(
             (self._clock(), seconds, [answer.similarities[0] if answer.similarities else None for answer in answers])
@@ -131,13 +131,14 @@ class Monitor:
                     self._awake()
 
     def norms(self, norms: NDArray[np.float64]) -> None:
-        """Take note of the norms of raw query vectors, (n,): before anything normalises them."""
+        """Record the norms of raw query vectors, (n,), before they are normalized."""
         self._norms.append((self._clock(), norms))
 
     def flush(self) -> list[Alert]:
-        """Write what was seen, look at it, and tell of alerts, which are returned. The monitor does so by itself.
+        """Write the buffered measurements, evaluate the alert rules, and return the new alerts.
 
-        Never raises: what cannot be written is kept for the next time, with a warning.
+        The monitor's thread calls this regularly. It never raises: measurements that cannot be written are kept for
+        the next time, with a warning.
         """
         if self._journal is None or self._engine is None:
             return []
@@ -153,7 +154,7 @@ class Monitor:
                 return []
             try:
                 alerts = self._journal.record(batch, self._clock(), self._repeat, self._judge)
-            except (OSError, sqlite3.Error) as error:  # busy, full, not ours to write
+            except (OSError, sqlite3.Error) as error:  # busy, disk full, no permission
                 batch.bound()
                 self._left = batch
                 if not self._complained:
@@ -166,12 +167,16 @@ class Monitor:
         return alerts
 
     def report(self, windows: int = 24) -> dict[str, Any]:
-        """What was seen, as JSON values: the latest windows of an hour, the baseline, the recall, the alerts.
+        """Return a report as JSON values: the latest hourly windows, the baseline, the recall and the alerts.
 
         Quantiles are within 1 %; times are in UTC, latencies in seconds.
 
+        Args:
+            windows: the maximum number of hourly windows.
+
         Raises:
-            ConfigError: it watches nothing yet. EngineError: the file cannot be read.
+            ConfigError: the monitor is not attached to a collection.
+            EngineError: the file cannot be read.
         """
         self.flush()
         journal = self._kept()
@@ -179,10 +184,11 @@ class Monitor:
             return report(journal.read(), journal.path, windows)
 
     def reset_baseline(self) -> None:
-        """Take what comes from the next full hour on as what is usual: after a change that was meant.
+        """Start a new baseline at the next full hour. Call this after an intended change.
 
         Raises:
-            ConfigError: it watches nothing yet. EngineError: the file cannot be written.
+            ConfigError: the monitor is not attached to a collection.
+            EngineError: the file cannot be written.
         """
         self.flush()
         journal = self._kept()
@@ -190,7 +196,7 @@ class Monitor:
             journal.restart(self._clock())
 
     def close(self) -> None:
-        """Write what is left and end the thread. Closing twice is fine."""
+        """Write the remaining measurements and end the thread. Closing twice is fine."""
         self._closing.set()
         self._wake.set()
         thread = self._thread
@@ -211,7 +217,7 @@ class Monitor:
         return findings(latest, day, pasts, relative=self._relative, target_recall=self._target)
 
     def _drain(self, batch: Batch) -> None:
-        """Move what was seen into a batch, hour by hour."""
+        """Move the buffered measurements into a batch, hour by hour."""
         for hour, searches in _by_hour(self._seen).items():
             tops = [top for _, _, found in searches for top in found]
             each = [seconds for _, seconds, found in searches for _ in found]
@@ -227,7 +233,7 @@ class Monitor:
             batch.add(hour, "recall", [value for _, value in recalls])
 
     def _check(self) -> None:
-        """Answer again what is to be checked, and ask what the index was calibrated for."""
+        """Run the pending recall check, and read the target recall of the index."""
         recall = None if self._shadow is None else self._shadow.check()
         if recall is None or self._engine is None:
             return
@@ -242,7 +248,7 @@ class Monitor:
         if self._on_alert is not None:
             try:
                 self._on_alert(alert)
-            except Exception:  # whatever it is, the next alert is told of
+            except Exception:  # a failing callback must not stop later alerts
                 _log.exception("on_alert failed")
 
     def _awake(self) -> None:
@@ -255,13 +261,13 @@ class Monitor:
                     thread = threading.Thread(
                         target=_run, args=(ours, self._wake, self._closing), name="theodolite-monitor", daemon=True
                     )
-                    with suppress(RuntimeError):  # no more threads, or the interpreter is about to end
+                    with suppress(RuntimeError):  # no more threads are available, or the interpreter is shutting down
                         thread.start()
                         self._thread = thread
         self._wake.set()
 
     def _turn(self) -> float | None:
-        """What the thread does when it is woken. Returns the seconds after which to do so by itself."""
+        """Run one turn of the thread. Return the seconds until the next one, or None to wait until woken."""
         self._check()
         if not self._seen:
             return None
@@ -273,7 +279,7 @@ class Monitor:
         return None
 
     def forked(self, held: bool) -> None:
-        """In a forked child: the thread is the parent's, and so is what was seen, which the parent writes."""
+        """Reset in a forked child. The thread and the buffered measurements belong to the parent, which writes them."""
         self._reset()
 
     def _reset(self) -> None:
@@ -289,7 +295,7 @@ class Monitor:
 
 
 def _run(ours: "weakref.ref[Monitor]", wake: threading.Event, closing: threading.Event) -> None:
-    """The thread: it does not keep a monitor alive that nobody holds any more."""
+    """Run the monitor's thread. It holds only a weak reference, so it does not keep the monitor alive."""
     pause: float | None = None
     while True:
         wake.wait(pause)
@@ -299,7 +305,7 @@ def _run(ours: "weakref.ref[Monitor]", wake: threading.Event, closing: threading
             return
         try:
             pause = monitor._turn()
-        except Exception:  # a bug must not end the watch in silence
+        except Exception:  # a bug must not end the thread silently
             _log.exception("the monitor failed")
             pause = None
         del monitor
@@ -310,7 +316,7 @@ def _set(event: threading.Event, _: object) -> None:
 
 
 def _by_hour(seen: deque[Any]) -> dict[float, list[Any]]:
-    """What has been seen so far, taken out, by the hours of its times."""
+    """Take all entries out of the buffer and group them by hour."""
     found: dict[float, list[Any]] = {}
     for _ in range(len(seen)):
         entry = seen.popleft()

@@ -1,4 +1,4 @@
-"""What a monitor tells of itself."""
+"""The monitor's report."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from theodolite.monitoring.journal import Contents
 
 
 def report(contents: Contents, path: Path | None, windows: int = 24) -> dict[str, Any]:
-    """As JSON values; see `Monitor.report`."""
+    """Return the report as JSON values; see `Monitor.report`."""
     latest = sorted(contents.windows)[-windows:] if windows > 0 else []
     recalls = contents.latest.get("recall", [])
     baseline = contents.baseline
@@ -53,7 +53,7 @@ def _window(series: Mapping[str, Series]) -> dict[str, Any]:
 
 
 def _told(series: Series | None, *, exact_mean: bool) -> dict[str, float | None]:
-    """The mean, but of norms, whose moments are those of logarithms, and quantiles."""
+    """Return the mean and quantiles. Norms have no exact mean: their moments are those of logarithms."""
     known = series or Series()
     mean = {"mean": known.moments.mean if known.moments.count else None} if exact_mean else {}
     return {**mean, "p50": known.quantile(0.5), "p95": known.quantile(0.95), "p99": known.quantile(0.99)}

@@ -1,4 +1,4 @@
-"""Shadow recall: now and then a search that an approximate index has answered is answered exactly, too."""
+"""Shadow recall: repeats a sample of approximate searches exactly, to measure their recall."""
 
 import itertools
 import time
@@ -15,13 +15,13 @@ K = 10
 
 
 class Shadow:
-    """Holds at most one search to be answered again. What comes while it is held, or too soon after, is let go."""
+    """A queue of at most one search to repeat exactly. Searches offered while it is full, or too soon, are skipped."""
 
     def __init__(self, engine: Engine, *, every: int, cpu: float) -> None:
         """
         Args:
-            every: of how many approximate answers one is checked.
-            cpu: the share of one processor it may take, at most.
+            every: check one of this many approximate answers.
+            cpu: maximum share of one processor to use.
         """
         self._engine = engine
         self._every = every
@@ -31,7 +31,7 @@ class Shadow:
         self._not_before = 0.0
 
     def offer(self, request: Request, number: int, answer: Answer) -> bool:
-        """Take one of the request's answers, if it is time for one. Returns whether."""
+        """Queue one of the request's answers if a check is due. Return whether it was queued."""
         if next(self._numbers) % self._every or self._held is not None or time.monotonic() < self._not_before:
             return False
         k = min(request.k, K)
@@ -40,7 +40,7 @@ class Shadow:
         return True
 
     def check(self) -> float | None:
-        """The recall of what is held; None where nothing is, or where something was written meanwhile."""
+        """Return the recall of the queued answer; None if there is none or the collection changed since."""
         held = self._held
         if held is None:
             return None
@@ -48,7 +48,7 @@ class Shadow:
         started = time.monotonic()
         try:
             (true,) = self._engine.search(request)
-        except TheodoliteError:  # the collection has been closed, or is not what it was: others tell of that
+        except TheodoliteError:  # the collection is closed or damaged; the user's own calls report that
             return None
         finally:
             ended = time.monotonic()
