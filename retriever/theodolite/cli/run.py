@@ -100,7 +100,7 @@ def _show_error(message: str, as_json: bool, kind: str, details: dict[str, Any] 
 def _show_warning(as_json: bool, message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     # Remove advice that only helps in a Python program, and the option that is already in effect.
     text = str(message).removesuffix(", or open with on_truncate='ignore'")
-    text = text.removesuffix("; on_drift='warn' opens it all the same.")
+    text = text.removesuffix(" Pass on_drift='warn' to open it anyway.")
     if as_json:
         note(json.dumps({"warning": category.__name__, "message": text}))
     else:
