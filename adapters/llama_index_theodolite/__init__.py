@@ -11,7 +11,7 @@ from importlib.util import find_spec
 
 from theodolite import MissingExtraError
 
-if find_spec("llama_index") is None or find_spec("llama_index.core") is None:  # a namespace that others share
+if find_spec("llama_index") is None or find_spec("llama_index.core") is None:  # a namespace shared by other packages
     raise MissingExtraError("llama_index_theodolite needs llama-index-core: pip install 'theodolite[llama-index]'")
 
 from llama_index_theodolite.embeddings import TheodoliteEmbedding, as_embedder

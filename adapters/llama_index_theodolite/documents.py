@@ -1,4 +1,4 @@
-"""Nodes across the border: their kinds, relationships and templates survive; filters see their metadata."""
+"""Conversion between LlamaIndex nodes and theodolite documents. It keeps node kinds, relationships and templates."""
 
 import json
 from typing import Any
@@ -20,9 +20,9 @@ CONTENT = "_node_content"
 TYPE = "_node_type"
 SOURCE = "ref_doc_id"
 RESERVED = frozenset({CONTENT, TYPE, SOURCE, "doc_id", "document_id"})
-"""Fields of a stored document that say what node it is. The names are LlamaIndex's own, so filters may use them."""
+"""Fields of a stored document that describe its node. The names are LlamaIndex's own, so filters may use them."""
 
-_NONE = "None"  # what LlamaIndex's filters find where a node has no source
+_NONE = "None"  # LlamaIndex's filters see this value for a node without a source
 _MEDIA = ("text_resource", "image_resource", "audio_resource", "video_resource")
 _KINDS: dict[str, type[BaseNode]] = {
     kind.class_name(): kind for kind in (TextNode, ImageNode, IndexNode, Node, Document, ImageDocument)
@@ -30,17 +30,17 @@ _KINDS: dict[str, type[BaseNode]] = {
 
 
 def to_core(node: BaseNode) -> Passage:
-    """The node as theodolite stores it.
+    """Convert a node to a theodolite document.
 
-    Metadata keeps its types (dates are dates). A field of the caller's own that has a reserved name is kept, but
-    filters see the node's, as in LlamaIndex's own stores.
+    Metadata keeps its types, such as dates. A metadata field with a reserved name is kept, but filters see the node's
+    own value, as in LlamaIndex's own stores.
 
     Raises:
-        DocumentError: what is in the node cannot be written as JSON.
+        DocumentError: the node contains a value that cannot be written as JSON.
     """
     try:
-        # What a new node has by itself is left out: of a plain one nothing is left to be written and read again.
-        # A subclass may have other defaults than what it comes back as.
+        # Leave out the default values of a new node, so a plain node needs no JSON. A subclass may have other defaults
+        # than the class it is read back as.
         own = _KINDS.get(node.class_name()) is not type(node)
         content = node.model_dump(mode="json", exclude={"id_", "embedding", "metadata"}, exclude_defaults=not own)
         content.pop("class_name", None)
@@ -48,15 +48,15 @@ def to_core(node: BaseNode) -> Passage:
             content.setdefault("text_resource", None)
         metadata = node.metadata
         if not RESERVED.isdisjoint(metadata):
-            # All names, for their order, which is part of what is embedded; the values only of those that are covered.
+            # Keep all names, because their order affects the embedded text. Keep only the values of reserved names.
             content["metadata"] = {key: metadata[key] if key in RESERVED else None for key in metadata}
         for name in _MEDIA:
             data = getattr(getattr(node, name, None), "data", None)
-            if data is not None:  # base64, which LlamaIndex's own JSON leaves out
+            if data is not None:  # base64, which LlamaIndex's own JSON omits
                 content[name]["data"] = data.decode()
         text = _taken(content)
         written = json.dumps(content, ensure_ascii=False)
-    except (TypeError, ValueError) as error:  # pydantic's and LlamaIndex's own are ValueErrors
+    except (TypeError, ValueError) as error:  # pydantic's and LlamaIndex's errors are ValueErrors
         raise DocumentError(f"node {node.node_id!r} cannot be written as JSON: {error}", id=node.node_id) from error
     source = node.ref_doc_id or _NONE
     told = {CONTENT: written, TYPE: node.class_name(), SOURCE: source, "doc_id": source, "document_id": source}
@@ -64,9 +64,9 @@ def to_core(node: BaseNode) -> Passage:
 
 
 def from_core(passage: Passage) -> BaseNode:
-    """The stored document as a node of its kind, new at each call; a TextNode where it was not stored as a node.
+    """Convert a stored document to a new node of its kind, or to a TextNode if it was not stored as a node.
 
-    A subclass that LlamaIndex does not know comes back as what it was made of: a TextNode, or a Node.
+    A subclass unknown to LlamaIndex comes back as its base: a TextNode or a Node.
     """
     metadata = {key: value for key, value in passage.metadata.items() if key not in RESERVED}
     written = passage.metadata.get(CONTENT)
@@ -90,10 +90,10 @@ def from_core(passage: Passage) -> BaseNode:
 
 
 def _taken(content: dict[str, Any]) -> str:
-    """The node's text, which is stored as the document's own, taken out of the rest."""
+    """Remove the node's text from `content` and return it. It is stored as the document's text."""
     resource = content.get("text_resource")
     if isinstance(resource, dict):
-        content.pop("text", None)  # a Document tells it twice
+        content.pop("text", None)  # a Document repeats its text here
         if resource.setdefault("text", None) is None:
             return ""
         return str(resource.pop("text"))

@@ -1,4 +1,4 @@
-"""Embedders both ways: LlamaIndex's `BaseEmbedding` as an embedder, and any of ours as a `BaseEmbedding`."""
+"""Adapters in both directions: LlamaIndex `BaseEmbedding` as an embedder, theodolite embedders as `BaseEmbedding`."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -17,27 +17,27 @@ Side = Literal["query", "document"]
 
 
 class EmbeddingEmbedder:
-    """LlamaIndex's `BaseEmbedding` as a `theodolite.Embedder`, with the same guards as any other."""
+    """A LlamaIndex `BaseEmbedding` as a `theodolite.Embedder`, with the same checks as any other embedder."""
 
     def __init__(self, embed_model: BaseEmbedding | None = None) -> None:
         """
         Args:
-            embed_model: the model; None takes `Settings.embed_model` when it is first used, and then stays with it.
+            embed_model: the model. None takes `Settings.embed_model` at first use and keeps it.
         """
         self._embed_model = embed_model
         self._dimension: int | None = None
 
     @property
     def embed_model(self) -> BaseEmbedding:
-        """LlamaIndex's model."""
+        """The LlamaIndex model."""
         if self._embed_model is None:
             self._embed_model = Settings.embed_model
         return self._embed_model
 
     @property
     def name(self) -> str:
-        """The class, and its model if it tells one: what people read in `info()` and in messages."""
-        found = self._embed_model or Settings._embed_model  # as it is: asked for, `Settings` would make one of OpenAI's
+        """The class name, followed by the model name if there is one. `info()` and messages show it."""
+        found = self._embed_model or Settings._embed_model  # the public property would create an OpenAI model
         if found is None:
             return "Settings.embed_model"
         kind, model = type(found).__name__, found.model_name
@@ -45,25 +45,25 @@ class EmbeddingEmbedder:
 
     @property
     def dimension(self) -> int:
-        """The vectors' length, found by embedding one short text when it is first asked for."""
+        """The length of the vectors. The first access embeds one short text to find it."""
         if self._dimension is None:
             self._dimension = len(self.embed_model.get_text_embedding("dimension"))
         return self._dimension
 
     def encode_query(self, texts: Sequence[str], /) -> Any:
-        """Vectors of questions, (n, d)."""
+        """Return the vectors of queries, (n, d)."""
         return self._encode("query", texts, lambda some: [self.embed_model.get_query_embedding(text) for text in some])
 
     def encode_document(self, texts: Sequence[str], /) -> Any:
-        """Vectors of passages, (n, d)."""
+        """Return the vectors of passages, (n, d)."""
         return self._encode("document", texts, lambda some: self.embed_model.get_text_embedding_batch(some))
 
     async def aencode_query(self, texts: Sequence[str], /) -> Any:
-        """`encode_query`, awaited, some at a time."""
+        """Await the vectors of queries, several at a time."""
         return await await_each(self.embed_model.aget_query_embedding, texts)
 
     async def aencode_document(self, texts: Sequence[str], /) -> Any:
-        """`encode_document`, awaited."""
+        """Await the vectors of passages."""
         vectors = await self.embed_model.aget_text_embedding_batch(list(texts))
         check_count("document", texts, vectors, "the embed_model")
         return vectors
@@ -77,7 +77,7 @@ class EmbeddingEmbedder:
 
 
 class TheodoliteEmbedding(BaseEmbedding):
-    """Any of theodolite's embedders as LlamaIndex's `BaseEmbedding`.
+    """Any theodolite embedder as a LlamaIndex `BaseEmbedding`.
 
     >>> from theodolite.testing import HashingEmbedder
     >>> len(TheodoliteEmbedding(HashingEmbedder(64)).get_query_embedding("How long do refunds take?"))
@@ -89,12 +89,12 @@ class TheodoliteEmbedding(BaseEmbedding):
     def __init__(self, embedder: Any, **kwargs: Any) -> None:
         """
         Args:
-            embedder: whatever `Retriever.open(embedder=...)` takes: a model's name or folder, an object, functions; or
-                a `BaseEmbedding`. Copies share it.
+            embedder: a `BaseEmbedding`, or anything that `Retriever.open(embedder=...)` accepts: a model name or
+                folder, an object, functions. Copies share it.
             kwargs: fields of `BaseEmbedding`: embed_batch_size, callback_manager, ...
 
         Raises:
-            ConfigError, MissingExtraError: as there.
+            ConfigError, MissingExtraError: the same errors as `Retriever.open`.
         """
         found = resolve_embedder(as_embedder(embedder))
         name = getattr(found, "name", None)
@@ -106,7 +106,7 @@ class TheodoliteEmbedding(BaseEmbedding):
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()
-        if "_embedder" not in state["__pydantic_private__"]:  # LlamaIndex leaves out what it cannot pickle
+        if "_embedder" not in state["__pydantic_private__"]:  # LlamaIndex drops attributes that it cannot pickle
             raise TypeError(
                 f"{type(self.embedder).__name__} cannot be pickled, which num_workers needs: leave that out, or make "
                 "the embedder anew in the other process"
@@ -115,7 +115,7 @@ class TheodoliteEmbedding(BaseEmbedding):
 
     @property
     def embedder(self) -> Embedder:
-        """What embeds."""
+        """The embedder of this model."""
         found: Embedder = self._embedder
         return found
 
@@ -132,7 +132,7 @@ class TheodoliteEmbedding(BaseEmbedding):
     def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
         return as_lists(self.embedder.encode_document(texts)) if texts else []
 
-    # A thread each, so that an event loop never waits for a model.
+    # Each call runs in a thread, so the event loop never waits for a model.
     async def _aget_query_embedding(self, query: str) -> list[float]:
         return await asyncio.to_thread(self._get_query_embedding, query)
 
@@ -144,9 +144,9 @@ class TheodoliteEmbedding(BaseEmbedding):
 
 
 def as_embedder(embed_model: Any) -> Any:
-    """What `Retriever.open(embedder=...)` takes: a `BaseEmbedding` is wrapped, everything else stays what it is.
+    """Return an embedder for `Retriever.open(embedder=...)`. Wraps a `BaseEmbedding`; returns anything else unchanged.
 
-    `Settings` itself stands for `Settings.embed_model`, which is looked up when it is first used.
+    `Settings` itself stands for `Settings.embed_model`, which is read at first use.
     """
     if embed_model is Settings:
         return EmbeddingEmbedder()

@@ -1,7 +1,7 @@
-"""Filters: LlamaIndex's `MetadataFilters` as filters of the core, which decide before the best are chosen.
+"""Conversion of LlamaIndex `MetadataFilters` to filters of the core, which apply before the best are selected.
 
-They mean what the predicate of llama-index-core 0.14.25 means (`build_metadata_filter_fn`), wherever that gives a bool.
-What each operator passes, and what differs where it gives none: docs/llama-index.md.
+The filters match the predicate of llama-index-core 0.14.25 (`build_metadata_filter_fn`) wherever it returns a bool.
+docs/llama-index.md describes each operator, and the differences where the predicate returns no bool.
 """
 
 import math
@@ -16,19 +16,19 @@ from llama_index.core.vector_stores.types import FilterCondition, FilterOperator
 
 from theodolite import F, FilterError, instant
 
-_DEEPEST = 64  # levels, as in the core: far less than Python's stack
-_LONGEST_TEXT = 100  # characters: it has some 5,000 substrings
-_LONGEST = 8  # numbers that are 0 or 1 in a list that is compared as a whole: each may be a bool, too
+_DEEPEST = 64  # levels, as in the core; far below Python's recursion limit
+_LONGEST_TEXT = 100  # characters; such a text has about 5,000 substrings
+_LONGEST = 8  # maximum 0s and 1s in a list compared as a whole: each may also be a bool
 
 
 def as_where(filters: Any) -> Any:
-    """A filter of the core; None where all nodes pass.
+    """Convert filters to a filter of the core, or None if all nodes pass.
 
     Args:
-        filters: `MetadataFilters`, a `MetadataFilter`, or a filter of theodolite, which stays what it is.
+        filters: `MetadataFilters`, a `MetadataFilter`, or a theodolite filter, which is returned unchanged.
 
     Raises:
-        FilterError: an operator with a value that it cannot have; more than 64 levels.
+        FilterError: an operator has an invalid value, or filters are nested more than 64 levels deep.
     """
     return _where(filters, 1)
 
@@ -47,7 +47,7 @@ def _where(filters: Any, level: int) -> Any:
         return None
     if filters.condition in (None, FilterCondition.AND):
         return _joined(parts)
-    if any(part is None for part in parts):  # an empty filter within, which everything passes
+    if any(part is None for part in parts):  # an empty nested filter, which every node passes
         return None if filters.condition is FilterCondition.OR else _nothing("id")
     passes = _either(parts)
     return passes if filters.condition is FilterCondition.OR else ~passes
@@ -78,7 +78,7 @@ def _condition(one: MetadataFilter) -> Any:
             return _either(_contains(field, item) for item in values) if values else _nothing(field)
         case FilterOperator.ALL:
             values = _listed(one)
-            # Of no values a node has all, if it has the field.
+            # For an empty list, every node with the field passes.
             return _joined(_contains(field, item) for item in values) if values else _present(field)
         case FilterOperator.TEXT_MATCH | FilterOperator.TEXT_MATCH_INSENSITIVE:
             if not isinstance(value, str):
@@ -106,11 +106,11 @@ def _equal(field: str, value: Any) -> Any:
 
 
 def _among(field: str, values: list[Any]) -> Any:
-    """The stored value, which is no list, is one of these."""
+    """Match stored values that are one of `values` and not a list."""
     values = [value for value in values if _known([value])]
     texts, numbers = ([value for value in values if isinstance(value, str) is kind] for kind in (True, False))
     parts = []
-    if texts:  # an order knows no lists: it tells them from their elements
+    if texts:  # order comparisons match only scalars, so they exclude lists
         parts.append(F(field).isin(texts) & _either([F(field) >= "", F(field) >= date.min]))
     if numbers:
         parts.append(F(field).isin(numbers) & (F(field) >= -math.inf))
@@ -121,7 +121,7 @@ def _among(field: str, values: list[Any]) -> Any:
 def _ordered(one: MetadataFilter) -> Any:
     field, operator, value = one.key, one.operator, one.value
     if isinstance(value, str):
-        # Text that is no date is ordered with stored dates by where it would stand among them, and the other way round.
+        # Text that is not a date is compared with stored dates as strings, and the reverse.
         if instant(value) is not None:
             text, upwards = value + "\0", operator in (FilterOperator.GT, FilterOperator.GTE)
             return _compare(field, operator, value) | (F(field) >= text if upwards else F(field) < text)
@@ -163,7 +163,7 @@ def _contains(field: str, value: Any) -> Any:
 
 
 def _bools(field: str, passes: Callable[[bool], bool]) -> list[Any]:
-    """Python's True is 1 and False is 0, also in an order; in the core they are no numbers."""
+    """Match stored bools as numbers. In Python True is 1 and False is 0; in the core bools are not numbers."""
     return [F(field).isin([stored]) & ~F(field).contains(stored) for stored in (False, True) if passes(stored)]
 
 
@@ -172,12 +172,12 @@ def _forms(value: Any) -> list[Any]:
 
 
 def _known(values: list[Any]) -> bool:
-    """Whether something can equal each of them: NaN equals nothing."""
+    """Return whether every value can equal something. NaN equals nothing."""
     return all(value == value for value in values)
 
 
 def _members(one: MetadataFilter) -> list[Any]:
-    """What is in the value: of a string, as Python has it, each of its substrings."""
+    """Return the members of the value. As in Python, the members of a string are all its substrings."""
     if not isinstance(one.value, str):
         return _listed(one)
     if len(one.value) > _LONGEST_TEXT:
@@ -205,7 +205,7 @@ def _either(parts: Iterable[Any]) -> Any:
 
 
 def _first_day_after(text: str) -> date | None:
-    """The first day that as a string stands behind the text; None: there is none."""
+    """Return the first day whose ISO string sorts after the text, or None."""
     low, high = date.min.toordinal(), date.max.toordinal() + 1
     while low < high:
         middle = (low + high) // 2

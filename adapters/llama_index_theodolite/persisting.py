@@ -1,4 +1,4 @@
-"""What a storage context persists: where the collection is, or a copy of a temporary one. The folder is the truth."""
+"""Persistence for storage contexts: the location of the collection, or a copy of a temporary one."""
 
 import json
 import os
@@ -9,21 +9,21 @@ from typing import Any
 
 from theodolite import ConfigError, InputError, ManifestError, Retriever
 
-_STORE = "vector_store"  # as in LlamaIndex's own file names; its files end in .json, ours never do
+_STORE = "vector_store"  # as in LlamaIndex's file names, which end in .json; theodolite's never do
 
 
 def persist(kb: Retriever, persist_path: str | PathLike[str], fs: Any = None) -> None:
-    """Write, beside `persist_path`, where the collection is; a temporary one is copied there first.
+    """Write the collection's location beside `persist_path`. A temporary collection is copied there first.
 
     Raises:
-        ConfigError: no local file system, or a symbolic link in the place of what is written.
-        InputError: the path is empty. ManifestError: there is something else in the place of the copy.
+        ConfigError: `fs` is not a local file system, or a symbolic link is in the way.
+        InputError: the path is empty. ManifestError: other data is in the place of the copy.
     """
     if fs is not None and "file" not in _protocols(fs):
         raise ConfigError(f"a collection is kept in a local folder, not on {type(fs).__name__}; use backup() and copy")
     target = _absolute(persist_path).with_suffix("")
     pointer, fresh = _pointer(target), _pointer(target).with_suffix(".fresh")
-    # The folder may come from somebody else: what a link leads to is neither replaced nor written.
+    # The folder may come from an untrusted source: never write through a link or replace its target.
     for path in (target, _beside(target), pointer, fresh):
         if path.is_symlink():
             raise ConfigError(f"{path} is a symbolic link; it is not followed. Remove it, or persist elsewhere")
@@ -37,10 +37,10 @@ def persist(kb: Retriever, persist_path: str | PathLike[str], fs: Any = None) ->
 
 
 def persisted(persist_dir: str | PathLike[str], namespace: str) -> Path:
-    """The folder of the collection that was persisted.
+    """Return the folder of the persisted collection.
 
     Raises:
-        ManifestError: none was. InputError: the path is empty.
+        ManifestError: no collection was persisted. InputError: the path is empty.
     """
     target = _absolute(persist_dir) / f"{namespace}__{_STORE}"
     pointer = _pointer(target)
@@ -54,7 +54,7 @@ def persisted(persist_dir: str | PathLike[str], namespace: str) -> Path:
         ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise ManifestError(f"{pointer} does not say where the collection is; remove it and persist anew") from error
-    # A copy lies beside its pointer, wherever both have been moved to.
+    # A copy lies beside its pointer file, even after both were moved.
     return target if Path(location).name == target.name and target.is_dir() else Path(location)
 
 
@@ -63,7 +63,7 @@ def _pointer(target: Path) -> Path:
 
 
 def _beside(target: Path) -> Path:
-    """Where a copy is made, before it gets its name."""
+    """Return the temporary path of a copy before it is renamed."""
     return target.with_name(f"{target.name}.new")
 
 
@@ -75,7 +75,7 @@ def _absolute(path: str | PathLike[str]) -> Path:
 
 def _copy(kb: Retriever, target: Path) -> None:
     if target.exists():
-        Retriever.open(target, create=False, read_only=True).close()  # nothing else is ever replaced
+        Retriever.open(target, create=False, read_only=True).close()  # raises unless it is a collection
     beside = _beside(target)
     shutil.rmtree(beside, ignore_errors=True)
     kb.backup(beside)

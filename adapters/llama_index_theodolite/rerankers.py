@@ -1,4 +1,4 @@
-"""Rerankers: ours as a LlamaIndex node postprocessor."""
+"""Theodolite rerankers as a LlamaIndex node postprocessor."""
 
 from collections.abc import Sequence
 from copy import copy
@@ -18,21 +18,21 @@ _dispatcher = get_dispatcher(__name__)
 
 
 class TheodoliteRerank(BaseNodePostprocessor):
-    """Ranks nodes that were found by anything anew, by any reranker of theodolite.
+    """A node postprocessor that reranks nodes from any retriever with a theodolite reranker.
 
-    Nodes come back best first, in new NodeWithScore objects whose `score` is calibrated: in [0, 1], higher is better,
-    so that a `SimilarityPostprocessor` after it does what it says. Their order is that of the raw scores; equal ones
-    keep the order they came in. The nodes themselves, their metadata, and the NodeWithScore objects that were passed
-    stay as they are. All nodes that are passed are read, as `node.get_content(MetadataMode.EMBED)`.
+    Nodes come back best first, in new NodeWithScore objects with a calibrated `score`: in [0, 1], higher is better. A
+    `SimilarityPostprocessor` can therefore follow. The raw scores determine the order; ties keep their input order. The
+    nodes, their metadata, and the passed NodeWithScore objects stay unchanged. The reranker reads all passed nodes, as
+    `node.get_content(MetadataMode.EMBED)`.
 
     Attributes:
         reranker: the name or folder of a cross-encoder, an object with `score(query, texts)`, a function of a query and
-            texts, or `theodolite.Rerank(...)` with a deadline and the like. After a fallback (`on_error="fallback"`)
-            nodes keep their order and the scores they came with.
-        top_n: how many come back; None for all.
-        score_threshold: leave out nodes whose calibrated score is less; in [0, 1].
-        mode: what of a node is read: as embedded (with the metadata that is not excluded), or `MetadataMode.NONE` for
-            its text alone.
+            texts, or `theodolite.Rerank(...)` with a deadline and other options. After a fallback
+            (`on_error="fallback"`) nodes keep their order and their input scores.
+        top_n: the number of nodes to return. None returns all.
+        score_threshold: leave out nodes with a lower calibrated score; in [0, 1].
+        mode: the text of a node that the reranker reads: the embedded text (with the metadata that is not excluded), or
+            `MetadataMode.NONE` for the plain text.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, validate_assignment=True)
@@ -50,8 +50,8 @@ class TheodoliteRerank(BaseNodePostprocessor):
             reranker: see the class, as for `fields`.
 
         Raises:
-            TypeError: unknown fields. ValidationError: values that do not fit.
-            ConfigError, MissingExtraError: the reranker does not fit, or needs a package that is not installed.
+            TypeError: fields are unknown. ValidationError: values are invalid.
+            ConfigError, MissingExtraError: the reranker is invalid, or needs a package that is not installed.
         """
         check_names(fields, type(self).model_fields, type(self).__name__, _ELSEWHERE)
         super().__init__(**{"reranker": reranker, **fields})
@@ -63,24 +63,24 @@ class TheodoliteRerank(BaseNodePostprocessor):
         )
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        return copy(self)  # which shares the reranker
+        return copy(self)  # shares the reranker
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()
-        if "_stage" not in state["__pydantic_private__"]:  # LlamaIndex leaves out what it cannot pickle
+        if "_stage" not in state["__pydantic_private__"]:  # LlamaIndex drops attributes that it cannot pickle
             raise TypeError(f"the reranker {self._name!r} cannot be pickled: make it anew in the other process")
         return state
 
     @classmethod
     def class_name(cls) -> str:
-        """LlamaIndex's name for the class."""
+        """Return LlamaIndex's name for the class."""
         return "TheodoliteRerank"
 
     def raw_scores(self, nodes: Sequence[NodeWithScore], query: str) -> list[float]:
-        """What the reranker itself gives for each of the nodes, in their order; higher is better, in no fixed range.
+        """Return the reranker's raw score of each node, in the given order. Higher is better; the range is not fixed.
 
         Raises:
-            RerankError: the reranker failed, was late, or did not give one finite score for each node.
+            RerankError: the reranker failed, missed its deadline, or did not return one finite score for each node.
         """
         found = self._stage.run(query, self._texts(nodes)) if nodes else None
         return [] if found is None or found.scores is None else found.scores.tolist()
@@ -126,6 +126,6 @@ _ELSEWHERE = {"model": "reranker, the first argument", "keep_retrieval_score": "
 
 
 def _name_of(reranker: Any) -> str:
-    """What events call it."""
+    """Return the reranker's name for events."""
     named = (getattr(reranker, name, None) for name in ("name", "model_name", "__name__"))
     return next((name for name in named if isinstance(name, str)), type(reranker).__name__)

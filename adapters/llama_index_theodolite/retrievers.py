@@ -1,4 +1,4 @@
-"""A LlamaIndex retriever over a collection: every option of a search is an argument, and none is ignored."""
+"""A LlamaIndex retriever over a collection. Every search option is an argument, and no option is ignored."""
 
 import asyncio
 from collections.abc import Iterable
@@ -44,22 +44,22 @@ _ELSEWHERE = {
 
 
 class TheodoliteRetriever(BaseRetriever):
-    """Finds nodes in a collection.
+    """A LlamaIndex retriever that finds nodes in a collection.
 
-    Made of an open collection, or of a vector store (`from_store`). Nodes come back best first, each a fresh object
-    with its `score`: higher is better. It is the cosine (for other metrics the dot product, or minus the distance);
-    where boosts, fusion or a reranker order the list, their score.
+    Create it from an open collection, or from a vector store (`from_store`). Nodes come back best first, each a new
+    object with its `score`: higher is better. The score is the cosine (for other metrics the dot product, or minus the
+    distance). If boosts, fusion or a reranker order the list, it is their score.
 
-    A query bundle is never changed. An embedding it holds is taken in place of the question's own, so it must be made
-    by the collection's model; `custom_embedding_strs` are embedded in place of the question, their mean if there are
-    several. In hybrid mode and for a reranker the question's words are read as well.
+    A query bundle is never changed. Its embedding, if present, replaces the query's own, so the collection's model must
+    have produced it. `custom_embedding_strs` are embedded instead of the query; several are averaged. Hybrid mode and
+    rerankers also read the words of the query.
 
     Attributes:
-        kb: the collection, or what the scope shows of it.
-        similarity_top_k: how many nodes.
-        filters: on metadata.
-        options: what else is passed to `theodolite.Retriever.search`.
-        with_scores: whether scores are put into the metadata.
+        kb: the collection, or the part of it inside the scope.
+        similarity_top_k: the number of nodes.
+        filters: the metadata filters.
+        options: further arguments for `theodolite.Retriever.search`.
+        with_scores: whether to add scores to the metadata.
     """
 
     def __init__(
@@ -90,25 +90,25 @@ class TheodoliteRetriever(BaseRetriever):
         """
         Args:
             kb: an open collection, a scope of one, or a `TheodoliteVectorStore`.
-            location: the folder of a collection, in place of `kb`. It stays open; `retriever.kb.close()` closes it.
-            embed_model: what embeds questions then: a `BaseEmbedding`, `Settings` for `Settings.embed_model`, or what
-                `theodolite.Retriever.open(embedder=...)` takes.
-            similarity_top_k: how many nodes.
-            filters: LlamaIndex's MetadataFilters, a dict, or a filter of theodolite.
-            scope: what is outside of it is not there: fields with their values, or a filter.
-            mode: `dense` ranks by similarity, `lexical` by words, `hybrid` by both; `Fusion(...)` is `hybrid` with
+            location: the folder of a collection, instead of `kb`. It stays open; `retriever.kb.close()` closes it.
+            embed_model: the embedder for `location`: a `BaseEmbedding`, `Settings` for `Settings.embed_model`, or any
+                value that `theodolite.Retriever.open(embedder=...)` accepts.
+            similarity_top_k: the number of nodes.
+            filters: LlamaIndex MetadataFilters, a dict, or a theodolite filter.
+            scope: limits the retriever to part of the collection: fields with their values, or a filter.
+            mode: `dense` ranks by similarity, `lexical` by words, `hybrid` by both. `Fusion(...)` is `hybrid` with
                 other weights.
-            rerank: what `TheodoliteRerank` takes as its reranker; it reads the first 50.
-            with_scores: put `score`, `scores` and `rank`, and `version` and `duplicates` where there are any, under
-                `theodolite` into the metadata. Neither language models nor embedders are shown it.
+            rerank: any value that `TheodoliteRerank` accepts as its reranker. It reads the first 50 results.
+            with_scores: add `score`, `scores` and `rank` under `theodolite` in the metadata, plus `version` and
+                `duplicates` if present. Language models and embedders do not see them.
             boosts, versions, as_of, superseded, min_relevance, diversity, dedupe: see `theodolite.Retriever.search`.
             callback_manager, object_map, objects, verbose: see LlamaIndex's BaseRetriever.
-            opening: with `location`, options of `theodolite.Retriever.open`, such as `on_drift`, but for `create` and
-                `versions`. `read_only` is True by default where the folder cannot be written to.
+            opening: with `location`, options of `theodolite.Retriever.open` such as `on_drift`, except `create` and
+                `versions`. `read_only` defaults to True if the folder is not writable.
 
         Raises:
-            TypeError: unknown arguments; they are named before anything is opened.
-            InputError, FilterError, ConfigError: values that do not fit.
+            TypeError: arguments are unknown. They are reported before anything is opened.
+            InputError, FilterError, ConfigError: values are invalid.
         """
         names = signature(TheodoliteRetriever).parameters.keys() - {"opening"}
         options = opening_options(location) - {"create", *names}
@@ -148,11 +148,11 @@ class TheodoliteRetriever(BaseRetriever):
 
     @classmethod
     def from_store(cls, store: Any, **options: Any) -> Self:
-        """One that shares the collection of a `TheodoliteVectorStore`; options are those of the class."""
+        """Create a retriever that shares the collection of a `TheodoliteVectorStore`. See the class for options."""
         return cls(store, **options)
 
     def with_options(self, **options: Any) -> Self:
-        """Another retriever with the same options but for these; `scope` narrows. It is cheap: make one for a call."""
+        """Return a new retriever with some options changed; `scope` narrows. This is cheap: make one for each call."""
         own = {
             "similarity_top_k": self.similarity_top_k,
             "filters": self.filters,
@@ -164,15 +164,15 @@ class TheodoliteRetriever(BaseRetriever):
         return type(self)(self.kb, **{**own, **self.options, **options})
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        twin = copy(self)  # which shares the collection, as a copy of a store does
+        twin = copy(self)  # shares the collection, like a copy of a store
         twin.options = {**self.options}
         return twin
 
     def _check(self) -> None:
-        """What is wrong shows when a retriever is made, and not with the first question."""
+        """Raise errors for invalid options at construction, not at the first query."""
         if self._where() is not None:
             self.kb.scoped(self._where())
-        none = np.empty((0, 1), np.float32)  # of no vectors any length will do
+        none = np.empty((0, 1), np.float32)  # any dimension is valid when there are no vectors
         words: list[str] | None = [] if self.options["mode"] != "dense" or self.options["rerank"] is not None else None
         self.kb.search_many(words, vectors=none, k=self.similarity_top_k, **self.options)
 
@@ -196,7 +196,7 @@ class TheodoliteRetriever(BaseRetriever):
         return [self._node(hit) for hit in hits]
 
     def _asked(self, bundle: QueryBundle, vector: Any) -> dict[str, Any]:
-        """The search that answers the question."""
+        """Return the arguments of the search that answers the query."""
         if vector is None and not bundle.query_str and bundle.image_path:
             raise UnsupportedError("texts are searched for here, not images: pass the embedding of one, or a question")
         asked = {**self.options, "k": self.similarity_top_k, "where": self._where()}
@@ -207,15 +207,15 @@ class TheodoliteRetriever(BaseRetriever):
         return {**asked, "vector": vector, "query": bundle.query_str}
 
     def _embedded_otherwise(self, bundle: QueryBundle) -> list[str]:
-        """What is embedded in place of the question; nothing where that is."""
+        """Return the texts to embed instead of the query, or an empty list to use the query itself."""
         texts = bundle.custom_embedding_strs or []
         if bundle.embedding is not None or self.options["mode"] == "lexical" or texts == [bundle.query_str]:
             return []
         return texts
 
     def _mean(self, texts: list[str]) -> Any:
-        """The mean of several vectors; where there is one text, its own."""
-        self.kb.search_many([])  # looks at the embedder, as it does before any question
+        """Return the mean vector of the texts."""
+        self.kb.search_many([])  # checks the embedder, as before any query
         if self.kb.embedder is None:
             raise ConfigError("there is no embedder: open the collection with embedder=, or pass an embedding")
         return np.mean(np.asarray(self.kb.embedder.encode_query(texts), np.float32), axis=0)
@@ -240,7 +240,7 @@ class TheodoliteRetriever(BaseRetriever):
 
 
 def collection(given: Any, what: str) -> Retriever:
-    """Return the collection that a caller passes, or that the passed store holds."""
+    """Return the passed collection, or the collection of the passed store."""
     return as_collection(given, what, "TheodoliteVectorStore")
 
 

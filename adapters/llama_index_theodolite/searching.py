@@ -1,4 +1,4 @@
-"""One search as LlamaIndex asks for it: names checked; modes, top_k, thresholds and ids as the core takes them."""
+"""A LlamaIndex search: checks keyword names, and converts modes, top_k, thresholds and ids for the core."""
 
 import logging
 from collections.abc import Collection, Mapping
@@ -15,7 +15,7 @@ from theodolite.integration import SEARCH_OPTIONS, check_names, scoped
 _LOGGER = logging.getLogger(__name__)
 
 RANKING = SEARCH_OPTIONS - {"k", "where", "mode", "accept", "diversity"}
-"""The options of a search that rank."""
+"""The search options that affect ranking."""
 
 HINTS = {
     "filter": "filters, of the query",
@@ -31,17 +31,17 @@ HINTS = {
 _OPTIONS = RANKING | {"mmr_threshold", "pool", "scope"}
 _LEXICAL = (VectorStoreQueryMode.TEXT_SEARCH, VectorStoreQueryMode.SPARSE)
 _MODES = (VectorStoreQueryMode.DEFAULT, VectorStoreQueryMode.MMR, VectorStoreQueryMode.HYBRID, *_LEXICAL)
-ID = "$id"  # what the core calls a document's id in filters
+ID = "$id"  # the core's name for a document's id in filters
 _POINTING = ("IndexNode", "ImageNode")
 
 
 def asked(
     kb: Retriever, query: VectorStoreQuery, kwargs: dict[str, Any]
 ) -> tuple[Retriever | None, dict[str, Any], str | None]:
-    """Where to search (None: nothing can be found), what for, and the part of a hit's score that is told.
+    """Return the scope to search (None: no results), the search arguments, and the score to report (None: the hit's).
 
     Raises:
-        ValueError, ConfigError: what does not fit. TypeError: there is no such keyword.
+        ValueError, ConfigError: options are invalid or conflict. TypeError: a keyword is unknown.
     """
     if not isinstance(query, VectorStoreQuery):
         raise InputError(f"query takes a VectorStoreQuery, not {type(query).__name__}; a retriever takes questions")
@@ -49,7 +49,7 @@ def asked(
     if query.mode not in _MODES:
         names = ", ".join(mode.value for mode in _MODES)
         raise InputError(f"mode is {getattr(query.mode, 'value', query.mode)!r}; it must be one of {names}")
-    mode = VectorStoreQueryMode(query.mode)  # which may be the string
+    mode = VectorStoreQueryMode(query.mode)  # query.mode may be a string
     options = {name: value for name, value in kwargs.items() if value is not None}
     threshold, scope = options.pop("mmr_threshold", query.mmr_threshold), options.pop("scope", None)
     view = scoped(kb, scope)
@@ -84,7 +84,7 @@ def asked(
 
 
 def within(where: Any, doc_ids: Collection[str] | None = None, node_ids: Collection[str] | None = None) -> Any:
-    """The filter, but for nodes of these documents, and with these ids; None restricts nothing."""
+    """Restrict a filter to nodes of these documents and with these ids. None adds no restriction."""
     for field, ids in ((SOURCE, doc_ids), (ID, node_ids)):
         if isinstance(ids, str):
             raise InputError(f"{'doc_ids' if field == SOURCE else 'node_ids'} is one string; pass a list, [{ids!r}]")
@@ -100,12 +100,12 @@ def within(where: Any, doc_ids: Collection[str] | None = None, node_ids: Collect
 
 
 def of_documents(ids: Collection[str]) -> Any:
-    """Return a filter for the nodes of these documents. `F.ids([])` adds no node; it marks the field as optional."""
+    """Return a filter for the nodes of these documents. `F.ids([])` matches no node; it marks the field as optional."""
     return F(SOURCE).isin(ids) | F.ids([])
 
 
 def _vector(view: Retriever, query: VectorStoreQuery) -> dict[str, Any]:
-    """The query's vector; none where there is a text for the collection's own embedder."""
+    """Return the query's vector, or an empty dict if the collection's embedder can embed the query text."""
     if query.query_embedding is not None:
         return {"vector": np.asarray(query.query_embedding)}
     if view.embedder is None or not query.query_str:
@@ -133,8 +133,8 @@ def _share(value: Any, name: str) -> float:
 
 
 def _warn_of_pointing(view: Retriever, node_ids: Collection[str]) -> None:
-    """Say so where an index, and not its user, has restricted a query to some of its nodes."""
-    # One is read first: it mostly is of another kind, and then there is nothing to count.
+    """Log a warning if an index, rather than its user, has restricted a query to some of its nodes."""
+    # Read one node first: it is usually of another kind, and then no count is needed.
     if any(passage.metadata.get(TYPE) not in _POINTING for passage in view.get(list(node_ids)[:1])):
         return
     inside = F.ids(node_ids)

@@ -1,4 +1,4 @@
-"""A search tool for agents, which knows what the collection can be filtered by."""
+"""A search tool for agents. Its schema shows the fields to filter by."""
 
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
@@ -28,38 +28,38 @@ def as_tool(
     rerank: Any = None,
     date_field: str | None = None,
 ) -> FunctionTool:
-    """A tool for `FunctionAgent` and the like; what it takes is made from what the collection holds now.
+    """Create a tool for `FunctionAgent` and other agents. Its arguments follow the collection's current contents.
 
-    The model sees the query, how many passages, `since` and `until` where there is a `date_field`, and a `filter`: for
-    each field its values where they are few, else a range or any text. What it sends is parsed as a filter, never
-    evaluated; what is none comes back as a message it can correct itself by, as do fields that are not offered. Nothing
-    it sends leads out of `scope`, nor out of `kb` if that is a scope. The query is searched for as it was sent;
-    LlamaIndex's own `RetrieverTool` would put "input is" before it.
+    The model sees the query, the number of passages, `since` and `until` if there is a `date_field`, and a `filter`.
+    For each field the filter shows the values if there are few, else a range or any text. The model's input is parsed
+    as a filter and never evaluated. Invalid filters and unknown fields return a message that the model can use to
+    correct itself. No input can reach documents outside `scope`, or outside `kb` if that is a scope. The query is
+    searched for exactly as sent; LlamaIndex's own `RetrieverTool` would put "input is" before it.
 
-    The names and values of fields are part of what the model reads: name `fields` where strangers write metadata. Of
-    long values it reads the beginning.
+    The model reads the names and values of fields. Pass `fields` if untrusted users write metadata. Long values are
+    truncated.
 
     Args:
-        kb: an open collection, a scope of one, a `TheodoliteVectorStore`, or a `TheodoliteRetriever`: the tool then has
-            all its options, and is confined by its scope and its filters. Options given here take the place of its own;
-            `scope` narrows it.
+        kb: an open collection, a scope of one, a `TheodoliteVectorStore`, or a `TheodoliteRetriever`. With a retriever
+            the tool takes all its options, its scope and its filters. Options given here override them; `scope`
+            narrows.
         name: the tool's name, for the model.
         description: when to use it, for the model.
-        fields: what may be filtered by, and is shown with the passages. None takes up to 24 that most documents have,
-            but for those that hold the same in all, and those whose names not every chat model takes.
-        scope: a filter that confines the tool, such as `{"tenant": "acme"}`.
-        k: passages, unless the model asks for another number, of at most 20; None for the retriever's
+        fields: the fields to filter by and to show with the passages. None selects up to 24 fields that most documents
+            have, without fields that hold the same value everywhere and names that some chat models reject.
+        scope: a filter that limits the tool, such as `{"tenant": "acme"}`.
+        k: the number of passages, unless the model asks for another number, at most 20. None takes the retriever's
             `similarity_top_k`, or 4.
         mode: `dense`, `lexical` or `hybrid`, as in `Retriever.search`, like `boosts`, `versions` and `rerank`.
-        date_field: the field that `since` and `until` are about.
+        date_field: the field that `since` and `until` apply to.
 
     Returns:
-        A tool, sync and async. The content of its ToolOutput is numbered passages with their ids, and `raw_output` the
-        nodes with their scores (higher is better); where what was sent does not fit, `is_error` is set.
+        A tool, sync and async. The content of its ToolOutput is numbered passages with their ids. `raw_output` is the
+        nodes with their scores (higher is better). For invalid input `is_error` is set.
 
     Raises:
-        InputError: no document has a field that is named; k below 1; `kb` is none of these. FilterError: `scope` is no
-            filter. ConfigError: `rerank` is no reranker.
+        InputError: no document has one of `fields`, k is below 1, or `kb` is of another type. FilterError: `scope` is
+            not a valid filter. ConfigError: `rerank` is not a valid reranker.
     """
     stage = None if rerank is None else as_rerank(rerank)
     given = {"mode": mode, "boosts": boosts, "versions": versions, "rerank": stage}
@@ -74,7 +74,7 @@ def as_tool(
         scope=scope,
         k=4 if k is None else k,
         date_field=date_field,
-        leave_out=RESERVED,  # what is kept of a node, no metadata of anybody's
+        leave_out=RESERVED,  # stored node fields, not user metadata
         **options,
     )
 
@@ -105,14 +105,14 @@ def as_tool(
         name=name,
         description=description,
         fn_schema=_arguments(name, searching.parameters),
-        # The output is made here: LlamaIndex makes its own of whatever a function returns, but keeps one of a callback.
+        # LlamaIndex wraps the return value of a function, but keeps a ToolOutput from a callback.
         callback=_itself,
         async_callback=_aitself,
     )
 
 
 def _sent(positional: tuple[Any, ...], arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments by name: some agents pass a single one without."""
+    """Return the arguments by name. Some agents pass a single argument by position."""
     if not positional:
         return arguments
     return {**dict(zip(("query", "k"), positional, strict=False)), **arguments}
@@ -127,7 +127,7 @@ async def _aitself(output: ToolOutput) -> ToolOutput:
 
 
 def _arguments(name: str, parameters: dict[str, Any]) -> type[BaseModel]:
-    """The schema as a model, which LlamaIndex asks for; it is never used to read arguments: `SearchTool` does that."""
+    """Return the schema as a pydantic model, as LlamaIndex requires. `SearchTool` itself parses the arguments."""
     arguments: dict[str, Any] = {
         argument: (
             Annotated[Any, WithJsonSchema(shape)],

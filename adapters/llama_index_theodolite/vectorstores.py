@@ -1,4 +1,4 @@
-"""TheodoliteVectorStore: a collection as LlamaIndex's vector store."""
+"""TheodoliteVectorStore: a collection as a LlamaIndex vector store."""
 
 import asyncio
 import warnings
@@ -24,7 +24,7 @@ from llama_index_theodolite.searching import asked, of_documents, within
 from theodolite import ConfigError, DocumentError, InputError, Retriever, VectorError
 from theodolite.integration import check_names, open_collection, opening_options
 
-_SAME = 0.9  # cosine of two embeddings of one text: far below what rounding and batches do, far above chance
+_SAME = 0.9  # cosine of two embeddings of one text: far below the effect of rounding and batching, far above chance
 _HINTS = {
     "persist_dir": "location, a folder; or from_persist_dir",
     "persist_path": "location, a folder",
@@ -40,7 +40,7 @@ _HINTS = {
 
 
 class TheodoliteVectorStore(BasePydanticVectorStore):
-    """Nodes in a folder, searched exactly; LlamaIndex's interface to a `theodolite.Retriever`.
+    """A LlamaIndex vector store over a `theodolite.Retriever`: nodes in a folder, with exact search.
 
     >>> from llama_index.core.schema import TextNode
     >>> from llama_index.core.vector_stores.types import VectorStoreQuery
@@ -50,15 +50,16 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
     >>> store.query(VectorStoreQuery(query_embedding=[1.0, 0.0], similarity_top_k=1)).similarities
     [0.6000000238418579]
 
-    Ids are upserts, and each call that writes is one atomic commit. Filters decide before the best are chosen, so
-    min(similarity_top_k, matching) nodes come back, best first. What `similarities` holds, higher is better:
+    Adding an existing id replaces the node, and each call that writes is one atomic commit. Filters apply before the
+    best are selected, so min(similarity_top_k, matching) nodes come back, best first. In `similarities`, higher is
+    better:
 
-    - DEFAULT, and MMR: cosines in [-1, 1] (the metric's own value). MMR's order is its own, its cosines need not fall.
+    - DEFAULT and MMR: cosines in [-1, 1] (the metric's own value). MMR has its own order, so its cosines may increase.
     - TEXT_SEARCH and SPARSE, which are the same: BM25 of the words in `query_str`, at least 0.
-    - HYBRID: the weighted reciprocal ranks that the list is ordered by; of `alpha`, 1 is vectors only, 0 words only.
+    - HYBRID: the weighted reciprocal ranks that order the list. An `alpha` of 1 uses only vectors, 0 only words.
 
-    With boosts or a reranker (`vector_store_kwargs`) it is the score that these order by. Threads may share a store.
-    What is awaited runs on threads, so an event loop never waits.
+    With boosts or a reranker (`vector_store_kwargs`) `similarities` holds the scores that they order by. Threads may
+    share a store. Async methods run in threads, so the event loop never blocks.
     """
 
     stores_text: bool = True
@@ -76,18 +77,18 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
         kb: Retriever | None = None,
         **options: Any,
     ) -> None:
-        """Open the collection in a folder, or make one where there is none.
+        """Open the collection in a folder, or create it.
 
         Args:
-            location: a folder; None keeps the collection in a temporary one until the store is closed.
-            embed_model: the model that the index embeds with: a `BaseEmbedding`, `Settings` for
-                `Settings.embed_model`, or whatever `Retriever.open(embedder=...)` takes. Indexes pass vectors only; by
-                it the collection tells another model from the one it was built with. A warning says where it is absent.
-            kb: an open collection, or a scope of one, in place of all else; closing the store leaves it open.
+            location: a folder. None keeps the collection in a temporary folder until the store is closed.
+            embed_model: the model that the index embeds with: a `BaseEmbedding`, `Settings` for `Settings.embed_model`,
+                or anything that `Retriever.open(embedder=...)` accepts. Indexes pass only vectors, so the collection
+                needs the model to detect a change of model. Without it, a collection in a folder triggers a warning.
+            kb: an open collection, or a scope of one, instead of all other arguments. Closing the store leaves it open.
             options: further arguments of `Retriever.open`: metric, index, partition, versions, ...
 
         Raises:
-            TypeError: there is no such option. TheodoliteError: see `Retriever.open`.
+            TypeError: an option is unknown. TheodoliteError: see `Retriever.open`.
         """
         check_names(options, opening_options(location), type(self).__name__, _HINTS)
         if kb is not None and (location is not None or embed_model is not None or options):
@@ -106,23 +107,24 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
 
     @classmethod
     def from_retriever(cls, kb: Retriever) -> Self:
-        """A store over an open collection, or a scope of one; closing the store leaves it open."""
+        """Create a store over an open collection or a scope of one. Closing the store leaves the collection open."""
         return cls(kb=kb)
 
     @classmethod
     def from_persist_dir(
         cls, persist_dir: str | PathLike[str] = "./storage", namespace: str = "default", **options: Any
     ) -> Self:
-        """The store that `StorageContext.persist(persist_dir)` was called with.
+        """Open the store that `StorageContext.persist(persist_dir)` persisted.
 
         Args:
-            persist_dir: where it was persisted. Pass the store on: `StorageContext.from_defaults(vector_store=store,
-                persist_dir=persist_dir)`; by itself LlamaIndex looks for a store of its own there.
+            persist_dir: the folder it was persisted to. Pass the store on:
+                `StorageContext.from_defaults(vector_store=store, persist_dir=persist_dir)`; otherwise LlamaIndex looks
+                for its own kind of store there.
             namespace: the store's name in the context.
             options: as for the constructor: embed_model, ...
 
         Raises:
-            ManifestError: there is none.
+            ManifestError: no store was persisted there.
         """
         return cls(persisted(persist_dir, namespace), create=False, **options)
 
@@ -132,18 +134,18 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
 
     @property
     def kb(self) -> Retriever:
-        """The collection: everything that LlamaIndex's interface has no name for."""
+        """The collection, for features without a LlamaIndex equivalent."""
         found: Retriever = self._kb
         return found
 
     @property
     def client(self) -> Retriever:
-        """The same as `kb`."""
+        """The collection, the same as `kb`."""
         return self.kb
 
     @property
     def embed_model(self) -> Any:
-        """What the collection knows of the model, as LlamaIndex's `BaseEmbedding`; None where it was opened without."""
+        """The collection's embedder as a LlamaIndex `BaseEmbedding`, or None if it was opened without one."""
         embedder = self.kb.embedder
         if embedder is None:
             return None
@@ -155,7 +157,7 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
     __str__ = __repr__
 
     def close(self) -> None:
-        """Release files and memory, unless the collection is somebody else's (`kb=`)."""
+        """Release files and memory, unless the store was created with `kb=`."""
         if not self._shared:
             self.kb.close()
 
@@ -171,20 +173,22 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
         )
 
     def __copy__(self) -> Self:
-        return self  # a store is a handle: copies of what holds it share the collection
+        return self  # a store is a handle: copies of its owner share the collection
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         return self
 
     def add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
-        """Store nodes with their embeddings, in one commit; the same id replaces, within a call the last stays.
+        """Store nodes with their embeddings in one commit. An existing id is replaced; for a repeated id the last
+        stays.
 
         Returns:
             The ids, in the order of the nodes.
 
         Raises:
-            ValueError: a node without an embedding, one of another dimension, or what cannot be stored. Nothing is
-                stored then. TypeError: any keyword.
+            ValueError: a node has no embedding or one of another dimension, or a value cannot be stored. Nothing is
+                stored.
+            TypeError: any keyword.
         """
         check_names(kwargs, (), "add", {})
         listed = _nodes(nodes)
@@ -202,34 +206,34 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
         ids = self.kb.add([to_core(node) for node in listed], vectors=vectors, batch_size=None)
         if embedder is not None:
             if first:
-                self.kb.search_many([])  # the embedder is about to be used: what it gives is put on record
+                self.kb.search_many([])  # records the embedder's output before it is used
             if not self._compared:
                 self._compared = True
                 _compare(embedder, listed[0], vectors[0])
         return ids
 
     async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
-        """`add`, awaited."""
+        """Run `add` in a thread."""
         return await asyncio.to_thread(self.add, nodes, **kwargs)
 
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
-        """Delete the nodes of a source document; those that are not there are fine, None and "" name none."""
+        """Delete the nodes of a source document. Unknown ids are ignored; None and "" delete nothing."""
         check_names(delete_kwargs, (), "delete", {"ref_doc_ids": "one at a time", "filters": "for delete_nodes"})
         if ref_doc_id is not None and not isinstance(ref_doc_id, str):
             raise InputError(f"ref_doc_id is {ref_doc_id!r}; it must be one id, a string")
-        if ref_doc_id and ref_doc_id != "None":  # which LlamaIndex writes where a node has no source
+        if ref_doc_id and ref_doc_id != "None":  # LlamaIndex's value for a node without a source
             self.kb.delete(where=of_documents([ref_doc_id]))
 
     async def adelete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
-        """`delete`, awaited."""
+        """Run `delete` in a thread."""
         await asyncio.to_thread(self.delete, ref_doc_id, **delete_kwargs)
 
     def delete_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **delete_kwargs: Any
     ) -> None:
-        """Delete nodes by id, or those that pass the filters; with both, those of these ids that pass.
+        """Delete nodes by id, or nodes that pass the filters. With both, delete nodes that match both.
 
-        Of neither, and of empty ids or filters, nothing is deleted: `clear` deletes all.
+        With neither, or with empty ids or filters, nothing is deleted. `clear` deletes all nodes.
         """
         check_names(delete_kwargs, (), "delete_nodes", {"ref_doc_id": "delete(ref_doc_id)", "ids": "node_ids"})
         where, names = as_where(filters), self._ids(node_ids)
@@ -241,14 +245,14 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
     async def adelete_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **delete_kwargs: Any
     ) -> None:
-        """`delete_nodes`, awaited."""
+        """Run `delete_nodes` in a thread."""
         await asyncio.to_thread(self.delete_nodes, node_ids, filters, **delete_kwargs)
 
     def get_nodes(self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None) -> list[BaseNode]:
-        """Nodes with their embeddings: by id in the order asked, or those that pass the filters, or both; or all.
+        """Return nodes with their embeddings: by id in the given order, by filters, by both, or all.
 
-        Ids that are not there are skipped. Embeddings are as they are stored: of unit length where the metric is
-        cosine. A collection with transforms stores what became of them, and the nodes come without.
+        Unknown ids are skipped. Embeddings are returned as stored: with unit length for the cosine metric. A collection
+        with transforms stores transformed vectors, so its nodes come back without embeddings.
         """
         transformed, names = bool(self.kb.info()["transforms"]), self._ids(node_ids)
         nodes = []
@@ -264,60 +268,61 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
     async def aget_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
     ) -> list[BaseNode]:
-        """`get_nodes`, awaited."""
+        """Run `get_nodes` in a thread."""
         return await asyncio.to_thread(self.get_nodes, node_ids, filters)
 
     def clear(self) -> None:
-        """Delete all nodes. Metric and dimension stay pinned."""
+        """Delete all nodes. Metric and dimension stay fixed."""
         self.kb.clear()
 
     async def aclear(self) -> None:
-        """`clear`, awaited."""
+        """Await `clear`."""
         await self.kb.aclear()
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
-        """The best nodes, best first, with their ids and `similarities` (see the class), higher is better.
+        """Return the best nodes, best first, with their ids and `similarities` (see the class), higher is better.
 
         Args:
-            query: `doc_ids` and `node_ids` narrow, as filters do. No `doc_ids` are no nodes; no `node_ids` are no
-                restriction, since an index always passes some: those of its own `IndexNode`s, and then only these are
-                found. `TheodoliteVectorStore` in `VectorStoreIndex.from_vector_store` has none.
-            kwargs: `mmr_threshold` (from 0, as different as can be, to 1, as near as can be; before the query's),
-                `pool` (how many of the nearest MMR chooses from), `scope`, and of `theodolite.Retriever.search` boosts,
-                versions, as_of, superseded, min_relevance, rerank and dedupe.
+            query: `doc_ids` and `node_ids` restrict the search, as filters do. Empty `doc_ids` match no nodes. Empty
+                `node_ids` do not restrict, because an index always passes the ids of its own `IndexNode`s, if it has
+                any, and then only these are found. `VectorStoreIndex.from_vector_store` with a `TheodoliteVectorStore`
+                passes none.
+            kwargs: `mmr_threshold` (from 0, most diverse, to 1, nearest to the query; overrides the query's), `pool`
+                (the number of nearest nodes that MMR selects from), `scope`, and from `theodolite.Retriever.search`
+                boosts, versions, as_of, superseded, min_relevance, rerank and dedupe.
 
         Raises:
-            ValueError: no embedding (or no `query_str`, where words are read), one of another dimension, a top_k
-                below 1, a filter or an option that does not fit, a mode that there is not.
+            ValueError: the embedding is missing or has another dimension, `query_str` is missing where words are read,
+                a top_k is below 1, a filter or an option is invalid, or the mode is unknown.
             TypeError: any other keyword.
         """
         view, options, score = asked(self.kb, query, kwargs)
         return _result(() if view is None else view.search(**options), score)
 
     async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
-        """`query`, awaited."""
+        """Run `query` in a thread."""
         return await asyncio.to_thread(self.query, query, **kwargs)
 
     def persist(self, persist_path: str, fs: Any = None) -> None:
-        """Called by `StorageContext.persist`. What is in a folder is there already: only where it is, is written.
+        """Persist the store for `StorageContext.persist`. A collection in a folder only has its location written.
 
-        A temporary collection is copied beside `persist_path`, in place of the copy before. `from_persist_dir` reads
+        A temporary collection is copied beside `persist_path`, replacing an earlier copy. `from_persist_dir` reads
         both.
 
         Raises:
-            ConfigError: a file system that is not the local one.
+            ConfigError: the file system is not the local one.
         """
         persist(self.kb, persist_path, fs)
 
     def _ids(self, ids: Any) -> list[str] | None:
-        """The ids. Raises InputError where they name no nodes: one string, or of any of several partitions."""
+        """Return the ids. Raises InputError for one string, or if the collection has several partitions."""
         if ids is None:
             return None
         if isinstance(ids, str):
             raise InputError(f"node_ids is one string; pass a list, [{ids!r}]")
         names = list(ids)
         if names:
-            self.kb.get(names[0])  # which each partition may have: a filter would take all of them
+            self.kb.get(names[0])  # raises if several partitions may share an id: a filter would match all of them
         return names
 
 
@@ -352,7 +357,7 @@ def _embeddings(nodes: list[BaseNode]) -> Any:
 
 
 def _compare(embedder: Any, node: BaseNode, vector: Any) -> None:
-    """Warn where a node's embedding is not of the store's model: an index passes vectors, not the model they are of."""
+    """Warn if a node's embedding does not match the store's model. An index passes vectors but not their model."""
     texts = [node.get_content(mode) for mode in (MetadataMode.EMBED, MetadataMode.NONE)]
     if isinstance(node, ImageNode) or not all(text.strip() for text in texts):
         return
