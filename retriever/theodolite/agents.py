@@ -1,4 +1,4 @@
-"""A search tool for agents, for any framework: a JSON schema made from what a collection holds, and what is sent."""
+"""A search tool for agents in any framework: builds a JSON schema from a collection's fields, and runs the calls."""
 
 import json
 import re
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
     from theodolite.retriever import Retriever
 
 _MOST = 20
-"""Passages that a model may ask for, unless `k` is more."""
+"""Maximum passages that a model may ask for, unless `k` is higher."""
 _FIELDS = 24
-"""Fields that are offered where none are named: those that most documents have."""
+"""Maximum fields offered by default: those that most documents have."""
 _LONG = 64
-"""Longer values are not told to the model as ones to choose from."""
+"""Maximum characters of a value that the schema lists as a choice."""
 _SHOWN = 256
-"""Characters of a field's value that are shown with a passage."""
+"""Maximum characters of a field's value shown with a passage."""
 _QUERY = 8192
-"""Characters of a query."""
+"""Maximum characters of a query."""
 
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # what the services of chat models take for a property's name
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # property names that every chat model service accepts
 _RANGE = {"min": "$gte", "max": "$lte"}
 
 
 class SearchTool:
-    """What the search tools of the adapters are made of.
+    """A search tool without a framework; the adapters wrap it.
 
     Attributes:
-        parameters: the JSON schema of the arguments: `query`, `k`, `since` and `until` where there is a `date_field`,
-            and `filter`, with each field's values where they are few, else a range or any text.
+        parameters: the JSON schema of the arguments: `query`, `k`, `since` and `until` if there is a `date_field`,
+            and `filter`. The filter lists each field's values if they are few, else it takes a range or any text.
     """
 
     def __init__(
@@ -56,17 +56,19 @@ class SearchTool:
         """
         Args:
             kb: an open collection, or a scope of one.
-            fields: what may be filtered by, and is shown with the passages. None takes up to 24 that most documents
-                have, but for those that hold the same in all, and those whose names not every chat model takes.
-            scope: what confines the tool: fields with their values, or a filter.
-            k: passages, unless the model asks for another number, of at most 20.
-            date_field: the field that `since` and `until` are about.
-            leave_out: fields that are offered only where `fields` names them.
-            options: those of `SearchOptions`, for every search; but for `where`, which the model chooses.
+            fields: the fields to filter by and to show with the passages. The default is up to 24 fields that most
+                documents have, without those that hold the same value everywhere and those with names that some chat
+                models reject.
+            scope: limits the tool to a part of the collection: fields with their values, or a filter.
+            k: the default number of passages; the model may ask for up to 20, or up to `k` if that is higher.
+            date_field: the field that `since` and `until` apply to.
+            leave_out: fields to offer only if `fields` names them.
+            options: `SearchOptions` for every search, except `where`, which the model chooses.
 
         Raises:
-            InputError: no document has a field that is named; an option out of range. FilterError: `scope` is no
-                filter; a field that is named begins with $. TypeError: there is no such option.
+            InputError: no document has one of the named fields, or an option is out of range.
+            FilterError: `scope` is not a filter, or a named field starts with $.
+            TypeError: an option is unknown.
         """
         if "where" in options:
             raise TypeError("SearchTool takes no 'where'; pass scope=, which the model cannot leave")
@@ -81,13 +83,13 @@ class SearchTool:
         self.parameters = self._schema({field: known[field] for field in self._offered})
 
     def search(self, arguments: Mapping[str, Any]) -> Hits:
-        """The passages for what a model has sent. It is parsed, never evaluated, and nothing leads out of the scope.
+        """Search with the arguments a model has sent. They are parsed, never evaluated, and cannot leave the scope.
 
         Args:
-            arguments: those of `parameters`; None in a filter, `since` or `until` means that it does not matter.
+            arguments: the arguments that `parameters` describes; None in a filter, `since` or `until` is ignored.
 
         Raises:
-            InputError: what was sent does not fit; the message is for the model to correct itself by.
+            InputError: the arguments are invalid; the message tells the model how to correct them.
         """
         try:
             query, options = self._asked(arguments)
@@ -96,7 +98,7 @@ class SearchTool:
             raise _told(error) from error
 
     async def asearch(self, arguments: Mapping[str, Any]) -> Hits:
-        """`search`, awaited: the event loop does not wait for it."""
+        """Search as `search` does, without blocking the event loop."""
         try:
             query, options = self._asked(arguments)
             return await in_thread(self._noted, await self._view.asearch_with(options, query), arguments)
@@ -104,7 +106,7 @@ class SearchTool:
             raise _told(error) from error
 
     def passages(self, hits: Hits) -> str:
-        """What the model reads: numbered passages with their ids, and the fields that may be filtered by."""
+        """Return the text for the model: numbered passages with their ids and the values of the filter fields."""
         if not hits:
             return f"No passages fit. {' '.join(hits.trace.notes) or 'Try other words, or a wider filter.'}"
         shown, parts = list(dict.fromkeys(self._offered)), []
@@ -119,7 +121,7 @@ class SearchTool:
         return "\n\n".join(parts)
 
     def _noted(self, hits: Hits, sent: Mapping[str, Any]) -> Hits:
-        """The hits; where there are none, with notes on what the filter asks for and no passage has."""
+        """Return the hits. If there are none, add notes on filter values that no passage has."""
         chosen = {field: value for field, value in (sent.get("filter") or {}).items() if value is not None}
         if hits or not chosen or not self._view.count():
             return hits
@@ -128,7 +130,7 @@ class SearchTool:
         return replace(hits, trace=replace(hits.trace, notes=(*notes, *(() if notes else hits.trace.notes))))
 
     def _unlike(self, field: str, value: Any, held: Field | None) -> Iterator[str]:
-        """What is asked of one field beyond what passages hold in it."""
+        """Yield notes on the values asked for in one field that no passage holds."""
         if held is None:
             yield f"No passage has the field {field} now."
             return
@@ -155,7 +157,7 @@ class SearchTool:
                 yield f"No passage has {_json(absent[0])} in {field}.{hint} {_range_of(held)}"
 
     def _asked(self, sent: Mapping[str, Any]) -> tuple[str, SearchOptions]:
-        """The query and the options that the arguments ask for."""
+        """Parse the arguments into a query and search options."""
         for name in sent:
             if name not in self.parameters["properties"]:
                 raise InputError(f"There is no argument {name[:_LONG]!r}{_meant(name, self.parameters['properties'])}")
@@ -178,7 +180,7 @@ class SearchTool:
         return query.strip(), replace(self._options, k=k, where=tree)
 
     def _schema(self, offered: Mapping[str, Any]) -> dict[str, Any]:
-        """The JSON schema of the tool's arguments."""
+        """Return the JSON schema of the tool's arguments."""
         properties: dict[str, Any] = {
             "query": {"type": "string", "description": "What to look for, as a question or in words."},
             "k": {
@@ -212,7 +214,7 @@ def _told(error: Exception) -> InputError:
 def _offered(
     known: Mapping[str, Any], documents: int, fields: Iterable[str] | None, date_field: str | None, out: Collection[str]
 ) -> list[str]:
-    """The fields that may be filtered by. Raises InputError for what is not there, or no filter can name."""
+    """Return the fields to offer for filtering. Raises InputError for fields that do not exist or cannot be named."""
     if isinstance(fields, str):
         raise InputError(f"fields is one str; pass a list: [{fields!r}]")
     named = None if fields is None else list(dict.fromkeys(fields))
@@ -229,12 +231,12 @@ def _offered(
 
 
 def _kind(told: Any) -> str | None:
-    """What the field holds for the most part; None where it cannot be filtered by."""
+    """Return the most common kind of value in the field; None if the field cannot be filtered by."""
     return next((kind for kind in told.kinds if kind not in ("none", "mapping")), None)
 
 
 def _shape(told: Any) -> dict[str, Any]:
-    """The JSON schema of what one field is filtered by."""
+    """Return the JSON schema of the filter on one field."""
     kind = _kind(told)
     values = [value for value, _ in told.values]
     if kind == "date" and told.dates is not None:
@@ -254,13 +256,13 @@ def _shape(told: Any) -> dict[str, Any]:
 
 
 def _words(held: Field) -> str:
-    """What a field holds, in words."""
+    """Describe the kinds of values a field holds."""
     kinds = dict.fromkeys(kind for kind in (*held.kinds, *held.elements) if kind not in ("none", "list"))
     return " and ".join(f"{kind}s" for kind in kinds) or "nothing"
 
 
 def _range_of(held: Field) -> str:
-    """Which values there are, as far as that is known."""
+    """Describe the values or the range of a field, as far as known."""
     values = [value for value, _ in held.values]
     if values and all(len(str(value)) <= _LONG for value in values):
         return f"There are {', '.join(map(_json, values))}."
@@ -272,10 +274,10 @@ def _range_of(held: Field) -> str:
 
 
 def _json(value: Any) -> str:
-    """A value as the model writes it, or the beginning of a long one."""
+    """Return a value as JSON, truncated if it is long."""
     try:
         text = json.dumps(value, ensure_ascii=False, default=str)
-    except (ValueError, RecursionError):  # an int of thousands of digits
+    except (ValueError, RecursionError):  # an int with thousands of digits
         text = short_repr(value)
     return text if len(text) <= _LONG else f"{text[:_LONG]}…"
 
@@ -290,7 +292,7 @@ def _bounds(kind: str, description: str) -> dict[str, Any]:
 
 
 def _conditions(sent: Mapping[str, Any], offered: Sequence[str], dated: set[str]) -> Iterator[dict[str, Any]]:
-    """What the model has sent, as filters. Null means that it does not matter: some models fill in everything."""
+    """Convert the filter argument to filters. Skip nulls, since some models fill in every property."""
     for field, value in sent.items():
         if field not in offered:
             raise InputError(f"There is no field {field[:_LONG]!r} to filter by{_meant(field, offered)}")
@@ -304,7 +306,7 @@ def _conditions(sent: Mapping[str, Any], offered: Sequence[str], dated: set[str]
 
 
 def _range(field: str, since: Any, until: Any) -> Iterator[dict[str, Any]]:
-    """From one date or time to another, the last day as a whole."""
+    """Yield filters for a range of dates or times. A plain date as the end includes that whole day."""
     if since is not None:
         yield {field: {"$gte": _moment(since)}}
     if until is not None:
@@ -330,13 +332,13 @@ def _meant(field: str, known: Iterable[str]) -> str:
 
 
 def _cut(value: Any) -> Any:
-    """A value, or the beginning of a long one: metadata may be larger than what a model can read."""
+    """Return a value, truncated if it is long: metadata may be larger than a model can read."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return value if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _value(metadata: Any, field: str) -> Any:
-    """The value at a dotted name, as filters find it; None where there is none."""
+    """Return the value at a dotted name, as filters find it; None if there is none."""
     if not isinstance(metadata, Mapping):
         return None
     if field in metadata:

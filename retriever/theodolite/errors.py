@@ -1,24 +1,24 @@
-"""Every error theodolite raises on purpose.
+"""All errors that theodolite raises on purpose.
 
     TheodoliteError
-      InputError (ValueError)           the caller passed something that does not fit
+      InputError (ValueError)           an argument is invalid
         VectorError                       shape, dtype, NaN, zero length, norm
-        FilterError                       unknown operator, value of a wrong type
+        FilterError                       unknown operator, or value of a wrong type
         DocumentError                     id, text or metadata that cannot be stored
-      ConfigError                       parts that do not fit together
+      ConfigError                       settings or parts that do not fit together
         MissingExtraError (ImportError)   an optional package is not installed
-        MetricMismatchError               the data is pinned to another metric
-        UnsupportedError                  this engine or index cannot do it
-      IntegrityError                    what is stored is not what it claims to be
-        ManifestError                     not a collection, or not one this version reads
-        EmbedderDriftError                the embedder no longer gives the vectors it gave
+        MetricMismatchError               the collection is pinned to a different metric
+        UnsupportedError                  this engine or index does not support the call
+      IntegrityError                    stored data does not match its description
+        ManifestError                     not a collection, or a format this version cannot read
+        EmbedderDriftError                the embedder no longer produces the same vectors
         CorruptionError                   damaged or missing data
       EngineError                       a store or server failed; its own error is __cause__
         LockedError                       another writer holds the lock
       RerankError                       a reranker failed, or was too slow; its own error is __cause__
 
-A message says what, how many, the first place, and what to do. The same values are attributes: whatever
-keywords an error was raised with can be read back from it.
+A message says what is wrong, how many and which first, and what to do. The same values are available as attributes:
+every keyword an error was raised with can be read from it.
 """
 
 import sys
@@ -28,24 +28,24 @@ from pathlib import Path
 from typing import Any
 
 MALFORMED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
-"""What reading values ends in that have not the shape they were stored in: JSON from a damaged or foreign folder."""
+"""Errors from reading values of an unexpected shape, such as JSON from a damaged or untrusted folder."""
 
-_LONGEST_NAME = 64  # comparing takes time with the square of the length
+_LONGEST_NAME = 64  # the cost of a comparison grows with the square of the length
 _HERE = str(Path(__file__).parent)
 
 
 class TheodoliteError(Exception):
-    """The root of the tree: `except TheodoliteError` catches all of them.
+    """The base class of all errors: `except TheodoliteError` catches every one.
 
     Attributes:
-        details: the values the message speaks of, also readable as attributes of the error.
+        details: the values in the message, also available as attributes of the error.
     """
 
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)
         self.details = details
         if isinstance(self, ImportError):
-            # ImportError has attributes of these names, which would hide the values.
+            # ImportError has its own attributes with these names, which would hide the values.
             for name in details.keys() & {"name", "path", "msg"}:
                 setattr(self, name, details[name])
 
@@ -58,62 +58,62 @@ class TheodoliteError(Exception):
 
 
 class TruncationWarning(UserWarning):
-    """Texts are longer than what the embedder reads: the rest of them cannot be found."""
+    """Texts are longer than the embedder's limit; the truncated part cannot be found."""
 
 
 class DriftWarning(UserWarning):
-    """The embedder, or the queries, are not what they were, and `on_drift="warn"` lets them pass.
+    """The embedder or the queries have changed, and `on_drift="warn"` allows it.
 
-    Or vectors of the same text differ from batch to batch.
+    Also issued if the vectors of one text differ from batch to batch.
     """
 
 
 class MetadataWarning(UserWarning):
-    """A filter cannot match, or strings that look like dates are none: answers may lack what was meant."""
+    """A filter cannot match, or strings look like dates but are not: answers may lack expected documents."""
 
 
 class InputError(TheodoliteError, ValueError):
-    """The caller passed something that does not fit."""
+    """An argument is invalid."""
 
 
 class VectorError(InputError):
-    """Vectors of a wrong shape, dtype, dimension, norm, or with values that are not finite."""
+    """Vectors have a wrong shape, dtype, dimension or norm, or values that are not finite."""
 
 
 class FilterError(InputError):
-    """A filter that cannot be understood."""
+    """A filter is invalid."""
 
 
 class DocumentError(InputError):
-    """A document whose id, text or metadata cannot be stored."""
+    """A document has an id, text or metadata that cannot be stored."""
 
 
 class ConfigError(TheodoliteError):
-    """Parts that do not fit together: settings, embedders, calls that need what is absent."""
+    """Settings or parts do not fit together, or a call needs a part that is missing, such as an embedder."""
 
 
 class MissingExtraError(ConfigError, ImportError):
-    """An optional package is not installed; the message names the extra that brings it."""
+    """An optional package is not installed; the message names the extra to install."""
 
 
 class MetricMismatchError(ConfigError):
-    """The collection is pinned to another metric than the one asked for."""
+    """The collection is pinned to a different metric than the requested one."""
 
 
 class UnsupportedError(ConfigError):
-    """This engine or index cannot do what was asked."""
+    """This engine or index does not support the call."""
 
 
 class IntegrityError(TheodoliteError):
-    """What is stored is not what it claims to be."""
+    """Stored data does not match its description."""
 
 
 class ManifestError(IntegrityError):
-    """Not a theodolite collection, half of one, or one written by a newer version."""
+    """The data is not a theodolite collection, is incomplete, or was written by a newer version."""
 
 
 class EmbedderDriftError(IntegrityError):
-    """The embedder no longer gives the vectors the collection was built with, or it never gives the same ones."""
+    """The embedder no longer produces the vectors the collection was built with, or is not deterministic."""
 
 
 class CorruptionError(IntegrityError):
@@ -133,14 +133,14 @@ class RerankError(TheodoliteError):
 
 
 def did_you_mean(name: object, known: Iterable[str] | None, cutoff: float = 0.6) -> str:
-    """Return " Did you mean 'x'?" for the known name that is most like this one, or "" if none is."""
+    """Return " Did you mean 'x'?" for the most similar known name, or "" if none is similar enough."""
     close = closest(name, known or (), cutoff)
     return "" if close is None else f" Did you mean {close!r}?"
 
 
 def closest(name: object, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """Return the known name that is most like this one, ignoring case; None if none is."""
-    from difflib import get_close_matches  # only messages need it
+    """Return the most similar known name, ignoring case; None if none is similar enough."""
+    from difflib import get_close_matches  # imported here because only messages need it
 
     if not isinstance(name, str) or len(name) > _LONGEST_NAME:
         return None
@@ -150,7 +150,7 @@ def closest(name: object, known: Iterable[str], cutoff: float = 0.6) -> str | No
 
 
 def warn_caller(message: str, category: type[Warning]) -> None:
-    """Warn whoever called the library, however deep in it we are."""
+    """Issue a warning that points to the first caller outside the library."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
         level, frame = level + 1, frame.f_back
@@ -158,12 +158,12 @@ def warn_caller(message: str, category: type[Warning]) -> None:
 
 
 def short_repr(value: object) -> str:
-    """The repr of a value for a message: short, however large or deep the value is."""
-    import reprlib  # only messages need it
+    """Return a short repr of a value for a message, even if the value is large or deeply nested."""
+    import reprlib  # imported here because only messages need it
 
     brief = reprlib.Repr()
     brief.maxstring = brief.maxother = 60
     try:
         return brief.repr(value)
-    except ValueError:  # an int of thousands of digits
+    except ValueError:  # an int with thousands of digits
         return f"a large {type(value).__name__}"

@@ -1,13 +1,13 @@
-"""Forked processes: the one place that decides what a child does with its parent's locks, threads and connections.
+"""Fork safety: handles a parent's locks, threads and connections in forked children.
 
-A forked child has only the thread that forked. A lock that another thread held stays locked there, and what it
-guarded may be half changed. Two mechanisms cover all of it:
+A forked child has only the thread that forked. A lock that another thread held stays locked in the child, and the data
+it guards may be half changed. Two mechanisms handle this:
 
-- An object with locks, threads or connections registers itself. In a child its locks are new, and its method
-  `forked(held)` lets go of the rest.
-- Code that must not be cut in two runs inside a `ForkGate`: SQLite calls, and libraries with locks of their own. A fork
-  waits until all other threads have left; after `PATIENCE` seconds it waits no longer, and the child raises
-  EngineError at the next use.
+- An object with locks, threads or connections registers itself. In a child, it gets new locks, and its method
+  `forked(held)` releases the rest.
+- Code that a fork must not interrupt runs inside a `ForkGate`: SQLite calls, and libraries with their own locks. A fork
+  waits until all other threads have left the gate. After `PATIENCE` seconds it goes ahead, and the child raises
+  EngineError on the next use.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ from typing import Any
 from theodolite.errors import EngineError
 
 PATIENCE = 2.0
-"""Seconds that a fork waits for threads inside a gate."""
+"""Maximum seconds that a fork waits for threads inside a gate."""
 
 _LOCK = type(threading.Lock())
 _RLOCK = type(threading.RLock())
@@ -32,19 +32,19 @@ _TELLING = ("torch",)  # packages with thread pools that a fork breaks
 
 
 class ForkGate:
-    """Code that a fork must not interrupt: `with gate:`. Threads do not exclude one another; a thread may nest it."""
+    """A gate around code that a fork must not interrupt: `with gate:`. Threads may share it, and nest it."""
 
     def __init__(self, what: str) -> None:
         """
         Args:
-            what: is used inside, for messages: "a collection".
+            what: the resource used inside the gate, for messages: "a collection".
         """
         self.lost = False
-        """Whether this process was forked while a thread was inside: what is inside cannot be used here."""
+        """Whether this process was forked while a thread was inside: the resource cannot be used in this process."""
         self._what = what
-        self._inside: dict[int, int] = {}  # how deep each thread is inside
-        self._shut = False  # a fork is under way, or lost
-        self._cut = False  # whether that fork finds a thread inside
+        self._inside: dict[int, int] = {}  # nesting depth of each thread
+        self._shut = False  # a fork is in progress, or `lost`
+        self._cut = False  # whether the fork interrupts a thread inside
         _gates.append(self)
 
     def __enter__(self) -> None:
@@ -73,16 +73,16 @@ class ForkGate:
                 f"a thread of the parent process was using {self._what} when this process was forked, so it cannot be "
                 "used here. Fork while no thread searches, writes or embeds, or start processes by spawn or forkserver"
             )
-        while depth == 1 and self._shut:  # the fork waits for threads that are inside already
+        while depth == 1 and self._shut:  # nested threads must go on: the fork waits for them
             del self._inside[me]
             time.sleep(0.001)
             self._inside[me] = depth
 
     def drop(self, connections: "list[sqlite3.Connection]") -> None:
-        """In a forked child: close the parent's connections, or leave them alone if SQLite cannot be used here.
+        """Close the parent's connections in a forked child, or leave them alone if SQLite cannot be used here.
 
-        SQLite would take the parent's locks for the child's own, for new connections, too: writes could be lost.
-        Closed at once, while the parent still holds its locks, the connections change nothing in the files.
+        SQLite would mistake the parent's locks for the child's own, also in new connections, and writes could be lost.
+        Closing the connections at once, while the parent still holds its locks, changes nothing in the files.
         """
         while connections:
             connection = connections.pop()
@@ -92,11 +92,11 @@ class ForkGate:
                 connection.close()
 
     def _shut_out(self) -> None:
-        """Let no thread in that is not inside already."""
+        """Block threads that are not inside already."""
         self._shut = self._cut = True
 
     def _empty(self, deadline: float) -> None:
-        """Wait until the other threads have left. A thread that comes now looks inside for a moment, and goes."""
+        """Wait until the other threads have left. A thread that arrives now counts as inside only for a moment."""
         me = get_ident()
         while (occupied := any(thread != me for thread in list(self._inside))) and time.monotonic() < deadline:
             time.sleep(0.0005)
@@ -114,29 +114,29 @@ class ForkGate:
 _gates: list[ForkGate] = []
 _registered: dict[int, "weakref.ref[Any]"] = {}
 _inherited: set[str] = set()
-_forking = threading.Lock()  # held from before a fork until after it: two threads may fork at a time
+_forking = threading.Lock()  # held during a fork, since two threads may fork at the same time
 
 COLLECTIONS = ForkGate("a collection")
-"""SQLite, and the indexes of a collection. Both have locks of their own."""
+"""The gate for SQLite and the indexes of a collection. Both have their own locks."""
 
 
 def register_at_fork(owner: object) -> None:
-    """In each child that is forked from now on, give the owner's attributes new locks and events.
+    """Replace the owner's locks and events in every child forked from now on.
 
-    The last line of `__init__`. Then the owner's method `forked(held)` is called, if there is one; `held` says whether
-    another thread held one of the locks: what they guard may be half changed.
+    Call this in the last line of `__init__`. In the child, the owner's method `forked(held)` is called afterwards, if
+    it has one. `held` is True if a thread held one of the locks, so the data they guard may be half changed.
     """
     number = id(owner)
     _registered[number] = weakref.ref(owner, lambda _: _registered.pop(number, None))
 
 
 def inherited(package: str) -> bool:
-    """Whether this process was forked from one that had loaded the package: "torch"."""
+    """Return whether this process was forked from one that had loaded the package ("torch")."""
     return package in _inherited
 
 
 def leave(inherited: object) -> None:
-    """Keep an object of the parent for ever: its end would wait for locks or threads that are not here."""
+    """Never free this object of the parent: freeing it would wait for locks or threads that do not exist here."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
 
 

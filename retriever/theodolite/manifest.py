@@ -15,10 +15,10 @@ from theodolite.vectors.metrics import METRICS
 from theodolite.vectors.transforms import decode_transform, encode_transform
 
 FORMAT = 4
-"""The version of the stored format. Newer ones are refused."""
+"""The version of the stored format. Newer versions raise ManifestError."""
 
 OLDEST = 3
-"""The oldest version that is read; the first commit makes it the current one. Those before it were never released."""
+"""The oldest readable version; the first commit upgrades it to the current one. Older ones were never released."""
 
 _WIDEST = 1 << 24  # dimensions
 
@@ -28,11 +28,11 @@ class Manifest:
     """The settings stored with a collection.
 
     Attributes:
-        space: metric, dimension, norms and transforms; the first batch settles those that are open.
+        space: metric, dimension, norms and transforms; the first batch settles the open ones.
         uid: 32 hexadecimal digits that identify this collection.
         created: the time of creation, ISO-8601 in UTC.
-        embedder: the name of the first embedder, for people; it is never compared.
-        partition: the metadata field that partitions the collection, if one does.
+        embedder: the name of the first embedder, for information only; it is never compared.
+        partition: the metadata field that partitions the collection, or None.
     """
 
     space: Space
@@ -59,11 +59,11 @@ class Manifest:
             raise ManifestError(f"the collection's manifest cannot be read: {error}") from error
 
     def is_possible(self) -> bool:
-        """Whether all values have their declared types and ranges. A forged manifest may carry the right hash."""
+        """Return whether all values have their declared types and ranges. A forged manifest may have the right hash."""
         space = self.space
         dimensions = (space.dimension, space.raw_dimension)
         return (
-            space.metric in tuple(METRICS)  # compares by ==: a list cannot be looked up
+            space.metric in tuple(METRICS)  # a tuple compares by ==, so an unhashable metric raises nothing
             and space.norms in NORMS
             and all(size is None or (type(size) is int and 1 <= size <= _WIDEST) for size in dimensions)
             and isinstance(self.uid, str)

@@ -1,16 +1,15 @@
-"""Metadata as it is stored: JSON, plus dates and datetimes.
+"""The stored form of metadata: JSON, plus dates and datetimes.
 
-Dates travel as `{"$date": "2025-03-01"}` and datetimes as `{"$datetime": "2025-03-01T09:00:00+02:00"}`; a key of the
-caller's own that starts with `$` is stored with one more `$`, so that nothing a caller writes can be taken for a tag.
+Dates are stored as `{"$date": "2025-03-01"}` and datetimes as `{"$datetime": "2025-03-01T09:00:00+02:00"}`. A user's
+key that starts with `$` is stored with one more `$`, so it cannot be confused with a tag.
 
-What happens to values JSON does not have:
+Values that JSON does not have:
 
-- tuples are stored, and come back, as lists; subclasses of str, int, float and dict, and numpy
-  scalars, as plain values;
-- a datetime keeps its instant and its offset from UTC, not the name of its zone; a naive one stays naive;
-- names of more than 10,000 characters, which nothing could be filtered by, are refused with DocumentError;
+- Tuples become lists. Subclasses of str, int, float and dict, and numpy scalars, become plain values.
+- A datetime keeps its instant and its offset from UTC, but not the name of its time zone. A naive one stays naive.
+- Names of more than 10,000 characters raise DocumentError, since no filter could use them.
 - NaN and infinities, keys that are not strings, lone surrogates (which are not text), other types (sets, bytes,
-  Decimal, ...) and more than 64 levels (or a cycle) are refused with DocumentError: nothing is changed in silence.
+  Decimal, ...) and more than 64 levels (or a cycle) raise DocumentError. Nothing is changed silently.
 """
 
 import json
@@ -26,9 +25,9 @@ from theodolite.errors import DocumentError
 MAX_DEPTH = 64
 
 MAX_FIELD = 10_000
-"""Characters of a field's name, dots included: SQLite would parse a longer one of a filter once for each document.
+"""Maximum characters of a field's name, dots included: SQLite would parse a longer filter path for every document.
 
-Earlier versions stored longer names: such documents are read, and can be updated.
+Earlier versions stored longer names. Such documents can still be read and updated.
 """
 
 _PLAIN = frozenset({str, int, bool, type(None)})
@@ -37,10 +36,10 @@ _canonical = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=("
 
 
 def encode(metadata: Mapping[str, Any], *, canonical: bool = False) -> str:
-    """The JSON text of `metadata`, keys in their order, or sorted with `canonical`.
+    """Return `metadata` as JSON, with keys in their order, or sorted if `canonical`.
 
     Raises:
-        DocumentError: for a value or key that cannot be stored (the message names the path to it).
+        DocumentError: a value or key cannot be stored; the message names the path to it.
     """
     if not isinstance(metadata, Mapping):
         raise DocumentError(f"metadata is a {type(metadata).__name__}, not a mapping of names to values")
@@ -58,21 +57,21 @@ def encode(metadata: Mapping[str, Any], *, canonical: bool = False) -> str:
     except ValueError as error:
         if isinstance(error, DocumentError):
             raise
-        # The only one left: an int too long for Python to print (sys.set_int_max_str_digits).
+        # The only remaining cause is an int too long for Python to print (sys.set_int_max_str_digits).
         raise DocumentError(f"metadata cannot be written as JSON: {error}") from None
     return text
 
 
 def encode_to_store(metadata: Mapping[str, Any]) -> str:
-    """The JSON text of new metadata. Raises DocumentError as `encode`, and for the name of a field that is too long."""
+    """Return new metadata as JSON. Raises the same errors as `encode`, and DocumentError for names that are too long."""
     text = encode(metadata)
-    if len(text) > MAX_FIELD:  # no name is longer than all of it
+    if len(text) > MAX_FIELD:  # shorter JSON cannot contain a name that is too long
         check_names(metadata)
     return text
 
 
 def check_names(metadata: Mapping[str, Any]) -> None:
-    """Raises DocumentError for the name of a field that is too long."""
+    """Raise DocumentError if the name of a field is too long."""
     places: list[tuple[Any, int]] = [(metadata, 0)]
     while places:
         value, before = places.pop()
@@ -91,16 +90,16 @@ def check_names(metadata: Mapping[str, Any]) -> None:
 
 
 def decode(text: str) -> Any:
-    """What `encode` was given, in new objects; also reads one value cut out of its text."""
+    """Return the metadata from the output of `encode`, or one value from a part of that output."""
     text = text.strip(" \t\n\r")
-    found, end = (_TAGGED if "$" in text else _PLAINLY).raw_decode(text)  # half the time of json.loads for short ones
+    found, end = (_TAGGED if "$" in text else _PLAINLY).raw_decode(text)  # twice as fast as json.loads for short texts
     if end != len(text):
         raise ValueError(f"there is more after character {end}")
     return found
 
 
 def stored_key(key: str) -> str:
-    """The name `key` has in the stored JSON."""
+    """Return the name of `key` in the stored JSON."""
     return "$" + key if key.startswith("$") else key
 
 
@@ -152,7 +151,7 @@ def _packed_mapping(value: Mapping[Any, Any], path: str, depth: int) -> dict[str
 
 
 def _not_text(value: Any, path: str) -> str | None:
-    """The path to the first string that is not text, be it a key; None where all are."""
+    """Return the path to the first string or key that is not valid text; None if all are valid."""
     if isinstance(value, str):
         try:
             value.encode()
@@ -177,11 +176,11 @@ def _check_depth(path: str, depth: int) -> None:
 
 
 def plain_scalar(value: np.generic, path: str) -> Any:
-    """A numpy scalar as Python's own value. Raises DocumentError for times that Python cannot hold."""
+    """Return a numpy scalar as a Python value. Raises DocumentError for times that Python cannot represent."""
     plain = value.item()
     if not isinstance(value, (np.datetime64, np.timedelta64)) or isinstance(plain, date):
         return plain
-    # item() gives nanoseconds as a bare number.
+    # item() returns nanoseconds as a plain number.
     if isinstance(value, np.datetime64) and not np.isnat(value):
         micro = value.astype("datetime64[us]")
         if micro == value and isinstance(moment := micro.item(), datetime):
@@ -190,7 +189,7 @@ def plain_scalar(value: np.generic, path: str) -> Any:
 
 
 def plain_datetime(value: datetime, path: str) -> datetime:
-    """A datetime at a fixed offset, or naive. Raises DocumentError for nanoseconds and zones without an offset."""
+    """Return a plain datetime, naive or at a fixed offset. Raises DocumentError for nanoseconds and bad time zones."""
     try:
         offset = value.utcoffset()
         zone = None if offset is None else timezone(offset)

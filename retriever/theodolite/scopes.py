@@ -1,4 +1,4 @@
-"""Partitions and scopes: which documents a view sees, and whether it may change them."""
+"""Partitions and scopes: the documents that a view sees, and whether it may change them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from theodolite.types import Document
 
 
 def check_partition(field: Any) -> None:
-    """Raise ConfigError unless it is a top-level field name, or None."""
+    """Raise ConfigError unless `field` is a top-level field name or None."""
     if field is not None and (not isinstance(field, str) or not field or "." in field or field.startswith("$")):
         raise ConfigError(
             f"partition is {field!r}; expected the name of a metadata field, without dots and without a leading $",
@@ -24,9 +24,9 @@ def check_partition(field: Any) -> None:
 
 
 def plain_partition(value: Any) -> str | int | None:
-    """Return a partition's value as metadata stores it: a string that is not empty, or an int; else None.
+    """Return a partition's value as metadata stores it, a non-empty string or an int; None for anything else.
 
-    Subclasses become plain: the `str()` of an enumeration's member is not the text that is stored.
+    Subclasses become plain values: the `str()` of an enum member differs from the stored text.
     """
     if isinstance(value, np.generic):
         value = plain_scalar(value, "the partition")
@@ -37,20 +37,20 @@ def plain_partition(value: Any) -> str | int | None:
             return plain or None
         if isinstance(value, int) and not isinstance(value, bool):
             return int(str(int(value)))
-    except ValueError:  # a lone surrogate, or more digits than Python prints: it cannot be stored
+    except ValueError:  # a lone surrogate, or more digits than Python prints: neither can be stored
         pass
     return None
 
 
 def partition_key(field: str | None, metadata: Mapping[str, Any]) -> str:
-    """Return the partition a document belongs to, as text: part of its primary key; empty without partitions.
+    """Return a document's partition as text, which is part of its primary key; empty without partitions.
 
     Raises:
         DocumentError: the field is missing, or its value cannot be a partition.
     """
     if field is None:
         return ""
-    # As it is stored, entry by entry: `get` of another kind of mapping may return something else.
+    # Copy the items, as storing does: `get` of a custom mapping may return something else.
     entries = dict(metadata.items())
     if plain_partition(entries.get(field)) is None:
         there = f"is {short_repr(entries[field])}" if field in entries else "is missing"
@@ -63,7 +63,7 @@ def partition_key(field: str | None, metadata: Mapping[str, Any]) -> str:
 
 
 def key_of(value: Any) -> str:
-    """Return a partition's value as text: 1 and "1" differ. Raises InputError if it cannot be a partition."""
+    """Return a partition's value as text; 1 and "1" differ. Raises InputError if it cannot be a partition."""
     plain = plain_partition(value)
     if plain is None:
         raise InputError(f"{short_repr(value)} is not a partition; expected a string that is not empty, or an int")
@@ -71,11 +71,11 @@ def key_of(value: Any) -> str:
 
 
 def key_within(scope: Scope | None, field: str | None) -> str:
-    """Return the partition that a scope looks ids up in.
+    """Return the partition in which a scope looks up ids.
 
     Raises:
-        InputError: the collection is partitioned, and the scope names no partition.
-        ConfigError: the scope names one, and the collection has none.
+        InputError: the collection is partitioned, but the scope names no partition.
+        ConfigError: the scope names a partition, but the collection is not partitioned.
     """
     if scope is not None and scope.partition is not None:
         _check_partitioned(field)
@@ -89,20 +89,20 @@ def key_within(scope: Scope | None, field: str | None) -> str:
 
 
 def placed(document: Document, field: str, value: Any) -> Document:
-    """Fill in the document's partition field. Another partition's value stays as it is, and is refused later."""
+    """Fill in a missing partition field. A different value stays, and raises an error later."""
     if not isinstance(document.metadata, Mapping) or field in document.metadata:
         return document
     return replace(document, metadata={**document.metadata, field: value})
 
 
 def within(scope: Scope | None, field: str | None, where: Filter | None) -> Filter | None:
-    """Return the filter for documents in the scope that pass `where`."""
+    """Return a filter for the documents in the scope that pass `where`."""
     parts = [] if scope is None else [scope_filter(scope, field)]
     return _all([part for part in [*parts, where] if part is not None])
 
 
 def scope_filter(scope: Scope, field: str | None) -> Filter | None:
-    """Return the filter of the scope alone. Raises ConfigError if it names a partition and the collection has none."""
+    """Return the scope as a filter. Raises ConfigError if it names a partition and the collection has none."""
     if scope.partition is None:
         return scope.where
     inside = In(_check_partitioned(field), (json.loads(key_of(scope.partition)),))
@@ -110,7 +110,13 @@ def scope_filter(scope: Scope, field: str | None) -> Filter | None:
 
 
 def narrowed(scope: Scope | None, field: str | None, where: Where, fields: Mapping[str, Any]) -> tuple[Scope, bool]:
-    """Return a scope inside another (None: everything), and whether it is exactly one partition, which is writable.
+    """Narrow a scope. Return the new scope, and whether it is exactly one whole partition and thus writable.
+
+    Args:
+        scope: the outer scope, or None for the whole collection.
+        field: the partition field, or None.
+        where: a filter, or None.
+        fields: fields with the values they must have.
 
     Raises:
         FilterError: `where` is not a filter.
@@ -133,7 +139,7 @@ def narrowed(scope: Scope | None, field: str | None, where: Where, fields: Mappi
 
 
 def _check_partitioned(field: str | None) -> str:
-    # Such a scope must never become a scope of everything.
+    # Without this check, the scope would cover the whole collection.
     if field is None:
         raise ConfigError("the collection is not partitioned, so it has no scope of one partition")
     return field

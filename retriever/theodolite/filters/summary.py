@@ -1,7 +1,7 @@
-"""What there is to filter by: the fields that documents have, and what they hold.
+"""Field summaries: the metadata fields of documents, and the values they hold.
 
-`Survey` goes from document to document, and is the reference that every engine's `fields` is held against. An engine
-that knows better how many hold what tells each field's `FieldStats`.
+`Survey` goes through the documents one by one. It is the reference for every engine's `fields`. An engine that has
+faster counts fills a `FieldStats` for each field itself.
 """
 
 from collections import Counter, defaultdict
@@ -14,17 +14,17 @@ from theodolite.filters.values import MISSING, kind_of, lookup
 from theodolite.types import Field, FieldKind
 
 PARTS = 4
-"""Names of more parts than that, `a.b.c.d.e` say, are left out."""
+"""Maximum parts of a dotted name. Longer names, such as `a.b.c.d.e`, are left out."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WHOLE = 1 << 63
 
 
 class FieldStats:
-    """What is known of one field so far.
+    """Running statistics of one field.
 
     Args:
-        most: different values up to which they are kept.
+        most: the maximum number of distinct values to keep; beyond it, none are listed.
     """
 
     def __init__(self, most: int) -> None:
@@ -36,26 +36,26 @@ class FieldStats:
         self._unreadable = 0
 
     def hold(self, kind: FieldKind, documents: int) -> None:
-        """So many documents hold a value of this kind."""
+        """Count documents that hold a value of this kind."""
         if documents:
             self._kinds[kind] += documents
 
     def hold_inside(self, kind: FieldKind, documents: int) -> None:
-        """So many documents hold a list with an element of this kind."""
+        """Count documents that hold a list with an element of this kind."""
         if documents:
             self._elements[kind] += documents
 
     def hold_unreadable(self, documents: int) -> None:
-        """So many documents hold a string that looks like a date and is none."""
+        """Count documents that hold a string that looks like a date but is not."""
         self._unreadable += documents
 
     def reach(self, kind: FieldKind, low: Any, high: Any) -> None:
-        """There are such a number, or instant in microseconds, and such another."""
+        """Extend the range of this kind to include `low` and `high`: numbers, or instants in microseconds."""
         first, last = self._ends.get(kind, (low, high))
         self._ends[kind] = min(first, low), max(last, high)
 
     def count(self, kind: FieldKind, value: Any, documents: int) -> None:
-        """So many documents hold this value, or a list with it. Dates are instants in microseconds."""
+        """Count documents that hold this value, or a list with it. Dates are instants in microseconds."""
         if self._values is None:
             return
         if isinstance(value, float) and value.is_integer() and abs(value) < _WHOLE:
@@ -66,15 +66,15 @@ class FieldStats:
             self._values = None
 
     def overflow(self) -> None:
-        """There are more values than are kept."""
+        """Discard the values: there are more than the maximum."""
         self._values = None
 
     def field(self) -> Field | None:
-        """All of it, or None where no document has the field."""
+        """Return the statistics, or None if no document has the field."""
         if not self._kinds:
             return None
         dates = self._ends.get("date")
-        # Kinds before values: those of different kinds have no order.
+        # Sort by kind before value: values of different kinds cannot be compared.
         known = sorted((self._values or {}).items(), key=lambda one: (-one[1], *one[0]))
         return Field(
             self._kinds.total(),
@@ -88,7 +88,7 @@ class FieldStats:
 
 
 class Survey:
-    """Fields of documents, one by one."""
+    """A summary of fields, computed one document at a time."""
 
     def __init__(self, most: int) -> None:
         self._tallies: defaultdict[str, FieldStats] = defaultdict(lambda: FieldStats(most))
@@ -104,13 +104,13 @@ class Survey:
 
 
 def summarize(tallies: Iterable[tuple[str, FieldStats]]) -> dict[str, Field]:
-    """The fields that some document has, in the order of their names."""
+    """Return the fields that at least one document has, sorted by name."""
     found = ((name, tally.field()) for name, tally in tallies)
     return dict(sorted((name, field) for name, field in found if field is not None))
 
 
 def names(metadata: Mapping[str, Any], before: str = "") -> Iterator[str]:
-    """Dotted names that could lead to something in stored metadata: all that do are among them, some twice."""
+    """Yield the dotted names in stored metadata. Includes every name with a value, maybe others, and duplicates."""
     for key, value in metadata.items():
         name = before + key
         if name.count(".") < PARTS:
@@ -120,7 +120,7 @@ def names(metadata: Mapping[str, Any], before: str = "") -> Iterator[str]:
 
 
 def moment(microseconds: int) -> datetime:
-    """An instant in UTC. Those that only have a name in other zones, at the ends of time, are drawn in."""
+    """Return an instant in UTC. Instants outside the years 1 to 9999 become the nearest datetime."""
     try:
         return _EPOCH + timedelta(microseconds=microseconds)
     except OverflowError:
@@ -149,7 +149,7 @@ def _tell(tally: FieldStats, value: Any) -> None:
 
 
 def _key(value: Any) -> tuple[FieldKind, Any] | None:
-    """What a value is counted as: equal strings are the same strings, and no dates."""
+    """Return the key a value is counted under, or None. A string counts as a string even if it reads as a date."""
     match kind_of(value):
         case "string" | "number" | "boolean" as kind:
             return kind, value
