@@ -1,1 +1,1 @@
-"""Files: `readers` split them into passages, `sync` keeps a collection in sync with folders."""
+"""Files: `readers` split files into passages, and `sync` keeps a collection in sync with folders."""

@@ -1,6 +1,6 @@
-"""Readers: from files to passages.
+"""Readers turn files into passages.
 
-`find` lists the files under some paths, `read` turns one into documents: passages of a size the embedder reads.
+`find` lists the files under some paths. `read` turns a file into documents: passages that fit the embedder.
 """
 
 from theodolite.files.readers.find import File, Options, Repaired, Skipped, find

@@ -1,4 +1,4 @@
-"""Text files: their encoding, and large ones in pieces."""
+"""Decoding of text files: detect the encoding, and read large files in pieces."""
 
 import re
 from codecs import getincrementaldecoder
@@ -11,29 +11,29 @@ from theodolite.files.readers.find import WIDE, is_binary
 from theodolite.plugins import optional
 
 _BLOCK = 1 << 20  # bytes
-_BEFORE = 64  # bytes before the first one that is not UTF-8
-_SAMPLE = 1 << 15  # bytes that the encoding is judged by
-_PLAIN = re.compile(rb"([\t-\x7f]{20})[\t-\x7f]+([\t-\x7f]{20})")  # what looks the same in most encodings
+_BEFORE = 64  # bytes kept before the first byte that is not UTF-8
+_SAMPLE = 1 << 15  # bytes used to detect the encoding
+_PLAIN = re.compile(rb"([\t-\x7f]{20})[\t-\x7f]+([\t-\x7f]{20})")  # ASCII, which is the same in most encodings
 _NEAR = 0.1
 
 
 def opened(path: Path, newline: str | None = None) -> IO[str]:
-    """A text file in its own encoding; `newline` is as for `open`.
+    """Open a text file in its detected encoding. `newline` is as for `open`.
 
     Raises:
-        DocumentError: it is binary, or its encoding is not known.
+        DocumentError: the file is binary, or its encoding is unknown.
         OSError.
     """
     return path.open(encoding=encoding_of(path), newline=newline)
 
 
 def encoding_of(path: Path) -> str:
-    """UTF-8, what a byte order mark says, or what the letters make likely.
+    """Return UTF-8, the encoding of the byte order mark, or the most likely encoding of the letters.
 
-    All of the file is looked at, so that nothing of it is stored before it turns out to be something else.
+    Reads the whole file, so that nothing is stored before a later part turns out to be invalid.
 
     Raises:
-        DocumentError: it is binary, damaged UTF-8, or its encoding is not known.
+        DocumentError: the file is binary or damaged UTF-8, or its encoding is unknown.
         OSError.
     """
     likely, plain, place = None, True, 0
@@ -52,7 +52,7 @@ def encoding_of(path: Path) -> str:
                     if is_binary(block, utf8=False):
                         raise DocumentError("binary") from None
                     if not (plain and block[: error.start].isascii()):
-                        # Letters before were UTF-8, which no text in another encoding is by chance.
+                        # Earlier non-ASCII letters were valid UTF-8, which other encodings never are by chance.
                         raise DocumentError(f"not UTF-8 at about byte {place + error.start:,}") from None
                     likely = _likely(block[max(0, error.start - _BEFORE) :])
             place += len(block)
@@ -60,7 +60,7 @@ def encoding_of(path: Path) -> str:
 
 
 def windows(parts: Iterable[str], size: int) -> Iterator[str]:
-    """A text that comes in parts, in pieces of about `size` characters that end with a paragraph, line or word."""
+    """Yield a text that comes in parts as pieces of about `size` characters, cut at a paragraph, line or word."""
     rest = ""
     for part in parts:
         rest += part
@@ -72,9 +72,9 @@ def windows(parts: Iterable[str], size: int) -> Iterator[str]:
 
 
 def valid(text: str) -> tuple[str, int]:
-    """A text as it can be stored, and how many of its characters were none and are U+FFFD now.
+    """Return a text that can be stored, and the number of invalid characters replaced by U+FFFD.
 
-    These are NUL and halves of surrogate pairs; the two halves of a pair become the character they stand for.
+    Invalid characters are NUL and lone surrogates. Surrogate pairs become the character they encode.
     """
     if "\0" not in text:
         if text.isascii():
@@ -91,7 +91,7 @@ def valid(text: str) -> tuple[str, int]:
 
 
 def valid_values(value: Any) -> tuple[Any, int]:
-    """Metadata with their strings and keys as they can be stored; see `valid`."""
+    """Replace invalid characters in the strings and keys of metadata. See `valid`."""
     match value:
         case str():
             text = value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
@@ -106,15 +106,15 @@ def valid_values(value: Any) -> tuple[Any, int]:
 
 
 def _likely(sample: bytes) -> str:
-    """The encoding of a text that is not UTF-8."""
+    """Guess the encoding of a text that is not UTF-8."""
     with optional("cli"):
         from charset_normalizer import from_bytes
-    # Only parts of it are judged: letters that tell encodings apart must be in them.
+    # Sample only parts of the file: the letters that distinguish encodings must be among them.
     matches = from_bytes(_PLAIN.sub(rb"\1 \2", sample)[:_SAMPLE])
     best = matches.best()
     if best is None:
         raise DocumentError("its encoding is not known; convert it to UTF-8")
-    # Where several fit nearly as well, the first by name wins; most such texts are Western European.
+    # The library breaks near ties by name. Prefer Western European, the most common of these encodings.
     western = (match for match in matches if "cp1252" in (match.encoding, *match.could_be_from_charset))
     if any(match.chaos <= best.chaos + _NEAR and match.coherence >= best.coherence - _NEAR for match in western):
         return "cp1252"

@@ -1,4 +1,4 @@
-"""Find the files under some paths, and say which are skipped and why."""
+"""Find the files under some paths, and report the skipped ones with reasons."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -27,7 +27,7 @@ KINDS = {
 """The kind of a file by its suffix."""
 
 _OUTSIDE = "a link that leads outside the folder; --follow-links (follow_links=True) reads it"
-_HEAD = 8192  # bytes at the beginning that tell whether a file is binary
+_HEAD = 8192  # bytes at the beginning that are checked for binary data
 WIDE = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
 """Byte order marks of UTF-16 and UTF-32, whose characters contain NUL bytes."""
 
@@ -72,9 +72,9 @@ class File:
     """A file to read.
 
     Attributes:
-        path: where it is.
-        source: its name, whatever the working directory: `folder/below/file.md` for a file under a given folder, and
-            `file.md` for a given file.
+        path: the location of the file.
+        source: its name, independent of the working directory: `folder/below/file.md` for a file under a given folder,
+            and `file.md` for a given file.
         kind: one of the values of `KINDS`.
         size: in bytes.
         modified: UTC, in whole seconds.
@@ -89,7 +89,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file, or a record of one, that is left out."""
+    """A file or record that was skipped."""
 
     source: str
     reason: str
@@ -104,11 +104,11 @@ class Repaired:
 
 
 def absolute(paths: Iterable[str | Path]) -> list[Path]:
-    """The given files and folders as absolute paths, each once; links in them are kept as they are.
+    """Return the given files and folders as absolute paths, without duplicates. Links in them are kept.
 
     Raises:
-        InputError: a path that does not exist, cannot be read, or is not text.
-        ConfigError: one lies within another.
+        InputError: a path does not exist, cannot be read, or is not text.
+        ConfigError: a path lies within another.
     """
     if isinstance(paths, (str, bytes, os.PathLike)) or not isinstance(paths, Iterable):
         raise InputError(f"paths is one {type(paths).__name__}; pass a list of paths")
@@ -131,16 +131,16 @@ def absolute(paths: Iterable[str | Path]) -> list[Path]:
 
 
 def name_of(path: Path) -> str:
-    """The default name of a file or folder."""
+    """Return the default name of a file or folder."""
     return path.name or path.anchor.strip("\\/:") or "root"
 
 
 def roots(paths: Iterable[str | Path]) -> dict[str, Path]:
-    """The given files and folders by their names.
+    """Return the given files and folders by name.
 
     Raises:
         InputError: see `absolute`.
-        ConfigError: two have the same name, so that their passages would clash, or one is within another.
+        ConfigError: two paths have the same name, so their passages would clash, or one lies within another.
     """
     named: dict[str, Path] = {}
     for path in absolute(paths):
@@ -155,10 +155,10 @@ def roots(paths: Iterable[str | Path]) -> dict[str, Path]:
 
 
 def find(paths: Iterable[str | Path], options: Options) -> Iterator[File | Skipped]:
-    """The files among and below the paths, in the order of their names.
+    """Yield the files at and below the paths, sorted by name.
 
-    Left out in silence are hidden files and folders, and links to folders that are found without them. What is of an
-    unknown kind, binary, empty, too large, unreadable or a link that leads outside is `Skipped` with the reason.
+    Hidden files and folders are left out silently, as are links to folders that are found anyway. Files that are of an
+    unknown kind, binary, empty, too large, unreadable or links to the outside are `Skipped` with the reason.
 
     Raises:
         InputError, ConfigError: see `roots`.
@@ -168,9 +168,9 @@ def find(paths: Iterable[str | Path], options: Options) -> Iterator[File | Skipp
 
 
 def below(path: Path, name: str, options: Options) -> Iterator[File | Skipped]:
-    """The files of one folder, or one file, that is called `name`."""
+    """Yield the files of one folder, or one file, under the given name."""
     if not path.is_dir():
-        # A file of an unknown kind that is given explicitly is read as plain text.
+        # An explicitly given file of an unknown kind is read as plain text.
         yield _inspect(path, name, options, {path.suffix.lower(): "text", **KINDS})
         return
     root = Path(os.path.realpath(path))
@@ -185,7 +185,7 @@ def below(path: Path, name: str, options: Options) -> Iterator[File | Skipped]:
 
 
 def _absolute(given: str | Path) -> Path:
-    """The absolute path. Raises InputError if the value is not a path."""
+    """Return the absolute path. Raises InputError if the value is not a path."""
     if not isinstance(given, (str, os.PathLike)) or not isinstance(text := os.fspath(given), str):
         raise InputError(f"{given!r:.80} is a {type(given).__name__}; paths are str or Path (os.fsdecode makes one)")
     if not text or "\0" in text:
@@ -193,7 +193,7 @@ def _absolute(given: str | Path) -> Path:
     try:
         # Only the file system can resolve `..` behind a link.
         path = Path(os.path.realpath(text) if ".." in Path(text).parts else os.path.abspath(text))
-    except OSError as error:  # the working directory is gone
+    except OSError as error:  # the working directory was deleted
         raise InputError(f"{text!r:.80} cannot be found: {_reason(error)}", path=text) from error
     if (printable := _printable(path.name)) != path.name:
         raise InputError(f"the name of {printable!r} is not text, and passages are named after it: rename it")
@@ -214,7 +214,7 @@ def _walk(given: Path, root: Path, options: Options) -> Iterator[Path | Skipped]
             if folder.is_symlink() and not inside and (not options.follow_links or root.is_relative_to(real)):
                 reason = "a link to a folder that holds this one" if root.is_relative_to(real) else _OUTSIDE
                 yield Skipped(_printable(folder.relative_to(given).as_posix()), reason)
-            # A link to a folder that is found anyway would give all its passages a second name.
+            # Following a link to a folder that is found anyway would give its passages a second name.
             elif real not in seen and not (inside and folder.is_symlink()):
                 seen.add(real)
                 kept.append(name)
@@ -261,10 +261,10 @@ def _inspect(path: Path, source: str, options: Options, kinds: dict[str, str]) -
 
 
 def is_binary(data: bytes, *, utf8: bool = True) -> bool:
-    """Whether data with NUL bytes is binary: some part of it has too many control characters.
+    """Return whether data with NUL bytes is binary: some part has too many control characters.
 
     Args:
-        utf8: whether it may be UTF-8, which binary data are not by chance.
+        utf8: whether the data may be UTF-8. Binary data are never valid UTF-8 by chance.
     """
     if b"\0" not in data:
         return False
@@ -277,7 +277,7 @@ def is_binary(data: bytes, *, utf8: bool = True) -> bool:
 
 
 def whole_seconds(stat: os.stat_result) -> datetime:
-    """The time of the last change of a file, in UTC and whole seconds."""
+    """Return the time of a file's last change, in UTC and whole seconds."""
     return datetime.fromtimestamp(int(stat.st_mtime), UTC)
 
 
@@ -286,5 +286,5 @@ def _reason(error: Exception) -> str:
 
 
 def _printable(name: str) -> str:
-    """A file's name without the surrogates that stand for bytes which are not UTF-8."""
+    """Return a file name with surrogates (bytes that are not UTF-8) escaped."""
     return name.encode(errors="backslashreplace").decode()

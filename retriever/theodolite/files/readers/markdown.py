@@ -1,4 +1,4 @@
-"""Markdown: a section for each heading."""
+"""The Markdown reader: one section for each heading."""
 
 import re
 from collections.abc import Iterator
@@ -12,15 +12,15 @@ from theodolite.files.readers.splitting import Unit
 from theodolite.plugins import optional
 
 Headings = tuple[tuple[int, str], ...]
-"""The headings that a text stands under, outermost first: level and name."""
+"""The headings above a text, outermost first: level and name."""
 
-_WINDOW = 1 << 18  # characters that are looked at together
+_WINDOW = 1 << 18  # characters parsed together
 _FRONT = re.compile(r"\A---[ \t]*\n((?:[^\n]*\S[^\n]*\n)+?)---[ \t]*(?:\n|\Z)")
 _TITLE = re.compile(r"^title:[ \t]*(['\"]?)(.+?)\1[ \t]*$", re.MULTILINE)
 
 
 def read_markdown(path: Path) -> Iterator[Unit]:
-    """The sections of a file, read in pieces; a title in its front matter goes to all of them."""
+    """Yield the sections of a file, read in pieces. A title in the front matter applies to all sections."""
     with opened(path) as file:
         title = rest = ""
         above: Headings = ()
@@ -38,22 +38,22 @@ def read_markdown(path: Path) -> Iterator[Unit]:
 
 
 def units_of(text: str, title: str = "") -> Iterator[Unit]:
-    """The sections of a Markdown text."""
+    """Yield the sections of a Markdown text."""
     return (_unit(part, headings, title) for headings, part in sections(text))
 
 
 def sections(text: str, above: Headings = ()) -> list[tuple[Headings, str]]:
-    """A text cut before its headings; those without text of their own stay with what follows.
+    """Split a text before its headings. A heading without text of its own stays with the next section.
 
     Args:
-        above: the headings the beginning stands under.
+        above: the headings above the beginning of the text.
 
     Returns:
-        At least one part, with the headings it stands under, its own among them.
+        At least one part, each with the headings above it, including its own.
     """
     lines = [0, *(match.end() for match in re.finditer("\n", text))]
     found: list[tuple[Headings, int]] = [(above, 0)]
-    headings, behind = above, 0  # where the text behind the last heading begins
+    headings, behind = above, 0  # `behind` is where the text after the last heading begins
     for token, content in pairwise(_blocks().parse(text)):
         if token.type != "heading_open" or token.level or token.map is None:
             continue
@@ -89,6 +89,6 @@ def _inline() -> Any:
 
 
 def _plain(heading: str) -> str:
-    """A heading without its marks."""
+    """Return the plain text of a heading."""
     (token,) = _inline().parseInline(heading)
     return " ".join("".join(child.content or " " * (child.type == "softbreak") for child in token.children).split())

@@ -1,4 +1,4 @@
-"""From a file to documents: passages with ids that are the same in every run."""
+"""Convert files to documents: passages with ids that are the same in every run."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,26 +14,25 @@ from theodolite.metadata import encode_to_store
 from theodolite.types import Document
 
 PATH = "path"
-"""The metadata field that says which file a passage is from."""
+"""The metadata field that names the file of a passage."""
 
-_NAMED = 100  # records of a file that are skipped by name; the rest are counted
+_NAMED = 100  # skipped records reported per file; further ones are only counted
 _WHOLE = 10_000  # passages of a text that are stored together
 
 
 def read(file: File, options: Options, splitter: Splitter) -> Iterator[list[Document] | Skipped | Repaired]:
-    """The passages of a file, in lists that are to be stored whole or not at all.
+    """Yield the passages of a file, in lists that must be stored completely or not at all.
 
-    A list holds the passages of a record, or all those of a text; of a text with more than 10,000 the first list holds
-    so many, and the others one each.
+    A list holds the passages of a record, or all passages of a text. For a text with more than 10,000 passages, the
+    first list holds 10,000, and each further list holds one.
 
-    The first passage of a file is called after its source, the others `source#2`, `source#3` and so on. A record of
-    JSON Lines or CSV keeps its own id, or is called `source#line`; where it is cut up, the further passages are
-    `id#2` and so on.
+    The id of a file's first passage is its source; the others are `source#2`, `source#3` and so on. A record of JSON
+    Lines or CSV keeps its own id, or gets `source#line`. If it is split, its further passages are `id#2` and so on.
 
-    Metadata are `path` (the source), `modified` and `chunk` (from 1), with `heading`, `title`, `page` or `line` where
-    there are such; a record's own come first, but for `path`.
+    Metadata are `path` (the source), `modified` and `chunk` (from 1), and `heading`, `title`, `page` or `line` if
+    known. A record's own metadata override these, except `path`.
 
-    What cannot be read is `Skipped`: a record, or the file. Characters that are no text are replaced and counted.
+    Unreadable records and files are `Skipped`. Invalid characters are replaced and counted.
     """
     skipped = repaired = 0
     last: list[Document] = []
@@ -72,10 +71,10 @@ def read(file: File, options: Options, splitter: Splitter) -> Iterator[list[Docu
 
 
 def _units(file: File, options: Options) -> Iterator[Unit | Skipped]:
-    """The sections, pages or records of a file; records that cannot be read are `Skipped`.
+    """Return the sections, pages or records of a file. Unreadable records are `Skipped`.
 
     Raises:
-        DocumentError: the file cannot be read as what it seems to be.
+        DocumentError: the file cannot be read as its apparent kind.
         MissingExtraError: the package for its format is not installed.
         OSError, UnicodeError.
     """
@@ -95,10 +94,10 @@ def _units(file: File, options: Options) -> Iterator[Unit | Skipped]:
 
 
 def _lists(file: File, options: Options, splitter: Splitter) -> Iterator[tuple[list[Document], int] | Skipped]:
-    """Passages that belong together, and how many of their characters were replaced.
+    """Yield passages that belong together, with the number of replaced characters.
 
     Raises:
-        DocumentError: a passage of a text cannot be stored. A record's is skipped.
+        DocumentError: a passage of a text cannot be stored. For a record, it is skipped instead.
     """
     whole: list[Document] = []
     number = replaced = 0
@@ -130,10 +129,13 @@ def _lists(file: File, options: Options, splitter: Splitter) -> Iterator[tuple[l
 
 
 def _documents(file: File, unit: Unit, splitter: Splitter, before: int) -> Iterator[tuple[Document, int]]:
-    """The passages of a unit, numbered on from those before; with the first, how many characters were replaced.
+    """Yield the numbered passages of a unit. The first also carries the number of replaced characters.
+
+    Args:
+        before: the number of earlier passages of the file.
 
     Raises:
-        DocumentError: an id or metadata that cannot be stored.
+        DocumentError: an id or metadata value cannot be stored.
     """
     text, repaired = valid(unit.text)
     base = file.source

@@ -1,4 +1,4 @@
-"""Plain text, HTML and PDF."""
+"""The readers for plain text, HTML and PDF."""
 
 import logging
 import re
@@ -14,7 +14,7 @@ from theodolite.files.readers.markdown import units_of
 from theodolite.files.readers.splitting import Unit
 from theodolite.plugins import optional
 
-_WINDOW = 1 << 18  # characters of a text that are cut up together
+_WINDOW = 1 << 18  # characters of a text that are split together
 _OUTSIDE = (
     'nav, [role="navigation"], [hidden], [aria-hidden="true"], '
     "script, style, noscript, template, iframe, svg, button, select"
@@ -29,7 +29,7 @@ def read_text(path: Path) -> Iterator[Unit]:
 
 
 def read_html(path: Path) -> Iterator[Unit]:
-    """The main text, as Markdown without its finer marks: headings, lists, tables and code remain."""
+    """Return the main text as Markdown with headings, lists, tables and code, but no inline markup."""
     with optional("cli"):
         from bs4 import BeautifulSoup
         from bs4.exceptions import ParserRejectedMarkup
@@ -39,14 +39,14 @@ def read_html(path: Path) -> Iterator[Unit]:
         raise DocumentError("binary")
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="bs4")  # of what XHTML and short pages look like
+            warnings.filterwarnings("ignore", module="bs4")  # XHTML and short pages trigger warnings
             soup = BeautifulSoup(data, "html.parser")
         title = " ".join(soup.title.get_text().split()) if soup.title else ""
         for tag in soup.select(_OUTSIDE):
             tag.decompose()
         mains = soup.find_all("main")
         body = mains[0] if len(mains) == 1 else soup.body or soup
-        for tag in body.find_all(_BLOCKS):  # which the converter would join with what stands beside them
+        for tag in body.find_all(_BLOCKS):  # the converter would join these with adjacent text
             tag.name = "div"
         converter = MarkdownConverter(
             heading_style="atx",
@@ -65,11 +65,11 @@ def read_html(path: Path) -> Iterator[Unit]:
 
 
 def read_pdf(path: Path) -> Iterator[Unit]:
-    """A unit for each page with text; all pages are read before the first is given."""
+    """Yield a unit for each page with text. All pages are read before the first unit is returned."""
     with optional("pdf"):
         from pypdf import PdfReader
     log = logging.getLogger("pypdf")
-    if log.level == logging.NOTSET:  # else each small fault of a file is a line on stderr
+    if log.level == logging.NOTSET:  # otherwise each small fault of a file prints a line on stderr
         log.setLevel(logging.ERROR)
     units = []
     try:
@@ -83,7 +83,7 @@ def read_pdf(path: Path) -> Iterator[Unit]:
                 units.append(Unit(text, metadata={"page": number, **({"title": title} if title else {})}))
     except (DocumentError, OSError, MemoryError):
         raise
-    except Exception as error:  # damaged files raise nearly anything
+    except Exception as error:  # damaged files raise almost any exception
         raise DocumentError(f"damaged, or made in an unknown way: {type(error).__name__}: {error}") from error
     if not units:
         raise DocumentError("no text in it: scanned pages need text recognition first")

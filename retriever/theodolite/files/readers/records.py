@@ -1,4 +1,4 @@
-"""JSON Lines and CSV: a record with text, and often a name and metadata."""
+"""The readers for JSON Lines and CSV. Each record has a text, and often an id and metadata."""
 
 import csv
 import json
@@ -12,9 +12,9 @@ from theodolite.files.readers.find import File, Options, Skipped
 from theodolite.files.readers.splitting import Unit
 from theodolite.metadata import decode
 
-_FIELDS = 10_000  # of a record's metadata, which each of its passages gets a copy of
-_NAMED = 20  # columns, in a message
-_OURS = ('"$date"', '"$datetime"', '"$$')  # how `export` writes what JSON does not have
+_FIELDS = 10_000  # metadata fields of a record; each of its passages gets a copy
+_NAMED = 20  # columns listed in a message
+_OURS = ('"$date"', '"$datetime"', '"$$')  # `export` writes values that JSON lacks this way
 
 
 def read_json_lines(file: File, options: Options) -> Iterator[Unit | Skipped]:
@@ -23,7 +23,7 @@ def read_json_lines(file: File, options: Options) -> Iterator[Unit | Skipped]:
             if not line.strip():
                 continue
             if "\0" in line:
-                line = line.replace("\0", "\\u0000")  # as JSON writes it
+                line = line.replace("\0", "\\u0000")  # the JSON escape
             try:
                 record = decode(line) if any(mark in line for mark in _OURS) else json.loads(line)
             except (ValueError, RecursionError) as error:
@@ -38,7 +38,7 @@ def read_json_lines(file: File, options: Options) -> Iterator[Unit | Skipped]:
 
 
 def read_csv(file: File, options: Options) -> Iterator[Unit | Skipped]:
-    # It holds for the whole process; by default longer fields are an error.
+    # This limit applies to the whole process. By default longer fields are an error.
     csv.field_size_limit(max(csv.field_size_limit(), min(options.max_bytes, 2**31 - 1)))
     with opened(file.path, newline="") as lines:
         first = lines.readline()
@@ -47,14 +47,14 @@ def read_csv(file: File, options: Options) -> Iterator[Unit | Skipped]:
 
         def rows() -> Any:
             lines.seek(0)
-            # strict: a quote that is never closed would make one record of all that follows.
+            # strict: an unclosed quote would merge all following lines into one record.
             return csv.reader(lines, delimiter=separator, strict=True)
 
         checked = rows()
         try:
             names: list[str] = next(checked, [])
             _check(names, options)
-            deque(checked, maxlen=0)  # to the end: of a damaged file nothing is stored
+            deque(checked, maxlen=0)  # read to the end, so nothing is stored from a damaged file
         except csv.Error as error:
             raise DocumentError(f"line {checked.line_num}: {error}") from error
         read = rows()

@@ -9,9 +9,9 @@ from theodolite.errors import ConfigError, UnsupportedError
 from theodolite.plugins import optional
 
 _TOKENS = 256
-_CHARACTERS = 4  # per token, if nothing can count tokens
+_CHARACTERS = 4  # per token, if no tokenizer is available
 _MAX_WORDS = 1 << 20  # words whose lengths are cached
-_WORD = 40  # characters of a cached word; sentences in scripts without spaces are longer
+_WORD = 40  # maximum characters of a cached word; sentences in scripts without spaces are longer
 _PROBE = (
     'One two, "three"\n\nFour-five  six: 7.8 (nine)\n\tthis_is x^2 größer 中文 ελληνικά Überfluß.\n\n- Unbelievable'
 )
@@ -19,14 +19,14 @@ _PROBE = (
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A part of a file that is split by itself: a section, a page, a record.
+    """A part of a file that is split on its own: a section, a page, a record.
 
     Attributes:
         text: the text to split into passages.
         markdown: whether to split at Markdown syntax.
         metadata: fields for all of its passages.
         line: line of a record, from 1; None for a text.
-        id: id of a record that has one.
+        id: the id of a record, if it has one.
     """
 
     text: str
@@ -39,8 +39,9 @@ class Unit:
 class Splitter:
     """Splits texts at the largest boundaries (paragraphs, sentences, words) into pieces of a maximum size.
 
-    Most tokenizers treat words separately. For these, tokens are counted word by word, and each word once: tokenizing
-    every candidate piece could cost more than embedding it. Other tokenizers count each piece.
+    Most tokenizers treat words separately. For these, the splitter sums the token counts of words and counts each word
+    once, because tokenizing every candidate piece could cost more than embedding it. For other tokenizers it counts
+    each piece.
     """
 
     def __init__(self, embedder: Any = None, chunk_tokens: int | None = None, overlap: int = 0) -> None:
@@ -56,12 +57,12 @@ class Splitter:
         """
         with optional("cli"):
             from semantic_text_splitter import MarkdownSplitter, TextSplitter
-        self._own = 0  # tokens the embedder adds
+        self._own = 0  # special tokens that the embedder adds
         self._ask: Callable[[Sequence[str]], list[int]] | None = None
         self._words: dict[str, int] = {}
         count = getattr(embedder, "count_tokens", None)
         if count is not None:
-            with contextlib.suppress(UnsupportedError):  # the embedder cannot count after all
+            with contextlib.suppress(UnsupportedError):  # the embedder has the method but cannot count
                 self._own = count([""])[0]
                 self._ask = count
         self._length = self._by_characters if self._ask is None else self._asked
@@ -78,8 +79,8 @@ class Splitter:
         self._markdown: Any = MarkdownSplitter.from_callback(self._length, self.tokens, overlap)
 
     def split(self, text: str, *, markdown: bool = False) -> list[str]:
-        """Split a text into pieces, none of them blank."""
-        if len(text) <= self.tokens and text.isascii():  # a token has at least one character
+        """Split a text into pieces that are not blank."""
+        if len(text) <= self.tokens and text.isascii():  # every token has at least one character
             pieces = [text.strip()]
         else:
             if self._length == self._by_words:
@@ -102,13 +103,13 @@ class Splitter:
         total = 0
         for word in text.split():
             tokens = self._words.get(word)
-            total += self._asked(word) if tokens is None else tokens  # long, or part of a longer one
+            total += self._asked(word) if tokens is None else tokens  # not cached: long, or part of a longer word
         return total
 
     def _asked(self, text: str) -> int:
         if self._ask is None:
             return self._by_characters(text)
-        # Some tokenizers turn a word that is much too long into one unknown token.
+        # Some tokenizers turn an extremely long word into one unknown token.
         return max(self._ask([text])[0] - self._own, max(map(len, text.split()), default=0) // _WORD)
 
     def _by_characters(self, text: str) -> int:

@@ -11,9 +11,9 @@ class SyncProgress:
 
     Attributes:
         source: the file being read.
-        files, of_files: number of files done, and of all files.
-        bytes, of_bytes: their sizes.
-        passages: number of passages done.
+        files, of_files: the number of files done, and of all files.
+        bytes, of_bytes: the sizes of these files.
+        passages: the number of passages done.
     """
 
     source: str
@@ -46,19 +46,19 @@ class SyncReport:
         files: files read.
         passages: passages that are in the files: the sum of the next four.
         added: new passages.
-        replaced: passages whose text has changed.
-        moved: passages whose file, place or metadata have changed; stored with the known vector of their text.
-        unchanged: passages that are stored already.
-        removed: passages deleted because no file contains them any more.
+        replaced: passages with a changed text.
+        moved: passages with a changed file, place or metadata; stored with the known vector of their text.
+        unchanged: passages that are already stored.
+        removed: passages deleted because no file contains them anymore.
         kept: stored passages of files and records that were skipped this time; they are unchanged.
-        failed: files and records that could not be stored: the embedder fails on them or gives no usable vector, or
-            they are too long and that is an error. They are also in `skipped`.
+        failed: files and records that could not be stored, because the embedder fails on them or gives no usable
+            vector, or because they are too long and that is an error. They are also in `skipped`.
         skipped: files and records that were left out, with the reason.
         repaired: files with characters that are not valid text.
         relocated: sources that have moved.
         truncated: passages longer than the embedder's limit.
         seconds: duration of the sync.
-        embedding_seconds: time spent in the embedder, including counting tokens.
+        embedding_seconds: time spent in the embedder, including token counting.
     """
 
     files: int = 0

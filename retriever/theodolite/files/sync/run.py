@@ -1,4 +1,4 @@
-"""Sync a collection with files: store their passages, and remove those that no file contains any more."""
+"""Sync a collection with files: store their passages, and remove passages that no file contains anymore."""
 
 import os
 import time
@@ -30,12 +30,12 @@ def sync(
 ) -> SyncReport:
     """Make the stored passages of files match the files.
 
-    Unchanged passages are left alone, and a known text is not embedded again, even if its file has another name now.
-    New passages are committed batch by batch. Passages that no file contains any more are deleted at the end, so that
-    searches in between miss nothing. If interrupted, the next run completes the sync.
+    Unchanged passages are left alone, and a known text is not embedded again, even under a new file name. New passages
+    are committed batch by batch. Passages that no file contains anymore are deleted at the end, so searches in between
+    miss nothing. If interrupted, the next run completes the sync.
 
-    A text file is stored whole or not at all, and so is a record. If the embedder gives no usable vector for a passage,
-    the run continues: the file is in `report.skipped`, and its stored passages are kept.
+    A text file is stored completely or not at all, and so is a record. If the embedder gives no usable vector for a
+    passage, the run continues: the file is in `report.skipped`, and its stored passages are kept.
 
     Args:
         kb: a collection with an embedder.
@@ -72,7 +72,7 @@ class _Run:
     ) -> None:
         self._started = time.perf_counter()
         kb._check_writable()
-        kb.get(())  # refused where a partition must be named
+        kb.get(())  # raises if a partition must be named
         self._kb = kb
         self._options = options
         self._remove, self._remove_all = remove, remove_all
@@ -82,11 +82,11 @@ class _Run:
         self._writer = Writer(kb, self._stored, batch_size, self._progress, self._fail)
         self._tell = progress
         self._at = SyncProgress("", 0, 0, 0, 0, 0)
-        self._texts: dict[Path, set[bytes]] = {}  # of files that were read before the run, by the given path
+        self._texts: dict[Path, set[bytes]] = {}  # text digests of files read before the run, by the given path
         self._owner: dict[str, str] = {}  # id -> the file that has it in this run
-        self._unstored: set[str] = set()  # of the owned ones, those that could not be stored
-        self._covered: set[str] = set()  # names that this run answers for
-        self._whole: set[str] = set()  # files that nothing of is skipped
+        self._unstored: set[str] = set()  # ids in _owner that could not be stored
+        self._covered: set[str] = set()  # names that this run is responsible for
+        self._whole: set[str] = set()  # files without skipped parts
         self._skipped: list[Skipped] = []
         self._repaired: list[Repaired] = []
         self._unchanged = self._failed = 0
@@ -112,7 +112,7 @@ class _Run:
             self._progress(0)
         self._writer.flush()
         gone, kept = self._gone(found)
-        # Last, so that a search in between misses nothing; passages that another file has now are kept.
+        # Delete last, so searches in between miss nothing. Passages that another file now has are kept.
         removed = self._kb.delete(gone) if gone else 0
         for renamed in self._sources.renamed:
             if set(self._stored_under(renamed)) <= {*gone, *self._owner}:
@@ -138,13 +138,13 @@ class _Run:
         )
 
     def _below(self, place: Place) -> list[File | Skipped]:
-        """The files below a place, under the names they are stored by."""
+        """Return the files below a place, with the names they are stored under."""
         return [
             replace(item, source=place.named(item.source)) for item in below(place.path, place.prefix, self._options)
         ]
 
     def _check_left(self, place: Place, items: list[File | Skipped]) -> None:
-        """Raises ConfigError if no file of a source is left: a disk may not be mounted."""
+        """Raise ConfigError if no file of a source is left: a disk may not be mounted."""
         if not self._remove or self._remove_all or any(isinstance(item, File) for item in items):
             return
         lost = self._vanished(place, items)
@@ -157,19 +157,19 @@ class _Run:
             )
 
     def _vanished(self, place: Place, items: list[File | Skipped]) -> list[str]:
-        """Files stored from a place that are no longer there."""
+        """Return the files that were stored from a place and no longer exist there."""
         there = {item.source for item in items}
-        unread = tuple(f"{item.source}/" for item in items if isinstance(item, Skipped))  # folders among them
+        unread = tuple(f"{item.source}/" for item in items if isinstance(item, Skipped))  # includes folders
         known = self._stored.sources(place.prefix)
         for prefix, name in place.inner.items():
             path = place.path / prefix[len(place.prefix) + 1 :]
-            # Otherwise it was not reached at all, for example behind a link.
+            # Otherwise the scan did not reach it, for example behind a link.
             if not os.path.lexists(path) or any(each == name or each.startswith(f"{name}/") for each in there):
                 known = known + self._stored.sources(name)
         return [source for source in known if source not in there and not source.startswith(unread)]
 
     def _gone(self, found: list[tuple[Place, list[File | Skipped]]]) -> tuple[list[str], int]:
-        """The passages to delete, and the number of passages of skipped files that are kept."""
+        """Return the passages to delete, and the number of passages of skipped files that are kept."""
         gone = [name for source in self._whole for name in self._stored_in(source)]
         if self._remove:
             for place, items in found:
@@ -187,7 +187,7 @@ class _Run:
         return gone, len(kept) if self._remove else 0
 
     def _is_skipped(self, way: str) -> bool:
-        """Whether a file on this way below some folder, or a folder above it, was skipped."""
+        """Return whether a file with this relative path below any folder, or a folder above it, was skipped."""
         for item in self._skipped:
             parts = item.source.split("/")
             ends = ("/".join(parts[start:]) for start in range(len(parts)))
@@ -213,7 +213,7 @@ class _Run:
                     self._passages(file.source, item)
 
     def _passages(self, source: str, documents: list[Document]) -> None:
-        """Passages that are stored whole or not at all."""
+        """Queue passages that must be stored completely or not at all."""
         try:
             documents = [self._placed(document) for document in documents]
         except DocumentError as error:
@@ -242,7 +242,7 @@ class _Run:
             self._writer.put(fresh)
 
     def _is_taken(self, name: str, source: str) -> bool:
-        """Whether an id belongs to a file that is there and that this run does not read; `add` replaces it."""
+        """Return whether an id belongs to an existing file outside this run. `add` (remove=False) replaces it."""
         known = self._stored.by_id.get(name)
         if known is None or known.source == source or not self._remove:
             return False
@@ -252,7 +252,7 @@ class _Run:
         return path is not None and os.path.lexists(path)
 
     def _placed(self, document: Document) -> Document:
-        """The document in the partition of the scope. Raises DocumentError where it names another one."""
+        """Return the document in the partition of the scope. Raises DocumentError if it names another partition."""
         document = self._kb._place(document)
         field, scope = self._kb._engine.partition, self._kb._scope
         if field is not None and scope is not None:
@@ -271,13 +271,13 @@ class _Run:
         self._skip(Skipped(group.source, f"not stored: {reason}"))
 
     def _overlap(self, name: str, path: Path) -> int:
-        """How many of the stored files under a name hold mostly what the files below a path hold."""
+        """Count the stored files under a name that consist mostly of texts from the files below a path."""
         if path not in self._texts:
             self._texts[path] = self._texts_of(below(path, "", self._options))
         return self._holding(name, self._texts[path])
 
     def _find_lost(self, place: Place, items: list[File | Skipped]) -> None:
-        """Rename sources whose root is gone and at least half of whose files are among the new ones of a place."""
+        """Rename sources with a missing root if at least half of their files are among the new ones of a place."""
         new = [item for item in items if item.source not in self._stored.by_source]
         lost = self._sources.lost() if new and self._remove else []
         if lost:
@@ -292,7 +292,7 @@ class _Run:
         return {text_digest(document) for item in found if isinstance(item, list) for document in item}
 
     def _holding(self, name: str, texts: set[bytes]) -> int:
-        """How many of the stored files under a name have at least half of their passages among these texts."""
+        """Count the stored files under a name with at least half of their passages among these texts."""
         count = 0
         for source in self._stored.sources(name):
             ids = self._stored_in(source)

@@ -1,8 +1,8 @@
-"""Sources: the folders and files that passages come from, and how they are known again.
+"""Sources: the folders and files that passages come from, and how they are recognized after a move.
 
-A source has a name, with which the names of its files begin, and a root, the absolute path that it was indexed from.
-The root is its identity: another folder of the same name is another source. Checkouts and mounts move, so a root that
-is gone may be found in another place, by what its files hold.
+A source has a name, which is the prefix of its file names, and a root, the absolute path it was indexed from. The root
+is its identity: another folder with the same name is another source. Checkouts and mounts move, so a missing root
+may be found in another place, by the content of its files.
 """
 
 import json
@@ -21,19 +21,19 @@ from theodolite.retriever import Retriever
 _NOTE = "sources"
 
 Overlap = Callable[[str, Path], int]
-"""How many of the stored files under a name are found, by what they hold, under a path."""
+"""A function that counts the stored files under a name whose content is found under a path."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the passages under a name come from.
+    """The origin of the passages under a name.
 
     Attributes:
         root: the absolute path of the folder or file, as it was given.
-        alias: the same, from the collection's folder and with forward slashes, for collections that travel with their
-            sources; None where there is no such path.
-        now: where its root is gone, the prefix under which its files were found. The source is forgotten once nothing
-            is stored under its name.
+        alias: the same path relative to the collection's folder, with forward slashes, for collections that move with
+            their sources; None if no relative path exists.
+        now: if the root is gone, the prefix that its files were found under. The source is forgotten once no passage is
+            stored under its name.
     """
 
     root: str
@@ -43,13 +43,13 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A path to read, and what its files are called.
+    """A path to read, and the names of its files.
 
     Attributes:
         path: absolute.
-        name: of the source that it is, or is a part of.
-        prefix: with which the names of its files begin: the source's name, and for a part the way to it.
-        inner: sources below it that keep their names, by the prefix that their files would have.
+        name: the name of the source that this path is, or is part of.
+        prefix: the prefix of its file names: the source's name, plus the relative path if it is a part.
+        inner: sources below it that keep their names, by the prefix that their files would otherwise have.
     """
 
     path: Path
@@ -58,7 +58,7 @@ class Place:
     inner: dict[str, str] = field(default_factory=dict)
 
     def named(self, source: str) -> str:
-        """A file's name, where it may belong to a source below this one."""
+        """Return a file's name, taking sources below this place into account."""
         for prefix, name in self.inner.items():
             if source == prefix or source.startswith(f"{prefix}/"):
                 return name + source[len(prefix) :]
@@ -68,15 +68,16 @@ class Place:
 class Sources:
     """The recorded sources of a collection, or of one of its partitions.
 
-    They are kept as a note of the engine, which is no commit: `save` before the first passage is written, so that
-    none is ever stored without its source.
+    They are stored as a note of the engine, which is not a commit. Call `save` before writing the first passage, so
+    that no passage is ever stored without its source.
     """
 
     def __init__(self, kb: Retriever, files: Callable[[str], int], overlap: Overlap, *, remove: bool) -> None:
         """
         Args:
-            files: how many files are stored under a name.
-            remove: whether passages may be removed, which renaming a source does.
+            files: returns the number of files stored under a name.
+            overlap: see `Overlap`.
+            remove: whether passages may be removed; renaming a source removes some.
         """
         self._kb = kb
         self._note = _NOTE if kb.partition is None else f"{_NOTE} of {json.dumps(kb.partition)}"
@@ -88,15 +89,15 @@ class Sources:
         self.relocated: list[Relocated] = []
 
     def identify(self, paths: Sequence[Path], name: str | None) -> list[Place]:
-        """Say what the files below each path are called. Nothing is saved yet.
+        """Name the files below each path. Nothing is saved yet.
 
         Args:
-            paths: absolute, none within another.
-            name: of the source, whatever its path; None finds it out.
+            paths: absolute paths, with no path inside another.
+            name: the name of the source, whatever its path. None determines it.
 
         Raises:
-            InputError: a name that cannot be one, or for several paths.
-            ConfigError: a path is not what was indexed under its name; two have the same name.
+            InputError: the name is invalid, or is given for several paths.
+            ConfigError: a path is not what was indexed under its name, or two paths have the same name.
         """
         if name is not None:
             check_name(name, paths)
@@ -113,38 +114,38 @@ class Sources:
 
     @property
     def renamed(self) -> list[str]:
-        """Sources whose files have other names now."""
+        """The sources whose files now have other names."""
         return [name for name, known in self.known.items() if known.now is not None]
 
     def lost(self) -> list[str]:
-        """Sources whose root is gone, with passages that nothing replaces yet."""
+        """Return the sources with a missing root and passages that nothing replaces yet."""
         return [
             name for name, known in self.known.items() if known.now is None and self._files(name) and _gone(known.root)
         ]
 
     def rename(self, name: str, place: Place) -> None:
-        """A source whose files are found below a place, under other names."""
+        """Record that the files of a source were found below a place, under other names."""
         known = self.known[name]
         self.known[name] = replace(known, now=place.prefix)
         self.relocated.append(Relocated(name, known.root, str(place.path)))
 
     def path_of(self, source: str) -> str | None:
-        """Where a stored file is, or was; None where its source is not recorded."""
+        """Return the current or former path of a stored file, or None if its source is not recorded."""
         name, _, way = source.partition("/")
         known = self.known.get(name)
         return None if known is None else os.path.join(known.root, way) if way else known.root
 
     def forget(self, name: str) -> None:
-        """A source that no passage comes from any more."""
+        """Remove a source that has no passages anymore."""
         self.known.pop(name, None)
 
     def save(self) -> None:
-        """Store what has changed since the last time."""
+        """Store the changes since the last save."""
         if self.known == self._saved:
             return
         changed = {name: known for name, known in self.known.items() if self._saved.get(name) != known}
         others = {name: known for name, known in self._load().items() if name in self.known or name not in self._saved}
-        self.known = others | changed  # another process may have recorded some meanwhile
+        self.known = others | changed  # another process may have recorded sources in the meantime
         text = json.dumps({name: asdict(known) for name, known in sorted(self.known.items())})
         self._notes().remember(self._note, text)
         self._saved = dict(self.known)
@@ -171,7 +172,7 @@ class Sources:
         for name, known in self.known.items():
             if name not in renamed and (way := way_below(path, known.root)) is not None:
                 return Place(path, name, f"{name}/{way}")
-        # A collection that was made before sources were recorded.
+        # The collection was created before sources were recorded.
         for outer in path.parents:
             way = path.relative_to(outer).as_posix()
             if outer.name and outer.name not in self.known and self._found(f"{outer.name}/{way}", path):
@@ -180,7 +181,7 @@ class Sources:
         name = name_of(path)
         real = name_of(Path(os.path.realpath(path)))
         if real != name and not self._files(name) and real not in self.known and self._found(real, path):
-            name = real  # links were called after what they lead to
+            name = real  # links used to be named after their target
         if name in self.known:
             self._check_moved(name, path)
         elif self._files(name) and not self._found(name, path):
@@ -217,23 +218,23 @@ class Sources:
         if folder is not None:
             try:
                 alias = Path(os.path.relpath(path, folder)).as_posix()
-            except ValueError:  # on another drive of Windows
+            except ValueError:  # on another Windows drive
                 alias = None
         self.known[name] = Source(str(path), alias)
         return Place(path, name, name)
 
     def _inner(self, place: Place) -> dict[str, str]:
-        """Known sources below a place that are not part of the same source."""
+        """Return the known sources below a place that are not part of the same source."""
         found = {}
         for name, known in self.known.items():
             if name != place.name and known.now is None:
                 way = way_below(Path(known.root), str(place.path))
                 if way is not None:
                     found[f"{place.prefix}/{way}"] = name
-        return dict(sorted(found.items(), reverse=True))  # the innermost first
+        return dict(sorted(found.items(), reverse=True))  # innermost first
 
     def _check_moved(self, name: str, path: Path) -> None:
-        """Raises ConfigError unless the path is where a source of this name has moved to."""
+        """Raise ConfigError unless a source of this name has moved to the path."""
         files, known = self._files(name), self.known[name]
         if not files:
             return
@@ -260,23 +261,23 @@ class Sources:
         return folder is not None and known.alias is not None and same(os.path.join(folder, known.alias), str(path))
 
     def _found(self, name: str, path: Path) -> bool:
-        """Whether at least half of the files stored under a name are found below a path."""
+        """Return whether at least half of the files stored under a name are found below a path."""
         files = self._files(name)
         return files > 0 and 2 * self._overlap(name, path) >= files
 
 
 def same(first: str, second: str) -> bool:
-    """Whether two absolute paths lead to the same file or folder, however they are written."""
+    """Return whether two absolute paths lead to the same file or folder, even if spelled differently."""
     if first == second:
         return True
     try:
         return os.path.isabs(first) and os.path.samefile(first, second)
-    except (OSError, ValueError):  # one of them does not exist, or is of another system
+    except (OSError, ValueError):  # a path does not exist, or is from another operating system
         return False
 
 
 def way_below(path: Path, root: str) -> str | None:
-    """The way from a root down to a path, as `sub/file.md`; None where it is not below, or is hidden."""
+    """Return the relative path below a root, as `sub/file.md`, or None if the path is not below it or is hidden."""
     for start in dict.fromkeys((path, Path(os.path.realpath(path)))):
         for outer in start.parents:
             if same(root, str(outer)):
@@ -286,9 +287,9 @@ def way_below(path: Path, root: str) -> str | None:
 
 
 def _gone(root: str) -> bool:
-    """Whether nothing is there any more; a folder without entries is what a mount leaves behind."""
+    """Return whether the root no longer exists. An empty folder counts too: unmounting leaves one behind."""
     if not os.path.isabs(root):
-        return True  # of another operating system
+        return True  # from another operating system
     try:
         if not stat.S_ISDIR(os.stat(root).st_mode):
             return False
@@ -296,12 +297,12 @@ def _gone(root: str) -> bool:
             return next(entries, None) is None
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return True
-    except OSError:  # it may be there
+    except OSError:  # it may exist
         return False
 
 
 def check_name(name: str, paths: Sequence[Path]) -> None:
-    """Raises InputError for what cannot be the name of a source, or for several paths."""
+    """Raise InputError if the name is not a valid source name, or is given for several paths."""
     if len(paths) != 1:
         raise InputError(f"source={name!r} names one folder or file, and {len(paths)} are given")
     if not isinstance(name, str) or not name.strip() or "/" in name or "\0" in name:

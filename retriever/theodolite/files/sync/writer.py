@@ -18,14 +18,14 @@ from theodolite.retriever import Retriever
 from theodolite.types import Document
 from theodolite.write_vectors import store_again
 
-_OVERWRITTEN = 20_000  # overwritten texts whose vectors are kept
+_OVERWRITTEN = 20_000  # overwritten texts whose vectors are cached
 _PROBE = "Does the embedder work at all?"
 
 Vector = NDArray[np.float32]
 
 
 class Stored(NamedTuple):
-    """A stored passage: digests of text and metadata, and the file it is from."""
+    """A stored passage: the digests of its text and metadata, and its file."""
 
     text: bytes
     metadata: bytes
@@ -34,12 +34,12 @@ class Stored(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Passages of a file that are stored together or not at all. Excludes unchanged ones.
+    """Passages of a file that are stored together or not at all. Unchanged passages are excluded.
 
     Attributes:
         source: the file.
-        documents: at least one.
-        digests: of each.
+        documents: at least one document.
+        digests: the digests of each document.
     """
 
     source: str
@@ -64,12 +64,12 @@ class StoredPassages:
         self._by_text: dict[bytes, str] | None = None
 
     def sources(self, name: str) -> list[str]:
-        """The files under a name: a source, a folder in one, or a file."""
+        """Return the files under a name: a source, a folder in one, or a file."""
         first = name.partition("/")[0]
         return [source for source in self._by_name.get(first, ()) if source == name or source.startswith(f"{name}/")]
 
     def with_text(self, digest: bytes) -> str | None:
-        """The id of a passage with this text, if there is one; it may have been overwritten since."""
+        """Return the id of a passage with this text, or None. The passage may have been overwritten since."""
         if self._by_text is None:  # built only if there are new passages
             self._by_text = {stored.text: name for name, stored in self.by_id.items()}
         return self._by_text.get(digest)
@@ -82,7 +82,7 @@ class StoredPassages:
 
 
 class Writer:
-    """Stores passages in batches: those with a known text with its vector, the others through the embedder."""
+    """Stores passages in batches. Known texts reuse their vectors; the embedder embeds the others."""
 
     def __init__(
         self,
@@ -94,12 +94,12 @@ class Writer:
     ) -> None:
         """
         Args:
-            batch_size: passages that are embedded together.
+            batch_size: the number of passages to embed together.
             progress: called with the number of passages done since the last call.
             failed: called with each group that cannot be stored, and the reason.
         """
         self.added = self.replaced = self.moved = 0
-        self.seconds = 0.0  # that the embedder took
+        self.seconds = 0.0  # time spent in the embedder
         self._kb = kb
         self._stored = stored
         self._batch_size = batch_size
@@ -134,14 +134,14 @@ class Writer:
                 self._stored.put(document, stored)
 
     def _vectors(self, groups: list[Group]) -> dict[str, Vector]:
-        """Vectors of the documents whose text is stored already, or was, by the documents' ids."""
+        """Return vectors by document id for documents whose text is stored, or was stored before."""
         documents = [document for group in groups for document in group.documents]
         digests = [stored.text for group in groups for stored in group.digests]
         wanted = {document.id: digest for document, digest in zip(documents, digests, strict=True)}
         known = {name: stored for name in wanted if (stored := self._stored.by_id.get(name)) is not None}
         likes = {name: name if known.get(name, _NONE).text == digest else self._stored.with_text(digest)
                  for name, digest in wanted.items()}  # fmt: skip
-        # Those that are overwritten, too: a file that comes later may hold their text.
+        # Also fetch passages about to be overwritten: a later file may contain their text.
         names = {name for name in likes.values() if name is not None} | known.keys()
         held = {document.id: (document.text, vector) for document, vector in self._kb.get(names, vectors=True)}
         found = {}
@@ -160,11 +160,11 @@ class Writer:
         return found
 
     def _embed(self, groups: list[Group], vectors: dict[str, Vector]) -> list[Group]:
-        """Embed and store what has no vector; return the groups of which nothing is missing.
+        """Embed and store documents without a vector. Return the groups that are complete.
 
         Raises:
             TheodoliteError: from the collection.
-            Exception: from an embedder that does not work at all.
+            Exception: from an embedder that fails on every text.
         """
         documents = [document for group in groups for document in group.documents if document.id not in vectors]
         if not documents:
@@ -173,13 +173,13 @@ class Writer:
 
         def embedded(passages: int) -> None:
             nonlocal ended
-            ended = time.perf_counter()  # the last call comes before they are stored
+            ended = time.perf_counter()  # the last call comes before the documents are stored
             self._progress(passages)
 
         try:
             self._kb.add(documents, batch_size=None, progress=embedded)
         except (VectorError, DocumentError) as error:
-            # A norm that does not fit speaks of the embedder, not of the text.
+            # A wrong norm is a fault of the embedder, not of the text.
             bad = set() if error.details.get("norms") else set(error.details.get("ids") or ())
             lacking = [group for group in groups if any(document.id in bad for document in group.documents)]
             if not lacking:
@@ -191,7 +191,7 @@ class Writer:
             return self._embed([group for group in groups if group not in lacking], vectors)
         except (TheodoliteError, OSError, MemoryError):
             raise
-        except Exception as error:  # an embedder's own
+        except Exception as error:  # raised by the embedder itself
             if not self._embedder_works():
                 raise
             if len(groups) == 1:
@@ -204,8 +204,8 @@ class Writer:
 
     def _embedder_works(self) -> bool:
         try:
-            self._kb.embedder.encode_document([_PROBE])  # type: ignore[union-attr]  # there is one: it has just failed
-        except Exception:  # whatever it raises, it does not work
+            self._kb.embedder.encode_document([_PROBE])  # type: ignore[union-attr]  # not None: it has just failed
+        except Exception:  # any exception means that it does not work
             return False
         return True
 
