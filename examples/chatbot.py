@@ -1,7 +1,7 @@
-"""A chatbot for the console: it finds passages of the sample handbook, answers from them and cites them.
+"""A console chatbot that answers questions from the sample handbook and cites the passages.
 
-Without a language model it quotes what it has found. To use one, give `chat` any function that takes a prompt and
-returns a text in place of `quote`. The handbook contradicts itself on purpose (see data/README.md): look at the dates.
+Without a language model it quotes the passages it finds. To use one, pass `chat` any function that takes a prompt and
+returns a text, instead of `quote`. The handbook contradicts itself on purpose (see data/README.md): check the dates.
 """
 
 import argparse
@@ -26,16 +26,16 @@ Today is {today}.
 {questions}"""
 
 Model = Callable[[str], str]
-"""Any language model: takes a prompt, returns a text."""
+"""Any language model: a function that takes a prompt and returns a text."""
 
 
 def quote(prompt: str) -> str:
-    """Needs no model: the answer is the passages of the prompt."""
+    """Return the passages of the prompt as the answer. Needs no model."""
     return "\n".join(fill(line, 100, subsequent_indent="    ") for line in prompt.splitlines() if line.startswith("["))
 
 
 def chat(kb: Retriever, answer: Model, *, sources: list[str]) -> None:
-    """Answer what is typed, from documents of these sources, until the input ends."""
+    """Answer questions from the console, using documents from these sources, until the input ends."""
     previous = ""
     while True:
         question = input("> " if sys.stdin.isatty() else "").strip()
@@ -51,10 +51,10 @@ def chat(kb: Retriever, answer: Model, *, sources: list[str]) -> None:
 
 
 def passages(kb: Retriever, question: str, previous: str, sources: list[str], k: int = 4) -> dict[int, Document]:
-    """The k nearest passages, numbered from 1.
+    """Return the k nearest passages, numbered from 1.
 
-    A follow-up such as "and for opened goods?" says too little alone, and together with the question before it says too
-    much if the subject has changed: so the best of both take turns.
+    A follow-up such as "and for opened goods?" is too short to search for alone. Joined with the previous question it
+    finds the wrong passages if the subject has changed. So the results of both queries are interleaved.
     """
     queries = [question, f"{previous} {question}"] if previous else [question]
     hits = [hit for hits in kb.search_many(queries, k=k, where={"source": sources}) for hit in hits]
@@ -63,7 +63,7 @@ def passages(kb: Retriever, question: str, previous: str, sources: list[str], k:
 
 
 def origin(document: Document) -> str:
-    """Where a passage comes from, and of what day it is."""
+    """Return the source of a passage and its date."""
     meta = document.metadata
     return f"{meta['source']}, {meta.get('effective_from', meta['published'])}"
 
@@ -77,7 +77,7 @@ def main() -> int:
         with Retriever.open(options.to, embedder="all-MiniLM-L6-v2") as kb:
             if not len(kb):
                 with HANDBOOK.open(encoding="utf-8") as lines:
-                    kb.add(map(json.loads, lines), batch_size=None)  # one commit: all of them, or none
+                    kb.add(map(json.loads, lines), batch_size=None)  # one commit: all documents or none
             print("What would you like to know about Quillmoor?\n")
             chat(kb, quote, sources=["policy", "wiki", *(["chat"] if options.chat else [])])
     except (EOFError, KeyboardInterrupt):

@@ -1,11 +1,11 @@
-"""An upgrade of the embedding library drops a normalisation step. One store goes on answering, the other refuses.
+"""An upgrade of the embedding library drops a normalization step. One store keeps answering; the other refuses.
 
-The handbook in `data` is embedded with all-MiniLM-L6-v2, twice: into a plain store of vectors that ranks by dot
-product, and into theodolite. Then the library is "upgraded": its vectors are no longer of length 1. That night what
-was written in 2026 is embedded again. Nothing raises in the plain store.
+The handbook in `data` is embedded with all-MiniLM-L6-v2, twice: into a plain vector store that ranks by dot product,
+and into theodolite. Then the library is "upgraded": its vectors no longer have length 1. That night the documents
+written in 2026 are embedded again. The plain store raises no error.
 
-Recall is the share of the right passages among the first ten. The raw vectors of this model have lengths of 1 to 8;
-here they are 20 times as long, as those of larger models are.
+Recall is the share of the right passages among the first ten. The raw vectors of this model have lengths of 1 to 8.
+Here they are 20 times as long, like those of larger models.
 """
 
 import argparse
@@ -26,7 +26,7 @@ RAW = 20
 
 
 class Library:
-    """all-MiniLM-L6-v2 as two versions of a library give it: of length 1, and not."""
+    """An embedder that simulates two library versions of all-MiniLM-L6-v2: with and without unit-length vectors."""
 
     dimension = 384
 
@@ -43,7 +43,7 @@ class Library:
         be_quiet()
         model = SentenceTransformer(str(folder), device="cpu")
         model.max_seq_length = 256
-        self._raw = SentenceTransformer(modules=[model[0], model[1]], device="cpu")  # the third one normalises
+        self._raw = SentenceTransformer(modules=[model[0], model[1]], device="cpu")  # the third module normalizes
         self.upgraded = False
 
     def encode(self, texts: Sequence[str]) -> Any:
@@ -86,7 +86,7 @@ def play(library: Library, folder: Path) -> None:
 
 
 def by_dot(library: Library, vectors: Any, documents: list[Any], questions: list[Any]) -> list[list[str]]:
-    """What the plain store does: all dot products, and the ten largest."""
+    """Search the plain store: compute all dot products and take the ten largest."""
     queries = library.encode_query([question["question"] for question in questions])
     best = np.argsort(-(queries @ vectors.T), axis=1)[:, :10]
     return [[documents[i]["id"] for i in row] for row in best]
@@ -105,7 +105,7 @@ def report(when: str, store: str, found: float | None) -> None:
 
 
 def records(name: str) -> list[dict[str, Any]]:
-    """The objects of a JSON Lines file."""
+    """Return the objects of a JSON Lines file."""
     with (DATA / name).open(encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 

@@ -1,7 +1,7 @@
-"""A LangChain agent that looks things up in the sample handbook when it needs to.
+"""A LangChain agent that searches the sample handbook when it needs to.
 
-Without a language model a stand-in looks up every question and quotes what it is given first. To use one, install its
-integration and name it; it must be able to call tools:
+Without a language model a stand-in searches for every question and quotes the first passage it gets. To use a model
+that can call tools, install its integration and name it:
 
     THEODOLITE_CHAT_MODEL=anthropic:claude-sonnet-4-5 python examples/langchain_agent.py "How long do refunds take?"
 """
@@ -31,7 +31,7 @@ SYSTEM = "You answer questions about Quillmoor, a company. Look each of them up 
 
 
 class LookingUp(BaseChatModel):
-    """Stands in for a language model: looks the question up, then quotes the first passage it was given."""
+    """A stand-in for a language model. Searches for the question, then quotes the first passage it gets."""
 
     tool: str = ""
 
@@ -53,7 +53,7 @@ class LookingUp(BaseChatModel):
 
 
 def agent(store: TheodoliteVectorStore, model: BaseChatModel) -> Any:
-    """An agent with one tool: it finds policies and wiki pages in English, and of each policy the version in force."""
+    """Return an agent with one tool. It finds English policies and wiki pages; of each policy the version in force."""
     retriever = store.as_retriever(
         search_kwargs={
             "k": 4,

@@ -1,4 +1,4 @@
-"""A LangChain chain over the sample handbook: it retrieves what is in force, and answers from that.
+"""A LangChain chain over the sample handbook. It retrieves the rules in force and answers from them.
 
 Without a language model it quotes the first passage. To use one, install its integration and name it:
 
@@ -39,7 +39,7 @@ PROMPT = ChatPromptTemplate.from_template(
 
 
 class Quoting(SimpleChatModel):
-    """Stands in for a language model: its answer is the first passage of the prompt."""
+    """A stand-in for a language model. Answers with the first passage of the prompt."""
 
     def _call(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> str:
         lines = str(messages[-1].text).splitlines()
@@ -51,7 +51,7 @@ class Quoting(SimpleChatModel):
 
 
 def numbered(documents: list[Document]) -> str:
-    """The passages, as the prompt shows them."""
+    """Format the passages for the prompt, with numbers."""
     return "\n".join(
         f"[{number}] ({document.metadata['source']}, {document.metadata['published']}) {document.page_content}"
         for number, document in enumerate(documents, start=1)
@@ -59,7 +59,7 @@ def numbered(documents: list[Document]) -> str:
 
 
 def answering(store: TheodoliteVectorStore, model: BaseChatModel) -> Runnable[str, str]:
-    """From a question to its answer: policies and wiki pages in English; of each policy the version in force."""
+    """Return a chain that answers from English policies and wiki pages; of each policy the version in force."""
     retriever = store.as_retriever(
         search_kwargs={
             "k": 4,

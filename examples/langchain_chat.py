@@ -1,6 +1,6 @@
-"""A chat about the sample handbook, in LangChain: kept in a folder, indexed again only where it has changed.
+"""A LangChain chat about the sample handbook. The index is stored in a folder and updated only where needed.
 
-Without a language model it quotes the passages it has found. To use one, install its integration and name it:
+Without a language model it quotes the passages it finds. To use one, install its integration and name it:
 
     THEODOLITE_CHAT_MODEL=anthropic:claude-sonnet-4-5 python examples/langchain_chat.py
 """
@@ -30,7 +30,7 @@ REMEMBERED = 6  # messages
 
 
 class Quoting(SimpleChatModel):
-    """Stands in for a language model: its answer is the passages."""
+    """A stand-in for a language model. Answers with the passages."""
 
     def _call(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> str:
         return "\n".join(line for line in str(messages[0].text).splitlines() if line.startswith("["))
@@ -41,7 +41,7 @@ class Quoting(SimpleChatModel):
 
 
 def fill(store: TheodoliteVectorStore, handbook: Path = HANDBOOK) -> str:
-    """Bring the store up to date with the handbook; what is unchanged is not embedded again."""
+    """Bring the store up to date with the handbook. Unchanged passages are not embedded again."""
     entries = [json.loads(line) for line in handbook.read_text(encoding="utf-8").splitlines()]
     documents = [Document(entry["text"], metadata={**entry["metadata"], "name": entry["id"]}) for entry in entries]
     told = index(documents, TheodoliteRecordManager(store, "handbook"), store, cleanup="full", key_encoder="blake2b")
@@ -49,7 +49,7 @@ def fill(store: TheodoliteVectorStore, handbook: Path = HANDBOOK) -> str:
 
 
 def chat(store: TheodoliteVectorStore, model: BaseChatModel) -> None:
-    """Answer what is typed until the input ends."""
+    """Answer questions from the console until the input ends."""
     retriever = store.as_retriever(
         search_kwargs={
             "k": 3,
@@ -63,7 +63,7 @@ def chat(store: TheodoliteVectorStore, model: BaseChatModel) -> None:
         if not question:
             continue
         before = [str(message.text) for message in history if isinstance(message, HumanMessage)][-1:]
-        found = retriever.invoke("\n".join([*before, question]))  # a follow-up says too little alone
+        found = retriever.invoke("\n".join([*before, question]))  # a follow-up is too short to search for alone
         passages = "\n".join(f"[{number}] {document.page_content}" for number, document in enumerate(found, start=1))
         asked = HumanMessage(question)
         answer = ""

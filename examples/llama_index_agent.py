@@ -1,7 +1,7 @@
-"""A LlamaIndex agent that looks things up in the sample handbook when it needs to.
+"""A LlamaIndex agent that searches the sample handbook when it needs to.
 
-Without a language model a stand-in looks up every question and quotes what it is given first. To use one, install its
-integration and name it; it must be able to call tools:
+Without a language model a stand-in searches for every question and quotes the first passage it gets. To use a model
+that can call tools, install its integration and name it:
 
     THEODOLITE_CHAT_MODEL=anthropic:claude-sonnet-4-5 python examples/llama_index_agent.py "How long do refunds take?"
 """
@@ -30,7 +30,7 @@ SYSTEM = "You answer questions about Quillmoor, a company. Look each of them up 
 
 
 def looking_up() -> LLM:
-    """Stands in for a language model: looks the question up, then quotes the first passage it was given."""
+    """Return a stand-in for a language model. It searches for the question, then quotes the first passage it gets."""
 
     def answer(messages: Sequence[ChatMessage], **kwargs: Any) -> ChatMessage:
         last = messages[-1]
@@ -44,7 +44,7 @@ def looking_up() -> LLM:
 
 
 def agent(kb: Retriever, llm: LLM) -> FunctionAgent:
-    """An agent with one tool: it finds what is in English and in force. The model chooses the sources."""
+    """Return an agent with one tool. It finds English passages that are in force; the model chooses the sources."""
     versions = Latest(per="policy_id", by="effective_from")
     retriever = TheodoliteRetriever(kb, similarity_top_k=4, scope={"lang": "en"}, versions=versions)
     tool = as_tool(
@@ -57,7 +57,7 @@ def agent(kb: Retriever, llm: LLM) -> FunctionAgent:
 
 
 async def asked(answering: FunctionAgent, question: str) -> tuple[str, list[str]]:
-    """The answer, and the ids of what was read."""
+    """Return the answer, and the ids of the passages that were read."""
     running, read = answering.run(question), []
     async for event in running.stream_events():
         if isinstance(event, ToolCallResult) and not event.tool_output.is_error:

@@ -1,6 +1,6 @@
-"""A chat about the sample handbook, in LlamaIndex: with a context, or with follow-ups made questions of their own.
+"""A LlamaIndex chat about the sample handbook. It uses the chat context, or rewrites follow-ups as full questions.
 
-Without a language model it quotes the passages it has found. To use one, install its integration and name it:
+Without a language model it quotes the passages it finds. To use one, install its integration and name it:
 
     THEODOLITE_CHAT_MODEL=anthropic:claude-sonnet-4-5 python examples/llama_index_chat.py --condense
 """
@@ -36,7 +36,7 @@ Write the follow-up as a question that can be understood alone."""
 
 
 class Quoting(CustomLLM):
-    """Stands in for a language model: quotes the passages, and puts the question before in front of a follow-up."""
+    """A stand-in for a language model. Quotes the passages, and puts the previous question before a follow-up."""
 
     @property
     def metadata(self) -> LLMMetadata:
@@ -48,17 +48,17 @@ class Quoting(CustomLLM):
             asked = prompt.partition("Follow-up: ")[2].partition("\n")[0]
             return CompletionResponse(text=" ".join([*before[-1:], asked]))
         parts = prompt.partition("<passages>\n")[2].partition("</passages>")[0].strip().split("\n\n")
-        return CompletionResponse(text="\n".join(parts[1::2]))  # each is what is known of it, then its text
+        return CompletionResponse(text="\n".join(parts[1::2]))  # each passage is its metadata, then its text
 
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
         yield self.complete(prompt)
 
 
 def engine(kb: Retriever, llm: LLM, condense: bool = False) -> BaseChatEngine:
-    """A chat engine that finds policies and wiki pages in English, and of each policy the version in force.
+    """Return a chat engine that finds English policies and wiki pages; of each policy the version in force.
 
     Args:
-        condense: whether the language model rewrites follow-ups before they are searched for.
+        condense: whether the language model rewrites follow-ups before the search.
     """
     retriever = TheodoliteRetriever(
         kb,
@@ -74,7 +74,7 @@ def engine(kb: Retriever, llm: LLM, condense: bool = False) -> BaseChatEngine:
 
 
 def chat(talking: BaseChatEngine) -> None:
-    """Answer what is typed until the input ends."""
+    """Answer questions from the console until the input ends."""
     while True:
         question = input("> " if sys.stdin.isatty() else "").strip()
         if question:

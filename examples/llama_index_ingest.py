@@ -1,4 +1,4 @@
-"""The sample handbook through LlamaIndex's IngestionPipeline: run it again, and only what has changed is embedded.
+"""Ingest the sample handbook with a LlamaIndex IngestionPipeline. A second run embeds only changed documents.
 
 python examples/llama_index_ingest.py --to kb-llama-index "How long do refunds take?"
 """
@@ -22,10 +22,10 @@ HANDBOOK = Path(__file__).parent / "data" / "handbook.jsonl"
 
 
 def fill(store: TheodoliteVectorStore, embed_model: BaseEmbedding, seen: Path, handbook: Path = HANDBOOK) -> str:
-    """Bring the store up to date with the handbook; `seen` is the file that remembers what was ingested."""
+    """Bring the store up to date with the handbook. The file `seen` records the ingested documents."""
     entries = [json.loads(line) for line in handbook.read_text(encoding="utf-8").splitlines()]
     documents = [Document(id_=entry["id"], text=entry["text"], metadata=entry["metadata"]) for entry in entries]
-    # An empty store has seen nothing, whatever the file says.
+    # Ignore the file if the store is empty.
     known = seen.exists() and len(store.kb) > 0
     docstore = SimpleDocumentStore.from_persist_path(str(seen)) if known else SimpleDocumentStore()
     pipeline = IngestionPipeline(

@@ -1,4 +1,4 @@
-"""A LlamaIndex query engine over the sample handbook: it retrieves what is in force, and answers from that.
+"""A LlamaIndex query engine over the sample handbook. It retrieves the rules in force and answers from them.
 
 Without a language model it quotes the first passage. To use one, install its integration and name it:
 
@@ -39,14 +39,14 @@ Question: {query_str}"""
 
 
 class Quoting(CustomLLM):
-    """Stands in for a language model: its answer is the text of the first passage of the prompt."""
+    """A stand-in for a language model. Answers with the text of the first passage of the prompt."""
 
     @property
     def metadata(self) -> LLMMetadata:
         return LLMMetadata()
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        told, passage, *_ = prompt.partition("Passages:\n")[2].split("\n\n")  # what is known of it, and its text
+        told, passage, *_ = prompt.partition("Passages:\n")[2].split("\n\n")  # the first passage's metadata and text
         day = next(line for line in told.splitlines() if line.startswith("published: "))
         return CompletionResponse(text=f"{passage} ({day})")
 
@@ -55,7 +55,7 @@ class Quoting(CustomLLM):
 
 
 def answering(kb: Retriever, llm: LLM) -> RetrieverQueryEngine:
-    """From a question to its answer: policies and wiki pages in English; of each policy the version in force."""
+    """Return an engine that answers from English policies and wiki pages; of each policy the version in force."""
     filters = MetadataFilters(
         filters=[
             MetadataFilter(key="lang", value="en"),

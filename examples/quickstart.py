@@ -1,7 +1,7 @@
 """Index the documentation inside Python's standard library, then ask it questions.
 
-The texts are the docstrings of the Python that runs this script, so every machine has them. They are read from the
-source files, which are not imported. The first run embeds them; later runs find them in the folder.
+The texts are the docstrings of the Python that runs this script, so every machine has them. The script reads them from
+the source files without importing the modules. The first run embeds them; later runs load them from the folder.
 """
 
 import argparse
@@ -33,24 +33,24 @@ QUESTIONS = (
 )
 JSON_QUESTION = "write an object to a file"
 
-# Tests, jokes, programs with windows, and what few people call.
+# Tests, jokes, graphical programs, and rarely used modules.
 SKIPPED = {"antigravity", "bdb", "distutils", "encodings", "ensurepip", "idlelib", "imaplib", "importlib", "lib2to3"}
 SKIPPED |= {"msilib", "ntpath", "nturl2path", "pickletools", "pydoc_data", "test", "this", "tkinter", "turtle"}
 SKIPPED |= {"turtledemo", "wsgiref", "xml", "xmlrpc"}
 SKIPPED_FOLDERS = {"_bundled", "_vendor", "test", "tests"}
 
-# Where the source of a public module is a private one.
+# Public names of modules whose source is in a private module.
 PUBLIC = {"_collections_abc": "collections.abc", "_pydatetime": "datetime", "_pydecimal": "decimal", "_pyio": "io"}
 PUBLIC |= {"genericpath": "os.path", "posixpath": "os.path"}
 
-# Compiled modules have no source; these can be imported without any effect.
+# Compiled modules have no source. Importing these has no side effects.
 COMPILED = {"builtins": "builtins", "_csv": "csv", "itertools": "itertools", "math": "math", "time": "time"}
 
-SHORTEST = 60  # characters: "Return self." says nothing
+SHORTEST = 60  # characters: drops docstrings such as "Return self."
 LONGEST = 200  # characters of a passage, unless one sentence is longer
-PASSAGES = {"module": 2, "class": 2, "function": 1, "method": 1}  # of one docstring; what follows is detail
-BATCH = 256  # passages a commit
-PAUSE = 3.0  # seconds between two lines of progress
+PASSAGES = {"module": 2, "class": 2, "function": 1, "method": 1}  # from each docstring; the rest is detail
+BATCH = 256  # passages per commit
+PAUSE = 3.0  # seconds between progress lines
 
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 
@@ -63,8 +63,8 @@ def main() -> int:
     parser.add_argument("--limit", type=int, metavar="N", help="index only N passages")
     options = parser.parse_args()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show all characters is no reason to stop
-    # Read when torch is loaded. Without it, torch's threads spin when other programs keep them waiting.
+        sys.stdout.reconfigure(errors="replace")  # the terminal may not support all characters
+    # Torch reads this when it loads. Without it, torch's threads spin when other programs keep them waiting.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         run(Path(options.to), options.limit)
@@ -95,7 +95,7 @@ def run(folder: Path, limit: int | None) -> None:
 
 
 def with_progress(documents: list[Document]) -> Iterator[Document]:
-    """The documents; says on stderr how many are done whenever some time has passed."""
+    """Yield the documents, and print the progress to stderr every few seconds."""
     said = time.perf_counter()
     for number, document in enumerate(documents):
         if time.perf_counter() - said > PAUSE:
@@ -113,7 +113,7 @@ def show(question: str, hits: Hits) -> None:
 
 
 def passages() -> list[Document]:
-    """All docstrings as passages. The modules take turns, so that a small `--limit` covers them all."""
+    """Return all docstrings as passages. The modules are interleaved, so a small `--limit` covers them all."""
     turns: dict[str, int] = {}
     documents: dict[str, tuple[int, Document]] = {}
     for name, kind, docstring in docstrings():
@@ -128,7 +128,7 @@ def passages() -> list[Document]:
 
 
 def docstrings() -> Iterator[tuple[str, str, str]]:
-    """Name, kind and docstring of every module, class, function and method with a public name."""
+    """Yield the name, kind and docstring of every module, class, function and method with a public name."""
     library = Path(sysconfig.get_path("stdlib"))
     for module in sorted(sys.stdlib_module_names - SKIPPED):
         public = PUBLIC.get(module, module)
@@ -140,7 +140,7 @@ def docstrings() -> Iterator[tuple[str, str, str]]:
 
 
 def sources(library: Path, module: str, public: str) -> Iterator[tuple[Path, str]]:
-    """The files of a module or package, each with the name people import it by."""
+    """Yield the files of a module or package, each with its public import name."""
     if (library / f"{module}.py").is_file():
         yield library / f"{module}.py", public
     for path in sorted((library / module).rglob("*.py")):
@@ -160,7 +160,7 @@ def read_source(node: ast.Module | Definition, name: str, kind: str) -> Iterator
 
 
 def definitions(node: ast.AST) -> Iterator[Definition]:
-    """The classes and functions of a body, those within `if` and `try` too."""
+    """Yield the classes and functions of a body, including those within `if` and `try`."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, Definition):
             yield child
@@ -180,7 +180,7 @@ def read_objects(item: object, name: str, kind: str) -> Iterator[tuple[str, str,
 
 
 def pieces(docstring: str) -> Iterator[str]:
-    """Runs of whole paragraphs; where a paragraph is too long, of whole sentences, or of the lines of a table."""
+    """Yield runs of whole paragraphs. Long paragraphs are split into sentences, or into the lines of a table."""
     piece = ""
     for paragraph in docstring.split("\n\n"):
         parts = [paragraph]

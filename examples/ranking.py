@@ -1,8 +1,8 @@
-"""One question to the sample handbook, with each stage of the ranking switched on in turn.
+"""Ask the sample handbook one question, with each stage of the ranking switched on in turn.
 
-The handbook contradicts itself on purpose (see data/README.md): policies that were replaced, wiki pages that nobody
-tended, chat messages. Similarity alone tells none of them from what is in force. The last two columns count over all
-questions of data/questions.jsonl what comes first: a right answer, or an outdated one.
+The handbook contradicts itself on purpose (see data/README.md): it contains replaced policies, outdated wiki pages and
+chat messages. Similarity alone cannot tell them from the rules in force. The last two columns count, over all
+questions of data/questions.jsonl, how often a right answer comes first, and how often an outdated one does.
 """
 
 import argparse
@@ -20,14 +20,14 @@ from theodolite import Authority, Freshness, Hits, Latest, Retriever, Theodolite
 
 DATA = Path(__file__).parent / "data"
 QUESTION = "From what order value is standard delivery free?"
-TODAY = "2026-11-15"  # of the questions' answers: the output is the same whenever this runs
+TODAY = "2026-11-15"  # the date of the expected answers; keeps the output the same on any day
 SHOWN = 3
 
 
 class Words:
-    """A toy reranker: how many of the question's words a passage has. Whatever has such a method is one.
+    """A toy reranker: counts the question's words that a passage contains. Any object with such a method is a reranker.
 
-    In earnest it is a cross-encoder. That reads better, but what is in force is nothing that any text says of itself.
+    In practice, use a cross-encoder. It understands text better, but no text says of itself whether it is in force.
     """
 
     def score(self, query: str, texts: Sequence[str], /) -> NDArray[np.float64]:
@@ -65,7 +65,7 @@ def records(name: str) -> list[dict[str, Any]]:
 
 
 def compare(kb: Retriever, question: str, *, explain: bool) -> None:
-    """Print a line for each stage, and one for several of them together."""
+    """Print a line for each stage, and one for several stages together."""
     known = records("questions.jsonl")
     nothing: dict[str, Any] = {"relevant": [], "outdated": []}
     about = next((one for one in known if one["question"] == question), nothing)
@@ -87,7 +87,7 @@ def mark(id: str, about: dict[str, Any]) -> str:
 
 
 def first(answers: Sequence[Hits], wanted: list[list[str]]) -> int:
-    """How many answers begin with a document that is wanted."""
+    """Count the answers that begin with a wanted document."""
     return sum(hits[0].document.id in ids for hits, ids in zip(answers, wanted, strict=True) if hits)
 
 

@@ -1,9 +1,9 @@
-"""Recommend products from vectors whose length means something: a two-tower model, compared by dot product.
+"""Recommend products from vectors whose length matters: a two-tower model, compared by dot product.
 
-One tower turns what a user has bought into a vector, the other turns each product into one; both are trained so that
-their dot product is large for what was bought. What sells well gets a long vector, and ought to. To bring all to one
-length, as for texts, would throw that away: the script holds some purchases back, and prints how many of them are found
-by dot product, by cosine, and by naming the best sellers.
+One tower turns a user's purchases into a vector; the other turns each product into one. Both are trained so that their
+dot product is large for purchased products. Best sellers get long vectors, as they should. Normalizing the vectors, as
+for texts, would lose this information. The script holds some purchases back, and prints how many of them are found by
+dot product, by cosine, and by recommending the best sellers.
 
 Shop, users and purchases are invented, and the same in every run.
 """
@@ -36,7 +36,7 @@ def catalogue() -> list[Document]:
 
 
 def purchases(users: int, products: list[Document], rng: np.random.Generator, each: int = 20) -> Flags:
-    """What users with tastes of their own bought, in a shop in which some products sell far better than others."""
+    """Simulate the purchases of users with different tastes, in a shop where some products sell far better."""
     kinds = np.array([KINDS.index(item.metadata["kind"]) for item in products])
     lines = np.array([LINES.index(item.metadata["line"]) for item in products])
     appeal = 1.5 * rng.normal(size=len(products))
@@ -49,14 +49,14 @@ def purchases(users: int, products: list[Document], rng: np.random.Generator, ea
 
 
 def hold_back(bought: Flags, rng: np.random.Generator, each: int = 5) -> Flags:
-    """`each` purchases of every user, drawn by lot."""
+    """Choose `each` random purchases of every user."""
     hidden = np.zeros(bought.shape, dtype=bool)
     np.put_along_axis(hidden, np.argsort(-(bought * rng.random(bought.shape)), axis=1)[:, :each], True, axis=1)
     return hidden
 
 
 def train(bought: Flags, rng: np.random.Generator, dimension: int = 8, steps: int = 100) -> tuple[Array, Array]:
-    """Vectors of the users and of the products: both towers are linear, trained on squared errors by Adam."""
+    """Return the vectors of users and products. Both towers are linear, trained on squared errors with Adam."""
     share = bought / bought.sum(axis=1, keepdims=True)
     towers = 0.1 * rng.normal(size=(2, bought.shape[1], dimension))
     mean, square = np.zeros_like(towers), np.zeros_like(towers)
@@ -73,7 +73,7 @@ def train(bought: Flags, rng: np.random.Generator, dimension: int = 8, steps: in
 def recommend(
     kb: Retriever, users: Array, owned: list[list[str]], *, k: int = 10, where: dict[str, str] | None = None
 ) -> list[list[str]]:
-    """For each user the k products whose vectors fit best, without those that the user has."""
+    """Return, for each user, the k products with the best-matching vectors, without those the user has."""
     answers = kb.search_many(vectors=users, k=k + max(map(len, owned)), where=where)
     return [
         [hit.document.id for hit in hits if hit.document.id not in has][:k]
@@ -118,7 +118,7 @@ def run(liked: list[str]) -> None:
 
 
 def by_cosine(products: list[Document], items: Array, users: Array, owned: list[list[str]]) -> list[list[str]]:
-    """The same vectors, but compared by their directions alone."""
+    """Recommend from the same vectors, compared only by direction."""
     with Retriever.open(metric="cosine") as kb:
         kb.add(products, vectors=items)
         return recommend(kb, users, owned)
