@@ -1,11 +1,11 @@
-"""What the parts promise one another. Read this first.
+"""The interfaces between the parts of theodolite. Read this first.
 
-Any object that fits a protocol can be passed: there is nothing to inherit and nothing to register.
-`theodolite.testing` ships the contract each implementation must pass.
+Pass any object that fits a protocol: it does not have to inherit or register anything. `theodolite.testing` ships a
+contract test for each protocol.
 
-`parts` are what a collection is put together from, `requests` describe a search as plain data, and `engine` is the
-seam for other stores, with `capabilities` that only some have. Everywhere: a higher score is better; arrays are numpy
-arrays unless noted otherwise.
+`parts` holds the parts of a collection, such as embedders and rerankers. `requests` describes a search as plain data.
+`engine` is the interface for other stores, and `capabilities` lists optional features of engines. Everywhere, a higher
+score is better, and arrays are numpy arrays unless noted otherwise.
 """
 
 from theodolite.protocols.capabilities import Duplicates, Indexing, Maintenance, Notes, folder_of, require

@@ -1,7 +1,7 @@
-"""What an engine may offer beyond the core: notes, maintenance, indexing, duplicates.
+"""Optional features of an engine: notes, maintenance, indexing, duplicates.
 
-An engine offers a capability by having its methods; nothing is declared twice. Code that needs one asks `require`,
-which is the only place that refuses. Code that can do without asks `isinstance(engine, Notes)`.
+An engine offers a capability by having its methods. Code that needs one calls `require`, the only place that raises
+UnsupportedError for a missing capability. Code that can do without one checks `isinstance(engine, Notes)`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,35 +20,35 @@ C = TypeVar("C")
 
 @runtime_checkable
 class Notes(Protocol):
-    """Keeps small texts by name, durably, beside the documents: guards store what they compare with later.
+    """Durable storage of small texts by name, beside the documents. Guards store their reference values there.
 
     Without it, a retriever does not notice on reopening that the embedder or the length of queries has changed
-    (known answers are still checked), and rules for versions hold only as long as the collection is open.
+    (known answers are still checked), and version rules last only as long as the collection is open.
     """
 
     def note(self, name: str) -> str | None:
         """Return the text stored under this name, or None.
 
         Raises:
-            CorruptionError: it is damaged.
+            CorruptionError: the text is damaged.
         """
         ...
 
     def remember(self, name: str, value: str | None, *, replace: bool = True, wait: bool = True) -> None:
         """Store a text of at most a few MiB under a name, durably; None deletes it.
 
-        Not a commit, and not part of any answer.
+        This is not a commit, and notes are not part of any answer.
 
         Args:
             replace: False keeps a text that is already stored.
-            wait: False raises EngineError at once while another writer holds the lock: searches never wait for one.
+            wait: False raises EngineError at once while another writer holds the lock, since searches must not wait.
         """
         ...
 
 
 @runtime_checkable
 class Maintenance(Protocol):
-    """Checks, repairs, copies and compacts a collection."""
+    """Methods to check, repair, copy and compact a collection."""
 
     def verify(self, progress: Callable[[int], object] | None = None) -> Verification:
         """Check everything that is stored.
@@ -62,15 +62,15 @@ class Maintenance(Protocol):
         ...
 
     def repair(self, progress: Callable[[int], object] | None = None) -> Verification:
-        """Rebuild damaged data that is derived from documents and vectors; never touch these themselves.
+        """Rebuild damaged data that is derived from documents and vectors. Never change documents or vectors.
 
         Returns:
-            The problems that remain, and what was done.
+            The remaining problems and the repairs.
         """
         ...
 
     def backup(self, target: Path, progress: Callable[[int], object] | None = None) -> None:
-        """Copy the collection as of one commit to a new folder, durably, while others may write.
+        """Copy the collection as of one commit to a new folder, durably. Others may write meanwhile.
 
         Args:
             progress: called with the number of bytes copied since the last call.
@@ -82,9 +82,9 @@ class Maintenance(Protocol):
         ...
 
     def compact(self, progress: Callable[[int], object] | None = None) -> Compaction:
-        """Free the disk space of replaced and deleted documents, while others read and write.
+        """Free the disk space of replaced and deleted documents. Others may read and write meanwhile.
 
-        No answer and no score changes.
+        Answers and scores do not change.
 
         Args:
             progress: called with the number of documents copied since the last call; an exception it raises ends the
@@ -99,7 +99,7 @@ class Maintenance(Protocol):
 
 @runtime_checkable
 class Indexing(Protocol):
-    """Builds approximate indexes, and loads what searching needs ahead of time."""
+    """Methods to build approximate indexes and to preload data for searches."""
 
     def reindex(
         self,
@@ -109,27 +109,29 @@ class Indexing(Protocol):
         queries: Vectors | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> None:
-        """Build an approximate index aside and swap it in; `flat` returns to exact search.
+        """Build an approximate index beside the current one and swap it in; `flat` returns to exact search.
 
         Args:
+            index: the name of the index.
+            target_recall: the recall to calibrate for.
             queries: (n, d), prepared; used for calibration.
             progress: called with the number of rows built since the last call; an exception it raises ends the build,
                 and the next one resumes there.
 
         Raises:
-            ConfigError, MissingExtraError: the index is not known.
-            LockedError: another process or thread is building one.
+            ConfigError, MissingExtraError: the index is unknown, or its package is not installed.
+            LockedError: another process or thread is building an index.
         """
         ...
 
     def warm(self, fields: Sequence[str] = ()) -> None:
-        """Load now what the first search, and the first filters on these fields, would wait for."""
+        """Preload the data that the first search, and the first filters on these fields, would wait for."""
         ...
 
 
 @runtime_checkable
 class Duplicates(Protocol):
-    """Finds near-duplicates."""
+    """A search for near-duplicates."""
 
     def duplicates(
         self,
@@ -141,10 +143,10 @@ class Duplicates(Protocol):
     ) -> Iterator[Duplicate]:
         """Iterate over every pair of documents whose vectors' cosine is at least `threshold`, each pair once.
 
-        In any order, for every metric. The cosine is computed in float64 and rounded to float32, as the threshold is;
-        documents with a vector of zeros are in no pair. The pairs are those of the commit at which the first one is
-        read, lazily and in bounded memory. Documents that are deleted or rewritten in the meantime are left out,
-        except for pairs that were read ahead.
+        The order is arbitrary, and every metric works. The cosine is computed in float64 and rounded to float32, like
+        the threshold. Documents with a vector of zeros are in no pair. The pairs are those of the commit at which the
+        first one is read; they are found lazily and in bounded memory. Documents that are deleted or rewritten
+        meanwhile are left out, except in pairs that were read ahead.
 
         Args:
             threshold: above 0, at most 1.
@@ -155,12 +157,12 @@ class Duplicates(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """What a message says about a missing capability.
+    """The message for a missing capability.
 
     Attributes:
-        noun: what the engine lacks.
-        instead: what to do instead.
-        calls: what to do instead of one call, by its name, where that differs.
+        noun: the missing capability.
+        instead: the suggested alternative.
+        calls: different alternatives for some calls, by the name of the call.
     """
 
     noun: str
@@ -191,10 +193,10 @@ def require(engine: Engine, capability: type[C], call: str) -> C:
 
     Args:
         capability: `Notes`, `Maintenance`, `Indexing` or `Duplicates`.
-        call: what the user called, for the message: "verify()".
+        call: the user's call, for the message: "verify()".
 
     Raises:
-        UnsupportedError: the engine lacks it.
+        UnsupportedError: the engine lacks the capability.
     """
     if isinstance(engine, capability):
         return engine

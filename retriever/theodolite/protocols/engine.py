@@ -1,4 +1,4 @@
-"""Engine: stores documents with their vectors, and answers searches. The seam for other stores."""
+"""Engine: the interface for stores, which hold documents with their vectors and answer searches."""
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -13,40 +13,41 @@ from theodolite.types import Document, Field, Space, Vectors
 
 @runtime_checkable
 class Engine(Protocol):
-    """Stores documents with their vectors and answers requests: the core that every engine implements.
+    """A store for documents with their vectors that answers requests: the core that every engine implements.
 
     `theodolite.testing.EngineContract` checks an engine, and `theodolite.testing.DictEngine` is a complete example.
-    More is optional, one protocol each: `Notes`, `Maintenance`, `Indexing` and `Duplicates` (see `capabilities`). An
-    engine has a capability if it has its methods; calls that need one it lacks raise UnsupportedError.
+    Further features are optional, with one protocol each: `Notes`, `Maintenance`, `Indexing` and `Duplicates` (see
+    `capabilities`). An engine has a capability if it has its methods. Calls that need a missing one raise
+    UnsupportedError.
 
     **Opening.** A package registers the class of its engine under a URL scheme, as an entry point in the group
     `theodolite.engines`. `Retriever.open("scheme://...", ...)` then calls its class method
 
         open(location, settings, *, create, read_only, **options) -> Engine
 
-    `location` is the whole URL, `settings` a `theodolite.settings.CollectionSettings`. Each option of the engine is a
-    keyword parameter with a default; names that `open` does not declare are refused before it is called. `open` raises
-    ManifestError where there is no collection and `create` is False, and calls `settings.check_pinned` where there is
-    one. An optional static method `check(location, settings, *, create, **options)` raises what `open` would raise,
-    changes nothing, and is called before an embedder is loaded, which takes seconds.
+    `location` is the whole URL, and `settings` a `theodolite.settings.CollectionSettings`. Each option of the engine is
+    a keyword parameter with a default. Unknown options raise an error before `open` is called. `open` raises
+    ManifestError if there is no collection and `create` is False. If there is one, it calls `settings.check_pinned`.
+    An optional static method `check(location, settings, *, create, **options)` raises the same errors as `open` and
+    changes nothing. It is called before an embedder is loaded, which takes seconds.
 
-    **Scopes.** In a partitioned collection a document is known by its partition and id. A `scope` confines a call:
-    what is outside does not exist for this call, and the trace does not show it either. Writes accept only scopes of
-    one partition without a filter, and raise UnsupportedError otherwise. Without a scope, ids in a partitioned
-    collection are ambiguous: InputError. A collection that is not partitioned refuses scopes of one partition:
-    ConfigError.
+    **Scopes.** In a partitioned collection, partition and id together identify a document. A `scope` limits a call:
+    documents outside do not exist for this call, and the trace does not show them either. Writes accept only scopes of
+    one partition without a filter, and raise UnsupportedError for others. Without a scope, ids in a partitioned
+    collection are ambiguous and raise InputError. Scopes of one partition raise ConfigError in a collection that is not
+    partitioned.
 
-    **Promises.** Writes are atomic, and durable once the method has returned. An answer never mixes two commits. Ids
-    are not empty. All methods may be called from several threads at once. A failure of the store or server beneath
+    **Guarantees.** Writes are atomic, and durable once the method has returned. An answer never mixes two commits. Ids
+    are not empty. All methods may be called from several threads at once. A failure of the underlying store or server
     raises EngineError, with the driver's own error as its cause.
 
-    Optional is the attribute `folder`: the local folder of the collection, a Path or None. The monitor keeps its file
-    there.
+    An engine may have the attribute `folder`: the local folder of the collection, a Path or None. The monitor keeps its
+    file there.
     """
 
     @property
     def space(self) -> Space:
-        """What is pinned about the vectors: dimension None and norms `auto` until the first batch."""
+        """The pinned vector space. Until the first batch, the dimension is None and norms are `auto`."""
         ...
 
     @property
@@ -63,18 +64,18 @@ class Engine(Protocol):
         truncated: Container[int] = (),
         scope: Scope | None = None,
     ) -> None:
-        """Store documents in one commit. An id that exists is replaced; of equal ids in the batch the last one wins.
+        """Store documents in one commit. Replace existing ids; for equal ids in the batch, the last one wins.
 
         Args:
             documents: n documents.
             vectors: (n, d), prepared for `space`.
             space: settled; pins the collection's space if this is its first batch.
-            truncated: positions of documents whose text the embedder did not read to its end; `info` counts them.
+            truncated: positions of documents whose text the embedder truncated; `info` counts them.
 
         Raises:
-            DocumentError: an id, text or metadata that cannot be stored, or a document without a partition or in
-                another one than the scope's; nothing of the batch is stored.
-            VectorError: another writer has pinned the collection to another space in the meantime.
+            DocumentError: an id, text or metadata cannot be stored, or a document has no partition or a different one
+                than the scope; nothing of the batch is stored.
+            VectorError: another writer has pinned the collection to a different space meanwhile.
             LockedError: another writer held the lock for too long.
         """
         ...
@@ -82,10 +83,10 @@ class Engine(Protocol):
     def update(
         self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False, scope: Scope | None = None
     ) -> None:
-        """Merge metadata into documents by id, or replace it, in one commit. Vectors and texts stay.
+        """Merge metadata into documents by id, or replace it, in one commit. Vectors and texts do not change.
 
         Raises:
-            DocumentError: ids that do not exist, or a change of partition; nothing is updated.
+            DocumentError: an id does not exist, or the partition would change; nothing is updated.
         """
         ...
 
@@ -97,11 +98,11 @@ class Engine(Protocol):
         ...
 
     def clear(self, *, scope: Scope | None = None) -> None:
-        """Delete all documents. Pinned settings stay pinned."""
+        """Delete all documents. Pinned settings do not change."""
         ...
 
     def get(self, ids: Sequence[str], *, scope: Scope | None = None) -> list[tuple[Document, NDArray[np.float32]]]:
-        """Return documents with their vectors, (d,), in the order of `ids`; skip ids that do not exist."""
+        """Return documents with their vectors, (d,), in the order of `ids`. Skip ids that do not exist."""
         ...
 
     def documents(
@@ -112,9 +113,9 @@ class Engine(Protocol):
         limit: int | None = None,
         scope: Scope | None = None,
     ) -> Iterator[tuple[Document, NDArray[np.float32]]]:
-        """Iterate over documents with their vectors, (d,), in the order of their ids, beginning behind `after`.
+        """Iterate over documents with their vectors, (d,), in id order, starting after the id `after`.
 
-        Lazily, page by page: concurrent writes may or may not show up; no document is listed twice.
+        Pages are read lazily: concurrent writes may or may not show up. No document is listed twice.
         """
         ...
 
@@ -125,33 +126,33 @@ class Engine(Protocol):
     def fields(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
         """Summarize each metadata field by name, sorted by name.
 
-        Names of fields in nested mappings are dotted, as in filters; names of more than four parts are left out.
-        `theodolite.filters.summary.Survey` computes it document by document.
+        Names of fields in nested mappings are dotted, as in filters. Names with more than four parts are left out.
+        `theodolite.filters.summary.Survey` computes the summary one document at a time.
 
         Args:
-            values: list the values of fields that have at most this many different ones.
+            values: list the values of fields that have at most this many distinct ones.
         """
         ...
 
     def search(self, request: Request) -> list[Answer]:
         """Return one answer for each query vector.
 
-        Scope, version rules and filter decide which documents are eligible, before anything is ranked. Boosts act
-        within each arm, on all eligible documents. An engine does all that a request asks for, or raises
-        UnsupportedError; it never leaves a part out silently.
+        Scope, version rules and filter decide which documents are eligible, before ranking starts. Boosts apply within
+        each arm, to all eligible documents. An engine carries out the whole request or raises UnsupportedError; it
+        never ignores a part silently.
 
         Raises:
-            UnsupportedError: boosts, version rules, or lexical and hybrid mode, in an engine without them.
+            UnsupportedError: the engine lacks boosts, version rules, or lexical and hybrid mode.
             InputError: a boost refuses a document that could be found.
-            ConfigError: a boost does not give factors in (0, 1].
+            ConfigError: a boost returns factors outside (0, 1].
         """
         ...
 
     def info(self) -> dict[str, Any]:
         """Return sizes, settings and versions as JSON values.
 
-        `documents` and `truncated` are counts. Optional: `location` (a path or URL), `read_only`, `embedder` (the
-        name in the settings), `approximate` (a mapping with `target_recall`), and whatever else people should see.
+        `documents` and `truncated` are counts. Optional keys: `location` (a path or URL), `read_only`, `embedder` (the
+        name in the settings), `approximate` (a mapping with `target_recall`), and any other useful information.
         """
         ...
 

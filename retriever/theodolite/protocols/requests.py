@@ -1,4 +1,4 @@
-"""A search as plain data: what is asked of an engine, and what it answers."""
+"""A search as plain data: the request to an engine, and its answer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from theodolite.filters import Filter
 from theodolite.protocols.parts import Boost
 from theodolite.types import Document, Mode, Trace, Vectors, Version
 
-if TYPE_CHECKING:  # ranking works on these values, and so imports them
+if TYPE_CHECKING:  # ranking imports this module
     from theodolite.ranking.relevance import Relevance
     from theodolite.ranking.versions import Versions
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The part of a collection that a view is confined to.
+    """The part of a collection that a view is limited to.
 
     Attributes:
         partition: the value of the partition field, or None for all partitions.
-        where: what else must hold, or None.
+        where: a further filter, or None.
     """
 
     partition: str | int | None = None
@@ -36,9 +36,9 @@ class Fusion:
     Cormack, Clarke and Büttcher, Reciprocal Rank Fusion outperforms Condorcet (SIGIR 2009).
 
     Attributes:
-        dense, lexical: the weights of the arms; at least 0, and one of them more.
-        constant: what is added to ranks, from 1; the higher, the less the first places count.
-        depth: how many documents each arm contributes, at least.
+        dense, lexical: the weights of the arms; at least 0, and not both 0.
+        constant: added to the rank, which starts at 1; a higher constant reduces the advantage of the first ranks.
+        depth: the minimum number of documents that each arm contributes.
     """
 
     dense: float = 1.0
@@ -53,21 +53,21 @@ class Request:
 
     Attributes:
         vectors: (queries, d), prepared for the engine's space; (queries, 0) in lexical mode.
-        k: how many documents to return for each, at least 1.
+        k: the number of documents to return for each query, at least 1.
         where: the filter, or None.
-        scope: what the caller may see, or None for everything.
+        scope: the part of the collection to search, or None for everything.
         exact: whether to bypass approximate indexes: the answer is the true top k.
-        probe: whether this is a measurement, which nobody asked: nothing may be learnt from it.
-        texts: the queries in words; empty in dense mode.
-        mode: what finds documents.
-        boosts: what multiplies relevance; in hybrid mode, that of either arm before they are fused.
-        now: what boosts take for the present, in seconds since 1970, UTC.
-        versions: rules that say which documents are current; or None.
-        relevance: how similarities become relevance. None in lexical mode, and where neither boosts nor
+        probe: whether this is a measurement and not a user's query: the engine must not learn from it.
+        texts: the texts of the queries; empty in dense mode.
+        mode: the kind of search: dense, lexical or hybrid.
+        boosts: boosts to multiply relevance by; in hybrid mode, they apply to each arm before fusion.
+        now: the current time for boosts, in seconds since 1970, UTC.
+        versions: rules that decide which documents are current, or None.
+        relevance: the function that maps similarities to relevance. None in lexical mode, and if neither boosts nor
             `min_relevance` need it.
-        min_relevance: documents of less relevance are not found; in dense mode only.
-        fusion: how arms are fused, in hybrid mode.
-        with_vectors: whether the answer is to hold the documents' vectors.
+        min_relevance: the relevance threshold, in dense mode only; documents below it are not found.
+        fusion: the fusion of the arms, in hybrid mode.
+        with_vectors: whether the answer includes the documents' vectors.
     """
 
     vectors: Vectors
@@ -89,17 +89,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The documents found for one query: best first, ties by similarity, then in the order of their ids.
+    """The documents found for one query: best first, ties ordered by similarity, then by id.
 
     Attributes:
-        documents: min(k, eligible) documents; fewer where `min_relevance`, or the words asked for, leave fewer.
-        similarities: the metric's own values, as float32 rounded from the exact ones; empty in lexical mode.
-        trace: how the answer came about.
-        scores: what the documents are ordered by; None where that is the similarity.
-        lexical: BM25 of each, None where the words did not find it; empty in dense mode. In a scope it is what it
-            would be of the scope's documents alone.
-        versions: what the rules say of each, None where there is nothing to say; empty without rules.
-        vectors: (n, d), if they were asked for.
+        documents: min(k, eligible) documents; fewer if `min_relevance` or the words of the query exclude some.
+        similarities: the values of the metric, exact values rounded to float32; empty in lexical mode.
+        trace: a record of how the engine found the answer.
+        scores: the scores that order the documents; None if these are the similarities.
+        lexical: the BM25 score of each document, None if the words did not find it; empty in dense mode. In a scope,
+            BM25 uses the statistics of the scope's documents alone.
+        versions: the version status of each document, None if it is simply current; empty without version rules.
+        vectors: (n, d), if requested.
     """
 
     documents: list[Document]
