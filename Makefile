@@ -26,7 +26,7 @@ test: $(VENV)/.installed ## run the tests, each with at most two of its paramete
 test-all: $(VENV)/.installed ## run all tests with all parameters
 	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
-check: $(VENV)/.installed ## lint, format, types, who may import whom
+check: $(VENV)/.installed ## lint, format, types, import rules
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy

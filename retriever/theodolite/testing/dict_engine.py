@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from theodolite.errors import DocumentError, EngineError, ManifestError, UnsupportedError, VectorError
 from theodolite.filters import Filter, matches
 from theodolite.filters.summary import Survey
+from theodolite.forking import register_at_fork
 from theodolite.metadata import decode, encode
 from theodolite.protocols import Answer, Request, Scope
 from theodolite.scopes import key_within, partition_key, within
@@ -38,7 +39,7 @@ class Stored(NamedTuple):
     truncated: bool
 
 
-@dataclass(slots=True)
+@dataclass
 class Contents:
     """A collection. Each commit puts a new dictionary in the place of the last one, so readers keep what they have."""
 
@@ -48,9 +49,20 @@ class Contents:
     notes: dict[str, str] = field(default_factory=dict)
     lock: "threading.RLock" = field(default_factory=threading.RLock)
 
+    def __post_init__(self) -> None:
+        register_at_fork(self)
 
-_collections: dict[str, Contents] = {}
-_opening = threading.Lock()
+
+class _Collections:
+    """The collections that this process keeps by name."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.by_name: dict[str, Contents] = {}
+        register_at_fork(self)
+
+
+_collections = _Collections()
 
 
 class DictEngine:
@@ -84,14 +96,14 @@ class DictEngine:
             MetricMismatchError, ConfigError: settings other than the collection's.
         """
         name = str(location or "").partition("://")[2]
-        with _opening:
-            contents = _collections.get(name)
+        with _collections.lock:
+            contents = _collections.by_name.get(name)
             if contents is None:
                 if read_only or not create:
                     raise ManifestError(f"{location}: there is no collection", location=location)
                 contents = Contents(settings.space, settings.partition)
                 if name:
-                    _collections[name] = contents
+                    _collections.by_name[name] = contents
             settings.check_pinned(contents.space, contents.partition)
             contents.space = settings.applied_to(contents.space)
         return cls(contents, str(location), read_only=read_only)
@@ -99,7 +111,7 @@ class DictEngine:
     @staticmethod
     def forget(name: str) -> None:
         """Drop the collection that is kept under this name."""
-        _collections.pop(name, None)
+        _collections.by_name.pop(name, None)
 
     @property
     def space(self) -> Space:
