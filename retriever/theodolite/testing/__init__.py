@@ -1,4 +1,4 @@
-"""What you test your own parts with: contracts to subclass, an exact oracle, and an embedder that needs no model.
+"""Tools to test your own parts: contracts to subclass, an exact oracle, and an embedder that needs no model.
 
     from theodolite.testing import EmbedderContract
 
@@ -6,8 +6,8 @@
         def embedder(self):
             return MyEmbedder()
 
-pytest collects the class and runs every promise of the protocol against what the factory returns. Nothing here
-imports pytest: the checks raise AssertionError themselves, also under `python -O`.
+pytest collects the class and checks the object that the factory returns against every rule of the protocol. This
+package does not import pytest: the checks raise AssertionError themselves, also under `python -O`.
 """
 
 from theodolite.testing.candidates import CandidatesContract

@@ -1,4 +1,4 @@
-"""The contract of candidate indexes."""
+"""Contract tests for candidate indexes."""
 
 import tempfile
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ from theodolite.vectors.metrics import MetricName
 from theodolite.vectors.prepare import prepare
 
 _THREADS = 3
-_MANY = 10_000  # rows that an index is expected to add in more than one part
-_FULL = Path("/dev/full")  # writing to it fails as on a full disk; Linux has it
+_MANY = 10_000  # rows that an index should add in more than one part
+_FULL = Path("/dev/full")  # writing to it fails as on a full disk; exists on Linux
 
 
 class CandidatesContract:
-    """What every approximate index must keep, for the metrics it supports.
+    """The contract for approximate indexes, checked for each metric an index supports.
 
     class TestMyIndex(CandidatesContract):
         def candidates(self):
@@ -31,10 +31,10 @@ class CandidatesContract:
     """
 
     least = 1
-    """The fewest rows the index can be built of, if it must learn something from them; at most 2,000."""
+    """The minimum number of rows to build the index from, if it needs training; at most 2,000."""
 
     def candidates(self) -> Candidates:
-        """A new index, not built."""
+        """Return a new index that is not built."""
         raise NotImplementedError
 
     def test_fits_the_protocol(self) -> None:
@@ -52,7 +52,7 @@ class CandidatesContract:
             check(len(index) == len(vectors), f"an index over {len(vectors)} rows has length {len(index)}")
 
     def test_validates_what_it_loads_if_it_says_so(self) -> None:
-        """Changed files raise CorruptionError, or load as an index that proposes rows of its own."""
+        """Changed files raise CorruptionError, or load as an index that proposes valid rows."""
         if getattr(type(self.candidates()), "validates", False) is not True:
             return
         draw = np.random.default_rng(0)
@@ -173,7 +173,7 @@ class CandidatesContract:
 
     def test_what_was_saved_proposes_the_same(self) -> None:
         for space, vectors, index in self._built():
-            # The folder has gone by now: what is loaded must not need the file.
+            # The folder is deleted by now: the loaded index must not need the file.
             loaded = self._reloaded(index, space)
             check(len(loaded) == len(index), f"{len(index)} rows were saved, {len(loaded)} loaded")
             for query in _queries(vectors, space):
@@ -210,7 +210,7 @@ class CandidatesContract:
     def test_threads_get_what_one_alone_gets(self) -> None:
         for space, vectors, index in self._built():
             queries = _queries(vectors, space)
-            sizes = (20, 3, 60)  # of their own for each thread: effort must not be shared
+            sizes = (20, 3, 60)  # different for each thread: threads must not share the effort
             expected = [[index.propose(query, n).tolist() for query in queries] for n in sizes]
 
             def work(number: int) -> None:
@@ -225,7 +225,7 @@ class CandidatesContract:
         return max(300, self.least)
 
     def _built(self, size: int = 2000) -> list[tuple[Space, Vectors, Candidates]]:
-        """An index for each metric that is supported."""
+        """Build an index for each supported metric."""
         built = []
         for space in _spaces():
             vectors, settled = _clustered(size, space)
@@ -245,7 +245,7 @@ class CandidatesContract:
 
 
 class _Interrupt(Exception):
-    """What ends a build."""
+    """The exception that interrupts a build."""
 
 
 def _interrupt(_: int) -> None:
@@ -264,7 +264,7 @@ def _clustered(size: int, space: Space) -> tuple[Vectors, Space]:
 
 
 def _queries(vectors: Vectors, space: Space) -> list[Vectors]:
-    """Twenty, each near some rows, of shape (1, d)."""
+    """Return twenty queries of shape (1, d), each near some rows."""
     draw = np.random.default_rng(21)
     near = vectors[draw.integers(len(vectors), size=20)].astype(np.float64)
     near += 0.2 * np.abs(near).mean() * draw.standard_normal(near.shape)
@@ -273,7 +273,7 @@ def _queries(vectors: Vectors, space: Space) -> list[Vectors]:
 
 @contextmanager
 def _mapped(vectors: Vectors) -> Iterator[Vectors]:
-    """The same vectors in a file that cannot be written to."""
+    """Yield the vectors as a read-only memory map."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "vectors"
         vectors.tofile(path)
@@ -290,7 +290,7 @@ def _build(index: Candidates, vectors: Vectors, space: Space) -> bool:
 
 
 def _recall(index: Candidates, queries: list[Vectors], vectors: Vectors, space: Space) -> float:
-    """The share of the ten nearest that 500 proposals hold."""
+    """Return the share of the ten nearest rows among 500 proposals."""
     return float(
         np.mean(
             [np.isin(top_k(query[0], vectors, space.metric, 10)[0], index.propose(query, 500)) for query in queries]

@@ -1,4 +1,4 @@
-"""How a contract says that a promise was broken."""
+"""Assertion helpers for the contract tests."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 def check(kept: object, broken: str) -> None:
     """Raise AssertionError with the message `broken` unless `kept` is true.
 
-    Not the statement `assert`: it would vanish under `python -O`, and pytest explains it in test files only.
+    The `assert` statement would not do: `python -O` removes it, and pytest explains it only in test files.
     """
     if not kept:
         raise AssertionError(broken)
@@ -27,7 +27,7 @@ def raising(expected: type[Exception], when: str) -> Iterator[None]:
 
 
 def together(tasks: int, task: Callable[[int], None]) -> None:
-    """Run `task(0)` … `task(tasks - 1)` in as many threads, started at the same moment; raise their first error."""
+    """Run `task(0)` … `task(tasks - 1)` in one thread each, starting at the same time. Raise the first error."""
     start = threading.Barrier(tasks)
     errors: list[BaseException] = []
 

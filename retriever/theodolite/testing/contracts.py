@@ -1,4 +1,4 @@
-"""The contracts of embedders, rerankers and boosts."""
+"""Contract tests for embedders, rerankers and boosts."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -22,14 +22,14 @@ TEXTS = (
     " spaces  around, and\na line break\t",
     "one word after another " * 100,
 )
-"""Short, long, of several scripts: none of them empty, all of them different."""
+"""Sample texts: short and long, in several scripts, not empty, and all different."""
 
-_SAME = 1e-4  # how far the cosine of one text's two vectors may be from 1
+_SAME = 1e-4  # maximum distance from 1 of the cosine between two vectors of one text
 _THREADS = 3
 
 
 class EmbedderContract:
-    """What every embedder must keep.
+    """The contract for embedders.
 
     class TestMyEmbedder(EmbedderContract):
         def embedder(self):
@@ -37,7 +37,7 @@ class EmbedderContract:
     """
 
     def embedder(self) -> Embedder:
-        """The embedder under test."""
+        """Return the embedder under test."""
         raise NotImplementedError
 
     def test_fits_the_protocol(self) -> None:
@@ -124,7 +124,7 @@ def _same(expected: NDArray[np.float32], got: NDArray[np.float32], what: str) ->
 
 
 class RerankerContract:
-    """What every reranker must keep.
+    """The contract for rerankers.
 
     class TestMyReranker(RerankerContract):
         def reranker(self):
@@ -132,7 +132,7 @@ class RerankerContract:
     """
 
     def reranker(self) -> Reranker:
-        """The reranker under test."""
+        """Return the reranker under test."""
         raise NotImplementedError
 
     def test_fits_the_protocol(self) -> None:
@@ -178,7 +178,7 @@ def _numbers(values: Any, count: int, name: str) -> None:
 
 
 class BoostContract:
-    """What every boost must keep.
+    """The contract for boosts.
 
     class TestMyBoost(BoostContract):
         def boost(self):
@@ -188,11 +188,11 @@ class BoostContract:
     """
 
     def boost(self) -> Boost:
-        """The boost under test."""
+        """Return the boost under test."""
         raise NotImplementedError
 
     def values(self) -> Sequence[Any]:
-        """Some values its field can have, usual and unusual ones. None is tried in any case."""
+        """Return sample values of the boost's field, usual and unusual ones. The tests always add None."""
         raise NotImplementedError
 
     def test_fits_the_protocol(self) -> None:

@@ -1,4 +1,4 @@
-"""The contract of engines."""
+"""Contract tests for engines."""
 
 from theodolite.testing.engine_capabilities import CapabilitiesContract
 from theodolite.testing.engine_duplicates import DuplicatesContract
@@ -26,13 +26,13 @@ class EngineContract(
     ScopesContract,
     ThreadsContract,
 ):
-    """What every engine must keep. Each test asks for new engines, one after the other.
+    """The contract for engines. Each test creates new engines, one after the other.
 
     class TestMyEngine(EngineContract):
         def engine(self, space):
             return MyEngine(space)
 
-    Engines that outlive a process override `reopened` as well, those that have partitions `partitioned`. An engine
-    declares what it lacks: `lacks = frozenset({"boosts", "versions", "lexical"})` for parts of a search, and "notes",
+    Also override `reopened` for durable engines, and `partitioned` for engines with partitions. Declare missing
+    features in `lacks`: `lacks = frozenset({"boosts", "versions", "lexical"})` for parts of a search, and "notes",
     "maintenance", "indexing" and "duplicates" for the optional protocols.
     """

@@ -1,4 +1,4 @@
-"""An embedder without a model: for tests, examples and trying things out offline."""
+"""An embedder without a model, for tests, examples and offline experiments."""
 
 import hashlib
 import math
@@ -16,18 +16,18 @@ _WORD_WEIGHT = 4  # a shared word counts for more than a few shared letters
 
 
 class HashingEmbedder:
-    """Hashes words and their trigrams into a vector of unit length: texts that share words are near.
+    """An embedder that hashes words and their trigrams into unit vectors: texts that share words are near.
 
-    The same text gives the same vector, bit for bit, in every process and on every platform: the features are
-    hashed with BLAKE2b and summed as integers. It knows nothing of meaning. A text without letters or digits
-    gives the zero vector, which cosine refuses.
+    The same text gives the same vector, bit for bit, in every process and on every platform, because features are
+    hashed with BLAKE2b and summed as integers. The vectors do not reflect meaning. A text without letters or digits
+    gives the zero vector, which the cosine metric rejects.
     """
 
     def __init__(self, dimension: int = 64, *, query_prefix: str = "") -> None:
         """
         Args:
-            dimension: the more, the fewer words share a place.
-            query_prefix: put before each query, as models with instructions do; makes queries differ from documents.
+            dimension: the number of components; with more, fewer words collide.
+            query_prefix: a prefix for each query, as in models with instructions; makes queries differ from documents.
         """
         if dimension < 1:
             raise ConfigError(f"dimension is {dimension}; it must be at least 1", dimension=dimension)
@@ -40,11 +40,11 @@ class HashingEmbedder:
         return self._dimension
 
     def encode_query(self, texts: Sequence[str], /) -> NDArray[np.float32]:
-        """Vectors of questions, shape (n, dimension)."""
+        """Return the vectors of queries, shape (n, dimension)."""
         return self._encode([self._query_prefix + text for text in texts])
 
     def encode_document(self, texts: Sequence[str], /) -> NDArray[np.float32]:
-        """Vectors of passages, shape (n, dimension)."""
+        """Return the vectors of passages, shape (n, dimension)."""
         return self._encode(texts)
 
     def _encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -64,10 +64,10 @@ class HashingEmbedder:
 
 @lru_cache(maxsize=1 << 16)
 def _places(word: str, dimension: int) -> tuple[tuple[int, int], ...]:
-    """Where a word adds to the vector, and how much."""
+    """Return the components that a word adds to, and the amounts."""
     found = []
     for feature, weight in _features(word):
-        # Lone surrogates are not text, but no reason to fail here.
+        # Lone surrogates are not text, but must not raise an error here.
         digest = hashlib.blake2b(feature.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         number = int.from_bytes(digest, "big")
         found.append(((number >> 1) % dimension, weight if number & 1 else -weight))

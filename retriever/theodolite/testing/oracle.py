@@ -1,6 +1,6 @@
-"""The exact answer, the slow and obvious way: what every index and engine is held against.
+"""A simple, slow computation of the exact answer: the reference for every index and engine.
 
-Written without a look at `theodolite.indexes`, so that a mistake there is not repeated here.
+It is independent of `theodolite.indexes`, so that a mistake there is not repeated here.
 """
 
 from typing import Any, assert_never
@@ -13,10 +13,10 @@ from theodolite.vectors.metrics import MetricName
 
 
 def brute_force(query: Any, vectors: Any, metric: MetricName) -> NDArray[np.float64]:
-    """The similarity of `query`, (d,), to each of `vectors`, (n, d), in float64, shape (n,).
+    """Return the similarity of `query`, (d,), to each of `vectors`, (n, d), in float64, shape (n,).
 
-    Higher is better: the cosine (0 where a vector has no length), the dot product, or minus the Euclidean distance.
-    Vectors need not be prepared. Equal vectors have equal scores.
+    Higher is better: the cosine (0 for a vector of zeros), the dot product, or minus the Euclidean distance. Vectors
+    need not be prepared. Equal vectors have equal scores.
     """
     q = np.asarray(query, np.float64)
     x = np.ascontiguousarray(vectors, np.float64)
@@ -39,7 +39,7 @@ def brute_force(query: Any, vectors: Any, metric: MetricName) -> NDArray[np.floa
 def top_k(
     query: Any, vectors: Any, metric: MetricName, k: int, mask: Mask | None = None
 ) -> tuple[Rows, NDArray[np.float64]]:
-    """The k best rows among those where `mask` is True, and their scores: by falling score, then rising row."""
+    """Return the k best rows where `mask` is True, and their scores, by descending score, then ascending row."""
     scores = brute_force(query, vectors, metric)
     rows: Rows = np.arange(len(scores)) if mask is None else np.flatnonzero(mask)
     best = rows[np.lexsort((rows, -scores[rows]))[:k]]
@@ -47,6 +47,6 @@ def top_k(
 
 
 def _products(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    # Not `@`: BLAS sums equal rows in different orders, and ties would not be ties.
+    # Avoid `@`: BLAS may sum equal rows in different orders, which breaks ties.
     products: NDArray[np.float64] = (x * y).sum(axis=1)
     return products

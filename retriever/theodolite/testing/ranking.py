@@ -1,6 +1,6 @@
-"""What a request may find and what that is worth, the slow and obvious way: what every engine is held against.
+"""A simple, slow implementation of eligibility, boosts and rank fusion: the reference for every engine.
 
-Written one document at a time, without a look at what does the same in an engine.
+It works one document at a time, and is independent of the code in engines.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -26,13 +26,14 @@ class Eligible:
     """The documents that a request may find.
 
     Args:
-        documents: all there are.
-        partition: the field that partitions the collection, if one does.
+        documents: all documents.
+        request: the request.
+        partition: the field that partitions the collection, or None.
 
     Attributes:
-        inside: those that are in the scope.
-        documents: those of them that are current and pass the filter.
-        superseded: how many the rules for versions leave out.
+        inside: the documents in the scope.
+        documents: the documents in the scope that are eligible by the filter and the version rules.
+        superseded: the number of documents that the version rules leave out.
     """
 
     def __init__(self, documents: Sequence[Document], request: Request, partition: str | None = None) -> None:
@@ -50,12 +51,12 @@ class Eligible:
             self.superseded = self._reference.superseded
 
     def version(self, document: Document) -> Version | None:
-        """What the rules say of a document; see `testing.versions` for how values are told."""
+        """Return the version status of a document; see `testing.versions` for the form of its values."""
         return None if self._reference is None else self._reference.version(document)
 
 
 def factors(documents: Sequence[Document], boosts: Sequence[Boost], now: float) -> Doubles:
-    """What boosts multiply the relevance of each document by, (n,)."""
+    """Return the product of the boosts' factors for each document, (n,)."""
     product = np.ones(len(documents))
     for boost in boosts:
         for place, document in enumerate(documents):
@@ -65,17 +66,17 @@ def factors(documents: Sequence[Document], boosts: Sequence[Boost], now: float) 
 
 
 def worth(relevance: Doubles, factors: Doubles) -> Doubles:
-    """Relevance times factor, (n,); what is not relevant stays as it is."""
+    """Return relevance times factor, (n,). Relevance of 0 or less does not change."""
     return np.array([r * f if r > 0 else r for r, f in zip(relevance.tolist(), factors.tolist(), strict=True)])
 
 
 def relevant(similarities: NDArray[np.floating], relevance: Relevance) -> Doubles:
-    """The relevance of each similarity, (n,), asked one by one."""
+    """Return the relevance of each similarity, (n,), computed one by one."""
     return np.array([relevance(np.array([one], np.float64))[0] for one in similarities.tolist()], np.float64)
 
 
 def check_refused(documents: Sequence[Document], boosts: Sequence[Boost], now: float) -> None:
-    """Raises InputError where a boost refuses one of the documents that may be found."""
+    """Raise InputError if a boost refuses one of the documents that may be found."""
     for boost in boosts:
         refuses = getattr(boost, "refuses", None)
         tree = None if refuses is None else refuses(now)
@@ -85,9 +86,9 @@ def check_refused(documents: Sequence[Document], boosts: Sequence[Boost], now: f
 
 
 def reciprocal_ranks(arms: Sequence[Mapping[Name, float]], fusion: Fusion) -> dict[Name, float]:
-    """Weighted reciprocal rank fusion by its definition: of the scores in the dense arm and in the lexical one.
+    """Fuse the scores of the dense and the lexical arm by weighted reciprocal rank fusion.
 
-    A rank is one more than the number of documents that score higher.
+    A document's rank is one more than the number of documents with a higher score.
     """
     sums: dict[Name, float] = {}
     for arm, weight in zip(arms, (fusion.dense, fusion.lexical), strict=True):

@@ -1,4 +1,4 @@
-"""An engine beside the dictionary it must agree with."""
+"""A test fixture that compares an engine with a dictionary holding the same documents."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,32 +23,32 @@ Where = Mapping[str, Any] | None
 Lacking = Literal["boosts", "versions", "lexical", "notes", "maintenance", "indexing", "duplicates"]
 Doubles = NDArray[np.float64]
 
-# How far a similarity may be from the exact one, relative to the largest value it could have.
+# Maximum error of a similarity, relative to the largest value it could have.
 _CLOSE = 1e-6
 
 
 class EngineUnderTest:
-    """The factory an engine's contract asks for, and what opens and closes it."""
+    """The base of the engine contracts: factory methods to override, and a context manager."""
 
     lacks: ClassVar[frozenset[Lacking]] = frozenset()
-    """What this kind of engine cannot do: parts of a search that it refuses with UnsupportedError, and capabilities
-    (see `protocols.capabilities`) that it does not have."""
+    """Features this engine does not support: parts of a search for which it raises UnsupportedError, and missing
+    capabilities (see `protocols.capabilities`)."""
 
     def engine(self, space: Space) -> Engine:
-        """A new, empty engine for vectors of this space, with nothing shared with earlier ones."""
+        """Return a new, empty engine for vectors of this space. It shares nothing with earlier ones."""
         raise NotImplementedError
 
     def reopened(self, engine: Engine) -> Engine | None:
-        """The same data in a new engine, the old one closed: for engines that outlive a process. None: it cannot be."""
+        """Close a durable engine and return a new one with the same data; None if the engine is not durable."""
         return None
 
     def partitioned(self, space: Space, field: str) -> Engine | None:
-        """A new, empty engine partitioned by a metadata field. None: this kind of engine has no partitions."""
+        """Return a new, empty engine partitioned by a metadata field; None if partitions are not supported."""
         return None
 
     @contextmanager
     def opened(self, metric: MetricName = "cosine") -> Iterator["Pair"]:
-        """A new engine beside a new reference; the engine is closed at the end."""
+        """Yield a new engine with a new reference, and close the engine at the end."""
         pair = Pair(self.engine(Space(metric)))
         try:
             yield pair
@@ -57,7 +57,7 @@ class EngineUnderTest:
 
 
 class Pair:
-    """An engine, and a dictionary that every write goes to as well."""
+    """An engine, and a dictionary that receives the same writes."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -91,14 +91,14 @@ class Pair:
         return [document for document, _ in self.stored.values()]
 
     def eligible(self, where: Where = None) -> list[str]:
-        """Ids of the documents that pass, in their order."""
+        """Return the ids of the documents that pass the filter, sorted."""
         tree = parse(where)
         return sorted(
             name for name, (document, _) in self.stored.items() if matches(tree, document.metadata, document.id)
         )
 
     def check_contents(self, where: Where = None) -> None:
-        """count, documents and get agree with the dictionary."""
+        """Check that count, documents and get agree with the dictionary."""
         names = self.eligible(where)
         tree = parse(where)
         count = self.engine.count(tree)
@@ -128,14 +128,14 @@ class Pair:
         expected = self.stored.get(document.id)
         check(expected is not None, f"{document.id!r} is not, or no longer, stored")
         if expected is not None:
-            # Comparing the JSON as well: to Python 1, 1.0 and True are equal.
+            # Compare the JSON as well: in Python 1, 1.0 and True are equal.
             kept = document == expected[0] and encode(document.metadata, canonical=True) == encode(
                 expected[0].metadata, canonical=True
             )
             check(kept, f"a document comes back as {document}; it was {expected[0]}")
 
     def check_search(self, raw_queries: Any, k: int, where: Where = None, *, exact: bool = False) -> list[Answer]:
-        """The answers to these queries are the true ones."""
+        """Check that the engine answers these queries correctly, and return the answers."""
         queries, _ = prepare(raw_queries, self.engine.space, name="queries")
         answers = self.engine.search(Request(queries, k, parse(where), exact=exact))
         check(len(answers) == len(queries), f"{len(answers)} answers to {len(queries)} queries")
@@ -145,7 +145,7 @@ class Pair:
         return answers
 
     def exact(self, query: NDArray[np.float32], names: Sequence[str]) -> tuple[Doubles, Doubles]:
-        """Exact similarities of documents, and how large each could be."""
+        """Return the exact similarities of documents, and the largest value each could have."""
         vectors = np.array([self.stored[name][1] for name in names]).reshape(len(names), len(query))
         scores = brute_force(query, vectors, self.metric)
         if self.metric == "l2":
@@ -188,7 +188,7 @@ class Pair:
             not off.any(),
             f"{what} gives similarities {np.array(answer.similarities)[off]}; exact are {scores[rows][off]}",
         )
-        # Rows that are as good but for rounding may stand for one another.
+        # Rows with equal scores up to rounding are interchangeable.
         kth = (scores[rows] - slack[rows]).min()
         left_out = np.setdiff1d(np.flatnonzero(scores - slack > kth + slack[rows].max()), rows)
         if answer.trace.complete:
@@ -202,17 +202,17 @@ def _as_stored(document: Document) -> Document:
 
 
 def passages(names: Sequence[str], **metadata: Any) -> list[Document]:
-    """Documents with these ids, each with a text of its own."""
+    """Return documents with these ids and different texts."""
     return [Document(f"The text of {name}.", {"name": name, **metadata}, name) for name in names]
 
 
 def numbered(count: int, first: int = 0) -> list[str]:
-    """Ids in an order that is neither that of time nor of numbers."""
+    """Return ids in an order that follows neither time nor numbers."""
     return [f"d{number * 7919 % 10007}" for number in range(first, first + count)]
 
 
 def drawn(seed: int, count: int, dimension: int = DIMENSION) -> Doubles:
-    """Vectors of mixed lengths around a common direction, not prepared."""
+    """Return vectors of mixed lengths around a common direction, not prepared."""
     draw = np.random.default_rng(seed)
     vectors = draw.standard_normal((count, dimension)) + 0.7
     lengths: Doubles = np.exp(draw.standard_normal((count, 1)))
@@ -220,11 +220,11 @@ def drawn(seed: int, count: int, dimension: int = DIMENSION) -> Doubles:
 
 
 def verify(engine: Engine) -> None:
-    """Let the engine verify itself, if it can."""
+    """Call the engine's `verify`, if it has one."""
     if isinstance(engine, Maintenance):
         engine.verify()
 
 
 def prepared(raw: Any, engine: Engine) -> Vectors:
-    """Queries as an engine takes them."""
+    """Return queries prepared for the engine's space."""
     return prepare(raw, engine.space, name="queries")[0]

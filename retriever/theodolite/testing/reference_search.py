@@ -1,4 +1,4 @@
-"""ReferenceSearch: answers requests over plain documents, one stage after the other, the slow and obvious way."""
+"""ReferenceSearch: a simple, slow implementation of search over plain documents, one stage after the other."""
 
 import re
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ from theodolite.types import Document, Trace, Version
 from theodolite.vectors.metrics import MetricName, get_metric
 
 Stored = tuple[Document, NDArray[np.float32]]
-Values = dict[int, float]  # by place among the documents that may be found
+Values = dict[int, float]  # keyed by position among the eligible documents
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class ReferenceSearch:
-    """Answers requests over documents with their vectors. Each stage is a method."""
+    """A search over documents with their vectors. Each stage is a method."""
 
     def __init__(self, stored: Sequence[Stored], metric: MetricName, partition: str | None = None) -> None:
         self.documents = [document for document, _ in stored]
@@ -74,7 +74,7 @@ class ReferenceSearch:
         return sorted(scores, key=lambda place: (-scores[place], -near.get(place, 0.0), found[place].id))
 
     def scores(self, request: Request, found: Sequence[Document], near: Values, bm25: Values) -> Values:
-        """What the documents that are found are ordered by."""
+        """Return the scores that order the documents found."""
         words = self.boosted(request, found, bm25) if request.boosts else bm25
         if request.mode == "lexical":
             return words
@@ -87,7 +87,7 @@ class ReferenceSearch:
         return arm if request.mode == "dense" else self.fused(request, arm, words)
 
     def relevant(self, near: Values, request: Request) -> Values:
-        """The relevance of what has enough of it."""
+        """Return the relevance of the documents that reach `min_relevance`."""
         if request.relevance is None:
             raise ValueError("there is no relevance")
         values = relevant(np.array(list(near.values())), request.relevance).tolist()
@@ -103,7 +103,7 @@ class ReferenceSearch:
         return dict(enumerate(get_metric(self.metric).scores(query, vectors).tolist()))
 
     def bm25(self, text: str, eligible: Eligible) -> Values:
-        """How much of the text's words a document holds: the fewer in the scope hold one, the more it counts."""
+        """Return lexical scores: the shares of the text's words in each document, weighted by rarity in the scope."""
         inside = [self.words(document.text) for document in self.counted(eligible)]
         scores: Values = {}
         for word in dict.fromkeys(self.words(text)):
@@ -116,14 +116,14 @@ class ReferenceSearch:
         return scores
 
     def words(self, text: str) -> list[str]:
-        """What is between spaces; letters of scripts without spaces in pairs."""
+        """Split a text at spaces. Split scripts without spaces into pairs of letters."""
         words: list[str] = []
         for part in re.findall(r"[\u3000-\uffff]+|[^\s\u3000-\uffff]+", text.lower()):
             words += map("".join, pairwise(part)) if part > "\u3000" else [part]
         return words
 
     def counted(self, eligible: Eligible) -> Sequence[Document]:
-        """The documents that say how rare a word is."""
+        """Return the documents that determine the rarity of a word."""
         return eligible.inside
 
     def fused(self, request: Request, dense: Values, lexical: Values) -> Values:
@@ -132,13 +132,13 @@ class ReferenceSearch:
 
 
 def _first(scores: Values, depth: int) -> Values:
-    """The first so many, and all that tie with the last."""
+    """Return the best `depth` scores, and all that tie with the last of them."""
     best = sorted(scores.values(), reverse=True)[:depth]
     return {place: score for place, score in scores.items() if score >= best[-1]}
 
 
 def _told(version: Version | None) -> Version | None:
-    """As an engine tells it: the reference tells dates and booleans in its own way."""
+    """Convert a version to an engine's form: the reference represents dates and booleans differently."""
     if version is None:
         return None
     return replace(

@@ -1,6 +1,6 @@
-"""What rules for versions mean, the slow and obvious way: what every engine is held against.
+"""A simple, slow implementation of version rules: the reference for every engine.
 
-Written from the rules' own words, one document at a time, without a look at what evaluates them in an engine.
+It follows the definition of the rules, one document at a time, and is independent of the code in engines.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,13 +15,13 @@ Passes = Callable[[Document], bool]
 
 
 class Reference:
-    """The documents of one scope, and rules for them.
+    """The documents of one scope, with version rules for them.
 
     Args:
-        documents: all that are in the scope.
+        documents: all documents in the scope.
         versions: the rules, and the instant.
-        where: which documents pass the filter; all, if it is not given.
-        partition: the field that partitions the collection: no document has to do with those of another partition.
+        where: returns whether a document passes the filter; by default, all do.
+        partition: the field that partitions the collection, or None. Documents of different partitions are independent.
     """
 
     def __init__(
@@ -40,17 +40,17 @@ class Reference:
 
     @property
     def superseded(self) -> int:
-        """How many documents the rules leave out."""
+        """The number of documents that the rules leave out."""
         return len(self._documents) - len(self._begun if self._versions.superseded == "show" else self._current)
 
     def found(self) -> list[Document]:
-        """What a search may find."""
+        """Return the documents that a search may find."""
         return [document for document in self._documents if self._may_be_found(document)]
 
     def version(self, document: Document) -> Version | None:
-        """What is said of a document that is found; None for one that is simply current.
+        """Return the version status of a document that is found; None if it is simply current.
 
-        Values in it are as `plain` gives them, in no particular order.
+        Its values have the form that `plain` returns, in arbitrary order.
         """
         successors: list[Any] = []
         absent: list[Any] = []
@@ -81,7 +81,7 @@ class Reference:
         return any(self._succeeds(rule, document, old) for rule in self._versions.rules for old in self._gone())
 
     def _gone(self) -> list[Document]:
-        """What passes the filter and has been replaced."""
+        """Return the documents that pass the filter but are no longer current."""
         return [one for one in self._begun if one not in self._current and self._where(one)]
 
     def _has_begun(self, document: Document) -> bool:
@@ -93,7 +93,7 @@ class Reference:
         return all(date is None or date <= self._versions.as_of for date in dates)
 
     def _holds(self, rule: Rule, document: Document) -> bool:
-        """Whether the rule leaves a document current, which has begun."""
+        """Return whether a document that has begun is current by this rule."""
         match rule:
             case Latest():
                 return not self._newer(rule, document)
@@ -113,7 +113,7 @@ class Reference:
                 return self._beside(new, old) and _key(new, rule.key) in self._ahead(rule, old)
 
     def _stands_in(self, rule: Rule, document: Document) -> list[Any]:
-        """What a document is a substitute for."""
+        """Return the groups or keys that a document is a substitute for."""
         old = [one for one in self._gone() if self._succeeds(rule, document, one)]
         match rule:
             case Latest():
@@ -132,7 +132,7 @@ class Reference:
     # Latest
 
     def _newer(self, rule: Latest, document: Document) -> list[Document]:
-        """The documents of the same group that have begun and have a higher `by`."""
+        """Return the documents of the same group that have begun and have a higher `by`."""
         group = _key(document, rule.per)
         if group is None:
             return []
@@ -151,7 +151,7 @@ class Reference:
     # Superseded
 
     def _links(self, rule: Superseded, beside: Document) -> list[tuple[Any, Any]]:
-        """Old and new keys, as the documents of one partition name them."""
+        """Return pairs of old and new keys, as named by the documents of one partition."""
         links = []
         for document in self._documents:
             key = _key(document, rule.key)
@@ -172,7 +172,7 @@ class Reference:
         return found
 
     def _beyond(self, rule: Superseded, key: Any, beside: Document) -> set[Any]:
-        """The keys that a key leads to, and from which none leads back."""
+        """Return the keys that a key leads to and that do not lead back to it."""
         reached = self._reached(rule, key, beside)
         return {other for other in reached if other != key and key not in self._reached(rule, other, beside)}
 
@@ -188,9 +188,9 @@ class Reference:
 
 
 def plain(value: Any) -> Any:
-    """A value that names a group or a key, such that Python compares it as filters do; None for what names none.
+    """Return a group or key value in a form that Python compares like filters do; None if it cannot be one.
 
-    1 is 1.0 and not True; a date is the ISO-8601 string of the same instant.
+    1 equals 1.0 but not True; a date equals the ISO-8601 string of the same instant.
     """
     moment = instant(value)
     if moment is not None:
