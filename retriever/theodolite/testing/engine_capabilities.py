@@ -1,4 +1,4 @@
-"""The contract of an engine: what it offers beyond the core."""
+"""The engine contract: optional capabilities."""
 
 from theodolite.protocols import Duplicates, Engine, Indexing, Maintenance, Notes, require
 from theodolite.testing.checks import check
@@ -14,7 +14,7 @@ CAPABILITIES: dict[Lacking, type] = {
 
 
 class CapabilitiesContract(EngineUnderTest):
-    """Capabilities are whole, and those that are missing are declared in `lacks`: nothing goes untested by accident."""
+    """Tests that each capability is complete or declared in `lacks`. None goes untested by accident."""
 
     def test_fits_the_protocol(self) -> None:
         engine = self.engine(Space("cosine"))

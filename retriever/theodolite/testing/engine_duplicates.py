@@ -1,4 +1,4 @@
-"""The contract of an engine: near-duplicates."""
+"""The engine contract: near-duplicates."""
 
 from collections.abc import Iterator
 from itertools import combinations
@@ -14,13 +14,13 @@ from theodolite.testing.oracle import brute_force
 from theodolite.testing.reference import DIMENSION, METRICS, EngineUnderTest, Pair, drawn, numbered, passages
 from theodolite.types import Duplicate
 
-_CLOSE = 1e-6  # of a cosine: what rounding may decide
+_CLOSE = 1e-6  # tolerance of a cosine for rounding
 
 Where = dict[str, Any] | None
 
 
 class DuplicatesContract(EngineUnderTest):
-    """duplicates: every pair whose cosine reaches the threshold, and no other."""
+    """Tests of duplicates: every pair with a cosine of at least the threshold, and no other pair."""
 
     def test_duplicates_agree_with_brute_force(self) -> None:
         if "duplicates" in self.lacks:
@@ -118,7 +118,7 @@ class DuplicatesContract(EngineUnderTest):
 
 
 def _check(pair: Pair, threshold: float, where: Where) -> None:
-    """The engine finds what brute force does; a pair as near the threshold as rounding reaches may be missing."""
+    """Check that the engine and brute force find the same pairs, up to rounding near the threshold."""
     what = f"duplicates({threshold}, {where}, {pair.metric})"
     listed = list(_duplicates(pair.engine, threshold, parse(where)))
     for one in listed:
@@ -150,7 +150,7 @@ def _as_found(engine: Engine, threshold: float, where: Where = None, scope: Scop
 
 
 def _checked(found: list[Duplicate]) -> dict[tuple[str, str], float]:
-    """Similarities by the sorted ids of pairs, of which none comes twice."""
+    """Return similarities by the sorted ids of pairs. Check that no pair comes twice."""
     named = {_ids(one): one.similarity for one in found}
     check(len(named) == len(found), f"{len(found) - len(named)} of {len(found)} pairs come twice")
     check(all(one != other for one, other in named), "a document is a duplicate of itself")

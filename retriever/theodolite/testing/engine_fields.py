@@ -1,4 +1,4 @@
-"""The contract of an engine: what it tells of the fields that documents have."""
+"""The engine contract: summaries of metadata fields."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -75,7 +75,7 @@ TOLD: tuple[tuple[tuple[dict[str, Any], ...], dict[str, Field]], ...] = (
         ({"n": 2**70}, {"n": -1.5}, {"n": 3}, {"n": float(2**70)}),
         {"n": Field(4, {"number": 4}, ((2**70, 2), (-1.5, 1), (3, 1)), numbers=(-1.5, 2**70))},
     ),
-    # A literal key comes before the path, as it does in filters.
+    # A literal key takes precedence over the path, as in filters.
     (
         ({"a": {"b": 1}, "a.b": 2}, {"a": {"b": {"c": {"d": {"e": 1}}}}}, {"a.b.c.d.e": 1}, {"$x": 1}),
         {
@@ -87,11 +87,11 @@ TOLD: tuple[tuple[tuple[dict[str, Any], ...], dict[str, Field]], ...] = (
         },
     ),
 )
-"""Metadata, and what is told of it."""
+"""Metadata, and the expected summary of its fields."""
 
 
 class FieldsContract(EngineUnderTest):
-    """Names, kinds, values and ranges: exactly those of the documents a call may see."""
+    """Tests of field summaries: exactly the names, kinds, values and ranges of the documents in scope."""
 
     def test_fields_are_what_the_manual_says(self) -> None:
         for metadata, expected in TOLD:
@@ -104,7 +104,7 @@ class FieldsContract(EngineUnderTest):
             _add(pair, ({"f": value, "g": [value]} for value in VALUES))
             _add(pair, [*METADATA, *NESTED], "m")
             _check_pair(pair)
-            # The same after the values have moved: nothing remembered may be stale.
+            # Repeat after the values have moved: no cached value may be stale.
             pair.update({f"d{i}": {"f": VALUES[i - 1], "new": i} for i in range(0, len(VALUES), 2)}, replace=True)
             _check_pair(pair)
             pair.delete([f"m{i}" for i in range(len(METADATA))])
@@ -123,7 +123,7 @@ class FieldsContract(EngineUnderTest):
                 check(found == expected, f"asked for at most {most} values it tells {found}, not {expected}")
 
     def test_fields_of_a_scope_are_its_own(self) -> None:
-        """Names, counts and values of others would tell of them. Of every engine."""
+        """Check, on every engine, that no names, counts or values of documents outside the scope leak."""
         with self.opened() as pair:
             _add(pair, ({"side": i % 2, f"only{i % 2}": i, "n": 10 * i, "t": [i % 2]} for i in range(10)))
             found = pair.engine.fields(scope=Scope(None, In("side", (1,))))
@@ -168,7 +168,7 @@ def _check_pair(pair: Pair) -> None:
 def _check(found: dict[str, Field], expected: dict[str, Field], what: str) -> None:
     check(list(found) == list(expected), f"fields {what}: it names {list(found)}, not {list(expected)}")
     for name, field in expected.items():
-        # As they are written, too: to Python True is 1.
+        # Compare as strings too: in Python True equals 1.
         same = found[name] == field and [str(one[0]) for one in found[name].values] == [
             str(one[0]) for one in field.values
         ]

@@ -1,4 +1,4 @@
-"""The contract of an engine: which documents a filter lets pass."""
+"""The engine contract: filters."""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -21,7 +21,7 @@ VALUES: tuple[Any, ...] = (
     datetime(2025, 3, 1, 0, 0, 0, 1, tzinfo=UTC),
     *([], [1, "en"], [None], [True], [date(2025, 3, 1)], [[1, 2]], [[]], [10**400, 2.5], {}, {"a": 1}),
 )
-"""What a field may hold: every kind, and pairs that are nearly or unexpectedly equal."""
+"""Values that a field may hold: every kind, and pairs that are nearly or unexpectedly equal."""
 
 NESTED: tuple[dict[str, Any], ...] = ({"a": {"b": 1}}, {"a.b": 1}, {"a.b": 2, "a": {"b": 1}}, {"a": {"b": [1]}})
 
@@ -101,11 +101,11 @@ PASSING: tuple[tuple[dict[str, Any], str], ...] = (
     ({"$not": {}}, ""),
     ({}, EVERY),
 )
-"""Filters, and which of the documents with METADATA pass."""
+"""Filters, and the documents with METADATA that pass them."""
 
 
 class FiltersContract(EngineUnderTest):
-    """The filter language: the same everywhere."""
+    """Tests that every engine implements the same filter language."""
 
     def test_filters_pass_what_the_manual_says(self) -> None:
         with self.opened() as pair:
@@ -126,14 +126,14 @@ class FiltersContract(EngineUnderTest):
                 if number % 20 == 0:
                     pair.check_contents(where)
                     pair.check_search(drawn(4, 1), 3, where)
-            # The same after the values have moved: nothing remembered may be stale.
+            # Repeat after the values have moved: no cached value may be stale.
             pair.update({f"v{i:02}": {"f": VALUES[i - 1]} for i in range(0, len(VALUES), 2)})
             pair.delete(["v01", "v05"])
             for where in wheres[::3]:
                 _check_passing(pair, where)
 
     def test_no_filter_breaks_an_engine(self) -> None:
-        """Whatever parses has an answer, whatever is stored."""
+        """Check that every valid filter has an answer for any stored values."""
         with self.opened() as pair:
             pair.add([Document("", {"f": v}, f"v{i:02}") for i, v in enumerate(VALUES)], drawn(1, len(VALUES)))
             deep: Any = {"f": {"$gt": 1}}
@@ -154,7 +154,7 @@ class FiltersContract(EngineUnderTest):
 
 
 def _one_operator() -> Iterator[dict[str, Any]]:
-    """Each operator on a field, with every value it takes."""
+    """Yield each operator on a field, with every value it accepts."""
     for value in (*VALUES, float("inf"), float("-inf"), "\ud800"):
         if isinstance(value, dict):
             continue

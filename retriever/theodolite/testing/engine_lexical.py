@@ -1,4 +1,4 @@
-"""The contract of an engine: words, and words and vectors together."""
+"""The engine contract: lexical and hybrid search."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,9 +16,9 @@ from theodolite.testing.reference import METRICS, EngineUnderTest, Pair, Where, 
 from theodolite.types import Document, Space, Vectors
 from theodolite.vectors.prepare import prepare
 
-# Words that no tokenizer takes for one another, whatever it folds or cuts off.
+# Distinct words for every tokenizer, even with case folding or stemming.
 _WORDS = ("lantern", "velvet", "harbour", "glacier", "octopus", "trumpet", "saffron", "meadow")
-# Words that a segmenter finds by a dictionary, and an index of pairs of letters without.
+# A dictionary segmenter finds these words; an index of letter pairs finds them without a dictionary.
 _UNSPACED = {
     "zh": "中文合約轉換體驗課問題",
     "ja": "国際標準化に関する動向と返金の手続き",
@@ -32,10 +32,10 @@ _VERSIONS = Versions((Latest("key", "day"),), 0)
 
 
 class LexicalContract(EngineUnderTest):
-    """search by words, and by both: what any lexical search can keep, whatever its words and scores are.
+    """Tests of lexical and hybrid search that hold for any tokenizer and scoring.
 
-    Scores of BM25 differ with what an engine takes for a word; the order they make, what may be found, and how the two
-    arms are fused do not.
+    BM25 scores depend on an engine's tokenizer. The order by score, the set of possible hits, and the fusion of the two
+    arms do not.
     """
 
     def test_words_find_the_documents_that_hold_them(self) -> None:
@@ -132,7 +132,7 @@ class LexicalContract(EngineUnderTest):
                     self._check_fused(pair, replace(_hybrid(pair, 20, None), versions=_VERSIONS))
 
     def test_words_tell_nothing_of_the_outside(self) -> None:
-        """What is said of a search in a scope is the same, however often the words occur outside."""
+        """Check that a search in a scope reports the same, however often the words occur outside it."""
         if "lexical" in self.lacks:
             return
         told = []
@@ -152,7 +152,7 @@ class LexicalContract(EngineUnderTest):
     def _check_words(
         self, pair: Pair, k: int, where: Where, scope: Scope | None, versions: Versions | None = None
     ) -> None:
-        """Those are found that hold a word and are eligible, and each is told as it is."""
+        """Check that the hits are eligible documents with one of the words, returned as they were stored."""
         request = replace(_lexical(pair, _QUERIES, k, where), scope=scope, versions=versions)
         eligible = Eligible(pair.documents, request)
         answers = pair.engine.search(request)
@@ -176,7 +176,7 @@ class LexicalContract(EngineUnderTest):
                 pair.check_document(document)
 
     def _check_fused(self, pair: Pair, request: Request) -> None:
-        """The fused answer follows from what the two arms answer by themselves."""
+        """Check that the fused answer follows from the separate answers of the two arms."""
         depth = 2 * len(pair.stored)
         near = pair.engine.search(replace(request, k=depth, mode="dense", texts=()))
         empty = Vectors(request.vectors[:, :0])
@@ -199,13 +199,13 @@ class LexicalContract(EngineUnderTest):
 
 
 def _check_each(answer: Answer, what: str) -> None:
-    """There is a similarity, and a score of the words or None, for each document."""
+    """Check that each document has a similarity, and a lexical score or None."""
     for name, values in (("similarities", answer.similarities), ("scores of words", answer.lexical)):
         check(len(values) == len(answer.documents), f"{what} gives {len(values)} {name}, not {len(answer.documents)}")
 
 
 def _passages(count: int, seed: int = 0, **metadata: Any) -> list[Document]:
-    """Documents of some of the words each, and some of none."""
+    """Return documents with some of the words each; some documents have none."""
     draw = np.random.default_rng(seed)
     documents = []
     for i, name in enumerate(numbered(count)):
@@ -225,13 +225,13 @@ def _hybrid(pair: Pair, k: int, where: Where) -> Request:
 
 
 def _scores(answer: Answer) -> dict[str, float]:
-    """What the documents are ordered by."""
+    """Return the scores that order the documents."""
     scores = answer.similarities if answer.scores is None else answer.scores
     return {document.id: score for document, score in zip(answer.documents, scores, strict=True)}
 
 
 def _check_parts(answer: Answer, what: str) -> None:
-    """Scores are there, fall, and are those of the words."""
+    """Check that every document has a score, that scores decrease, and that they are the lexical scores."""
     scores = answer.scores or []
     check(
         len(scores) == len(answer.documents), f"{what} gives {len(scores)} scores to {len(answer.documents)} documents"
@@ -244,7 +244,7 @@ def _check_parts(answer: Answer, what: str) -> None:
 
 
 def _told(engine: Engine) -> Iterator[Any]:
-    """What is told of searches by words in scopes, but for how long they took."""
+    """Yield the answers of lexical and hybrid searches in scopes, without timings."""
     vectors = prepared(drawn(9, len(_QUERIES)), engine)
     for scope in (Scope("acme"), Scope("acme", In("n", (1,))), Scope(None, In("tenant", ("acme",))), Scope("nobody")):
         for mode in ("lexical", "hybrid"):

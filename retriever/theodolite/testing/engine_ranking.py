@@ -1,4 +1,4 @@
-"""The contract of an engine: boosts, thresholds, and what else an answer may hold."""
+"""The engine contract: boosts, thresholds, and optional parts of an answer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,14 +18,14 @@ from theodolite.testing.reference import METRICS, EngineUnderTest, Lacking, Pair
 from theodolite.types import Document, Vectors
 from theodolite.vectors.metrics import MetricName
 
-CLOSE = 1e-6  # how far a score may be from the exact one, for relevance is at most 1
+CLOSE = 1e-6  # maximum error of a score; relevance is at most 1
 
 Wheres: tuple[Where, ...] = (None, {"tenth": True}, {"source": "wiki"}, {"tenth": 7})
 
 
 @dataclass(frozen=True)
 class Table:
-    """A boost: a factor from a table."""
+    """A boost with factors from a table."""
 
     weight: float = 0.5
     name: str = "table"
@@ -39,7 +39,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Halving:
-    """A boost: a number of days counts for less, the more of them lie between it and now."""
+    """A boost that decays with the days since a document's day: half-life 100 days, floor 0.4."""
 
     name: str = "halving"
     field: str = "day"
@@ -51,7 +51,7 @@ class Halving:
 
 @dataclass(frozen=True)
 class Refusing(Table):
-    """A boost that refuses sources it has not heard of."""
+    """A boost that rejects documents with a day in the future."""
 
     name: str = "refusing"
 
@@ -64,7 +64,7 @@ NOW = 86_400.0 * 1000
 
 
 def relevance_of(metric: MetricName) -> Relevance:
-    """The metric's own; for dot products one of the caller's."""
+    """Return the metric's own relevance function, or a custom one for dot products."""
     return Relevance(metric, mapping=_squashed if metric == "dot" else None)
 
 
@@ -74,7 +74,7 @@ def _squashed(products: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def various(count: int, **metadata: Any) -> list[Document]:
-    """Documents of several sources and days; some have neither."""
+    """Return documents of several sources and days. Some have neither."""
     documents = []
     for i, name in enumerate(numbered(count)):
         own: dict[str, Any] = {"tenth": i % 10 == 0, **metadata}
@@ -87,7 +87,7 @@ def various(count: int, **metadata: Any) -> list[Document]:
 
 
 class RankingContract(EngineUnderTest):
-    """search: what boosts and thresholds do to similarity, exactly, over all documents that are eligible."""
+    """Tests of search with boosts and thresholds: exact over all eligible documents."""
 
     def test_boosts_agree_with_brute_force(self) -> None:
         for metric in METRICS:
@@ -103,7 +103,7 @@ class RankingContract(EngineUnderTest):
                             self._check_boosted(pair, queries, k, where, boosts)
 
     def test_a_boost_lifts_what_lies_far_down(self) -> None:
-        """However many are nearer, and however few are asked for."""
+        """Check this with many nearer documents and a small k."""
         if "boosts" in self.lacks:
             return
         with self.opened() as pair:
@@ -123,7 +123,7 @@ class RankingContract(EngineUnderTest):
         with self.opened() as pair:
             corner = drawn(1, 1)
             names = numbered(60)
-            # Half as relevant with a factor of 1, or relevant with a factor of a half.
+            # All are equally relevant. The factor is 1 for every other document, and 0.5 for the rest.
             raw = np.repeat(corner, 60, axis=0)
             sources = [{"source": ("policy", "chat")[i % 2]} for i in range(60)]
             pair.add([Document("", own, name) for own, name in zip(sources, names, strict=True)], raw)
@@ -210,7 +210,7 @@ class RankingContract(EngineUnderTest):
                         )
 
     def test_what_an_engine_lacks_it_refuses(self) -> None:
-        """Never an answer without what was asked for."""
+        """Check that the engine raises an error instead of ignoring an unsupported option."""
         known = set(get_args(Lacking))
         check(self.lacks <= known, f"{set(self.lacks) - known} are nothing that an engine may lack")
         with self.opened() as pair:
@@ -240,7 +240,7 @@ class RankingContract(EngineUnderTest):
         least: float | None = None,
         scope: Scope | None = None,
     ) -> list[Answer]:
-        """The answers are the true ones, as far as rounding lets one tell."""
+        """Check that the answers are exact, up to rounding."""
         if boosts and "boosts" in self.lacks:
             return []
         relevance = relevance_of(pair.metric)
@@ -278,13 +278,13 @@ class RankingContract(EngineUnderTest):
 def check_ranked(
     answer: Answer, scores: Sequence[float], names: list[str], values: Doubles, slack: Doubles, k: int, what: str
 ) -> None:
-    """The documents are the k of the highest values, in the order of their scores.
+    """Check that the documents are the k with the highest values, in the order of their scores.
 
     Args:
-        scores: of the documents of the answer.
-        names: ids of what is eligible.
-        values: the exact scores of these; -inf for what is not to be found.
-        slack: what rounding may decide of each.
+        scores: the scores of the documents of the answer.
+        names: the ids of the eligible documents.
+        values: the exact scores of these; -inf for documents that must not be found.
+        slack: the tolerance of each value for rounding.
     """
     found = [document.id for document in answer.documents]
     check(len(set(found)) == len(found), f"{what} finds a document twice: {found}")
@@ -308,7 +308,7 @@ def check_ranked(
 
 
 def check_order(answer: Answer, scores: Sequence[float], what: str) -> None:
-    """By score, then by similarity, then by id."""
+    """Check the order: by score, then by similarity, then by id."""
     similarities = answer.similarities or [0.0] * len(answer.documents)
     keys = [
         (-score, -similarity, document.id)

@@ -1,4 +1,4 @@
-"""The contract of an engine: what is found and listed."""
+"""The engine contract: search and listing."""
 
 from collections.abc import Callable
 from itertools import islice
@@ -24,7 +24,7 @@ from theodolite.types import Document
 
 
 class ReadsContract(EngineUnderTest):
-    """get, documents, count, search."""
+    """Tests of get, documents, count and search."""
 
     def test_get_keeps_the_order_asked(self) -> None:
         with self.opened() as pair:
@@ -36,7 +36,7 @@ class ReadsContract(EngineUnderTest):
                 asked = [*expected[:2], "nobody", *expected[2:], names[1]]
                 got = [document.id for document, _ in pair.engine.get(asked)]
                 check(got == expected, f"get gives {got}, not {expected}")
-            # More than fit one statement of some stores.
+            # More ids than some stores allow in one statement.
             many = [f"nobody {number}" for number in range(40_000)]
             got = [document.id for document, _ in pair.engine.get([*many, last[0], *many, last[1]])]
             check(got == last[:2], f"get of many ids gives {got}, not {last[:2]}")
@@ -58,7 +58,7 @@ class ReadsContract(EngineUnderTest):
                         if not page or len(listed) > len(expected):
                             break
                     check(listed == expected, f"pages of {limit} list {listed}, not {expected} ({where})")
-            # `after` need not be there itself.
+            # The document with the id `after` need not exist.
             pair.delete([sorted(names)[10]])
             rest = [document.id for document, _ in pair.engine.documents(after=sorted(names)[10])]
             check(rest == sorted(names)[11:], "documents does not go on after an id that was deleted")
@@ -85,7 +85,7 @@ class ReadsContract(EngineUnderTest):
         for metric in METRICS:
             with self.opened(metric) as pair:
                 raw = drawn(1, 1500)
-                raw[700:720] = raw[3] * (1 + 1e-6 * drawn(2, 20))  # as near as they get
+                raw[700:720] = raw[3] * (1 + 1e-6 * drawn(2, 20))  # as close as vectors can be
                 if metric != "cosine":
                     raw[5] = 0
                 for start, stop in ((0, 1000), (1000, 1001), (1001, 1500)):
@@ -120,7 +120,7 @@ class ReadsContract(EngineUnderTest):
         for metric in METRICS:
             with self.opened(metric) as pair:
                 raw = drawn(1, 800)
-                # The filter admits what lies farthest from the queries.
+                # The filter admits only the documents farthest from the queries.
                 worst = np.argsort(-np.linalg.norm(raw + raw[0], axis=1) + np.linalg.norm(raw - raw[0], axis=1))
                 rare = set(worst[-12:].tolist())
                 kinds = [{"rare": i in rare, "tenth": i % 10 == 0} for i in range(800)]
@@ -158,7 +158,7 @@ class ReadsContract(EngineUnderTest):
                         check(answer.trace.complete, "an exact answer was asked for, and is not complete")
 
     def test_commits_are_counted_or_0(self) -> None:
-        """Two answers with one number saw the same documents."""
+        """Check that two answers with the same commit number saw the same documents."""
         with self.opened() as pair:
             pair.add(passages(numbered(20)), drawn(1, 20))
             request = Request(prepared(drawn(2, 2), pair.engine), 3)

@@ -1,4 +1,4 @@
-"""The contract of an engine: partitions and scopes."""
+"""The engine contract: partitions and scopes."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +19,7 @@ _TENANTS = ("acme", "bolt", 7, "7")
 
 
 class ScopesContract(EngineUnderTest):
-    """What lies outside a scope is, for a call, not there."""
+    """Tests that documents outside a scope do not exist for a call."""
 
     def test_an_id_is_one_document_in_each_partition(self) -> None:
         engine = self._filled()
@@ -64,7 +64,7 @@ class ScopesContract(EngineUnderTest):
         engine.close()
 
     def test_the_trace_tells_nothing_of_the_outside(self) -> None:
-        """What it says of a search in a scope is the same, however much lies outside."""
+        """Check that the trace of a search in a scope is the same, however many documents lie outside."""
         told = []
         for crowd in (0, 1, 400):
             engine = self.partitioned(Space("cosine"), _FIELD)
@@ -134,7 +134,7 @@ class ScopesContract(EngineUnderTest):
         engine.close()
 
     def test_nothing_is_a_partition_where_there_are_none(self) -> None:
-        """A scope of one is never taken for a scope of everything. Of every engine."""
+        """Check, on every engine, that a scope of one partition is never treated as a scope of everything."""
         scope = Scope("acme")
         with self.opened() as pair:
             pair.add([Document("text", {_FIELD: "acme"}, "a"), Document("text", {}, "b")], drawn(1, 2))
@@ -158,7 +158,7 @@ class ScopesContract(EngineUnderTest):
             pair.check_contents()
 
     def test_a_filter_may_be_a_scope(self) -> None:
-        """Of every engine, partitioned or not."""
+        """Check every engine, partitioned or not."""
         with self.opened() as pair:
             pair.add([Document(f"text {i}", {"n": i % 4}, f"d{i:02d}") for i in range(40)], drawn(1, 40))
             scope = Scope(None, In("n", (1,)))
@@ -188,7 +188,7 @@ def _add(
 
 
 def _traces(engine: Engine) -> list[Any]:
-    """What is told of searches in scopes, but for how long they took."""
+    """Return the traces of searches in scopes, without the measured times."""
     queries = prepared(drawn(3, 2), engine)
     return [
         (replace(answer.trace, timings={}), sorted(answer.trace.timings))

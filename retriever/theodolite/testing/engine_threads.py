@@ -1,4 +1,4 @@
-"""The contract of an engine: several threads at once."""
+"""The engine contract: concurrent threads."""
 
 import threading
 from collections.abc import Callable
@@ -20,7 +20,7 @@ _LOOKS = 10
 
 
 class ThreadsContract(EngineUnderTest):
-    """Commits are seen whole or not at all."""
+    """Tests that a commit is seen completely or not at all."""
 
     def test_answers_never_mix_two_commits(self) -> None:
         with self.opened("l2") as pair:
@@ -38,7 +38,7 @@ class ThreadsContract(EngineUnderTest):
             def write() -> None:
                 for version in range(1, _MOST_COMMITS):
                     _commit(pair.engine, names, version)
-                    # Until every reader has had its chances, or one of them has failed.
+                    # Stop once every reader has read often enough, or a reader has failed.
                     if done.is_set() or (version >= _COMMITS and min(looks) >= _LOOKS):
                         return
 
@@ -79,7 +79,7 @@ class ThreadsContract(EngineUnderTest):
 
 
 def _commit(engine: Engine, names: list[str], version: int) -> None:
-    """Replace every document, so that text, metadata and vector all tell the version."""
+    """Replace every document, so that text, metadata and vector all contain the version."""
     raw = np.arange(len(names), dtype=np.float64)[:, None] * [1.0, 0.0]
     raw[:, 1] = version
     vectors, settled = prepare(raw, engine.space)
@@ -98,7 +98,7 @@ def _filtered(pair: Pair, names: list[str]) -> None:
 
 
 def _look(pair: Pair, names: list[str], k: int, where: dict[str, Any] | None) -> None:
-    # From the first document's place the similarity of each document gives away the version of its vector.
+    # The query is at the first document's place, so each similarity reveals the version of its vector.
     queries = prepared(np.zeros((2, 2)), pair.engine)
     for answer in pair.engine.search(Request(queries, k, parse(where))):
         _of_one_commit(answer.documents, names)

@@ -1,4 +1,4 @@
-"""The contract of an engine: rules for versions."""
+"""The engine contract: version rules."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ _RULES: list[tuple[Rule, ...]] = [
 
 
 class VersionsContract(EngineUnderTest):
-    """What is not current is not found, and what is said of hits is true."""
+    """Tests that documents which are not current are not found, and that the versions of hits are correct."""
 
     def test_rules_for_versions_mean_what_they_say(self) -> None:
         if "versions" in self.lacks:
@@ -77,7 +77,7 @@ class VersionsContract(EngineUnderTest):
             check(answer.trace.superseded == 0, f"without rules trace.superseded is {answer.trace.superseded}")
 
     def test_the_best_current_documents_are_found(self) -> None:
-        """However many that are not current lie nearer."""
+        """Check this even if many superseded documents are nearer."""
         if "versions" in self.lacks:
             return
         with self.opened() as pair:
@@ -85,7 +85,7 @@ class VersionsContract(EngineUnderTest):
                 Document("text", {"key": n // 20, "day": _DAYS[0] if n % 20 else _DAYS[1]}, f"d{n:04d}")
                 for n in range(400)
             ]
-            # What is current lies farther away than all the rest.
+            # The current documents are farther away than all others.
             raw = np.array([[1.0, 0.001 * n + (0.0 if n % 20 else 1.0)] for n in range(400)])
             vectors, space = prepare(raw, pair.engine.space)
             pair.engine.add(documents, vectors, space)
@@ -100,7 +100,7 @@ class VersionsContract(EngineUnderTest):
                 check(answer.trace.superseded == 380, f"trace.superseded is {answer.trace.superseded}, not 380")
 
     def _compare(self, engine: Engine, documents: Sequence[Document], partition: str | None, seed: int) -> None:
-        """Searches under all kinds of rules find what the reference finds."""
+        """Check that searches under all kinds of rules find the same documents as the reference."""
         draw = random.Random(seed)  # noqa: S311 - drawn for a test
         query = prepared(drawn(seed, 1), engine)
         found = 0
@@ -116,7 +116,7 @@ class VersionsContract(EngineUnderTest):
 
 
 def fill(engine: Engine, documents: Sequence[Document]) -> None:
-    """Add documents with vectors of their own."""
+    """Add documents with random vectors."""
     vectors, space = prepare(drawn(len(documents), len(documents)), engine.space)
     engine.add(documents, vectors, space)
 
@@ -151,7 +151,7 @@ def _name(document: Document) -> str:
 
 
 def _said(version: Version | None, key: Any = lambda value: value) -> Any:
-    """What a version says, its values in no particular order."""
+    """Return the contents of a version, with its values in no particular order."""
     if version is None:
         return None
     parts = (version.successors, version.absent, version.substitutes)

@@ -1,4 +1,4 @@
-"""The contract of an engine: what is stored."""
+"""The engine contract: writes."""
 
 import json
 from collections.abc import Callable
@@ -32,7 +32,7 @@ NAMES = ("a", "A", "ä", "a b", "a%", "a_", "'; --", '"', "\\", "\n", "\uffff", 
 
 
 class WritesContract(EngineUnderTest):
-    """add, update, delete, clear, close."""
+    """Tests of add, update, delete, clear and close."""
 
     def test_starts_empty(self) -> None:
         for metric in METRICS:
@@ -77,7 +77,8 @@ class WritesContract(EngineUnderTest):
             pair.add([Document("new", {"old": False}, name) for name in replaced], -drawn(2, 4))
             pair.check_contents()
             pair.check_contents({"old": False})
-            # Near the new vectors the new ones are found, near the old vectors the replaced ones are not.
+            # Queries near the new vectors find the new documents; queries near the old vectors do not find replaced
+            # ones.
             pair.check_search(np.concatenate([-drawn(2, 4), drawn(1, 20)]), 4)
 
     def test_of_equal_ids_in_a_batch_the_last_wins(self) -> None:
@@ -118,7 +119,7 @@ class WritesContract(EngineUnderTest):
             with self.opened(metric) as pair:
                 pair.add(passages(["a", "b", "c"]), first)
                 pinned = pair.engine.space
-                # As by a writer that looked at the space before the first batch came.
+                # Simulates a writer that read the space before the first batch arrived.
                 vectors, settled = prepare(other, Space(pinned.metric))
                 with raising(VectorError, f"adding {what}"):
                     pair.engine.add(passages(["d"]), vectors, settled)
@@ -164,7 +165,7 @@ class WritesContract(EngineUnderTest):
             pair.add(passages(["x", "xx", "X", "x%", "y"]), drawn(2, 5))
             pair.delete(["x", "%", "_"])
             pair.check_contents()
-            # More than fit one statement of some stores.
+            # More ids than some stores allow in one statement.
             pair.delete([*names, *(f"nobody {number}" for number in range(40_000)), "xx", "X", "x%", "y"])
             pair.check_contents()
             pair.check_search(drawn(1, 3), 3)
@@ -206,7 +207,7 @@ class WritesContract(EngineUnderTest):
                 pair.check_contents({name: name})
             pair.add([Document("", {}, "no text"), Document("long " * 50_000, {}, "long")], drawn(2, 2))
             pair.check_contents()
-            # A store may refuse NUL, but neither cut the text there nor lose it.
+            # A store may reject NUL, but must neither truncate the text there nor lose it.
             with suppress(DocumentError):
                 pair.add([Document("a\0b", {"a\0b": "a\0b"}, "a\0b")], drawn(3, 1))
             pair.check_contents()
