@@ -20,7 +20,7 @@ FORMAT = 4
 OLDEST = 3
 """The oldest readable version; the first commit upgrades it to the current one. Older ones were never released."""
 
-_WIDEST = 1 << 24  # dimensions
+_WIDEST = 1 << 24  # maximum dimension
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ def encode(metadata: Mapping[str, Any], *, canonical: bool = False) -> str:
 
 
 def encode_to_store(metadata: Mapping[str, Any]) -> str:
-    """Return new metadata as JSON. Raises the same errors as `encode`, and DocumentError for too long names."""
+    """Return new metadata as JSON. Raises DocumentError like `encode`, and for names that are too long."""
     text = encode(metadata)
     if len(text) > MAX_FIELD:  # shorter JSON cannot contain a name that is too long
         check_names(metadata)

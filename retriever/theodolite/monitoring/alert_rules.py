@@ -17,7 +17,7 @@ SIMILARITY = 0.05  # allowed drop of the mean similarity of the first hit
 EMPTY = 0.10  # allowed rise of the share of empty answers
 RECALL = 0.03  # allowed drop of the recall
 
-_DOUBT = 5.0  # standard errors
+_DOUBT = 5.0  # standard errors by which a drop must exceed its limit
 _LATEST = 30  # minimum number of recent values
 _BEFORE = 100  # minimum number of earlier norms
 _SHADOWED = 20  # minimum number of recall values; few searches measure recall

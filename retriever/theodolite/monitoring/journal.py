@@ -96,7 +96,7 @@ class Journal:
         self.path = path
         self._folder = folder
         self._held: list[sqlite3.Connection] = []  # at most one
-        self._inode = 0  # of the open file; another process may have moved that file away
+        self._inode = 0  # inode of the open file; another process may have moved that file away
         weakref.finalize(self, _close, self._held)
         register_at_fork(self)
 
