@@ -201,7 +201,7 @@ def test_many_values_mean_what_few_mean(monkeypatch: pytest.MonkeyPatch) -> None
         )
 
     documents = [{"f": value()} for _ in range(200)] + [{}]
-    monkeypatch.setattr(dictionary, "_SEVERAL", 0)
+    monkeypatch.setattr(dictionary, "_MANY", 0)
     with Retriever.open() as kb:
         named = [Document("a", metadata, id=str(i)) for i, metadata in enumerate(documents)]
         kb.add(named, vectors=np.ones((len(documents), 2)))
