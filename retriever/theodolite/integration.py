@@ -187,13 +187,13 @@ async def await_each(embed: Callable[[str], Awaitable[Any]], texts: Sequence[str
 
 def check_count(side: Side, texts: Sequence[str], vectors: Any, source: str) -> None:
     """Raise VectorError unless `source` returned a list or an array with one vector for each text."""
-    counted = isinstance(vectors, (list, tuple, np.ndarray))
-    if not counted or len(vectors) != len(texts):
-        count = len(vectors) if counted else type(vectors).__name__
+    if not isinstance(vectors, (list, tuple, np.ndarray)):
+        raise VectorError(f"{source} returned a {type(vectors).__name__} for {side} texts; expected a list of vectors")
+    if len(vectors) != len(texts):
         raise VectorError(
-            f"{source} returned {count} vectors for {len(texts)} {side} texts; each needs one",
+            f"{source} returned {len(vectors)} vectors for {len(texts)} {side} texts; each needs one",
             expected=len(texts),
-            got=count,
+            got=len(vectors),
         )
 
 

@@ -731,7 +731,7 @@ class Retriever:
     def info(self) -> dict[str, Any]:
         """Return documents, dimension, metric, sizes and the like, as JSON values; in a scope only its own."""
         space = self._engine.space
-        info = {
+        pinned = {
             "metric": space.metric,
             "dimension": space.dimension,
             "norms": space.norms,
@@ -739,8 +739,9 @@ class Retriever:
             "raw_dimension": space.raw_dimension,
             "partition": self._engine.partition,
             "embedder": None,
-            **self._engine.info(),
         }
+        own = self._engine.info()
+        info = {**own, **{name: value for name, value in pinned.items() if name not in own}}
         if self._scope is None:
             return info
         shared = ("metric", "dimension", "norms", "transforms", "raw_dimension", "embedder", "index")

@@ -204,6 +204,7 @@ class Contract(FiltersContract):
 
 
 @pytest.mark.parametrize("test", TESTS)
+@pytest.mark.thorough
 def test_an_engine_that_keeps_it_passes(test: str) -> None:
     getattr(Contract(Otherwise), test)()
 

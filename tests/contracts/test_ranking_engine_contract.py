@@ -350,6 +350,7 @@ LACKING: tuple[Lacking, ...] = ("boosts", "versions", "lexical")
 
 
 @pytest.mark.parametrize("what", LACKING)
+@pytest.mark.thorough
 def test_what_an_engine_lacks_must_be_said_and_refused(what: Lacking) -> None:
     refusing = type("Refusing", (Refusing,), {"lacks": frozenset([what])})
     honest, silent = Contract(refusing), Contract(DictEngine)

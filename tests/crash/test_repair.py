@@ -182,6 +182,7 @@ def test_a_graph_from_elsewhere_never_reaches_native_code(
     assert not loaded
 
 
+@pytest.mark.thorough
 def test_rows_that_a_graph_cannot_reach_are_told(tmp_path: Path) -> None:
     """With two links a row, islands form. That is not damage."""
     vectors = np.random.default_rng(3).standard_normal((3000, 16))

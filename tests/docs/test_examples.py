@@ -43,6 +43,7 @@ def test_quickstart_has_help() -> None:
 
 
 @needs_model
+@pytest.mark.thorough
 def test_quickstart_indexes_once_and_answers(tmp_path: Path) -> None:
     folder = tmp_path / "kb"
     first = quickstart("--limit", str(LIMIT), "--to", str(folder))

@@ -129,6 +129,7 @@ def test_it_quotes_cites_and_follows_up(folder: Path) -> None:
 
 @needs_model
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+@pytest.mark.thorough
 def test_chat_messages_on_request_no_indexing_twice_and_ctrl_c(folder: Path) -> None:
     # SIGINT is ignored where the tests run in a shell's background.
     code = (

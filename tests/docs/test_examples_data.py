@@ -131,6 +131,7 @@ needs_model = pytest.mark.skipif(
 
 
 @needs_model
+@pytest.mark.thorough
 def test_the_figures_are_those_measured() -> None:
     command = [sys.executable, str(DATA / "measure.py")]
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
@@ -143,6 +144,7 @@ def test_the_figures_are_those_measured() -> None:
 
 
 @needs_model
+@pytest.mark.thorough
 def test_the_example_of_the_readme_prints_what_is_shown() -> None:
     found = re.search(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, re.DOTALL)
     assert found

@@ -127,6 +127,7 @@ def test_the_chat_indexes_only_what_has_changed(store: TheodoliteVectorStore, tm
 
 
 @needs_model
+@pytest.mark.thorough
 def test_the_chain_runs() -> None:
     done = run("langchain_chain")
     assert done.returncode == 0, done.stderr
@@ -137,6 +138,7 @@ def test_the_chain_runs() -> None:
 
 @needs_model
 @needs_langchain
+@pytest.mark.thorough
 def test_the_agent_runs() -> None:
     done = run("langchain_agent", "How long do refunds take?")
     assert done.returncode == 0, done.stderr
@@ -145,6 +147,7 @@ def test_the_agent_runs() -> None:
 
 
 @needs_model
+@pytest.mark.thorough
 def test_the_chat_runs_and_indexes_once(tmp_path: Path) -> None:
     outputs = []
     for _ in range(2):

@@ -118,6 +118,7 @@ def test_the_pipeline_embeds_only_what_has_changed(tmp_path: Path) -> None:
 
 
 @needs_model
+@pytest.mark.thorough
 def test_the_query_engine_runs() -> None:
     answers = dict(paragraph.split("\n", 1) for paragraph in run("llama_index_query").strip().split("\n\n"))
     assert "within 30 days" in answers["How many days do customers have to return unused goods?"]
@@ -125,6 +126,7 @@ def test_the_query_engine_runs() -> None:
 
 
 @needs_model
+@pytest.mark.thorough
 def test_the_agent_runs() -> None:
     told = run("llama_index_agent", "How long do refunds take?")
     assert "five working days" in told
@@ -132,6 +134,7 @@ def test_the_agent_runs() -> None:
 
 
 @needs_model
+@pytest.mark.thorough
 def test_the_chat_runs() -> None:
     told = run("llama_index_chat", "--condense", typed="How long do refunds take?\nAnd by card?\n")
     assert told.count("Sources: refunds-v3, ") == 2
@@ -139,6 +142,7 @@ def test_the_chat_runs() -> None:
 
 
 @needs_model
+@pytest.mark.thorough
 def test_the_ingestion_runs_and_embeds_once(tmp_path: Path) -> None:
     outputs = [run("llama_index_ingest", "--to", str(tmp_path / "kb")) for _ in range(2)]
     assert outputs[0].startswith("103 passages embedded; there are 103.")

@@ -119,6 +119,7 @@ def test_nor_by_langchain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @needs_model
 @needs_llama_index
+@pytest.mark.thorough
 def test_the_named_model_answers(pretend: Path, tmp_path: Path) -> None:
     path = os.pathsep.join([str(pretend), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = run("llama_index_query", tmp_path / "kb", THEODOLITE_CHAT_MODEL="pretend-llm:large", PYTHONPATH=path)
@@ -130,6 +131,7 @@ def test_the_named_model_answers(pretend: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 @needs_model
 @pytest.mark.parametrize("name", [*LANGCHAIN, *LLAMA_INDEX])
+@pytest.mark.thorough
 def test_the_named_embedder_embeds(name: str, tmp_path: Path) -> None:
     nothing = run(name, tmp_path / "nothing", THEODOLITE_EMBED_MODEL="./no such folder")
     assert (nothing.returncode, "no such folder" in nothing.stderr) == (1, True)

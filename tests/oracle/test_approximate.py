@@ -126,6 +126,7 @@ class Case(Clustered):
     costs=st.sampled_from([INDEX, EXACT, None]),
     seed=st.integers(0, 5),
 )
+@pytest.mark.thorough
 def test_what_is_proposed_rightly_is_found(
     metric: MetricName, indexed: int, dead: float, eligible: float, k: int, batch: bool, costs: Costs | None, seed: int
 ) -> None:
@@ -425,6 +426,7 @@ def test_a_calibration_survives_json() -> None:
     assert again.kind == "logged"
 
 
+@pytest.mark.thorough
 def test_longer_lists_are_measured_too() -> None:
     """Between the two lengths the numbers grow more slowly than k, and beyond in proportion to k."""
     case = Case("cosine", 6000)

@@ -257,6 +257,7 @@ def test_every_path_gives_the_same_scores(case: Case, kind: str, k: int, stops: 
     st.integers(2, 6),
     st.sampled_from(MASKS),
 )
+@pytest.mark.thorough
 def test_across_blocks(metric: MetricName, n: int, d: int, traits: set[str], seed: int, steps: int, kind: str) -> None:
     """Several full blocks and a tail, grown in steps that end at, near and far from a block's border."""
     case = made(metric, n, d, traits, seed)

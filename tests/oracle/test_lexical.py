@@ -232,6 +232,7 @@ def test_texts_in_other_scripts_are_indexed_as_they_are(text: str) -> None:
     assert indexed_words(text) == [text]
 
 
+@pytest.mark.thorough
 def test_fts5_takes_each_pair_for_one_word(fts5: Callable[[str], list[str]]) -> None:
     every = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
     letters = [one for one in every if prepare_text(one) != one and indexed_words(one + one) == [one + one]]
@@ -242,6 +243,7 @@ def test_fts5_takes_each_pair_for_one_word(fts5: Callable[[str], list[str]]) -> 
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])) | mixed, min_size=1, max_size=6))
+@pytest.mark.thorough
 def test_any_text_can_be_taken_out_of_the_index(held: list[str]) -> None:
     with closing(holding(held)) as engine:
         added(engine, held[::-1])

@@ -163,6 +163,7 @@ def test_damaged_records_do_not_stop_a_backup(tmp_path: Path) -> None:
         *(pytest.param(cleanup, 3, marks=pytest.mark.slow) for cleanup in ("incremental", "full", "scoped_full")),
     ],
 )
+@pytest.mark.thorough
 def test_killed_at_any_statement(tmp_path: Path, cleanup: str, step: int) -> None:
     run(tmp_path / "kb", FIRST, cleanup)
     store, _ = opened(tmp_path / "kb")
@@ -284,7 +285,7 @@ def test_what_is_refused(kb: Retriever, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is that time from elsewhere"):
         manager.update(["a"], time_at_least=manager.get_time() + 60)
     assert manager.list_keys(group_ids=[]) == []
-    with pytest.raises(InputError, match="takes a TheodoliteVectorStore or its Retriever, not InMemory"):
+    with pytest.raises(InputError, match="takes a theodolite Retriever or a TheodoliteVectorStore, not InMemory"):
         TheodoliteRecordManager(InMemoryVectorStore(DeterministicFakeEmbedding(size=4)), "tests")
     with pytest.raises(InputError, match="read-only"):
         TheodoliteRecordManager(kb.scoped(lang="en"), "tests")

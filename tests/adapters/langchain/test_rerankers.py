@@ -182,7 +182,7 @@ class TestCrossEncoders:
         for given, expected in ((plain, sigmoid(sigmoid(2.25))), (sure, sigmoid(2.25))):
             best = TheodoliteReranker(reranker=given, top_n=1).compress_documents(documents(), QUERY)[0]
             assert best.metadata["relevance_score"] == pytest.approx(expected)
-        with pytest.raises(RerankError, match=r"stay in \[0, 1\]"):
+        with pytest.raises(RerankError, match=r"values in \[0, 1\]"):
             TheodoliteReranker(reranker=as_reranker(Agreement(), calibrated=True)).compress_documents(
                 documents(), QUERY
             )

@@ -248,6 +248,7 @@ def test_the_demo_shows_the_handbook(shell: Shell) -> None:
 
 
 @needs_minilm
+@pytest.mark.thorough
 def test_the_demo_tells_the_truth_about_its_answers(shell: Shell) -> None:
     answers = [json.loads(line) for line in shell.run("demo", "--json")[0].splitlines()]
     assert [answer["hits"][0]["id"] for answer in answers] == [

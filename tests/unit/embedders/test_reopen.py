@@ -197,6 +197,7 @@ MARKED = [pytest.param(way, marks=pytest.mark.slow) if way in _LOADED else way f
 
 @pytest.mark.parametrize(("count", "batch_size"), [(1, 1024), (8, 3), (40, 1024)])
 @pytest.mark.parametrize("way", MARKED)
+@pytest.mark.thorough
 def test_it_opens_again(tmp_path: Path, exports: Path, model: Path, way: str, count: int, batch_size: int) -> None:
     make = WAYS[way]
     fill(tmp_path / "kb", make(model, exports=exports, **FIRST), count, batch_size)

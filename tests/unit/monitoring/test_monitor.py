@@ -14,6 +14,7 @@ from theodolite.testing import HashingEmbedder
 
 
 @pytest.mark.parametrize("seed", range(4))
+@pytest.mark.thorough
 def test_a_quiet_month_gives_no_alarm(seed: int) -> None:
     monitor, clock = watched()
     service = Service(monitor, clock, seed, per_hour=(12, 30, 60, 20)[seed], noise=(0.08, 0.15)[seed % 2])
@@ -23,6 +24,7 @@ def test_a_quiet_month_gives_no_alarm(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(("days", "fall"), [(1, 0.35), (10, 0.25), (10, 0.4), (16, 0.25)])
+@pytest.mark.thorough
 def test_a_swapped_model_is_noticed_within_100_searches(seed: int, days: int, fall: float) -> None:
     monitor, clock = watched()
     service = Service(monitor, clock, seed)
@@ -34,6 +36,7 @@ def test_a_swapped_model_is_noticed_within_100_searches(seed: int, days: int, fa
     assert alerts[0].before - alerts[0].value > 0.05
 
 
+@pytest.mark.thorough
 def test_a_small_fall_is_noticed_within_a_day() -> None:
     """0.09 is less than the noise of a hundred questions, but not of a day's."""
     monitor, clock = watched()
@@ -45,6 +48,7 @@ def test_a_small_fall_is_noticed_within_a_day() -> None:
     assert "of the last 24 hours" in alert.message or "latest" in alert.message
 
 
+@pytest.mark.thorough
 def test_a_fall_within_the_limit_is_none() -> None:
     monitor, clock = watched()
     service = Service(monitor, clock, 2, per_hour=100)
@@ -86,6 +90,7 @@ def test_the_same_cause_is_told_of_once_a_day() -> None:
     assert "similarity" in [alert.cause for alert in service.run(26)], "and again on the next day"
 
 
+@pytest.mark.thorough
 def test_a_new_baseline_can_be_begun() -> None:
     monitor, clock = watched()
     service = Service(monitor, clock, 6)

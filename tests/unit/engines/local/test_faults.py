@@ -128,6 +128,7 @@ def test_a_disk_that_is_full_once(tmp_path: Path, fault: Fault, workload: str) -
 
 
 @pytest.mark.parametrize("point", AFTER)
+@pytest.mark.thorough
 def test_a_failure_behind_the_commit(tmp_path: Path, fault: Fault, point: str) -> None:
     """The call may fail, but the commit is stored."""
     many = tuple(Doc(f"doc-{number:05d}", 0) for number in range(BLOCK + 1))

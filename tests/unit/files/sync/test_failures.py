@@ -136,7 +136,7 @@ def test_norms_that_do_not_fit_end_the_run(tmp_path: Path) -> None:
     with Retriever.open(embedder=EmbedderOptions(Failing(), canary="off"), metric="dot", norms="unit") as kb:
         sync(kb, [docs])
         write(docs, b=["long"])
-        with pytest.raises(VectorError, match="normalisation"):
+        with pytest.raises(VectorError, match="normalization"):
             sync(kb, [docs])
 
 

@@ -211,6 +211,7 @@ def test_after_clear_it_is_built_anew(tmp_path: Path, cheap: None, eager: None) 
         assert kb.info()["index"].startswith("hnsw")
 
 
+@pytest.mark.thorough
 def test_noisy_rows_give_way_to_real_queries(cheap: None, eager: None) -> None:
     with Retriever.open(None) as kb:
         fill(kb)
@@ -228,6 +229,7 @@ def test_noisy_rows_give_way_to_real_queries(cheap: None, eager: None) -> None:
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "gone", "rows"])
+@pytest.mark.thorough
 def test_a_damaged_file_never_reaches_native_code(
     tmp_path: Path, cheap: None, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
@@ -287,6 +289,7 @@ def test_an_interrupted_build_is_gone_on_with(tmp_path: Path, cheap: None, monke
         assert not (tmp_path / "index-partial").exists()
 
 
+@pytest.mark.thorough
 def test_an_unfinished_build_of_something_else_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index_build, "_WORTH_SAVING", 0.0)
     monkeypatch.setattr("theodolite.indexes.hnsw._CHUNK", 500)
@@ -319,6 +322,7 @@ def test_an_unfinished_build_of_something_else_is_dropped(tmp_path: Path, monkey
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
 @pytest.mark.parametrize("point", ["index.saved", "index.placed", "index.recorded"])
+@pytest.mark.thorough
 def test_killed_while_it_is_swapped_in(tmp_path: Path, point: str) -> None:
     """Either the old index is in use or the new one, and the next build works."""
     script = f"""
@@ -376,6 +380,7 @@ def test_closing_stops_a_build_in_the_background(tmp_path: Path, eager: None, mo
         kb.verify()
 
 
+@pytest.mark.thorough
 def test_searches_go_on_while_an_index_is_built_and_swapped(cheap: None) -> None:
     failures: list[str] = []
     with Retriever.open(None) as kb:
@@ -506,6 +511,7 @@ def test_without_its_package_searches_are_exact(
 
 
 @pytest.mark.parametrize("point", ["index.saved", "index.placed"])
+@pytest.mark.thorough
 def test_the_index_in_use_stays_until_the_next_one_is_recorded(tmp_path: Path, cheap: None, point: str) -> None:
     """This includes an index that was recalibrated, and has a newer number than its files."""
 
