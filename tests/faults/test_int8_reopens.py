@@ -54,7 +54,7 @@ def test_vectors_do_not_depend_on_the_batch(folder: Path, cache: Path) -> None:
 
 def test_batches_are_refused(folder: Path, cache: Path) -> None:
     assert int8(folder, cache, batch_size=1).encode_query(["a"]).shape == (1, 32)
-    with pytest.raises(ConfigError, match=r"int8 computes one text at a time.* Leave batch_size out"):
+    with pytest.raises(ConfigError, match=r"int8 computes one text at a time.* Leave out batch_size"):
         int8(folder, cache, batch_size=8)
 
 
