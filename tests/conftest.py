@@ -1,4 +1,4 @@
-"""What all tests share: a state folder of their own, and `--sample`."""
+"""Shared by all tests: a state folder of their own, and `--sample`."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What adapters to other frameworks share: keywords, opening, scopes, embeddings, rerank stages, scores.
+"""Shared by adapters to other frameworks: keywords, opening, scopes, embeddings, rerank stages, scores.
 
 `langchain_theodolite` and `llama_index_theodolite` use it; an adapter of your own may, too.
 """
@@ -7,7 +7,6 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
-from functools import lru_cache
 from inspect import signature
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +18,7 @@ from theodolite.embedders.resolve import resolve
 from theodolite.engines.registry import engine_for
 from theodolite.errors import InputError, VectorError, closest
 from theodolite.protocols import Embedder
+from theodolite.ranking.options import as_rerank as as_stage
 from theodolite.retriever import Retriever
 from theodolite.types import Hit
 
@@ -57,7 +57,7 @@ RENAMED = {
     "substitute": "superseded='substitute'",
     "fusion": "mode=Fusion(...)",
 }
-"""Names that other libraries, or common sense, may suggest for an option of a search."""
+"""Names that users may try for an option of a search, with the option to use instead."""
 
 _EMBEDDER_OPTIONS = frozenset(field.name for field in fields(EmbedderOptions)) - {"embedder"}
 _OWN_OPTIONS = frozenset(signature(Retriever.open).parameters) - {"location", "embedder", "engine"}
@@ -150,19 +150,8 @@ def as_rerank(reranker: Any, min_relevance: float | None = None) -> "Rerank":
     Raises:
         ConfigError, MissingExtraError: see `theodolite.Rerank`.
     """
-    from theodolite.rerankers.stage import Rerank
-
-    if isinstance(reranker, str):
-        reranker = _named(reranker)
-    stage = reranker if isinstance(reranker, Rerank) else Rerank(reranker)
+    stage = as_stage(reranker)
     return stage if min_relevance is None else replace(stage, min_relevance=min_relevance)
-
-
-@lru_cache(maxsize=4)
-def _named(name: str) -> "Rerank":
-    from theodolite.rerankers.stage import Rerank
-
-    return Rerank(name)
 
 
 def resolve_embedder(embedder: Any) -> Embedder:

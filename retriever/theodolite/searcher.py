@@ -43,7 +43,7 @@ class Prepared:
         texts: the queries as texts, if there are any.
         truncated_tokens: how many tokens of each query the embedder did not read.
         started: when embedding started, by `time.perf_counter`.
-        monitored: whether the monitor is told.
+        monitored: whether the monitor records the search.
         leave_out: ids of documents that must not be hits.
     """
 

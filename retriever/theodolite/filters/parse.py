@@ -365,7 +365,7 @@ def _unknown(operator: Any, field: str | None = None) -> str:
 
 
 def _hint(operator: Any, field: str | None) -> str:
-    """What was probably meant by an unknown operator."""
+    """Return a hint at the operator that was probably meant, or an empty string."""
     if field is None and operator in _FIELD_OPERATORS:
         return f"it belongs to a field: {{'field': {{'{operator}': ...}}}}. "
     if field is not None and operator in _LOGICAL_OPERATORS:

@@ -121,7 +121,7 @@ class SearchOptions:
             raise InputError(f"superseded is {superseded!r}; expected {', '.join(map(repr, _SUPERSEDED))}")
         put(self, "superseded", superseded)
         put(self, "min_relevance", None if min_relevance is None else _checked_relevance(min_relevance, arms))
-        put(self, "rerank", None if rerank is None else _as_rerank(rerank))
+        put(self, "rerank", None if rerank is None else as_rerank(rerank))
         put(self, "diversity", None if diversity is None else _as_mmr(diversity))
         if dedupe is not None and not (is_number(dedupe) and 0 < dedupe <= 1):
             raise InputError(f"dedupe is {dedupe!r}; expected a cosine above 0, at most 1, or None")
@@ -195,7 +195,7 @@ def _as_mmr(given: float | MMR) -> MMR | None:
     return mmr if mmr.diversity else None
 
 
-def _as_rerank(given: Any) -> "Rerank":
+def as_rerank(given: Any) -> "Rerank":
     """Return the reranking stage of a stage or a reranker. A model that is named is loaded once."""
     from theodolite.rerankers.stage import Rerank
 

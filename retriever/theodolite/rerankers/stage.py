@@ -75,7 +75,7 @@ class Rerank:
         """Score all of the texts, or none of them.
 
         Args:
-            texts: n texts, all of which are read; `candidates` and `min_relevance` are for searches.
+            texts: n texts, all read; `candidates` and `min_relevance` are for searches.
 
         Raises:
             RerankError: `on_error` is `raise` and the reranker failed, was late, or did not return one finite score for

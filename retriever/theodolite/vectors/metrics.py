@@ -109,7 +109,7 @@ class Metric(ABC):
 
 
 class _InnerProduct(Metric):
-    """What cosine and dot share: the score is the inner product."""
+    """Metrics whose score is the inner product: cosine and dot."""
 
     def _wide_scores(self, query: Doubles, vectors: Doubles) -> Doubles:
         vectors *= query

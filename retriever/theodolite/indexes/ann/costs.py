@@ -16,7 +16,7 @@ from theodolite.types import Space, Vectors
 _BLOCKS = 8  # scanned for the measurement; more take as long for each row
 _BATCH = 32
 _ROWS = 256  # scored exactly
-_PICKED = 1024  # rows out of which the best are picked
+_PICKED = 1024  # rows from which the best are picked
 _EFFORTS = (16, 64, 256, 1024)
 _REPEATS = 5
 _BATCHES = 3  # repeats of batches
