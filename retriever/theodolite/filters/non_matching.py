@@ -3,7 +3,7 @@
 Such a filter is not an error, since matching documents may be added later. But a misspelled field looks the same.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, assert_never
 
 from theodolite.errors import closest, short_repr
@@ -74,7 +74,7 @@ def _possible(test: Test, field: Field | None) -> bool:
     elements = set() if field is None else set(field.elements)
     match test:
         case In(values=values):
-            return any(value is None or _is_among(value, kinds | elements) for value in values)
+            return _any_among(values, kinds | elements)
         case Compare(value=value):
             order = orderable(value)
             return order is not None and _ORDERED[order[0]] in kinds
@@ -88,6 +88,14 @@ def _possible(test: Test, field: Field | None) -> bool:
             return True
         case _:
             assert_never(test)
+
+
+def _any_among(values: Sequence[Any], kinds: set[FieldKind]) -> bool:
+    """Whether one of the values, of which there may be a million, is None or of one of the kinds."""
+    first = {type(value): value for value in values}  # only of a string does the kind depend on the value
+    if any(value is None or _is_among(value, kinds) for value in first.values()):
+        return True
+    return ("string" in kinds) != ("date" in kinds) and any(_is_among(v, kinds) for v in values if isinstance(v, str))
 
 
 def _is_among(value: Any, kinds: set[FieldKind]) -> bool:

@@ -3,10 +3,10 @@
 Values are copied into the plain types that metadata holds: no subclasses, no numpy scalars, no arrays.
 """
 
-from collections.abc import Callable, Mapping, Sequence, Set
-from datetime import date, datetime, time
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from datetime import date, datetime, time, timezone
 from operator import ne
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -40,7 +40,7 @@ MAX_DEPTH = 64
 MAX_PATTERN = 10_000
 """Maximum length of a pattern. Patterns are compiled, which takes a second for 100,000 characters."""
 
-_PLAIN = frozenset({str, int, bool, type(None), float})  # need no conversion, except NaN, which is refused
+_PLAIN = frozenset({str, int, bool, type(None), float, date, datetime})  # most of these need no conversion
 _NUMBERS = tuple(map(np.dtype, "?bhilqBHILQefd"))  # types whose values Python represents exactly
 
 
@@ -75,7 +75,7 @@ def id_condition(operator: Any, value: Any) -> Filter:
     if operator not in ("$eq", "$ne", "$in", "$nin"):
         message = f"{ID} takes an id, a list of ids, $eq, $ne, $in or $nin, not {short_repr(operator)}"
         raise FilterError(message, field=ID)
-    tree = Ids(_ids(operator, [value] if operator in ("$eq", "$ne") else _operands(ID, operator, value)))
+    tree = Ids(_ids(operator, [value] if operator in ("$eq", "$ne") else _several(ID, operator, value)))
     return tree if operator in ("$eq", "$in") else Not(tree)
 
 
@@ -155,7 +155,7 @@ def _all(field: str, operator: str, values: Any) -> Filter:
 
 
 def _between(field: str, operator: str, values: Any) -> Filter:
-    ends = [] if isinstance(values, Set) else _operands(field, operator, values)  # a set has no order
+    ends = () if isinstance(values, Set) else tuple(_operands(field, operator, values))  # a set has no order
     if len(ends) != 2:
         raise _error(field, operator, f" takes the lowest and the highest value, not {short_repr(values)}")
     return And((_compare(field, operator, "$gte", ends[0]), _compare(field, operator, "$lte", ends[1])))
@@ -278,20 +278,32 @@ def _operand(field: str, operator: str, value: Any, depth: int = 1) -> Any:
     )
 
 
-def _operands(field: str, operator: str, values: Any) -> list[Any]:
+def _operands(field: str, operator: str, values: Any) -> Collection[Any]:
     """The values of an operator that takes several; there may be a million. Raises FilterError."""
+    several = _several(field, operator, values)
+    return several if _are_plain(several) else [_operand(field, operator, value) for value in several]
+
+
+def _several(field: str, operator: str, values: Any) -> Collection[Any]:
+    """The values as they are; an array of numbers as a list. Raises FilterError unless there can be several."""
     several = isinstance(values, (Sequence, Set)) or (isinstance(values, np.ndarray) and values.ndim > 0)
     if not several or isinstance(values, (str, bytes)):
         raise _error(field, operator, f" takes a list of values, not {short_repr(values)}")
     if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype in _NUMBERS:
-        values = values.tolist()
+        return cast("list[Any]", values.tolist())
+    return cast("Collection[Any]", values)
+
+
+def _are_plain(values: Collection[Any]) -> bool:
+    """Whether `_operand` would return each value as it is."""
     types = set(map(type, values))
-    if types <= _PLAIN and not (float in types and any(map(ne, values, values))):
-        return list(values)
-    return [_operand(field, operator, value) for value in values]
+    if not types <= _PLAIN or (float in types and any(map(ne, values, values))):
+        return False
+    zones = {type(value.tzinfo) for value in values if type(value) is datetime} if datetime in types else set()
+    return zones <= {type(None), timezone}
 
 
-def _ids(operator: str, values: Sequence[Any]) -> frozenset[str]:
+def _ids(operator: str, values: Collection[Any]) -> frozenset[str]:
     """The ids of documents; there may be a million. Raises FilterError for a value that cannot be one."""
     if set(map(type, values)) <= {str}:
         try:

@@ -18,7 +18,7 @@ from typing import Any, assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.engines.local.derived.columns.instants import instants
+from theodolite.engines.local.derived.columns.instants import instants, instants_of_dates
 from theodolite.engines.local.derived.columns.strings import Strings
 from theodolite.filters import MISSING, Compare, Contains, Empty, Exists, In, Like, Test, holds, instant
 from theodolite.filters.dates import SIGNS, WORDS, from_instant, is_unreadable
@@ -88,9 +88,9 @@ class Dictionary:
         others = np.flatnonzero(~is_iso).tolist()
         texts, of_texts = _distinct_texts([strings[number] for number in others])
         timed = np.flatnonzero(is_iso).tolist()
-        when = [instant(values[number]) or 0 for number in places["date"]]
+        when = instants_of_dates([values[number] for number in places["date"]])
         moments, iso, of_moments = _distinct_moments(
-            np.concatenate([np.array(when, np.int64), moments_of[is_iso]]),
+            np.concatenate([when, moments_of[is_iso]]),
             [""] * len(when) + [strings[number] for number in timed],
         )
         found = cls(tuple(rest), ints, floats, moments, Strings.of(iso), Strings.of(texts))
@@ -171,25 +171,24 @@ class Dictionary:
             return
         ints, floats, moments, texts, end = self.starts
         found = np.zeros(end, np.bool_)
-        numbers = [value for value in wanted if type(value) is float or type(value) is int]
+        types = set(map(type, wanted))
+        numbers = _of_types(wanted, types, {float, int})
         if numbers:  # Python compares int and float exactly
             found[FIRST:ints] = _are_among([value if type(value) is int else None for value in self.rest], numbers)
             found[ints:floats] = _are_among(self.ints.tolist(), numbers)
             found[floats:moments] = _are_among(self.floats.tolist(), numbers)
-        strings = [value for value in wanted if type(value) is str]
+        strings = _of_types(wanted, types, {str})
         if strings:
             found[moments:texts] = _are_among(self.iso.all(), strings)
             found[texts:] = _are_among(self.texts.all(), strings)
             dated = np.flatnonzero(np.diff(self.iso.ends) == 0)  # dates that are not strings
             if len(dated):
                 is_date, when = instants(strings)
-                found[moments + dated] = np.isin(self.moments[dated], when[is_date])
-        dates = [instant(value) or 0 for value in wanted if isinstance(value, date)]
-        found[moments:texts] |= np.isin(self.moments, np.array(dates, np.int64))
-        if len(numbers) + len(strings) + len(dates) < len(wanted):
-            for value in wanted:
-                if type(value) not in (float, int, str) and not isinstance(value, date):
-                    yield from self.equal(value)
+                found[moments + dated] = _are_in(self.moments[dated], when[is_date])
+        dates = instants_of_dates(_of_types(wanted, types, {date, datetime}))
+        found[moments:texts] |= _are_in(self.moments, dates)
+        for value in _of_types(wanted, types, types - {float, int, str, date, datetime}):
+            yield from self.equal(value)
         edges = np.flatnonzero(np.diff(np.concatenate([[False], found, [False]]))).tolist()
         yield from zip(edges[::2], edges[1::2], strict=True)
 
@@ -368,10 +367,24 @@ def _numbers(order: Any, new: NDArray[np.bool_]) -> NDArray[np.int64]:
     return numbers
 
 
+def _of_types(values: Sequence[Any], types: set[type], kept: set[type]) -> Sequence[Any]:
+    """Return the values of some types; `types` are those of all values."""
+    if types <= kept:
+        return values
+    return [value for value in values if type(value) in kept] if types & kept else []
+
+
 def _are_among(known: Sequence[Any], wanted: Sequence[Any]) -> list[bool]:
     """Whether each known value is one of `wanted`. The smaller of the two is made a set."""
     found = set(wanted) if len(wanted) < len(known) else set(known).intersection(wanted)
     return list(map(found.__contains__, known))
+
+
+def _are_in(known: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """`np.isin`, in a tenth of the time for a million wanted values."""
+    ordered = np.append(np.sort(wanted), np.iinfo(np.int64).max)  # no instant is that late
+    found: NDArray[np.bool_] = ordered[np.searchsorted(ordered, known)] == known
+    return found
 
 
 def _merge(runs: Iterator[Run]) -> list[Run]:

@@ -4,7 +4,9 @@ import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,7 @@ Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
 
 _CHUNK = 1 << 15  # strings at a time, which fit the processor's cache
+_MICROSECOND = timedelta(microseconds=1)
 _OFFSETS = ("", "Z", "+dd:dd", "+dddd", "+dd")
 _EPOCH = 719_163  # the day of 1970-01-01, counted from that of 0001-01-01
 _LETTERS = {
@@ -70,6 +73,20 @@ def instants(strings: Sequence[str]) -> tuple[Mask, Ints]:
         end = start + _CHUNK
         _parse(strings[start:end], is_date[start:end], micro[start:end])
     return is_date, micro
+
+
+def instants_of_dates(values: Sequence[date]) -> Ints:
+    """Return the microseconds since 1970 in UTC of dates and datetimes; those without an offset are in UTC."""
+    types = set(map(type, values))
+    if types == {date}:
+        days = np.fromiter(map(date.toordinal, values), np.int64, len(values))
+        return (days - _EPOCH) * 86_400_000_000
+    if types == {datetime}:
+        zones = set(map(attrgetter("tzinfo"), values))
+        if zones == {None} or zones == {UTC}:
+            first = datetime(1970, 1, 1, tzinfo=zones.pop())
+            return np.fromiter(((value - first) // _MICROSECOND for value in values), np.int64, len(values))
+    return np.fromiter((instant(value) or 0 for value in values), np.int64, len(values))
 
 
 def _parse(strings: Sequence[str], is_date: Mask, micro: Ints) -> None:
