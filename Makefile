@@ -20,7 +20,7 @@ venv: $(VENV)/.installed ## set up the virtual environment, if anything changed
 demo: $(VENV)/.installed ## run the quick-start example
 	$(VENV)/bin/python examples/quickstart.py $(ARGS)
 
-test: $(VENV)/.installed ## run the tests, each with one of its parameters
+test: $(VENV)/.installed ## run the tests, each with one of its parameters; no long ones
 	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --sample -m "$(QUICK)" $(ARGS)
 
 test-all: $(VENV)/.installed ## run all tests with all parameters

@@ -5,12 +5,23 @@ from collections.abc import Iterator
 from zlib import crc32
 
 import pytest
+from hypothesis import settings
+from tests import sampling
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--sample", action="store_true", help="run each test with one of its parameters, chosen by the test's name"
+        "--sample",
+        action="store_true",
+        help="run each test with one of its parameters, chosen by the test's name; random tests try less",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--sample"):
+        sampling.enable()
+        settings.register_profile("sample", max_examples=sampling.sampled(settings.default.max_examples))
+        settings.load_profile("sample")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

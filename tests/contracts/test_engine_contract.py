@@ -29,17 +29,7 @@ from theodolite.types import Document, Space, Vectors
 
 
 class TestDictEngine(EngineContract):
-    lacks = frozenset({"indexing", "maintenance"})
-
-    def engine(self, space: Space) -> Engine:
-        return DictEngine.open("dict://", CollectionSettings(space.metric, space.norms))
-
-    def partitioned(self, space: Space, field: str) -> Engine:
-        return DictEngine.open("dict://", CollectionSettings(space.metric, partition=field))
-
-
-class TestNamedDictEngine(EngineContract):
-    """Opened again by its name, a collection is as it was."""
+    """With names, so that a collection is opened again as it was."""
 
     lacks = frozenset({"indexing", "maintenance"})
 
@@ -52,6 +42,9 @@ class TestNamedDictEngine(EngineContract):
 
     def engine(self, space: Space) -> Engine:
         return DictEngine.open(f"dict://{next(self.unused)}", CollectionSettings(space.metric, space.norms))
+
+    def partitioned(self, space: Space, field: str) -> Engine:
+        return DictEngine.open("dict://", CollectionSettings(space.metric, partition=field))
 
     def reopened(self, engine: Engine) -> Engine:
         location = engine.info()["location"]

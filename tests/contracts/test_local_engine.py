@@ -37,6 +37,7 @@ class TestLocalEngine(EngineContract):
         return again
 
 
+@pytest.mark.thorough
 class TestLocalEngineInMemory(EngineContract):
     def engine(self, space: Space) -> Engine:
         return LocalEngine.open(None, CollectionSettings(space.metric, space.norms))

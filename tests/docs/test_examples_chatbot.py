@@ -113,6 +113,7 @@ def test_help() -> None:
 
 
 @needs_model
+@pytest.mark.thorough
 def test_it_quotes_cites_and_follows_up(folder: Path) -> None:
     typed = ["How long do refunds take?", "", "Can customers return unused goods?", "and opened ones?"]
     done = run("\n".join(typed), "--to", str(folder))

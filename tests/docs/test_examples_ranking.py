@@ -40,6 +40,7 @@ def test_it_has_help() -> None:
 
 
 @needs_model
+@pytest.mark.thorough
 def test_every_stage_changes_what_it_is_for(table: dict[str, tuple[list[str], int, int]]) -> None:
     hits = {stage: ids for stage, (ids, _, _) in table.items()}
     assert hits["similarity"][0] == "-shipping-v1"  # free from £75: what was in force until 2023
@@ -56,6 +57,7 @@ def test_every_stage_changes_what_it_is_for(table: dict[str, tuple[list[str], in
 
 
 @needs_model
+@pytest.mark.thorough
 def test_versions_and_boosts_find_what_is_in_force(table: dict[str, tuple[list[str], int, int]]) -> None:
     _, plain_right, plain_outdated = table["similarity"]
     assert plain_right < plain_outdated
@@ -69,6 +71,7 @@ def test_versions_and_boosts_find_what_is_in_force(table: dict[str, tuple[list[s
 
 
 @needs_model
+@pytest.mark.thorough
 def test_the_first_hit_is_explained(output: str) -> None:
     explained = output.split("\n\n")[-1]
     assert explained.startswith("1st of the list with score 0.")
@@ -78,6 +81,7 @@ def test_the_first_hit_is_explained(output: str) -> None:
 
 
 @needs_model
+@pytest.mark.thorough
 def test_any_question_can_be_asked() -> None:
     question = "Who feeds the office cat?"
     answered = run(question)

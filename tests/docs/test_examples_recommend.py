@@ -56,6 +56,7 @@ def test_more_like_these(output: str) -> None:
     assert not {"cader-axe", "jura-rope"} & {*names}
 
 
+@pytest.mark.thorough
 def test_a_product_that_is_not_there() -> None:
     done = recommend("--like", "cader-axe", "cader-car")
     assert done.returncode == 1

@@ -216,6 +216,7 @@ def test_many_values_mean_what_few_mean(monkeypatch: pytest.MonkeyPatch) -> None
             assert found == {str(i) for i, metadata in enumerate(documents) if matches(tree, metadata)}
 
 
+@pytest.mark.thorough
 def test_a_million_values() -> None:
     values = [f"v{i}" for i in range(1_000_000)]
     with Retriever.open() as kb:

@@ -59,6 +59,7 @@ def test_what_was_built_here_is_loaded_also_from_copies(
     assert [len(path.name) for path in (state / "indexes").iterdir()] == [64]
 
 
+@pytest.mark.thorough
 def test_of_another_user_it_is_not_loaded_unless_trusted(
     folder: Path, tmp_path: Path, state: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -79,6 +80,7 @@ def test_of_another_user_it_is_not_loaded_unless_trusted(
     assert ready(folder)
 
 
+@pytest.mark.thorough
 def test_a_trusted_index_still_needs_its_recorded_hash(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     native = folder / "index-1" / "native"
     native.write_bytes(native.read_bytes()[:-1] + b"x")
@@ -95,6 +97,7 @@ def test_a_state_folder_that_others_can_change_proves_nothing(folder: Path, stat
     assert ready(folder)
 
 
+@pytest.mark.thorough
 def test_a_home_that_cannot_be_written_to_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

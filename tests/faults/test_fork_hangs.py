@@ -42,6 +42,7 @@ assert torch.get_num_threads() == 2
 
 @needs_minilm
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on Windows")
+@pytest.mark.thorough
 def test_children_embed() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     command = [sys.executable, "-W", "ignore", "-c", CODE]

@@ -58,6 +58,7 @@ def test_batches_are_refused(folder: Path, cache: Path) -> None:
         int8(folder, cache, batch_size=8)
 
 
+@pytest.mark.thorough
 def test_what_has_changed_is_refused(folder: Path, cache: Path, tmp_path: Path) -> None:
     with Retriever.open(tmp_path / "kb", embedder=int8(folder, cache)) as kb:
         kb.add(PASSAGES)

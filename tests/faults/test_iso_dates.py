@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.sampling import sampled
 
 from theodolite import (
     Document,
@@ -145,7 +146,7 @@ edited = st.tuples(
 ).map(lambda edit: edit[0][: edit[1]] + edit[2] + edit[0][edit[1] + edit[3] :])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=sampled(100), deadline=None)
 @given(st.lists(letters | edited, max_size=60))
 def test_columns_read_what_one_document_reads(texts: list[str]) -> None:
     is_date, found = instants(texts)

@@ -212,6 +212,7 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([sys.executable, "-m", "theodolite", *arguments], capture_output=True, text=True, check=False)
 
 
+@pytest.mark.thorough
 def test_the_command_line_notes_it(tmp_path: Path) -> None:
     kb = str(tmp_path / "kb")
     with Retriever.open(kb) as filling:

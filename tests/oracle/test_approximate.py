@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.oracle.clustered import Clustered
+from tests.sampling import sampled
 
 from theodolite.errors import CorruptionError
 from theodolite.indexes.ann import Approximate, Calibration, Costs, calibrate, synthetic_queries
@@ -115,7 +116,7 @@ class Case(Clustered):
         return float(np.mean(found.scores[: len(best)] >= best[-1] - close)) if len(best) else 1.0
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=sampled(150), deadline=None)
 @given(
     metric=st.sampled_from(METRICS),
     indexed=st.sampled_from([1, 500, 1700, 2999, 3000]),
@@ -380,6 +381,7 @@ def test_few_queries_prove_little() -> None:
     assert few.n == many.n == 10  # where nothing is gained by more, the least is taken
 
 
+@pytest.mark.thorough
 def test_what_does_not_reach_its_target_takes_the_best() -> None:
     case = Case("cosine")
     candidates = Sorted(miss=3.0)

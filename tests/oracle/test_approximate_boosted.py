@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tests.oracle.clustered import Clustered
+from tests.sampling import sampled
 
 from theodolite.indexes.ann import Approximate, Calibration, Costs
 from theodolite.indexes.flat.boosted_score import BoostedScore
@@ -68,7 +69,7 @@ def boosted(found: Found) -> NDArray[np.float64]:
     return found.boosted
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=sampled(120), deadline=None)
 @given(
     metric=st.sampled_from(METRICS),
     indexed=st.sampled_from([500, 1700, 2999, 3000]),

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from numpy.typing import NDArray
+from tests.sampling import sampled
 
 from theodolite import Document, DocumentError, EmbedderOptions, Retriever
 from theodolite.testing import brute_force
@@ -195,5 +196,5 @@ class Collection(RuleBasedStateMachine):
 
 TestCollection = pytest.mark.filterwarnings("ignore::theodolite.DriftWarning")(Collection.TestCase)
 TestCollection.settings = settings(
-    max_examples=200, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=sampled(200), stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -135,6 +135,7 @@ def exact(kb: Retriever) -> Retriever:
 
 
 @pytest.mark.parametrize(("metric", "index"), [("cosine", "hnsw"), ("l2", "flat")])
+@pytest.mark.thorough
 def test_no_answer_changes(tmp_path: Path, metric: MetricName, index: str) -> None:
     draw = random.Random(f"{metric} {index}")
     with Retriever.open(tmp_path / "kb", metric=metric, partition="tenant", compact_at=None) as kb:

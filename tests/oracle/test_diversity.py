@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tests.sampling import sampled
 
 from theodolite.ranking.diversity import Doubles, choose_diverse, collapse, scaled
 
@@ -38,7 +39,7 @@ def drawn(seed: int, n: int, d: int) -> tuple[Doubles, Floats]:
     return values[order], vectors[order]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=sampled(60))
 @given(
     st.integers(0, 1 << 32),
     st.integers(1, 25),
@@ -94,7 +95,7 @@ def going_down(vectors: Floats, threshold: float) -> dict[int, list[int]]:
     return stands
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=sampled(60))
 @given(
     st.integers(0, 1 << 32), st.integers(0, 40), st.integers(1, 12), st.sampled_from([0.05, 0.7, 0.9, 0.97, 0.995, 1.0])
 )

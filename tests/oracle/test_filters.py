@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.oracle.filters import Draw, Metadata
+from tests.sampling import sampled
 
 from theodolite import Document, Retriever
 from theodolite.engines.local.derived.columns import column_files
@@ -61,7 +62,7 @@ def test_columns_agree_with_documents_many_times(tmp_path: Path) -> None:
 def test_filters_survive_json() -> None:
     draw = Draw(3)
     documents = [draw.metadata() for _ in range(60)]
-    for _ in range(1500):
+    for _ in range(sampled(1500)):
         tree = parse(draw.where())
         again = parse(json.loads(json.dumps(to_dict(tree))))
         assert again == tree
@@ -72,7 +73,7 @@ def test_negations_are_the_rest() -> None:
     """`$not`, `$ne`, `$nin`, `$nor` and ~ let pass exactly what their counterpart does not."""
     draw = Draw(4)
     documents = [draw.metadata() for _ in range(60)]
-    for _ in range(1500):
+    for _ in range(sampled(1500)):
         where = draw.where()
         tree = parse(where)
         assert tree is not None

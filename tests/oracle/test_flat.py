@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tests.sampling import sampled
 
 from theodolite.errors import CorruptionError
 from theodolite.indexes.flat.codes import BLOCK, quantize
@@ -34,7 +35,7 @@ TRAITS = ("duplicates", "near", "offset", "outliers", "lengths", "zeros", "clust
 MASKS = ("none", "all", "half", "tenth", "hundredth", "one", "nothing", "run")
 
 bounded = settings(
-    max_examples=300,
+    max_examples=sampled(300),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -247,7 +248,7 @@ def test_every_path_gives_the_same_scores(case: Case, kind: str, k: int, stops: 
         check_found(found, scores[i % len(case.queries)], k, mask)
 
 
-@settings(bounded, max_examples=50)
+@settings(bounded, max_examples=sampled(50))
 @given(
     st.sampled_from(METRICS),
     st.integers(BLOCK - 1, 3 * BLOCK),

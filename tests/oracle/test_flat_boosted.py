@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tests.sampling import sampled
 
 from theodolite.errors import ConfigError
 from theodolite.indexes.flat.boosted_score import BoostedScore
@@ -26,7 +27,7 @@ FACTORS = ("random", "ones", "levels", "tiny", "rare", "farthest")
 TRAITS = ("plain", "clusters", "duplicates", "equal", "offset", "opposite", "outliers")
 
 bounded = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=sampled(150), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 
 

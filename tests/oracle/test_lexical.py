@@ -14,6 +14,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tests.sampling import sampled
 
 from theodolite import CorruptionError, Document
 from theodolite.engines.local import LocalEngine
@@ -138,7 +139,7 @@ def as_dict(found: LexicalResult) -> dict[int, float]:
     return dict(zip(found.rows.tolist(), found.bm25.tolist(), strict=True))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=sampled(60), deadline=None)
 @given(texts, queries, st.randoms(use_true_random=False))
 def test_scores_are_those_of_the_formula_in_any_scope(held: list[str], query: dict[str, float], draw: Any) -> None:
     scope = np.array([draw.random() < 0.7 for _ in held])
@@ -160,7 +161,7 @@ def in_pairs(query: Mapping[str, float]) -> dict[str, float]:
     return weights
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=sampled(150), deadline=None)
 @given(mixed_texts, mixed_queries, st.randoms(use_true_random=False))
 def test_scores_are_those_of_the_formula_in_scripts_without_spaces(
     held: list[str], query: dict[str, float], draw: Any
@@ -172,7 +173,7 @@ def test_scores_are_those_of_the_formula_in_scripts_without_spaces(
     assert as_dict(found) == pytest.approx(reference(inside, in_pairs(query)) if inside else {}, rel=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=sampled(60), deadline=None)
 @given(st.one_of(texts, mixed_texts), mixed_queries)
 def test_scores_are_those_of_fts5_where_the_scope_is_everything(held: list[str], query: dict[str, float]) -> None:
     query = {piece: weight for piece, weight in in_pairs(query).items() if len(piece) > 1}
@@ -186,7 +187,7 @@ def test_scores_are_those_of_fts5_where_the_scope_is_everything(held: list[str],
     assert as_dict(found) == pytest.approx(expected, rel=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=sampled(40), deadline=None)
 @given(texts, texts, queries)
 def test_a_scope_answers_as_its_documents_alone_would(
     mine: list[str], others: list[str], query: dict[str, float]
@@ -200,7 +201,7 @@ def test_a_scope_answers_as_its_documents_alone_would(
     assert among.bm25.tolist() == by_itself.bm25.tolist()  # to the last bit
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=sampled(60), deadline=None)
 @given(texts, queries, st.integers(1, 6), st.randoms(use_true_random=False))
 def test_the_n_best_by_worth_are_found_with_all_that_tie(
     held: list[str], query: dict[str, float], n: int, draw: Any
@@ -218,13 +219,13 @@ def test_the_n_best_by_worth_are_found_with_all_that_tie(
     assert found.bm25.tolist() == [everything[row] for row in expected]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=sampled(300), deadline=None)
 @given(mixed)
 def test_texts_are_indexed_by_pairs_of_letters(fts5: Callable[[str], list[str]], text: str) -> None:
     assert fts5(prepare_text(text)) == tokens_of(text)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=sampled(200), deadline=None)
 @given(st.text(st.characters(max_codepoint=0xDFF, exclude_characters="ß")))
 def test_texts_in_other_scripts_are_indexed_as_they_are(text: str) -> None:
     assert prepare_text(text) is separate_runs(text) is text
@@ -241,7 +242,7 @@ def test_fts5_takes_each_pair_for_one_word(fts5: Callable[[str], list[str]]) -> 
     assert fts5(" ".join(pairs)) == pairs
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=sampled(200), deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])) | mixed, min_size=1, max_size=6))
 @pytest.mark.thorough
 def test_any_text_can_be_taken_out_of_the_index(held: list[str]) -> None:
@@ -413,7 +414,7 @@ def fuzzed() -> Iterator[LocalEngine]:
         yield opened
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=sampled(300), deadline=None)
 @given(st.text() | nasty)
 def test_any_text_is_searched_for(fuzzed: LocalEngine, text: str) -> None:
     found = find(fuzzed, text)
@@ -421,7 +422,7 @@ def test_any_text_is_searched_for(fuzzed: LocalEngine, text: str) -> None:
     assert np.isfinite(found.boosted).all()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=sampled(100), deadline=None)
 @given(st.dictionaries(st.text() | nasty, st.just(1.0), max_size=4))
 def test_any_string_is_looked_for(fuzzed: LocalEngine, strings: dict[str, float]) -> None:
     assert np.isfinite(find(fuzzed, strings).boosted).all()

@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tests.oracle.test_flat import draw_rows
+from tests.sampling import sampled
 
 from theodolite.errors import CorruptionError
 from theodolite.indexes.flat import pairs as module
@@ -23,7 +24,7 @@ TRAITS = ("duplicates", "near", "offset", "outliers", "lengths", "zeros", "clust
 CLOSE = 1e-12  # of a cosine: what the order of a float64 sum may decide
 ALONE = Workers(1)
 
-bounded = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+bounded = settings(max_examples=sampled(150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def all_cosines(vectors: Floats) -> Doubles:
@@ -133,6 +134,7 @@ def test_a_cosine_at_the_threshold_reaches_it(threshold: float, one: list[float]
     assert found_among(pair, above) == {}
 
 
+@pytest.mark.thorough
 def test_pieces_stay_small_where_all_rows_are_equal() -> None:
     n = 6000
     vectors = np.tile(np.random.default_rng(1).standard_normal(4), (n, 1)).astype(np.float32)

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tests.oracle.test_versions import FIELDS, INSTANTS, TENANTS, canonical, versions
+from tests.sampling import sampled
 from tests.unit.engines.local.derived.version_rules import moment
 
 from theodolite import Authority, Document, Freshness, Hits, Retriever
@@ -236,7 +237,7 @@ def compare(data: st.DataObject) -> None:
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=sampled(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_search_is_what_plain_documents_give(data: st.DataObject) -> None:
     compare(data)
 

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tests.oracle.test_ranking import Both, opened, options_of, requests, seeds, texts, vector_of
+from tests.sampling import sampled
 
 from theodolite import Fusion, Hit, Hits
 from theodolite.errors import InputError
@@ -21,7 +22,7 @@ from theodolite.testing.ranking import Eligible, factors, reciprocal_ranks
 ALL = 100
 fusions = st.sampled_from([Fusion(), Fusion(1.0, 0.5, 2.0), Fusion(0.0, 1.0), Fusion(1.0, 0.0), Fusion(2.0, 1.0, 0.0)])
 thresholds = st.sampled_from([0.5, 0.97, 1.0])
-relaxed = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+relaxed = settings(max_examples=sampled(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Asking:

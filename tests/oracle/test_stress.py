@@ -115,6 +115,7 @@ def stress_processes(folder: Path, seconds: float) -> None:
         kb.verify()
 
 
+@pytest.mark.thorough
 def test_threads_in_memory() -> None:
     stress_threads(None, SHORT)
 
@@ -123,6 +124,7 @@ def test_threads_on_disk(tmp_path: Path) -> None:
     stress_threads(tmp_path / "kb", SHORT)
 
 
+@pytest.mark.thorough
 def test_processes(tmp_path: Path) -> None:
     stress_processes(tmp_path / "kb", SHORT)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.sampling import sampled
 from tests.unit.engines.local.derived.version_rules import Looking, moment
 
 from theodolite import Document, Retriever
@@ -144,7 +145,7 @@ def compare(data: st.DataObject) -> None:
 
 
 @given(st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=sampled(25), deadline=None)
 def test_columns_agree_with_the_reference(data: st.DataObject) -> None:
     compare(data)
 

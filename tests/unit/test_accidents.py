@@ -93,6 +93,7 @@ def test_a_held_lock(tmp_path: Path) -> None:
         assert kb.count() == 2
 
 
+@pytest.mark.thorough
 def test_a_reader_never_sees_two_commits(tmp_path: Path) -> None:
     folder = tmp_path / "kb"
     names = [f"d{number}" for number in range(20)]
@@ -121,6 +122,7 @@ def test_a_reader_never_sees_two_commits(tmp_path: Path) -> None:
     assert len(seen) > 2
 
 
+@pytest.mark.thorough
 def test_threads_search_while_one_writes(tmp_path: Path) -> None:
     errors: list[BaseException] = []
     with Retriever.open(tmp_path / "kb") as kb:
@@ -338,6 +340,7 @@ def test_a_newer_format(tmp_path: Path) -> None:
     assert tree(folder) == before
 
 
+@pytest.mark.thorough
 def test_many_processes_create_at_once(tmp_path: Path) -> None:
     code = """
     with Retriever.open(folder, lock_timeout=60) as kb:

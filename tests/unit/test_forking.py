@@ -172,6 +172,7 @@ EXPECTED = {
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on Windows")
+@pytest.mark.thorough
 def test_everything_that_a_fork_breaks_is_new_in_a_child(tmp_path: Path, tiny_folder: Path) -> None:
     crossing = untrained(tmp_path / "crossing")
     command = [

@@ -63,6 +63,7 @@ def test_an_empty_collection(shell: Shell) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+@pytest.mark.thorough
 def test_passages_at_a_terminal(shell: Shell) -> None:
     from tests.unit.cli.test_terminal import CONTROL, at_a_terminal
 

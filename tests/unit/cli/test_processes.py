@@ -37,6 +37,7 @@ def test_truncation_is_told(shell: Shell) -> None:
 
 
 @posix
+@pytest.mark.thorough
 def test_ctrl_c_keeps_what_was_committed(shell: Shell) -> None:
     docs = shell.folder / "docs"
     docs.mkdir()
@@ -65,6 +66,7 @@ def test_ctrl_c_keeps_what_was_committed(shell: Shell) -> None:
 
 
 @posix
+@pytest.mark.thorough
 def test_a_reader_that_goes_away(filled: Shell) -> None:
     lines = "".join(json.dumps({"id": f"{n}", "text": f"Text {n} " + "word " * 5}) + "\n" for n in range(5000))
     filled.run("add", "-", "--to", "kb", given=lines)
@@ -100,6 +102,7 @@ def test_without_its_packages_the_command_line_says_so(shell: Shell) -> None:
     assert (out, err) == ("", "the command line needs the package 'typer'. Run: pip install 'theodolite[cli]'\n")
 
 
+@pytest.mark.thorough
 def test_an_embedder_that_is_not_installed(filled: Shell) -> None:
     _hide(filled, "sentence_transformers")
     for command in (["search", "x", "--in", "kb"], ["add", "--to", "kb", "--text", "x"]):
@@ -134,6 +137,7 @@ def test_the_shell_completes_commands(shell: Shell) -> None:
     assert (done.returncode, done.stdout) == (0, "verify\n")
 
 
+@pytest.mark.thorough
 def test_programs_read_utf_8_whatever_the_locale(filled: Shell) -> None:
     environment = {**filled.environment, "PYTHONUTF8": "0", "PYTHONIOENCODING": "latin-1"}
     out, _ = filled.apart("search", "漢字 😀", "--in", "kb", "--json", env=environment, encoding="utf-8")

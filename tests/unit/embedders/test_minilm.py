@@ -93,6 +93,7 @@ class TestMiniLM:
         with pytest.raises(CorruptionError):
             SentenceTransformerEmbedder()
 
+    @pytest.mark.thorough
     def test_it_loads_offline_in_silence(self, tmp_path: Path) -> None:
         """With warnings as errors, no network, and nothing but the answer on the screen."""
         code = (

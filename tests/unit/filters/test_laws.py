@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.sampling import sampled
 from tests.unit.filters.strategies import FIELDS, documents, means, operands, ordered, wheres
 
 from theodolite.filters import And, Exists, F, In, Not, Or, fields, matches, parse, to_dict
@@ -19,7 +20,7 @@ def passes(where: Any, metadata: dict[str, Any]) -> bool:
     return matches(parse(where), metadata)
 
 
-@settings(relaxed, max_examples=300)
+@settings(relaxed, max_examples=sampled(300))
 @given(wheres(), st.lists(documents(), min_size=2, max_size=8))
 def test_filters_mean_what_the_manual_says(where: Any, several: list[dict[str, Any]]) -> None:
     for metadata in several:

@@ -78,6 +78,7 @@ def test_where_length_does_not_matter_nothing_is_checked(metric: Any) -> None:
         assert len(kb.search(vector=drawn(2, 1)[0] * 1000)) == 10
 
 
+@pytest.mark.thorough
 def test_queries_of_no_length_tell_nothing() -> None:
     with filled() as kb:
         kb.search_many(vectors=np.zeros((300, D)))

@@ -209,6 +209,7 @@ class TestFaiss:
         index.propose(Vectors(vectors[:1]), 900)
         assert index._index.nprobe == 1
 
+    @pytest.mark.thorough
     def test_product_quantisation(self, tmp_path: Path) -> None:
         index, vectors, space = built(FaissIndex("IVF8,PQ8x4"), 700)
         index.save(tmp_path / "index")
@@ -318,6 +319,7 @@ class TestNames:
 
 
 class TestEstimates:
+    @pytest.mark.thorough
     def test_hnsw_takes_the_bytes_it_was_estimated_at(self, tmp_path: Path) -> None:
         vectors, space = rows(5000, 24)
         for spec in ("hnsw", "hnsw:M=5", "hnsw:M=40,ef_construction=50"):

@@ -66,6 +66,7 @@ def search(monitor: Monitor, count: int = 1, similarity: float = 0.5) -> None:
         monitor.searched(request(), [answer(similarity)], 0.01)
 
 
+@pytest.mark.thorough
 def test_processes_add_to_one_file(tmp_path: Path) -> None:
     path = tmp_path / "monitor.sqlite"
     workers = [worker(path, number, 300) for number in range(4)]
@@ -124,6 +125,7 @@ def test_a_restart_keeps_windows_baseline_and_alerts(tmp_path: Path) -> None:
     third.close()
 
 
+@pytest.mark.thorough
 def test_workers_notice_together(tmp_path: Path) -> None:
     """A hundred searches over four processes are a hundred searches."""
     clock = Clock()
@@ -144,6 +146,7 @@ def test_workers_notice_together(tmp_path: Path) -> None:
         monitor.close()
 
 
+@pytest.mark.thorough
 def test_the_file_is_bounded(tmp_path: Path) -> None:
     path = tmp_path / "m.sqlite"
     monitor, clock = watched(path, repeat=0.0)
@@ -355,6 +358,7 @@ def test_a_child_writes_for_itself(tmp_path: Path) -> None:
     assert told(tmp_path / "kb" / "monitor.sqlite")["searches"] == 13
 
 
+@pytest.mark.thorough
 def test_searches_from_many_threads_are_all_counted(tmp_path: Path) -> None:
     monitor = Monitor(interval=0.005, clock=lambda: START + DAY, path=tmp_path / "m.sqlite")
     monitor.attach(LocalEngine.open())
@@ -369,6 +373,7 @@ def test_searches_from_many_threads_are_all_counted(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX only")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.thorough
 def test_threads_may_fork_at_the_same_time(tmp_path: Path) -> None:
     """The second waits while a monitor writes, and the first must not release what the second is to hold."""
     monitors = [Monitor(interval=None) for _ in range(3)]

@@ -69,6 +69,7 @@ def test_norms_that_leave_their_range_are_noticed(norm: float) -> None:
     assert alert.before == pytest.approx(1, rel=0.02)
 
 
+@pytest.mark.thorough
 def test_a_jump_in_empty_answers_is_noticed() -> None:
     monitor, clock = watched()
     service = Service(monitor, clock, 4)
@@ -80,6 +81,7 @@ def test_a_jump_in_empty_answers_is_noticed() -> None:
     assert alert.before == pytest.approx(0.03, abs=0.01)
 
 
+@pytest.mark.thorough
 def test_the_same_cause_is_told_of_once_a_day() -> None:
     monitor, clock = watched()
     service = Service(monitor, clock, 5)
@@ -119,6 +121,7 @@ def test_time_zones_do_not_matter(zone: str, monkeypatch: pytest.MonkeyPatch) ->
         time.tzset()
 
 
+@pytest.mark.thorough
 def test_a_clock_that_goes_back_does_no_harm() -> None:
     monitor, clock = watched()
     service = Service(monitor, clock, 7)

@@ -52,6 +52,7 @@ def opened(**settings: Any) -> tuple[Retriever, Proposing, Monitor, Clock]:
     return kb, engine, monitor, clock
 
 
+@pytest.mark.thorough
 def test_one_in_a_hundred_is_checked() -> None:
     kb, engine, monitor, _ = opened()
     for query in drawn(2, 450):

@@ -112,6 +112,7 @@ class TestOrder:
         scores = either.score(query, [fond(thing), averse(thing)])
         assert (scores[0] > scores[1]) == fond_first
 
+    @pytest.mark.thorough
     def test_two_labels(self, tmp_path: Path, exports: Path) -> None:
         folder = tiny_cross_encoder(tmp_path / "two", labels=2)
         model = transformers.BertForSequenceClassification.from_pretrained(folder)

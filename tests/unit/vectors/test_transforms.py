@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tests.sampling import sampled
 
 from theodolite import Center, ConfigError, ManifestError, Pca, Truncate, VectorError, Whiten
 from theodolite.types import Space
@@ -113,7 +114,7 @@ def test_against_float64(chain: tuple[Any, ...], metric: MetricName) -> None:
     assert space.raw_dimension == D
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=sampled(60), deadline=None)
 @given(
     chain=st.sampled_from(CHAINS),
     metric=st.sampled_from(METRICS),
@@ -165,6 +166,7 @@ print([sha256(np.ascontiguousarray(part).tobytes()).hexdigest() for part in part
 """
 
 
+@pytest.mark.thorough
 def test_bits_do_not_depend_on_the_number_of_threads() -> None:
     sample = np.random.default_rng(4).standard_normal((2000, 384))
     chain = fit([Center(), Pca(200)], sample, metric="l2")

@@ -100,6 +100,7 @@ def test_opening_a_folder_twice_keeps_its_locks(tmp_path: Path, read_only: bool)
         kb.verify()
 
 
+@pytest.mark.thorough
 def test_writers_readers_and_openers(tmp_path: Path) -> None:
     """Nobody sees partial data or an error, whatever the others do, including clearing and closing."""
     folder = tmp_path / "kb"
@@ -115,6 +116,7 @@ def test_writers_readers_and_openers(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX only")
+@pytest.mark.thorough
 def test_two_writers_killed_again_and_again(tmp_path: Path) -> None:
     """Acknowledged writes are stored. Unacknowledged ones are complete or absent."""
     folder = tmp_path / "kb"

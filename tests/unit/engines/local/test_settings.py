@@ -116,6 +116,7 @@ def test_a_folder_in_use_opens_without_its_lock(tmp_path: Path) -> None:
                     assert len(other.search(vector=EYE[0])) == 1
 
 
+@pytest.mark.thorough
 def test_temporary_folders_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Closed, garbage-collected, or not even opened: without a warning."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -166,6 +167,7 @@ def test_searches_over_blocks_of_which_nothing_is_left() -> None:
             assert all(hit.document.id.startswith("900-") for hit in hits)
 
 
+@pytest.mark.thorough
 def test_threads_that_complete_a_block_together(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """One writes the cache while adding, others while searching: there is no warning, and the cache is intact."""
     rng = np.random.default_rng(3)

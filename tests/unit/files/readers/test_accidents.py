@@ -41,6 +41,7 @@ def reasons(folder: Path) -> list[str]:
     return [f"{item.source}: {item.reason}" for item in items(folder) if isinstance(item, Skipped)]
 
 
+@pytest.mark.thorough
 def test_html_nested_too_deep_is_skipped(docs: Path) -> None:
     (docs / "deep.html").write_text("<div>" * 20_000 + "text")
     (docs / "fine.txt").write_text("text")
@@ -170,6 +171,7 @@ def test_a_damaged_table_gives_nothing(docs: Path) -> None:
     assert isinstance(item, Skipped)
 
 
+@pytest.mark.thorough
 def test_other_encodings_that_show_late(docs: Path) -> None:
     """Nothing is stored in a wrong encoding, and nothing by halves."""
     german = "Die Größe der Tür läßt sich überprüfen, während Äpfel fallen. "

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from theodolite import Document
 from theodolite.files.readers import Options, Splitter, find, read
 from theodolite.files.readers.find import File
@@ -65,6 +67,7 @@ def test_large_files(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.thorough
 def test_a_section_larger_than_a_window(tmp_path: Path) -> None:
     text = "# A\n\n## B\n\n" + "\n\n".join(f"Paragraph {n} is here." for n in range(30_000)) + "\n\n## C\n\nLast.\n"
     found = passages(tmp_path, text)

@@ -158,6 +158,7 @@ def test_without_a_counter_four_characters_are_a_token() -> None:
     assert max(len(piece) for piece in Splitter(object()).split("word " * 5000)) <= 1024
 
 
+@pytest.mark.thorough
 def test_large_texts_are_read_in_windows(tmp_path: Path) -> None:
     paragraphs = [f"Paragraph {n} says this and that." for n in range(40_000)]
     found = passages(write(tmp_path / "a.txt", "\r\n\r\n".join(paragraphs)))

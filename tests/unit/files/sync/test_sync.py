@@ -239,6 +239,7 @@ def test_paths_may_be_read_once_and_sizes_are_checked(kb: Retriever, docs: Path)
         sync(kb, [docs], batch_size=0)
 
 
+@pytest.mark.thorough
 def test_thousands_of_files(kb: Retriever, tmp_path: Path) -> None:
     for number in range(2000):
         folder = tmp_path / "docs" / f"{number % 10}"

@@ -300,6 +300,7 @@ def test_the_factors_of_a_boost_are_checked(given: Any, words: str, listed: bool
     assert words in str(caught.value)
 
 
+@pytest.mark.thorough
 def test_threads_get_the_same_factors(kb: Retriever) -> None:
     stored: dict[str, Metadata] = {f"d{i}": {"a": VALUES[i % len(VALUES)]} for i in range(300)}
     fill(kb, stored)

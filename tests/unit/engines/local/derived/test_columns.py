@@ -119,6 +119,7 @@ def test_a_rare_field_takes_little_memory() -> None:
         assert kb.info()["columns"]["bytes"] < 1000
 
 
+@pytest.mark.thorough
 def test_ten_thousand_fields_stay_within_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("theodolite.engines.local.derived.columns.column_cache.BUDGET", 1 << 16)
     monkeypatch.setattr(Columns.__init__, "__defaults__", (None, 1 << 16))

@@ -101,6 +101,7 @@ def test_an_index_proposes_and_flat_scores(tmp_path: Path, cheap: None, index: s
         kb.verify()
 
 
+@pytest.mark.thorough
 def test_scores_are_those_of_the_exact_answer(cheap: None) -> None:
     with Retriever.open(None) as kb:
         fill(kb)
@@ -140,6 +141,7 @@ def test_what_is_new_replaced_or_gone_is_seen_at_once(cheap: None) -> None:
 
 
 @pytest.mark.parametrize("modulus", [1, 2, 5, 10, 50, 300])
+@pytest.mark.thorough
 def test_filtered_lists_are_full(cheap: None, modulus: int) -> None:
     where = {"n": {"$in": list(range(0, ROWS, modulus))}}
     with Retriever.open(None) as kb:
@@ -150,6 +152,7 @@ def test_filtered_lists_are_full(cheap: None, modulus: int) -> None:
         assert recall(kb, where=where) >= 0.95
 
 
+@pytest.mark.thorough
 def test_deleting_what_is_near_still_gives_full_lists(cheap: None) -> None:
     with Retriever.open(None) as kb:
         fill(kb)
@@ -162,6 +165,7 @@ def test_deleting_what_is_near_still_gives_full_lists(cheap: None) -> None:
         assert len(found(kb, [query], k=ROWS)[0]) == ROWS - 300
 
 
+@pytest.mark.thorough
 def test_another_process_takes_over_the_new_index(tmp_path: Path, cheap: None) -> None:
     with Retriever.open(tmp_path) as kb, Retriever.open(tmp_path, read_only=True) as reader:
         fill(kb)
@@ -177,6 +181,7 @@ def test_another_process_takes_over_the_new_index(tmp_path: Path, cheap: None) -
         assert paths(reader) == {"scan"}
 
 
+@pytest.mark.thorough
 def test_it_is_built_again_when_much_has_changed(tmp_path: Path, cheap: None, eager: None) -> None:
     with Retriever.open(tmp_path) as kb:
         fill(kb)
@@ -196,6 +201,7 @@ def test_it_is_built_again_when_much_has_changed(tmp_path: Path, cheap: None, ea
         assert len(list(tmp_path.glob("index-*"))) == 1
 
 
+@pytest.mark.thorough
 def test_after_clear_it_is_built_anew(tmp_path: Path, cheap: None, eager: None) -> None:
     with Retriever.open(tmp_path) as kb:
         fill(kb)
@@ -460,6 +466,7 @@ def test_a_damaged_record_is_noticed(tmp_path: Path, caplog: pytest.LogCaptureFi
             kb.verify()
 
 
+@pytest.mark.thorough
 def test_a_copy_of_the_folder_keeps_its_index(tmp_path: Path, cheap: None) -> None:
     with Retriever.open(tmp_path / "kb") as kb:
         fill(kb)
@@ -493,6 +500,7 @@ def test_an_index_may_be_named_when_a_collection_is_made(tmp_path: Path, cheap: 
         Retriever.open(None, index="hnws")
 
 
+@pytest.mark.thorough
 def test_without_its_package_searches_are_exact(
     tmp_path: Path, cheap: None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -559,6 +567,7 @@ def test_an_empty_collection_takes_no_index_that_cannot_be() -> None:
         assert kb.info()["index"] == "flat"
 
 
+@pytest.mark.thorough
 def test_to_verify_while_the_index_is_built_again_finds_no_damage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.sampling import sampled
 
 from theodolite.engines.local.search import field_summary
 from theodolite.errors import InputError
@@ -53,7 +54,7 @@ _values = st.recursive(
 _metadata = st.lists(st.dictionaries(_keys, _values, max_size=4), min_size=1, max_size=12)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=sampled(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(_metadata, _metadata, st.integers(0, 4))
 def test_fields_agree_with_the_reference(
     kb: Retriever, first: list[dict[str, Any]], second: list[dict[str, Any]], most: int
@@ -69,7 +70,7 @@ def test_fields_agree_with_the_reference(
     assert part.fields(values=most) == reference(part, most)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=sampled(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(_metadata)
 def test_fields_are_what_filters_find(kb: Retriever, metadata: list[dict[str, Any]]) -> None:
     """Checked through filters, independently of the reference."""
