@@ -7,6 +7,8 @@ VENV_BENCH ?= .venv-bench
 ARGS ?=
 # Processes that share the tests; 0 runs them in one, as a debugger needs.
 WORKERS ?= auto
+# One thread in each of them: they use all cores already.
+PYTEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile
 QUICK = not thorough and not slow and not engine and not upstream
 
 .DEFAULT_GOAL := help
@@ -20,11 +22,11 @@ venv: $(VENV)/.installed ## set up the virtual environment, if anything changed
 demo: $(VENV)/.installed ## run the quick-start example
 	$(VENV)/bin/python examples/quickstart.py $(ARGS)
 
-test: $(VENV)/.installed ## run the tests, each with one of its parameters; no long ones
-	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --sample -m "$(QUICK)" $(ARGS)
+test: $(VENV)/.installed ## run the short tests, each with one of its parameters
+	$(PYTEST) --sample -m "$(QUICK)" $(ARGS)
 
 test-all: $(VENV)/.installed ## run all tests with all parameters
-	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(PYTEST) $(ARGS)
 
 check: $(VENV)/.installed ## lint, format, types, import rules
 	$(VENV)/bin/ruff check .

@@ -1,4 +1,4 @@
-"""How much random tests try: everything, or with `--sample` a fifth."""
+"""How much random tests try: everything, or with `--sample` a tenth."""
 
 _sampling = False
 
@@ -10,5 +10,5 @@ def enable() -> None:
 
 
 def sampled(count: int) -> int:
-    """Return how many of `count` examples or steps to try."""
-    return max(1, count // 5) if _sampling else count
+    """Return how many of `count` examples or steps to try: with `--sample` a tenth, and at least ten."""
+    return min(count, max(10, count // 10)) if _sampling else count

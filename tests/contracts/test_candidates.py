@@ -22,6 +22,7 @@ class TestFlat(CandidatesContract):
         return FaissIndex("Flat")
 
 
+@pytest.mark.thorough
 class TestFaissHnsw(CandidatesContract):
     def candidates(self) -> Candidates:
         return FaissIndex("HNSW16")
