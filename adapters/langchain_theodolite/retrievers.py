@@ -100,6 +100,8 @@ class TheodoliteRetriever(BaseRetriever):
     @model_validator(mode="before")
     @classmethod
     def _known(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if values.keys() <= cls.model_fields.keys():
+            return values
         only = "an option of the opening: pass it with location=, or to Retriever.open"
         location = values.get("location")
         opening = _opening(cls, location)

@@ -145,12 +145,13 @@ class Searches(VectorStore):
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         """Return the function from a pure similarity score of `similarity_search_with_score` to relevance."""
-        metric = self._kb.metric
-        if metric == "dot":
-            raise ConfigError("dot products have no relevance: use similarity_search_with_score, or metric='cosine'")
-        if metric == "l2":
-            return lambda score: 1 / (1 - min(0.0, score))
-        return lambda score: min(1.0, max(0.0, score))
+        relevance = self._kb.relevance
+        if relevance is None:
+            raise ConfigError(
+                "dot products have no relevance. Pass relevance=, a function of similarities, where the store is "
+                "opened, or use similarity_search_with_score"
+            )
+        return lambda score: relevance.of_hits([score])[0]
 
     def _search(self, known: frozenset[str], options: dict[str, Any], **asked: Any) -> list[Hit]:
         check_names(options, known, "a search", HINTS)

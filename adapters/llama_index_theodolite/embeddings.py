@@ -109,7 +109,7 @@ class TheodoliteEmbedding(BaseEmbedding):
         if "_embedder" not in state["__pydantic_private__"]:  # LlamaIndex drops attributes that it cannot pickle
             raise TypeError(
                 f"{type(self.embedder).__name__} cannot be pickled, which num_workers needs: leave that out, or make "
-                "the embedder anew in the other process"
+                "the embedder again in the other process"
             )
         return state
 

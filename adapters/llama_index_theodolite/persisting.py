@@ -53,7 +53,7 @@ def persisted(persist_dir: str | PathLike[str], namespace: str) -> Path:
             folder=str(target.parent),
         ) from None
     except (ValueError, KeyError, TypeError) as error:
-        raise ManifestError(f"{pointer} does not say where the collection is; remove it and persist anew") from error
+        raise ManifestError(f"{pointer} does not say where the collection is; delete it and persist again") from error
     # A copy lies beside its pointer file, even after both were moved.
     return target if Path(location).name == target.name and target.is_dir() else Path(location)
 

@@ -68,7 +68,7 @@ class TheodoliteRerank(BaseNodePostprocessor):
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()
         if "_stage" not in state["__pydantic_private__"]:  # LlamaIndex drops attributes that it cannot pickle
-            raise TypeError(f"the reranker {self._name!r} cannot be pickled: make it anew in the other process")
+            raise TypeError(f"the reranker {self._name!r} cannot be pickled: create it again in the other process")
         return state
 
     @classmethod

@@ -24,6 +24,7 @@ every keyword an error was raised with can be read from it.
 import sys
 import warnings
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,34 @@ _LONGEST_NAME = 64  # the cost of a comparison grows with the square of the leng
 _HERE = str(Path(__file__).parent)
 
 
+@dataclass(frozen=True, slots=True)
+class Override:
+    """An embedder option that allows what was refused, or turns a warning off.
+
+    As text it is advice for Python programs. The command line has flags instead, and words the advice itself.
+    """
+
+    option: str
+    value: str
+    effect: str
+
+    def __str__(self) -> str:
+        return f"Pass EmbedderOptions({self.option}={self.value!r}) to {self.effect}"
+
+
 class TheodoliteError(Exception):
     """The base class of all errors: `except TheodoliteError` catches every one.
 
     Attributes:
+        message: the text without the advice that `override` adds.
+        override: an option that allows what was refused, if there is one.
         details: the values in the message, also available as attributes of the error.
     """
 
-    def __init__(self, message: str, **details: Any) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, override: Override | None = None, **details: Any) -> None:
+        super().__init__(message if override is None else f"{message} {override}")
+        self.message = message
+        self.override = override
         self.details = details
         if isinstance(self, ImportError):
             # ImportError has its own attributes with these names, which would hide the values.
@@ -57,18 +77,30 @@ class TheodoliteError(Exception):
             raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}") from None
 
 
-class TruncationWarning(UserWarning):
+class TheodoliteWarning(UserWarning):
+    """The base class of all warnings.
+
+    Attributes:
+        message: the text without the advice that `override` adds.
+    """
+
+    def __init__(self, message: str, override: Override | None = None) -> None:
+        super().__init__(message if override is None else f"{message} {override}")
+        self.message = message
+
+
+class TruncationWarning(TheodoliteWarning):
     """Texts are longer than the embedder's limit; the truncated part cannot be found."""
 
 
-class DriftWarning(UserWarning):
+class DriftWarning(TheodoliteWarning):
     """The embedder or the queries have changed, and `on_drift="warn"` allows it.
 
     Also issued if the vectors of one text differ from batch to batch.
     """
 
 
-class MetadataWarning(UserWarning):
+class MetadataWarning(TheodoliteWarning):
     """A filter cannot match, or strings look like dates but are not: answers may lack expected documents."""
 
 
@@ -149,12 +181,12 @@ def closest(name: object, known: Iterable[str], cutoff: float = 0.6) -> str | No
     return folded[close[0]] if close else None
 
 
-def warn_caller(message: str, category: type[Warning]) -> None:
+def warn_caller(message: str, category: type[TheodoliteWarning], override: Override | None = None) -> None:
     """Issue a warning that points to the first caller outside the library."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=level)
+    warnings.warn(category(message, override), stacklevel=level)
 
 
 def short_repr(value: object) -> str:

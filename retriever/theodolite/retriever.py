@@ -50,7 +50,7 @@ from theodolite.protocols import (
 )
 from theodolite.ranking.diversity import MMR
 from theodolite.ranking.options import Accept, SearchOptions
-from theodolite.ranking.relevance import RelevanceLike, as_relevance
+from theodolite.ranking.relevance import Relevance, RelevanceLike, as_relevance
 from theodolite.ranking.versions import Rule, SupersededPolicy, settle_rules, write_rules
 from theodolite.scopes import narrowed, placed
 from theodolite.searcher import Searcher
@@ -228,6 +228,11 @@ class Retriever:
     def metric(self) -> MetricName:
         """The metric of similarity: cosine, dot or l2."""
         return self._engine.space.metric
+
+    @property
+    def relevance(self) -> Relevance | None:
+        """The function from similarities, (n,), to relevance; None for dot products without `relevance=`."""
+        return self._searcher.relevance
 
     @property
     def dimension(self) -> int | None:

@@ -80,7 +80,7 @@ class Searcher:
         self._norms = norms
         self._monitor = monitor
         self._seen = None if monitor is None else monitor.norms
-        self._relevance = relevance
+        self.relevance = relevance
         self._norms_matter = get_metric(engine.space.metric).grows_with_norm
         self.rules = rules
 
@@ -174,7 +174,7 @@ class Searcher:
             return [
                 plain_hits(
                     answer,
-                    self._relevance,
+                    self.relevance,
                     options.k,
                     embed=embed,
                     truncated_tokens=tokens,
@@ -229,7 +229,7 @@ class Searcher:
         Raises:
             ConfigError: options that would do nothing here, or that need a scale of relevance that is missing.
         """
-        if self._relevance is None and options.needs_relevance:
+        if self.relevance is None and options.needs_relevance:
             Relevance(self._engine.space.metric)  # which refuses
         rules = self.rules if options.versions is None else options.versions
         if not rules:
@@ -264,7 +264,7 @@ class Searcher:
                 options.where,
                 scope,
                 versions=versions,
-                relevance=None if options.min_relevance is None else self._relevance,
+                relevance=None if options.min_relevance is None else self.relevance,
                 min_relevance=options.min_relevance,
             )
         return Request(
@@ -277,7 +277,7 @@ class Searcher:
             boosts=options.boosts,
             now=now,
             versions=versions,
-            relevance=self._relevance if options.needs_relevance else None,
+            relevance=self.relevance if options.needs_relevance else None,
             min_relevance=options.min_relevance,
             fusion=options.fusion,
             with_vectors=options.with_vectors,
@@ -305,7 +305,7 @@ class Searcher:
                 answer,
                 request,
                 options,
-                self._relevance,
+                self.relevance,
                 text=prepared.texts[number] if prepared.texts else None,
                 candidates=candidates,
                 embed=embed,

@@ -8,7 +8,7 @@ import pytest
 
 from theodolite.engines.local import LocalEngine
 from theodolite.engines.local.search import field_summary
-from theodolite.filters.summary import Survey
+from theodolite.filters.summary import summarize_documents
 from theodolite.metadata import decode
 from theodolite.protocols import Engine, Scope
 from theodolite.settings import CollectionSettings
@@ -65,10 +65,7 @@ class Remembers(DictEngine):
 
     def fields(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
         self._seen |= {key: kept.metadata for key, kept in self._eligible(scope, None).items()}
-        survey = Survey(values)
-        for text in self._seen.values():
-            survey.add(decode(text))
-        return survey.fields()
+        return summarize_documents(map(decode, self._seen.values()), values)
 
 
 class CutsValues(DictEngine):

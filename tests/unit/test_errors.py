@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from theodolite import errors
-from theodolite.errors import MissingExtraError, TheodoliteError, VectorError
+from theodolite.errors import MissingExtraError, Override, TheodoliteError, VectorError
 
 TREE = {
     "TheodoliteError": ("Exception",),
@@ -101,7 +101,17 @@ def _check_equal(one: Any, other: TheodoliteError) -> None:
 @pytest.mark.parametrize("name", ["name", "path", "msg", "line", "errno", "filename"])
 def test_any_keyword_can_be_read_back(kind: type[TheodoliteError], name: str) -> None:
     """Also those that a built-in base has an attribute for: ImportError has `name`, `path` and `msg`."""
-    assert getattr(kind("went wrong", **{name: "here"}), name) == "here"
+    details: dict[str, Any] = {name: "here"}
+    assert getattr(kind("went wrong", **details), name) == "here"
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_a_front_end_can_word_the_advice_itself(kind: type[TheodoliteError]) -> None:
+    error = kind("It drifts.", override=Override("on_drift", "warn", "use it anyway"), rows=[1])
+    assert str(error) == "It drifts. Pass EmbedderOptions(on_drift='warn') to use it anyway"
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    _check_equal(again, error)
+    assert (again.message, again.override) == ("It drifts.", error.override)
 
 
 def test_an_error_without_details_yet_has_no_attributes() -> None:

@@ -13,7 +13,7 @@ import typer
 from theodolite.cli.commands import app
 from theodolite.cli.exit_codes import ExitCode
 from theodolite.cli.output import note
-from theodolite.errors import InputError, IntegrityError, TheodoliteError
+from theodolite.errors import InputError, IntegrityError, TheodoliteError, TheodoliteWarning
 
 # Newer versions of typer contain their own copy of click.
 _ClickException: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -62,7 +62,7 @@ def run(arguments: Sequence[str]) -> int:
                 error.show()
             return int(ExitCode.USAGE)
         except TheodoliteError as error:
-            _show_error(str(error), as_json, type(error).__name__, error.details)
+            _show_error(_with_flag(error), as_json, type(error).__name__, error.details)
             return int(_exit_code(error))
     return int(code)
 
@@ -89,8 +89,15 @@ def _drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _with_flag(error: TheodoliteError) -> str:
+    """Return an error's message. Advice to pass an option names the command line's flag."""
+    advice = error.override
+    if advice is None:
+        return error.message
+    return f"{error.message} Pass --{advice.option.replace('_', '-')} {advice.value} to {advice.effect}"
+
+
 def _show_error(message: str, as_json: bool, kind: str, details: dict[str, Any] | None = None) -> None:
-    message = message.replace("on_drift='warn'", "--on-drift warn")  # the option's name on the command line
     if as_json:
         note(json.dumps({"error": kind, "message": message, "details": details or {}}, default=str))
     else:
@@ -98,9 +105,8 @@ def _show_error(message: str, as_json: bool, kind: str, details: dict[str, Any] 
 
 
 def _show_warning(as_json: bool, message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    # Remove advice that only helps in a Python program, and the option that is already in effect.
-    text = str(message).removesuffix(", or open with on_truncate='ignore'")
-    text = text.removesuffix(" Pass on_drift='warn' to open it anyway.")
+    # Our own message, without the advice that only helps in a Python program.
+    text = message.message if isinstance(message, TheodoliteWarning) else str(message)
     if as_json:
         note(json.dumps({"warning": category.__name__, "message": text}))
     else:

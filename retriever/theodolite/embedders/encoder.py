@@ -16,6 +16,7 @@ from theodolite.errors import (
     ConfigError,
     DocumentError,
     InputError,
+    Override,
     TruncationWarning,
     UnsupportedError,
     VectorError,
@@ -30,6 +31,8 @@ Progress = Callable[[int], None]
 """Called with the number of texts that have been embedded since the last call."""
 
 Side = Literal["query", "document"]
+
+_NO_WARNING = Override("on_truncate", "ignore", "turn this warning off")
 
 
 class Awaited(NamedTuple):
@@ -138,7 +141,9 @@ class Encoder:
                 raise DocumentError(
                     message + "Split them into passages. Nothing of this batch is stored", ids=truncated
                 )
-            _warn(message + "Searches cannot find the rest: split them into passages, or open with")
+            warn_caller(
+                message + "Searches cannot find the rest: split them into passages.", TruncationWarning, _NO_WARNING
+            )
         marked = {place for place, tokens in enumerate(cut) if tokens}
         if progress is not None and self._reports and awaited is None:
             encode: Any = self.embedder.encode_document
@@ -160,10 +165,10 @@ class Encoder:
         cut = self._truncated_tokens(texts, query=True)
         if any(cut) and self._on_truncate != "ignore":
             number = next(i for i, tokens in enumerate(cut) if tokens)
-            message = f"the embedder does not read the last {cut[number]} tokens of query {number}. Shorten it"
+            message = f"the embedder does not read the last {cut[number]} tokens of query {number}. Shorten it."
             if self._on_truncate == "error":
                 raise InputError(message, index=number)
-            _warn(message + ", or open with")
+            warn_caller(message, TruncationWarning, _NO_WARNING)
         if awaited is None:
             return Vectors(self._cache.encode_query(texts)), cut
         encode = partial(self._encode, awaited=awaited)
@@ -243,7 +248,3 @@ def name_of(given: Any, embedder: Embedder) -> str:
         text = os.fspath(given)
         return str(Path(text).resolve()) if os.path.isdir(text) else text
     return str(getattr(embedder, "name", type(embedder).__name__))
-
-
-def _warn(message: str) -> None:
-    warn_caller(f"{message} on_truncate='ignore'", TruncationWarning)

@@ -1,7 +1,7 @@
 """Field summaries: the metadata fields of documents, and the values they hold.
 
-`Survey` goes through the documents one by one. It is the reference for every engine's `fields`. An engine that has
-faster counts fills a `FieldStats` for each field itself.
+`summarize_documents` reads the documents one by one. It defines the right answer of every engine's `fields`. An engine
+that can count faster fills a `FieldStats` for each field itself and calls `summarize`.
 """
 
 from collections import Counter, defaultdict
@@ -87,25 +87,24 @@ class FieldStats:
         )
 
 
-class Survey:
-    """A summary of fields, computed one document at a time."""
+def summarize_documents(documents: Iterable[Mapping[str, Any]], max_values: int) -> dict[str, Field]:
+    """Return the fields in the metadata of documents.
 
-    def __init__(self, most: int) -> None:
-        self._tallies: defaultdict[str, FieldStats] = defaultdict(lambda: FieldStats(most))
-
-    def add(self, metadata: Mapping[str, Any]) -> None:
+    Args:
+        max_values: list the values of fields that have at most this many distinct ones.
+    """
+    stats: defaultdict[str, FieldStats] = defaultdict(lambda: FieldStats(max_values))
+    for metadata in documents:
         for name in set(names(metadata)):
             value = lookup(metadata, name)
             if value is not MISSING:
-                _tell(self._tallies[name], value)
-
-    def fields(self) -> dict[str, Field]:
-        return summarize(self._tallies.items())
+                _count_value(stats[name], value)
+    return summarize(stats.items())
 
 
-def summarize(tallies: Iterable[tuple[str, FieldStats]]) -> dict[str, Field]:
+def summarize(stats: Iterable[tuple[str, FieldStats]]) -> dict[str, Field]:
     """Return the fields that at least one document has, sorted by name."""
-    found = ((name, tally.field()) for name, tally in tallies)
+    found = ((name, each.field()) for name, each in stats)
     return dict(sorted((name, field) for name, field in found if field is not None))
 
 
@@ -131,21 +130,22 @@ def _by_count(kinds: Counter[FieldKind]) -> dict[FieldKind, int]:
     return dict(sorted(kinds.items(), key=lambda one: (-one[1], one[0])))
 
 
-def _tell(tally: FieldStats, value: Any) -> None:
+def _count_value(stats: FieldStats, value: Any) -> None:
+    """Count one document's value of a field."""
     kind = kind_of(value)
-    tally.hold(kind, 1)
+    stats.hold(kind, 1)
     if kind == "list":
         for inner in set(map(kind_of, value)):
-            tally.hold_inside(inner, 1)
+            stats.hold_inside(inner, 1)
     elif kind == "string":
-        tally.hold_unreadable(is_unreadable(value))
+        stats.hold_unreadable(is_unreadable(value))
     if kind == "number":
-        tally.reach(kind, value, value)
+        stats.reach(kind, value, value)
     elif kind == "date":
         when = instant(value)
-        tally.reach(kind, when, when)
+        stats.reach(kind, when, when)
     for key in {key for item in (value if kind == "list" else [value]) if (key := _key(item)) is not None}:
-        tally.count(*key, 1)
+        stats.count(*key, 1)
 
 
 def _key(value: Any) -> tuple[FieldKind, Any] | None:

@@ -182,10 +182,7 @@ class EmbedderCheck:
 
 
 KIND_NAMES = {"query": "a query", "document": "a document", "corpus": "a document of the collection"}
-_ADVICE = (
-    "Pass the embedder the collection was built with, or re-embed the documents into a new collection. Pass "
-    "on_drift='warn' to open it anyway."
-)
+_ADVICE = "Pass the embedder the collection was built with, or re-embed the documents into a new collection."
 _ANSWERS_ADVICE = "If this change is intended, open once with other known answers (expect=[...]), or expect=[]."
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from theodolite.embedders.options import OnDrift, When
-from theodolite.errors import ConfigError, DriftWarning, EmbedderDriftError, EngineError, warn_caller
+from theodolite.errors import ConfigError, DriftWarning, EmbedderDriftError, EngineError, Override, warn_caller
 from theodolite.forking import register_at_fork
 from theodolite.guards.canary import (
     TEXTS,
@@ -243,7 +243,9 @@ class EmbedderGuard:
         if unsteady and replace and self._on_drift == "refuse":
             noise = {kind: each.to_dict() for kind, each in (canary.noise or {}).items()}
             raise EmbedderDriftError(
-                f"{unsteady}. Nothing was stored. Pass on_drift='warn' to store the documents anyway", noise=noise
+                f"{unsteady}. Nothing was stored.",
+                override=Override("on_drift", "warn", "store the documents anyway"),
+                noise=noise,
             )
         if unsteady:
             warn_caller(unsteady, DriftWarning)
@@ -257,7 +259,9 @@ class EmbedderGuard:
 
     def _refuse_or_warn(self, message: str, **details: Any) -> None:
         if self._on_drift == "refuse":
-            raise EmbedderDriftError(message, **details)
+            raise EmbedderDriftError(
+                message, override=Override("on_drift", "warn", "use this embedder anyway"), **details
+            )
         warn_caller(message, DriftWarning)
 
 

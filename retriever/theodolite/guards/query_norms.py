@@ -7,7 +7,7 @@ from contextlib import suppress
 import numpy as np
 
 from theodolite.embedders.options import OnDrift
-from theodolite.errors import MALFORMED, CorruptionError, DriftWarning, EngineError, VectorError, warn_caller
+from theodolite.errors import MALFORMED, CorruptionError, DriftWarning, EngineError, Override, VectorError, warn_caller
 from theodolite.forking import register_at_fork
 from theodolite.guards.notes import keep_note, read_note
 from theodolite.protocols import Engine
@@ -90,7 +90,8 @@ class QueryNorms:
             warn_caller(message, DriftWarning)
         else:
             raise VectorError(
-                f"{message} Pass on_drift='warn' to search anyway",
+                message,
+                override=Override("on_drift", "warn", "search anyway"),
                 norms=norms[outside].tolist(),
                 expected=(low, high),
             )

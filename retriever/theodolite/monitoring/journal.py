@@ -208,7 +208,9 @@ class Journal:
         os.replace(self.path, aside)
         for suffix in ("-wal", "-shm", "-journal"):
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-        _log.warning("%s is damaged or not a monitor's (%s): moved to %s, begun anew", self.path, error, aside.name)
+        _log.warning(
+            "%s is damaged or not a monitor's file (%s); moved to %s, starting a new one", self.path, error, aside.name
+        )
 
 
 def contents(path: Path, folder: Folder | None = None) -> Contents | None:
@@ -261,7 +263,7 @@ def _translated(path: Path | None) -> Iterator[None]:
         yield
     except (OSError, *_DAMAGE) as error:
         raise EngineError(
-            f"{path}: what the monitor has kept cannot be read ({error}). Delete the file to begin anew",
+            f"{path}: the monitor's file cannot be read ({error}). Delete it to start a new one",
             path=str(path),
         ) from error
 

@@ -127,7 +127,7 @@ class Engine(Protocol):
         """Summarize each metadata field by name, sorted by name.
 
         Names of fields in nested mappings are dotted, as in filters. Names with more than four parts are left out.
-        `theodolite.filters.summary.Survey` computes the summary one document at a time.
+        `theodolite.filters.summary.summarize_documents` computes the summary one document at a time.
 
         Args:
             values: list the values of fields that have at most this many distinct ones.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from theodolite.errors import DocumentError, EngineError, ManifestError, UnsupportedError, VectorError
 from theodolite.filters import Filter, matches
-from theodolite.filters.summary import Survey
+from theodolite.filters.summary import summarize_documents
 from theodolite.forking import register_at_fork
 from theodolite.metadata import decode, encode
 from theodolite.protocols import Answer, Request, Scope
@@ -188,10 +188,8 @@ class DictEngine:
         return len(self._eligible(scope, where))
 
     def fields(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
-        survey = Survey(values)
-        for kept in self._eligible(scope, None).values():
-            survey.add(decode(kept.metadata))
-        return survey.fields()
+        eligible = self._eligible(scope, None).values()
+        return summarize_documents((decode(kept.metadata) for kept in eligible), values)
 
     def search(self, request: Request) -> list[Answer]:
         stored = [(self._document(key, kept), kept.vector) for key, kept in sorted(self._check_open().items())]

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from theodolite.filters import In
-from theodolite.filters.summary import Survey
+from theodolite.filters.summary import summarize_documents
 from theodolite.protocols import Scope
 from theodolite.testing.checks import check
 from theodolite.testing.engine_filters import NESTED, VALUES
@@ -154,10 +154,7 @@ def _add(pair: Pair, metadata: Any, name: str = "d") -> None:
 
 
 def _reference(documents: list[Document], most: int) -> dict[str, Field]:
-    survey = Survey(most)
-    for document in documents:
-        survey.add(document.metadata)
-    return survey.fields()
+    return summarize_documents((document.metadata for document in documents), most)
 
 
 def _check_pair(pair: Pair) -> None:

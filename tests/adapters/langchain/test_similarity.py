@@ -108,6 +108,19 @@ def test_other_metrics(metric: str, scores: list[float], relevance: list[float] 
         assert [store._select_relevance_score_fn()(score) for score in scores] == pytest.approx(relevance, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("metric", "relevance"), [("dot", lambda scores: (scores + 1) / 2), ("cosine", 0.5), ("l2", np.exp)]
+)
+def test_the_relevance_of_the_store_is_used_everywhere(metric: str, relevance: Any) -> None:
+    with Store(Table(), metric=metric, relevance=relevance) as store:
+        store.add_texts(list(COSINES), ids=list(COSINES))
+        to_relevance = store._select_relevance_score_fn()
+        scores = [score for _, score in store.similarity_search_with_score("question")]
+        found = [score for _, score in store.similarity_search_with_relevance_scores("question")]
+        assert [to_relevance(score) for score in scores] == pytest.approx(found, abs=1e-6)
+        assert found != pytest.approx(scores, abs=1e-3)
+
+
 SEARCHES: dict[str, Callable[..., list[Any]]] = {
     "similarity_search": lambda store, **options: store.similarity_search("question", **options),
     "with_score": lambda store, **options: store.similarity_search_with_score("question", **options),

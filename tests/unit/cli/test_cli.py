@@ -350,11 +350,11 @@ def test_another_model_is_refused_or_used_with_a_warning(filled: Shell, command:
     command = (*command, "--embedder", "words")
     said = filled.run(*command, code=3)[1]
     assert "another model" in said
-    assert "Pass --on-drift warn to open it anyway" in said
+    assert "Pass --on-drift warn to use this embedder anyway" in said
     assert filled.run(*command, "--on-drift", "refuse", code=3)[1] == said
     warned = filled.run(*command, "--on-drift", "warn")[1]
     assert "Warning: the embedder no longer produces" in warned
-    assert "to open it anyway" not in warned, "it is open"
+    assert "drift" not in warned, "it is allowed already"
     assert (
         "on_drift is 'ignore'; expected 'refuse' or 'warn'" in filled.run(*command, "--on-drift", "ignore", code=1)[1]
     )

@@ -30,7 +30,7 @@ def test_truncation_is_told(shell: Shell) -> None:
     long = ("add", "--to", "kb", "--text", " ".join(["word"] * 30), "--embedder", "words")
     _, err = shell.apart(*long)
     assert err.startswith("Warning: 1 of 1 documents are longer than the 12 tokens")
-    assert err.endswith("split them into passages\n")  # and nothing of what Python code can do
+    assert err.endswith("split them into passages.\n")  # and nothing of what Python code can do
     assert shell.json("info", "kb")["truncated"] == 1
     said = json.loads(shell.apart(*long, "--json")[1])
     assert said["warning"] == "TruncationWarning"

@@ -38,7 +38,7 @@ def test_another_folder_of_the_same_name(filled: Shell) -> None:
     assert filled.json("index", "other/docs", "--to", "kb", "--source", "other-docs")["added"] == 1
     assert ids(filled) == sorted([*before, "other-docs/cache.md"])
     assert filled.json("index", "docs", "other/docs", "notes.jsonl", "--to", "kb")["unchanged"] == 4
-    assert "both called 'docs'" in filled.run("index", "docs", "other/docs", "--to", "new", code=1)[1]
+    assert "have the same name, 'docs'" in filled.run("index", "docs", "other/docs", "--to", "new", code=1)[1]
     assert not (filled.folder / "new").exists()
     for wrong, names in (("a/b", ["docs"]), ("x", ["docs", "notes.jsonl"])):
         assert "source" in filled.run("index", *names, "--to", "new", "--source", wrong, code=2)[1]

@@ -90,7 +90,7 @@ def test_incidents_are_refused_at_open(tmp_path: Path, metric: Any, changed: Any
     folder = built(tmp_path, metric=metric)
     with pytest.raises(EmbedderDriftError, match=f"(?i){message}") as error:
         Retriever.open(folder, embedder=changed())
-    assert "on_drift='warn'" in str(error.value)
+    assert "EmbedderOptions(on_drift='warn')" in str(error.value)
     assert not error.value.ok
     assert error.value.query["texts"] == len(TEXTS) + 1
     # Nothing has been changed: the right one still opens, and searches.

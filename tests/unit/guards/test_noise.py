@@ -93,7 +93,7 @@ def test_noise_that_changes_results_is_refused_when_the_collection_is_made(
         for _ in range(2):
             with pytest.raises(EmbedderDriftError, match=message) as error:
                 kb.add(PASSAGES)
-        assert "Nothing was stored. Pass on_drift='warn'" in str(error.value)
+        assert "Nothing was stored. Pass EmbedderOptions(on_drift='warn')" in str(error.value)
         assert set(error.value.noise) == {"query", "document"}
         assert len(kb) == 0
     # Another embedder may fill it.

@@ -147,8 +147,8 @@ def roots(paths: Iterable[str | Path]) -> dict[str, Path]:
         name = name_of(path)
         if name in named:
             raise ConfigError(
-                f"{named[name]} and {path} are both called {name!r}: index them from a folder above both, or one by "
-                "one with a name for each (--source, source=)"
+                f"{named[name]} and {path} have the same name, {name!r}. Index a folder above both, or index them one "
+                "by one and name each (--source, source=)"
             )
         named[name] = path
     return named

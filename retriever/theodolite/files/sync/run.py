@@ -150,8 +150,8 @@ class _Run:
         lost = self._vanished(place, items)
         if lost and set(self._stored.sources(place.prefix)) <= set(lost):
             raise ConfigError(
-                f"no file is left in {place.path}, and {len(lost)} are stored from it, first {lost[0]}. Nothing is "
-                "changed. Is a disk not mounted? To remove what is stored, pass --remove-all (remove_all=True)",
+                f"{place.path} has no files left, but {len(lost)} are stored from it, first {lost[0]}. Nothing was "
+                "changed. Is a disk not mounted? To remove the stored files, pass --remove-all (remove_all=True)",
                 source=place.prefix,
                 files=len(lost),
             )

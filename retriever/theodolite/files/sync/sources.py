@@ -106,8 +106,8 @@ class Sources:
             place = self._place(path) if name is None else self._named(path, name)
             if place.prefix in places:
                 raise ConfigError(
-                    f"{places[place.prefix].path} and {path} are both called {place.prefix!r}: index them from a "
-                    "folder above both, or one by one with a name for each (--source, source=)"
+                    f"{places[place.prefix].path} and {path} have the same name, {place.prefix!r}. Index a folder "
+                    "above both, or index them one by one and name each (--source, source=)"
                 )
             places[place.prefix] = place
         return [replace(place, inner=self._inner(place)) for place in places.values()]
@@ -186,8 +186,8 @@ class Sources:
             self._check_moved(name, path)
         elif self._files(name) and not self._found(name, path):
             raise ConfigError(
-                f"{self._files(name)} files are stored under the name {name!r}, and {self._overlap(name, path)} of "
-                f"them are found in {path}; half are needed to take it for the folder they are from. {_advice(name)}",
+                f"{path} does not look like the source {name!r}: of the {self._files(name)} files stored under that "
+                f"name, {self._overlap(name, path)} are found there; at least half are expected. {_advice(name)}",
                 source=name,
                 given=str(path),
                 files=self._files(name),
@@ -205,8 +205,8 @@ class Sources:
             else:
                 if not self._remove:
                     raise ConfigError(
-                        f"{path} is stored as {other!r} already. Add it under that name, or use index, which renames "
-                        "it",
+                        f"{path} is already stored as {other!r}. Add it under that name, or rename the source with "
+                        f"`theodolite index --source {name}` (sync(..., source={name!r}))",
                         source=other,
                     )
                 self.rename(other, place)
@@ -245,7 +245,7 @@ class Sources:
             self.relocated.append(Relocated(name, known.root, str(path)))
             return
         if gone:
-            state = f"is gone, and {found} of its {files} files are found here; half are needed to take it for moved"
+            state = f"is gone, and {found} of its {files} files are found here; at least half are expected after a move"
         else:
             state = f"is still there, with {files} files stored from it"
         raise ConfigError(
@@ -304,17 +304,19 @@ def _gone(root: str) -> bool:
 def check_name(name: str, paths: Sequence[Path]) -> None:
     """Raise InputError if the name is not a valid source name, or is given for several paths."""
     if len(paths) != 1:
-        raise InputError(f"source={name!r} names one folder or file, and {len(paths)} are given")
+        raise InputError(f"source={name!r} can name one folder or file, not {len(paths)}. Index them one by one")
     if not isinstance(name, str) or not name.strip() or "/" in name or "\0" in name:
-        raise InputError(f"source is {name!r:.80}; it must be a name without slashes, such as 'handbook'")
+        raise InputError(f"source is {name!r:.80}; expected a name without slashes, such as 'handbook'")
     try:
         name.encode()
     except UnicodeEncodeError:
-        raise InputError(f"source is {name!r:.80}, which holds half of a surrogate pair and is not text") from None
+        raise InputError(
+            f"source is {name!r:.80}, which contains half of a surrogate pair and cannot be stored as text"
+        ) from None
 
 
 def _advice(name: str) -> str:
     return (
-        "Nothing is changed. Give it a name of its own, such as --source other (source='other'), or put it in the "
-        f"other's place with --source {name} (source={name!r})"
+        "Nothing was changed. To store it beside the other, give it another name: --source other (source='other'). To "
+        f"replace the other, use --source {name} (source={name!r})"
     )

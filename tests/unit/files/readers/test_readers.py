@@ -69,7 +69,7 @@ def test_paths_that_do_not_fit(tmp_path: Path) -> None:
         write(tmp_path / name, "text")
     with pytest.raises(InputError, match="does not exist"):
         list(find([tmp_path / "nothing"], Options()))
-    with pytest.raises(ConfigError, match="both called 'docs'"):
+    with pytest.raises(ConfigError, match="have the same name, 'docs'"):
         list(find([tmp_path / "a" / "docs", tmp_path / "b" / "docs"], Options()))
     assert len(list(find([tmp_path / "a" / "docs", tmp_path / "a" / "docs"], Options()))) == 1
     for inner in ("x.txt", "sub"):

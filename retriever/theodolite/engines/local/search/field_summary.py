@@ -22,7 +22,7 @@ from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager,
 from theodolite.engines.local.storage.records import check_depth, decode_stored, select_documents, stored_metadata
 from theodolite.errors import CorruptionError
 from theodolite.filters import Filter
-from theodolite.filters.summary import PARTS, FieldStats, Survey, names, summarize
+from theodolite.filters.summary import PARTS, FieldStats, names, summarize, summarize_documents
 from theodolite.filters.values import kind_of
 from theodolite.forking import register_at_fork
 from theodolite.types import Field, FieldKind, Mask
@@ -113,10 +113,8 @@ class FieldSummaries:
                     (name, self._column_stats(connection, snapshot, name, mask, max_values)) for name in known
                 )
         keys = snapshot.keys_of(np.arange(snapshot.rows) if mask is None else np.flatnonzero(mask))
-        survey = Survey(max_values)
-        for (metadata,) in select_documents(connection, "metadata", "row", keys):
-            survey.add(stored_metadata(metadata))
-        return survey.fields()
+        rows = select_documents(connection, "metadata", "row", keys)
+        return summarize_documents((stored_metadata(metadata) for (metadata,) in rows), max_values)
 
     def _known_names(self, connection: sqlite3.Connection, snapshot: Snapshot) -> frozenset[str]:
         """Return all names in the snapshot; some may belong to dead documents only."""

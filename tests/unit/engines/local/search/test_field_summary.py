@@ -14,7 +14,7 @@ from tests.sampling import sampled
 from theodolite.engines.local.search import field_summary
 from theodolite.errors import InputError
 from theodolite.filters import MISSING, lookup
-from theodolite.filters.summary import Survey
+from theodolite.filters.summary import summarize_documents
 from theodolite.retriever import Retriever
 from theodolite.types import Document, Field
 
@@ -37,10 +37,7 @@ def fill(kb: Retriever, metadata: list[dict[str, Any]], first: int = 0) -> None:
 
 
 def reference(kb: Retriever, most: int = 20) -> dict[str, Field]:
-    survey = Survey(most)
-    for document in kb.documents():
-        survey.add(document.metadata)
-    return survey.fields()
+    return summarize_documents((document.metadata for document in kb.documents()), most)
 
 
 _keys = st.sampled_from(["a", "b", "a.b", "", "$d", "quo'te", 'quo"te', "a.b.c", "\0", "é"])
@@ -148,8 +145,6 @@ def test_answers_are_of_one_commit(kb: Retriever) -> None:
 
 
 def test_the_reference_skips_what_no_name_leads_to() -> None:
-    survey = Survey(5)
     metadata = {"a.b": {"c": 1}}
     assert lookup(metadata, "a.b.c") is MISSING
-    survey.add(metadata)
-    assert list(survey.fields()) == ["a.b"]
+    assert list(summarize_documents([metadata], 5)) == ["a.b"]
