@@ -20,7 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--sample"):
         sampling.enable()
-        settings.register_profile("sample", max_examples=sampling.sampled(settings.default.max_examples))
+        settings.register_profile("sample", max_examples=sampling.sampled(settings().max_examples))
         settings.load_profile("sample")
 
 
