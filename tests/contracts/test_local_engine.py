@@ -1,6 +1,7 @@
 """The embedded engine keeps the contract of engines: in a folder, and in memory."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
@@ -16,6 +17,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::theodolite.MetadataWarning")  #
 
 
 class TestLocalEngine(EngineContract):
+    index = "faiss:HNSW16" if find_spec("faiss") else None
+
     @pytest.fixture(autouse=True)
     def folders(self, tmp_path: Path) -> None:
         self.unused: Iterator[Path] = (tmp_path / str(number) for number in count())
@@ -36,8 +39,24 @@ class TestLocalEngine(EngineContract):
         self.places[id(again)] = self.places[id(engine)]
         return again
 
+    def backed_up(self, folder: Path) -> Engine:
+        return LocalEngine.open(folder)
+
+    def damaged(self, engine: Engine) -> Engine:
+        engine.close()
+        folder = self.places[id(engine)]
+        (vectors,) = folder.glob("vectors-*.f32")
+        with vectors.open("r+b") as file:
+            file.seek(100)
+            (byte,) = file.read(1)
+            file.seek(100)
+            file.write(bytes([byte ^ 1]))
+        return LocalEngine.open(folder)
+
 
 @pytest.mark.thorough
 class TestLocalEngineInMemory(EngineContract):
+    index = "hnsw" if find_spec("hnswlib") else None
+
     def engine(self, space: Space) -> Engine:
         return LocalEngine.open(None, CollectionSettings(space.metric, space.norms))

@@ -11,9 +11,9 @@ import numpy as np
 
 from theodolite.errors import DocumentError, EngineError, VectorError
 from theodolite.filters import parse
-from theodolite.protocols import Engine, Maintenance, Notes, Request
+from theodolite.protocols import Indexing, Maintenance, Notes, Request
 from theodolite.testing.checks import check, raising
-from theodolite.testing.reference import METRICS, EngineUnderTest, drawn, numbered, passages, prepared, verify
+from theodolite.testing.reference import METRICS, EngineUnderTest, answers, drawn, numbered, passages, prepared, verify
 from theodolite.types import Document, Space
 from theodolite.vectors.metrics import MetricName
 from theodolite.vectors.prepare import prepare
@@ -283,6 +283,8 @@ class WritesContract(EngineUnderTest):
             }
             if isinstance(engine, Maintenance):
                 calls |= {"verify": engine.verify, "repair": engine.repair, "compact": engine.compact}
+            if isinstance(engine, Indexing):
+                calls |= {"reindex": partial(engine.reindex, "flat"), "warm": engine.warm}
             if isinstance(engine, Notes):
                 calls |= {"note": partial(engine.note, "a"), "remember": partial(engine.remember, "a", "b")}
             for name, call in calls.items():
@@ -298,7 +300,7 @@ class WritesContract(EngineUnderTest):
                 pair.update({numbered(1)[0]: {"x": 1}})
                 if isinstance(pair.engine, Notes):
                     pair.engine.remember("a", "kept")
-                space, before = pair.engine.space, self._answers(pair.engine)
+                space, before = pair.engine.space, answers(pair.engine)
                 again = self.reopened(pair.engine)
                 if again is None:
                     return
@@ -309,11 +311,6 @@ class WritesContract(EngineUnderTest):
                 verify(again)
                 pair.check_contents()
                 pair.check_search(drawn(1, 5), 10)
-                check(self._answers(again) == before, "reopened, the engine gives other answers")
+                check(answers(again) == before, "reopened, the engine gives other answers")
                 pair.add(passages(["z"]), drawn(3, 1))
                 pair.check_contents()
-
-    @staticmethod
-    def _answers(engine: Engine) -> list[Any]:
-        found = engine.search(Request(prepared(drawn(1, 5), engine), 10))
-        return [([document.id for document in answer.documents], answer.similarities) for answer in found]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -34,12 +35,26 @@ class EngineUnderTest:
     """Features this engine does not support: parts of a search for which it raises UnsupportedError, and missing
     capabilities (see `protocols.capabilities`)."""
 
+    index: ClassVar[str | None] = None
+    """An approximate index to build in the tests of `Indexing`, such as "hnsw"; None builds only `flat`."""
+
     def engine(self, space: Space) -> Engine:
         """Return a new, empty engine for vectors of this space. It shares nothing with earlier ones."""
         raise NotImplementedError
 
     def reopened(self, engine: Engine) -> Engine | None:
         """Close a durable engine and return a new one with the same data; None if the engine is not durable."""
+        return None
+
+    def backed_up(self, folder: Path) -> Engine | None:
+        """Return an engine on the copy that `backup` has made in this folder; None if the copy cannot be opened."""
+        return None
+
+    def damaged(self, engine: Engine) -> Engine | None:
+        """Close an engine, change one stored vector behind its back, and return a new engine on the same data.
+
+        None leaves out the tests of damage.
+        """
         return None
 
     def partitioned(self, space: Space, field: str) -> Engine | None:
@@ -217,6 +232,12 @@ def drawn(seed: int, count: int, dimension: int = DIMENSION) -> Doubles:
     vectors = draw.standard_normal((count, dimension)) + 0.7
     lengths: Doubles = np.exp(draw.standard_normal((count, 1)))
     return vectors * lengths
+
+
+def answers(engine: Engine, k: int = 10) -> list[tuple[list[str], list[float]]]:
+    """Return the ids and similarities of five exact answers."""
+    found = engine.search(Request(prepared(drawn(1, 5), engine), k, exact=True))
+    return [([document.id for document in answer.documents], list(answer.similarities)) for answer in found]
 
 
 def verify(engine: Engine) -> None:
