@@ -13,7 +13,7 @@ PACKAGES = [ROOT / "retriever" / "theodolite", *(ROOT / "adapters" / name for na
 
 MODULES = sorted(path for root in ("retriever", "adapters") for path in (ROOT / root).rglob("*.py"))
 
-MAX_LINES = 400
+MAX_LINES = 500
 EXEMPT = {"retriever/theodolite/retriever.py"}  # one class, whole
 
 COMMITTED_FOLDERS = (

@@ -1,1 +1,1 @@
-"""The audit of vectors: `scan` and `geometry` measure them, `checks` judge the measurements."""
+"""The audit of vectors: `measurements` measures them, and `checks` judge the measurements."""

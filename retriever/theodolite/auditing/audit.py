@@ -12,8 +12,21 @@ from numpy.typing import NDArray
 from theodolite.auditing import checks
 from theodolite.auditing.arrays import as_matrix
 from theodolite.auditing.findings import SEVERITIES, Audit, Finding, Recommendation
-from theodolite.auditing.geometry import MIN_ROWS, Measurements, Neighbors, angles, axes, neighbors, sampled
-from theodolite.auditing.scan import Progress, directions, lengths, scan, wide, within
+from theodolite.auditing.measurements import (
+    MIN_ROWS,
+    Measurements,
+    Neighbors,
+    Progress,
+    angles,
+    axes,
+    directions,
+    lengths,
+    neighbors,
+    sampled,
+    scan,
+    wide,
+    within,
+)
 from theodolite.errors import InputError, VectorError
 from theodolite.types import Document, Space
 from theodolite.vectors.metrics import MetricName, get_metric

@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.auditing.findings import Finding, Recommendation, Severity, first_rows, name_rows, share
-from theodolite.auditing.geometry import TOP, Measurements, is_unit
-from theodolite.auditing.scan import FLOAT16_MAX
+from theodolite.auditing.measurements import FLOAT16_MAX, TOP, Measurements, is_unit
 from theodolite.vectors.metrics import MAX_NORM, METRICS, Cosine
 
 _EXACT = 1e-3  # how close to 1 the length of a normalized vector is

@@ -12,7 +12,7 @@ from theodolite.cli.exit_codes import ExitCode
 from theodolite.cli.opening import open_collection, open_with_embedder
 from theodolite.cli.options import EmbedderName, In, Json, OnDrift, TrustIndex, Where, parse_path, parse_where
 from theodolite.errors import InputError
-from theodolite.evaluation.targets import TARGETS, target
+from theodolite.evaluation.recall import TARGETS, target
 
 _SYNTHETIC = 500  # queries made where none are given
 _FIELDS = ("query", "text")  # of a record of JSON Lines

@@ -1,6 +1,5 @@
 """Evaluation: the recall of an index against the exact answer, and common targets."""
 
-from theodolite.evaluation.recall import Latency, Recall
-from theodolite.evaluation.targets import TARGETS, Target
+from theodolite.evaluation.recall import TARGETS, Latency, Recall, Target
 
 __all__ = ["TARGETS", "Latency", "Recall", "Target"]

@@ -1,4 +1,4 @@
-"""Recall: compares an index's answers with the exact ones, and measures the latency of both."""
+"""Recall: compares an index's answers with the exact ones, measures both latencies, and knows targets by use case."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,18 +9,49 @@ from typing import Any, Literal
 import numpy as np
 
 from theodolite.errors import EngineError, InputError
-from theodolite.evaluation.targets import TARGETS, target
 from theodolite.filters import Filter
-from theodolite.indexes.ann.calibration import mean_and_stderr
-from theodolite.indexes.ann.synthetic_queries import synthetic_queries
+from theodolite.indexes.ann.calibration import mean_and_stderr, synthetic_queries
 from theodolite.protocols import Answer, Engine, Request
 from theodolite.types import Space, Vectors
 
-Kind = Literal["given", "made"]
+Kind = Literal["given", "noise"]
 
-_MADE = 500  # synthetic queries, if none are given
+_SYNTHETIC = 500  # synthetic queries, if none are given
 _TRIES = 10  # attempts to get both answers from one commit while others write
 _Z = 1.96  # z value of a two-sided 95 % interval
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A recall and latency target.
+
+    Attributes:
+        recall: the minimum mean recall, and the recall above which users hardly notice an improvement.
+        seconds: the desired and the maximum p95 latency; None for offline work.
+    """
+
+    recall: tuple[float, float]
+    seconds: tuple[float, float] | None
+
+    def passed(self, recall: float, seconds: float) -> bool:
+        """Return whether a recall (its lower confidence bound) and a p95 latency reach the target."""
+        return recall >= self.recall[0] and (self.seconds is None or seconds <= self.seconds[1])
+
+
+TARGETS = {
+    "rag": Target((0.90, 0.95), (0.050, 0.100)),
+    "recommendation": Target((0.85, 0.90), (0.010, 0.030)),
+    "images": Target((0.92, 0.97), (0.050, 0.200)),
+    "fraud": Target((0.99, 0.99), (0.200, 0.200)),
+    "offline": Target((0.99, 0.99), None),
+}
+
+
+def target(use_case: str) -> Target:
+    """Return the target of a use case. Raises InputError for an unknown one."""
+    if use_case not in TARGETS:
+        raise InputError(f"there is no target for {use_case!r}; there are {', '.join(TARGETS)}", use_case=use_case)
+    return TARGETS[use_case]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +74,7 @@ class Recall:
 
     Attributes:
         queries: the number of measured queries.
-        kind: `given`, or `made`: stored rows with noise added, harder than most real questions.
+        kind: `given`, or `noise`: stored rows with noise added, harder than most real questions.
         recall: for each k, the mean share of the true top k that was found; a row that ties with the k-th counts.
         interval: for each k, the 95 % confidence interval of that mean; (1, 1) if every answer is proven exact.
         approximate: the share of queries answered by the approximate index; the others got the exact answer.
@@ -69,7 +100,7 @@ class Recall:
         """Return whether the lower bound of the recall and the index's p95 latency reach a use case's target.
 
         Raises:
-            InputError: the use case is unknown (see `quality.TARGETS`).
+            InputError: the use case is unknown (see `TARGETS`).
         """
         return target(use_case).passed(self.interval[self.k][0], self.index.p95)
 
@@ -134,8 +165,8 @@ def measure(
         InputError: there are no queries, or no document is eligible.
         EngineError: concurrent writes kept changing the collection, so no query got both answers from one commit.
     """
-    kind: Kind = "given" if queries is not None else "made"
-    vectors = made(engine, where) if queries is None else queries
+    kind: Kind = "given" if queries is not None else "noise"
+    vectors = _near_stored_rows(engine, where) if queries is None else queries
     if not len(vectors):
         raise InputError("there are no queries to measure with, or no documents to make them of")
     longest = max(k)
@@ -199,7 +230,7 @@ def interval(values: Sequence[float], *, proven: bool = False, z: float = _Z) ->
     return max(0.0, mean - z * error), min(1.0, max(mean + z * error, float(np.mean(values))))
 
 
-def made(engine: Engine, where: Filter | None, count: int = _MADE) -> Vectors:
+def _near_stored_rows(engine: Engine, where: Filter | None, count: int = _SYNTHETIC) -> Vectors:
     """Return synthetic queries near stored rows, (m, d): evenly spaced over the eligible rows in id order."""
     eligible = engine.count(where)
     step = max(1, -(-eligible // count))

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from theodolite import Audit, ConfigError, InputError, Retriever, VectorError, audit
-from theodolite.auditing.geometry import angles, axes
+from theodolite.auditing.measurements import angles, axes
 
 D = 64
 
@@ -132,11 +132,11 @@ def test_nearly_equal_is_not_equal(dtype: type[np.floating[Any]]) -> None:
 
 
 def test_equal_hashes_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    from theodolite.auditing import scan
+    from theodolite.auditing import measurements
 
     rows = gaussian(200)
     rows[150] = rows[20]
-    monkeypatch.setattr(scan, "_hashes", lambda values: np.zeros(len(values), np.uint64))
+    monkeypatch.setattr(measurements, "_hashes", lambda values: np.zeros(len(values), np.uint64))
     assert audit(rows)["duplicates"].values["exact"] == 0, "the two are not neighbors in this order"
     rows[21] = rows[20]
     assert audit(rows)["duplicates"].rows == (21,)

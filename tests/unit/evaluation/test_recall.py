@@ -114,8 +114,8 @@ def test_queries_may_be_texts_vectors_or_made() -> None:
     kb.add([f"passage number {i}" for i in range(700)])
     assert kb.recall(["number 7", "passage"]).queries == 2
     assert np.array_equal(requests[-1].vectors, prepare(model.encode_query(["passage"]), engine.space)[0])
-    made = kb.recall()
-    assert (made.queries, made.kind) == (350, "made")
+    synthetic = kb.recall()
+    assert (synthetic.queries, synthetic.kind) == (350, "noise")
     assert all(request.probe for request in requests), "nobody asked: an engine must not learn from it"
     stored = np.array([vector for _, vector in kb.documents(vectors=True)])
     nearest = [float((stored @ request.vectors[0]).max()) for request in requests[-700:]]

@@ -1,29 +1,179 @@
-"""Measure a sample of vectors: angles, principal axes, nearest neighbors, and whether metrics agree."""
+"""Measure vectors: a scan of all rows, and the angles, principal axes and nearest neighbors of a sample."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.auditing.arrays import Matrix
-from theodolite.auditing.scan import Progress, Scan, directions, lengths, parts, wide, within
 from theodolite.vectors.metrics import Metric
 from theodolite.vectors.prepare import UNIT_RANGE
+
+Progress = Callable[[int], object]
+Kind = Literal["given", "noise"]
+
+FLOAT16_MAX = 65504.0
+FLOAT16_NORMAL = 2.0**-14  # below, float16 loses digits
 
 TOP = 10
 MIN_ROWS = 2 * TOP  # of fewer, half or more are among the first ten by chance
 
+_PART_VALUES = 1 << 20  # float64 values held at a time
 _PAIRED = 1000  # rows whose pairwise cosines are computed
 _SPREAD = 10_000  # maximum number of rows for the principal axes
-_VALUES = 1 << 22  # maximum number of values in that sample
-_ASKED = 200  # queries
+_SAMPLE_VALUES = 1 << 22  # maximum number of values in that sample
+_MAX_TESTED = 200  # queries tested
 _HELD_OUT = 100  # rows whose neighbors are searched
 _NOISE = 2.0  # length of the noise, relative to the row
 _SAME = 0.999
 
-Kind = Literal["given", "noise"]
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """The result of a scan of n rows.
+
+    Attributes:
+        norms: (n,) Euclidean lengths; NaN for rows that are not finite.
+        low, high: (d,) the smallest and largest value of each dimension, over finite rows.
+        energy: (d,) the mean square of each dimension, over rows scaled to unit length.
+        beyond: number of rows with a value that becomes infinite in float16.
+        faint: number of nonzero rows whose values are all below the normal range of float16.
+        equal: (m, 2) rows equal to an earlier row, and that row.
+        parallel: the same for rows that are equal after normalization to float32; includes those in `equal`.
+    """
+
+    norms: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    energy: NDArray[np.float64]
+    beyond: int
+    faint: int
+    equal: NDArray[np.int64]
+    parallel: NDArray[np.int64]
+
+    @property
+    def usable(self) -> NDArray[np.int64]:
+        """The rows that are not zero and whose squares fit into a float64."""
+        return np.flatnonzero(within(self.norms))
+
+
+def scan(matrix: Matrix, progress: Progress | None = None) -> Scan:
+    """Read all rows once, and those with equal hashes again."""
+    count, dimension = matrix.shape
+    norms = np.empty(count)
+    hashes = np.empty((2, count), np.uint64)
+    low, high = np.full(dimension, np.inf), np.full(dimension, -np.inf)
+    energy = np.zeros(dimension)
+    beyond = faint = 0
+    for start, part in parts(matrix):
+        here = slice(start, start + len(part))
+        norms[here] = lengths(part)
+        hashes[0, here] = _hashes(_stored(part, matrix))
+        fine = norms[here] > 0
+        with np.errstate(invalid="ignore"):
+            unit = directions(part, norms[here])
+        hashes[1, here] = _hashes(unit.astype(np.float32))
+        finite = part if (norms[here] >= 0).all() else part[norms[here] >= 0]
+        if len(finite):
+            np.minimum(low, finite.min(axis=0), out=low)
+            np.maximum(high, finite.max(axis=0), out=high)
+            largest = np.maximum(finite.max(axis=1), -finite.min(axis=1))
+            beyond += int(np.count_nonzero(largest > FLOAT16_MAX))
+            faint += int(np.count_nonzero((largest < FLOAT16_NORMAL) & (largest > 0)))
+        energy += np.einsum("ij,ij->j", unit[fine], unit[fine])
+        if progress is not None:
+            progress(len(part))
+    fine = norms > 0
+    energy /= max(1, int(np.count_nonzero(fine)))
+
+    def stored(rows: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
+        return _stored(wide(matrix, rows), matrix)
+
+    def normal(rows: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
+        return directions(wide(matrix, rows), norms[rows]).astype(np.float32)
+
+    step = _step(matrix)
+    equal, parallel = _repeats(hashes[0], fine, stored, step), _repeats(hashes[1], fine, normal, step)
+    return Scan(norms, low, high, energy, beyond, faint, equal, parallel)
+
+
+def parts(matrix: Matrix) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """Blocks of consecutive rows as float64, each with the number of its first row."""
+    step = _step(matrix)
+    for start in range(0, matrix.shape[0], step):
+        yield start, wide(matrix, slice(start, start + step))
+
+
+def wide(matrix: Matrix, rows: slice | NDArray[np.int64]) -> NDArray[np.float64]:
+    """Rows as float64, C-contiguous."""
+    return np.array(matrix[rows], np.float64, order="C")
+
+
+def within(norms: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which lengths are safe to compute with."""
+    return (norms > 1e-100) & (norms < 1e100)
+
+
+def lengths(wide: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Euclidean lengths, (n,); NaN for rows that are not finite."""
+    with np.errstate(all="ignore"):
+        norms: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+        odd = ~((norms > 1e-100) & (norms < 1e100))
+        if odd.any():  # squares under- or overflow
+            largest = np.abs(wide[odd]).max(axis=1)
+            scaled = wide[odd] / np.where(largest > 0, largest, 1.0)[:, None]
+            long = largest * np.sqrt(np.einsum("ij,ij->i", scaled, scaled))
+            norms[odd] = np.where(np.isfinite(largest), np.minimum(long, np.finfo(np.float64).max), np.nan)
+    return norms
+
+
+def directions(wide: NDArray[np.float64], norms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows scaled to unit length; zero rows stay as they are."""
+    scale = np.where(norms > 0, norms, 1.0)
+    if np.all(scale >= 1e-300):
+        return wide / scale[:, None]
+    return wide / np.sqrt(scale)[:, None] / np.sqrt(scale)[:, None]  # 1 / 5e-324 is infinite
+
+
+def _step(matrix: Matrix) -> int:
+    return max(1, _PART_VALUES // matrix.shape[1])
+
+
+def _stored(wide: NDArray[np.float64], matrix: Matrix) -> NDArray[np.floating[Any]]:
+    """The values in their own precision; float32 for float16, too."""
+    return wide.astype(np.float32) if matrix.dtype in (np.float16, np.float32) else wide
+
+
+def _hashes(values: NDArray[np.floating[Any]]) -> NDArray[np.uint64]:
+    """A hash of each row: the sum of its 32-bit words with fixed odd weights. -0 and 0 are equal."""
+    words = (values + 0.0).view(np.uint32).astype(np.uint64)
+    weights = np.random.default_rng(0).integers(1 << 63, size=words.shape[1], dtype=np.uint64) * 2 + 1
+    sums: NDArray[np.uint64] = words @ weights
+    return sums
+
+
+def _repeats(
+    hashes: NDArray[np.uint64],
+    fine: NDArray[np.bool_],
+    read: Callable[[NDArray[np.int64]], NDArray[np.floating[Any]]],
+    step: int,
+) -> NDArray[np.int64]:
+    """Rows equal to an earlier row, and the first such row, (m, 2). Rows with equal hashes are compared by value."""
+    rows = np.flatnonzero(fine)
+    order = rows[np.argsort(hashes[rows], kind="stable")]
+    same = np.flatnonzero(hashes[order][1:] == hashes[order][:-1])
+    before, after = order[same], order[same + 1]
+    for start in range(0, len(same), step):
+        part = slice(start, start + step)
+        differ = (read(before[part]) != read(after[part])).any(axis=1)
+        after[part][differ] = -1
+    first = np.arange(len(order))
+    first[same[after >= 0] + 1] = 0  # equal to the row before: take its number
+    np.maximum.accumulate(first, out=first)
+    found = np.stack([order, order[first]], axis=1)[first < np.arange(len(order))]
+    return found[np.argsort(found[:, 0])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +299,7 @@ def axes(unit: NDArray[np.float64]) -> Axes:
 
 def sampled(matrix: Matrix, usable: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
     """A random sample of at most 10,000 rows, scaled to unit length, in random order."""
-    count = min(len(usable), _SPREAD, max(_PAIRED, _VALUES // matrix.shape[1]))
+    count = min(len(usable), _SPREAD, max(_PAIRED, _SAMPLE_VALUES // matrix.shape[1]))
     rows = np.random.default_rng(seed).choice(usable, count, replace=False)
     sample = wide(matrix, np.sort(rows))
     place = np.argsort(np.argsort(rows))
@@ -170,13 +320,13 @@ def neighbors(
         queries: (m, d), finite and not zero. Default: made from held-out rows by adding noise.
     """
     draw = np.random.default_rng(seed)
-    own = np.sort(draw.choice(usable, min(_ASKED, len(usable)), replace=False))
+    own = np.sort(draw.choice(usable, min(_MAX_TESTED, len(usable)), replace=False))
     held = wide(matrix, own)
     kind: Kind = "noise" if queries is None else "given"
     if queries is None:
         tested, excluded = _noisy(held, draw), own
     else:
-        some = np.sort(draw.choice(len(queries), min(_ASKED, len(queries)), replace=False))
+        some = np.sort(draw.choice(len(queries), min(_MAX_TESTED, len(queries)), replace=False))
         tested, excluded = queries[some], np.full(len(some), -1)
     probes = draw.permutation(len(own))[:_HELD_OUT]
     held, own = directions(held[probes], norms[own][probes]), own[probes]
