@@ -146,7 +146,7 @@ EXPECTED = {
     "BoostFactors._lock",
     "FieldSummaries._lock",
     "Graph._running",
-    "Journal._held[0]",
+    "Journal._connections[0]",
     "IndexManager._closing",
     "IndexManager._thread_lock",
     "Ledger._held[0]",

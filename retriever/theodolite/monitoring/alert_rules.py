@@ -50,13 +50,13 @@ Finding = tuple[Cause, str, float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
-    """Earlier measurements to compare recent ones with.
+class Baseline:
+    """Earlier measurements that recent ones are compared with.
 
     Attributes:
         name: its name in messages.
         series: the moments of each series; for norms, the moments of their logarithms.
-        tolerance: a factor for the limits: 2 for a past too short to cover daily and weekly cycles.
+        tolerance: a factor for the limits: 2 for a baseline that is too short to cover daily and weekly cycles.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Past:
 def findings(
     latest: Mapping[str, Sequence[float]],
     day: Mapping[str, Moments],
-    pasts: Sequence[Past],
+    baselines: Sequence[Baseline],
     *,
     relative: bool = False,
     target_recall: float | None = None,
@@ -83,48 +83,48 @@ def findings(
         relative: whether the limit for similarities is a share of their mean, for metrics without a fixed scale.
         target_recall: the recall the index was calibrated for.
     """
-    for past in pasts:
+    for baseline in baselines:
         spans = [("the latest {}", {name: Moments.of(values) for name, values in latest.items()})]
-        if past.tolerance == 1:  # an incomplete baseline includes these 24 hours
+        if baseline.tolerance == 1:  # an incomplete baseline includes these 24 hours
             spans.append(("the {} of the last 24 hours", dict(day)))
-        for said, now in spans:
-            yield from _similarity(said, now, past, relative)
-            yield from _empty(said, now, past)
-        yield from _norms(latest.get("norm", ()), past)
-        if past.of("recall").count >= _SHADOWED:
-            yield from _recall(latest.get("recall", ()), past.of("recall").mean, past.name)
+        for span, now in spans:
+            yield from _similarity(span, now, baseline, relative)
+            yield from _empty(span, now, baseline)
+        yield from _norms(latest.get("norm", ()), baseline)
+        if baseline.of("recall").count >= _SHADOWED:
+            yield from _recall(latest.get("recall", ()), baseline.of("recall").mean, baseline.name)
     if target_recall is not None:
         yield from _recall(latest.get("recall", ()), target_recall, "the target of the index")
 
 
-def _similarity(said: str, now: Mapping[str, Moments], past: Past, relative: bool) -> Iterator[Finding]:
-    latest, before = now.get("top1", Moments()), past.of("top1")
-    limit = SIMILARITY * past.tolerance * (abs(before.mean) if relative else 1.0)
+def _similarity(span: str, now: Mapping[str, Moments], baseline: Baseline, relative: bool) -> Iterator[Finding]:
+    latest, before = now.get("top1", Moments()), baseline.of("top1")
+    limit = SIMILARITY * baseline.tolerance * (abs(before.mean) if relative else 1.0)
     if _fallen(latest, before, limit):
         yield (
             "similarity",
-            f"the mean similarity of the first hit is {latest.mean:.3f} over {said.format(latest.count)} searches, and "
-            f"was {before.mean:.3f} in {past.name}. Has the embedding model, its version or the collection changed, "
-            "or what is asked? check_embedder() tells of the model",
+            f"the mean similarity of the first hit is {latest.mean:.3f} over {span.format(latest.count)} searches, and "
+            f"was {before.mean:.3f} in {baseline.name}. Has the embedding model, its version or the collection "
+            "changed? Do users ask other questions? check_embedder() tests the model",
             latest.mean,
             before.mean,
         )
 
 
-def _empty(said: str, now: Mapping[str, Moments], past: Past) -> Iterator[Finding]:
-    latest, before = now.get("empty", Moments()), past.of("empty")
-    if _fallen(before, latest, EMPTY * past.tolerance):
+def _empty(span: str, now: Mapping[str, Moments], baseline: Baseline) -> Iterator[Finding]:
+    latest, before = now.get("empty", Moments()), baseline.of("empty")
+    if _fallen(before, latest, EMPTY * baseline.tolerance):
         yield (
             "empty",
-            f"{latest.mean:.0%} of {said.format(latest.count)} searches found nothing, against {before.mean:.0%} in "
-            f"{past.name}. Do the filters still name fields and values that documents have?",
+            f"{latest.mean:.0%} of {span.format(latest.count)} searches found nothing, against {before.mean:.0%} in "
+            f"{baseline.name}. Do the filters still name fields and values that documents have?",
             latest.mean,
             before.mean,
         )
 
 
-def _norms(logarithms: Sequence[float], past: Past) -> Iterator[Finding]:
-    before = past.of("norm")
+def _norms(logarithms: Sequence[float], baseline: Baseline) -> Iterator[Finding]:
+    before = baseline.of("norm")
     if len(logarithms) < _LATEST or before.count < _BEFORE:
         return
     reach = max(_SPREAD * math.sqrt(before.variance), _NARROW)
@@ -135,7 +135,7 @@ def _norms(logarithms: Sequence[float], past: Past) -> Iterator[Finding]:
             "norms",
             f"{len(outside)} of the latest {len(logarithms)} raw query vectors have norms outside "
             f"[{math.exp(before.mean - reach):.3g}, {math.exp(before.mean + reach):.3g}], {now:.3g} on average; the "
-            f"mean was {usual:.3g} in {past.name}. Was a normalisation step skipped, or is it another model?",
+            f"mean was {usual:.3g} in {baseline.name}. Was a normalization step skipped, or is it another model?",
             now,
             usual,
         )

@@ -1,9 +1,14 @@
 """The monitor's file, monitor.sqlite: hourly series, the latest values, the baseline and the alerts, all bounded.
 
 Processes share the file. Each adds its measurements in its own transaction and sees those of the others.
+
+Recent searches are compared with baselines: the first week, and the week before the last 24 hours. The first week is
+complete once its seven days have 200 searches. Until then the baseline is everything so far except the latest values.
+The limits are wider for that time, since it does not cover daily and weekly cycles yet.
 """
 
 import contextlib
+import json
 import logging
 import os
 import sqlite3
@@ -18,8 +23,7 @@ from theodolite.engines.local.storage.folder import Folder
 from theodolite.engines.local.storage.paths import DATABASE, MONITOR, STORE
 from theodolite.errors import EngineError, TheodoliteError
 from theodolite.forking import COLLECTIONS, register_at_fork
-from theodolite.monitoring.alert_rules import Alert, Finding, Past
-from theodolite.monitoring.baselines import HOUR, baseline, latest_values, note, pasts, totals
+from theodolite.monitoring.alert_rules import Alert, Baseline, Finding
 from theodolite.monitoring.histograms import Moments, Series
 
 _log = logging.getLogger("theodolite.monitor")
@@ -31,8 +35,14 @@ _LATEST = {"top1": 100, "empty": 100, "norm": 100, "recall": 200}  # individual 
 _ALERTS = 100
 _BUSY = 2.0  # seconds to wait for another process
 
+_HOUR = 3600
+_WEEK = 7 * 24 * _HOUR
+_MIN_COMPLETE = 200  # searches in a complete baseline
+_MIN_SEARCHES = 100  # searches in an incomplete baseline, and in a week
+_INCOMPLETE = 2.0  # tolerance of an incomplete baseline
+
 # Errors that are temporary or need an administrator. All other SQLite errors mean damage.
-_LATER = {
+_TEMPORARY = {
     *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY),
     *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM),
 }
@@ -49,7 +59,7 @@ CREATE TABLE IF NOT EXISTS alerts (
 CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT);
 """
 
-Judge = Callable[[Mapping[str, Sequence[float]], Mapping[str, Moments], Sequence[Past]], Iterator[Finding]]
+Rules = Callable[[Mapping[str, Sequence[float]], Mapping[str, Moments], Sequence[Baseline]], Iterator[Finding]]
 
 
 @dataclass(slots=True)
@@ -61,7 +71,7 @@ class Batch:
 
     def add(self, at: float, name: str, values: Sequence[float], latest: Sequence[float] | None = None) -> None:
         """Add values of one series. `latest` gives the individual values to keep if they differ (logarithms)."""
-        start = int(at // HOUR) * HOUR
+        start = int(at // _HOUR) * _HOUR
         self.series.setdefault((start, name), Series()).add(values, logarithms=latest is not None)
         if name in _LATEST:
             kept = values if latest is None else latest
@@ -80,7 +90,7 @@ class Contents:
 
     windows: dict[int, dict[str, Series]]
     latest: dict[str, list[float]]
-    baseline: Past | None
+    baseline: Baseline | None
     alerts: list[Alert]
 
 
@@ -95,25 +105,25 @@ class Journal:
         """
         self.path = path
         self._folder = folder
-        self._held: list[sqlite3.Connection] = []  # at most one
+        self._connections: list[sqlite3.Connection] = []  # at most one
         self._inode = 0  # inode of the open file; another process may have moved that file away
-        weakref.finalize(self, _close, self._held)
+        weakref.finalize(self, _close_all, self._connections)
         register_at_fork(self)
 
-    def record(self, batch: Batch, now: float, repeat: float, judge: Judge) -> list[Alert]:
-        """Add a batch and evaluate it with `judge`. Return the alerts that are new within the last `repeat` seconds.
+    def record(self, batch: Batch, now: float, repeat: float, rules: Rules) -> list[Alert]:
+        """Add a batch and evaluate it with `rules`. Return the alerts that are new within the last `repeat` seconds.
 
         Raises:
             OSError, sqlite3.Error: the file cannot be written now. Nothing was added.
         """
         before = self._file()
         try:
-            return self._record(batch, now, repeat, judge)
+            return self._record(batch, now, repeat, rules)
         except _DAMAGE as error:
-            if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in _LATER:
+            if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in _TEMPORARY:
                 raise
             self._set_aside(before, error)
-            return self._record(batch, now, repeat, judge)
+            return self._record(batch, now, repeat, rules)
 
     def read(self) -> Contents:
         """Return the contents.
@@ -121,7 +131,7 @@ class Journal:
         Raises:
             EngineError: the file cannot be read.
         """
-        with _translated(self.path), self._opened() as connection:
+        with _as_engine_error(self.path), self._opened() as connection:
             return _read(connection)
 
     def restart(self, now: float) -> None:
@@ -130,14 +140,14 @@ class Journal:
         Raises:
             EngineError: the file cannot be written.
         """
-        with _translated(self.path), self._opened() as connection:
+        with _as_engine_error(self.path), self._opened() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            note(connection, "since", (int(now // HOUR) + 1) * HOUR)
+            _store_note(connection, "since", (int(now // _HOUR) + 1) * _HOUR)
             connection.execute("DELETE FROM notes WHERE name = 'baseline'")
             connection.execute("DELETE FROM latest")
             connection.execute("COMMIT")
 
-    def _record(self, batch: Batch, now: float, repeat: float, judge: Judge) -> list[Alert]:
+    def _record(self, batch: Batch, now: float, repeat: float, rules: Rules) -> list[Alert]:
         with self._opened() as connection:
             connection.execute("BEGIN IMMEDIATE")
             new = [_merge(connection, start, name, series) for (start, name), series in batch.series.items()]
@@ -145,11 +155,11 @@ class Journal:
                 _prune_windows(connection)
             connection.executemany("INSERT INTO latest (name, start, value) VALUES (?, ?, ?)", batch.latest)
             _prune(connection)
-            before = pasts(connection, now)
-            day = totals(connection, now - 24 * HOUR, now + HOUR)
+            baselines = _baselines(connection, now)
+            day = _totals(connection, now - 24 * _HOUR, now + _HOUR)
             alerts = []
-            for cause, message, value, usual in judge(latest_values(connection), day, before):
-                if not _given(connection, cause, now, repeat):
+            for cause, message, value, usual in rules(_latest_values(connection), day, baselines):
+                if not _raised_recently(connection, cause, now, repeat):
                     connection.execute(
                         "INSERT INTO alerts (cause, at, value, before, message) VALUES (?, ?, ?, ?, ?)",
                         (cause, now, value, usual, message),
@@ -160,16 +170,16 @@ class Journal:
 
     def close(self) -> None:
         """Close the file. The next use opens it again. A database in memory is lost."""
-        if self._held:
+        if self._connections:
             with COLLECTIONS:
-                _close(self._held)
+                _close_all(self._connections)
         if self._folder is not None:
             self._folder.close()
 
     def forked(self, held: bool) -> None:
         """Drop the parent's connection in a forked child. Keep a database in memory."""
         if COLLECTIONS.lost or self.path is not None:
-            COLLECTIONS.drop(self._held)
+            COLLECTIONS.drop(self._connections)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
@@ -181,9 +191,9 @@ class Journal:
             _check_place(self._folder)
         if self.path is not None and self._file() != self._inode:
             self.close()
-        if not self._held:
-            self._held.append(_connect(self.path, "rwc"))
-        (connection,) = self._held
+        if not self._connections:
+            self._connections.append(_connect(self.path, "rwc"))
+        (connection,) = self._connections
         try:
             if not _check(connection):
                 _create(connection)
@@ -223,14 +233,14 @@ def contents(path: Path, folder: Folder | None = None) -> Contents | None:
         EngineError: the file cannot be read.
     """
     if folder is not None:
-        with _translated(path):
+        with _as_engine_error(path):
             _check_place(folder)
     if not path.exists():
         return None
     log = path.with_name(f"{path.name}-wal")
     # With a WAL, others may be writing. Without one, a plain read-only connection would leave a WAL behind.
     mode = "ro" if log.exists() and log.stat().st_size else "immutable"
-    with _translated(path), COLLECTIONS, contextlib.closing(_connect(path, mode)) as connection:
+    with _as_engine_error(path), COLLECTIONS, contextlib.closing(_connect(path, mode)) as connection:
         return _read(connection) if _check(connection) else None
 
 
@@ -244,7 +254,66 @@ def _read(connection: sqlite3.Connection) -> Contents:
             "SELECT cause, at, value, before, message FROM alerts ORDER BY number"
         )
     ]
-    return Contents(windows, latest_values(connection), baseline(connection), alerts)
+    return Contents(windows, _latest_values(connection), _first_week(connection), alerts)
+
+
+def _latest_values(connection: sqlite3.Connection, since: float = -1e18) -> dict[str, list[float]]:
+    """Return the latest individual values of each series, in order."""
+    latest: dict[str, list[float]] = {}
+    for name, value in connection.execute("SELECT name, value FROM latest WHERE start >= ? ORDER BY number", (since,)):
+        latest.setdefault(name, []).append(value)
+    return latest
+
+
+def _totals(connection: sqlite3.Connection, since: float, until: float) -> dict[str, Moments]:
+    """Return the moments of each series over the windows that start in [since, until)."""
+    rows = connection.execute(
+        "SELECT name, sum(count), sum(total), sum(squares) FROM series WHERE start >= ? AND start < ? GROUP BY name",
+        (since, until),
+    )
+    return {name: Moments(count, total, squares) for name, count, total, squares in rows}
+
+
+def _baselines(connection: sqlite3.Connection, now: float) -> list[Baseline]:
+    """Return the baselines with enough searches. Store the baseline as complete once its week is over."""
+    first = _first_week(connection)
+    if first is None:
+        return []
+    since = _since(connection)
+    if first.tolerance == _INCOMPLETE and now - since >= _WEEK and first.of("empty").count >= _MIN_COMPLETE:
+        first = Baseline("the baseline", first.series)
+        _store_note(connection, "baseline", {name: [m.count, m.total, m.squares] for name, m in first.series.items()})
+    baselines = [first]
+    if first.tolerance < _INCOMPLETE:
+        day = now - 24 * _HOUR
+        baselines.append(Baseline("the week before", _totals(connection, max(since, day - _WEEK), day)))
+    return [baseline for baseline in baselines if baseline.of("empty").count >= _MIN_SEARCHES]
+
+
+def _first_week(connection: sqlite3.Connection) -> Baseline | None:
+    """Return the first week, or everything so far except the latest values; None if nothing was measured."""
+    row = connection.execute("SELECT value FROM notes WHERE name = 'baseline'").fetchone()
+    if row is not None:
+        return Baseline("the baseline", {name: Moments(*values) for name, values in json.loads(row[0]).items()})
+    since = _since(connection)
+    moments = _totals(connection, since, 1e18)
+    for name, values in _latest_values(connection, since).items():
+        moments[name] = moments.get(name, Moments()) - Moments.of(values)
+    return Baseline("the baseline so far", moments, tolerance=_INCOMPLETE) if moments else None
+
+
+def _store_note(connection: sqlite3.Connection, name: str, value: object) -> None:
+    """Store a JSON value under a name."""
+    connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, json.dumps(value)))
+
+
+def _since(connection: sqlite3.Connection) -> int:
+    """Return the start of the baseline: the first window, or the time of the last reset."""
+    row = connection.execute("SELECT value FROM notes WHERE name = 'since'").fetchone()
+    if row is not None:
+        return int(json.loads(row[0]))
+    (first,) = connection.execute("SELECT min(start) FROM series").fetchone()
+    return int(first or 0)
 
 
 def _check_place(folder: Folder) -> None:
@@ -258,7 +327,7 @@ def _check_place(folder: Folder) -> None:
 
 
 @contextlib.contextmanager
-def _translated(path: Path | None) -> Iterator[None]:
+def _as_engine_error(path: Path | None) -> Iterator[None]:
     try:
         yield
     except (OSError, *_DAMAGE) as error:
@@ -279,7 +348,7 @@ def _connect(path: Path | None, mode: str) -> sqlite3.Connection:
     return connection
 
 
-def _close(held: list[sqlite3.Connection]) -> None:
+def _close_all(held: list[sqlite3.Connection]) -> None:
     while held:
         held.pop().close()
 
@@ -342,7 +411,7 @@ def _prune(connection: sqlite3.Connection) -> None:
     connection.execute("DELETE FROM alerts WHERE number <= (SELECT max(number) FROM alerts) - ?", (_ALERTS,))
 
 
-def _given(connection: sqlite3.Connection, cause: str, now: float, repeat: float) -> bool:
+def _raised_recently(connection: sqlite3.Connection, cause: str, now: float, repeat: float) -> bool:
     """Return whether this alert was raised within `repeat` seconds, also if the clock went back since."""
     return bool(
         connection.execute("SELECT 1 FROM alerts WHERE cause = ? AND abs(at - ?) < ?", (cause, now, repeat)).fetchone()

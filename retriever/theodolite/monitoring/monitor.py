@@ -1,5 +1,6 @@
 """Monitor: records search metrics from day to day and raises alerts when they change."""
 
+import itertools
 import logging
 import math
 import sqlite3
@@ -9,6 +10,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from os import PathLike
 from typing import Any
@@ -19,21 +21,23 @@ from numpy.typing import NDArray
 from theodolite.engines.local.storage.folder import Folder
 from theodolite.engines.local.storage.paths import MONITOR
 from theodolite.errors import ConfigError, InputError, TheodoliteError
+from theodolite.evaluation.recall import share
 from theodolite.forking import register_at_fork
 from theodolite.inputs import as_path
-from theodolite.monitoring.alert_rules import Alert, Finding, Past, findings
+from theodolite.monitoring.alert_rules import Alert, Baseline, Finding, findings
 from theodolite.monitoring.histograms import Moments
 from theodolite.monitoring.journal import Batch, Journal
 from theodolite.monitoring.report import report
-from theodolite.monitoring.shadow import Shadow
 from theodolite.protocols import Answer, Engine, Request, folder_of
+from theodolite.types import Vectors
 from theodolite.vectors.metrics import get_metric
 
 _log = logging.getLogger("theodolite.monitor")
 
 _DUE = 50  # searches that trigger a write before the interval is over
 _PAUSE = 2.0  # minimum seconds between two writes
-_HELD = 100_000  # searches buffered until they are written; beyond that the oldest are dropped
+_MAX_BUFFERED = 100_000  # searches buffered until they are written; beyond that the oldest are dropped
+_MAX_K = 10  # of a search that is repeated exactly
 
 
 class Monitor:
@@ -79,7 +83,7 @@ class Monitor:
             raise InputError("interval must be more than 0 seconds, and repeat at least 0")
         self._on_alert = on_alert
         self._path = None if path is None else as_path(path, "path")
-        self._share = shadow
+        self._shadow_share = shadow
         self._interval = interval
         self._repeat = repeat
         self._clock = clock
@@ -88,11 +92,11 @@ class Monitor:
         self._shadow: Shadow | None = None
         self._relative = False
         self._target: float | None = None
-        self._seen: deque[tuple[float, float, list[float | None]]] = deque(maxlen=_HELD)
-        self._norms: deque[tuple[float, NDArray[np.float64]]] = deque(maxlen=_HELD)
-        self._recalls: deque[tuple[float, float]] = deque(maxlen=_HELD)
-        self._left = Batch()  # measurements that could not be written yet
-        self._complained = False
+        self._searches: deque[tuple[float, float, list[float | None]]] = deque(maxlen=_MAX_BUFFERED)
+        self._norms: deque[tuple[float, NDArray[np.float64]]] = deque(maxlen=_MAX_BUFFERED)
+        self._recalls: deque[tuple[float, float]] = deque(maxlen=_MAX_BUFFERED)
+        self._unwritten = Batch()  # measurements that could not be written yet
+        self._warned = False
         self._thread: threading.Thread | None = None
         self._reset()
         register_at_fork(self)
@@ -107,28 +111,28 @@ class Monitor:
             ConfigError: the monitor is attached to a collection already.
         """
         if self._engine is not None:
-            raise ConfigError("this monitor watches a collection already: make another one")
+            raise ConfigError("this monitor watches a collection already; create another one")
         self._engine = engine
         folder = folder_of(engine)
         if self._path is not None or folder is None or engine.info().get("read_only", False):
             self._journal = Journal(self._path)
         else:
             self._journal = Journal(folder / MONITOR, Folder(folder))
-        if self._share:
-            self._shadow = Shadow(engine, every=round(1 / self._share), cpu=0.05)
+        if self._shadow_share:
+            self._shadow = Shadow(engine, every=round(1 / self._shadow_share), cpu=0.05)
 
     def searched(self, request: Request, answers: Sequence[Answer], seconds: float) -> None:
         """Record a search: its answers, and the seconds that each of them took."""
-        seen = self._seen
+        seen = self._searches
         seen.append(
             (self._clock(), seconds, [answer.similarities[0] if answer.similarities else None for answer in answers])
         )
         if len(seen) == 1 or len(seen) == _DUE:
-            self._awake()
+            self._wake_thread()
         if self._shadow is not None:
             for number, answer in enumerate(answers):
                 if not answer.trace.complete and self._shadow.offer(request, number, answer):
-                    self._awake()
+                    self._wake_thread()
 
     def norms(self, norms: NDArray[np.float64]) -> None:
         """Record the norms of raw query vectors, (n,), before they are normalized."""
@@ -148,22 +152,22 @@ class Monitor:
             with suppress(TheodoliteError):  # closed meanwhile
                 space = self._engine.space
                 self._relative = not get_metric(space.metric).gives_cosines(space.norms)
-            batch, self._left = self._left, Batch()
+            batch, self._unwritten = self._unwritten, Batch()
             self._drain(batch)
             if not batch.series:
                 return []
             try:
-                alerts = self._journal.record(batch, self._clock(), self._repeat, self._judge)
+                alerts = self._journal.record(batch, self._clock(), self._repeat, self._findings)
             except (OSError, sqlite3.Error) as error:  # busy, disk full, no permission
                 batch.bound()
-                self._left = batch
-                if not self._complained:
-                    _log.warning("%s cannot be written, what is seen is held: %s", self._journal.path, error)
-                self._complained = True
+                self._unwritten = batch
+                if not self._warned:
+                    _log.warning("%s cannot be written, so measurements stay in memory: %s", self._journal.path, error)
+                self._warned = True
                 return []
-            self._complained = False
+            self._warned = False
         for alert in alerts:
-            self._tell(alert)
+            self._deliver(alert)
         return alerts
 
     def report(self, windows: int = 24) -> dict[str, Any]:
@@ -179,7 +183,7 @@ class Monitor:
             EngineError: the file cannot be read.
         """
         self.flush()
-        journal = self._kept()
+        journal = self._attached_journal()
         with self._flushing:
             return report(journal.read(), journal.path, windows)
 
@@ -191,7 +195,7 @@ class Monitor:
             EngineError: the file cannot be written.
         """
         self.flush()
-        journal = self._kept()
+        journal = self._attached_journal()
         with self._flushing:
             journal.restart(self._clock())
 
@@ -206,19 +210,19 @@ class Monitor:
             self.flush()
             self._journal.close()
 
-    def _kept(self) -> Journal:
+    def _attached_journal(self) -> Journal:
         if self._journal is None:
-            raise ConfigError("this monitor watches nothing yet: pass it to Retriever.open(monitor=...)")
+            raise ConfigError("this monitor watches nothing yet; pass it to Retriever.open(monitor=...)")
         return self._journal
 
-    def _judge(
-        self, latest: Mapping[str, Sequence[float]], day: Mapping[str, Moments], pasts: Sequence[Past]
+    def _findings(
+        self, latest: Mapping[str, Sequence[float]], day: Mapping[str, Moments], baselines: Sequence[Baseline]
     ) -> Iterator[Finding]:
-        return findings(latest, day, pasts, relative=self._relative, target_recall=self._target)
+        return findings(latest, day, baselines, relative=self._relative, target_recall=self._target)
 
     def _drain(self, batch: Batch) -> None:
         """Move the buffered measurements into a batch, hour by hour."""
-        for hour, searches in _by_hour(self._seen).items():
+        for hour, searches in _by_hour(self._searches).items():
             tops = [top for _, _, found in searches for top in found]
             each = [seconds for _, seconds, found in searches for _ in found]
             batch.add(hour, "empty", [float(top is None) for top in tops])
@@ -242,7 +246,7 @@ class Monitor:
             index = self._engine.info().get("approximate")
             self._target = index.get("target_recall") if isinstance(index, dict) else None
 
-    def _tell(self, alert: Alert) -> None:
+    def _deliver(self, alert: Alert) -> None:
         place = "" if self._journal is None or self._journal.path is None else f"{self._journal.path.parent}: "
         _log.warning("%s%s", place, alert.message, extra={"cause": alert.cause})
         if self._on_alert is not None:
@@ -251,15 +255,18 @@ class Monitor:
             except Exception:  # a failing callback must not stop later alerts
                 _log.exception("on_alert failed")
 
-    def _awake(self) -> None:
+    def _wake_thread(self) -> None:
         if self._interval is None:
             return
         if self._thread is None:
             with self._starting:
                 if self._thread is None and not self._closing.is_set():
-                    ours = weakref.ref(self, partial(_set, self._wake))
+                    monitor_ref = weakref.ref(self, partial(_set, self._wake))
                     thread = threading.Thread(
-                        target=_run, args=(ours, self._wake, self._closing), name="theodolite-monitor", daemon=True
+                        target=_run,
+                        args=(monitor_ref, self._wake, self._closing),
+                        name="theodolite-monitor",
+                        daemon=True,
                     )
                     with suppress(RuntimeError):  # no more threads are available, or the interpreter is shutting down
                         thread.start()
@@ -269,9 +276,9 @@ class Monitor:
     def _turn(self) -> float | None:
         """Run one turn of the thread. Return the seconds until the next one, or None to wait until woken."""
         self._check()
-        if not self._seen:
+        if not self._searches:
             return None
-        pause = min(_PAUSE, self._interval or _PAUSE) if len(self._seen) >= _DUE else self._interval or _PAUSE
+        pause = min(_PAUSE, self._interval or _PAUSE) if len(self._searches) >= _DUE else self._interval or _PAUSE
         left = self._last + pause - time.monotonic()
         if left > 0:
             return left
@@ -289,18 +296,18 @@ class Monitor:
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._last = time.monotonic()
-        self._left = Batch()
-        for seen in (self._seen, self._norms, self._recalls):
+        self._unwritten = Batch()
+        for seen in (self._searches, self._norms, self._recalls):
             seen.clear()
 
 
-def _run(ours: "weakref.ref[Monitor]", wake: threading.Event, closing: threading.Event) -> None:
+def _run(monitor_ref: "weakref.ref[Monitor]", wake: threading.Event, closing: threading.Event) -> None:
     """Run the monitor's thread. It holds only a weak reference, so it does not keep the monitor alive."""
     pause: float | None = None
     while True:
         wake.wait(pause)
         wake.clear()
-        monitor = ours()
+        monitor = monitor_ref()
         if monitor is None or closing.is_set():
             return
         try:
@@ -322,3 +329,48 @@ def _by_hour(seen: deque[Any]) -> dict[float, list[Any]]:
         entry = seen.popleft()
         found.setdefault(math.floor(entry[0] / 3600) * 3600.0, []).append(entry)
     return found
+
+
+class Shadow:
+    """A queue of at most one search to repeat exactly. Searches offered while it is full, or too soon, are skipped."""
+
+    def __init__(self, engine: Engine, *, every: int, cpu: float) -> None:
+        """
+        Args:
+            every: check one of this many approximate answers.
+            cpu: maximum share of one processor to use.
+        """
+        self._engine = engine
+        self._every = every
+        self._cpu = cpu
+        self._numbers = itertools.count(1)
+        self._queued: tuple[Request, Answer] | None = None
+        self._not_before = 0.0
+
+    def offer(self, request: Request, number: int, answer: Answer) -> bool:
+        """Queue one of the request's answers if a check is due. Return whether it was queued."""
+        if next(self._numbers) % self._every or self._queued is not None or time.monotonic() < self._not_before:
+            return False
+        k = min(request.k, _MAX_K)
+        vectors = Vectors(np.array(request.vectors[number : number + 1]))
+        self._queued = replace(request, vectors=vectors, k=k, exact=True, probe=True), answer
+        return True
+
+    def check(self) -> float | None:
+        """Return the recall of the queued answer; None if there is none or the collection changed since."""
+        held = self._queued
+        if held is None:
+            return None
+        request, given = held
+        started = time.monotonic()
+        try:
+            (true,) = self._engine.search(request)
+        except TheodoliteError:  # the collection is closed or damaged; the user's own calls report that
+            return None
+        finally:
+            ended = time.monotonic()
+            self._not_before = ended + (ended - started) * (1 / self._cpu - 1)
+            self._queued = None
+        if true.trace.commit != given.trace.commit:
+            return None
+        return share(given.similarities, true.similarities, request.k)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from theodolite.evaluation.recall import interval
-from theodolite.monitoring.alert_rules import Past
+from theodolite.monitoring.alert_rules import Baseline
 from theodolite.monitoring.histograms import Series
 from theodolite.monitoring.journal import Contents
 
@@ -45,28 +45,28 @@ def _window(series: Mapping[str, Series]) -> dict[str, Any]:
     return {
         "searches": empty.count,
         "empty": round(empty.total),
-        "similarity": _told(series.get("top1"), exact_mean=True),
-        "seconds": _told(series.get("seconds"), exact_mean=True),
-        "norms": _told(series.get("norm"), exact_mean=False),
+        "similarity": _statistics(series.get("top1"), exact_mean=True),
+        "seconds": _statistics(series.get("seconds"), exact_mean=True),
+        "norms": _statistics(series.get("norm"), exact_mean=False),
         "recall": {"queries": recall.count, "mean": recall.mean if recall.count else None},
     }
 
 
-def _told(series: Series | None, *, exact_mean: bool) -> dict[str, float | None]:
+def _statistics(series: Series | None, *, exact_mean: bool) -> dict[str, float | None]:
     """Return the mean and quantiles. Norms have no exact mean: their moments are those of logarithms."""
-    known = series or Series()
-    mean = {"mean": known.moments.mean if known.moments.count else None} if exact_mean else {}
-    return {**mean, "p50": known.quantile(0.5), "p95": known.quantile(0.95), "p99": known.quantile(0.99)}
+    series = series or Series()
+    mean = {"mean": series.moments.mean if series.moments.count else None} if exact_mean else {}
+    return {**mean, "p50": series.quantile(0.5), "p95": series.quantile(0.95), "p99": series.quantile(0.99)}
 
 
-def _baseline(past: Past) -> dict[str, Any]:
-    similarity, recall = past.of("top1"), past.of("recall")
+def _baseline(baseline: Baseline) -> dict[str, Any]:
+    similarity, recall = baseline.of("top1"), baseline.of("recall")
     return {
-        "complete": past.tolerance == 1,
-        "searches": past.of("empty").count,
+        "complete": baseline.tolerance == 1,
+        "searches": baseline.of("empty").count,
         "similarity": similarity.mean if similarity.count else None,
         "deviation": similarity.variance**0.5,
-        "empty": past.of("empty").mean,
+        "empty": baseline.of("empty").mean,
         "recall": recall.mean if recall.count else None,
     }
 

@@ -206,7 +206,7 @@ def test_alerts_go_to_the_callback_and_the_log(tmp_path: Path, caplog: pytest.Lo
         _, alerts = service.searches_until_noticed()
     assert told == alerts
     assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
-    assert "normalisation step" in caplog.records[0].getMessage()
+    assert "normalization step" in caplog.records[0].getMessage()
     assert alerts[0].at.utcoffset() is not None
     assert monitor.report()["alerts"][0]["message"] == alerts[0].message
 

@@ -10,9 +10,9 @@ from tests.unit.watching import HOUR, Clock
 
 from theodolite import Alert, Document, Monitor, Retriever
 from theodolite.engines.local import LocalEngine
-from theodolite.monitoring.alert_rules import Past, findings
+from theodolite.monitoring.alert_rules import Baseline, findings
 from theodolite.monitoring.histograms import Moments
-from theodolite.monitoring.shadow import Shadow
+from theodolite.monitoring.monitor import Shadow
 from theodolite.protocols import Answer, Request
 from theodolite.vectors.prepare import prepare
 
@@ -73,7 +73,7 @@ def test_exact_answers_are_not_checked() -> None:
         for query in drawn(2, 30):
             kb.search(vector=query)
             assert monitor._shadow is not None
-            assert monitor._shadow._held is None
+            assert monitor._shadow._queued is None
 
 
 def test_none_is_checked_if_none_is_to_be() -> None:
@@ -154,8 +154,8 @@ def test_recall_below_the_target_of_the_index() -> None:
     assert causes([0.9] * 200, 0.92) == []
     assert causes([1.0] * 200, 0.99) == []
     assert causes([0.5] * 5, 0.99) == [], "too few to tell"
-    past = Past("before", {"recall": Moments.of([0.99] * 100)})
-    assert [finding[0] for finding in findings({"recall": [0.8] * 100}, {}, [past])] == ["recall"]
+    baseline = Baseline("before", {"recall": Moments.of([0.99] * 100)})
+    assert [finding[0] for finding in findings({"recall": [0.8] * 100}, {}, [baseline])] == ["recall"]
 
 
 def test_a_real_index_is_checked_against_its_target() -> None:
