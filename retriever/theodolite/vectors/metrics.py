@@ -7,13 +7,12 @@ names. To add one, write a class, and add its name to `MetricName` and its insta
 
 import math
 from abc import ABC, abstractmethod
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.errors import ConfigError
+from theodolite.errors import ConfigError, closest
 
 if TYPE_CHECKING:
     from theodolite.types import Norms, Scores
@@ -191,11 +190,10 @@ def get_metric(name: str) -> Metric:
 
 def _unknown(name: object) -> ConfigError:
     names = {known: metric.name for metric in METRICS.values() for known in (metric.name, *metric.synonyms)}
-    asked = name.casefold().replace("-", "_").replace(" ", "_") if isinstance(name, str) else ""
-    close = get_close_matches(asked, names, n=1)
+    close = closest(name.replace("-", "_").replace(" ", "_"), names) if isinstance(name, str) else None
     return ConfigError(
         f"metric is {name!r}; expected one of {', '.join(METRICS)}."
-        + (f" Did you mean {names[close[0]]!r}?" if close else ""),
+        + ("" if close is None else f" Did you mean {names[close]!r}?"),
         metric=name,
         known=list(METRICS),
     )
