@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.data import KINDS, add_options, kinds_of, made
 from benchmarks.measure import child, machine, median, progress, quiet_gc, table, verdict, write_json
-from theodolite.indexes.flat.boosted_score import BoostedScore
+from theodolite.indexes.flat.boosted import BoostedScore
 from theodolite.indexes.flat.index import FlatIndex
 from theodolite.indexes.flat.workers import Workers
 from theodolite.ranking.relevance import Relevance

@@ -8,7 +8,7 @@ from benchmarks.data import Floats, Synthetic
 from benchmarks.judged import read_vectors
 from benchmarks.measure import clocked, in_turns, progress, quiet_gc, summary
 from theodolite import Authority, Document, Freshness, Retriever
-from theodolite.indexes.flat.boosted_score import BoostedScore
+from theodolite.indexes.flat.boosted import BoostedScore
 from theodolite.ranking.relevance import Relevance
 from theodolite.types import Space
 from theodolite.vectors.prepare import prepare

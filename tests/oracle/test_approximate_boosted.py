@@ -13,7 +13,7 @@ from tests.oracle.clustered import Clustered
 from tests.sampling import sampled
 
 from theodolite.indexes.ann import Approximate, Calibration, Costs
-from theodolite.indexes.flat.boosted_score import BoostedScore
+from theodolite.indexes.flat.boosted import BoostedScore
 from theodolite.indexes.flat.index import Found
 from theodolite.protocols import Candidates
 from theodolite.ranking.relevance import Relevance

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tests.sampling import sampled
 
 from theodolite.errors import ConfigError
-from theodolite.indexes.flat.boosted_score import BoostedScore
+from theodolite.indexes.flat.boosted import BoostedScore
 from theodolite.indexes.flat.codes import BLOCK
 from theodolite.indexes.flat.index import FlatIndex, Found
 from theodolite.ranking.relevance import Relevance

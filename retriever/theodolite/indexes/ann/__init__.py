@@ -4,9 +4,8 @@
 faster.
 """
 
-from theodolite.indexes.ann.calibration import Calibration, Rung, calibrate
+from theodolite.indexes.ann.calibration import Calibration, Rung, calibrate, synthetic_queries
 from theodolite.indexes.ann.costs import Costs
 from theodolite.indexes.ann.search import Approximate
-from theodolite.indexes.ann.synthetic_queries import synthetic_queries
 
 __all__ = ["Approximate", "Calibration", "Costs", "Rung", "calibrate", "synthetic_queries"]

@@ -1,4 +1,4 @@
-"""Calibration: how many proposals a recall needs, measured against exact search."""
+"""Calibration: how many proposals a recall needs, measured against exact search, with real or synthetic queries."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.errors import CorruptionError
-from theodolite.indexes.ann.synthetic_queries import synthetic_queries
 from theodolite.indexes.flat.index import FlatIndex, VectorSource
 from theodolite.indexes.flat.workers import workers
 from theodolite.protocols import Candidates
 from theodolite.types import Mask, Rows, Space, Vectors
+from theodolite.vectors.metrics import get_metric
+from theodolite.vectors.prepare import prepare
 
 Kind = Literal["given", "logged", "noise"]
 
@@ -27,6 +28,7 @@ _TENTH = 10  # one row in ten passes the filter that is tried
 _FILTERED = 100  # queries with that filter
 _MOST = 1 << 40  # proposals
 _CHANCE = 0.01  # the sampling error that the mean of so few queries may have
+_NOISE = 2.0  # the length of the noise, relative to the row
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,3 +265,21 @@ def _recall(found: NDArray[np.bool_]) -> tuple[float, float]:
     each = found.mean(axis=1)
     mean, error = mean_and_stderr(each)
     return float(each.mean()), max(0.0, mean - _ONE_SIDED_95 * error)
+
+
+def synthetic_queries(sample: NDArray[np.float32], space: Space, seed: int = 0) -> Vectors:
+    """Return a query near each of a sample of rows, (m, d), for a collection that has logged no queries.
+
+    A row itself is far too easy a query: it is found where real queries are missed. So noise of twice its length is
+    added, which makes queries that are harder than real ones. The result has the length of the row. For metrics by
+    distance lengths are measured from the mean of the sample, because distances do not depend on the origin.
+    """
+    noise = np.random.default_rng(seed).standard_normal(sample.shape)
+    rows = sample.astype(np.float64)
+    center = rows.mean(axis=0) if get_metric(space.metric).by_distance else np.zeros(sample.shape[1])
+    rows -= center
+    length = np.sqrt(np.vecdot(rows, rows))[:, None]
+    mixed = rows + noise * (_NOISE * length / np.sqrt(np.vecdot(noise, noise))[:, None])
+    size = np.sqrt(np.vecdot(mixed, mixed))[:, None]
+    mixed *= np.divide(length, size, out=np.ones_like(size), where=size > 0)
+    return prepare(mixed + center, space)[0]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from theodolite.indexes.ann.synthetic_queries import synthetic_queries
+from theodolite.indexes.ann.calibration import synthetic_queries
 from theodolite.indexes.flat.index import FlatIndex, VectorSource
 from theodolite.indexes.flat.workers import workers
 from theodolite.protocols import Candidates

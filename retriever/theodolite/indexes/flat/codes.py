@@ -8,6 +8,8 @@ R is the identity, or a fixed rotation where a few outlier components would wast
 
 by Cauchy–Schwarz, for any R and q̂. Here q̂ is the query in the same kind of code. The rounding of floats adds to this;
 `scan` accounts for it.
+
+Products of codes are exact integers, computed by numkong. No other module imports it.
 """
 
 import os
@@ -17,11 +19,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, BinaryIO
 
+import numkong
 import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.errors import CorruptionError
-from theodolite.indexes.flat.kernel import pack, padded
 
 BLOCK = 16_384
 """Rows of a full block: large enough to hide the cost of a call, small enough to spread over threads."""
@@ -29,12 +31,19 @@ BLOCK = 16_384
 GROUP = 64
 """Rows that share a maximum; row i of a block with G groups belongs to group i mod G."""
 
+products: Any = numkong.dots_packed
+"""products(codes, packed, out=None): the int32 products of codes, (m, d), with packed codes of n rows, (m, n)."""
+
+output: Any = numkong.from_dlpack
+"""output(array): an array that `products` can write to."""
+
 Floats = NDArray[np.float32]
 
 _OUTLIER = 6.0  # largest component over root mean square; about 3 to 4 for rows without outliers
 _TINY = np.float32(1e-36)  # below, a scale has no precision left: such rows get the code 0
 _LEVELS = np.float32(127)
 _SLICE = 256  # rows
+_WIDTH = 64  # columns that numkong takes at once
 _MAGIC = b"theo-i8\x01"
 _HEADER = struct.Struct("<8s16sqqq?7xI")
 
@@ -133,7 +142,7 @@ class Block:
 
     Attributes:
         start, stop: the rows it covers.
-        packed: the codes, in the kernel's own layout.
+        packed: the codes, in numkong's own layout.
         center, rotated, scale, bounds, square: as in `Codes`.
     """
 
@@ -204,3 +213,17 @@ def load_codes(file: BinaryIO, start: int, size: int, dimension: int, owner: byt
 
 def _fields(owner: bytes, start: int, n: int, d: int, rotated: bool) -> bytes:
     return struct.pack("<16sqqq?", owner, start, n, d, rotated)
+
+
+def pack(codes: NDArray[np.int8]) -> Any:
+    """Return codes, (n, d), in numkong's own layout."""
+    return numkong.dots_pack(codes, "int8")
+
+
+def padded(codes: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Return codes, (…, d), with zeros up to the next multiple of 64 columns.
+
+    numkong takes twice as long for columns that are left over. Packed codes are no larger with the zeros.
+    """
+    left = -codes.shape[-1] % _WIDTH
+    return np.pad(codes, [(0, 0)] * (codes.ndim - 1) + [(0, left)]) if left else codes

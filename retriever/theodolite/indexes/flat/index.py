@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.errors import CorruptionError
-from theodolite.indexes.flat.boosted import boosted_candidates, lower_bound, upper_bound
-from theodolite.indexes.flat.boosted_score import BoostedScore, lowered
+from theodolite.indexes.flat.boosted import BoostedScore, boosted_candidates, lower_bound, lowered, upper_bound
 from theodolite.indexes.flat.codes import BLOCK, Block, Codes, quantize
 from theodolite.indexes.flat.scan import Scan, kth_largest
 from theodolite.indexes.flat.workers import Workers, workers

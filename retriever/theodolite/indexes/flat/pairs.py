@@ -22,9 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.errors import CorruptionError
-from theodolite.indexes.flat.codes import has_outliers, rotation
+from theodolite.indexes.flat.codes import has_outliers, pack, products, rotation
 from theodolite.indexes.flat.index import VectorSource
-from theodolite.indexes.flat.kernel import pack, products
 from theodolite.indexes.flat.workers import Workers, workers
 from theodolite.types import Rows, Scores
 

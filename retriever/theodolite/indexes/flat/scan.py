@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.indexes.flat.codes import GROUP, Block, rotation
-from theodolite.indexes.flat.kernel import output, padded, products
+from theodolite.indexes.flat.codes import GROUP, Block, output, padded, products, rotation
 from theodolite.indexes.flat.workers import Workers
 from theodolite.types import Mask, Rows
 from theodolite.vectors.metrics import Metric

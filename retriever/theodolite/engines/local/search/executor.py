@@ -18,7 +18,7 @@ from theodolite.engines.local.search.query_terms import query_terms
 from theodolite.engines.local.storage.lexical_table import OUTDATED, is_prepared
 from theodolite.engines.local.storage.records import select_documents
 from theodolite.engines.local.storage.unspaced_scripts import needs_preparation, separate_runs
-from theodolite.indexes.flat.boosted_score import BoostedScore
+from theodolite.indexes.flat.boosted import BoostedScore
 from theodolite.indexes.flat.index import Found
 from theodolite.protocols import Answer, Request
 from theodolite.ranking.boosts import Freshness, check_refusals
