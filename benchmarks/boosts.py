@@ -29,7 +29,7 @@ from theodolite.indexes.flat.boosted import BoostedScore
 from theodolite.indexes.flat.index import FlatIndex
 from theodolite.indexes.flat.workers import Workers
 from theodolite.ranking.relevance import Relevance
-from theodolite.testing.arrays import ArraySource
+from theodolite.testing.oracle import ArraySource
 from theodolite.types import Vectors
 from theodolite.vectors.metrics import get_metric
 

@@ -22,7 +22,7 @@ from benchmarks.truth import Truth
 from theodolite.indexes.ann import Approximate, calibrate, synthetic_queries
 from theodolite.indexes.flat.index import FlatIndex
 from theodolite.indexes.registry import make_index
-from theodolite.testing.arrays import ArraySource
+from theodolite.testing.oracle import ArraySource
 from theodolite.types import Space, Vectors
 
 K = 10

@@ -41,7 +41,7 @@ from benchmarks.measure import (
 from benchmarks.truth import Truth
 from theodolite.indexes.flat.index import FlatIndex, Found
 from theodolite.indexes.flat.workers import Workers
-from theodolite.testing.arrays import ArraySource
+from theodolite.testing.oracle import ArraySource
 from theodolite.types import Vectors
 
 Ids = NDArray[np.int64]

@@ -19,7 +19,7 @@ from theodolite.indexes.ann import Approximate, Calibration, calibrate
 from theodolite.indexes.flat.index import FlatIndex
 from theodolite.indexes.registry import make_index
 from theodolite.protocols import Request
-from theodolite.testing.arrays import ArraySource
+from theodolite.testing.oracle import ArraySource
 from theodolite.types import Space, Vectors
 
 M = 16

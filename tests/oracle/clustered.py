@@ -3,7 +3,7 @@
 import numpy as np
 
 from theodolite.indexes.flat.index import FlatIndex
-from theodolite.testing.arrays import ArraySource
+from theodolite.testing.oracle import ArraySource
 from theodolite.types import Space
 from theodolite.vectors.metrics import MetricName
 from theodolite.vectors.prepare import prepare

@@ -16,8 +16,8 @@ from theodolite.errors import CorruptionError
 from theodolite.indexes.ann import Approximate, Calibration, Costs, calibrate, synthetic_queries
 from theodolite.indexes.flat.index import FlatIndex, Found
 from theodolite.testing import brute_force, top_k
-from theodolite.testing.arrays import ArraySource
 from theodolite.testing.checks import together
+from theodolite.testing.oracle import ArraySource
 from theodolite.types import Mask, Rows, Space, Vectors
 from theodolite.vectors.metrics import MetricName
 

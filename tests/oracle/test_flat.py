@@ -15,8 +15,8 @@ from theodolite.errors import CorruptionError
 from theodolite.indexes.flat.codes import BLOCK, quantize
 from theodolite.indexes.flat.index import FlatIndex, Found
 from theodolite.testing import brute_force, top_k
-from theodolite.testing.arrays import ArraySource
 from theodolite.testing.checks import together
+from theodolite.testing.oracle import ArraySource
 from theodolite.types import Space, Vectors
 from theodolite.vectors.metrics import MetricName
 from theodolite.vectors.prepare import prepare

@@ -7,7 +7,7 @@ import pytest
 
 from theodolite.errors import CorruptionError
 from theodolite.indexes.flat.index import FlatIndex
-from theodolite.testing.arrays import ArraySource
+from theodolite.testing.oracle import ArraySource
 from theodolite.types import Space, Vectors
 from theodolite.vectors.metrics import MetricName, get_metric
 from theodolite.vectors.prepare import prepare

@@ -14,7 +14,7 @@ from theodolite.indexes.flat.boosted import BoostedScore
 from theodolite.indexes.flat.codes import BLOCK
 from theodolite.indexes.flat.index import FlatIndex, Found
 from theodolite.ranking.relevance import Relevance
-from theodolite.testing.arrays import ArraySource
+from theodolite.testing.oracle import ArraySource
 from theodolite.types import Mask, Space, Vectors
 from theodolite.vectors.metrics import MetricName, get_metric
 from theodolite.vectors.prepare import prepare

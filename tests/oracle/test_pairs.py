@@ -13,7 +13,7 @@ from theodolite.indexes.flat import pairs as module
 from theodolite.indexes.flat.pairs import close_pairs
 from theodolite.indexes.flat.workers import Workers
 from theodolite.testing import brute_force
-from theodolite.testing.arrays import ArraySource
+from theodolite.testing.oracle import ArraySource
 from theodolite.types import Rows
 
 Floats = NDArray[np.float32]

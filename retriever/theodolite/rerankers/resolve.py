@@ -1,12 +1,16 @@
 """Make a `Reranker` from a name, a folder, an object or a function."""
 
 import os
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from theodolite import plugins
 from theodolite.errors import ConfigError
 from theodolite.protocols import Reranker
-from theodolite.rerankers.functions import CallableReranker
+from theodolite.rerankers.cross_encoder import logistic
 
 _DEFAULT = "cross-encoder"
 
@@ -62,3 +66,28 @@ def _checked(made: Any) -> Reranker:
     if callable(getattr(made, "score", None)):
         return CallableReranker(made.score, getattr(made, "batch_size", None))
     raise ConfigError(f"a {type(made).__name__} has no method score(query, texts)")
+
+
+class CallableReranker:
+    """A reranker made of a function. Its scores are calibrated by the logistic function."""
+
+    def __init__(self, function: Callable[[str, Sequence[str]], Any], batch_size: int | None = None) -> None:
+        """
+        Args:
+            function: takes a query and n texts, returns n scores; higher is better.
+            batch_size: number of texts in a call when there is a deadline.
+        """
+        self._function = function
+        if batch_size is not None:
+            self.batch_size = batch_size
+
+    def score(self, query: str, texts: Sequence[str], /) -> Any:
+        """Return the scores as the function returns them."""
+        return self._function(query, texts)
+
+    def calibrate(self, scores: NDArray[np.floating[Any]], /) -> NDArray[np.float64]:
+        """Return 1 / (1 + exp(-score)), (n,)."""
+        return logistic(scores)
+
+    def __repr__(self) -> str:
+        return f"<CallableReranker {getattr(self._function, '__qualname__', type(self._function).__name__)}>"

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from theodolite.errors import ConfigError, RerankError, TheodoliteError
 from theodolite.protocols import Reranker
-from theodolite.rerankers.cross_encoder import CrossEncoderReranker
-from theodolite.rerankers.output import RerankOutput
+from theodolite.rerankers.cross_encoder import CrossEncoderReranker, RerankOutput
 from theodolite.rerankers.resolve import resolve
 
 _BATCH = 8  # documents scored between two checks of the deadline, if the reranker has no batch size of its own

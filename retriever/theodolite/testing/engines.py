@@ -1,6 +1,7 @@
 """Contract tests for engines."""
 
-from theodolite.testing.engine_capabilities import CapabilitiesContract
+from theodolite.protocols import Duplicates, Engine, Indexing, Maintenance, Notes, require
+from theodolite.testing.checks import check
 from theodolite.testing.engine_duplicates import DuplicatesContract
 from theodolite.testing.engine_fields import FieldsContract
 from theodolite.testing.engine_filters import FiltersContract
@@ -13,6 +14,49 @@ from theodolite.testing.engine_scopes import ScopesContract
 from theodolite.testing.engine_threads import ThreadsContract
 from theodolite.testing.engine_versions import VersionsContract
 from theodolite.testing.engine_writes import WritesContract
+from theodolite.testing.reference import EngineUnderTest, Lacking
+from theodolite.types import Space
+
+CAPABILITIES: dict[Lacking, type] = {
+    "notes": Notes,
+    "maintenance": Maintenance,
+    "indexing": Indexing,
+    "duplicates": Duplicates,
+}
+
+
+class CapabilitiesContract(EngineUnderTest):
+    """Tests that each capability is complete or declared in `lacks`. None goes untested by accident."""
+
+    def test_fits_the_protocol(self) -> None:
+        engine = self.engine(Space("cosine"))
+        check(isinstance(engine, Engine), f"{type(engine).__name__} lacks a method of Engine")
+
+    def test_capabilities_are_as_declared(self) -> None:
+        with self.opened() as pair:
+            for name, protocol in CAPABILITIES.items():
+                has, lacks = isinstance(pair.engine, protocol), name in self.lacks
+                what = f"{type(pair.engine).__name__} and {protocol.__name__}"
+                check(has or lacks, f"{what}: it lacks a method; if it lacks all, say so: lacks = {{{name!r}}}")
+                check(not (has and lacks), f"{what}: it has all methods, and `lacks` says otherwise")
+
+    def test_notes(self) -> None:
+        if "notes" in self.lacks:
+            return
+        with self.opened() as pair:
+            engine = require(pair.engine, Notes, "note()")
+            check(engine.note("a") is None, "a note that nobody has written is not None")
+            long = "é\0\n" * 100_000
+            for value in ("first", "", long):
+                engine.remember("a", value)
+                check(engine.note("a") == value, "a note does not come back as it was")
+            engine.remember("a", "other", replace=False)
+            check(engine.note("a") == long, "replace=False has replaced a note")
+            engine.remember("b", "second", replace=False)
+            engine.remember("a", None)
+            engine.remember("nothing", None)
+            check((engine.note("a"), engine.note("b")) == (None, "second"), "notes are not kept by their names")
+            pair.check_contents()
 
 
 class EngineContract(

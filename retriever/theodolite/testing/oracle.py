@@ -1,6 +1,7 @@
 """A simple, slow computation of the exact answer: the reference for every index and engine.
 
-It is independent of `theodolite.indexes`, so that a mistake there is not repeated here.
+It is independent of `theodolite.indexes`, so that a mistake there is not repeated here. `ArraySource` gives an
+index the vectors of an array.
 """
 
 from typing import Any, assert_never
@@ -44,6 +45,19 @@ def top_k(
     rows: Rows = np.arange(len(scores)) if mask is None else np.flatnonzero(mask)
     best = rows[np.lexsort((rows, -scores[rows]))[:k]]
     return best, scores[best]
+
+
+class ArraySource:
+    """An array as a `VectorSource`."""
+
+    def __init__(self, vectors: NDArray[np.float32]) -> None:
+        self._vectors = vectors
+
+    def take(self, rows: Rows) -> NDArray[np.float32]:
+        return self._vectors[rows]
+
+    def span(self, start: int, stop: int) -> NDArray[np.float32]:
+        return self._vectors[start:stop]
 
 
 def _products(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:

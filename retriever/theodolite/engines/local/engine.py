@@ -32,10 +32,9 @@ from theodolite.engines.local.writer import Writer
 from theodolite.errors import ConfigError
 from theodolite.filters import Exists, Filter
 from theodolite.inputs import as_folder
-from theodolite.manifest import Manifest
 from theodolite.protocols import Answer, Request, Scope
 from theodolite.scopes import key_within, within
-from theodolite.settings import CollectionSettings
+from theodolite.settings import CollectionSettings, Manifest
 from theodolite.types import (
     Compaction,
     Document,

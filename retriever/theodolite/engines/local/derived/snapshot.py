@@ -30,7 +30,7 @@ from theodolite.filters import Filter
 from theodolite.forking import register_at_fork
 from theodolite.indexes.ann import Approximate
 from theodolite.indexes.flat.index import CodesFor, FlatIndex
-from theodolite.manifest import Manifest
+from theodolite.settings import Manifest
 from theodolite.types import Mask, Rows
 
 _log = logging.getLogger(__name__)

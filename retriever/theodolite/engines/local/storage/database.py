@@ -12,7 +12,7 @@ from theodolite.engines.local.storage.folder import Folder, replaced_error
 from theodolite.engines.local.storage.paths import DATABASE, STORE
 from theodolite.engines.local.storage.schema import STATE, digest
 from theodolite.errors import CorruptionError, ManifestError, VectorError
-from theodolite.manifest import Manifest
+from theodolite.settings import Manifest
 from theodolite.types import Space
 
 _MAX_COUNT = 1 << 48  # rows, commits or generations

@@ -20,7 +20,7 @@ from theodolite.engines.local.storage.vector_file import (
     too_short_error,
 )
 from theodolite.errors import CorruptionError, EngineError, LockedError, ManifestError, TheodoliteError
-from theodolite.manifest import FORMAT, OLDEST, Manifest
+from theodolite.settings import FORMAT, OLDEST, Manifest
 
 PATIENCE = 1.0
 """Seconds, at least, to wait for a folder whose files keep changing."""

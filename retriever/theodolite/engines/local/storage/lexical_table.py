@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from theodolite.engines.local.storage.database import undefended
 from theodolite.engines.local.storage.schema import LEXICAL, SHADOW_TABLES
 from theodolite.engines.local.storage.unspaced_scripts import needs_preparation, prepare_text
-from theodolite.manifest import FORMAT
+from theodolite.settings import FORMAT
 
 _log = logging.getLogger(__name__)
 

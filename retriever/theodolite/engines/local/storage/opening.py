@@ -14,8 +14,7 @@ from theodolite.engines.local.storage.schema import APPLICATION_ID, TABLES, dige
 from theodolite.engines.local.storage.sqlite_errors import is_busy, translate_errors
 from theodolite.engines.local.storage.store import Store
 from theodolite.errors import CorruptionError, EngineError, LockedError, ManifestError
-from theodolite.manifest import FORMAT, Manifest, new_manifest
-from theodolite.settings import CollectionSettings
+from theodolite.settings import FORMAT, CollectionSettings, Manifest, new_manifest
 
 
 def open_store(

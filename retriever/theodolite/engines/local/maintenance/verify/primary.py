@@ -28,7 +28,7 @@ from theodolite.engines.local.storage.vector_file import (
     surplus_bytes,
     too_short_error,
 )
-from theodolite.manifest import Manifest
+from theodolite.settings import Manifest
 from theodolite.types import Mask, Space
 
 _CHUNK = 4096  # rows at a time
