@@ -16,7 +16,7 @@ import pytest
 from tests.crash.workloads import WORKLOADS, expected, held, states
 
 from theodolite import CorruptionError, Document, Retriever
-from theodolite.engines.local.storage.paths import STORE
+from theodolite.engines.local.storage.folder import STORE
 
 WORKER = Path(__file__).with_name("worker.py")
 

@@ -12,7 +12,7 @@ from tests.crash.workloads import WORKLOADS, State, expected, held, states
 
 from theodolite import Retriever
 from theodolite.engines.local.storage.crash_points import POINTS
-from theodolite.engines.local.storage.paths import PARTIAL_GENERATION, generations
+from theodolite.engines.local.storage.folder import PARTIAL_GENERATION, generations
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
 

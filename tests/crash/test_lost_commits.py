@@ -10,7 +10,7 @@ import pytest
 from tests.crash.workloads import WORKLOADS, states
 
 from theodolite import CorruptionError, Document, ManifestError, Retriever
-from theodolite.engines.local.storage.paths import STORE
+from theodolite.engines.local.storage.folder import STORE
 
 
 def files(folder: Path) -> dict[str, bytes]:

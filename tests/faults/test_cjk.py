@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from theodolite import CorruptionError, Document, Retriever
-from theodolite.engines.local.storage.paths import STORE
+from theodolite.engines.local.storage.folder import STORE
 from theodolite.testing import HashingEmbedder
 
 # "macs" is 환불은 がくせい in separate jamo and voiced marks, as file names on macOS are spelled.

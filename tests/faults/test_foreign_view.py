@@ -10,7 +10,7 @@ import pytest
 
 from theodolite import CorruptionError, Document, Retriever
 from theodolite.cli.run import run
-from theodolite.engines.local.storage.inspection import limit_steps
+from theodolite.engines.local.storage.opening import limit_steps
 
 ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT max(x) FROM c"
 

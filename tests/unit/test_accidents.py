@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from theodolite import Document, EngineError, LockedError, ManifestError, Retriever
-from theodolite.engines.local.storage.paths import STORE
+from theodolite.engines.local.storage.folder import STORE
 
 EYE = np.eye(4, dtype=np.float32)
 POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX only")

@@ -9,8 +9,7 @@ import typer
 from theodolite.cli import output
 from theodolite.cli.opening import open_collection
 from theodolite.cli.options import Collection, Json, parse_path
-from theodolite.engines.local.storage.folder import Folder
-from theodolite.engines.local.storage.paths import MONITOR
+from theodolite.engines.local.storage.folder import MONITOR, Folder
 from theodolite.errors import InputError
 from theodolite.monitoring.journal import contents
 from theodolite.monitoring.report import report

@@ -19,8 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from theodolite.engines.local.storage.folder import Folder
-from theodolite.engines.local.storage.paths import DATABASE, MONITOR, STORE
+from theodolite.engines.local.storage.folder import DATABASE, MONITOR, STORE, Folder
 from theodolite.errors import EngineError, TheodoliteError
 from theodolite.forking import COLLECTIONS, register_at_fork
 from theodolite.monitoring.alert_rules import Alert, Baseline, Finding

@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.engines.local.storage.folder import Folder
-from theodolite.engines.local.storage.paths import MONITOR
+from theodolite.engines.local.storage.folder import MONITOR, Folder
 from theodolite.errors import ConfigError, InputError, TheodoliteError
 from theodolite.evaluation.recall import share
 from theodolite.forking import register_at_fork

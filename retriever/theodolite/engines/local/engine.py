@@ -22,9 +22,9 @@ from theodolite.engines.local.search.executor import SearchExecutor
 from theodolite.engines.local.search.field_summary import FieldSummaries
 from theodolite.engines.local.search.hints import Hints
 from theodolite.engines.local.search.listing import Page, Pair, Place, after_id, read_page, read_pairs
+from theodolite.engines.local.storage.database import read_note, write_note
 from theodolite.engines.local.storage.folder import TemporaryFolder
 from theodolite.engines.local.storage.lexical_table import OUTDATED, is_prepared
-from theodolite.engines.local.storage.metadata_store import read_note, write_note
 from theodolite.engines.local.storage.opening import check_folder, open_store
 from theodolite.engines.local.storage.records import select_documents
 from theodolite.engines.local.storage.store import Store
@@ -294,10 +294,12 @@ class LocalEngine:
         self._snapshots.read(load)
 
     def note(self, name: str) -> str | None:
-        return read_note(self._store, name)
+        with self._store.read() as (connection, _):
+            return read_note(connection, name)
 
     def remember(self, name: str, value: str | None, *, replace: bool = True, wait: bool = True) -> None:
-        write_note(self._store, name, value, replace=replace, wait=wait)
+        with self._store.write(None if wait else 0) as (connection, _):
+            write_note(connection, name, value, replace=replace)
 
     def verify(self, progress: Callable[[int], object] | None = None) -> Verification:
         verification = verify(self._store, progress)

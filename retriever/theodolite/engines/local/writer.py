@@ -12,7 +12,7 @@ from theodolite.engines.local.maintenance.generations import remove_old_generati
 from theodolite.engines.local.storage.commit import begin_generation, commit
 from theodolite.engines.local.storage.crash_points import crash_point
 from theodolite.engines.local.storage.database import settle_space
-from theodolite.engines.local.storage.disk_full import FOR_CLEARING, free_room, is_full, keep_reserve
+from theodolite.engines.local.storage.io_errors import FOR_CLEARING, free_room, is_full, keep_reserve
 from theodolite.engines.local.storage.records import Record, make_records, select_documents, stored_metadata
 from theodolite.engines.local.storage.store import Store
 from theodolite.engines.local.storage.vector_file import empty_vectors

@@ -15,8 +15,7 @@ from theodolite import CorruptionError, Document, EngineError, LockedError, Retr
 from theodolite.engines.local.derived.snapshot import SnapshotManager
 from theodolite.engines.local.maintenance.verify.primary import read_primary
 from theodolite.engines.local.storage import crash_points
-from theodolite.engines.local.storage.folder import Folder
-from theodolite.engines.local.storage.paths import WRITER
+from theodolite.engines.local.storage.folder import WRITER, Folder
 from theodolite.engines.local.storage.records import decode_stored
 from theodolite.engines.local.storage.store import Store
 from theodolite.engines.local.storage.vector_file import check_frame
@@ -270,7 +269,7 @@ def test_an_opening_during_a_clear(tmp_path: Path, monkeypatch: pytest.MonkeyPat
                 kb.clear()
             real(*arguments)
 
-        monkeypatch.setattr("theodolite.engines.local.storage.inspection.check_frame", checked)
+        monkeypatch.setattr("theodolite.engines.local.storage.opening.check_frame", checked)
         with Retriever.open(tmp_path / "kb", read_only=True) as reader:
             assert cleared
             assert reader.count() == 0

@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.engines.local.storage.crash_points import crash_point
-from theodolite.engines.local.storage.folder import Folder
-from theodolite.engines.local.storage.paths import codes_folder, codes_name
+from theodolite.engines.local.storage.folder import Folder, codes_folder, codes_name
 from theodolite.errors import CorruptionError
 from theodolite.indexes.flat.codes import BLOCK, Codes, load_codes, quantize, save_codes
 from theodolite.indexes.flat.index import VectorSource

@@ -13,9 +13,8 @@ import numpy as np
 
 from theodolite.engines.local.storage.arrays import read_array
 from theodolite.engines.local.storage.database import change_state, read_state
-from theodolite.engines.local.storage.folder import Folder, sync_file
+from theodolite.engines.local.storage.folder import Folder, index_folder, sync_file
 from theodolite.engines.local.storage.index_trust import IndexTrust
-from theodolite.engines.local.storage.paths import index_folder
 from theodolite.engines.local.storage.schema import digest
 from theodolite.errors import CorruptionError, TheodoliteError
 from theodolite.indexes.ann import Approximate, Calibration
@@ -42,7 +41,7 @@ class IndexRecord:
         hashes: SHA-256 of the files in its folder, by name.
         covered: number of rows in the index.
         stop: all of them are below this row.
-        shift: the shift of the generation's keys (see `keys.Keys`).
+        shift: the shift of the generation's keys (see `records.Keys`).
         calibration: the measured recall and costs.
     """
 

@@ -16,13 +16,20 @@ from theodolite.engines.local.derived.columns import ColumnFiles, Columns, evalu
 from theodolite.engines.local.derived.columns.column import Column
 from theodolite.engines.local.derived.index_record import IndexRecord, load_index, read_index_record
 from theodolite.engines.local.derived.versions import VersionStateCache
-from theodolite.engines.local.storage.change_log import HASH, Log, chain_start, read_log
+from theodolite.engines.local.storage.change_log import (
+    HASH,
+    Base,
+    Log,
+    chain_start,
+    keys_of,
+    placed_frames,
+    read_base,
+    read_log,
+)
 from theodolite.engines.local.storage.database import State, read_manifest
 from theodolite.engines.local.storage.folder import replaced_error
-from theodolite.engines.local.storage.generation_base import Base, keys_of, placed_frames, read_base
 from theodolite.engines.local.storage.identity import Commit, commit_at
-from theodolite.engines.local.storage.keys import Keys
-from theodolite.engines.local.storage.records import select_documents
+from theodolite.engines.local.storage.records import Keys, select_documents
 from theodolite.engines.local.storage.store import Store
 from theodolite.engines.local.storage.vector_file import Frame, MappedVectors, VectorFile, hash_at_slot
 from theodolite.errors import CorruptionError

@@ -18,12 +18,19 @@ from theodolite.engines.local.derived.index_record import read_index_record, sha
 from theodolite.engines.local.derived.snapshot import Snapshot, StaleSnapshot
 from theodolite.engines.local.maintenance.generations import NextGeneration
 from theodolite.engines.local.maintenance.reclaim import release
+from theodolite.engines.local.storage.change_log import committed_frames
 from theodolite.engines.local.storage.crash_points import crash_point
 from theodolite.engines.local.storage.database import connect, read_state
-from theodolite.engines.local.storage.folder import Folder, sync_file, sync_folder
-from theodolite.engines.local.storage.generation_base import committed_frames
-from theodolite.engines.local.storage.paths import RECORDS, STORE, codes_folder, index_folder
-from theodolite.engines.local.storage.sqlite_errors import translate_errors
+from theodolite.engines.local.storage.folder import (
+    RECORDS,
+    STORE,
+    Folder,
+    codes_folder,
+    index_folder,
+    sync_file,
+    sync_folder,
+)
+from theodolite.engines.local.storage.io_errors import translate_errors
 from theodolite.engines.local.storage.store import Store
 from theodolite.engines.local.storage.vector_file import VectorFile, holds_frame
 from theodolite.errors import ConfigError, CorruptionError, EngineError

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from theodolite.engines.local.storage.database import connect
-from theodolite.engines.local.storage.folder import Folder
-from theodolite.engines.local.storage.paths import BUILD_LOCK
-from theodolite.engines.local.storage.sqlite_errors import is_busy, translate_errors
+from theodolite.engines.local.storage.folder import BUILD_LOCK, Folder
+from theodolite.engines.local.storage.io_errors import is_busy, translate_errors
 from theodolite.errors import LockedError
 from theodolite.forking import COLLECTIONS, register_at_fork
 

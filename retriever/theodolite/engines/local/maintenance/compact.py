@@ -12,12 +12,18 @@ from typing import NamedTuple
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager
 from theodolite.engines.local.maintenance.generations import NextGeneration, Progress, remove_old_generations
 from theodolite.engines.local.maintenance.reclaim import KEPT_COMMITS, give_back, is_incremental
+from theodolite.engines.local.storage.change_log import has_base
 from theodolite.engines.local.storage.crash_points import crash_point
 from theodolite.engines.local.storage.database import State
-from theodolite.engines.local.storage.folder import Folder
-from theodolite.engines.local.storage.generation_base import has_base
-from theodolite.engines.local.storage.paths import PARTIAL_GENERATION, STORE, codes_folder, columns_folder, vectors_name
-from theodolite.engines.local.storage.sqlite_errors import translate_errors
+from theodolite.engines.local.storage.folder import (
+    PARTIAL_GENERATION,
+    STORE,
+    Folder,
+    codes_folder,
+    columns_folder,
+    vectors_name,
+)
+from theodolite.engines.local.storage.io_errors import translate_errors
 from theodolite.engines.local.storage.store import Store
 from theodolite.errors import EngineError
 from theodolite.types import Compaction
@@ -50,7 +56,7 @@ class GenerationStart(NamedTuple):
 
     Attributes:
         generation: its number.
-        shift: the shift of its keys (see `keys.Keys`).
+        shift: the shift of its keys (see `records.Keys`).
         sequence: the first commit that has a frame in its vector file.
     """
 

@@ -19,11 +19,9 @@ from theodolite.engines.local.derived.columns.segment import Segment
 from theodolite.engines.local.derived.snapshot import Snapshot
 from theodolite.engines.local.maintenance.build_lock import only_builder
 from theodolite.engines.local.storage import lexical_table
-from theodolite.engines.local.storage.change_log import entry_hash, hash_at
+from theodolite.engines.local.storage.change_log import Base, base_hash, entry_hash, hash_at, log_origin, write_base
 from theodolite.engines.local.storage.database import State, change_state
-from theodolite.engines.local.storage.folder import Folder
-from theodolite.engines.local.storage.generation_base import Base, base_hash, log_origin, write_base
-from theodolite.engines.local.storage.paths import PARTIAL_GENERATION, columns_folder, generations
+from theodolite.engines.local.storage.folder import PARTIAL_GENERATION, Folder, columns_folder, generations
 from theodolite.engines.local.storage.store import Store
 from theodolite.engines.local.storage.vector_file import (
     Frame,

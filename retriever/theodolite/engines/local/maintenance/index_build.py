@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from theodolite.engines.local.derived.index_record import read_index, read_rows, sha256_of, write_index
-from theodolite.engines.local.storage.folder import Folder
+from theodolite.engines.local.storage.folder import PARTIAL_INDEX, Folder
 from theodolite.engines.local.storage.index_trust import IndexTrust
-from theodolite.engines.local.storage.paths import PARTIAL_INDEX
-from theodolite.engines.local.storage.sqlite_errors import translate_errors
+from theodolite.engines.local.storage.io_errors import translate_errors
 from theodolite.errors import ConfigError, CorruptionError, EngineError
 from theodolite.indexes.flat.index import VectorSource
 from theodolite.indexes.registry import make_index

@@ -18,7 +18,7 @@ from theodolite.engines.local.maintenance.compact import GenerationStart, compac
 from theodolite.engines.local.maintenance.index_build import PartialIndex, Progress, build
 from theodolite.engines.local.storage.crash_points import crash_point
 from theodolite.engines.local.storage.database import State
-from theodolite.engines.local.storage.paths import index_folder
+from theodolite.engines.local.storage.folder import index_folder
 from theodolite.engines.local.storage.store import Store
 from theodolite.errors import ConfigError, LockedError, TheodoliteError
 from theodolite.forking import register_at_fork

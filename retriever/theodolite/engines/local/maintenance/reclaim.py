@@ -6,11 +6,10 @@ from collections.abc import Callable
 from contextlib import closing
 
 from theodolite.engines.local.storage import lexical_table
-from theodolite.engines.local.storage.change_log import hash_at
+from theodolite.engines.local.storage.change_log import has_base, hash_at
 from theodolite.engines.local.storage.crash_points import crash_point
 from theodolite.engines.local.storage.database import State
-from theodolite.engines.local.storage.generation_base import has_base
-from theodolite.engines.local.storage.sqlite_errors import translate_errors
+from theodolite.engines.local.storage.io_errors import translate_errors
 from theodolite.engines.local.storage.store import Store
 
 KEPT_COMMITS = 10_000

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from theodolite.engines.local.search.postings import DocumentLengths, Postings
 from theodolite.engines.local.search.query_terms import Phrase, Tokenizer
 from theodolite.engines.local.storage.database import State
-from theodolite.engines.local.storage.keys import IDENTITY, Keys
+from theodolite.engines.local.storage.records import IDENTITY, Keys
 from theodolite.errors import CorruptionError
 from theodolite.types import Mask, Rows
 

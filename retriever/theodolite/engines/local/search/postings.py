@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.engines.local.search.query_terms import Phrase
-from theodolite.engines.local.storage.keys import Keys
+from theodolite.engines.local.storage.records import Keys
 from theodolite.engines.local.storage.unspaced_scripts import is_letter
 from theodolite.errors import CorruptionError
 from theodolite.types import Mask, Rows

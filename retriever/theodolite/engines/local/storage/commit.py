@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from theodolite.engines.local.storage import lexical_table
-from theodolite.engines.local.storage.change_log import chain_start, write_entry
+from theodolite.engines.local.storage.change_log import chain_start, drop_base, write_entry
 from theodolite.engines.local.storage.database import State, change_state, read_manifest
-from theodolite.engines.local.storage.generation_base import drop_base
-from theodolite.engines.local.storage.paths import vectors_name
+from theodolite.engines.local.storage.folder import vectors_name
 from theodolite.engines.local.storage.records import Record
 from theodolite.engines.local.storage.store import Store
 from theodolite.engines.local.storage.vector_file import (

@@ -1,4 +1,4 @@
-"""store.sqlite: connections, the current state and the manifest."""
+"""store.sqlite: connections, the current state, the manifest and the notes of the guards."""
 
 import sqlite3
 import sys
@@ -8,8 +8,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from theodolite.engines.local.storage.folder import Folder, replaced_error
-from theodolite.engines.local.storage.paths import DATABASE, STORE
+from theodolite.engines.local.storage.folder import DATABASE, STORE, Folder, replaced_error
 from theodolite.engines.local.storage.schema import STATE, digest
 from theodolite.errors import CorruptionError, ManifestError, VectorError
 from theodolite.settings import Manifest
@@ -19,7 +18,7 @@ _MAX_COUNT = 1 << 48  # rows, commits or generations
 
 
 class State(NamedTuple):
-    """The row of the table `state`. Its `keys` is the column `rows`: see `keys.Keys`."""
+    """The row of the table `state`. Its `keys` is the column `rows`: see `records.Keys`."""
 
     generation: int
     sequence: int
@@ -158,3 +157,32 @@ def settle_space(connection: sqlite3.Connection, space: Space) -> None:
         )
     value = manifest.settled(space).to_json()
     connection.execute("UPDATE manifest SET value = ?, hash = ?", (value, digest(value)))
+
+
+def read_note(connection: sqlite3.Connection, name: str) -> str | None:
+    """Return a note of the guards, or None if there is none. Raises CorruptionError if it is not what was written."""
+    row = connection.execute("SELECT value, hash FROM notes WHERE name = ?", (name,)).fetchone()
+    if row is None:
+        return None
+    value, stored_digest = row
+    check_note(name, value, stored_digest)
+    return str(value)
+
+
+def check_note(name: object, value: object, stored_digest: object) -> None:
+    """Raise CorruptionError if a note is not what was written."""
+    if not isinstance(name, str) or not isinstance(value, str) or digest(name, value) != stored_digest:
+        raise CorruptionError(f"the note {name!r} is damaged; restore the folder from a copy", note=name)
+
+
+def write_note(connection: sqlite3.Connection, name: str, value: str | None, *, replace: bool) -> None:
+    """Write a note, within a write transaction; None deletes it.
+
+    Args:
+        replace: whether to overwrite an existing note.
+    """
+    if value is None:
+        connection.execute("DELETE FROM notes WHERE name = ?", (name,))
+        return
+    verb = "REPLACE" if replace else "IGNORE"
+    connection.execute(f"INSERT OR {verb} INTO notes VALUES (?, ?, ?)", (name, value, digest(name, value)))  # noqa: S608 - one of two words

@@ -1,4 +1,4 @@
-"""A collection's folder, opened once. All files of a collection are opened here.
+"""A collection's folder, opened once, and the names of the files in it. All files of a collection are opened here.
 
 Where the system supports it, files are opened relative to the folder's descriptor. So they belong to the folder that
 was opened, even if its path leads elsewhere by now. Only regular files are opened, never a link, a pipe or a device:
@@ -7,6 +7,7 @@ the folder may come from somebody else.
 
 import contextlib
 import os
+import re
 import shutil
 import stat
 import sys
@@ -19,6 +20,26 @@ from io import BufferedRandom, BufferedReader
 from pathlib import Path
 
 from theodolite.errors import CorruptionError, EngineError
+
+STORE = "store.sqlite"
+DATABASE = (STORE, f"{STORE}-wal", f"{STORE}-shm", f"{STORE}-journal")
+"""The database, and the files that SQLite keeps beside it."""
+
+WRITER = "writer.pid"
+BUILD_LOCK = "build.lock"
+RESERVE = "reserve.bin"
+"""Disk space set aside, freed when the disk is full, so that documents can still be deleted."""
+
+PARTIAL_INDEX = "index-partial"
+"""The folder of an index that is being built, or whose build was interrupted."""
+
+PARTIAL_GENERATION = "generation-partial"
+"""The folder of a generation that a compaction is making, or whose compaction was interrupted."""
+
+MONITOR = "monitor.sqlite"  # written by `monitoring`; the engine does not read it
+RECORDS = "records.sqlite"  # written by the LangChain adapter; the engine does not read it
+
+_OF_GENERATION = re.compile(r"vectors-([1-9]\d*)\.f32|(?:codes|columns)-([1-9]\d*)")
 
 _RELATIVE = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW") and hasattr(os, "O_DIRECTORY")
 """Whether files can be opened relative to a descriptor. Windows has no such calls."""
@@ -36,6 +57,38 @@ _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFREG: "a file",
 }
+
+
+def vectors_name(generation: int) -> str:
+    return f"vectors-{generation}.f32"
+
+
+def codes_folder(generation: int) -> str:
+    return f"codes-{generation}"
+
+
+def codes_name(generation: int, block: int) -> str:
+    return f"{codes_folder(generation)}/{block:06d}.i8"
+
+
+def columns_folder(generation: int) -> str:
+    return f"columns-{generation}"
+
+
+def generations(names: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Yield the vector files and the folders of codes and columns among some names, with their generations."""
+    for name in names:
+        if match := _OF_GENERATION.fullmatch(name):
+            yield int(match[1] or match[2]), name
+
+
+def index_folder(number: int) -> str:
+    return f"index-{number}"
+
+
+def orphan_name(generation: int, sequence: int) -> str:
+    """Return the name for a copy of a frame that no commit names. It is for inspection only."""
+    return f"orphan-{generation}-{sequence}.f32"
 
 
 class Folder:

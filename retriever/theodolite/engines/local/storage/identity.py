@@ -9,9 +9,8 @@ import os
 import sqlite3
 from typing import NamedTuple
 
-from theodolite.engines.local.storage.folder import Folder, replaced_error
-from theodolite.engines.local.storage.generation_base import first_hash
-from theodolite.engines.local.storage.paths import STORE
+from theodolite.engines.local.storage.change_log import first_hash
+from theodolite.engines.local.storage.folder import STORE, Folder, replaced_error
 from theodolite.engines.local.storage.vector_file import Frame, VectorFile, first_frame_hash, holds_frame
 from theodolite.errors import CorruptionError
 

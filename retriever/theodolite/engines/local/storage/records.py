@@ -1,4 +1,4 @@
-"""Documents as rows of the database: checked, encoded and hashed."""
+"""Documents as rows of the database: checked, encoded and hashed; and the keys that name them."""
 
 import re
 import sqlite3
@@ -14,7 +14,7 @@ from theodolite.errors import MALFORMED, CorruptionError, DocumentError
 from theodolite.metadata import MAX_DEPTH, decode, encode_to_store
 from theodolite.protocols import Scope
 from theodolite.scopes import key_within, partition_key
-from theodolite.types import Document
+from theodolite.types import Document, Rows
 
 _MAX_PARAMETERS = 500  # of one statement; old SQLites take 999
 
@@ -171,3 +171,65 @@ def read_records(connection: sqlite3.Connection, keys: Sequence[int]) -> dict[in
     """Return the records of the documents with these keys; keys without a document are left out."""
     rows = select_documents(connection, "row, id, text, metadata", "row", keys)
     return {key: Record(*rest) for key, *rest in rows}
+
+
+class Keys:
+    """Maps rows of one generation's vector file to `documents.row`, the keys. Immutable; keys rise with the rows.
+
+    A document has one key for life, and no key is used twice. The database knows keys only. The vector file, and
+    everything derived from it, counts rows from 0, without gaps where a compaction has removed dead rows. Until the
+    first compaction keys and rows are the same.
+
+    Attributes:
+        first: (n,) the keys of the rows that a compaction has kept.
+        shift: key minus row, of every later row.
+    """
+
+    __slots__ = ("first", "shift")
+
+    def __init__(self, first: Rows | None = None, shift: int = 0) -> None:
+        self.first = np.empty(0, np.int64) if first is None else first
+        self.shift = shift
+
+    def of(self, rows: Rows) -> Rows:
+        """Return the keys of rows, (m,)."""
+        if not self.shift:
+            return rows
+        keys = rows + self.shift
+        old = rows < len(self.first)
+        keys[old] = self.first[rows[old]]
+        return keys
+
+    def key(self, row: int) -> int:
+        """Return the key of one row, or the key that the next row will have."""
+        return int(self.first[row]) if row < len(self.first) else row + self.shift
+
+    def rows(self, keys: Rows) -> Rows:
+        """Return the rows of keys, (m,).
+
+        Raises:
+            CorruptionError: a key belongs to no row.
+        """
+        if not self.shift:
+            return keys
+        rows = self.find(keys)
+        if len(rows) and rows.min() < 0:
+            raise CorruptionError(f"the database names a row that is not there: {keys[rows < 0][0]}")
+        return rows
+
+    def find(self, keys: Rows) -> Rows:
+        """Return the rows of keys, (m,), -1 for a row that a compaction has removed."""
+        if not self.shift:
+            return keys
+        rows = keys - self.shift
+        old = rows < len(self.first)
+        if old.any():
+            places = np.searchsorted(self.first, keys[old])
+            places[places == len(self.first)] = 0
+            exists = self.first[places] == keys[old] if len(self.first) else np.zeros(len(places), np.bool_)
+            rows[old] = np.where(exists, places, -1)
+        return rows
+
+
+IDENTITY = Keys()
+"""The keys of a generation that no compaction has made."""

@@ -35,7 +35,7 @@ CREATE TABLE approximate (value TEXT NOT NULL, hash BLOB NOT NULL);
 -- Notes of the guards (see protocols.Notes). Writing one makes no commit.
 CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL, hash BLOB NOT NULL) WITHOUT ROWID;
 
--- The living documents. A row never changes: an update makes a new row. `row` is the document's key (see keys.py).
+-- The living documents. A row never changes: an update makes a new row. `row` is the document's key (see records.py).
 CREATE TABLE documents (
     row INTEGER PRIMARY KEY,
     id TEXT NOT NULL,
@@ -49,7 +49,7 @@ CREATE TABLE documents (
 CREATE INDEX truncated_documents ON documents (row) WHERE truncated;
 
 -- The change log: the rows that each commit appended and ended, by their keys (see change_log.py). A compaction adds
--- a table `base` (see generation_base.py), which clear() removes.
+-- a table `base`, which clear() removes.
 CREATE TABLE frames (
     sequence INTEGER PRIMARY KEY,
     first_row INTEGER NOT NULL,
@@ -93,7 +93,7 @@ BASE = """CREATE TABLE base (
     folded INTEGER NOT NULL,      -- log entries up to this commit are gone
     origin BLOB NOT NULL          -- the log's hash that the oldest entry is bound to
 )"""
-"""The start of a generation that a compaction has made (see generation_base.py): one row. Others lack the table."""
+"""The start of a generation that a compaction has made (see change_log.py): one row. Others lack the table."""
 
 STATE = "SELECT generation, sequence, rows, slots, live, approximate, hash FROM state"
 """The first statement of every transaction: it fixes what the transaction sees."""

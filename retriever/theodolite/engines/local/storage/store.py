@@ -11,12 +11,10 @@ from contextlib import contextmanager
 
 from theodolite.engines.local.storage.crash_points import crash_point
 from theodolite.engines.local.storage.database import State, connect, fold_log, read_manifest, read_state
-from theodolite.engines.local.storage.disk_full import is_full
-from theodolite.engines.local.storage.folder import Folder, replaced_error
+from theodolite.engines.local.storage.folder import WRITER, Folder, replaced_error
 from theodolite.engines.local.storage.identity import Commit, Identity, commit_at
 from theodolite.engines.local.storage.index_trust import IndexTrust
-from theodolite.engines.local.storage.paths import WRITER
-from theodolite.engines.local.storage.sqlite_errors import is_busy, translate_errors
+from theodolite.engines.local.storage.io_errors import is_busy, is_full, translate_errors
 from theodolite.engines.local.storage.vector_file import VectorFile, holds_frame, too_short_error
 from theodolite.errors import CorruptionError, EngineError, LockedError, TheodoliteError
 from theodolite.forking import COLLECTIONS, register_at_fork

@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.engines.local.storage.crash_points import crash_point
-from theodolite.engines.local.storage.folder import Folder, sync_file
-from theodolite.engines.local.storage.paths import orphan_name, vectors_name
+from theodolite.engines.local.storage.folder import Folder, orphan_name, sync_file, vectors_name
 from theodolite.errors import CorruptionError
 from theodolite.types import Rows, Vectors
 

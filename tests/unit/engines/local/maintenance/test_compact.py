@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from theodolite import ConfigError, CorruptionError, Document, EngineError, LockedError, Retriever, UnsupportedError
 from theodolite.engines.local.maintenance import reclaim
 from theodolite.engines.local.maintenance.build_lock import only_builder
-from theodolite.engines.local.storage.disk_full import RESERVED
-from theodolite.engines.local.storage.folder import Folder
-from theodolite.engines.local.storage.paths import BUILD_LOCK, PARTIAL_GENERATION, generations
+from theodolite.engines.local.storage.folder import BUILD_LOCK, PARTIAL_GENERATION, Folder, generations
+from theodolite.engines.local.storage.io_errors import RESERVED
 
 DIMENSION = 8
 

@@ -8,7 +8,7 @@ import pytest
 
 from theodolite import Retriever
 from theodolite.engines.local.maintenance import generations as removal
-from theodolite.engines.local.storage.paths import generations
+from theodolite.engines.local.storage.folder import generations
 
 
 def fill(kb: Retriever, count: int = 3) -> None:

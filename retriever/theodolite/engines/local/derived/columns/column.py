@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.engines.local.derived.columns.segment import Segment
-from theodolite.engines.local.storage.keys import IDENTITY, Keys
-from theodolite.engines.local.storage.records import decode_stored
+from theodolite.engines.local.storage.records import IDENTITY, Keys, decode_stored
 from theodolite.filters import Test, lookup
 from theodolite.metadata import MAX_DEPTH, stored_key
 from theodolite.types import Mask

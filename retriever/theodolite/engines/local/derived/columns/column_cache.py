@@ -9,7 +9,7 @@ import numpy as np
 
 from theodolite.engines.local.derived.columns.column import Column
 from theodolite.engines.local.derived.columns.column_files import ColumnFiles
-from theodolite.engines.local.storage.keys import IDENTITY, Keys
+from theodolite.engines.local.storage.records import IDENTITY, Keys
 from theodolite.filters import And, Compare, Contains, Empty, Exists, Filter, Ids, In, Like, Not, Or
 from theodolite.forking import register_at_fork
 from theodolite.types import Mask, Rows

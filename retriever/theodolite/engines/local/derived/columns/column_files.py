@@ -21,8 +21,7 @@ from theodolite.engines.local.derived.columns.strings import Strings
 from theodolite.engines.local.storage.arrays import read_arrays
 from theodolite.engines.local.storage.change_log import hash_at
 from theodolite.engines.local.storage.crash_points import crash_point
-from theodolite.engines.local.storage.folder import Folder
-from theodolite.engines.local.storage.paths import columns_folder
+from theodolite.engines.local.storage.folder import Folder, columns_folder
 from theodolite.errors import CorruptionError
 from theodolite.metadata import decode, encode
 

@@ -16,9 +16,9 @@ from theodolite.engines.local.maintenance.verify.primary import PrimaryData
 from theodolite.engines.local.maintenance.verify.report import Report, is_damage
 from theodolite.engines.local.storage.change_log import HASH, hash_at
 from theodolite.engines.local.storage.database import undefended
+from theodolite.engines.local.storage.folder import codes_name, columns_folder, index_folder
 from theodolite.engines.local.storage.index_trust import IndexTrust
 from theodolite.engines.local.storage.lexical_table import OUTDATED, is_prepared
-from theodolite.engines.local.storage.paths import codes_name, columns_folder, index_folder
 from theodolite.engines.local.storage.schema import LEXICAL, SHADOW_TABLES
 from theodolite.engines.local.storage.store import Store
 from theodolite.engines.local.storage.unspaced_scripts import prepare_text

@@ -10,14 +10,18 @@ from numpy.typing import NDArray
 from theodolite.engines.local.derived.index_record import IndexRecord, read_index_record
 from theodolite.engines.local.derived.snapshot import frames_with_rows, live_rows_after
 from theodolite.engines.local.maintenance.verify.report import Report
-from theodolite.engines.local.storage.change_log import Log, read_log
-from theodolite.engines.local.storage.database import State, read_manifest
-from theodolite.engines.local.storage.folder import Folder
-from theodolite.engines.local.storage.generation_base import Base, keys_of, log_origin, placed_frames, read_base
-from theodolite.engines.local.storage.keys import Keys
-from theodolite.engines.local.storage.metadata_store import check_note
-from theodolite.engines.local.storage.paths import vectors_name
-from theodolite.engines.local.storage.records import Record
+from theodolite.engines.local.storage.change_log import (
+    Base,
+    Log,
+    keys_of,
+    log_origin,
+    placed_frames,
+    read_base,
+    read_log,
+)
+from theodolite.engines.local.storage.database import State, check_note, read_manifest
+from theodolite.engines.local.storage.folder import Folder, vectors_name
+from theodolite.engines.local.storage.records import Keys, Record
 from theodolite.engines.local.storage.schema import foreign_entries
 from theodolite.engines.local.storage.vector_file import (
     Frame,

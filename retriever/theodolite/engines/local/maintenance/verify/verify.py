@@ -18,8 +18,7 @@ from theodolite.engines.local.maintenance.verify.primary import (
     read_primary,
 )
 from theodolite.engines.local.maintenance.verify.report import DAMAGE, Progress, Report
-from theodolite.engines.local.storage.folder import Folder
-from theodolite.engines.local.storage.paths import (
+from theodolite.engines.local.storage.folder import (
     BUILD_LOCK,
     DATABASE,
     MONITOR,
@@ -29,6 +28,7 @@ from theodolite.engines.local.storage.paths import (
     RESERVE,
     STORE,
     WRITER,
+    Folder,
     codes_folder,
     codes_name,
     columns_folder,
