@@ -3,15 +3,14 @@
 Pass any object that fits a protocol: it does not have to inherit or register anything. `theodolite.testing` ships a
 contract test for each protocol.
 
-`parts` holds the parts of a collection, such as embedders and rerankers. `requests` describes a search as plain data.
-`engine` is the interface for other stores, and `capabilities` lists optional features of engines. Everywhere, a higher
-score is better, and arrays are numpy arrays unless noted otherwise.
+`parts` holds the parts of a collection, such as embedders and rerankers. `engine` is the interface for other stores; it
+describes a search as plain data, a request and its answer. `capabilities` lists optional features of engines.
+Everywhere, a higher score is better, and arrays are numpy arrays unless noted otherwise.
 """
 
 from theodolite.protocols.capabilities import Duplicates, Indexing, Maintenance, Notes, folder_of, require
-from theodolite.protocols.engine import Engine
+from theodolite.protocols.engine import Answer, Engine, Fusion, Request, Scope
 from theodolite.protocols.parts import Boost, Candidates, Embedder, Reranker, RerankerLike
-from theodolite.protocols.requests import Answer, Fusion, Request, Scope
 
 __all__ = [
     "Answer",

@@ -11,8 +11,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from theodolite.errors import UnsupportedError
 from theodolite.filters import Filter
-from theodolite.protocols.engine import Engine
-from theodolite.protocols.requests import Scope
+from theodolite.protocols.engine import Engine, Scope
 from theodolite.types import Compaction, Duplicate, Vectors, Verification
 
 C = TypeVar("C")
