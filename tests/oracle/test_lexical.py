@@ -18,7 +18,7 @@ from tests.sampling import sampled
 
 from theodolite import CorruptionError, Document
 from theodolite.engines.local import LocalEngine
-from theodolite.engines.local.search import postings as postings_module
+from theodolite.engines.local.search import lexical as lexical_module
 from theodolite.engines.local.search.lexical import LexicalResult, LexicalSearch
 from theodolite.engines.local.search.query_terms import query_terms
 from theodolite.engines.local.storage.database import connect, read_state
@@ -367,7 +367,7 @@ def test_answers_do_not_depend_on_what_is_kept(engine: LocalEngine, monkeypatch:
     added(engine, ["cat dog", "dog cat cat", "sun"])
     lexical = LexicalSearch()
     kept = [as_dict(find(engine, "cat-dog sun", lexical=lexical)) for _ in range(2)]
-    monkeypatch.setattr(postings_module, "BUDGET", 0)
+    monkeypatch.setattr(lexical_module, "BUDGET", 0)
     lexical = LexicalSearch()
     assert kept == [as_dict(find(engine, "cat-dog sun", lexical=lexical)) for _ in range(2)]
     assert not lexical._postings._terms

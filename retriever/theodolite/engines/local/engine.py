@@ -16,12 +16,10 @@ from theodolite.engines.local.maintenance.backup import backup
 from theodolite.engines.local.maintenance.generations import remove_old_generations
 from theodolite.engines.local.maintenance.index_manager import IndexManager
 from theodolite.engines.local.maintenance.repair import repair
-from theodolite.engines.local.maintenance.verify.verify import raise_damage, verify
-from theodolite.engines.local.search.duplicates import duplicates
+from theodolite.engines.local.maintenance.verify import raise_damage, verify
+from theodolite.engines.local.search.documents import Page, Pair, Place, after_id, duplicates, read_page, read_pairs
 from theodolite.engines.local.search.executor import SearchExecutor
-from theodolite.engines.local.search.field_summary import FieldSummaries
-from theodolite.engines.local.search.hints import Hints
-from theodolite.engines.local.search.listing import Page, Pair, Place, after_id, read_page, read_pairs
+from theodolite.engines.local.search.field_summary import FieldSummaries, Hints
 from theodolite.engines.local.storage.database import read_note, write_note
 from theodolite.engines.local.storage.folder import TemporaryFolder
 from theodolite.engines.local.storage.lexical_table import OUTDATED, is_prepared

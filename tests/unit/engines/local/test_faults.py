@@ -13,7 +13,7 @@ from tests.crash.workloads import WORKLOADS, Doc, Step, expected, held, states
 
 from theodolite import CorruptionError, Document, EngineError, LockedError, Retriever
 from theodolite.engines.local.derived.snapshot import SnapshotManager
-from theodolite.engines.local.maintenance.verify.primary import read_primary
+from theodolite.engines.local.maintenance.verify_primary import read_primary
 from theodolite.engines.local.storage import crash_points
 from theodolite.engines.local.storage.folder import WRITER, Folder
 from theodolite.engines.local.storage.records import decode_stored
@@ -234,7 +234,7 @@ def test_verify_while_another_clears(tmp_path: Path, monkeypatch: pytest.MonkeyP
                 kb.add([Document("new", id="b")], vectors=EYE[:1])
             return real(*arguments)
 
-        monkeypatch.setattr("theodolite.engines.local.maintenance.verify.verify.read_primary", read)
+        monkeypatch.setattr("theodolite.engines.local.maintenance.verify.read_primary", read)
         reader.verify()
         assert cleared
         assert reader.get(["a", "b"]) == [Document("new", {}, "b")]

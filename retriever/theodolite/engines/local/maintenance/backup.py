@@ -16,8 +16,8 @@ from pathlib import Path
 
 from theodolite.engines.local.derived.index_record import read_index_record, sha256_of
 from theodolite.engines.local.derived.snapshot import Snapshot, StaleSnapshot
+from theodolite.engines.local.maintenance.compact import release
 from theodolite.engines.local.maintenance.generations import NextGeneration
-from theodolite.engines.local.maintenance.reclaim import release
 from theodolite.engines.local.storage.change_log import committed_frames
 from theodolite.engines.local.storage.crash_points import crash_point
 from theodolite.engines.local.storage.database import connect, read_state

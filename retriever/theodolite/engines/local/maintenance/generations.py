@@ -17,7 +17,7 @@ from theodolite.engines.local.derived.code_cache import CodeCache
 from theodolite.engines.local.derived.columns.column_files import ColumnFiles, OtherVersion, read_file
 from theodolite.engines.local.derived.columns.segment import Segment
 from theodolite.engines.local.derived.snapshot import Snapshot
-from theodolite.engines.local.maintenance.build_lock import only_builder
+from theodolite.engines.local.maintenance.index_build import only_builder
 from theodolite.engines.local.storage import lexical_table
 from theodolite.engines.local.storage.change_log import Base, base_hash, entry_hash, hash_at, log_origin, write_base
 from theodolite.engines.local.storage.database import State, change_state

@@ -13,9 +13,8 @@ import numpy as np
 
 from theodolite.engines.local.derived.index_record import NATIVE, IndexRecord, read_index_record, remove_other_indexes
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager
-from theodolite.engines.local.maintenance.build_lock import only_builder
 from theodolite.engines.local.maintenance.compact import GenerationStart, compact
-from theodolite.engines.local.maintenance.index_build import PartialIndex, Progress, build
+from theodolite.engines.local.maintenance.index_build import PartialIndex, Progress, build, only_builder
 from theodolite.engines.local.storage.crash_points import crash_point
 from theodolite.engines.local.storage.database import State
 from theodolite.engines.local.storage.folder import index_folder

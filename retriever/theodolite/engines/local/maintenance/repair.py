@@ -6,9 +6,8 @@ from pathlib import Path
 
 from theodolite.engines.local.derived.index_record import IndexRecord, read_index_record
 from theodolite.engines.local.maintenance.index_manager import FLAT, TARGET_RECALL, IndexManager
-from theodolite.engines.local.maintenance.verify.primary import PrimaryData
-from theodolite.engines.local.maintenance.verify.report import Progress
-from theodolite.engines.local.maintenance.verify.verify import examine, leftovers
+from theodolite.engines.local.maintenance.verify import examine, leftovers
+from theodolite.engines.local.maintenance.verify_primary import PrimaryData, Progress
 from theodolite.engines.local.storage import lexical_table
 from theodolite.engines.local.storage.store import Store
 from theodolite.errors import ConfigError, CorruptionError, LockedError

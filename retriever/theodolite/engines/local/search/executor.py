@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager
 from theodolite.engines.local.derived.versions import VersionState
-from theodolite.engines.local.search.document_cache import DocumentCache
-from theodolite.engines.local.search.fusion import Arm, fuse
-from theodolite.engines.local.search.hints import Hints
-from theodolite.engines.local.search.lexical import LexicalResult, LexicalSearch
+from theodolite.engines.local.search.documents import DocumentCache
+from theodolite.engines.local.search.field_summary import Hints
+from theodolite.engines.local.search.lexical import Arm, LexicalResult, LexicalSearch, fuse
 from theodolite.engines.local.search.query_terms import query_terms
 from theodolite.engines.local.storage.lexical_table import OUTDATED, is_prepared
 from theodolite.engines.local.storage.records import select_documents

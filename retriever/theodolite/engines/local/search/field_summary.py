@@ -1,8 +1,14 @@
-"""The fields of a collection: read from the documents if they are few, else from the columns."""
+"""The fields of a collection, and notes on filters that do not fit them.
+
+Fields are read from the documents if these are few, else from the columns. The notes are about filters that match
+nothing and about strings that only look like dates.
+"""
 
 import sqlite3
 import threading
+from collections.abc import Collection, Iterator
 from dataclasses import replace
+from datetime import date
 from typing import NamedTuple
 
 import numpy as np
@@ -20,8 +26,9 @@ from theodolite.engines.local.derived.columns.dictionary import (
 from theodolite.engines.local.derived.columns.segment import Lists, Segment
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager, StaleSnapshot
 from theodolite.engines.local.storage.records import check_depth, decode_stored, select_documents, stored_metadata
-from theodolite.errors import CorruptionError
-from theodolite.filters import Filter
+from theodolite.errors import CorruptionError, MetadataWarning, short_repr, warn_caller
+from theodolite.filters import And, Compare, Filter, In, Not, Or, fields, instant
+from theodolite.filters.non_matching import non_matching_notes
 from theodolite.filters.summary import PARTS, FieldStats, names, summarize, summarize_documents
 from theodolite.filters.values import kind_of
 from theodolite.forking import register_at_fork
@@ -35,6 +42,7 @@ MAX_COLUMNS = 200
 _MAX_SUMMARIES = 16  # kept for the next call
 _SAMPLE = 500  # documents whose names are looked at for "did you mean"
 _CHUNK = 512  # documents parsed at a time
+_MAX_WARNED = 1000  # notes to remember, so that each is a warning only once
 
 Counts = NDArray[np.int64]
 Key = tuple[int, int, str, int, frozenset[str] | None]
@@ -230,3 +238,101 @@ def _add_values(stats: FieldStats, of: Dictionary, counts: Counts, max_values: i
             stats.count("string" if iso else "date", iso or int(of.moments[code - moments]), int(counts[code]))
         elif (kind := kind_of(of.value(code))) != "list":
             stats.count(kind, of.value(code), int(counts[code]))
+
+
+class Hints:
+    """Writes notes on searches, counts and deletions. Each note is also a warning the first time."""
+
+    def __init__(self, snapshots: SnapshotManager, summaries: FieldSummaries) -> None:
+        self._snapshots = snapshots
+        self._summaries = summaries
+        self._warned: set[str] = set()
+        self._date_fields: set[str] = set()
+
+    def notes(
+        self,
+        connection: sqlite3.Connection,
+        snapshot: Snapshot,
+        where: Filter | None,
+        within: Filter | None,
+        *,
+        matching: int,
+        dates: Collection[str] = (),
+    ) -> tuple[str, ...]:
+        """Return notes on a filter, within the snapshot's transaction.
+
+        Args:
+            where: the filter.
+            within: the filter of the scope; notes reveal nothing of other documents.
+            matching: number of documents that pass.
+            dates: fields that boosts or rules for versions read as dates.
+        """
+        notes = self._unreadable_notes(connection, snapshot, {*_date_fields(where), *dates}, within)
+        if not matching and where is not None:
+            known = self._summaries.fields(connection, snapshot, within, 0, frozenset(fields(where)))
+            place = "document" if within is None else "document of this scope"
+            notes += non_matching_notes(
+                where, known, lambda: self._summaries.sample_names(connection, snapshot, within), where=place
+            )
+        for note in notes:
+            if note not in self._warned and len(self._warned) < _MAX_WARNED:
+                self._warned.add(note)
+                warn_caller(note, MetadataWarning)
+        return notes
+
+    def unreadable(self, connection: sqlite3.Connection, snapshot: Snapshot, within: Filter | None) -> dict[str, int]:
+        """Count, by field, the documents with strings that look like dates but are not.
+
+        Covers the fields that were read as dates so far; in small collections all fields.
+        """
+        small = snapshot.state.live <= MAX_READ
+        only = None if small else frozenset(self._date_fields)
+        known = self._summaries.fields(connection, snapshot, within, 0, only) if small or only else {}
+        return {name: field.unreadable_dates for name, field in known.items() if field.unreadable_dates}
+
+    def _unreadable_notes(
+        self, connection: sqlite3.Connection, snapshot: Snapshot, names: Collection[str], within: Filter | None
+    ) -> tuple[str, ...]:
+        if not names:
+            return ()
+        self._date_fields.update(names)
+        likely = [name for name in names if self._has_unreadable(connection, snapshot, name)]
+        known = self._summaries.fields(connection, snapshot, within, 0, frozenset(likely)) if likely else {}
+        return tuple(
+            f"{field.unreadable_dates:,} of {field.count:,} documents have a string in {short_repr(name)} that looks "
+            f"like a date but is not one, such as {short_repr(self._example(connection, snapshot, name, within))}. It "
+            "is treated as text and never compared with a date. Write dates as 2025-06-15 or 2025-06-15T12:30:45Z"
+            for name, field in known.items()
+            if field.unreadable_dates
+        )
+
+    def _has_unreadable(self, connection: sqlite3.Connection, snapshot: Snapshot, name: str) -> bool:
+        column = self._snapshots.column(snapshot, name, connection)
+        return any(len(segment.dictionary.unreadable()) for segment in column.segments)
+
+    def _example(self, connection: sqlite3.Connection, snapshot: Snapshot, name: str, within: Filter | None) -> str:
+        """Return the first such string in the scope."""
+        mask = self._snapshots.mask(snapshot, within, connection)
+        for segment in self._snapshots.column(snapshot, name, connection).segments:
+            is_unreadable = np.zeros(segment.dictionary.starts[-1], np.bool_)
+            is_unreadable[segment.dictionary.unreadable()] = True
+            rows = np.flatnonzero(segment.each(is_unreadable)[: snapshot.rows - segment.start]) + segment.start
+            for row in rows[:1] if mask is None else rows[mask[rows]][:1]:
+                return str(segment.dictionary.value(segment.code(int(row) - segment.start)))
+        return ""
+
+
+def _date_fields(tree: Filter | None) -> Iterator[str]:
+    """Yield the fields that a filter compares with dates."""
+    match tree:
+        case Not(part=part):
+            yield from _date_fields(part)
+        case And(parts=parts) | Or(parts=parts):
+            for part in parts:
+                yield from _date_fields(part)
+        case Compare(field=field, value=value):
+            if instant(value) is not None:
+                yield field
+        case In(field=field, values=values):
+            if any(issubclass(kind, date) for kind in set(map(type, values))):
+                yield field

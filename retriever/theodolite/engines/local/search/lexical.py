@@ -10,26 +10,183 @@ For N documents in the scope with mean length L, and a term or phrase that n of 
 
 where tf is its count in the document. Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond
 (2009), with FTS5's k1 = 1.2 and b = 0.75.
+
+`Postings` and `DocumentLengths` hold in memory where terms occur and how long documents are. `fuse` merges the ranking
+by words with the one by vectors.
 """
 
 import math
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.engines.local.search.postings import DocumentLengths, Postings
 from theodolite.engines.local.search.query_terms import Phrase, Tokenizer
 from theodolite.engines.local.storage.database import State
 from theodolite.engines.local.storage.records import IDENTITY, Keys
+from theodolite.engines.local.storage.unspaced_scripts import is_letter
 from theodolite.errors import CorruptionError
 from theodolite.types import Mask, Rows
 
 K1, B = 1.2, 0.75
 
+BUDGET = 64 << 20
+"""Bytes of postings to keep for later searches."""
+
+_SHIFT = 31  # bits of a position, below those of the row
+_OVERHEAD = 200  # bytes of Python objects for each entry
+_MAX_PARAMETERS = 500  # of one statement; old SQLites take 999
+# The words that begin with a letter sort between the letter and the letter with the last character there is.
+_LAST = "\U0010ffff"
+# One text that numpy parses is several times faster than a row of Python objects for each place.
+_ROWS = "SELECT group_concat(doc) FROM lexical_terms WHERE term = ?"
+_ROWS_OF_LETTER = "SELECT group_concat(doc) FROM lexical_terms WHERE term >= ? AND term <= ?"
+_PLACES = f"SELECT group_concat((doc << {_SHIFT}) + offset) FROM lexical_terms WHERE term = ?"  # noqa: S608
+_NONE = np.empty(0, np.int64)
+
+Counts = NDArray[np.int64]
 Doubles = NDArray[np.float64]
+Lengths = NDArray[np.int32]
+
+
+class Postings:
+    """The postings of one commit, by the keys of documents.
+
+    Postings that were read are kept: a few terms occur in every other query.
+    """
+
+    def __init__(self, sequence: int, *, prepared: bool) -> None:
+        """`prepared` says whether the texts were prepared for the index (see `unspaced_scripts`)."""
+        self.sequence = sequence
+        self.prepared = prepared
+        self._terms: dict[str, tuple[Rows, Counts]] = {}
+        self._places: dict[str, Rows] = {}
+        self._bytes = 0
+
+    def of(self, connection: sqlite3.Connection, phrase: Phrase) -> tuple[Rows, Counts]:
+        """Return the keys of the documents that contain the phrase, ascending, and its count in each."""
+        if len(phrase) == 1:
+            return self._of_term(connection, phrase[0])
+        # Known terms first: a term without postings saves reading the others, which may be very common.
+        for term in sorted(phrase, key=lambda term: term not in self._terms):
+            if not len(self._of_term(connection, term)[0]):
+                return _NONE, _NONE
+        places = reduce(_intersection, (self._places_of(connection, term) - at for at, term in enumerate(phrase)))
+        return np.unique(places >> _SHIFT, return_counts=True)
+
+    def _of_term(self, connection: sqlite3.Connection, term: str) -> tuple[Rows, Counts]:
+        posting = self._terms.get(term)
+        if posting is None:
+            if self.prepared and is_letter(term):
+                keys = _read(connection, _ROWS_OF_LETTER, term, term + _LAST)
+            else:
+                keys = _read(connection, _ROWS, term)
+            posting = np.unique(keys, return_counts=True)
+            if self._reserve(posting[0].nbytes + posting[1].nbytes):
+                self._terms[term] = posting
+        return posting
+
+    def _places_of(self, connection: sqlite3.Connection, term: str) -> Rows:
+        """Return `key << _SHIFT | position` of each occurrence, ascending."""
+        places = self._places.get(term)
+        if places is None:
+            places = np.sort(_read(connection, _PLACES, term))
+            if self._reserve(places.nbytes):
+                self._places[term] = places
+        return places
+
+    def _reserve(self, size: int) -> bool:
+        """Take memory from the budget; return False if too little is left."""
+        size += _OVERHEAD
+        if self._bytes + size > BUDGET:
+            return False
+        self._bytes += size
+        return True
+
+
+def _read(connection: sqlite3.Connection, query: str, *terms: str) -> Rows:
+    (text,) = connection.execute(query, terms).fetchone()
+    return np.fromstring(text, np.int64, sep=",") if text else _NONE
+
+
+def _intersection(first: Rows, second: Rows) -> Rows:
+    return np.intersect1d(first, second, assume_unique=True)
+
+
+class DocumentLengths:
+    """The number of words of each document of a generation, as FTS5 counts them.
+
+    A row never changes, so a length that is known is right for every transaction that sees the row. A row that was
+    already dead when the others were read is looked up by the transactions that still see it.
+    """
+
+    def __init__(self, generation: int, keys: Keys, *, prepared: bool) -> None:
+        """`prepared` says whether the texts were prepared for the index (see `unspaced_scripts`)."""
+        self.generation = generation
+        self.prepared = prepared
+        self._keys = keys
+        self._lengths: Lengths = np.empty(0, np.int32)  # -1 where unknown
+        self._total: tuple[Mask | None, int] = (None, 0)
+
+    def of(self, connection: sqlite3.Connection, rows: Rows) -> Lengths:
+        """Return the lengths, (n,), of rows in ascending order that the transaction sees.
+
+        Raises:
+            CorruptionError: the index lacks a document.
+        """
+        known = self._lengths
+        if len(rows) and rows[-1] >= len(known):
+            self._lengths = known = _extended(connection, known, int(rows[-1]) + 1, self._keys)
+        lengths: Lengths = known[rows]
+        missing: list[int] = self._keys.of(rows[lengths < 0]).tolist()
+        for start in range(0, len(missing), _MAX_PARAMETERS):
+            chunk = missing[start : start + _MAX_PARAMETERS]
+            marks = ", ".join("?" * len(chunk))
+            query = f"SELECT id, sz FROM lexical_docsize WHERE id IN ({marks})"  # noqa: S608
+            _fill(known, connection.execute(query, chunk).fetchall(), self._keys)
+        if missing:
+            lengths = known[rows]
+            if lengths.min() < 0:
+                raise CorruptionError(f"document number {missing[0]} is missing in the lexical index. Run repair()")
+        return lengths
+
+    def total(self, connection: sqlite3.Connection, scope: Mask) -> int:
+        """Return the sum over a scope, (rows,). The caller does not change the mask afterwards."""
+        known_scope, total = self._total
+        if known_scope is not scope:  # searches of one snapshot share its mask of live rows
+            total = int(self.of(connection, np.flatnonzero(scope)).sum(dtype=np.int64))
+            self._total = scope, total
+        return total
+
+
+def _extended(connection: sqlite3.Connection, known: Lengths, rows: int, keys: Keys) -> Lengths:
+    """Return the lengths of the first `rows` rows."""
+    query = "SELECT id, sz FROM lexical_docsize WHERE id >= ? AND id < ?"
+    sizes = connection.execute(query, (keys.key(len(known)), keys.key(rows))).fetchall()
+    lengths = np.full(rows, -1, np.int32)
+    lengths[: len(known)] = known
+    _fill(lengths, sizes, keys)
+    return lengths
+
+
+def _fill(lengths: Lengths, sizes: Sequence[tuple[int, bytes]], keys: Keys) -> None:
+    rows = keys.rows(np.array([key for key, _ in sizes], np.int64)).tolist()
+    for row, (_, size) in zip(rows, sizes, strict=True):
+        try:
+            lengths[row] = _varint(size)
+        except (TypeError, OverflowError) as error:
+            raise CorruptionError(f"the length of row {row} in the lexical index is damaged. Run repair()") from error
+
+
+def _varint(data: bytes) -> int:
+    """Decode an integer as SQLite stores it: seven bits in a byte, the highest first."""
+    value = 0
+    for byte in data:
+        value = value << 7 | byte & 0x7F
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,3 +290,53 @@ def _scores(
         norms = K1 * (1 - B + B * lengths.of(connection, rows) / mean)
         bm25[rows] += weight * idf * (counts * (K1 + 1) / (counts + norms))
     return bm25
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arm:
+    """One ranking.
+
+    Attributes:
+        rows: (n,), best first. If a row occurs twice, its first place counts.
+        scores: (n,), the scores the arm is ranked by, higher is better, or None. Rows with equal scores share the
+            better rank (1, 2, 2, 4), so the fused score does not depend on the order of their ids.
+        weight: at least 0; an arm of weight 0 contributes nothing.
+    """
+
+    rows: Rows
+    scores: NDArray[np.floating] | None = None
+    weight: float = 1.0
+
+
+def fuse(arms: Sequence[Arm], constant: float = 60.0) -> tuple[Rows, NDArray[np.float64]]:
+    """Merge rankings by weighted reciprocal rank fusion (see `theodolite.protocols.Fusion`).
+
+    Rankings are merged by rank, because their scores have no common scale.
+
+    The score of a row is the sum of weight / (constant + rank) over the arms that contain it, with ranks from 1.
+
+    Returns:
+        Rows, (n,), best first, and their scores, (n,) float64, higher is better. Equal scores are ordered by the place
+        in the first arm, then in the second, and so on; a row that an arm does not contain comes after those it does.
+    """
+    arms = [arm for arm in arms if arm.weight > 0 and len(arm.rows)]
+    if not arms:
+        return np.empty(0, np.int64), np.empty(0, np.float64)
+    rows = np.unique(np.concatenate([arm.rows for arm in arms]))
+    scores = np.zeros(len(rows), np.float64)
+    places = np.full((len(arms), len(rows)), np.iinfo(np.int64).max)
+    for arm, place in zip(arms, places, strict=True):
+        distinct, first = np.unique(arm.rows, return_index=True)
+        at = np.searchsorted(rows, distinct)
+        place[at] = first
+        scores[at] += arm.weight / (constant + _ranks(arm)[first])
+    order = np.lexsort((*places[::-1], -scores))
+    return rows[order], scores[order]
+
+
+def _ranks(arm: Arm) -> NDArray[np.int64]:
+    ranks = np.arange(1, len(arm.rows) + 1)
+    if arm.scores is not None:
+        ranks[1:][arm.scores[1:] == arm.scores[:-1]] = 0
+        np.maximum.accumulate(ranks, out=ranks)
+    return ranks

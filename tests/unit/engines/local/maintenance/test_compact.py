@@ -11,8 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from theodolite import ConfigError, CorruptionError, Document, EngineError, LockedError, Retriever, UnsupportedError
-from theodolite.engines.local.maintenance import reclaim
-from theodolite.engines.local.maintenance.build_lock import only_builder
+from theodolite.engines.local.maintenance.index_build import only_builder
 from theodolite.engines.local.storage.folder import BUILD_LOCK, PARTIAL_GENERATION, Folder, generations
 from theodolite.engines.local.storage.io_errors import RESERVED
 
@@ -280,7 +279,7 @@ def test_a_damaged_record_of_a_compaction_is_found(tmp_path: Path) -> None:
 
 
 def test_the_change_log_keeps_its_last_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reclaim, "KEPT_COMMITS", 20)
+    monkeypatch.setattr("theodolite.engines.local.maintenance.compact.KEPT_COMMITS", 20)
     monkeypatch.setattr("theodolite.engines.local.maintenance.compact.KEPT_COMMITS", 20)
     with Retriever.open(tmp_path, compact_at=None) as kb, Retriever.open(tmp_path, read_only=True) as reader:
         for number in range(50):

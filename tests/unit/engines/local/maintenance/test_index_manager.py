@@ -18,7 +18,7 @@ import pytest
 from theodolite import ConfigError, CorruptionError, Document, InputError, LockedError, MissingExtraError, Retriever
 from theodolite.engines.local.derived.index_record import read_index
 from theodolite.engines.local.maintenance import index_build, index_manager
-from theodolite.engines.local.maintenance.build_lock import only_builder
+from theodolite.engines.local.maintenance.index_build import only_builder
 from theodolite.engines.local.storage import crash_points
 from theodolite.engines.local.storage.folder import Folder
 
@@ -585,7 +585,7 @@ def test_to_verify_while_the_index_is_built_again_finds_no_damage(
                 assert not looked[-1].exists()
             return read_index(folder, name, *arguments)
 
-        monkeypatch.setattr("theodolite.engines.local.maintenance.verify.derived.read_index", read_files_then)
+        monkeypatch.setattr("theodolite.engines.local.maintenance.verify.read_index", read_files_then)
         assert kb.verify().checked["index"]
         assert len(set(looked)) == 2
         shutil.rmtree(looked[-1])

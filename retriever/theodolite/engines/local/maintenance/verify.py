@@ -1,7 +1,13 @@
-"""Check the derived data, which can be rebuilt: codes, columns, the approximate index and the lexical index."""
+"""Verify a collection: check all stored data.
+
+The check is exhaustive, since samples have missed real losses, and continues after the first damage it finds. It begins
+with the data that cannot be rebuilt (`verify_primary`). The checks of derived data, which can be, are here: codes,
+columns, the approximate index and the lexical index.
+"""
 
 import contextlib
 import sqlite3
+import stat
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,11 +18,38 @@ from theodolite.engines.local.derived.columns.column import read_segment
 from theodolite.engines.local.derived.columns.column_files import OtherVersion, read_file
 from theodolite.engines.local.derived.columns.segment import Segment
 from theodolite.engines.local.derived.index_record import read_index
-from theodolite.engines.local.maintenance.verify.primary import PrimaryData
-from theodolite.engines.local.maintenance.verify.report import Report, is_damage
+from theodolite.engines.local.maintenance.verify_primary import (
+    DAMAGE,
+    PrimaryData,
+    Progress,
+    Report,
+    check_database,
+    check_documents,
+    check_notes,
+    check_schema,
+    check_vectors,
+    is_damage,
+    read_primary,
+)
 from theodolite.engines.local.storage.change_log import HASH, hash_at
 from theodolite.engines.local.storage.database import undefended
-from theodolite.engines.local.storage.folder import codes_name, columns_folder, index_folder
+from theodolite.engines.local.storage.folder import (
+    BUILD_LOCK,
+    DATABASE,
+    MONITOR,
+    PARTIAL_GENERATION,
+    PARTIAL_INDEX,
+    RECORDS,
+    RESERVE,
+    STORE,
+    WRITER,
+    Folder,
+    codes_folder,
+    codes_name,
+    columns_folder,
+    index_folder,
+    vectors_name,
+)
 from theodolite.engines.local.storage.index_trust import IndexTrust
 from theodolite.engines.local.storage.lexical_table import OUTDATED, is_prepared
 from theodolite.engines.local.storage.schema import LEXICAL, SHADOW_TABLES
@@ -26,12 +59,130 @@ from theodolite.errors import ConfigError, CorruptionError
 from theodolite.indexes.flat.codes import BLOCK, Codes, group_count, load_codes, rotation
 from theodolite.indexes.flat.workers import workers
 from theodolite.protocols import Candidates
-from theodolite.types import Rows, Vectors
+from theodolite.types import Rows, Vectors, Verification
+
+_ATTEMPTS = 20
+_SUFFIXES = tuple(part.removeprefix(STORE) for part in DATABASE)  # that SQLite adds to the name of a database
+_FILES = {WRITER, RESERVE} | {name + part for name in (STORE, BUILD_LOCK, MONITOR, RECORDS) for part in _SUFFIXES}
+_PREFIXES = ("vectors-", "codes-", "columns-", "index-")
 
 _SLICE = 1024  # rows at a time
 _SLACK = 1.001  # factor for rounding; codes of other vectors exceed a bound by far more
 _PROPOSED = (16, 128, 1024)  # numbers of proposals to try, until a row is among them
 _MAX_SEARCHED = 10_000  # rows to search by their own vector: all would take as long as building the index
+
+
+def verify(store: Store, progress: Progress | None = None) -> Verification:
+    """Check a collection as of one commit. Others may write meanwhile."""
+    return examine(store, progress)[0]
+
+
+def raise_damage(verification: Verification, folder: Folder) -> None:
+    """Raise CorruptionError if there are problems."""
+    if verification.problems:
+        first, more = verification.problems[0], len(verification.problems) - 1
+        also = f" (and {more} more: see the error's `verification`)" if more else ""
+        cure = ". repair() rebuilds it" if all(problem.derived for problem in verification.problems) else ""
+        raise CorruptionError(
+            f"{folder}: {first.message}{also}{cure}", verification=verification, folder=str(folder), part=first.part
+        )
+
+
+def examine(store: Store, progress: Progress | None) -> tuple[Verification, PrimaryData | None]:
+    """Check a collection, and return the primary data too, or None if it is too damaged to read.
+
+    Raises:
+        EngineError: the folder is no longer the one that was opened.
+    """
+    for _ in range(_ATTEMPTS):
+        store.identity.check_folder()
+        report = Report(progress)
+        before = _files_in_use(store)
+        primary = _check_all(store, report)
+        if report.problems:
+            store.identity.check_folder()  # the files of another collection are not damage of this one
+        if not report.problems or before == _files_in_use(store):
+            break  # otherwise files were deleted meanwhile: the collection was cleared, compacted or reindexed
+    return report.verification(), primary
+
+
+def _check_all(store: Store, report: Report) -> PrimaryData | None:
+    primary = None
+    with report.part("database"), store.read() as (connection, state):
+        with report.part("database"):
+            check_database(connection, report)
+        with report.part("schema"):
+            check_schema(connection, report)
+        with report.part("notes"):
+            check_notes(connection, report)
+        primary = read_primary(connection, store.folder, state, report)
+        if primary is not None:
+            with report.part("vectors"):
+                check_vectors(primary, report)
+            with report.part("documents"):
+                check_documents(connection, primary, report)
+            check_codes(primary, report)
+            check_columns(connection, primary, report)
+            check_index(primary, store.trust, report)
+            with report.part("folder"):
+                _check_folder(primary, report)
+    with report.part("lexical", derived=True):
+        check_lexical(store, report)
+    return primary
+
+
+def _files_in_use(store: Store) -> tuple[int, int] | None:
+    """Return the generation and the number of the index, which name the files in use; None if unreadable."""
+    try:
+        with store.read() as (_, state):
+            return state.generation, state.approximate
+    except DAMAGE:
+        return None
+
+
+def _check_folder(primary: PrimaryData, report: Report) -> None:
+    """Report leftover files as warnings, `derived` if repair removes them."""
+    names = primary.folder.names()
+    report.checked["files"] += len(names)
+    for name, description, removable in leftovers(primary):
+        what = "repair() removes it" if removable else "it is left where it is"
+        report.warning("folder", f"{name}: {description}; {what}", derived=removable, path=primary.folder / name)
+
+
+def leftovers(primary: PrimaryData) -> Iterator[tuple[str, str, bool]]:
+    """Yield leftover files: name, description, and whether it can be removed without a loss."""
+    folder, generation, record = primary.folder, primary.state.generation, primary.record
+    codes, columns = codes_folder(generation), columns_folder(generation)
+    index = index_folder(record.files) if record is not None and record.files else None
+    folders = {codes, columns, PARTIAL_INDEX, PARTIAL_GENERATION, index}
+    for name in folder.names():
+        status = folder.stat(name)
+        if status is None:
+            continue
+        if name in folders:
+            if not stat.S_ISDIR(status.st_mode):
+                yield name, "not a folder, and never opened", True
+        elif name in _FILES and not stat.S_ISREG(status.st_mode):
+            yield name, "not a regular file, and never opened", name in (WRITER, BUILD_LOCK)
+        elif name == vectors_name(generation) or any(name.startswith(known) for known in _FILES):
+            continue
+        elif name.startswith(_PREFIXES):
+            yield name, "left from an earlier state of the collection", True
+        elif name.startswith("orphan-"):
+            yield name, "a write that was cut off before it was committed", False
+        else:
+            yield name, "not a file of the collection", False
+    expected = {codes_name(generation, block) for block in range(len(primary.live) // BLOCK)}
+    for name in folder.names(codes):
+        if f"{codes}/{name}" not in expected:
+            yield f"{codes}/{name}", "not a code file of this collection", True
+    for name in folder.names(columns):
+        if not name.endswith(".column"):
+            yield f"{columns}/{name}", "left by a write that was cut off", True
+    if record is not None and index is not None:
+        for name in folder.names(index):
+            if name not in (record.hashes or {}):
+                yield f"{index}/{name}", "not part of the index", True
 
 
 def check_codes(primary: PrimaryData, report: Report) -> None:
