@@ -2,11 +2,10 @@
 
 A column has the distinct values, sorted (`dictionary`), and a code for each row (`segment`). A test selects runs of
 codes, so a mask costs a pass or two over small integers whatever the filter. A column is read the first time a filter
-names its field (`column`), kept within a memory budget (`column_cache`), and written to a file if it is large
-(`column_files`).
+names its field, and kept within a memory budget (`column`). If it is large, it is written to a file (`column_files`).
 """
 
-from theodolite.engines.local.derived.columns.column_cache import Columns, evaluate
+from theodolite.engines.local.derived.columns.column import Columns, evaluate
 from theodolite.engines.local.derived.columns.column_files import ColumnFiles
 
 __all__ = ["ColumnFiles", "Columns", "evaluate"]

@@ -1,8 +1,8 @@
 """Rules for versions, evaluated on columns.
 
 Each rule gives every row an interval of time that does not depend on `as_of`: from its begin until something replaces
-it. `field_arrays` turns columns into arrays by row; `latest` and `succession` compute until when a row is current;
-`intervals` combines the rules, once for a commit; `state` is their result for one search.
+it. `field_arrays` turns columns into arrays by row. `succession` computes until when a row is current. `state` combines
+the rules, once for a commit, and has their result for one search.
 """
 
 from theodolite.engines.local.derived.versions.state import VersionState, VersionStateCache
