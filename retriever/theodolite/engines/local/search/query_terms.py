@@ -11,7 +11,7 @@ The index itself is plain (words as Unicode defines them, stemmed), so identifie
     v1.2.3         matches  v1.2.3 before the single numbers
     $2,400,000     matches  2,400,000, 2 400 000 and 2400000; each of these matches all three
 
-Texts in scripts without spaces arrive with a space around each run of letters (see `engines.local.scripts`); a run is
+Texts in scripts without spaces arrive with a space around each run of letters (see `unspaced_scripts`); a run is
 one word here.
 
 These rules only add strings, and in prose the added strings weigh less. A phrase or a joined word is rarer than its
