@@ -93,6 +93,28 @@ class Transform(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class EmbedderSpec:
+    """What a collection records of its embedder, so that `Retriever.open` can make it again.
+
+    Attributes:
+        name: as `embedder=` takes it: a name on the Hugging Face hub, or "plug-in:argument". Of an object of the
+            program, the name of the object or of its class.
+        revision: the commit of the model on the hub.
+        precision: of the computation.
+        query_prompt: put before each query; None for the model's own.
+        document_prompt: put before each document; None for the model's own.
+        by_name: whether the name makes the embedder. It does not if the program passed an object of its own.
+    """
+
+    name: str
+    revision: str | None = None
+    precision: str | None = None
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+    by_name: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Space:
     """The pinned properties of a collection's vectors.
 
