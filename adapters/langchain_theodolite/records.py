@@ -186,10 +186,10 @@ class TheodoliteRecordManager(RecordManager):
 
     def _source_of(self, sources: Sequence[str]) -> Callable[[Passage], Any]:
         """Return a function that gives a document's source: the given one, or one that reads the detected field."""
-        told = self._source_id_key
-        if callable(told):
-            return lambda document: told(from_core(document))
-        fields = None if told is None else {told}
+        given = self._source_id_key
+        if callable(given):
+            return lambda document: given(from_core(document))
+        fields = None if given is None else {given}
         if fields is None:
             recorded = self._ledger.latest(sources, _SAMPLE)
             for key, document in self._live(list(recorded)).items():

@@ -59,8 +59,8 @@ def to_core(node: BaseNode) -> Passage:
     except (TypeError, ValueError) as error:  # pydantic's and LlamaIndex's errors are ValueErrors
         raise DocumentError(f"node {node.node_id!r} cannot be written as JSON: {error}", id=node.node_id) from error
     source = node.ref_doc_id or _NONE
-    told = {CONTENT: written, TYPE: node.class_name(), SOURCE: source, "doc_id": source, "document_id": source}
-    return Passage(text, {**metadata, **told}, node.node_id)
+    added = {CONTENT: written, TYPE: node.class_name(), SOURCE: source, "doc_id": source, "document_id": source}
+    return Passage(text, {**metadata, **added}, node.node_id)
 
 
 def from_core(passage: Passage) -> BaseNode:

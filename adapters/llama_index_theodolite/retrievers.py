@@ -217,7 +217,9 @@ class TheodoliteRetriever(BaseRetriever):
         """Return the mean vector of the texts."""
         self.kb.search_many([])  # checks the embedder, as before any query
         if self.kb.embedder is None:
-            raise ConfigError("there is no embedder: open the collection with embedder=, or pass an embedding")
+            raise ConfigError(
+                "this collection was opened without an embedder. Open it with embed_model=, or pass an embedding"
+            )
         return np.mean(np.asarray(self.kb.embedder.encode_query(texts), np.float32), axis=0)
 
     async def _amean(self, texts: list[str]) -> Any:

@@ -79,11 +79,11 @@ def as_tool(
     )
 
     def found(arguments: dict[str, Any], hits: Hits | InputError) -> ToolOutput:
-        told: dict[str, Any] = {"tool_name": name, "raw_input": {"args": (), "kwargs": arguments}}
+        output: dict[str, Any] = {"tool_name": name, "raw_input": {"args": (), "kwargs": arguments}}
         if isinstance(hits, InputError):
-            return ToolOutput(content=str(hits), raw_output=str(hits), is_error=True, exception=hits, **told)
+            return ToolOutput(content=str(hits), raw_output=str(hits), is_error=True, exception=hits, **output)
         nodes: list[NodeWithScore] = [NodeWithScore(node=from_core(hit.document), score=hit.score) for hit in hits]
-        return ToolOutput(content=searching.passages(hits), raw_output=nodes, **told)
+        return ToolOutput(content=searching.passages(hits), raw_output=nodes, **output)
 
     def search(*query: Any, **arguments: Any) -> ToolOutput:
         sent = _sent(query, arguments)

@@ -95,7 +95,7 @@ class SearchTool:
             query, options = self._asked(arguments)
             return self._noted(self._view.search_with(options, query), arguments)
         except (FilterError, VectorError) as error:
-            raise _told(error) from error
+            raise _as_input_error(error) from error
 
     async def asearch(self, arguments: Mapping[str, Any]) -> Hits:
         """Search as `search` does, without blocking the event loop."""
@@ -103,7 +103,7 @@ class SearchTool:
             query, options = self._asked(arguments)
             return await in_thread(self._noted, await self._view.asearch_with(options, query), arguments)
         except (FilterError, VectorError) as error:
-            raise _told(error) from error
+            raise _as_input_error(error) from error
 
     def passages(self, hits: Hits) -> str:
         """Return the text for the model: numbered passages with their ids and the values of the filter fields."""
@@ -116,8 +116,8 @@ class SearchTool:
             held = {
                 field: _cut(value) for field in shown if (value := _value(hit.document.metadata, field)) is not None
             }
-            told = f" {json.dumps(held, ensure_ascii=False, default=str)}" if held else ""
-            parts.append(f"[{hit.rank}] {hit.document.id}{told}\n{hit.document.text}")
+            details = f" {json.dumps(held, ensure_ascii=False, default=str)}" if held else ""
+            parts.append(f"[{hit.rank}] {hit.document.id}{details}\n{hit.document.text}")
         return "\n\n".join(parts)
 
     def _noted(self, hits: Hits, sent: Mapping[str, Any]) -> Hits:
@@ -193,19 +193,19 @@ class SearchTool:
         }
         if self._date_field is not None:
             for argument, what in (("since", "not before"), ("until", "not after")):
-                description = f"Only passages of which {self._date_field} is {what} this, such as 2024-07-01."
+                description = f"Only passages whose {self._date_field} is {what} this, such as 2024-07-01."
                 properties[argument] = {"type": "string", "description": description}
         if offered:
             properties["filter"] = {
                 "type": "object",
                 "description": "Only passages that fit all of these; leave out what does not matter.",
-                "properties": {field: _shape(told) for field, told in offered.items()},
+                "properties": {name: _shape(field) for name, field in offered.items()},
                 "additionalProperties": False,
             }
         return {"type": "object", "properties": properties, "required": ["query"], "additionalProperties": False}
 
 
-def _told(error: Exception) -> InputError:
+def _as_input_error(error: Exception) -> InputError:
     if isinstance(error, FilterError):
         return InputError(f"The filter does not work: {error}")
     return InputError(f"The query cannot be searched for, try other words: {error}")
@@ -224,23 +224,23 @@ def _offered(
         check_field(field)
     if named is not None:
         return named
-    same = {field for field, told in known.items() if len(told.values) == 1 and told.values[0][1] == documents}
+    same = {name for name, each in known.items() if len(each.values) == 1 and each.values[0][1] == documents}
     telling = [field for field in known if field != date_field and field not in same and _NAME.fullmatch(field)]
     telling = [field for field in telling if field not in out and _kind(known[field])]
     return sorted(sorted(telling, key=lambda field: -known[field].count)[:_FIELDS])
 
 
-def _kind(told: Any) -> str | None:
+def _kind(field: Any) -> str | None:
     """Return the most common kind of value in the field; None if the field cannot be filtered by."""
-    return next((kind for kind in told.kinds if kind not in ("none", "mapping")), None)
+    return next((kind for kind in field.kinds if kind not in ("none", "mapping")), None)
 
 
-def _shape(told: Any) -> dict[str, Any]:
+def _shape(field: Any) -> dict[str, Any]:
     """Return the JSON schema of the filter on one field."""
-    kind = _kind(told)
-    values = [value for value, _ in told.values]
-    if kind == "date" and told.dates is not None:
-        first, last = (moment.date().isoformat() for moment in told.dates)
+    kind = _kind(field)
+    values = [value for value, _ in field.values]
+    if kind == "date" and field.dates is not None:
+        first, last = (moment.date().isoformat() for moment in field.dates)
         return _bounds("string", f"A range of dates; there are {first} to {last}.")
     if values and all(isinstance(value, (str, int, float)) and len(str(value)) <= _LONG for value in values):
         kinds = {
@@ -249,8 +249,8 @@ def _shape(told: Any) -> dict[str, Any]:
         }
         one: dict[str, Any] = {"type": kinds.pop()} if len(kinds) == 1 else {}
         return {"type": "array", "items": {**one, "enum": values}, "description": "Any of these."}
-    if kind == "number" and told.numbers is not None:
-        low, high = told.numbers
+    if kind == "number" and field.numbers is not None:
+        low, high = field.numbers
         return _bounds("number", f"A range of numbers; there are {low} to {high}.")
     return {"type": "array", "items": {"type": "string"}, "description": "Any of these, written exactly so."}
 
@@ -322,7 +322,7 @@ def _moment(sent: Any) -> date:
     if found is not None:
         return found
     shown = repr(sent[:_LONG]) if isinstance(sent, str) else f"A {type(sent).__name__}"
-    raise InputError(f"{shown} is no date; write it as 2024-07-01 or 2024-07-01T09:00:00Z")
+    raise InputError(f"{shown} is not a date; write it as 2024-07-01 or 2024-07-01T09:00:00Z")
 
 
 def _meant(field: str, known: Iterable[str]) -> str:

@@ -107,7 +107,10 @@ def check_questions(texts: Any) -> None:
     """Raise InputError for a query without text."""
     for number, query in enumerate(texts):
         if not isinstance(query, str) or not query.strip():
-            raise InputError(f"query {number} is {query!r}; it must be a text", index=number)
+            hint = ", or search_many for several queries" if isinstance(query, (list, tuple)) else ""
+            raise InputError(
+                f"query {number} is {short_repr(query)}; expected a string that is not blank{hint}", index=number
+            )
 
 
 def as_threshold(threshold: Any) -> float:

@@ -185,7 +185,7 @@ def plain_scalar(value: np.generic, path: str) -> Any:
         micro = value.astype("datetime64[us]")
         if micro == value and isinstance(moment := micro.item(), datetime):
             return moment
-    raise DocumentError(f"{path} is {value!r}, which is no datetime to the microsecond", path=path)
+    raise DocumentError(f"{path} is {value!r}, which is not a datetime in whole microseconds", path=path)
 
 
 def plain_datetime(value: datetime, path: str) -> datetime:
@@ -206,7 +206,7 @@ def plain_datetime(value: datetime, path: str) -> datetime:
         if getattr(value, "nanosecond", 0):  # a pandas Timestamp
             raise ValueError("nanoseconds")
     except (TypeError, ValueError):
-        raise DocumentError(f"{path} is {value!r}, which is no datetime to the microsecond", path=path) from None
+        raise DocumentError(f"{path} is {value!r}, which is not a datetime in whole microseconds", path=path) from None
     return plain
 
 

@@ -230,8 +230,8 @@ class TestSearch:
             ({"query": "x", "filter": {"$or": [{"lang": "en"}]}}, "There is no field '$or' to filter by"),
             ({"query": "x", "filter": {"y" * 999: 1}}, f"There is no field {'y' * 64!r} to filter by"),
             ({"query": "x", "filter": {"lang": {"gte": "a"}}}, "The filter does not work: unknown operator 'gte'"),
-            ({"query": "x", "filter": {"seen": {"min": "2025"}}}, "'2025' is no date; write it as 2024-07-01"),
-            ({"query": "x", "since": "yesterday"}, "'yesterday' is no date; write it as 2024-07-01"),
+            ({"query": "x", "filter": {"seen": {"min": "2025"}}}, "'2025' is not a date; write it as 2024-07-01"),
+            ({"query": "x", "since": "yesterday"}, "'yesterday' is not a date; write it as 2024-07-01"),
             ({"query": "x", "until": 3}, "A int is no date"),
         ],
     )

@@ -360,7 +360,7 @@ class BrokenZone(Folding):
     ids=["nanoseconds", "NaT", "broken zone"],
 )
 def test_what_is_no_datetime_to_the_microsecond_is_refused(moment: datetime) -> None:
-    with pytest.raises(DocumentError, match="is no datetime to the microsecond") as error:
+    with pytest.raises(DocumentError, match="is not a datetime in whole microseconds") as error:
         encode({"x": [moment]})
     assert error.value.path == "metadata['x'][0]"
 

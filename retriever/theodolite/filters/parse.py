@@ -97,7 +97,7 @@ def check_field(field: Any) -> None:
 
 def _mapping(where: Any, depth: int) -> Filter:
     if not isinstance(where, Mapping):
-        raise FilterError(f"a filter is a mapping of fields to values, not {_type_of(where)}")
+        raise FilterError(f"a filter is a mapping of fields to values, such as {{'lang': 'en'}}, not {_type_of(where)}")
     if depth > MAX_DEPTH:
         raise _too_deep()
     return _join(And, [_entry(key, value, depth) for key, value in where.items()])

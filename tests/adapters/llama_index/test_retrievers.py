@@ -271,9 +271,9 @@ class TestBundles:
 
     async def test_questions_that_cannot_be_asked(self, kb: Retriever) -> None:
         retriever = TheodoliteRetriever(kb)
-        with pytest.raises(InputError, match="must be a text"):
+        with pytest.raises(InputError, match="string that is not blank"):
             retriever.retrieve("")
-        with pytest.raises(InputError, match="must be a text"):
+        with pytest.raises(InputError, match="string that is not blank"):
             await retriever.aretrieve(QueryBundle("", custom_embedding_strs=[]))
         with pytest.raises(UnsupportedError, match="not images"):
             retriever.retrieve(QueryBundle("", image_path="cat.png"))

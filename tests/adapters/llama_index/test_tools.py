@@ -159,7 +159,7 @@ async def test_what_does_not_fit_comes_back_as_a_message(tool: FunctionTool) -> 
         ({"query": "x", "k": 21}, "k must be a whole number from 1 to 20."),
         ({"query": " "}, "query must be a text of 1 to 8192 characters."),
         ({"query": "x", "filter": ["en"]}, "filter must be an object"),
-        ({"query": "x", "since": "yesterday"}, "'yesterday' is no date; write it as 2024-07-01"),
+        ({"query": "x", "since": "yesterday"}, "'yesterday' is not a date; write it as 2024-07-01"),
         ({"k": 1}, "query must be a text"),
         ({}, "query must be a text"),
     ]

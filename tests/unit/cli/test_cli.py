@@ -270,7 +270,7 @@ def test_the_demo_tells_the_truth_about_its_answers(shell: Shell) -> None:
         (["index", "nothing", "--to", "new", "--embedder", "words"], 2, "nothing does not exist"),
         (["index", "--to", "kb"], 2, "Missing argument"),
         (["search", "x"], 2, "--in"),
-        (["search", " ", "--in", "kb"], 2, "must be a text"),
+        (["search", " ", "--in", "kb"], 2, "string that is not blank"),
         (["search", "x", "--in", "kb", "-k", "0"], 2, "k is 0"),
         (["search", "x", "--in", "kb", "--where", "{"], 2, "--where is not JSON"),
         (["search", "x", "--in", "kb", "--where", "[1]"], 2, "must be a JSON object"),

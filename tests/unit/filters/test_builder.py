@@ -132,7 +132,7 @@ def test_filters_join_only_filters(join: Callable[[Any, Any], Any], other: Any) 
         (lambda: F("$or"), r"field '\$or': field names do not begin with \$"),
         (lambda: F("\ud800"), r"field '\\ud800' contains a lone surrogate"),
         (lambda: ANY(5), "field 5 is an int; field names are strings"),
-        (lambda: parse(ANY("a")), "a filter is a mapping of fields to values, not a F"),
+        (lambda: parse(ANY("a")), "a filter is a mapping of fields to values, such as .*, not a F"),
     ],
 )
 def test_refuses(wrong: Callable[[], Any], message: str) -> None:

@@ -46,9 +46,9 @@ from theodolite.filters import OPERATORS, parse
         ({"a": object()}, "field 'a' is compared with an object"),
         ({"a": np.ones(2)}, "field 'a' is compared with a ndarray"),
         ({"a": timedelta(1)}, "field 'a' is compared with a timedelta"),
-        ([("a", 1)], "a filter is a mapping of fields to values, not a list"),
-        ("a", "a filter is a mapping of fields to values, not a str"),
-        (7, "a filter is a mapping of fields to values, not an int"),
+        ([("a", 1)], "a filter is a mapping of fields to values, such as .*, not a list"),
+        ("a", "a filter is a mapping of fields to values, such as .*, not a str"),
+        (7, "a filter is a mapping of fields to values, such as .*, not an int"),
     ],
     ids=stable,
 )
@@ -103,7 +103,7 @@ def test_did_you_mean(operator: str, hint: str) -> None:
         ({"f": {"$not": {}}}, r"\$not on 'f' takes operators"),
         ({"f": {"$not": {"$date": "2025-03-01"}}}, r"\$not on 'f' takes operators"),
         ({"a": 1, "b.\udfff": None}, r"field 'b\.\\udfff' contains a lone surrogate, which is not valid text"),
-        ({"$not": [{"a": 1}]}, "a filter is a mapping of fields to values, not a list"),
+        ({"$not": [{"a": 1}]}, "a filter is a mapping of fields to values, such as .*, not a list"),
         ({"f": {"$like": "50\\"}}, r"the pattern ends in a single \\"),
         ({"f": float("nan")}, r"\$eq on 'f': nothing equals NaN; use None"),
         ({"f": [1, np.float32("nan")]}, r"\$in on 'f': nothing equals NaN"),
@@ -146,7 +146,7 @@ def test_logical_operators_take_lists_of_filters(operator: str) -> None:
             parse({operator: value})
         assert error.value.operator == operator
     for value in ([None], [1], ["a"], [[{"a": 1}]], [{"a": 1}, None]):
-        with pytest.raises(FilterError, match=r"a filter is a mapping of fields to values, not an? "):
+        with pytest.raises(FilterError, match=r"a filter is a mapping of fields to values, such as .*, not an? "):
             parse({operator: value})
 
 

@@ -140,7 +140,7 @@ def _record(document: Document, index: int, truncated: Container[int], field: st
 
 def _refusal(document: Document, index: int, why: str) -> DocumentError:
     return DocumentError(
-        f"document {document.id!r} (number {index} of the batch) cannot be stored: {why}. Nothing of the batch was",
+        f"document {document.id!r} (number {index} of the batch) cannot be stored: {why}. Nothing was stored",
         ids=[document.id],
         index=index,
     )
