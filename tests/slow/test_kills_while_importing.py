@@ -25,6 +25,7 @@ import sys
 import numpy as np
 from theodolite import Document, Retriever
 n = int(sys.argv[2])
+print(n, flush=True)  # ready: a busy machine may take seconds to start Python
 while True:
     with Retriever.open(sys.argv[1]) as kb:
         for _ in range(3):
@@ -53,7 +54,9 @@ def test_nothing_is_refused_and_nothing_lost(tmp_path: Path) -> None:
     try:
         for _ in range(KILLS):
             importer = start(IMPORTER, folder, str(acknowledged))
-            time.sleep(kills.uniform(0.3, 1.5))
+            assert importer.stdout is not None
+            assert importer.stdout.readline()
+            time.sleep(kills.uniform(0, 0.8))
             os.kill(importer.pid, signal.SIGKILL)
             said = importer.communicate()[0].split()
             acknowledged = int(said[-1]) if said else acknowledged
