@@ -25,12 +25,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep one parameter of each test. The choice depends on the name, so that together they cover all kinds."""
+    """Keep one parameter of each test, and of each adapter. The choice depends on the name: all kinds are covered."""
     if not config.getoption("--sample"):
         return
     tests: dict[str, list[pytest.Item]] = {}
     for item in items:
-        tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
+        parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        name = f"{item.nodeid.partition('[')[0]} {parameters.get('adapter', '')}"
+        tests.setdefault(name, []).append(item)
     kept = {same[crc32(name.encode()) % len(same)].nodeid for name, same in tests.items()}
     config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in kept])
     items[:] = [item for item in items if item.nodeid in kept]

@@ -1,50 +1,7 @@
-"""Some passages, and what is asked of them."""
+"""What the tests of the LangChain adapter read of documents."""
 
-from pathlib import Path
-from typing import Any
-
-from langchain_core.documents import Document as LangChainDocument
-
-from theodolite import Document, Retriever
-from theodolite.testing import HashingEmbedder
-
-DOCUMENTS = [
-    Document(
-        "Refunds take fourteen days.",
-        {"source": "policy", "policy": "refunds", "from": "2023-01-01", "tags": ["a", "b"]},
-        id="old",
-    ),
-    Document("Refunds take five working days.", {"source": "policy", "policy": "refunds", "from": "2025-03-01"}, "new"),
-    Document("I think refunds take some days.", {"source": "chat", "from": "2024-07-01"}, id="chat"),
-    Document("Error E-1234: the refund is blocked.", {"source": "wiki", "from": "2024-02-01"}, id="wiki"),
-    Document("We open at nine.", {"source": "wiki", "from": "2024-02-01"}, id="hours"),
-]
-QUESTION = "do refunds take fourteen days?"
-NOW = "2025-11-20"
+from langchain_core.documents import Document
 
 
-def filled(location: Path | None = None, index: str | None = None) -> Retriever:
-    kb = Retriever.open(location, embedder=HashingEmbedder())
-    kb.add(DOCUMENTS)
-    if index is not None:
-        kb.reindex(index)
-    return kb
-
-
-def ids(documents: list[LangChainDocument]) -> list[str | None]:
+def ids(documents: list[Document]) -> list[str | None]:
     return [document.id for document in documents]
-
-
-def dated(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options with a present, if any of them depends on it."""
-    depends = options.get("boosts") or options.get("versions")
-    return {"as_of": NOW, **options} if depends else options
-
-
-def found(kb: Retriever, query: str = QUESTION, **options: Any) -> list[tuple[str, float]]:
-    """Return what the core finds."""
-    return [(hit.document.id, hit.score) for hit in kb.search(query, **dated({"k": 5, **options}))]
-
-
-def newest_first(query: str, texts: Any) -> list[float]:
-    return [2.0 if "five" in text else -2.0 for text in texts]

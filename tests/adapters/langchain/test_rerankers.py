@@ -1,10 +1,8 @@
 """Rerankers both ways: ours over documents of LangChain, LangChain's cross-encoders in our searches."""
 
-import asyncio
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,35 +10,16 @@ pytest.importorskip("langchain_core")
 
 from langchain_core.cross_encoders import BaseCrossEncoder
 from langchain_core.documents import Document
-from pydantic import ValidationError
-from tests.adapters.langchain.corpus import QUESTION, filled, ids
+from tests.adapters.agreement import BEST, QUERY, TEXTS, agreement
+from tests.adapters.corpus import QUESTION, filled
+from tests.adapters.langchain.corpus import ids
 
 from langchain_theodolite import TheodoliteCrossEncoder, TheodoliteReranker, TheodoliteRetriever, as_reranker
-from theodolite import ConfigError, Rerank, RerankError
-
-NEGATIONS = {"not", "never", "hate"}
-QUERY = "people who do not hate this office"
-
-
-def negated(text: str) -> int:
-    return sum(word in NEGATIONS for word in text.lower().split()) % 2
-
-
-def agreement(query: str, texts: Sequence[str]) -> list[float]:
-    """A toy that knows "not"; of equal passages the longer one is a little better."""
-    return [(2.0 if negated(text) == negated(query) else -2.0) + len(text) / 100 for text in texts]
+from theodolite import Rerank, RerankError
 
 
 def sigmoid(score: float) -> float:
     return 1 / (1 + math.exp(-score))
-
-
-def shortest_first(query: str, texts: Sequence[str]) -> list[float]:
-    return [-float(len(text)) for text in texts]
-
-
-TEXTS = ["I hate this office", "I love this office", "I do not hate this office", "Never go to this office"]
-BEST = ["c", "b", "d", "a"]
 
 
 def documents() -> list[Document]:
@@ -66,62 +45,6 @@ class TestCompressor:
         found = TheodoliteReranker(reranker=agreement).compress_documents(given, QUERY)
         found[0].metadata["tags"].append("more")
         assert given == documents()
-
-    @pytest.mark.parametrize(("top_n", "count"), [(None, 4), (1, 1), (3, 3), (9, 4)])
-    def test_top_n(self, top_n: int | None, count: int) -> None:
-        reranker = TheodoliteReranker(reranker=agreement, top_n=top_n)
-        assert ids(reranker.compress_documents(documents(), QUERY)) == BEST[:count]
-
-    def test_threshold_is_on_the_calibrated_score(self) -> None:
-        reranker = TheodoliteReranker(reranker=agreement, score_threshold=0.5)
-        assert ids(reranker.compress_documents(documents(), QUERY)) == ["c", "b"]
-        assert TheodoliteReranker(reranker=agreement, score_threshold=1).compress_documents(documents(), QUERY) == []
-
-    def test_equal_scores_keep_the_order(self) -> None:
-        reranker = TheodoliteReranker(reranker=lambda query, texts: [0.0] * len(texts))
-        assert ids(reranker.compress_documents(documents(), QUERY)) == ["a", "b", "c", "d"]
-
-    def test_all_are_read(self) -> None:
-        many = [Document("word " * number, id=str(number)) for number in range(1, 101)]
-        stage = Rerank(lambda query, texts: [float(len(text)) for text in texts], candidates=2)
-        assert ids(TheodoliteReranker(reranker=stage, top_n=2).compress_documents(many, "q")) == ["100", "99"]
-
-    def test_nothing(self) -> None:
-        def never(query: str, texts: Sequence[str]) -> list[float]:
-            raise AssertionError("asked for nothing")
-
-        assert TheodoliteReranker(reranker=never).compress_documents([], QUERY) == []
-
-    def test_awaited(self) -> None:
-        reranker = TheodoliteReranker(reranker=agreement, top_n=2)
-        assert asyncio.run(reranker.acompress_documents(documents(), QUERY)) == reranker.compress_documents(
-            documents(), QUERY
-        )
-
-    def test_a_failure_is_an_error_or_the_order_before(self) -> None:
-        def broken(query: str, texts: Sequence[str]) -> list[float]:
-            raise ZeroDivisionError("out of order")
-
-        with pytest.raises(RerankError, match="ZeroDivisionError: out of order"):
-            TheodoliteReranker(reranker=broken).compress_documents(documents(), QUERY)
-        fallback = Rerank(broken, on_error="fallback")
-        found = TheodoliteReranker(reranker=fallback, top_n=2).compress_documents(documents(), QUERY)
-        assert found == documents()[:2]
-        with pytest.raises(ConfigError, match="min_relevance needs calibrated scores"):
-            TheodoliteReranker(reranker=fallback, score_threshold=0.5)
-
-    @pytest.mark.parametrize(
-        "fields",
-        [{"top_k": 3}, {"top_n": 0}, {"score_threshold": 1.5}, {"score_threshold": -0.1}],
-        ids=lambda fields: next(iter(fields)),
-    )
-    def test_fields_that_do_not_fit(self, fields: dict[str, Any]) -> None:
-        with pytest.raises(ValidationError, match=next(iter(fields))):
-            TheodoliteReranker(reranker=agreement, **fields)
-
-    def test_no_reranker(self) -> None:
-        with pytest.raises(ConfigError, match="the reranker is a int"):
-            TheodoliteReranker(reranker=3)
 
     def test_after_a_retriever(self) -> None:
         retrievers = pytest.importorskip("langchain_classic.retrievers")

@@ -1,7 +1,6 @@
 """Retrievers: every option of a search arrives, and nothing a caller says is ignored."""
 
 import asyncio
-import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,21 +15,18 @@ from langchain_core.documents import Document as LangChainDocument
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.runnables import ConfigurableField
 from pydantic import ValidationError
-from tests.adapters.langchain.corpus import DOCUMENTS, NOW, QUESTION, dated, filled, found, ids, newest_first
+from tests.adapters.corpus import DOCUMENTS, QUESTION, dated, filled, found, newest_first
+from tests.adapters.langchain.corpus import ids
+from tests.adapters.shared.test_retrievers import OPTIONS
 
 from langchain_theodolite import TheodoliteRetriever
 from langchain_theodolite.embeddings import as_embedder
-from langchain_theodolite.searching import RANKING
 from theodolite import (
-    Authority,
     ConfigError,
     Document,
     EmbedderOptions,
     F,
-    Freshness,
     Fusion,
-    Latest,
-    ManifestError,
     Rerank,
     Retriever,
 )
@@ -49,60 +45,25 @@ def told(documents: list[LangChainDocument]) -> list[tuple[str | None, float]]:
     return [(document.id, document.metadata["theodolite"]["score"]) for document in documents]
 
 
-VERSIONS = [Latest(per="policy", by="from")]
-FRESH = [Freshness("from", half_life="365d", weight=0.9)]
-OPTIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
-    # an option, and what it must differ from: the same search without it
-    ({"mode": "lexical"}, {}),
-    ({"mode": "hybrid"}, {}),
-    ({"mode": Fusion(dense=1.0, lexical=0.01)}, {"mode": "hybrid"}),
-    ({"boosts": [Authority("source", {"policy": 0.0, "chat": 1.0}, weight=0.9)]}, {}),
-    ({"versions": VERSIONS}, {}),
-    ({"versions": VERSIONS, "as_of": "2024-01-01"}, {"versions": VERSIONS}),
-    ({"versions": VERSIONS, "superseded": "show"}, {"versions": VERSIONS}),
-    (
-        {"versions": VERSIONS, "where": {"id": "none"}, "superseded": "substitute"},
-        {},
-    ),
-    ({"boosts": FRESH, "as_of": "2023-01-02"}, {"boosts": FRESH}),
-    ({"min_relevance": 0.3}, {}),
-    ({"rerank": newest_first}, {}),
-    ({"diversity": 0.9}, {}),
-    ({"dedupe": 0.5}, {}),
-    ({"where": {"source": "wiki"}}, {}),
-    ({"k": 2}, {}),
-]
-
-
-@pytest.mark.parametrize(("given", "without"), OPTIONS, ids=lambda given: ",".join(given) or "plain")
-def test_every_option_reaches_the_core(kb: Retriever, given: dict[str, Any], without: dict[str, Any]) -> None:
-    expected = found(kb, **given)
-    assert expected != found(kb, **without)
+@pytest.mark.parametrize(("given", "without"), OPTIONS)
+def test_options_of_a_call_are_those_of_a_retriever(
+    kb: Retriever, given: dict[str, Any], without: dict[str, Any]
+) -> None:
     options = dated({"k": 5, **given})
     if "where" in options:
         options["filter"] = options.pop("where")
-    assert told(TheodoliteRetriever(kb=kb, with_scores=True, **options).invoke(QUESTION)) == expected
     plain = TheodoliteRetriever(kb=kb)
+    expected = found(kb, **given)
     assert told(plain.invoke(QUESTION, with_scores=True, **options)) == expected
     assert told(asyncio.run(plain.ainvoke(QUESTION, with_scores=True, **options))) == expected
-
-
-def test_no_option_of_the_core_is_missing() -> None:
-    assert set(TheodoliteRetriever.model_fields) >= RANKING
-    assert {name for given, _ in OPTIONS for name in given} >= RANKING
 
 
 class TestStrict:
     @pytest.mark.parametrize(
         ("fields", "message"),
         [
-            ({"filtr": {}}, "takes no 'filtr'; did you mean 'filter'?"),
             ({"search_kwargs": {}}, "takes no 'search_kwargs'"),
-            ({"k": 0}, "greater than or equal to 1"),
             ({"score_threshold": 2.0}, "less than or equal to 1"),
-            ({"mode": "sparse"}, "'dense', 'lexical' or 'hybrid'"),
-            ({"filter": {"year": {"gte": 1}}}, r"\$gte"),
-            ({"scope": {}}, "a scope needs a filter"),
         ],
     )
     def test_fields(self, kb: Retriever, fields: dict[str, Any], message: str) -> None:
@@ -112,17 +73,8 @@ class TestStrict:
     @pytest.mark.parametrize(
         ("fields", "message"),
         [
-            ({"boosts": "x"}, "boosts is 'x'; expected a list of boosts"),
-            ({"boosts": [*FRESH, "x"]}, "'x'|a str"),
-            ({"versions": "x"}, "versions is 'x'; expected a list of rules"),
-            ({"versions": VERSIONS, "as_of": "x"}, "as_of is 'x'"),
-            ({"as_of": "2024-01-01"}, "as_of would do nothing"),
-            ({"boosts": FRESH, "as_of": "x"}, "as_of is 'x'"),
-            ({"superseded": "show"}, "superseded"),
-            ({"mode": "words"}, "mode"),
             ({"now": "2024-01-01"}, "takes no 'now'; here that is as_of"),
             ({"fusion": Fusion()}, "takes no 'fusion'; here that is mode="),
-            ({"mode": "lexical", "min_relevance": 0.5}, "min_relevance"),
             ({"mode": "hybrid", "rerank": newest_first, "boosts": "x"}, "boosts is 'x'"),
         ],
         ids=lambda given: ",".join(given) if isinstance(given, dict) else "",
@@ -130,11 +82,6 @@ class TestStrict:
     def test_values_are_checked_when_it_is_made(self, kb: Retriever, fields: dict[str, Any], message: str) -> None:
         with pytest.raises((ConfigError, ValidationError), match=message):
             TheodoliteRetriever(kb=kb, **fields)
-
-    def test_iterators_last(self, kb: Retriever) -> None:
-        retriever = TheodoliteRetriever(kb=kb, boosts=iter(FRESH), versions=iter(VERSIONS), as_of=NOW, with_scores=True)
-        for _ in range(2):
-            assert told(retriever.invoke(QUESTION, k=5)) == found(kb, boosts=FRESH, versions=VERSIONS)
 
     def test_a_collection_is_needed(self, kb: Retriever) -> None:
         with pytest.raises(ValidationError, match="kb"):
@@ -236,26 +183,6 @@ class TestScores:
         with pytest.raises(ValueError, match="pass one of them"):
             TheodoliteRetriever(kb=kb, min_relevance=0.5, score_threshold=0.5).invoke(QUESTION)
 
-    def test_on_request_only(self, kb: Retriever) -> None:
-        retriever = TheodoliteRetriever(kb=kb, versions=VERSIONS, superseded="show", k=5)
-        stored = {document.id: document.metadata for document in DOCUMENTS}
-        for document in retriever.invoke(QUESTION):
-            assert document.metadata == stored[document.id or ""]
-        hits = kb.search(QUESTION, k=5, versions=VERSIONS, superseded="show")
-        for hit, document in zip(hits, retriever.invoke(QUESTION, with_scores=True), strict=True):
-            known = document.metadata.pop("theodolite")
-            assert (known["score"], known["scores"], known["rank"]) == (hit.score, hit.scores, hit.rank)
-            assert known.get("version", {}).get("current", True) == (hit.version is None or hit.version.current)
-            assert json.loads(json.dumps(known)) == known
-            assert document.metadata == hit.document.metadata
-
-    def test_what_is_returned_is_the_callers(self, kb: Retriever) -> None:
-        retriever = TheodoliteRetriever(kb=kb)
-        first = retriever.invoke(QUESTION, k=1)[0]
-        first.metadata["tags"].append("mine")
-        first.metadata["more"] = 1
-        assert retriever.invoke(QUESTION, k=1)[0].metadata == DOCUMENTS[0].metadata
-
 
 class Events(BaseCallbackHandler):
     """What LangChain tells of a run."""
@@ -346,14 +273,3 @@ class TestLocation:
         assert ids(retriever.invoke("We open at nine.")) == ["hours"]
         assert retriever._get_ls_params()["ls_embedding_provider"] == "DeterministicFakeEmbedding"
         retriever.kb.close()
-
-    def test_our_embedders(self, tmp_path: Path) -> None:
-        filled(tmp_path / "kb").close()
-        retriever = TheodoliteRetriever(location=str(tmp_path / "kb"), embedding=HashingEmbedder())
-        assert ids(retriever.invoke(QUESTION, k=1)) == ["old"]
-        retriever.kb.close()
-
-    def test_nothing_is_made(self, tmp_path: Path) -> None:
-        with pytest.raises(ManifestError):
-            TheodoliteRetriever(location=tmp_path / "kb", embedding=HashingEmbedder())
-        assert not (tmp_path / "kb").exists()

@@ -11,7 +11,7 @@ pytest.importorskip("langchain_tests")
 
 from langchain_core.retrievers import BaseRetriever
 from langchain_tests.integration_tests import RetrieversIntegrationTests
-from tests.adapters.langchain.corpus import QUESTION, filled
+from tests.adapters.corpus import QUESTION, filled
 
 from langchain_theodolite import TheodoliteRetriever
 from theodolite import Retriever

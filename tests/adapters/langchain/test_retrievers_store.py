@@ -11,7 +11,8 @@ pytest.importorskip("langchain_core")
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.vectorstores import VectorStoreRetriever
 from pydantic import ValidationError
-from tests.adapters.langchain.corpus import DOCUMENTS, QUESTION, found, ids, newest_first
+from tests.adapters.corpus import DOCUMENTS, QUESTION, found, newest_first
+from tests.adapters.langchain.corpus import ids
 
 from langchain_theodolite import TheodoliteRetriever, TheodoliteVectorStore
 from theodolite import Fusion

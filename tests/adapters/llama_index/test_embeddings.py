@@ -5,7 +5,6 @@ import copy
 import pickle
 import threading
 
-import numpy as np
 import pytest
 
 pytest.importorskip("llama_index.core")
@@ -15,13 +14,8 @@ from tests.adapters.llama_index.nodes import Letters
 
 from llama_index_theodolite import TheodoliteEmbedding, as_embedder
 from llama_index_theodolite.embeddings import EmbeddingEmbedder
-from theodolite import ConfigError, Embedder, EmbedderOptions, Retriever, VectorError
-from theodolite.testing import EmbedderContract, HashingEmbedder
-
-
-class TestEmbeddingAsAnEmbedder(EmbedderContract):
-    def embedder(self) -> Embedder:
-        return EmbeddingEmbedder(TheodoliteEmbedding(HashingEmbedder(16)))
+from theodolite import EmbedderOptions, Retriever, VectorError
+from theodolite.testing import HashingEmbedder
 
 
 class Counting(Letters):
@@ -39,15 +33,6 @@ class Counting(Letters):
         return await self._aget_query_embedding(text)
 
 
-def test_the_dimension_is_measured_once_and_only_when_it_is_asked_for() -> None:
-    model = Counting(embed_dim=4)
-    embedder = as_embedder(model)
-    assert model.asked == []
-    assert (embedder.dimension, embedder.dimension) == (4, 4)
-    assert model.asked == ["dimension"]
-    assert embedder.encode_query([]).shape == embedder.encode_document([]).shape == (0, 4)
-
-
 def test_its_name_tells_the_model() -> None:
     assert as_embedder(Letters(embed_dim=4)).name == "Letters"
     assert as_embedder(Letters(embed_dim=4, model_name="small-3")).name == "Letters:small-3"
@@ -62,29 +47,12 @@ def test_too_few_vectors_are_refused() -> None:
         as_embedder(Loses(embed_dim=4)).encode_document(["a", "b"])
 
 
-def test_ours_give_llama_index_the_same_vectors() -> None:
-    ours = HashingEmbedder(16)
-    model = TheodoliteEmbedding(ours, embed_batch_size=2)
-    texts = ["one", "two", "three"]
-    assert np.allclose(model.get_text_embedding_batch(texts), ours.encode_document(texts))
-    assert np.allclose(model.get_query_embedding("one"), ours.encode_query(["one"])[0])
-    assert np.allclose(model.get_text_embedding("one"), ours.encode_document(["one"])[0])
-    assert as_embedder(model) is ours
-    assert model.class_name() == "TheodoliteEmbedding"
-
-
 async def test_ours_awaited() -> None:
     model = TheodoliteEmbedding(HashingEmbedder(16))
     query, text = await asyncio.gather(model.aget_query_embedding("one"), model.aget_text_embedding("two"))
     assert (query, text) == (model.get_query_embedding("one"), model.get_text_embedding("two"))
+    assert model.class_name() == "TheodoliteEmbedding"
     assert await model.aget_text_embedding_batch(["one", "two"]) == model.get_text_embedding_batch(["one", "two"])
-
-
-def test_what_embeds_nothing_is_refused() -> None:
-    with pytest.raises(TypeError, match="embedder is None"):
-        TheodoliteEmbedding(None)
-    with pytest.raises(ConfigError):
-        TheodoliteEmbedding(object())
 
 
 def test_settings_are_looked_up_when_they_are_used(monkeypatch: pytest.MonkeyPatch) -> None:

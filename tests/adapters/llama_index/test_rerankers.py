@@ -1,7 +1,6 @@
 """The reranker as a node postprocessor: scores that can be held to a threshold, and nodes that stay as they are."""
 
 import copy
-import math
 import pickle
 import threading
 from collections.abc import Sequence
@@ -18,31 +17,13 @@ from llama_index.core.llms import MockLLM
 from llama_index.core.postprocessor import SimilarityPostprocessor
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle, TextNode
-from pydantic import Field, ValidationError
-from tests.adapters.llama_index.corpus import QUESTION, filled, ids, newest_first
+from pydantic import Field
+from tests.adapters.agreement import BEST, QUERY, TEXTS, agreement
+from tests.adapters.corpus import QUESTION, filled, newest_first
+from tests.adapters.llama_index.corpus import ids
 
 from llama_index_theodolite import TheodoliteRerank, TheodoliteRetriever
 from theodolite import ConfigError, Rerank, RerankError
-
-NEGATIONS = {"not", "never", "hate"}
-QUERY = "people who do not hate this office"
-
-
-def negated(text: str) -> int:
-    return sum(word in NEGATIONS for word in text.lower().split()) % 2
-
-
-def agreement(query: str, texts: Sequence[str]) -> list[float]:
-    """A toy that knows "not"; of equal passages the longer one is a little better."""
-    return [(2.0 if negated(text) == negated(query) else -2.0) + len(text) / 100 for text in texts]
-
-
-def sigmoid(score: float) -> float:
-    return 1 / (1 + math.exp(-score))
-
-
-TEXTS = ["I hate this office", "I love this office", "I do not hate this office", "Never go to this office"]
-BEST = ["c", "b", "d", "a"]
 
 
 def nodes() -> list[NodeWithScore]:
@@ -57,17 +38,6 @@ def reranker(function: Any = agreement, **fields: Any) -> TheodoliteRerank:
 
 
 class TestRanking:
-    async def test_best_first_with_calibrated_scores(self) -> None:
-        given = nodes()
-        for found in (
-            reranker().postprocess_nodes(given, query_str=QUERY),
-            await reranker().apostprocess_nodes(given, QueryBundle(QUERY)),
-        ):
-            assert ids(found) == BEST
-            for one in found:
-                (raw,) = agreement(QUERY, [one.node.get_content()])
-                assert one.score == pytest.approx(sigmoid(raw))
-
     def test_raw_scores_may_be_asked_for(self) -> None:
         assert reranker().raw_scores(nodes(), QUERY) == agreement(QUERY, TEXTS)
         assert reranker().raw_scores([], QUERY) == []
@@ -80,23 +50,12 @@ class TestRanking:
         assert found[0] is not given[2]
         assert found[0].node is given[2].node  # nodes are not copied
 
-    def test_top_n_and_threshold(self) -> None:
-        assert ids(reranker(top_n=3).postprocess_nodes(nodes(), query_str=QUERY)) == BEST[:3]
-        assert ids(reranker(top_n=9).postprocess_nodes(nodes(), query_str=QUERY)) == BEST
-        assert ids(reranker(score_threshold=0.5).postprocess_nodes(nodes(), query_str=QUERY)) == ["c", "b"]
-
     def test_a_similarity_cutoff_after_it_keeps_what_it_should(self) -> None:
         def low(query: str, texts: Sequence[str]) -> list[float]:
             return [score - 1.0 for score in agreement(query, texts)]
 
         found = reranker(low).postprocess_nodes(nodes(), query_str=QUERY)
         assert ids(SimilarityPostprocessor(similarity_cutoff=0.5).postprocess_nodes(found)) == ["c", "b"]
-
-    def test_equal_ones_keep_their_order(self) -> None:
-        def alike(query: str, texts: Sequence[str]) -> list[float]:
-            return [0.0 for _ in texts]
-
-        assert ids(reranker(alike).postprocess_nodes(nodes(), query_str=QUERY)) == list("abcd")
 
     def test_what_is_read_of_a_node(self) -> None:
         read: list[str] = []
@@ -109,9 +68,6 @@ class TestRanking:
         reranker(reading).postprocess_nodes(nodes()[:1], query_str=QUERY)
         assert read == ["tags: ['a']\n\nI hate this office", "I hate this office"]
 
-    def test_no_nodes_are_none(self) -> None:
-        assert reranker().postprocess_nodes([], query_str=QUERY) == []
-
     def test_it_needs_the_question(self) -> None:
         with pytest.raises(ValueError, match="a reranker needs the question"):
             reranker().postprocess_nodes(nodes())
@@ -122,13 +78,6 @@ class TestRanking:
 
 
 class TestFailures:
-    def test_scores_that_are_none_are_refused(self) -> None:
-        def broken(query: str, texts: Sequence[str]) -> list[float]:
-            return [math.nan for _ in texts]
-
-        with pytest.raises(RerankError, match="4 of 4 values that are not finite"):
-            reranker(broken).postprocess_nodes(nodes(), query_str=QUERY)
-
     def test_after_a_fallback_all_stays(self) -> None:
         def failing(query: str, texts: Sequence[str]) -> list[float]:
             raise OSError("out of order")
@@ -147,17 +96,11 @@ class TestFailures:
         [
             ({"topn": 1}, TypeError, "TheodoliteRerank takes no 'topn'; did you mean 'top_n'"),
             ({"model": "x"}, TypeError, "here that is reranker"),
-            ({"top_n": 0}, ValidationError, "top_n"),
-            ({"score_threshold": 2}, ValidationError, "score_threshold"),
         ],
     )
     def test_what_is_wrong_shows_when_it_is_made(self, fields: Any, error: type[Exception], message: str) -> None:
         with pytest.raises(error, match=message):
             TheodoliteRerank(agreement, **fields)
-
-    def test_what_is_no_reranker_is_refused(self) -> None:
-        with pytest.raises(ConfigError, match="the reranker is a int"):
-            TheodoliteRerank(3)
 
 
 class Noting(BaseEventHandler):
