@@ -16,7 +16,7 @@ from langchain_theodolite.searching import collection
 from langchain_theodolite.similarity import Searches
 from theodolite import Document as Passage
 from theodolite import InputError, Retriever
-from theodolite.integration import check_names, open_collection, opening_options
+from theodolite.integration import check_location, check_names, open_collection, opening_options
 
 _ADDING = frozenset({"batch_size"})
 _HINTS = {
@@ -73,6 +73,7 @@ class TheodoliteVectorStore(Searches):
         """
         if embedding is not None and embedding_function is not None:
             raise TypeError("embedding and embedding_function are the same: pass one of them")
+        check_location(location, f"{type(self).__name__}(embedding, location)")
         check_names(options, opening_options(location), type(self).__name__, _HINTS)
         given = embedding_function if embedding is None else embedding
         self._kb, self._shared = open_collection(location, as_embedder(given), **options), False

@@ -22,7 +22,7 @@ from llama_index_theodolite.filters import as_where
 from llama_index_theodolite.persisting import persist, persisted
 from llama_index_theodolite.searching import asked, of_documents, within
 from theodolite import ConfigError, DocumentError, InputError, Retriever, VectorError
-from theodolite.integration import check_names, open_collection, opening_options
+from theodolite.integration import check_location, check_names, open_collection, opening_options
 
 _SAME = 0.9  # cosine of two embeddings of one text: far below the effect of rounding and batching, far above chance
 _HINTS = {
@@ -90,6 +90,7 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
         Raises:
             TypeError: an option is unknown. TheodoliteError: see `Retriever.open`.
         """
+        check_location(location, f"{type(self).__name__}(location, embed_model)")
         check_names(options, opening_options(location), type(self).__name__, _HINTS)
         if kb is not None and (location is not None or embed_model is not None or options):
             raise ConfigError("kb is a collection that is open already: pass it alone")

@@ -13,6 +13,8 @@ from theodolite.errors import DocumentError, InputError, VectorError, short_repr
 from theodolite.metadata import encode
 from theodolite.types import Document
 
+_ORDER = "A document takes its text first: Document(text, metadata, id=...)"
+
 DocumentLike = Document | str | Mapping[str, Any]
 """A document, its text, or a mapping with `text` and, optionally, `id` and `metadata`."""
 
@@ -41,18 +43,36 @@ def as_document(
             metadata, id = item.get("metadata"), item.get("id")
             document = Document(item["text"], {} if metadata is None else metadata, "" if id is None else id)
         case _:
-            raise DocumentError(
-                f"document number {number} is a {type(item).__name__}; expected a Document, a text or a mapping",
-                index=number,
-            )
+            raise DocumentError(f"document number {number} is {_foreign(item)}", index=number)
+    if type(document.metadata) is not dict and not isinstance(document.metadata, Mapping):
+        raise DocumentError(
+            f"document number {number} cannot be stored: metadata is a {type(document.metadata).__name__}, not a "
+            f"mapping of names to values. {_ORDER}",
+            index=number,
+        )
     document = place(document)
     # 0 and False are mistakes, and the store refuses them.
     return _named(document, number) if document.id in (None, "") else document
 
 
+def _foreign(item: Any) -> str:
+    """Describe something that is no document, with the call that makes one of it."""
+    kind = type(item).__name__
+    if hasattr(item, "page_content"):
+        return f"a {kind} of LangChain; pass Document(doc.page_content, doc.metadata, id=doc.id or '')"
+    if hasattr(item, "get_content") and hasattr(item, "node_id"):
+        return f"a {kind} of LlamaIndex; pass Document(node.get_content(), node.metadata, id=node.node_id)"
+    return f"a {kind}; expected a Document, a text or a mapping"
+
+
 def _named(document: Document, number: int) -> Document:
     """Return the document with an id derived from its text and metadata."""
-    if not isinstance(document.text, str) or not document.text:
+    if not isinstance(document.text, str):
+        raise DocumentError(
+            f"the text of document number {number} is a {type(document.text).__name__}, not a string. {_ORDER}",
+            index=number,
+        )
+    if not document.text:
         raise DocumentError(
             f"document number {number} has neither an id nor a text to derive one from. Pass an id",
             index=number,

@@ -16,11 +16,12 @@ import numpy as np
 from theodolite.embedders.options import EmbedderOptions
 from theodolite.embedders.resolve import resolve
 from theodolite.engines.registry import engine_for
-from theodolite.errors import InputError, VectorError, closest
+from theodolite.errors import InputError, VectorError
 from theodolite.protocols import Embedder
 from theodolite.ranking.options import as_rerank as as_stage
 from theodolite.retriever import Retriever
 from theodolite.types import Hit
+from theodolite.wrong_calls import RENAMED, unknown_name
 
 if TYPE_CHECKING:  # imported when something is reranked
     from theodolite.rerankers.stage import Rerank
@@ -33,6 +34,7 @@ __all__ = [
     "as_rerank",
     "await_each",
     "check_count",
+    "check_location",
     "check_names",
     "hit_details",
     "open_collection",
@@ -51,14 +53,6 @@ SEARCH_OPTIONS = frozenset(signature(Retriever.search).parameters) - {"self", "q
 HIT_DETAILS = "theodolite"
 """The metadata key under which adapters put `hit_details`."""
 
-RENAMED = {
-    "now": "as_of",
-    "include_superseded": "superseded='show'",
-    "substitute": "superseded='substitute'",
-    "fusion": "mode=Fusion(...)",
-}
-"""Names that users may try for an option of a search, with the option to use instead."""
-
 _EMBEDDER_OPTIONS = frozenset(field.name for field in fields(EmbedderOptions)) - {"embedder"}
 _OWN_OPTIONS = frozenset(signature(Retriever.open).parameters) - {"location", "embedder", "engine"}
 _TOGETHER = 16  # queries sent to a service at once: services limit how many they accept
@@ -76,17 +70,8 @@ def check_names(
         hints: what to use instead of some unknown names.
     """
     for name in given:
-        if name in known:
-            continue
-        hint = (hints or {}).get(name) or RENAMED.get(name)
-        close = closest(name, known)
-        if hint is not None:
-            meant = f"here that is {hint}"
-        elif close is not None:
-            meant = f"did you mean {close!r}?"
-        else:
-            meant = f"it takes {', '.join(sorted(known))}" if known else "it takes no further arguments"
-        raise TypeError(f"{what} takes no {name!r}; {meant}")
+        if name not in known:
+            raise unknown_name(what, name, known, (hints or {}).get(name) or RENAMED.get(name))
 
 
 def opening_options(location: Any = None) -> frozenset[str]:
@@ -96,6 +81,18 @@ def opening_options(location: Any = None) -> frozenset[str]:
     except (InputError, TypeError):  # opening it says what is wrong
         declared = None
     return _OWN_OPTIONS | _EMBEDDER_OPTIONS | frozenset(declared or ())
+
+
+def check_location(location: Any, order: str) -> None:
+    """Raise InputError for a location that cannot be one, usually an embedder: the arguments are in the other order.
+
+    Args:
+        order: the right call, for the message.
+    """
+    if location is None or isinstance(location, (str, PathLike)):
+        return
+    hint = "an open collection goes to from_retriever" if isinstance(location, Retriever) else f"the order is {order}"
+    raise InputError(f"location is a {type(location).__name__}; it must be a folder or a URL, and {hint}")
 
 
 def open_collection(location: Any, embedder: Any, **options: Any) -> Retriever:

@@ -71,6 +71,7 @@ from theodolite.types import (
 )
 from theodolite.vectors.metrics import MetricName
 from theodolite.write_vectors import store
+from theodolite.wrong_calls import explain_wrong_calls
 
 if TYPE_CHECKING:  # imported by the few programs that use them
     from theodolite.auditing.findings import Audit
@@ -78,12 +79,17 @@ if TYPE_CHECKING:  # imported by the few programs that use them
     from theodolite.monitoring.monitor import Monitor
     from theodolite.rerankers.stage import Rerank
 
+_CONSTRUCTOR = (
+    "Retriever(engine) wraps an engine that is open already. Open a collection with Retriever.open('kb', embedder=...)"
+)
 
+
+@explain_wrong_calls(_CONSTRUCTOR)
 class Retriever:
     """A collection of documents that can be searched. Open one with `Retriever.open`.
 
-    It is a context manager and may be shared by threads. Several processes may open the same folder: one writes at a
-    time, readers never wait.
+    It is a context manager (`with`, `async with`) and may be shared by threads. Several processes may open the same
+    folder: one writes at a time, readers never wait.
 
     Async programs use `asearch`, `aadd` and the like: each takes the arguments of the method without the `a`, and
     returns and raises the same. They run on a pool of threads that the process shares, so an event loop never waits;
@@ -101,6 +107,8 @@ class Retriever:
         monitor: "Monitor | None" = None,
     ) -> None:
         """Wrap an engine that is open already. See `open` for the arguments."""
+        if not hasattr(engine, "space"):  # usually a path, or an embedder
+            raise TypeError(_CONSTRUCTOR)
         options = as_options(embedder)
         model = resolve(options.embedder)
         scale = as_relevance(engine.space.metric, relevance)  # before anything is written
@@ -687,20 +695,26 @@ class Retriever:
         """`count`, awaited."""
         return await in_thread(self.count, where)
 
-    def fields(self, *, values: int = 20) -> dict[str, Field]:
+    def fields(self, where: Where = None, *, values: int = 20) -> dict[str, Field]:
         """Summarize each metadata field, by name: how many documents have it, kinds of values, values, ranges.
 
-        For a form or a tool that filters. A scope summarizes its own documents only. Fields within mappings have dotted
-        names, as in filters; names of more than four parts are left out. The first call reads all metadata, which takes
-        seconds for a million documents with some fields; later calls read what has changed.
+        For a form or a tool that filters, and for facets: with a filter, only the documents that pass it count. A scope
+        summarizes its own documents only. Fields within mappings have dotted names, as in filters; names of more than
+        four parts are left out. The first call reads all metadata, which takes seconds for a million documents with
+        some fields; later calls read what has changed.
 
         Args:
+            where: a filter.
             values: list the values of fields with at most this many different ones, and how many documents have each.
 
         Raises:
-            InputError: `values` is negative.
+            InputError: `values` is negative. FilterError.
         """
-        return self._engine.fields(values=as_count(values, "values"), scope=self._scope)
+        return self._engine.fields(parse(where), values=as_count(values, "values"), scope=self._scope)
+
+    async def afields(self, where: Where = None, *, values: int = 20) -> dict[str, Field]:
+        """`fields`, awaited."""
+        return await in_thread(self.fields, where, values=values)
 
     def duplicates(
         self,
@@ -931,6 +945,10 @@ class Retriever:
                 self._monitor.close()
             self._engine.close()
 
+    async def aclose(self) -> None:
+        """`close`, awaited. `async with` does it."""
+        await in_thread(self.close)
+
     def __enter__(self) -> Self:
         return self
 
@@ -938,6 +956,14 @@ class Retriever:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
 
     def __len__(self) -> int:
         return self.count()

@@ -17,6 +17,7 @@ from theodolite import (
     FilterError,
     InputError,
     ManifestError,
+    MetadataWarning,
     MetricMismatchError,
     Retriever,
     VectorError,
@@ -396,3 +397,23 @@ def test_the_embedder_can_be_found_again(tmp_path: Path) -> None:
         assert kb.info()["embedder"] == "HashingEmbedder"
     with Retriever.open(tmp_path / "kb") as kb:
         assert kb.embedder is None
+
+
+async def test_async_with_closes() -> None:
+    async with Retriever.open(None, embedder=HashingEmbedder(16)) as kb:
+        await kb.aadd(["refunds take five days"])
+        assert len(await kb.asearch("refunds")) == 1
+    with pytest.raises(EngineError, match="closed"):
+        kb.count()
+
+
+def test_fields_under_a_filter(bare: Retriever) -> None:
+    documents = [Document("", {"lang": lang, "n": n}, f"{lang}{n}") for lang in ("en", "de") for n in range(3)]
+    bare.add(documents, vectors=np.ones((6, 2)))
+    assert bare.fields()["lang"].values == (("de", 3), ("en", 3))
+    facets = bare.fields({"n": {"$gte": 1}, "lang": "en"})
+    assert facets["lang"].values == (("en", 2),)
+    assert facets["n"].values == ((1, 1), (2, 1))
+    assert bare.scoped(lang="de").fields({"n": 0})["lang"].values == (("de", 1),)
+    with pytest.warns(MetadataWarning, match="lnag"):
+        assert bare.fields({"lnag": "en"}) == {}

@@ -227,8 +227,8 @@ class Engine(Protocol):
         """Count the documents, or those that pass the filter."""
         ...
 
-    def fields(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
-        """Summarize each metadata field by name, sorted by name.
+    def fields(self, where: Filter | None = None, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
+        """Summarize each metadata field of the documents, or of those that pass the filter, sorted by name.
 
         Names of fields in nested mappings are dotted, as in filters. Names with more than four parts are left out.
         `theodolite.filters.summary.summarize_documents` computes the summary one document at a time.

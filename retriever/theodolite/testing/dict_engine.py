@@ -187,8 +187,8 @@ class DictEngine:
     def count(self, where: Filter | None = None, *, scope: Scope | None = None) -> int:
         return len(self._eligible(scope, where))
 
-    def fields(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
-        eligible = self._eligible(scope, None).values()
+    def fields(self, where: Filter | None = None, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
+        eligible = self._eligible(scope, where).values()
         return summarize_documents((decode(kept.metadata) for kept in eligible), values)
 
     def search(self, request: Request) -> list[Answer]:

@@ -1,9 +1,11 @@
 """The engine contract: summaries of metadata fields."""
 
+import warnings
 from datetime import UTC, datetime
 from typing import Any
 
-from theodolite.filters import In
+from theodolite.errors import MetadataWarning
+from theodolite.filters import Compare, In, matches
 from theodolite.filters.summary import summarize_documents
 from theodolite.protocols import Scope
 from theodolite.testing.checks import check
@@ -145,6 +147,22 @@ class FieldsContract(EngineUnderTest):
             _check(engine.fields(scope=Scope(tenant)), _reference(mine, 20), f"of the partition {tenant!r}")
         check(engine.fields()["n"].count == len(made), "outside of scopes not all documents count")
         engine.close()
+
+    def test_fields_under_a_filter_are_of_documents_that_pass(self) -> None:
+        with self.opened() as pair:
+            _add(pair, ({"side": i % 2, f"only{i % 2}": i, "n": 10 * i, "t": [i % 3]} for i in range(12)))
+            for where, scope in (
+                (In("side", (1,)), None),
+                (Compare("n", "$gte", 60), None),
+                (In("t", (2,)), Scope(None, In("side", (1,)))),
+                (In("side", (0,)), Scope(None, In("side", (1,)))),
+                (In("missing", (0,)), None),
+            ):
+                inside = [where] if scope is None or scope.where is None else [where, scope.where]
+                mine = [one for one in pair.documents if all(matches(tree, one.metadata, one.id) for tree in inside)]
+                with warnings.catch_warnings(action="ignore", category=MetadataWarning):
+                    found = pair.engine.fields(where, scope=scope)
+                _check(found, _reference(mine, 20), f"under {where} in {scope}")
 
 
 def _add(pair: Pair, metadata: Any, name: str = "d") -> None:

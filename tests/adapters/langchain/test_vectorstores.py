@@ -283,6 +283,15 @@ def test_embedding_function_is_another_name() -> None:
         Store(embeddings, embedding_function=embeddings)
 
 
+def test_the_arguments_in_the_other_order(tmp_path: Path) -> None:
+    swapped: Any = Table({}, 8)
+    with pytest.raises(InputError, match=r"location is a Table.*the order is \w+\(embedding, location\)"):
+        Store(tmp_path / "kb", swapped)
+    with Retriever.open(None) as kb, pytest.raises(InputError, match="an open collection goes to from_retriever"):
+        Store(location=kb)  # type: ignore[arg-type]  # wrong on purpose
+    assert not list(tmp_path.iterdir())
+
+
 def test_any_of_our_embedders_is_an_embedding() -> None:
     with Store(HashingEmbedder(16)) as store:
         store.add_texts(["refunds take five days"], ids=["1"])

@@ -346,3 +346,12 @@ def test_ids_may_be_an_iterator(memory: Store) -> None:
     memory.delete_nodes(iter(["near"]))  # type: ignore[arg-type]
     memory.delete_nodes(iter([]))  # type: ignore[arg-type]
     assert stored(memory) == {"same", "orthogonal", "opposite"}
+
+
+def test_the_arguments_in_the_other_order(tmp_path: Path) -> None:
+    swapped: Any = MockEmbedding(8)
+    with pytest.raises(InputError, match=r"location is a MockEmbedding.*the order is \w+\(location, embed_model\)"):
+        Store(swapped, str(tmp_path / "kb"))
+    with Retriever.open(None) as kb, pytest.raises(InputError, match="an open collection goes to from_retriever"):
+        Store(kb)  # type: ignore[arg-type]  # wrong on purpose
+    assert not list(tmp_path.iterdir())

@@ -250,11 +250,15 @@ class LocalEngine:
         mask = self._snapshots.mask(snapshot, confined, connection)
         return bool(snapshot.state.live if mask is None else mask.any())
 
-    def fields(self, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
-        tree = within(scope, self.partition, None)
-        return self._snapshots.read(
-            lambda connection, snapshot: self._fields.fields(connection, snapshot, tree, values)
-        )
+    def fields(self, where: Filter | None = None, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
+        tree = within(scope, self.partition, where)
+
+        def summarize(connection: Connection, snapshot: Snapshot) -> dict[str, Field]:
+            if where is not None:
+                self._count_and_warn(connection, snapshot, where, scope)
+            return self._fields.fields(connection, snapshot, tree, values)
+
+        return self._snapshots.read(summarize)
 
     def search(self, request: Request) -> list[Answer]:
         return self._snapshots.read(lambda connection, snapshot: self._executor.answers(connection, snapshot, request))

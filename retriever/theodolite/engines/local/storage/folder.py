@@ -340,6 +340,13 @@ class TemporaryFolder:
 
 def replaced_error(folder: Folder) -> EngineError:
     """Return the error for a folder that is no longer the one that was opened."""
+    if not os.path.lexists(folder.path):
+        return EngineError(
+            f"{folder}: the folder is no longer the one that was opened: it was deleted or moved meanwhile. Nothing "
+            "was written. Put the folder back, or restore it from a copy; then close this collection and call "
+            f"Retriever.open({str(folder)!r}, create=False)",
+            folder=str(folder),
+        )
     return EngineError(
         f"{folder}: the folder is no longer the one that was opened: it, or a file in it, was replaced, moved or "
         "removed. Nothing was written; open it again",
