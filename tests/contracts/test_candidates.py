@@ -40,6 +40,7 @@ class TestIvf(CandidatesContract):
         return FaissIndex("IVF16,SQ4")
 
 
+@pytest.mark.thorough
 class TestPreTransform(CandidatesContract):
     least = 312
 
@@ -47,6 +48,7 @@ class TestPreTransform(CandidatesContract):
         return FaissIndex("PCA16,IVF8_HNSW8,SQ8")
 
 
+@pytest.mark.thorough
 class TestRefined(CandidatesContract):
     def candidates(self) -> Candidates:
         return FaissIndex("SQ4,RFlat")

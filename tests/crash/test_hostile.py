@@ -38,6 +38,7 @@ def outcomes(folder: Path, seeds: range) -> Counter[str]:
     return found
 
 
+@pytest.mark.thorough
 def test_hostile_files(tmp_path: Path) -> None:
     found = outcomes(tmp_path / "cases", range(150))
     assert {name.split(" ", 2)[2] for name in found} >= {"refused", "wrong, verified", "right, repairable"}

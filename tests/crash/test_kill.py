@@ -134,6 +134,7 @@ def test_killed_again_while_the_orphan_is_moved(first: str, workload: str, tmp_p
     finish(folder, workload, there)
 
 
+@pytest.mark.thorough
 def test_every_point_is_passed() -> None:
     """Otherwise the tests above would not test it."""
     for point, workloads in PASSES.items():

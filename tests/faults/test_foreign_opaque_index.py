@@ -90,6 +90,7 @@ def test_a_trusted_index_still_needs_its_recorded_hash(folder: Path, caplog: pyt
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX")
+@pytest.mark.thorough
 def test_a_state_folder_that_others_can_change_proves_nothing(folder: Path, state: Path) -> None:
     (state / "indexes").chmod(0o777)
     assert not ready(folder)

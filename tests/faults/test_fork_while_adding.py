@@ -97,6 +97,7 @@ assert kb.search(vector=np.ones(16))
 
 
 @pytest.mark.parametrize("code", [BUSY, INSIDE, OWN], ids=["busy", "inside", "own"])
+@pytest.mark.thorough
 def test_children_answer_or_raise_at_once(code: str, tmp_path: Path) -> None:
     command = [sys.executable, "-W", "ignore", "-c", PRELUDE + code, str(tmp_path / "kb")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)

@@ -451,6 +451,7 @@ def test_longer_lists_are_measured_too() -> None:
         assert np.mean([case.recall(one, number, k, None) for number, one in enumerate(found)]) >= 0.98
 
 
+@pytest.mark.thorough
 def test_an_index_that_is_good_at_the_top_only_is_not_asked_under_a_filter() -> None:
     class Top(Sorted):
         """Propose the fifty nearest rows, and then arbitrary ones."""

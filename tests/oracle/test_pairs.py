@@ -83,6 +83,7 @@ def test_every_pair_is_found(n: int, d: int, traits: set[str], threshold: float,
 
 
 @pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.thorough
 def test_several_blocks_and_strips(threads: int) -> None:
     draw = np.random.default_rng(threads)
     n = 2 * module.BLOCK + module.STRIP + 7

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.oracle.filters import VALUES, Draw, Metadata
+from tests.sampling import sampled
 
 from theodolite import Document, DocumentError, FilterError, InputError, Retriever, UnsupportedError
 from theodolite.filters import matches, parse
@@ -160,7 +161,7 @@ def fuzz(folder: Path, seed: int, steps: int) -> None:
 
 
 def test_hostile_tenants(tmp_path: Path) -> None:
-    fuzz(tmp_path / "kb", 1, 600)
+    fuzz(tmp_path / "kb", 1, sampled(600))
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.oracle.filters import VALUES, Draw
+from tests.sampling import sampled
 
 from theodolite import Authority, Document, F, Freshness, Hits, Latest, Retriever, Superseded, Valid
 from theodolite.filters import And, Filter, In, Not, Or, parse
@@ -265,7 +266,7 @@ def fuzz(seed: int, steps: int) -> None:
 
 
 def test_others_make_no_difference() -> None:
-    fuzz(1, 250)
+    fuzz(1, sampled(250))
 
 
 @pytest.mark.slow

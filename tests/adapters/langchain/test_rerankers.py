@@ -130,6 +130,7 @@ class TestCrossEncoders:
             TheodoliteCrossEncoder(Rerank(broken, on_error="fallback")).score([("q", "text")])
 
 
+@pytest.mark.thorough
 class TestModel:
     def test_a_cross_encoder_by_its_folder(self, tmp_path_factory: pytest.TempPathFactory) -> None:
         pytest.importorskip("sentence_transformers")
