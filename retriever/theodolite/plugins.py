@@ -5,9 +5,11 @@ the entry-point group `theodolite.<kind>`, for example `theodolite.embedders`. T
 """
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
+from importlib.util import find_spec
 from os import path
 from typing import Any
 
@@ -20,8 +22,8 @@ _TABLE: dict[str, dict[str, tuple[str, str]]] = {
             "theodolite.embedders.sentence_transformers:SentenceTransformerEmbedder",
             "sentence-transformers",
         ),
-        "onnx": ("theodolite.embedders.onnx.embedder:OnnxEmbedder", "onnx"),
-        "onnx-int8": ("theodolite.embedders.onnx.embedder:int8", "onnx"),
+        "onnx": ("theodolite.embedders.onnx.embedder:OnnxEmbedder", "embed"),
+        "onnx-int8": ("theodolite.embedders.onnx.embedder:int8", "embed"),
     },
     "rerankers": {
         "cross-encoder": ("theodolite.rerankers.cross_encoder:CrossEncoderReranker", "sentence-transformers"),
@@ -38,11 +40,12 @@ _TABLE: dict[str, dict[str, tuple[str, str]]] = {
 # extra -> the import names of the packages it brings
 _PACKAGES: dict[str, tuple[str, ...]] = {
     "cli": ("bs4", "charset_normalizer", "markdown_it", "markdownify", "rich", "semantic_text_splitter", "typer"),
+    "embed": ("huggingface_hub", "onnxruntime", "tokenizers"),
     "faiss": ("faiss",),
     "hnsw": ("hnswlib",),
     "pdf": ("pypdf",),
     "minilm": ("sentence_transformers",),
-    "onnx": ("onnx", "onnxruntime", "sentence_transformers", "tokenizers", "huggingface_hub"),
+    "onnx": ("huggingface_hub", "onnx", "onnxruntime", "sentence_transformers", "tokenizers"),
     "sentence-transformers": ("sentence_transformers",),
 }
 
@@ -65,8 +68,8 @@ def load(kind: str, name: str) -> Callable[..., Any]:
     return found
 
 
-def create(kind: str, text: str, default: str) -> Any:
-    """Make an object from "name:argument" or "name"; any other text is the argument of the plug-in `default`.
+def create(kind: str, text: str, default: Callable[[str], Any]) -> Any:
+    """Make an object from "name:argument" or "name"; any other text is the argument of `default`.
 
     Raises:
         ConfigError: there is no such name.
@@ -80,12 +83,19 @@ def create(kind: str, text: str, default: str) -> Any:
         return make(argument) if argument else make()
     if text in names(kind):
         return load(kind, text)()
-    return load(kind, default)(text)
+    return default(text)
 
 
 def names(kind: str) -> list[str]:
     """Return all names of a kind, sorted: the built-in ones and those of other packages."""
     return sorted({*_TABLE.get(kind, {}), *(point.name for point in _entry_points(kind))})
+
+
+def installed(*packages: str) -> bool:
+    """Whether all the packages can be imported. None is imported to find out."""
+    return all(
+        sys.modules[name] is not None if name in sys.modules else find_spec(name) is not None for name in packages
+    )
 
 
 @contextmanager

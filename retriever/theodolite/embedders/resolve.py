@@ -5,10 +5,11 @@ from typing import Any
 
 from theodolite import plugins
 from theodolite.embedders.functions import CallableEmbedder
-from theodolite.errors import ConfigError
+from theodolite.errors import ConfigError, MissingExtraError, UnsupportedError
 from theodolite.protocols import Embedder
 
-_DEFAULT = "sentence-transformers"
+_TORCH = "sentence-transformers"
+_ONNX = ("onnxruntime", "tokenizers", "huggingface_hub")
 
 _ACCEPTED = (
     "Pass the name or the folder of a sentence-transformers model, 'name:argument' for an embedder of "
@@ -28,7 +29,7 @@ def resolve(embedder: Any) -> Embedder | None:
             - an object with `dimension`, `encode_query` and `encode_document`, which is returned as it is. Without
               `dimension`, a short text is encoded when the dimension is first needed;
             - a string: `"name:argument"` or `"name"` with a name of `theodolite.plugins`, else the name of a
-              sentence-transformers model on the Hugging Face hub, or its folder;
+              sentence-transformers model on the Hugging Face hub, or its folder (see `model_embedder`);
             - a path: the folder of a sentence-transformers model;
             - a loaded SentenceTransformer;
             - a function from a list of texts to their vectors, or a pair of functions: for queries, for documents.
@@ -44,7 +45,7 @@ def resolve(embedder: Any) -> Embedder | None:
         case str():
             return _by_name(embedder)
         case os.PathLike():
-            return _checked(plugins.load("embedders", _DEFAULT)(embedder), _DEFAULT)
+            return model_embedder(embedder)
         case type():
             raise ConfigError(f"embedder is the class {embedder.__qualname__}; pass an instance. {_ACCEPTED}")
         case (query, document) if callable(query) and callable(document):
@@ -54,7 +55,7 @@ def resolve(embedder: Any) -> Embedder | None:
             complete: Embedder = embedder
             return complete
         if _has(embedder, "get_sentence_embedding_dimension") or _has(embedder, "get_embedding_dimension"):
-            return _checked(plugins.load("embedders", _DEFAULT)(embedder), _DEFAULT)
+            return _checked(plugins.load("embedders", _TORCH)(embedder), _TORCH)
         return CallableEmbedder(embedder.encode_query, embedder.encode_document)
     if callable(embedder):
         return CallableEmbedder(embedder, embedder)
@@ -64,7 +65,37 @@ def resolve(embedder: Any) -> Embedder | None:
 def _by_name(text: str) -> Embedder:
     if not text.strip():
         raise ConfigError(f"embedder is an empty name. {_ACCEPTED}")
-    return _checked(plugins.create("embedders", text, _DEFAULT), text)
+    return _checked(plugins.create("embedders", text, model_embedder), text)
+
+
+def model_embedder(model: str | os.PathLike[str]) -> Embedder:
+    """Return the embedder of a sentence-transformers model: on onnxruntime if possible, else on torch.
+
+    Both give the same vectors. onnxruntime is used if the extra `embed` is installed and the model has a float32 ONNX
+    file or has been exported before.
+
+    Raises:
+        MissingExtraError: neither is installed, or only torch can run the model and is not installed.
+        ConfigError: the model cannot be loaded.
+        CorruptionError: the files of the model are damaged.
+    """
+    torch = plugins.installed("sentence_transformers")
+    on_torch = plugins.load("embedders", _TORCH)
+    if torch and not plugins.installed(*_ONNX):
+        return _checked(on_torch(model), _TORCH)
+    from theodolite.embedders.hub import UnreachableError
+    from theodolite.embedders.onnx.embedder import OnnxEmbedder
+
+    try:
+        return OnnxEmbedder(model, export=False)
+    except UnreachableError:
+        if not torch:
+            raise
+    except UnsupportedError as error:
+        if not torch:
+            extra, hint = _TORCH, f"pip install 'theodolite[{_TORCH}]'"
+            raise MissingExtraError(f"{error}. To load it with torch, run: {hint}", extra=extra, hint=hint) from error
+    return _checked(on_torch(model), _TORCH)
 
 
 def _checked(made: Any, name: str) -> Embedder:

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.embedders import model_loading
+from theodolite.embedders import hub, model_loading
 from theodolite.embedders.batching import Progress, encode_in_batches
 from theodolite.embedders.fair_lock import TORCH, torch_threads
 from theodolite.embedders.model_loading import Model, Precision
 from theodolite.embedders.prompts import Prompts, choose_prompts, own_prompts
 from theodolite.embedders.validate_texts import as_list
 from theodolite.errors import ConfigError, UnsupportedError
+from theodolite.types import EmbedderSpec
 
 
 class SentenceTransformerEmbedder:
@@ -68,14 +69,17 @@ class SentenceTransformerEmbedder:
                 raise ConfigError(f"{setting} is {number}; it must be at least 1")
         by_name = isinstance(model, (str, os.PathLike))
         if isinstance(model, (str, os.PathLike)):
-            source = model_loading.locate(model, revision)
+            source = hub.locate(model, revision)
             self._model, self._name = model_loading.load(source, device, precision), source.name
+            name, commit = hub.recorded(source)
+            self.spec = EmbedderSpec(name, commit, precision, query_prompt, document_prompt)
         elif (device, revision, precision) != (None, None, None):
             raise ConfigError(
                 "device, revision and precision are for models given by name, and this model is already loaded"
             )
         else:
             self._model, self._name = model, model_loading.name_of(model)
+            self.spec = EmbedderSpec(self._name, by_name=False)
         model_loading.check_model(self._model)
         self._batch_size = batch_size or (8 if model_loading.device_of(self._model) == "cpu" else 32)
         self._threads = threads
@@ -87,6 +91,9 @@ class SentenceTransformerEmbedder:
             complete=by_name,
             stacklevel=2,
         )
+
+    spec: EmbedderSpec
+    """What a collection records, to make the embedder again. onnxruntime gives the same vectors by the same name."""
 
     @property
     def name(self) -> str:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.embedders.model_loading import Source
+from theodolite.embedders.hub import Source
 from theodolite.embedders.onnx import export_folder
 from theodolite.embedders.onnx.export import OPSET, SAMPLES, quiet
+from theodolite.embedders.onnx.model_folder import TOKENIZER
 from theodolite.embedders.onnx.session import Graph, runtime
 from theodolite.errors import UnsupportedError
 from theodolite.plugins import optional
@@ -54,10 +55,10 @@ class OnnxModel:
         self.folder = folder
         self.name, self.labels = settings.name, settings.labels
         self.limit, self.inputs = settings.pair_tokens, settings.inputs
-        with optional("onnx"):
+        with optional("embed"):
             from tokenizers import Tokenizer
-        self.tokenizer: Any = Tokenizer.from_file(str(folder / export_folder.TOKENIZER))
-        self._graph = Graph(folder, threads)
+        self.tokenizer: Any = Tokenizer.from_file(str(folder / TOKENIZER))
+        self._graph = Graph(folder / export_folder.MODEL, threads)
 
     def logits(self, feed: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """Return the logits of at least one pair, (n, labels)."""
@@ -86,11 +87,11 @@ def _export(source: Source, folder: Path) -> Settings:
         import onnx  # noqa: F401 - fails early and clearly if it is missing
     runtime()
     model = load(source, "cpu", None)
-    model.tokenizer.save(str(folder / export_folder.TOKENIZER))
+    model.tokenizer.save(str(folder / TOKENIZER))
     tokenizer = PairTokenizer(model.tokenizer, model.limit or 512)
     pairs = tokenizer.tokenize(SAMPLES[0], SAMPLES[1:]).pairs
     _write_graph(model, tokenizer.feed(pairs[:2], model.inputs), folder / export_folder.MODEL)
-    graph = Graph(folder, threads=1)
+    graph = Graph(folder / export_folder.MODEL, threads=1)
     for batch in (pairs, pairs[:1]):
         feed = tokenizer.feed(batch, model.inputs)
         difference = float(np.abs(graph.run(feed) - model.logits(feed)).max())

@@ -57,7 +57,7 @@ def resolve(reranker: Any) -> Reranker:
 def _by_name(text: str) -> Reranker:
     if not text.strip():
         raise ConfigError(f"the reranker is an empty name. {_ACCEPTED}")
-    return _checked(plugins.create("rerankers", text, _DEFAULT))
+    return _checked(plugins.create("rerankers", text, plugins.load("rerankers", _DEFAULT)))
 
 
 def _checked(made: Any) -> Reranker:

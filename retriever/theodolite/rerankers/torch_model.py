@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.embedders import model_loading
+from theodolite.embedders import hub, model_loading
 from theodolite.embedders.fair_lock import TORCH, torch_threads
-from theodolite.embedders.model_loading import UNLIMITED, Source, fast_tokenizer
+from theodolite.embedders.hub import UNLIMITED, Source
+from theodolite.embedders.model_loading import fast_tokenizer
 from theodolite.errors import ConfigError, UnsupportedError
 from theodolite.plugins import optional
 from theodolite.rerankers.tokenized_pairs import INPUTS, PairTokenizer
@@ -62,11 +63,11 @@ def locate(name_or_path: Any, revision: str | None) -> Source:
     Raises:
         ConfigError: there is no such model, or it has no weights in safetensors.
     """
-    source = model_loading.locate(name_or_path, revision)
+    source = hub.locate(name_or_path, revision)
     if not source.local and "/" not in source.place:
         source = source._replace(name=f"cross-encoder/{source.name}", place=f"cross-encoder/{source.place}")
-    local = model_loading.download(source)
-    model_loading.model_files(Path(local.place))
+    local = hub.download(source)
+    hub.model_files(Path(local.place))
     return local
 
 

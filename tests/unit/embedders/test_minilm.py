@@ -127,6 +127,7 @@ class TestMiniLMFromTheHub:
                 return {"input_ids": np.zeros((1, int(self.max_seq_length or 0)))}
 
         stub_library(monkeypatch, Hub)
+        monkeypatch.setattr("theodolite.embedders.hub.list_files", lambda source: {})
         return asked
 
     @pytest.mark.parametrize("name", sorted(minilm.NAMES))

@@ -15,7 +15,6 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize
 from tests.unit.models import Floats, needs_minilm, tiny_bert
 
-from theodolite.embedders.model_loading import download, locate
 from theodolite.embedders.onnx import export_folder
 from theodolite.embedders.onnx.embedder import OnnxEmbedder
 from theodolite.embedders.resolve import resolve
@@ -226,7 +225,7 @@ class TestCache:
     @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "export.json"])
     def test_damage(self, name: str, copied: Path) -> None:
         content = bytearray((copied / name).read_bytes())
-        content[content.index(b"2") if name == "export.json" else len(content) // 2] ^= 1
+        content[content.index(b"name") if name == "export.json" else len(content) // 2] ^= 1
         (copied / name).write_bytes(content)
         with pytest.raises(CorruptionError, match="Delete the folder") as caught:
             OnnxEmbedder(copied)
@@ -245,14 +244,14 @@ class TestCache:
             OnnxEmbedder(copied)
 
     def test_settings_that_are_not_those_written(self, copied: Path) -> None:
-        (copied / "export.json").write_text('{"format": 1, "sha256": "", "more": 1}')
+        (copied / "export.json").write_text('{"format": 2, "sha256": "", "more": 1}')
         with pytest.raises(CorruptionError, match=r"export\.json of an exported model does not match its checksum"):
             OnnxEmbedder(copied)
 
     def test_an_export_of_another_version(self, copied: Path) -> None:
         settings = json.loads((copied / "export.json").read_text())
         (copied / "export.json").write_text(json.dumps({**settings, "format": 99}))
-        with pytest.raises(ConfigError, match="export of format 99; this version reads format 1"):
+        with pytest.raises(ConfigError, match="export of format 99; this version reads format 2"):
             OnnxEmbedder(copied)
 
     def test_a_failure_leaves_nothing(self, tmp_path: Path) -> None:
@@ -271,7 +270,7 @@ class TestCache:
         def build(number: int, folder: Path) -> export_folder.Settings:
             (folder / "model.onnx").write_bytes(b"%d" % number)
             ready.wait(30)
-            return export_folder.Settings(f"made by {number}", "float32", 3, None, ["input_ids"])
+            return export_folder.Settings(f"made by {number}", "float32")
 
         together(2, lambda number: export_folder.write(tmp_path / "model", lambda folder: build(number, folder)))
         settings = export_folder.read(tmp_path / "model", export_folder.Settings)
@@ -358,7 +357,7 @@ class TestSettings:
     @pytest.mark.parametrize("package", ["onnxruntime", "tokenizers"])
     def test_a_missing_package(self, package: str, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, package, None)
-        with pytest.raises(MissingExtraError, match=r"pip install 'theodolite\[onnx\]'"):
+        with pytest.raises(MissingExtraError, match=r"pip install 'theodolite\[embed\]'"):
             OnnxEmbedder(copied)
 
     @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
@@ -368,50 +367,6 @@ class TestSettings:
         monkeypatch.setitem(sys.modules, package, None)
         with pytest.raises(MissingExtraError, match=f"package '{package}' is not installed"):
             OnnxEmbedder(tiny_folder, cache=tmp_path)
-
-
-class TestHub:
-    """Without the network: what downloads is replaced by a folder that is there, or not."""
-
-    @pytest.fixture
-    def asked(self, monkeypatch: pytest.MonkeyPatch, tiny_folder: Path, tmp_path: Path) -> list[Any]:
-        asked: list[Any] = []
-        (tmp_path / "partly").mkdir()
-
-        def download(name: str, **settings: Any) -> str:
-            asked.append((name, settings["revision"], settings["local_files_only"]))
-            if name == "acme/none":
-                raise OSError("no network")
-            return str(tmp_path / "partly" if settings["local_files_only"] else tiny_folder)
-
-        monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-        return asked
-
-    def test_what_is_not_in_its_cache_is_downloaded(
-        self, asked: list[Any], tmp_path: Path, small: OnnxEmbedder
-    ) -> None:
-        embedder = OnnxEmbedder("acme/tiny@v2", cache=tmp_path / "cache")
-        assert asked == [("acme/tiny", "v2", True), ("acme/tiny", "v2", False)]
-        assert embedder.name == "acme/tiny@v2"
-        np.testing.assert_allclose(embedder.encode_query(TEXTS), small.encode_query(TEXTS), atol=1e-6)
-
-    def test_a_name_without_an_owner(self, asked: list[Any], tmp_path: Path) -> None:
-        download(locate("all-mpnet-base-v2", None))
-        assert asked[0][0] == "sentence-transformers/all-mpnet-base-v2"
-
-    def test_neither_here_nor_there(self, asked: list[Any], tmp_path: Path) -> None:
-        with pytest.raises(ConfigError, match=r"'acme/none' cannot be downloaded from the hub\. OSError: no network"):
-            OnnxEmbedder("acme/none", cache=tmp_path)
-
-    def test_needed_prompts_are_completed(
-        self, asked: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        folder = tiny_bert(tmp_path / "bare", prompts={})
-        monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, **settings: str(folder))
-        embedder = OnnxEmbedder("intfloat/e5-small", cache=tmp_path / "cache")
-        assert embedder.prompts == ("query: ", "passage: ")
-        with pytest.warns(UserWarning, match="was trained with prompts"):
-            OnnxEmbedder("intfloat/e5-small", cache=tmp_path / "cache", document_prompt="")
 
 
 @needs_minilm

@@ -11,6 +11,7 @@ import torch
 import transformers
 from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder
+from tests.hub_server import connect, serve
 from tests.unit.crossing import LIMIT, averse, fond, tiny_cross_encoder, untrained, word_tokenizer
 from tests.unit.models import needs_minilm, tiny_bert
 
@@ -427,21 +428,17 @@ class TestRefused:
 
 
 class TestHub:
-    """Without the network: what downloads is replaced by a folder that is there."""
+    """The hub is a server on the loopback interface."""
 
-    def test_a_name_without_an_owner(self, cross_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        asked: list[Any] = []
-
-        def download(name: str, **settings: Any) -> str:
-            asked.append((name, settings["revision"]))
-            return str(cross_folder)
-
-        monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-        assert CrossEncoderReranker("ms-marco-MiniLM-L6-v2@v1", device="cpu").name == (
-            "cross-encoder/ms-marco-MiniLM-L6-v2@v1"
-        )
-        assert isinstance(resolve("acme/reranker"), CrossEncoderReranker)
-        assert asked == [("cross-encoder/ms-marco-MiniLM-L6-v2", "v1"), ("acme/reranker", None)]
+    def test_a_name_without_an_owner(self, cross_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        for name in ("cross-encoder/ms-marco-MiniLM-L6-v2", "acme/reranker"):
+            shutil.copytree(cross_folder, tmp_path / "repositories" / name)
+        monkeypatch.setattr("theodolite.embedders.hub.cache_folder", lambda: tmp_path / "own")
+        with serve(tmp_path / "repositories") as server:
+            connect(monkeypatch, server.url, tmp_path / "cache")
+            reranker = CrossEncoderReranker("ms-marco-MiniLM-L6-v2@v1", device="cpu")
+            assert reranker.name == "cross-encoder/ms-marco-MiniLM-L6-v2@v1"
+            assert isinstance(resolve("acme/reranker"), CrossEncoderReranker)
 
 
 class TestResolve:

@@ -1,5 +1,6 @@
 """Export a sentence-transformers model to ONNX. Needs torch, once per model."""
 
+import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -11,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.embedders import model_loading
-from theodolite.embedders.model_loading import Source
-from theodolite.embedders.onnx.export_folder import MODEL, TOKENIZER, Settings
+from theodolite.embedders.hub import Source
+from theodolite.embedders.onnx import model_folder
+from theodolite.embedders.onnx.export_folder import MODEL, Settings
+from theodolite.embedders.onnx.model_folder import MODULES, TOKENIZER
 from theodolite.embedders.onnx.session import INPUTS, Session, runtime
-from theodolite.embedders.prompts import own_prompts
 from theodolite.errors import UnsupportedError
 from theodolite.plugins import optional
 
 OPSET = 17
-_ADVICE = "Use it through sentence-transformers, without 'onnx:'"
+_ADVICE = "Use it through sentence-transformers: embedder='sentence-transformers:NAME'"
 
 SAMPLES = [
     "How long do refunds take?",
@@ -33,7 +35,7 @@ _MIN_COSINE = {"float32": 0.9999, "int8": 0.95}  # to the model's own vector
 
 
 def export(source: Source, folder: Path, precision: str) -> Settings:
-    """Write the model's graph and tokenizer to a folder, and compare their vectors with those of the model.
+    """Write the model's graph, tokenizer and settings to a folder, and compare their vectors with those of the model.
 
     Raises:
         UnsupportedError: the model has parts that cannot be exported, or the export returns different vectors.
@@ -45,16 +47,34 @@ def export(source: Source, folder: Path, precision: str) -> Settings:
     runtime()
     model = model_loading.load(source, "cpu", "float32")
     _check_parts(model, source.name)
-    limit = model_loading.stated_limit(model)
-    model_loading.fast_tokenizer(model.tokenizer, limit).save(str(folder / TOKENIZER))
-    inputs = _write_graph(model, folder / MODEL)
+    _write_settings(model, folder)
+    _write_graph(model, folder / MODEL)
     expected = model.encode(SAMPLES, prompt="", convert_to_numpy=True, show_progress_bar=False)
-    _compare(expected, folder, inputs, "float32", source.name)
+    _compare(expected, folder, "float32", source.name)
     if precision == "int8":
         _quantize(folder)
-        _compare(expected, folder, inputs, "int8", source.name)
-    prompts = own_prompts(model.prompts)
-    return Settings(source.name, precision, expected.shape[1], limit, inputs, prompts.query, prompts.document)
+        _compare(expected, folder, "int8", source.name)
+    return Settings(source.name, precision)
+
+
+def _write_settings(model: Any, folder: Path) -> None:
+    """Write the tokenizer and the settings in the layout that `model_folder` reads."""
+    limit, tokenizer = model_loading.stated_limit(model), model.tokenizer
+    model_loading.fast_tokenizer(tokenizer, limit).save(str(folder / TOKENIZER))
+    sides = {name: getattr(tokenizer, name) for name in ("pad_token", "padding_side", "truncation_side")}
+    kinds = [type(part).__name__ for part in model]
+    places = ["", "1_Pooling", *(f"{number}_Normalize" for number in range(2, len(kinds)))]
+    types = [f"sentence_transformers.models.{kind}" for kind in kinds]
+    files = {
+        MODULES: [{"path": place, "type": kind} for place, kind in zip(places, types, strict=True)],
+        "1_Pooling/config.json": model[1].get_config_dict(),
+        "config_sentence_transformers.json": {"prompts": model.prompts},
+        "sentence_bert_config.json": {"max_seq_length": limit},
+        "tokenizer_config.json": sides,
+    }
+    (folder / "1_Pooling").mkdir()
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def _check_parts(model: Any, name: str) -> None:
@@ -81,8 +101,8 @@ def _is_standard(part: Any) -> bool:
     return type(part).__module__.partition(".")[0] == "sentence_transformers"
 
 
-def _write_graph(model: Any, path: Path) -> list[str]:
-    """Write the graph and return the names of its inputs."""
+def _write_graph(model: Any, path: Path) -> None:
+    """Write the graph of the transformer, which returns a vector for each token."""
     import torch
 
     tokenize = getattr(model, "preprocess", None) or model.tokenize  # the name before sentence-transformers 6
@@ -92,27 +112,23 @@ def _write_graph(model: Any, path: Path) -> list[str]:
     class Graph(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.parts = torch.nn.ModuleList(model)
+            self.transformer = model[0]
 
         def forward(self, *values: Any) -> Any:
-            features = dict(zip(inputs, values, strict=True))
-            for part in self.parts:
-                features = part(features)
-            return features["sentence_embedding"]
+            return self.transformer(dict(zip(inputs, values, strict=True)))["token_embeddings"]
 
-    batch, length = {0: "texts"}, {1: "tokens"}
+    shape = {0: "texts", 1: "tokens"}
     with quiet(), torch.inference_mode():
         torch.onnx.export(
             Graph().eval(),
             tuple(tokens[name] for name in inputs),
             str(path),
             input_names=inputs,
-            output_names=["vectors"],
-            dynamic_axes={**{name: {**batch, **length} for name in inputs}, "vectors": batch},
+            output_names=["last_hidden_state"],
+            dynamic_axes=dict.fromkeys([*inputs, "last_hidden_state"], shape),
             opset_version=OPSET,
             dynamo=False,  # the newer exporter needs another package, and more memory than the model
         )
-    return inputs
 
 
 def _quantize(folder: Path) -> None:
@@ -129,8 +145,8 @@ def _quantize(folder: Path) -> None:
     large.unlink()
 
 
-def _compare(expected: NDArray[np.float32], folder: Path, inputs: list[str], precision: str, name: str) -> None:
-    session = Session(folder, inputs, threads=1)
+def _compare(expected: NDArray[np.float32], folder: Path, precision: str, name: str) -> None:
+    session = Session(model_folder.read(folder), threads=1)
     alone = np.concatenate([session.vectors([text]) for text in SAMPLES])
     # int8 is never computed in batches (see OnnxEmbedder).
     for vectors in (alone,) if precision == "int8" else (alone, session.vectors(SAMPLES)):

@@ -1,9 +1,8 @@
 """Exported models on disk: the files of an export, where it is kept, and whether it is intact.
 
-A folder holds `model.onnx` (the whole model in one graph; weights above two gigabytes are in further files),
-`tokenizer.json` (with truncation and padding) and `export.json`: the model's name, prompts and limits, and the SHA-256
-of each file and of `export.json` itself. The folder is all that is needed to compute vectors, and it can be copied to
-other machines.
+A folder holds `model.onnx` (weights above two gigabytes are in further files), `tokenizer.json`, the settings of the
+model, and `export.json`: the model's name, and the SHA-256 of each file and of `export.json` itself. The folder is all
+that is needed to compute vectors, and it can be copied to other machines.
 """
 
 import hashlib
@@ -11,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -19,42 +17,32 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from theodolite.embedders.model_loading import model_files
+from theodolite.embedders import hub
+from theodolite.embedders.hub import model_files
 from theodolite.errors import ConfigError, CorruptionError
 
 S = TypeVar("S")
 """The settings of a kind of model: a dataclass of JSON values with an attribute `files`."""
 
-FORMAT = 1
+FORMAT = 2
 """Version of the folder's format. Models in other versions are exported again."""
 
 MODEL = "model.onnx"
-TOKENIZER = "tokenizer.json"
 SETTINGS = "export.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Settings of an exported embedder.
+    """Settings of an exported embedder, besides those that `model_folder` reads.
 
     Attributes:
         name: the model's name on the hub, or the name of its folder.
         precision: `float32` or `int8`.
-        dimension: number of dimensions of the vectors.
-        max_tokens: maximum number of tokens of a text; None for no limit.
-        inputs: names of the graph's inputs: `input_ids`, `attention_mask` and perhaps `token_type_ids`.
-        query_prompt: the prompt for queries in the model's configuration.
-        document_prompt: the same for documents.
         files: the SHA-256 of each file.
     """
 
     name: str
     precision: str
-    dimension: int
-    max_tokens: int | None
-    inputs: list[str]
-    query_prompt: str = ""
-    document_prompt: str = ""
     files: dict[str, str] = field(default_factory=dict)
 
 
@@ -64,15 +52,20 @@ def is_export(folder: Path) -> bool:
 
 
 def cache_folder() -> Path:
-    """Return the default folder for exports, inside the operating system's folder for caches."""
-    home = Path.home()
-    if sys.platform == "darwin":
-        base = home / "Library" / "Caches"
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    return base / "theodolite" / "onnx"
+    """Return the default folder for exports."""
+    return hub.cache_folder() / "onnx"
+
+
+def find(cache: Path, name: str, kind: str, source: Path) -> Path | None:
+    """Return the folder of a model's export; None if there is none. The arguments are those of `folder_for`."""
+    if not any(cache.glob(f"{_readable(name)}-{kind}-*")):
+        return None  # without reading the weights
+    folder = folder_for(cache, name, kind, source)
+    return folder if is_export(folder) else None
+
+
+def _readable(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model"
 
 
 def folder_for(cache: Path, name: str, kind: str, source: Path) -> Path:
@@ -86,8 +79,7 @@ def folder_for(cache: Path, name: str, kind: str, source: Path) -> Path:
     digest = hashlib.sha256(f"{FORMAT} {kind}".encode())
     for path in model_files(source):
         digest.update(f"\n{path.relative_to(source).as_posix()} {_sha256(path)}".encode())
-    readable = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model"
-    return cache / f"{readable}-{kind}-{digest.hexdigest()[:16]}"
+    return cache / f"{_readable(name)}-{kind}-{digest.hexdigest()[:16]}"
 
 
 def read(folder: Path, form: type[S]) -> S:
@@ -149,7 +141,7 @@ def write(target: Path, build: Callable[[Path], Any]) -> None:
         ) from error
     try:
         settings = build(new)
-        names = sorted(path.name for path in new.iterdir())
+        names = sorted(path.relative_to(new).as_posix() for path in new.rglob("*") if path.is_file())
         _write_settings(new, settings, names)
         with suppress(OSError):  # another process was first
             new.rename(target)

@@ -1,4 +1,4 @@
-"""Run an exported model with tokenizers and onnxruntime."""
+"""Run a model with tokenizers and onnxruntime."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.embedders.fair_lock import MODELS
-from theodolite.embedders.onnx import export_folder
+from theodolite.embedders.onnx.model_folder import TOKENIZER, ModelFolder
+from theodolite.errors import ConfigError, UnsupportedError
 from theodolite.forking import leave, register_at_fork
 from theodolite.plugins import optional
 
@@ -27,24 +28,37 @@ def runtime() -> Any:
         MissingExtraError: onnxruntime is not installed.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    with optional("onnx"):
+    with optional("embed"):
         import onnxruntime
     return onnxruntime
 
 
 class Graph:
-    """The graph of an export. Threads may share it."""
+    """A graph in a file. Threads may share it."""
 
-    def __init__(self, folder: Path, threads: int | None) -> None:
+    def __init__(self, path: Path, threads: int | None, outputs: tuple[str, ...] = ()) -> None:
         """
         Args:
-            folder: of a verified export.
+            path: of a verified file.
             threads: CPU threads for a batch; None for one per core.
+            outputs: names of outputs; the first that the graph has is returned. Default: the graph's first output.
+
+        Raises:
+            ConfigError: onnxruntime cannot load the graph.
+            UnsupportedError: the graph has other inputs than `INPUTS`, or another output.
         """
-        self._path = str(folder / export_folder.MODEL)
+        self._path = str(path)
         self._threads = threads
         with MODELS:
             self._running: Any = self._start()
+        self.inputs: list[str] = [each.name for each in self._running.get_inputs()]
+        named = {each.name: each.type for each in self._running.get_outputs()}
+        self._output: str = next((name for name in outputs or named if name in named), "")
+        if set(self.inputs) - set(INPUTS) or named.get(self._output) != "tensor(float)":
+            raise UnsupportedError(
+                f"{path} has the inputs {self.inputs} and the outputs {named}; expected inputs out of {list(INPUTS)} "
+                f"and a float32 output{' out of ' * bool(outputs)}{', '.join(outputs)}"
+            )
         register_at_fork(self)
 
     def run(self, feed: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
@@ -52,7 +66,7 @@ class Graph:
         with MODELS:
             if self._running is None:
                 self._running = self._start()
-            output: NDArray[np.float32] = self._running.run(None, feed)[0]
+            output: NDArray[np.float32] = self._running.run([self._output], feed)[0]
         return output
 
     def forked(self, held: bool) -> None:
@@ -71,35 +85,52 @@ class Graph:
         options.intra_op_num_threads = self._threads or 0
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors
-        return onnxruntime.InferenceSession(self._path, options, providers=["CPUExecutionProvider"])
+        try:
+            return onnxruntime.InferenceSession(self._path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises a class of its own for each of its status codes
+            raise ConfigError(
+                f"onnxruntime cannot load {self._path}. {type(error).__name__}: {error}", path=self._path
+            ) from error
 
 
 class Session:
-    """The graph and the tokenizer of an exported embedder. Threads may share it."""
+    """The graph, the tokenizer and the pooling of a model. Threads may share it."""
 
-    def __init__(self, folder: Path, inputs: list[str], threads: int | None) -> None:
+    def __init__(self, model: ModelFolder, threads: int | None) -> None:
         """
         Args:
-            folder: of a verified export.
-            inputs: names of the graph's inputs, out of `INPUTS`.
+            model: whose files are verified.
             threads: CPU threads for a batch; None for one per core.
         """
-        with optional("onnx"):
+        with optional("embed"):
             from tokenizers import Tokenizer
-        self._inputs = inputs
-        self._graph = Graph(folder, threads)
+        self._model = model
+        self._graph = Graph(model.graph, threads, ("last_hidden_state", "token_embeddings"))
         # Two tokenizers, because settings must not change while another thread uses one.
-        self._truncating = Tokenizer.from_file(str(folder / export_folder.TOKENIZER))
-        self._counting = Tokenizer.from_file(str(folder / export_folder.TOKENIZER))
+        try:
+            self._truncating, self._counting = (Tokenizer.from_file(str(model.folder / TOKENIZER)) for _ in range(2))
+        except Exception as error:  # tokenizers raises plain exceptions
+            raise ConfigError(f"{model.folder / TOKENIZER} cannot be read: {error}") from error
         self._counting.no_truncation()
         self._counting.no_padding()
+        if model.max_tokens is None:
+            self._truncating.no_truncation()
+        else:
+            self._truncating.enable_truncation(model.max_tokens, direction=model.truncate)
+        pad = self._truncating.token_to_id(model.padding["pad_token"])
+        if pad is None:
+            raise UnsupportedError(f"the tokenizer in {model.folder} has no token {model.padding['pad_token']!r}")
+        self._truncating.enable_padding(pad_id=pad, **model.padding)
 
     def vectors(self, texts: list[str]) -> NDArray[np.float32]:
         """Return the vectors of at least one text, (n, d), computed in one batch."""
         with MODELS:
             encoded = self._truncating.encode_batch(texts)
-        feed = {name: np.array([getattr(one, _FIELDS[name]) for one in encoded], np.int64) for name in self._inputs}
-        return self._graph.run(feed)
+        feed = {
+            name: np.array([getattr(one, _FIELDS[name]) for one in encoded], np.int64) for name in self._graph.inputs
+        }
+        mask = np.array([one.attention_mask for one in encoded], np.int64)
+        return self._model.pool(self._graph.run(feed), mask)
 
     def count(self, texts: list[str]) -> list[int]:
         """Count the tokens of each text before truncation, special tokens included."""
