@@ -189,6 +189,12 @@ def warn_caller(message: str, category: type[TheodoliteWarning], override: Overr
     warnings.warn(category(message, override), stacklevel=level)
 
 
+def type_of(value: Any) -> str:
+    """Return the type of a value with its article, such as "an int"; "None" for None."""
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[:1].lower() in 'aeio' else 'a'} {name}"
+
+
 def short_repr(value: object) -> str:
     """Return a short repr of a value for a message, even if the value is large or deeply nested."""
     import reprlib  # imported here because only messages need it

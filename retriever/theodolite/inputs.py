@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from theodolite.errors import DocumentError, InputError, VectorError, short_repr
+from theodolite.errors import DocumentError, InputError, VectorError, short_repr, type_of
 from theodolite.metadata import encode
 from theodolite.types import Document
 
@@ -46,7 +46,7 @@ def as_document(
             raise DocumentError(f"document number {number} is {_foreign(item)}", index=number)
     if type(document.metadata) is not dict and not isinstance(document.metadata, Mapping):
         raise DocumentError(
-            f"document number {number} cannot be stored: metadata is a {type(document.metadata).__name__}, not a "
+            f"document number {number} cannot be stored: metadata is {type_of(document.metadata)}, not a "
             f"mapping of names to values. {_ORDER}",
             index=number,
         )
@@ -69,7 +69,7 @@ def _named(document: Document, number: int) -> Document:
     """Return the document with an id derived from its text and metadata."""
     if not isinstance(document.text, str):
         raise DocumentError(
-            f"the text of document number {number} is a {type(document.text).__name__}, not a string. {_ORDER}",
+            f"the text of document number {number} is {type_of(document.text)}, not a string. {_ORDER}",
             index=number,
         )
     if not document.text:
@@ -96,7 +96,7 @@ def as_ids(ids: str | Iterable[str]) -> list[str]:
     listed = [ids] if isinstance(ids, str) else list(ids)
     for name in listed:
         if not isinstance(name, str):
-            raise DocumentError(f"id {name!r} is a {type(name).__name__}; ids are strings", id=name)
+            raise DocumentError(f"id {name!r} is {type_of(name)}; ids are strings", id=name)
         try:
             name.encode()
         except UnicodeEncodeError:

@@ -16,7 +16,7 @@ import numpy as np
 from theodolite.embedders.options import EmbedderOptions
 from theodolite.embedders.resolve import resolve
 from theodolite.engines.registry import engine_for
-from theodolite.errors import InputError, VectorError
+from theodolite.errors import InputError, VectorError, type_of
 from theodolite.protocols import Embedder
 from theodolite.ranking.options import as_rerank as as_stage
 from theodolite.retriever import Retriever
@@ -92,7 +92,7 @@ def check_location(location: Any, order: str) -> None:
     if location is None or isinstance(location, (str, PathLike)):
         return
     hint = "an open collection goes to from_retriever" if isinstance(location, Retriever) else f"the order is {order}"
-    raise InputError(f"location is a {type(location).__name__}; it must be a folder or a URL, and {hint}")
+    raise InputError(f"location is {type_of(location)}; it must be a folder or a URL, and {hint}")
 
 
 def open_collection(location: Any, embedder: Any, **options: Any) -> Retriever:
@@ -174,7 +174,7 @@ async def await_each(embed: Callable[[str], Awaitable[Any]], texts: Sequence[str
 def check_count(side: Side, texts: Sequence[str], vectors: Any, source: str) -> None:
     """Raise VectorError unless `source` returned a list or an array with one vector for each text."""
     if not isinstance(vectors, (list, tuple, np.ndarray)):
-        raise VectorError(f"{source} returned a {type(vectors).__name__} for {side} texts; expected a list of vectors")
+        raise VectorError(f"{source} returned {type_of(vectors)} for {side} texts; expected a list of vectors")
     if len(vectors) != len(texts):
         raise VectorError(
             f"{source} returned {len(vectors)} vectors for {len(texts)} {side} texts; each needs one",

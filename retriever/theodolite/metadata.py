@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from theodolite.errors import DocumentError
+from theodolite.errors import DocumentError, type_of
 
 MAX_DEPTH = 64
 
@@ -42,7 +42,7 @@ def encode(metadata: Mapping[str, Any], *, canonical: bool = False) -> str:
         DocumentError: a value or key cannot be stored; the message names the path to it.
     """
     if not isinstance(metadata, Mapping):
-        raise DocumentError(f"metadata is a {type(metadata).__name__}, not a mapping of names to values")
+        raise DocumentError(f"metadata is {type_of(metadata)}, not a mapping of names to values")
     try:
         text = (_canonical if canonical else _dumps)(_packed_mapping(metadata, "metadata", 1))
         if not text.isascii():
@@ -129,7 +129,7 @@ def _packed(value: Any, path: str, depth: int) -> Any:
         case Mapping():
             return _packed_mapping(value, path, depth + 1)
     raise DocumentError(
-        f"{path} is a {type(value).__name__}; metadata takes strings, numbers, booleans, None, dates, "
+        f"{path} is {type_of(value)}; metadata takes strings, numbers, booleans, None, dates, "
         "datetimes, and lists and mappings of these",
         path=path,
     )

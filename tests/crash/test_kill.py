@@ -125,7 +125,7 @@ def test_killed_again_while_the_orphan_is_moved(first: str, workload: str, tmp_p
     again, killed, _ = run(folder, workload, there, AFTER_A_CRASH, 1)
     if workload == "clears" or (first == "frame.torn" and workload == "deletes"):
         # A frame without rows is written at once: nothing of it can be torn, and it is an orphan all the same.
-        # A frame that begins a generation is no orphan: the next writer begins that generation again.
+        # A frame that begins a generation is not an orphan: the next writer begins that generation again.
         assert killed or again
     else:
         assert killed

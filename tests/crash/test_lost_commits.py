@@ -116,7 +116,7 @@ VALUES: dict[str, tuple[str, Callable[[Retriever], object]]] = {
         "UPDATE tombstones SET row = 10000000 WHERE row = 1",
         ask,
     ),
-    "a row that is no number": ("UPDATE tombstones SET row = 'x' WHERE row = 1", ask),
+    "a row that is not a number": ("UPDATE tombstones SET row = 'x' WHERE row = 1", ask),
     "a frame": ("UPDATE frames SET slot = 'x' WHERE sequence = 2", ask),
     "a frame beyond the end": ("UPDATE frames SET slot = 10000000 WHERE sequence = 2", ask),
     "a lost document": ("DELETE FROM documents WHERE id = 'd3'", ask),

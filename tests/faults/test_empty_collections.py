@@ -125,6 +125,7 @@ READS: dict[str, list[Callable[[Retriever], Any]]] = {
     "embedder": [lambda kb: kb.embedder],
     "location": [lambda kb: kb.location],
     "metric": [lambda kb: kb.metric],
+    "relevance": [lambda kb: kb.relevance],
     "partition": [lambda kb: kb.partition],
     "writable": [lambda kb: kb.writable],
     "scoped": [

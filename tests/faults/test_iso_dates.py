@@ -214,7 +214,7 @@ def test_a_tool_refuses_what_is_no_date() -> None:
         kb.add([Document("a", {"at": "2025-06-15"}, id="a"), Document("b", {"at": "2025-06-16"}, id="b")])
         tool = SearchTool(kb, date_field="at")
         for text in ("3/1/2025", "20250615", "yesterday"):
-            with pytest.raises(InputError, match="is no date"):
+            with pytest.raises(InputError, match="is not a date"):
                 tool.search({"query": "a", "since": text})
 
 

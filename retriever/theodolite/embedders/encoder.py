@@ -20,6 +20,7 @@ from theodolite.errors import (
     TruncationWarning,
     UnsupportedError,
     VectorError,
+    type_of,
     warn_caller,
 )
 from theodolite.protocols import Embedder
@@ -116,7 +117,7 @@ class Encoder:
         for document in batch:
             if not isinstance(document.text, str):
                 raise DocumentError(
-                    f"the text of document {document.id!r} is a {type(document.text).__name__}, not a string. "
+                    f"the text of document {document.id!r} is {type_of(document.text)}, not a string. "
                     "Nothing of this batch is stored",
                     ids=[document.id],
                 )

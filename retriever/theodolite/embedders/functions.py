@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from theodolite.embedders.validate_texts import as_list
-from theodolite.errors import ConfigError, VectorError
+from theodolite.errors import ConfigError, VectorError, type_of
 from theodolite.types import Space
 from theodolite.vectors.metrics import Dot
 from theodolite.vectors.prepare import prepare
@@ -75,8 +75,8 @@ class CallableEmbedder:
         if isinstance(vectors, Iterable) and not hasattr(vectors, "__len__"):
             vectors = list(vectors)
         if not hasattr(vectors, "__len__"):
-            kind = type(vectors).__name__
-            raise VectorError(f"{side} returned a {kind} for {len(given)} texts; expected one vector for each text")
+            message = f"{side} returned {type_of(vectors)} for {len(given)} texts; expected one vector for each text"
+            raise VectorError(message)
         if len(vectors) != len(given):
             raise VectorError(
                 f"{side} returned {len(vectors)} vectors for {len(given)} texts. "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args
 
 from theodolite.embedders import hub, minilm
 from theodolite.embedders.hub import UNLIMITED, Source, UnreachableError
-from theodolite.errors import ConfigError
+from theodolite.errors import ConfigError, type_of
 from theodolite.plugins import optional
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def check_model(model: Any) -> None:
     """Raise ConfigError for an object that is not a model of this library."""
     if not (hasattr(model, "encode_query") and hasattr(model, "encode_document")):
         raise ConfigError(
-            f"a {type(model).__name__} has no encode_query and encode_document. "
+            f"{type_of(model)} has no encode_query and encode_document. "
             "Pass a SentenceTransformer, of sentence-transformers 5.1 or newer"
         )
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from theodolite import plugins
 from theodolite.embedders.functions import CallableEmbedder
-from theodolite.errors import ConfigError, MissingExtraError, UnsupportedError
+from theodolite.errors import ConfigError, MissingExtraError, UnsupportedError, type_of
 from theodolite.protocols import Embedder
 
 _TORCH = "sentence-transformers"
@@ -59,7 +59,7 @@ def resolve(embedder: Any) -> Embedder | None:
         return CallableEmbedder(embedder.encode_query, embedder.encode_document)
     if callable(embedder):
         return CallableEmbedder(embedder, embedder)
-    raise ConfigError(f"embedder is a {type(embedder).__name__}. {_ACCEPTED}")
+    raise ConfigError(f"embedder is {type_of(embedder)}. {_ACCEPTED}")
 
 
 def _by_name(text: str) -> Embedder:
@@ -101,8 +101,7 @@ def model_embedder(model: str | os.PathLike[str]) -> Embedder:
 def _checked(made: Any, name: str) -> Embedder:
     if not (_encodes(made) and _has(made, "dimension")):
         raise ConfigError(
-            f"the embedder {name!r} made a {type(made).__name__}, which lacks dimension, encode_query or "
-            "encode_document"
+            f"the embedder {name!r} made {type_of(made)}, which lacks dimension, encode_query or encode_document"
         )
     embedder: Embedder = made
     return embedder

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from theodolite.errors import InputError
+from theodolite.errors import InputError, type_of
 
 
 def as_list(texts: Sequence[str]) -> list[str]:
@@ -17,7 +17,7 @@ def as_list(texts: Sequence[str]) -> list[str]:
     for number, text in enumerate(listed):
         if not isinstance(text, str):
             raise InputError(
-                f"text {number} of {len(listed)} is a {type(text).__name__}; pass strings",
+                f"text {number} of {len(listed)} is {type_of(text)}; pass strings",
                 index=number,
                 total=len(listed),
             )

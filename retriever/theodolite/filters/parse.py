@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from theodolite.errors import DocumentError, FilterError, closest, short_repr
+from theodolite.errors import DocumentError, FilterError, closest, short_repr, type_of
 from theodolite.filters.dates import read_date
 from theodolite.filters.tree import (
     ID,
@@ -82,7 +82,7 @@ def id_condition(operator: Any, value: Any) -> Filter:
 def check_field(field: Any) -> None:
     """Raises FilterError unless the value can be the name of a field."""
     if not isinstance(field, str):
-        raise FilterError(f"field {short_repr(field)} is {_type_of(field)}; field names are strings")
+        raise FilterError(f"field {short_repr(field)} is {type_of(field)}; field names are strings")
     if len(field) > MAX_FIELD:
         message = f"field {short_repr(field)} has {len(field):,} characters; field names in filters have at most "
         raise FilterError(f"{message}{MAX_FIELD:,}", field=field[:MAX_FIELD])
@@ -97,7 +97,7 @@ def check_field(field: Any) -> None:
 
 def _mapping(where: Any, depth: int) -> Filter:
     if not isinstance(where, Mapping):
-        raise FilterError(f"a filter is a mapping of fields to values, such as {{'lang': 'en'}}, not {_type_of(where)}")
+        raise FilterError(f"a filter is a mapping of fields to values, such as {{'lang': 'en'}}, not {type_of(where)}")
     if depth > MAX_DEPTH:
         raise _too_deep()
     return _join(And, [_entry(key, value, depth) for key, value in where.items()])
@@ -271,7 +271,7 @@ def _operand(field: str, operator: str, value: Any, depth: int = 1) -> Any:
     if f"${field.lower()}" in (*_LOGICAL_OPERATORS, "$not"):
         hint = f"Did you mean ${field.lower()}?"
     raise FilterError(
-        f"field {short_repr(field)} is compared with {_type_of(value)}; use a string, number, boolean, None, date, "
+        f"field {short_repr(field)} is compared with {type_of(value)}; use a string, number, boolean, None, date, "
         f"datetime or a list of these. {hint}",
         operator=operator,
         field=field,
@@ -316,7 +316,7 @@ def _ids(operator: str, values: Collection[Any]) -> frozenset[str]:
 
 def _id(operator: str, value: Any) -> str:
     if not isinstance(value, str):
-        message = f"{operator} on {ID}: {short_repr(value)} is {_type_of(value)}; ids are strings"
+        message = f"{operator} on {ID}: {short_repr(value)} is {type_of(value)}; ids are strings"
         raise FilterError(message, operator=operator, field=ID)
     try:
         value.encode()
@@ -347,12 +347,6 @@ def _error(field: str, operator: str, message: str) -> FilterError:
 
 def _too_deep() -> FilterError:
     return FilterError(f"the filter is nested deeper than {MAX_DEPTH} levels")
-
-
-def _type_of(value: Any) -> str:
-    """The type of a value with its article: "an int"."""
-    name = type(value).__name__
-    return f"{'an' if name[:1].lower() in ('a', 'e', 'i', 'o') else 'a'} {name}"
 
 
 _OTHER_NAMES = {

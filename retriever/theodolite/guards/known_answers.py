@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from theodolite.errors import MALFORMED, ConfigError, CorruptionError, VectorError
+from theodolite.errors import MALFORMED, ConfigError, CorruptionError, VectorError, type_of
 from theodolite.guards.noise import Noise
 from theodolite.guards.notes import keep_note, read_note
 from theodolite.guards.sampled_documents import as_stored
@@ -48,7 +48,7 @@ def as_answers(expect: Iterable[Any], field: str | None) -> tuple[KnownAnswer, .
         ConfigError: an answer is invalid.
     """
     if isinstance(expect, (str, bytes)) or not isinstance(expect, Iterable):
-        raise ConfigError(f"expect is a {type(expect).__name__}; expected a list of (query, document id, low, high)")
+        raise ConfigError(f"expect is {type_of(expect)}; expected a list of (query, document id, low, high)")
     return tuple(_answer(item, number, field) for number, item in enumerate(expect))
 
 

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from theodolite.errors import ConfigError, did_you_mean
+from theodolite.errors import ConfigError, did_you_mean, type_of
 from theodolite.plugins import load
 from theodolite.protocols import Candidates
 
@@ -31,7 +31,7 @@ def make_index(spec: str, **options: Any) -> Candidates:
     else:
         index = factory(argument, **options) if argument else factory(**options)
     if not isinstance(index, Candidates):
-        raise ConfigError(f"{spec!r} makes a {type(index).__name__}, which lacks a method of Candidates", spec=spec)
+        raise ConfigError(f"{spec!r} makes {type_of(index)}, which lacks a method of Candidates", spec=spec)
     return index
 
 
@@ -62,7 +62,7 @@ def estimate(spec: str, rows: int, dimension: int) -> dict[str, Any]:
 def _loaded(spec: str) -> tuple[str, Callable[..., Any], str]:
     """Split a spec. Return the name, its factory and the argument."""
     if not isinstance(spec, str):
-        raise ConfigError(f"an index is named by a string such as 'hnsw', not by a {type(spec).__name__}")
+        raise ConfigError(f"an index is named by a string such as 'hnsw', not by {type_of(spec)}")
     name, _, argument = (part.strip() for part in spec.partition(":"))
     return name, load("indexes", name), argument
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.errors import ConfigError
+from theodolite.errors import ConfigError, type_of
 from theodolite.vectors.metrics import Metric, MetricName, get_metric
 
 RelevanceFunction = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -109,9 +109,7 @@ def _mapped(mapping: RelevanceFunction, similarities: NDArray[np.float64]) -> ND
     try:
         mapped = np.asarray(given, np.float64)
     except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"the relevance function returned a {type(given).__name__}, not an array of numbers"
-        ) from error
+        raise ConfigError(f"the relevance function returned {type_of(given)}, not an array of numbers") from error
     if mapped.shape != similarities.shape:
         raise ConfigError(
             f"the relevance function returned shape {mapped.shape} for {similarities.shape}; it must map each value"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from theodolite.embedders.onnx.export_folder import cache_folder
 from theodolite.embedders.validate_texts import as_list
-from theodolite.errors import ConfigError, InputError, RerankError, UnsupportedError
+from theodolite.errors import ConfigError, InputError, RerankError, UnsupportedError, type_of
 from theodolite.forking import register_at_fork
 from theodolite.rerankers import torch_model
 from theodolite.rerankers.tokenized_pairs import PairTokenizer, TokenizedPairs
@@ -238,7 +238,7 @@ class CrossEncoderReranker:
             RerankError: the model returned a score that is not finite.
         """
         if not isinstance(query, str):
-            raise InputError(f"the query is a {type(query).__name__}; pass a string")
+            raise InputError(f"the query is {type_of(query)}; pass a string")
         [query], given = as_list([query]), as_list(texts)
         counts = Counter(given)
         scores = self._cache.get(query, counts)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite import plugins
-from theodolite.errors import ConfigError
+from theodolite.errors import ConfigError, type_of
 from theodolite.protocols import Reranker
 from theodolite.rerankers.cross_encoder import logistic
 
@@ -51,7 +51,7 @@ def resolve(reranker: Any) -> Reranker:
         return _checked(plugins.load("rerankers", _DEFAULT)(reranker))
     if callable(reranker):
         return CallableReranker(reranker)
-    raise ConfigError(f"the reranker is a {type(reranker).__name__}. {_ACCEPTED}")
+    raise ConfigError(f"the reranker is {type_of(reranker)}. {_ACCEPTED}")
 
 
 def _by_name(text: str) -> Reranker:
@@ -65,7 +65,7 @@ def _checked(made: Any) -> Reranker:
         return made
     if callable(getattr(made, "score", None)):
         return CallableReranker(made.score, getattr(made, "batch_size", None))
-    raise ConfigError(f"a {type(made).__name__} has no method score(query, texts)")
+    raise ConfigError(f"{type_of(made)} has no method score(query, texts)")
 
 
 class CallableReranker:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.errors import ConfigError, RerankError, TheodoliteError
+from theodolite.errors import ConfigError, RerankError, TheodoliteError, type_of
 from theodolite.protocols import Reranker
 from theodolite.rerankers.cross_encoder import CrossEncoderReranker, RerankOutput
 from theodolite.rerankers.resolve import resolve
@@ -221,7 +221,7 @@ def _numbers(given: Any, count: int, method: str) -> NDArray[np.float64]:
         numbers: NDArray[np.float64] = np.array(given, np.float64)
     except (TypeError, ValueError) as error:
         raise RerankError(
-            f"{method} of the reranker returned a {type(given).__name__}; expected an array of numbers"
+            f"{method} of the reranker returned {type_of(given)}; expected an array of numbers"
         ) from error
     if numbers.shape == (count, 1):
         numbers = numbers[:, 0]

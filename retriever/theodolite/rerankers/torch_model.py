@@ -11,7 +11,7 @@ from theodolite.embedders import hub, model_loading
 from theodolite.embedders.fair_lock import TORCH, torch_threads
 from theodolite.embedders.hub import UNLIMITED, Source
 from theodolite.embedders.model_loading import fast_tokenizer
-from theodolite.errors import ConfigError, UnsupportedError
+from theodolite.errors import ConfigError, UnsupportedError, type_of
 from theodolite.plugins import optional
 from theodolite.rerankers.tokenized_pairs import INPUTS, PairTokenizer
 
@@ -119,7 +119,7 @@ def from_object(model: Any, threads: int | None) -> TorchModel:
     """
     inner, tokenizer = getattr(model, "model", None), getattr(model, "tokenizer", None)
     if not hasattr(inner, "config") or tokenizer is None:
-        raise ConfigError(f"a {type(model).__name__} is not a CrossEncoder of sentence-transformers. {_ADVICE}")
+        raise ConfigError(f"{type_of(model)} is not a CrossEncoder of sentence-transformers. {_ADVICE}")
     if getattr(model, "default_prompt_name", None):
         raise UnsupportedError(f"a CrossEncoder with a prompt is not supported. {_ADVICE}")
     source = str(getattr(inner, "name_or_path", "")) or type(inner).__name__
@@ -174,7 +174,7 @@ def _limit(model: Any, tokenizer: Any) -> int | None:
 def _checked_tokenizer(tokenizer: Any, name: str) -> Any:
     """Return the fast tokenizer inside, after checking that it makes the same pairs."""
     if not hasattr(tokenizer, "backend_tokenizer"):
-        raise UnsupportedError(f"{name!r} has a {type(tokenizer).__name__}, which is not a fast tokenizer. {_ADVICE}")
+        raise UnsupportedError(f"{name!r} has {type_of(tokenizer)}, which is not a fast tokenizer. {_ADVICE}")
     if tokenizer.pad_token is None:
         raise UnsupportedError(f"the tokenizer of {name!r} has no padding token. {_ADVICE}")
     query, text = "How long do refunds take?", "Five working days."

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.errors import ConfigError, VectorError
+from theodolite.errors import ConfigError, VectorError, type_of
 from theodolite.types import Norms, Space, Vectors
 from theodolite.vectors.metrics import MAX_NORM, get_metric
 
@@ -271,7 +271,7 @@ def as_array(vectors: Any, name: str) -> NDArray[Any]:
     elif isinstance(vectors, Iterable) and not isinstance(vectors, (str, bytes)):
         array = _stacked([_row(row, name) for row in vectors], name)
     else:
-        raise VectorError(f"{name} are a {type(vectors).__name__}; expected an array of shape (n, dimension)")
+        raise VectorError(f"{name} are {type_of(vectors)}; expected an array of shape (n, dimension)")
     return _numeric(array, name)
 
 

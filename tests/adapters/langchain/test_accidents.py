@@ -106,6 +106,6 @@ def test_embeddings_that_return_no_list() -> None:
             return [1.0, 2.0]
 
     with TheodoliteVectorStore(Nothing()) as odd:
-        with pytest.raises(VectorError, match="returned a NoneType"):
+        with pytest.raises(VectorError, match="returned None"):
             odd.add_texts(["new"])
         assert len(odd.kb) == 0

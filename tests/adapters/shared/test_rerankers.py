@@ -93,5 +93,5 @@ def test_fields_that_do_not_fit(adapter: Adapter, fields: dict[str, Any]) -> Non
 
 
 def test_what_is_no_reranker_is_refused(adapter: Adapter) -> None:
-    with pytest.raises(ConfigError, match="the reranker is a int"):
+    with pytest.raises(ConfigError, match="the reranker is an int"):
         adapter.reranker(3)

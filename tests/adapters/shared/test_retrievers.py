@@ -123,7 +123,7 @@ def test_an_unknown_option_is_refused_with_what_was_meant(adapter: Adapter, kb: 
         ({"versions": VERSIONS, "as_of": "x"}, "as_of is 'x'"),
         ({"as_of": "2024-01-01"}, "as_of would do nothing"),
         ({"superseded": "show"}, "superseded"),
-        ({"rerank": 3}, "the reranker is a int"),
+        ({"rerank": 3}, "the reranker is an int"),
         ({"diversity": 3}, "diversity is 3"),
         ({"mode": "lexical", "min_relevance": 0.5}, "min_relevance"),
         ({"filter": {"year": {"gte": 1}}}, r"\$gte"),

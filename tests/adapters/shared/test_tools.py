@@ -72,7 +72,7 @@ def test_fields_may_be_chosen(adapter: Adapter, kb: Retriever) -> None:
         ({"fields": "lang"}, "fields is one str"),
         ({"date_field": "date"}, "no document has the field 'date'"),
         ({"k": 0}, "k is 0"),
-        ({"rerank": 3}, "the reranker is a int"),
+        ({"rerank": 3}, "the reranker is an int"),
     ],
 )
 def test_what_is_wrong_shows_when_it_is_made(

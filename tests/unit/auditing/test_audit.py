@@ -311,7 +311,7 @@ def test_odd_vectors_are_audited(rows: Any) -> None:
         (np.zeros((3, 4), np.complex128), "dtype complex128"),
         ([[1, 2], [3]], "ragged"),
         ("vectors", "are a str"),
-        (None, "are a NoneType"),
+        (None, "are None"),
     ],
     ids=str,
 )

@@ -55,7 +55,7 @@ class TestCallableEmbedder:
             CallableEmbedder(hashed, lambda texts: []).encode_document(["a"])
 
     def test_no_vectors_at_all(self) -> None:
-        with pytest.raises(VectorError, match="encode_query returned a NoneType for 1 texts"):
+        with pytest.raises(VectorError, match="encode_query returned None for 1 texts"):
             CallableEmbedder(lambda texts: None, hashed).encode_query(["a"])
 
     def test_a_generator_is_read(self) -> None:

@@ -93,14 +93,14 @@ class TestResolve:
 
     def test_what_a_name_makes_must_fit(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("theodolite.plugins.load", lambda kind, name: lambda argument: object())
-        with pytest.raises(ConfigError, match="'sentence-transformers:x' made a object, which lacks dimension"):
+        with pytest.raises(ConfigError, match="'sentence-transformers:x' made an object, which lacks dimension"):
             resolve("sentence-transformers:x")
 
     @pytest.mark.parametrize(
         ("wrong", "message"),
         [
-            (7, "embedder is a int. Pass the name"),
-            (object(), "embedder is a object"),
+            (7, "embedder is an int. Pass the name"),
+            (object(), "embedder is an object"),
             ([], "embedder is a list"),
             ((hashed, hashed, hashed), "embedder is a tuple"),
             ((hashed, 3), "embedder is a tuple"),
@@ -138,7 +138,7 @@ class TestResolve:
     ("texts", "message"),
     [
         ("one text", "texts is a single string; pass a list of texts"),
-        (["a", None], "text 1 of 2 is a NoneType"),
+        (["a", None], "text 1 of 2 is None"),
         ([b"a"], "text 0 of 1 is a bytes"),
         (["é", "cut \ud83d"], "text 1 of 2 holds half of a surrogate pair"),
     ],

@@ -144,7 +144,7 @@ class TestSentenceTransformerEmbedder:
             wrapped(FakeModel(), **settings)
 
     def test_an_object_that_is_no_model(self) -> None:
-        with pytest.raises(ConfigError, match="a object has no encode_query and encode_document"):
+        with pytest.raises(ConfigError, match="an object has no encode_query and encode_document"):
             wrapped(object())
 
     def test_a_folder_has_no_revisions(self, tiny_folder: Path) -> None:

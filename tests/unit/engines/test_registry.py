@@ -124,7 +124,7 @@ def test_a_third_party_engine_is_opened_by_its_scheme(toy: Any) -> None:
 
 
 def test_check_comes_before_the_embedder_and_gets_the_options_it_declares(toy: Any) -> None:
-    with pytest.raises(ConfigError, match="embedder is a int"):
+    with pytest.raises(ConfigError, match="embedder is an int"):
         Retriever.open("toydb://", embedder=3, timeout=1.0, create=False)  # type: ignore[arg-type]  # on purpose
     assert toy.checked == [("toydb://", False, 1.0)]
     assert toy.opened == []

@@ -33,7 +33,7 @@ from theodolite.filters import OPERATORS, parse
         ({"a": {"$id": "b"}}, r"unknown operator '\$id' on field 'a'"),
         ({"a": {}}, "field 'a' has an empty condition"),
         ({1: 2}, "field 1 is an int"),
-        ({None: 2}, "field None is a NoneType"),
+        ({None: 2}, "field None is None"),
         ({"a": {"$in": "abc"}}, r"\$in on 'a' takes a list of values"),
         ({"a": {"$in": b"abc"}}, r"\$in on 'a' takes a list of values"),
         ({"a": {"$in": {"b": 1}}}, r"\$in on 'a' takes a list of values"),
@@ -146,7 +146,7 @@ def test_logical_operators_take_lists_of_filters(operator: str) -> None:
             parse({operator: value})
         assert error.value.operator == operator
     for value in ([None], [1], ["a"], [[{"a": 1}]], [{"a": 1}, None]):
-        with pytest.raises(FilterError, match=r"a filter is a mapping of fields to values, such as .*, not an? "):
+        with pytest.raises(FilterError, match=r"a filter is a mapping of fields to values.*, not (an? |None)"):
             parse({operator: value})
 
 

@@ -270,7 +270,7 @@ class TestNames:
             ("hnsw:colour=32", r"no setting 'colour'. Known: M, ef_construction, ef_search"),
             ("hnsw:32", r"'32' is no setting; expected name=value"),
             ("hnsw:M=8,M=9", "M is given twice"),
-            (None, "named by a string such as 'hnsw', not by a NoneType"),
+            (None, "named by a string such as 'hnsw', not by None"),
         ],
     )
     def test_names_that_lead_nowhere(self, spec: Any, message: str) -> None:

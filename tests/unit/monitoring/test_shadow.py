@@ -143,7 +143,7 @@ def test_at_most_one_is_held_and_processors_are_spared(monkeypatch: pytest.Monke
     now[0] += 2
     assert shadow.offer(request, 0, answer)
     engine.close()
-    assert shadow.check() is None, "a closed collection is no error"
+    assert shadow.check() is None, "a closed collection is not an error"
 
 
 def test_recall_below_the_target_of_the_index() -> None:

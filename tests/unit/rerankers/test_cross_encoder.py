@@ -474,8 +474,8 @@ class TestResolve:
     @pytest.mark.parametrize(
         ("given", "message"),
         [
-            (None, "the reranker is a NoneType. Pass the name"),
-            (7, "the reranker is a int. Pass the name"),
+            (None, "the reranker is None. Pass the name"),
+            (7, "the reranker is an int. Pass the name"),
             ("", "an empty name"),
             (CrossEncoderReranker, "is the class CrossEncoderReranker"),
             ("cros-encoder:x", "Did you mean 'cross-encoder'"),

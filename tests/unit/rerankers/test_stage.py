@@ -238,7 +238,7 @@ class TestOptions:
             ({"min_relevance": 1.5}, "min_relevance is 1.5"),
             ({"min_relevance": True}, "min_relevance is True"),
             ({"min_relevance": 0.5, "on_error": "fallback"}, "min_relevance needs calibrated scores"),
-            ({"reranker": None}, "the reranker is a NoneType"),
+            ({"reranker": None}, "the reranker is None"),
         ],
     )
     def test_that_do_not_fit(self, settings: dict[str, Any], message: str) -> None:

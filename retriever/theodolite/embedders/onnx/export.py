@@ -17,7 +17,7 @@ from theodolite.embedders.onnx import model_folder
 from theodolite.embedders.onnx.export_folder import MODEL, Settings
 from theodolite.embedders.onnx.model_folder import MODULES, TOKENIZER
 from theodolite.embedders.onnx.session import INPUTS, Session, runtime
-from theodolite.errors import UnsupportedError
+from theodolite.errors import UnsupportedError, type_of
 from theodolite.plugins import optional
 
 OPSET = 17
@@ -92,9 +92,7 @@ def _check_parts(model: Any, name: str) -> None:
             f"{name} truncates its vectors to {model.truncate_dim} dimensions, which cannot be exported. {_ADVICE}"
         )
     if not hasattr(model.tokenizer, "backend_tokenizer"):
-        raise UnsupportedError(
-            f"{name} has a {type(model.tokenizer).__name__}, which is not a fast tokenizer. {_ADVICE}"
-        )
+        raise UnsupportedError(f"{name} has {type_of(model.tokenizer)}, which is not a fast tokenizer. {_ADVICE}")
 
 
 def _is_standard(part: Any) -> bool:

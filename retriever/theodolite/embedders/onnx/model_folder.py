@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from theodolite.embedders.hub import UNLIMITED
 from theodolite.embedders.prompts import Prompts, own_prompts
-from theodolite.errors import MALFORMED, ConfigError, UnsupportedError
+from theodolite.errors import MALFORMED, ConfigError, UnsupportedError, type_of
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -213,7 +213,7 @@ def _json(path: Path, kind: type[Any] = dict) -> Any:
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {error}", path=str(path)) from error
     if not isinstance(content, kind):
-        raise ConfigError(f"{path} holds a {type(content).__name__}; expected a {kind.__name__}", path=str(path))
+        raise ConfigError(f"{path} holds {type_of(content)}; expected a {kind.__name__}", path=str(path))
     return content
 
 

@@ -16,7 +16,7 @@ from theodolite.engines.local.storage.io_errors import FOR_CLEARING, free_room, 
 from theodolite.engines.local.storage.records import Record, make_records, select_documents, stored_metadata
 from theodolite.engines.local.storage.store import Store
 from theodolite.engines.local.storage.vector_file import empty_vectors
-from theodolite.errors import DocumentError, EngineError, UnsupportedError
+from theodolite.errors import DocumentError, EngineError, UnsupportedError, type_of
 from theodolite.filters import And, Filter
 from theodolite.indexes.flat.codes import BLOCK
 from theodolite.metadata import check_names, encode
@@ -90,7 +90,7 @@ class Writer:
             for name, change in changes.items():
                 if not isinstance(change, Mapping):
                     raise DocumentError(
-                        f"metadata is a {type(change).__name__}, not a mapping of names to values. Nothing was updated"
+                        f"metadata is {type_of(change)}, not a mapping of names to values. Nothing was updated"
                     )
                 _, _, text, old, truncated = stored[name]
                 metadata = dict(change) if replace else {**stored_metadata(old), **change}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from theodolite.errors import ConfigError, InputError
+from theodolite.errors import ConfigError, InputError, type_of
 
 KINDS = {
     ".txt": "text",
@@ -187,7 +187,7 @@ def below(path: Path, name: str, options: Options) -> Iterator[File | Skipped]:
 def _absolute(given: str | Path) -> Path:
     """Return the absolute path. Raises InputError if the value is not a path."""
     if not isinstance(given, (str, os.PathLike)) or not isinstance(text := os.fspath(given), str):
-        raise InputError(f"{given!r:.80} is a {type(given).__name__}; paths are str or Path (os.fsdecode makes one)")
+        raise InputError(f"{given!r:.80} is {type_of(given)}; paths are str or Path (os.fsdecode makes one)")
     if not text or "\0" in text:
         raise InputError(f"{text!r:.80} is not a path: it {'contains a null byte' if text else 'is empty'}")
     try:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.errors import MALFORMED, CorruptionError, DocumentError
+from theodolite.errors import MALFORMED, CorruptionError, DocumentError, type_of
 from theodolite.metadata import MAX_DEPTH, decode, encode_to_store
 from theodolite.protocols import Scope
 from theodolite.scopes import key_within, partition_key
@@ -103,7 +103,7 @@ def make_records(
     """
     for index, document in enumerate(documents):
         if not isinstance(document.id, str):
-            raise _refusal(document, index, f"the id is a {type(document.id).__name__}, not a string")
+            raise _refusal(document, index, f"the id is {type_of(document.id)}, not a string")
     batch = [_record(document, index, truncated, field) for index, document in enumerate(documents)]
     if scope is not None:
         key = key_within(scope, field)
@@ -117,7 +117,7 @@ def make_records(
 
 def _record(document: Document, index: int, truncated: Container[int], field: str | None) -> Record:
     if not isinstance(document.text, str):
-        raise _refusal(document, index, f"the text is a {type(document.text).__name__}, not a string")
+        raise _refusal(document, index, f"the text is {type_of(document.text)}, not a string")
     for name, value in (("id", document.id), ("text", document.text)):
         if not value.isascii():
             try:
