@@ -8,7 +8,7 @@ from theodolite.protocols import Indexing, require
 from theodolite.testing.checks import check, raising
 from theodolite.testing.reference import EngineUnderTest, Pair, answers, drawn, numbered, passages
 
-_DOCUMENTS = 400
+_DOCUMENTS = 200
 
 
 class IndexingContract(EngineUnderTest):

@@ -17,6 +17,7 @@ from llama_index.core.vector_stores.types import (
     MetadataFilters,
 )
 from llama_index.core.vector_stores.utils import build_metadata_filter_fn
+from tests.sampling import sampled
 
 from llama_index_theodolite import TheodoliteVectorStore
 from llama_index_theodolite.filters import as_where
@@ -139,7 +140,7 @@ def compare(nodes: Nodes, seed: int, cases: int) -> None:
 
 
 def test_random_filters_equal_the_predicate(nodes: Nodes) -> None:
-    compare(nodes, 1, 300)
+    compare(nodes, 1, sampled(300))
 
 
 @pytest.mark.slow

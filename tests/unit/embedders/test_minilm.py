@@ -22,6 +22,7 @@ from theodolite.testing import EmbedderContract
 
 
 @needs_minilm
+@pytest.mark.thorough
 class TestMiniLMContract(EmbedderContract):
     @pytest.fixture(autouse=True)
     def loaded(self, mini: SentenceTransformerEmbedder) -> None:

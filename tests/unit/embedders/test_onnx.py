@@ -370,6 +370,7 @@ class TestSettings:
 
 
 @needs_minilm
+@pytest.mark.thorough
 class TestMiniLM:
     def test_what_it_is(self, fast: OnnxEmbedder) -> None:
         assert fast.name == "sentence-transformers/all-MiniLM-L6-v2"

@@ -191,6 +191,7 @@ def test_what_is_not_a_monitors_is_moved_aside(
     monitor.close()
 
 
+@pytest.mark.thorough
 def test_no_damage_is_an_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Bytes are changed, cut off and removed at random: searches are noted all the same."""
     path = tmp_path / "m.sqlite"

@@ -158,6 +158,7 @@ def test_recall_below_the_target_of_the_index() -> None:
     assert [finding[0] for finding in findings({"recall": [0.8] * 100}, {}, [baseline])] == ["recall"]
 
 
+@pytest.mark.thorough
 def test_a_real_index_is_checked_against_its_target() -> None:
     pytest.importorskip("hnswlib")
     monitor = Monitor(interval=None, shadow=1.0)

@@ -113,6 +113,7 @@ def test_scores_are_those_of_the_exact_answer(cheap: None) -> None:
                 assert hit.score == scores.get(hit.document.id, hit.score)
 
 
+@pytest.mark.thorough
 def test_flat_goes_back_to_exact_search(tmp_path: Path, cheap: None) -> None:
     with Retriever.open(tmp_path) as kb:
         fill(kb)
@@ -267,6 +268,7 @@ class Stop(Exception):
     pass
 
 
+@pytest.mark.thorough
 def test_an_interrupted_build_is_gone_on_with(tmp_path: Path, cheap: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index_build, "_WORTH_SAVING", 0.0)
     monkeypatch.setattr("theodolite.indexes.hnsw._CHUNK", 500)
