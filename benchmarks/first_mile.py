@@ -140,7 +140,7 @@ def measure(way: str, python: Path, texts: Path, hub: str, repository: Path, rep
             "HF_ENDPOINT": hub,
             "ANONYMIZED_TELEMETRY": "False",
         }
-        search = [python, "-m", "theodolite", "search", "kb", QUESTION]
+        search = [python, "-m", "theodolite", "search", QUESTION, "--in", "kb"]
         if way == "chroma":
             unpack_for_chroma(repository, home)
             search = [python, "-c", CHROMA_SEARCH, QUESTION]

@@ -20,6 +20,7 @@ def encode_in_batches(
     *,
     name: str,
     progress: Progress | None = None,
+    lengths: Sequence[int] | None = None,
 ) -> Floats:
     """Return the vectors of at least one text, (n, d) float32, in the order of the texts.
 
@@ -31,11 +32,13 @@ def encode_in_batches(
         compute: takes the texts of a batch and returns their vectors.
         name: the model's name, for errors.
         progress: called after each batch. Its exceptions pass through.
+        lengths: of the texts, in tokens. Default: their characters, which are known without a tokenizer.
 
     Raises:
         VectorError: `compute` did not return one vector for each text.
     """
-    order = sorted(range(len(texts)), key=lambda row: -len(texts[row]))
+    known = lengths or [len(text) for text in texts]
+    order = sorted(range(len(texts)), key=lambda row: -known[row])
     out = np.empty((0, 0), np.float32)
     for start in range(0, len(order), size):
         rows = order[start : start + size]

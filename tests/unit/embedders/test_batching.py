@@ -30,6 +30,13 @@ def test_texts_of_like_length_are_together() -> None:
     assert compute.batches == [["eeeee", "dddd"], ["ccc", "bb"], ["a"]]
 
 
+def test_lengths_in_tokens_come_before_characters() -> None:
+    compute = Recording()
+    vectors = encode_in_batches(TEXTS, 2, compute, name="m", lengths=[5, 1, 3, 2, 4])
+    np.testing.assert_array_equal(vectors, hashed(TEXTS))
+    assert compute.batches == [["a", "ccc"], ["bb", "eeeee"], ["dddd"]]
+
+
 def test_any_float_becomes_float32() -> None:
     vectors = encode_in_batches(TEXTS, 2, lambda texts: hashed(texts).astype(np.float16), name="m")
     assert vectors.dtype == np.float32

@@ -185,7 +185,9 @@ class OnnxEmbedder:
         given = [prompt + text for text in as_list(texts)]
         if not given:
             return np.zeros((0, self.dimension), np.float32)
-        return encode_in_batches(given, self._batch_size, self._session.vectors, name=self.name, progress=progress)
+        size = self._batch_size
+        lengths = self._session.count(given) if len(given) > size > 1 else None
+        return encode_in_batches(given, size, self._session.vectors, name=self.name, progress=progress, lengths=lengths)
 
 
 def int8(model: str | os.PathLike[str] = "all-MiniLM-L6-v2") -> OnnxEmbedder:

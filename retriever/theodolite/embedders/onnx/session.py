@@ -17,6 +17,8 @@ _FIELDS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_i
 INPUTS = tuple(_FIELDS)
 """Names of the inputs that a graph may have."""
 
+_COUNTED = 1024  # texts whose tokens are in memory at the same time
+
 
 def runtime() -> Any:
     """Import onnxruntime with telemetry switched off.
@@ -125,7 +127,7 @@ class Session:
     def vectors(self, texts: list[str]) -> NDArray[np.float32]:
         """Return the vectors of at least one text, (n, d), computed in one batch."""
         with MODELS:
-            encoded = self._truncating.encode_batch(texts)
+            encoded = self._truncating.encode_batch_fast(texts)
         feed = {
             name: np.array([getattr(one, _FIELDS[name]) for one in encoded], np.int64) for name in self._graph.inputs
         }
@@ -134,5 +136,9 @@ class Session:
 
     def count(self, texts: list[str]) -> list[int]:
         """Count the tokens of each text before truncation, special tokens included."""
-        with MODELS:
-            return [len(one.ids) for one in self._counting.encode_batch(texts)]
+        counts: list[int] = []
+        for start in range(0, len(texts), _COUNTED):
+            with MODELS:
+                encoded = self._counting.encode_batch_fast(texts[start : start + _COUNTED])
+            counts += [len(one.ids) for one in encoded]
+        return counts
