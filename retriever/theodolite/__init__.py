@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from theodolite.monitoring import Alert, Monitor
     from theodolite.rerankers.stage import Rerank
 
+    __version__: str
+
 __all__ = [
     "Alert",
     "Audit",
@@ -127,6 +129,11 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version  # takes tens of milliseconds, and few programs ask
+
+        found = globals()[name] = version("theodolite")
+        return found
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = globals()[name] = getattr(import_module(_LATER[name]), name)

@@ -218,14 +218,14 @@ def test_the_command_line_notes_it(tmp_path: Path) -> None:
     with Retriever.open(kb) as filling:
         filling.add([Document("an order", ORDERS[0], id="1")], vectors=np.ones((1, 3)))
     where = ["--where", '{"ctiy": "Oslo"}']
-    found = run("search", "order", "--in", kb, "--mode", "lexical", *where)
+    found = run("search", kb, "order", "--mode", "lexical", *where)
     assert (found.returncode, found.stdout) == (0, "")
     assert "Did you mean 'city'?" in found.stderr
-    found = run("search", "order", "--in", kb, "--mode", "lexical", *where, "--json")
+    found = run("search", kb, "order", "--mode", "lexical", *where, "--json")
     assert "Did you mean 'city'?" in json.loads(found.stdout)["trace"]["notes"][0]
     assert json.loads(found.stderr.splitlines()[0])["warning"] == "MetadataWarning"
     assert "Did you mean 'city'?" in run("export", kb, *where).stderr
-    found = run("search", "order", "--in", kb, "--mode", "lexical", "--where", '{"city": "Oslo"}')
+    found = run("search", kb, "order", "--mode", "lexical", "--where", '{"city": "Oslo"}')
     assert found.stderr == ""
     assert found.stdout.count("\n") == 1
 

@@ -59,7 +59,7 @@ class Shell:
         (docs / "photo.jpg").write_bytes(b"\xff\xd8")
         record = {"id": "de", "text": "Rückgaben dauern fünf Tage.", "metadata": {"lang": "de", "n": 1}}
         (self.folder / "notes.jsonl").write_text(json.dumps(record))
-        self.run("index", "docs", "notes.jsonl", "--to", "kb", "--embedder", "words")
+        self.run("index", "kb", "docs", "notes.jsonl", "--embedder", "words")
 
     def run(self, *arguments: str, code: int = 0, given: str | bytes = b"") -> tuple[str, str]:
         """What a command writes to stdout and stderr, in this process; `given` is its stdin."""

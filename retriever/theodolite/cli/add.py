@@ -21,14 +21,14 @@ from theodolite.cli.indexing import (
     sync_files,
 )
 from theodolite.cli.opening import open_with_embedder
-from theodolite.cli.options import EmbedderName, Json, OnDrift, To, parse_object, parse_path
+from theodolite.cli.options import EmbedderName, Json, NewCollection, OnDrift, parse_object, parse_path
 from theodolite.errors import InputError
 from theodolite.files.readers import Options
 from theodolite.types import Document
 
 
 def add(
-    to: To,
+    location: NewCollection,
     paths: Annotated[
         list[Path] | None,
         typer.Argument(metavar="PATH", parser=parse_path, help="Files and folders; - reads JSON Lines from stdin."),
@@ -48,13 +48,15 @@ def add(
     follow_links: FollowLinks = False,
     json_: Json = False,
 ) -> None:
-    """Add files, records from stdin, or one document. Replaces documents with the same id and removes nothing.
+    """Add files, records from stdin, or one document.
+
+    Replaces documents with the same id and removes nothing.
 
     \b
     Examples:
-      theodolite add notes.jsonl --to kb
-      theodolite add --to kb --text "We are open from nine to six." --id hours --metadata '{"lang": "en"}'
-      theodolite export old | theodolite add - --to new
+      theodolite add kb notes.jsonl
+      theodolite add kb --text "We are open from nine to six." --id hours --metadata '{"lang": "en"}'
+      theodolite export old | theodolite add new -
     """
     options = reader_options(chunk_tokens, overlap, max_mb, text_field, id_field, metadata_field, follow_links)
     files = [] if paths is None or paths == [Path("-")] else paths
@@ -69,8 +71,8 @@ def add(
     document = None if text is None else Document(text, parse_object(metadata or "{}", "--metadata"), id_)
     if files:
         sync_files(
+            location,
             files,
-            to,
             source=source,
             options=options,
             embedder=embedder,
@@ -79,7 +81,7 @@ def add(
             remove=False,
         )
         return
-    with open_with_embedder(to, embedder, on_drift, create=True, quiet=json_) as kb:
+    with open_with_embedder(location, embedder, on_drift, create=True, quiet=json_) as kb:
         if document is not None:
             ids = kb.add([document])
         else:

@@ -35,9 +35,10 @@ def audit(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random sample.")] = 0,
     json_: Json = False,
 ) -> None:
-    """Find problems in vectors, and explain what they mean and what to do.
+    """Find problems in vectors, and say what to do about them.
 
-    Exit code 4 if there is a warning or an error.
+    Reads a .npy file, a folder of such files as one array, or a collection. Exit code 4 if there is a warning or an
+    error.
 
     \b
     Examples:

@@ -11,7 +11,7 @@ from theodolite.cli.options import Collection, Json, parse_path
 
 
 def backup(
-    folder: Collection,
+    location: Collection,
     to: Annotated[
         Path,
         typer.Option(
@@ -20,16 +20,16 @@ def backup(
     ],
     json_: Json = False,
 ) -> None:
-    """Copy a collection to a new folder, as of one commit, while other programs may write to it.
+    """Copy a collection while other programs may write to it.
 
-    The copy is an ordinary collection. If interrupted, no copy is left.
+    The copy is that of one commit. It is an ordinary collection. If interrupted, no copy is left.
 
     \b
     Examples:
       theodolite backup kb -o backups/kb-monday
     """
     with (
-        open_collection(folder) as kb,
+        open_collection(location) as kb,
         output.progress_bar("copying", kb.info().get("bytes", 0), quiet=json_) as advance,
     ):
         kb.backup(to, progress=advance)

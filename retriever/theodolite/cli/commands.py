@@ -1,26 +1,49 @@
 """The commands of `theodolite`. Each is a function, imported when it is used.
 
-Our own are the modules of this package named in `BUILT_IN`, each with a function of the module's name. Other packages
+Our own are the modules of this package named in `BUILT_IN`, each with a function of the module's name. The first
+argument of a command is the collection. Other packages
 add commands through the entry-point group `theodolite.commands`, which leads to a function with typer's annotations.
 """
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import version
 from typing import Annotated, Any, cast
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from theodolite import plugins
 from theodolite.cli import output
 from theodolite.errors import ConfigError
 
-BUILT_IN = (
-    *("index", "add", "search", "info", "delete", "reindex", "export", "verify", "compact", "backup", "audit"),
-    *("duplicates", "recall", "monitor", "demo"),
-)
-"""Our commands, in the order of the help."""
+BUILT_IN = {
+    "index": "Keep a collection in step with files and folders.",
+    "add": "Add files, records from stdin, or one document.",
+    "search": "Find the passages closest to a question.",
+    "info": "Show the contents and settings of a collection.",
+    "delete": "Delete documents by id, or all that match a filter.",
+    "reindex": "Build an approximate index for a large collection.",
+    "export": "Write documents as JSON Lines.",
+    "verify": "Check all stored data against its checksums.",
+    "compact": "Free the disk space of replaced and deleted documents.",
+    "backup": "Copy a collection while other programs may write to it.",
+    "audit": "Find problems in vectors, and say what to do about them.",
+    "duplicates": "Find pairs of documents that are nearly the same.",
+    "recall": "Compare an index with exact search: recall and speed.",
+    "monitor": "Show what a monitor has recorded of a collection's searches.",
+    "demo": "Index a sample handbook and ask it questions.",
+    "doctor": "Check the installation: versions, extras, caches, self-test.",
+}
+"""Our commands, in the order of the help, with the first sentence of each one's docstring: help imports none."""
+
+# Options that named the collection in earlier versions, and those that other tools have for it.
+_FORMER = {"--in", "--to", "--kb", "--collection"}
+_WITH_OUTPUT = {"backup", "export"}  # there, --to would be a guess at --output
+
+# Newer versions of typer contain their own copy of click.
+_UsageError: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "UsageError")
 
 _Typer: Callable[..., typer.Typer] = typer.Typer
 _SETTINGS: dict[str, Any] = {
@@ -51,6 +74,21 @@ class Commands(Mapping[str, Any]):
         return sum(1 for _ in self)
 
 
+class _Command(TyperCommand):
+    """A command that answers an option for the collection with the call to make instead."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except _UsageError as error:
+            option = getattr(error, "option_name", None)  # of an option that does not exist
+            if option not in _FORMER or (option == "--to" and self.name in _WITH_OUTPUT):
+                raise
+            message = f"{option} is not an option: the collection is the first argument. Run: "
+            raise _UsageError(message + _collection_first(str(self.name), given, option), ctx) from None
+
+
 class _Group(TyperGroup):
     """A group that loads its commands when they are used."""
 
@@ -58,14 +96,32 @@ class _Group(TyperGroup):
         super().__init__(**attributes)
         self.commands = cast(Any, Commands())
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        width = formatter.width - 4 - max(map(len, self.commands))
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self._summary(name, width)) for name in self.commands])
+
+    def _summary(self, name: str, width: int) -> str:
+        return BUILT_IN[name] if name in BUILT_IN else self.commands[name].get_short_help_str(width)
+
 
 app = _Typer(cls=_Group, no_args_is_help=True, **_SETTINGS)
 
 
 def _command(name: str, function: Callable[..., None], **settings: Any) -> Any:
     single = _Typer(add_completion=False, **_SETTINGS)
-    single.command(name, **settings)(function)
+    single.command(name, cls=_Command, **settings)(function)
     return typer.main.get_command(single)
+
+
+def _collection_first(name: str, given: list[str], option: str) -> str:
+    """The command line in which the value of `option` has become the first argument."""
+    at = next(i for i, argument in enumerate(given) if argument.split("=")[0] == option)
+    _, equals, value = given[at].partition("=")
+    rest = given[at + 1 :]
+    if not equals:
+        value, rest = (rest[0], rest[1:]) if rest else ("KB", [])
+    return shlex.join(["theodolite", name, value, *given[:at], *rest])
 
 
 def _broken(name: str, error: Exception) -> Any:
@@ -93,9 +149,8 @@ def theodolite(
     """Store documents in a folder and search them by meaning.
 
     \b
-    Examples:
-      theodolite demo
-      theodolite index docs/ notes.jsonl --to kb
-      theodolite search "how long do refunds take?" --in kb -k 5
-      theodolite info kb
+    Start with these three:
+      theodolite demo                                     a sample handbook
+      theodolite index kb docs/ notes.jsonl               your own files
+      theodolite search kb "how long do refunds take?"    ask them
     """

@@ -7,17 +7,18 @@ from theodolite.cli.opening import open_collection
 from theodolite.cli.options import Collection, Json
 
 
-def compact(folder: Collection, json_: Json = False) -> None:
-    """Reclaim the disk space of replaced and deleted documents, while other programs read and write.
+def compact(location: Collection, json_: Json = False) -> None:
+    """Free the disk space of replaced and deleted documents.
 
-    Search results do not change. If interrupted, the collection stays as it was.
+    Other programs may read and write meanwhile. Search results do not change. If interrupted, the collection stays as
+    it was.
 
     \b
     Examples:
       theodolite compact kb
     """
     with (
-        open_collection(folder, read_only=False) as kb,
+        open_collection(location, read_only=False) as kb,
         output.progress_bar("compacting", kb.count(), quiet=json_) as advance,
     ):
         done = kb.compact(progress=advance)

@@ -8,12 +8,12 @@ import typer
 from theodolite.cli import output
 from theodolite.cli.exit_codes import ExitCode
 from theodolite.cli.opening import open_collection
-from theodolite.cli.options import In, Json, Where, parse_where
+from theodolite.cli.options import Collection, Json, Where, parse_where
 from theodolite.errors import InputError
 
 
 def delete(
-    in_: In,
+    location: Collection,
     ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of documents.")] = None,
     where: Where = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
@@ -23,13 +23,13 @@ def delete(
 
     \b
     Examples:
-      theodolite delete refunds-2023 hours --in kb
-      theodolite delete --where '{"source": "chat", "year": {"$lt": 2020}}' --in kb --yes
+      theodolite delete kb refunds-2023 hours
+      theodolite delete kb --where '{"source": "chat", "year": {"$lt": 2020}}' --yes
     """
     if (where is None) == (not ids):
         raise InputError("give either ids or --where")
     condition = parse_where(where)
-    with open_collection(in_, read_only=False) as kb:
+    with open_collection(location, read_only=False) as kb:
         if condition is not None and not yes:
             count = kb.count(condition)
             if not sys.stdin.isatty():

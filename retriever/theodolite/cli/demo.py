@@ -1,6 +1,7 @@
 """The command `demo`: the handbook of an invented company, and queries that show what makes retrieval hard."""
 
 import json
+import shlex
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, NamedTuple
@@ -9,7 +10,7 @@ import typer
 
 from theodolite.cli import output
 from theodolite.cli.opening import open_with_embedder
-from theodolite.cli.options import EmbedderName, Json, OnDrift, parse_path
+from theodolite.cli.options import EmbedderName, Json, OnDrift, parse_location
 from theodolite.errors import ConfigError
 from theodolite.types import Document
 
@@ -36,24 +37,27 @@ QUESTIONS = (
 
 
 def demo(
-    to: Annotated[
-        Path | None, typer.Option("--to", metavar="FOLDER", parser=parse_path, help="Keep the collection here.")
+    location: Annotated[
+        str | None,
+        typer.Argument(metavar="[KB]", parser=parse_location, help="Keep the collection here."),
     ] = None,
     embedder: EmbedderName = None,
     on_drift: OnDrift = "refuse",
     json_: Json = False,
 ) -> None:
-    """Index the handbook of an invented company and search it. Needs no network with the extra `minilm`.
+    """Index a sample handbook and ask it questions.
+
+    It is the handbook of an invented company. Needs no network with the extra `minilm`.
 
     \b
     Examples:
       theodolite demo
-      theodolite demo --to kb-demo
+      theodolite demo handbook
     """
     documents = handbook()
     with (
         TemporaryDirectory() as temporary,
-        open_with_embedder(to or Path(temporary) / "kb", embedder, on_drift, create=True, quiet=json_) as kb,
+        open_with_embedder(location or str(Path(temporary) / "kb"), embedder, on_drift, create=True, quiet=json_) as kb,
     ):
         stored = {document.id: document for document in kb.documents()}
         new = [document for document in documents if stored.get(document.id) != document]
@@ -70,8 +74,8 @@ def demo(
                 output.say(f"\n{question.text}{where}", style="bold")
                 output.say(question.shows, style="dim")
                 output.show_hits(hits)
-    if to is not None and not json_:
-        output.note(f'\nTry your own: theodolite search "..." --in {to}')
+    if location is not None and not json_:
+        output.note(f'\nTry your own: theodolite search {shlex.quote(location)} "..."')
 
 
 def handbook() -> list[Document]:

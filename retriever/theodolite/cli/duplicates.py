@@ -16,7 +16,7 @@ from theodolite.types import Document, Duplicate
 
 
 def duplicates(
-    folder: Collection,
+    location: Collection,
     threshold: Annotated[
         float, typer.Option("--threshold", help="The smallest cosine of a pair: above 0, at most 1.")
     ] = 0.92,
@@ -24,9 +24,10 @@ def duplicates(
     limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="Stop after N pairs.")] = None,
     json_: Json = False,
 ) -> None:
-    """Find near-duplicates: all pairs of documents whose cosine similarity reaches a threshold.
+    """Find pairs of documents that are nearly the same.
 
-    Behind a pipe each pair is a line: similarity, id and id, separated by tabs. With --json it is a line of JSON.
+    These are all pairs whose cosine similarity reaches a threshold. Behind a pipe each pair is a line: similarity, id
+    and id, separated by tabs. With --json it is a line of JSON.
 
     \b
     Examples:
@@ -36,7 +37,7 @@ def duplicates(
     """
     condition = parse_where(where)
     pairs = 0
-    with open_collection(folder) as kb:
+    with open_collection(location) as kb:
         count = kb.count(condition)
         with output.progress_bar("comparing", count * (count - 1) // 2, quiet=json_, above=True) as advance:
             for pair in islice(kb.duplicates(threshold, where=condition, progress=advance), limit):

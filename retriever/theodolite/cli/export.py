@@ -21,7 +21,7 @@ from theodolite.types import Document
 
 
 def export(
-    folder: Collection,
+    location: Collection,
     to: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", parser=parse_path, help="Write to a file.")
     ] = None,
@@ -29,7 +29,9 @@ def export(
     where: Where = None,
     json_: Json = False,
 ) -> None:
-    """Write documents as JSON Lines, ordered by id; `add` and `index` can read them back.
+    """Write documents as JSON Lines.
+
+    They are ordered by id. `add` and `index` can read them back.
 
     \b
     Examples:
@@ -41,7 +43,7 @@ def export(
     # No progress bar on a terminal that shows the documents themselves.
     quiet = json_ or (to is None and sys.stdout.isatty())
     with (
-        open_collection(folder) as kb,
+        open_collection(location) as kb,
         output.progress_bar("exporting", kb.count(condition), quiet=quiet) as advance,
         _open_output(to) as file,
     ):

@@ -17,12 +17,12 @@ from theodolite.cli.indexing import (
     reader_options,
     sync_files,
 )
-from theodolite.cli.options import EmbedderName, Json, OnDrift, To
+from theodolite.cli.options import EmbedderName, Json, NewCollection, OnDrift
 
 
 def index(
+    location: NewCollection,
     paths: Paths,
-    to: To,
     embedder: EmbedderName = None,
     on_drift: OnDrift = "refuse",
     chunk_tokens: ChunkTokens = None,
@@ -38,22 +38,22 @@ def index(
     ] = False,
     json_: Json = False,
 ) -> None:
-    """Sync a collection with files: text, Markdown, HTML, JSON Lines, CSV, PDF.
+    """Keep a collection in step with files and folders.
 
-    Adds new passages, replaces changed ones, removes those whose file is gone, and leaves the rest alone. Run it again
-    whenever files have changed. Another folder with the name of one already indexed is refused: give it its own name
-    with --source.
+    Reads text, Markdown, HTML, JSON Lines, CSV and PDF. Adds new passages, replaces changed ones, removes those whose
+    file is gone, and leaves the rest alone. Run it again whenever files have changed. Another folder with the name of
+    one already indexed is refused: give it its own name with --source.
 
     \b
     Examples:
-      theodolite index docs/ --to kb
-      theodolite index docs/ notes.jsonl --to kb --chunk-tokens 128
-      theodolite index faq.csv --to kb --text-field answer --metadata-field lang
-      theodolite index other/docs/ --to kb --source other-docs
+      theodolite index kb docs/
+      theodolite index kb docs/ notes.jsonl --chunk-tokens 128
+      theodolite index kb faq.csv --text-field answer --metadata-field lang
+      theodolite index kb other/docs/ --source other-docs
     """
     sync_files(
+        location,
         paths,
-        to,
         source=source,
         options=reader_options(chunk_tokens, overlap, max_mb, text_field, id_field, metadata_field, follow_links),
         embedder=embedder,

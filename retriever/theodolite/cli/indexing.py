@@ -55,8 +55,8 @@ def reader_options(
 
 
 def sync_files(
+    location: str,
     paths: list[Path],
-    to: str,
     *,
     source: str | None,
     options: Options,
@@ -71,9 +71,9 @@ def sync_files(
     Raises:
         typer.Exit: some files could not be stored.
     """
-    _check_paths(paths, source, to)
+    _check_paths(location, paths, source)
     with (
-        open_with_embedder(to, embedder, on_drift, create=True, quiet=as_json) as kb,
+        open_with_embedder(location, embedder, on_drift, create=True, quiet=as_json) as kb,
         output.files_progress(quiet=as_json) as progress,
     ):
         report = sync(
@@ -87,11 +87,11 @@ def sync_files(
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _check_paths(paths: list[Path], source: str | None, to: str) -> None:
+def _check_paths(location: str, paths: list[Path], source: str | None) -> None:
     """Refuse the paths that `sync` would refuse, before a collection is created and a model is loaded."""
     if source is not None:
         check_name(source, absolute(paths))
-    elif is_collection(to):
+    elif is_collection(location):
         absolute(paths)  # two of the same name may be recorded under different ones
     else:
         roots(paths)

@@ -13,15 +13,15 @@ from theodolite.cli.options import Collection, Json
 _OF_THIS_PROCESS = {"columns", "read_only"}  # the command itself has filtered nothing and opened read-only
 
 
-def info(folder: Collection, json_: Json = False) -> None:
-    """Show the contents and the settings of a collection.
+def info(location: Collection, json_: Json = False) -> None:
+    """Show the contents and settings of a collection.
 
     \b
     Examples:
       theodolite info kb
       theodolite info kb --json
     """
-    with open_collection(folder) as kb:
+    with open_collection(location) as kb:
         values = kb.info()
     packages = {name: version(name) for name in ("theodolite", "numpy", "numkong")}
     versions = {**packages, "sqlite": sqlite3.sqlite_version, "python": platform.python_version()}

@@ -27,7 +27,9 @@ def monitor(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Show what a monitor has recorded of a collection's searches: hourly windows, baseline, alerts. Times are UTC.
+    """Show what a monitor has recorded of a collection's searches.
+
+    These are hourly windows, the baseline and alerts. Times are UTC.
 
     \b
     Examples:

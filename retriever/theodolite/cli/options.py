@@ -48,12 +48,13 @@ def parse_location(text: str) -> str:
     return text
 
 
-To = Annotated[
-    str,
-    typer.Option("--to", metavar="FOLDER", parser=parse_location, help="The collection; created if it does not exist."),
+# The first argument of every command that has a collection.
+Collection = Annotated[
+    str, typer.Argument(metavar="KB", parser=parse_location, help="The collection: a folder, or a URL.")
 ]
-In = Annotated[str, typer.Option("--in", metavar="FOLDER", parser=parse_location, help="The collection.")]
-Collection = Annotated[str, typer.Argument(metavar="FOLDER", parser=parse_location, help="The collection.")]
+NewCollection = Annotated[
+    str, typer.Argument(metavar="KB", parser=parse_location, help="The collection; created if it does not exist.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and warnings and errors as JSON on stderr.")]
 Where = Annotated[
     str | None,

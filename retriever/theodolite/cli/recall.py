@@ -10,7 +10,7 @@ import typer
 from theodolite.cli import output
 from theodolite.cli.exit_codes import ExitCode
 from theodolite.cli.opening import open_collection, open_with_embedder
-from theodolite.cli.options import EmbedderName, In, Json, OnDrift, TrustIndex, Where, parse_path, parse_where
+from theodolite.cli.options import Collection, EmbedderName, Json, OnDrift, TrustIndex, Where, parse_path, parse_where
 from theodolite.errors import InputError
 from theodolite.evaluation.recall import TARGETS, target
 
@@ -19,7 +19,7 @@ _FIELDS = ("query", "text")  # of a record of JSON Lines
 
 
 def recall(
-    in_: In,
+    location: Collection,
     queries: Annotated[
         Path | None,
         typer.Option(
@@ -41,16 +41,16 @@ def recall(
     trust_index: TrustIndex = False,
     json_: Json = False,
 ) -> None:
-    """Measure how much of the exact result the index finds, and how long both take.
+    """Compare an index with exact search: recall and speed.
 
     Without --queries, up to 500 queries are made from stored passages by adding noise; they are harder than most real
     ones. Exit code 1 if the target of --use-case is missed.
 
     \b
     Examples:
-      theodolite recall --in kb
-      theodolite recall --in kb --queries questions.txt --use-case rag
-      theodolite recall --in kb --queries vectors.npy -k 10 -k 100 --json
+      theodolite recall kb
+      theodolite recall kb --queries questions.txt --use-case rag
+      theodolite recall kb --queries vectors.npy -k 10 -k 100 --json
     """
     condition = parse_where(where)
     if use_case is not None:
@@ -58,9 +58,9 @@ def recall(
     given = None if queries is None else _read_queries(queries)  # before a model is loaded
     texts = isinstance(given, list)
     with (
-        open_with_embedder(in_, embedder, on_drift, quiet=json_, trust_index=trust_index)
+        open_with_embedder(location, embedder, on_drift, quiet=json_, trust_index=trust_index)
         if texts
-        else open_collection(in_, trust_index=trust_index)
+        else open_collection(location, trust_index=trust_index)
     ) as kb:
         total = _SYNTHETIC if given is None else len(given)
         with output.progress_bar("measuring", total, quiet=json_) as advance:

@@ -11,7 +11,7 @@ from theodolite.indexes.registry import canonical, estimate
 
 
 def reindex(
-    folder: Collection,
+    location: Collection,
     index: Annotated[
         str, typer.Argument(metavar="INDEX", help="hnsw, hnsw:M=32, faiss:IVF1024,PQ48, ..., or flat for none.")
     ] = "hnsw",
@@ -20,10 +20,10 @@ def reindex(
     ] = 0.99,
     json_: Json = False,
 ) -> None:
-    """Build an approximate index for a large collection, or go back to exact search.
+    """Build an approximate index for a large collection.
 
-    Interrupted with Ctrl-C, the next call resumes the build. The exact index stays and scores the candidates of the
-    approximate one.
+    `flat` goes back to exact search. Interrupted with Ctrl-C, the next call resumes the build. The exact index stays
+    and scores the candidates of the approximate one.
 
     \b
     Examples:
@@ -31,7 +31,7 @@ def reindex(
       theodolite reindex kb faiss:IVF1024,PQ48 --target-recall 0.95
       theodolite reindex kb flat
     """
-    with open_collection(folder, read_only=False) as kb:
+    with open_collection(location, read_only=False) as kb:
         before = kb.info()
         if index != "flat" and not json_ and before["dimension"] is not None:
             output.note(output.estimate_line(estimate(canonical(index), before["documents"], before["dimension"])))

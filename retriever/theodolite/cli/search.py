@@ -1,14 +1,15 @@
 """The command `search`."""
 
+import shlex
 from collections.abc import Sequence
 from typing import Annotated, cast
 
 import typer
 
 from theodolite.cli import output
-from theodolite.cli.opening import open_collection, open_with_embedder
-from theodolite.cli.options import EmbedderName, In, Json, OnDrift, TrustIndex, Where, parse_where
-from theodolite.errors import InputError
+from theodolite.cli.opening import is_collection, open_collection, open_with_embedder
+from theodolite.cli.options import Collection, EmbedderName, Json, OnDrift, TrustIndex, Where, parse_where
+from theodolite.errors import InputError, ManifestError
 from theodolite.protocols import Boost
 from theodolite.ranking.boosts import Authority, Freshness
 from theodolite.ranking.options import SearchOptions
@@ -19,8 +20,8 @@ _WEIGHT = 0.2  # of a boost, by default
 
 
 def search(
-    query: Annotated[str, typer.Argument(metavar="QUERY", help="The text to search for.")],
-    in_: In,
+    location: Collection,
+    query: Annotated[str, typer.Argument(metavar="QUESTION", help="The text to search for.")],
     k: Annotated[int, typer.Option("-k", help="Number of hits.")] = 5,
     where: Where = None,
     embedder: EmbedderName = None,
@@ -82,18 +83,18 @@ def search(
     trust_index: TrustIndex = False,
     json_: Json = False,
 ) -> None:
-    """Find the passages closest to a query.
+    """Find the passages closest to a question.
 
     Behind a pipe each hit is a line: rank, score, id and text, separated by tabs. The options are applied in this
     order: versions, filter, boosts, fusion, relevance, reranking, near-duplicates, diversity.
 
     \b
     Examples:
-      theodolite search "how long do refunds take?" --in kb
-      theodolite search "refunds" --in kb -k 3 --where '{"lang": "en", "year": {"$gte": 2024}}'
-      theodolite search "refunds" --in kb --json | jq '.hits[].id'
-      theodolite search "error E1234" --in kb --mode hybrid --explain
-      theodolite search "refunds" --in kb --latest policy_id:effective_from --freshness published:180d
+      theodolite search kb "how long do refunds take?"
+      theodolite search kb "refunds" -k 3 --where '{"lang": "en", "year": {"$gte": 2024}}'
+      theodolite search kb "refunds" --json | jq '.hits[].id'
+      theodolite search kb "error E1234" --mode hybrid --explain
+      theodolite search kb "refunds" --latest policy_id:effective_from --freshness published:180d
     """
     if ":" in superseded:
         raise InputError(f"--superseded is {superseded!r}; a rule is --superseded-by {superseded}")
@@ -110,11 +111,18 @@ def search(
         diversity=diversity,
         dedupe=dedupe,
     )
-    with (
-        open_collection(in_)
-        if mode == "lexical"  # which needs no embedder
-        else open_with_embedder(in_, embedder, on_drift, quiet=json_, trust_index=trust_index)
-    ) as kb:
+    try:
+        opened = (
+            open_collection(location)
+            if mode == "lexical"  # which needs no embedder
+            else open_with_embedder(location, embedder, on_drift, quiet=json_, trust_index=trust_index)
+        )
+    except ManifestError as error:
+        if is_collection(query):
+            command = shlex.join(["theodolite", "search", query, location])
+            raise InputError(f"the collection comes first, then the question. Run: {command}") from error
+        raise
+    with opened as kb:
         hits = kb.search_with(options, query)
     if json_:
         output.say_json(output.hits_as_json(query, hits, explain=explain))

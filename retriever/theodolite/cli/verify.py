@@ -14,21 +14,22 @@ from theodolite.types import Verification
 
 
 def verify(
-    folder: Collection,
+    location: Collection,
     repair: Annotated[bool, typer.Option("--repair", help="Rebuild derived data that is damaged.")] = False,
     trust_index: TrustIndex = False,
     json_: Json = False,
 ) -> None:
-    """Check everything in a collection: documents, vectors, indexes, files. Exit code 3 if anything is damaged.
+    """Check all stored data against its checksums.
 
-    --repair rebuilds what is derived from documents and vectors; it never changes these.
+    Checks documents, vectors, indexes and files. Exit code 3 if anything is damaged. --repair rebuilds what is derived
+    from documents and vectors; it never changes these.
 
     \b
     Examples:
       theodolite verify kb
       theodolite verify kb --repair
     """
-    with open_collection(folder, read_only=not repair, trust_index=trust_index) as kb:
+    with open_collection(location, read_only=not repair, trust_index=trust_index) as kb:
         info = kb.info()
         rows = info.get("rows", info["documents"])
         total = 2 * rows + info["documents"]  # vectors and their codes; an index adds little

@@ -44,6 +44,7 @@ def test_help_shows_examples(shell: Shell) -> None:
         "compact",
         "delete",
         "demo",
+        "doctor",
         "duplicates",
         "export",
         "index",
@@ -62,12 +63,12 @@ def test_help_shows_examples(shell: Shell) -> None:
 
 
 def test_index_tells_what_it_did(filled: Shell) -> None:
-    out, err = filled.run("index", "docs", "notes.jsonl", "--to", "kb")
+    out, err = filled.run("index", "kb", "docs", "notes.jsonl")
     assert out == "3 files, 3 passages: 3 unchanged\n"
     assert "docs/photo.jpg: unknown kind of file: .jpg" in err
     (filled.folder / "docs" / "hours.txt").unlink()
     (filled.folder / "docs" / "new.txt").write_text("Parcels leave on Mondays.")
-    report = filled.json("index", "docs", "notes.jsonl", "--to", "kb")
+    report = filled.json("index", "kb", "docs", "notes.jsonl")
     assert {name: report[name] for name in ("files", "added", "unchanged", "removed")} == {
         "files": 3,
         "added": 1,
@@ -78,20 +79,20 @@ def test_index_tells_what_it_did(filled: Shell) -> None:
 
 
 def test_search(filled: Shell) -> None:
-    out, err = filled.run("search", "how many working days do refunds take", "--in", "kb", "-k", "1")
+    out, err = filled.run("search", "kb", "how many working days do refunds take", "-k", "1")
     rank, score, name, text = out.rstrip("\n").split("\t")
     assert (rank, name, text) == ("1", "docs/refunds.md", "# Refunds Refunds take five working days.")
     assert 0 < float(score) <= 1
     assert err == ""
-    answer = filled.json("search", "Tage", "--in", "kb", "--where", '{"lang": "de"}')
+    answer = filled.json("search", "kb", "Tage", "--where", '{"lang": "de"}')
     assert answer["query"] == "Tage"
     (hit,) = answer["hits"]
     assert (hit["id"], hit["rank"], hit["metadata"]["lang"]) == ("de", 1, "de")
     assert hit["metadata"]["modified"].keys() == {"$datetime"}
     assert answer["trace"]["eligible"] == 1
-    assert filled.run("search", "x", "--in", "kb", "--where", '{"lang": "fr"}')[0] == ""
+    assert filled.run("search", "kb", "x", "--where", '{"lang": "fr"}')[0] == ""
     for where in ('{"lang": {"$in": ["fr", "de"]}}', '{"n": {"$eq": 1}, "lang": ["de"]}'):
-        assert [hit["id"] for hit in filled.json("search", "x", "--in", "kb", "--where", where)["hits"]] == ["de"]
+        assert [hit["id"] for hit in filled.json("search", "kb", "x", "--where", where)["hits"]] == ["de"]
 
 
 def test_info_and_verify(filled: Shell) -> None:
@@ -109,13 +110,13 @@ def test_info_and_verify(filled: Shell) -> None:
 
 def test_add(filled: Shell) -> None:
     stored = filled.run(
-        "add", "--to", "kb", "--text", "A new one.", "--id", "n", "--metadata", '{"x": {"$date": "2025-03-01"}}'
+        "add", "kb", "--text", "A new one.", "--id", "n", "--metadata", '{"x": {"$date": "2025-03-01"}}'
     )
     assert stored[0] == "stored as n\n"
     lines = '{"id": "a", "text": "First."}\n\n{"id": "b", "text": "Second.", "vector": [1, 2]}\n'
-    assert filled.json("add", "-", "--to", "kb", given=lines) == {"ids": ["a", "b"]}
+    assert filled.json("add", "kb", "-", given=lines) == {"ids": ["a", "b"]}
     (filled.folder / "docs" / "hours.txt").unlink()
-    assert filled.json("add", "docs", "--to", "kb")["removed"] == 0
+    assert filled.json("add", "kb", "docs")["removed"] == 0
     with Retriever.open(filled.folder / "kb") as kb:
         assert sorted(document.id for document in kb.documents()) == [
             "a",
@@ -129,9 +130,9 @@ def test_add(filled: Shell) -> None:
 
 
 def test_delete(filled: Shell) -> None:
-    assert filled.run("delete", "docs/hours.txt", "nobody", "--in", "kb")[0] == "1 deleted\n"
-    assert "add --yes" in filled.run("delete", "--where", '{"lang": "de"}', "--in", "kb", code=2)[1]
-    assert filled.json("delete", "--where", '{"lang": "de"}', "--in", "kb", "--yes") == {"deleted": 1}
+    assert filled.run("delete", "kb", "docs/hours.txt", "nobody")[0] == "1 deleted\n"
+    assert "add --yes" in filled.run("delete", "kb", "--where", '{"lang": "de"}', code=2)[1]
+    assert filled.json("delete", "kb", "--where", '{"lang": "de"}', "--yes") == {"deleted": 1}
     assert filled.json("info", "kb")["documents"] == 1
 
 
@@ -141,9 +142,7 @@ def test_reindex(filled: Shell) -> None:
     assert "MB of memory" in err
     assert "3 rows, recall@" in filled.run("info", "kb")[0]
     assert filled.json("info", "kb")["approximate"]["rows"] == 3
-    assert [hit["id"] for hit in filled.json("search", "refunds", "--in", "kb", "-k", "1")["hits"]] == [
-        "docs/refunds.md"
-    ]
+    assert [hit["id"] for hit in filled.json("search", "kb", "refunds", "-k", "1")["hits"]] == ["docs/refunds.md"]
     assert filled.json("reindex", "kb", "--target-recall", "0.9")["approximate"]["target_recall"] == 0.9
     assert filled.run("reindex", "kb", "flat")[0] == "flat: searches are exact\n"
     assert filled.json("info", "kb")["approximate"] is None
@@ -154,7 +153,7 @@ def test_reindex(filled: Shell) -> None:
 def test_export_is_read_again(filled: Shell) -> None:
     out, _ = filled.run("export", "kb")
     assert [json.loads(line)["id"] for line in out.splitlines()] == ["de", "docs/hours.txt", "docs/refunds.md"]
-    filled.run("add", "-", "--to", "copy", "--embedder", "words", given=out)
+    filled.run("add", "copy", "-", "--embedder", "words", given=out)
     with Retriever.open(filled.folder / "kb") as kb, Retriever.open(filled.folder / "copy") as copy:
         assert list(kb.documents()) == list(copy.documents())
     report = filled.json("export", "kb", "--vectors", "-o", "out.jsonl")
@@ -167,9 +166,9 @@ def test_export_is_read_again(filled: Shell) -> None:
 
 
 def test_an_exported_file_can_be_indexed(filled: Shell) -> None:
-    filled.run("add", "--to", "kb", "--text", "Dated.", "--id", "d", "--metadata", '{"on": {"$date": "2025-03-01"}}')
+    filled.run("add", "kb", "--text", "Dated.", "--id", "d", "--metadata", '{"on": {"$date": "2025-03-01"}}')
     filled.run("export", "kb", "--vectors", "-o", "out.jsonl")
-    report = filled.json("index", "out.jsonl", "--to", "copy", "--embedder", "words")
+    report = filled.json("index", "copy", "out.jsonl", "--embedder", "words")
     assert (report["added"], report["skipped"]) == (4, [])
     with Retriever.open(filled.folder / "copy") as copy:
         assert [document.id for document in copy.documents()] == ["d", "de", "docs/hours.txt", "docs/refunds.md"]
@@ -202,15 +201,13 @@ def test_an_export_that_fails_leaves_the_file_as_it_was(filled: Shell, monkeypat
 
 
 def test_texts_and_ids_are_shown_as_they_are_but_cannot_steer_a_terminal(filled: Shell) -> None:
-    assert (
-        filled.run("add", "--to", "kb", "--text", "[red] :smile:", "--id", "a:key:b[/]")[0] == "stored as a:key:b[/]\n"
-    )
-    filled.run("add", "--to", "kb", "--text", "red \x1b[31m and\ta \x07bell", "--id", "tab\tid")
-    out, _ = filled.run("search", "a red bell", "--in", "kb", "-k", "1")
+    assert filled.run("add", "kb", "--text", "[red] :smile:", "--id", "a:key:b[/]")[0] == "stored as a:key:b[/]\n"
+    filled.run("add", "kb", "--text", "red \x1b[31m and\ta \x07bell", "--id", "tab\tid")
+    out, _ = filled.run("search", "kb", "a red bell", "-k", "1")
     assert out.split("\t")[2:] == ["tab id", "red \ufffd[31m and a \ufffdbell\n"]
-    out, _ = filled.run("search", "[red] :smile:", "--in", "kb", "-k", "1")
+    out, _ = filled.run("search", "kb", "[red] :smile:", "-k", "1")
     assert out.split("\t")[2:] == ["a:key:b[/]", "[red] :smile:\n"]
-    (hit,) = filled.json("search", "a red bell", "--in", "kb", "-k", "1")["hits"]
+    (hit,) = filled.json("search", "kb", "a red bell", "-k", "1")["hits"]
     assert (hit["id"], hit["text"]) == ("tab\tid", "red \x1b[31m and\ta \x07bell")  # JSON escapes them
 
 
@@ -219,7 +216,7 @@ def test_what_was_skipped_is_capped_but_not_in_json(shell: Shell) -> None:
     docs.mkdir()
     for number in range(25):
         (docs / f"{number:02}.bin").write_bytes(b"\0")
-    index = ("index", "docs", "--to", "kb", "--embedder", "words")
+    index = ("index", "kb", "docs", "--embedder", "words")
     out, err = shell.run(*index)
     assert out == "0 files, 0 passages: nothing to do\n"
     assert "25 skipped:" in err
@@ -230,16 +227,16 @@ def test_what_was_skipped_is_capped_but_not_in_json(shell: Shell) -> None:
 def test_long_work_says_now_and_then_how_far_it_is(filled: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output, "_PAUSE", 0.0)
     (filled.folder / "docs" / "new.txt").write_text("Parcels leave on Mondays.")
-    _, err = filled.run("index", "docs", "--to", "kb")
+    _, err = filled.run("index", "kb", "docs")
     assert re.search(r"^3 of 3 files, 3 passages, [\d,]+/s$", err, re.MULTILINE)
     _, err = filled.run("export", "kb", "-o", "out.jsonl")
     assert re.search(r"^exporting: 4 of 4, [\d,]+/s$", err, re.MULTILINE)
-    assert filled.run("index", "docs", "--to", "kb", "--json")[1] == ""
+    assert filled.run("index", "kb", "docs", "--json")[1] == ""
 
 
 @pytest.mark.filterwarnings("ignore:.*longer than the 12 tokens")
 def test_the_demo_shows_the_handbook(shell: Shell) -> None:
-    out, _ = shell.run("demo", "--embedder", "words", "--to", "kept")
+    out, _ = shell.run("demo", "kept", "--embedder", "words")
     assert out.startswith(f"{len(handbook())} documents")
     assert all(question.text in out for question in QUESTIONS)
     assert shell.json("info", "kept")["documents"] == len(handbook())
@@ -264,34 +261,34 @@ def test_the_demo_tells_the_truth_about_its_answers(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["search", "x", "--in", "nothing"], 3, "nothing: there is no collection"),
+        (["search", "nothing", "x"], 3, "nothing: there is no collection"),
         (["info", "nothing"], 3, "there is no collection"),
         (["export", "docs"], 3, "not a theodolite collection"),
-        (["index", "nothing", "--to", "new", "--embedder", "words"], 2, "nothing does not exist"),
-        (["index", "--to", "kb"], 2, "Missing argument"),
-        (["search", "x"], 2, "--in"),
-        (["search", " ", "--in", "kb"], 2, "string that is not blank"),
-        (["search", "x", "--in", "kb", "-k", "0"], 2, "k is 0"),
-        (["search", "x", "--in", "kb", "--where", "{"], 2, "--where is not JSON"),
-        (["search", "x", "--in", "kb", "--where", "[1]"], 2, "must be a JSON object"),
-        (["search", "x", "--in", "kb", "--where", '{"a": {"$nope": 1}}'], 2, "unknown operator"),
-        (["search", "x", "--in", "kb", "--embedder", "nope:1"], 1, "nothing called 'nope'"),
-        (["add", "--to", "kb"], 2, "either files"),
-        (["add", "--to", "kb", "--text", "x", "--metadata", "1"], 2, "must be a JSON object"),
-        (["add", "--to", "new", "--text", "x", "--metadata", "{"], 2, "--metadata is not JSON"),
-        (["add", "--to", "new", "--text", " "], 2, "--text is empty"),
-        (["add", "--to", "new", "nothing"], 2, "nothing does not exist"),
-        (["add", "--to", "kb", "docs", "--id", "x"], 2, "belong to the document of --text"),
-        (["add", "--to", "kb", "--text", "x", "--chunk-tokens", "9"], 2, "do not apply to --text and stdin"),
-        (["add", "--to", "kb", "-", "--text-field", "body"], 2, "do not apply to --text and stdin"),
-        (["index", "docs", "--to", "new", "--max-mb", "nan"], 2, "--max-mb is nan"),
-        (["index", "docs", "--to", "new", "--chunk-tokens", "0"], 2, "greater than or equal to 1"),
-        (["index", "docs", "--to", "docs/hours.txt"], 3, "is a file; a collection is a folder"),
-        (["search", "x", "--in", "kb", "--where", "[" * 100_000], 2, "--where is not JSON"),
-        (["search", "x", "--in", "kb", "-k", "many"], 2, "valid integer"),
+        (["index", "new", "nothing", "--embedder", "words"], 2, "nothing does not exist"),
+        (["index", "kb"], 2, "Missing argument"),
+        (["search", "x"], 2, "Missing argument"),
+        (["search", "kb", " "], 2, "string that is not blank"),
+        (["search", "kb", "x", "-k", "0"], 2, "k is 0"),
+        (["search", "kb", "x", "--where", "{"], 2, "--where is not JSON"),
+        (["search", "kb", "x", "--where", "[1]"], 2, "must be a JSON object"),
+        (["search", "kb", "x", "--where", '{"a": {"$nope": 1}}'], 2, "unknown operator"),
+        (["search", "kb", "x", "--embedder", "nope:1"], 1, "nothing called 'nope'"),
+        (["add", "kb"], 2, "either files"),
+        (["add", "kb", "--text", "x", "--metadata", "1"], 2, "must be a JSON object"),
+        (["add", "new", "--text", "x", "--metadata", "{"], 2, "--metadata is not JSON"),
+        (["add", "new", "--text", " "], 2, "--text is empty"),
+        (["add", "new", "nothing"], 2, "nothing does not exist"),
+        (["add", "kb", "docs", "--id", "x"], 2, "belong to the document of --text"),
+        (["add", "kb", "--text", "x", "--chunk-tokens", "9"], 2, "do not apply to --text and stdin"),
+        (["add", "kb", "-", "--text-field", "body"], 2, "do not apply to --text and stdin"),
+        (["index", "new", "docs", "--max-mb", "nan"], 2, "--max-mb is nan"),
+        (["index", "new", "docs", "--chunk-tokens", "0"], 2, "greater than or equal to 1"),
+        (["index", "docs/hours.txt", "docs"], 3, "is a file; a collection is a folder"),
+        (["search", "kb", "x", "--where", "[" * 100_000], 2, "--where is not JSON"),
+        (["search", "kb", "x", "-k", "many"], 2, "valid integer"),
         (["find", "x"], 2, "No such command"),
-        (["delete", "--in", "kb"], 2, "either ids or --where"),
-        (["delete", "--in", "kb", "--where", "{}", "-y"], 2, "every document passes"),
+        (["delete", "kb"], 2, "either ids or --where"),
+        (["delete", "kb", "--where", "{}", "-y"], 2, "every document passes"),
     ],
 )
 def test_what_is_refused(filled: Shell, arguments: list[str], code: int, message: str) -> None:
@@ -301,44 +298,44 @@ def test_what_is_refused(filled: Shell, arguments: list[str], code: int, message
     assert out == ""
     assert not (filled.folder / "nothing").exists()
     assert not (filled.folder / "new").exists()
-    if "Missing" not in message and message != "--in":
+    if "Missing" not in message:
         said = json.loads(filled.run(*arguments, "--json", code=code)[1])
         assert said["error"].endswith("Error")
         assert message in said["message"]
 
 
 def test_standard_input_that_is_no_json(filled: Shell) -> None:
-    assert "line 2 of stdin" in filled.run("add", "-", "--to", "kb", given='{"text": "a"}\n{"text"', code=2)[1]
-    assert "line 1 of stdin is not UTF-8" in filled.run("add", "-", "--to", "kb", given=b'{"text": "\xff"}', code=2)[1]
+    assert "line 2 of stdin" in filled.run("add", "kb", "-", given='{"text": "a"}\n{"text"', code=2)[1]
+    assert "line 1 of stdin is not UTF-8" in filled.run("add", "kb", "-", given=b'{"text": "\xff"}', code=2)[1]
     marked = '{"id": "b", "text": "Behind a byte order mark."}'.encode("utf-8-sig")
-    assert filled.json("add", "-", "--to", "kb", given=marked) == {"ids": ["b"]}
+    assert filled.json("add", "kb", "-", given=marked) == {"ids": ["b"]}
 
 
 def test_a_collection_of_vectors_alone_needs_an_embedder_by_name(shell: Shell) -> None:
     with Retriever.open(shell.folder / "kb") as kb:
         kb.add(["text"], vectors=[[1.0] * 64])
-    assert "--embedder" in shell.run("search", "x", "--in", "kb", code=1)[1]
-    assert len(shell.json("search", "text", "--in", "kb", "--embedder", "words")["hits"]) == 1
+    assert "--embedder" in shell.run("search", "kb", "x", code=1)[1]
+    assert len(shell.json("search", "kb", "text", "--embedder", "words")["hits"]) == 1
 
 
 def test_a_collection_made_with_an_object_does_not_look_for_a_model_of_its_name(shell: Shell) -> None:
     with Retriever.open(shell.folder / "kb", embedder=HashingEmbedder(64)) as kb:
         kb.add(["some text"])
-    said = shell.run("search", "x", "--in", "kb", code=1)[1]
+    said = shell.run("search", "kb", "x", code=1)[1]
     assert "its own embedder, 'HashingEmbedder'" in said
     assert "--embedder" in said
-    assert len(shell.json("search", "text", "--in", "kb", "--embedder", "words")["hits"]) == 1
+    assert len(shell.json("search", "kb", "text", "--embedder", "words")["hits"]) == 1
 
 
 @pytest.mark.parametrize(
     "command",
     [
-        ("search", "x", "--in", "kb"),
-        ("search", "x", "--in", "kb", "--mode", "hybrid"),
-        ("add", "--to", "kb", "--text", "more"),
-        ("index", "docs", "--to", "kb"),
-        ("recall", "--in", "kb", "--queries", "questions.txt"),
-        ("demo", "--to", "kb"),
+        ("search", "kb", "x"),
+        ("search", "kb", "x", "--mode", "hybrid"),
+        ("add", "kb", "--text", "more"),
+        ("index", "kb", "docs"),
+        ("recall", "kb", "--queries", "questions.txt"),
+        ("demo", "kb"),
     ],
 )
 @pytest.mark.filterwarnings("always")  # as outside of tests
@@ -376,13 +373,13 @@ def test_verify_repairs_and_backup_copies(filled: Shell) -> None:
 def test_compact(filled: Shell) -> None:
     with Retriever.open(filled.folder / "kb") as kb:
         kb.update([document.id for document in kb.documents(limit=2)], {"checked": True})
-    before = filled.json("search", "invoice", "--in", "kb")["hits"]
+    before = filled.json("search", "kb", "invoice")["hits"]
     told = filled.json("compact", "kb")
     assert told["rows"] == 2
     assert told["bytes_before"] > 0
     assert told["bytes_after"] > 0  # so small a folder need not become smaller
     assert filled.run("compact", "kb")[0].startswith("0 dead rows removed; ")
-    assert filled.json("search", "invoice", "--in", "kb")["hits"] == before
+    assert filled.json("search", "kb", "invoice")["hits"] == before
     assert filled.json("verify", "kb")["sound"]
     with Retriever.open(filled.folder / "kb") as kb:
         kb.clear()
@@ -391,25 +388,25 @@ def test_compact(filled: Shell) -> None:
 
 
 def test_recall(filled: Shell) -> None:
-    out, err = filled.run("recall", "--in", "kb")
+    out, err = filled.run("recall", "kb")
     assert out.startswith("3 queries, made of stored rows and noise; 0% answered by the approximate index\n")
     assert "recall@10       1.0000" in out
     assert err == ""
     (filled.folder / "q.txt").write_text("refunds\n\nopen from nine\n", encoding="utf-8-sig")
     (filled.folder / "q.jsonl").write_text('"refunds"\n{"query": "open"}\n{"text": "nine", "id": 3}\n')
     for name, count in (("q.txt", 2), ("q.jsonl", 3)):
-        found = filled.json("recall", "--in", "kb", "--queries", name, "-k", "1", "-k", "2")
+        found = filled.json("recall", "kb", "--queries", name, "-k", "1", "-k", "2")
         assert (found["queries"], found["kind"], list(found["recall"])) == (count, "given", ["1", "2"])
     np.save(filled.folder / "q.npy", np.ones((4, 64)))
-    assert filled.json("recall", "--in", "kb", "--queries", "q.npy", "--use-case", "offline")["queries"] == 4
-    assert filled.json("recall", "--in", "kb", "--where", '{"lang": "de"}')["queries"] == 1
+    assert filled.json("recall", "kb", "--queries", "q.npy", "--use-case", "offline")["queries"] == 4
+    assert filled.json("recall", "kb", "--where", '{"lang": "de"}')["queries"] == 1
 
 
 def test_recall_fails_where_a_target_is_missed(filled: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TARGETS, "rag", Target((0.9, 0.95), (0.0, 0.0)))
-    assert filled.run("recall", "--in", "kb", "--use-case", "rag", code=1)[0].count("fail") == 1
-    assert filled.run("recall", "--in", "kb", "--use-case", "rag", "--json", code=1)[0].startswith("{")
-    assert "there are rag, " in filled.run("recall", "--in", "kb", "--use-case", "chat", code=2)[1]
+    assert filled.run("recall", "kb", "--use-case", "rag", code=1)[0].count("fail") == 1
+    assert filled.run("recall", "kb", "--use-case", "rag", "--json", code=1)[0].startswith("{")
+    assert "there are rag, " in filled.run("recall", "kb", "--use-case", "chat", code=2)[1]
 
 
 def test_recall_refuses_files_that_hold_no_queries(filled: Shell) -> None:
@@ -422,8 +419,8 @@ def test_recall_refuses_files_that_hold_no_queries(filled: Shell) -> None:
         ("q.npy", b"123", "not an array"),
     ):
         (filled.folder / name).write_bytes(content)
-        assert message in filled.run("recall", "--in", "kb", "--queries", name, code=2)[1]
-    assert "does not exist" in filled.run("recall", "--in", "kb", "--queries", "none.txt", code=2)[1]
+        assert message in filled.run("recall", "kb", "--queries", name, code=2)[1]
+    assert "does not exist" in filled.run("recall", "kb", "--queries", "none.txt", code=2)[1]
 
 
 def test_monitor(filled: Shell) -> None:
@@ -453,9 +450,9 @@ def test_an_empty_path_is_not_the_working_directory(filled: Shell) -> None:
     before = filled.json("info", ".")
     for arguments in (
         *(("info", ""), ("verify", ""), ("export", ""), ("compact", ""), ("audit", ""), ("duplicates", "")),
-        *(("search", "q", "--in", ""), ("delete", "x", "--in", ""), ("reindex", "")),
-        *(("index", "", "--to", "../new"), ("index", "..", "--to", ""), ("add", "--text", "x", "--to", "")),
-        *(("backup", "../kb", "-o", ""), ("export", "../kb", "-o", ""), ("add", "", "--to", "../new")),
+        *(("search", "", "q"), ("delete", "", "x"), ("reindex", "")),
+        *(("index", "../new", ""), ("index", "", ".."), ("add", "", "--text", "x")),
+        *(("backup", "../kb", "-o", ""), ("export", "../kb", "-o", ""), ("add", "../new", "")),
     ):
         assert "the path is empty" in filled.run(*arguments, code=2)[1]
     assert filled.json("info", ".") == before

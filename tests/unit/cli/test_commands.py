@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def shell(tmp_path: Path) -> Shell:
     (about / "entry_points.txt").write_text("\n".join(("[theodolite.commands]", *entries, "")))
     (shell.plugin / "toy.py").write_text(TOY)
     (shell.plugin / "toy_broken.py").write_text("import no_such_package\n")
-    shell.run("add", "--to", "kb", "--text", "Five days.", "--metadata", '{"title": "Refunds"}', "--embedder", "words")
+    shell.run("add", "kb", "--text", "Five days.", "--metadata", '{"title": "Refunds"}', "--embedder", "words")
     return shell
 
 
@@ -75,6 +76,59 @@ def test_a_command_that_cannot_be_imported_is_named_and_harms_no_other(shell: Sh
 
 def test_our_own_commands_cannot_be_replaced(shell: Shell) -> None:
     assert shell.json("info", "kb")["documents"] == 1
+
+
+def test_help_shows_each_summary_whole(shell: Shell) -> None:
+    for name in BUILT_IN:
+        docstring = getattr(import_module(f"theodolite.cli.{name}"), name).__doc__
+        assert docstring.splitlines()[0] == BUILT_IN[name]
+    lines = shell.apart("--help")[0].splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    listed = dict(line.split(maxsplit=1) for line in lines[lines.index("Commands:") + 1 :])
+    assert listed.items() >= BUILT_IN.items()
+
+
+def test_help_imports_no_command() -> None:
+    code = "import sys; from theodolite.cli.run import run; run(['--help']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {f"theodolite.cli.{name}" for name in BUILT_IN} & set(done.stdout.split()) == set()
+
+
+@pytest.mark.parametrize(
+    ("former", "now"),
+    [
+        (["search", "how long?", "--in", "kb", "-k", "2"], "theodolite search kb 'how long?' -k 2"),
+        (["search", "--kb=kb", "how long?"], "theodolite search kb 'how long?'"),
+        (["index", "docs", "notes.jsonl", "--to", "my kb"], "theodolite index 'my kb' docs notes.jsonl"),
+        (["add", "--to", "kb", "--text", "x"], "theodolite add kb --text x"),
+        (["export", "kb", "--collection", "kb"], "theodolite export kb kb"),
+        (["recall", "--in"], "theodolite recall KB"),
+        (["demo", "--to", "kb"], "theodolite demo kb"),
+        (["delete", "a", "b", "--in", "kb"], "theodolite delete kb a b"),
+    ],
+)
+def test_an_option_for_the_collection_is_refused_with_the_new_form(shell: Shell, former: list[str], now: str) -> None:
+    out, err = shell.run(*former, code=2)
+    assert out == ""
+    assert " ".join(err.split()).endswith(f"is not an option: the collection is the first argument. Run: {now}")
+    said = json.loads(shell.run(*former, "--json", code=2)[1]) if former[-1] != "--in" else {"error": "UsageError"}
+    assert said["error"] == "UsageError"
+
+
+def test_a_text_may_look_like_a_former_option(shell: Shell) -> None:
+    shell.run("add", "kb", "--text", "--to", "--id", "dashes")
+    assert '"--to"' in shell.run("export", "kb")[0]
+
+
+@pytest.mark.parametrize("command", ["backup", "export"])
+def test_to_is_not_taken_for_the_collection_where_it_would_be_the_output(shell: Shell, command: str) -> None:
+    assert "No such option: --to" in shell.run(command, "kb", "--to", "copy", code=2)[1]
+
+
+def test_a_question_before_the_collection_is_recognized(shell: Shell) -> None:
+    _, err = shell.run("search", "how long?", "kb", code=2)
+    assert err == "the collection comes first, then the question. Run: theodolite search kb 'how long?'\n"
+    assert "no collection" in shell.run("search", "how long?", "neither", code=3)[1]
 
 
 def test_names_that_lead_nowhere() -> None:

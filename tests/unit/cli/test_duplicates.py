@@ -21,7 +21,7 @@ def shell(tmp_path: Path) -> Shell:
         ("f", "The shop is open from nine to six.", "wiki"),
     ]
     lines = [json.dumps({"id": name, "text": text, "metadata": {"source": kind}}) for name, text, kind in records]
-    shell.run("add", "-", "--to", "kb", "--embedder", "words", given="\n".join(lines))
+    shell.run("add", "kb", "-", "--embedder", "words", given="\n".join(lines))
     return shell
 
 
@@ -58,7 +58,7 @@ def test_what_is_refused(shell: Shell) -> None:
 
 
 def test_an_empty_collection(shell: Shell) -> None:
-    shell.run("delete", "--where", '{"source": {"$exists": true}}', "--in", "kb", "--yes")
+    shell.run("delete", "kb", "--where", '{"source": {"$exists": true}}', "--yes")
     assert shell.run("duplicates", "kb") == ("", "")
 
 

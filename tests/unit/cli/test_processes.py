@@ -27,7 +27,7 @@ def filled(shell: Shell) -> Shell:
 
 
 def test_truncation_is_told(shell: Shell) -> None:
-    long = ("add", "--to", "kb", "--text", " ".join(["word"] * 30), "--embedder", "words")
+    long = ("add", "kb", "--text", " ".join(["word"] * 30), "--embedder", "words")
     _, err = shell.apart(*long)
     assert err.startswith("Warning: 1 of 1 documents are longer than the 12 tokens")
     assert err.endswith("split them into passages.\n")  # and nothing of what Python code can do
@@ -45,7 +45,7 @@ def test_ctrl_c_keeps_what_was_committed(shell: Shell) -> None:
         (docs / f"{number:04}.txt").write_text(f"Text number {number}.")
     # Where the tests run in a shell's background, SIGINT is ignored and children would inherit that.
     process = shell.start(
-        "index", "docs", "--to", "kb", "--embedder", "words:0.2",
+        "index", "kb", "docs", "--embedder", "words:0.2",
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     vectors = shell.folder / "kb" / "vectors-1.f32"
@@ -60,7 +60,7 @@ def test_ctrl_c_keeps_what_was_committed(shell: Shell) -> None:
     assert "Traceback" not in err
     kept = shell.json("info", "kb")["documents"]
     assert 0 < kept < 3000
-    report = shell.json("index", "docs", "--to", "kb", "--embedder", "words")
+    report = shell.json("index", "kb", "docs", "--embedder", "words")
     assert (report["unchanged"], report["added"]) == (kept, 3000 - kept)
     shell.run("verify", "kb")
 
@@ -69,7 +69,7 @@ def test_ctrl_c_keeps_what_was_committed(shell: Shell) -> None:
 @pytest.mark.thorough
 def test_a_reader_that_goes_away(filled: Shell) -> None:
     lines = "".join(json.dumps({"id": f"{n}", "text": f"Text {n} " + "word " * 5}) + "\n" for n in range(5000))
-    filled.run("add", "-", "--to", "kb", given=lines)
+    filled.run("add", "kb", "-", given=lines)
     with filled.start("export", "kb") as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -105,7 +105,7 @@ def test_without_its_packages_the_command_line_says_so(shell: Shell) -> None:
 @pytest.mark.thorough
 def test_an_embedder_that_is_not_installed(filled: Shell) -> None:
     _hide(filled, "sentence_transformers")
-    for command in (["search", "x", "--in", "kb"], ["add", "--to", "kb", "--text", "x"]):
+    for command in (["search", "kb", "x"], ["add", "kb", "--text", "x"]):
         out, err = filled.apart(*command, "--embedder", "some/model", code=1)
         assert (out, "Traceback" in err) == ("", False)
         assert "pip install 'theodolite[sentence-transformers]'" in err
@@ -121,7 +121,7 @@ def test_the_command_and_the_module_are_one(shell: Shell) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux only")
-@pytest.mark.parametrize("command", [["export", "kb"], ["info", "kb"], ["search", "x", "--in", "kb"]])
+@pytest.mark.parametrize("command", [["export", "kb"], ["info", "kb"], ["search", "kb", "x"]])
 def test_a_full_disk(filled: Shell, command: list[str]) -> None:
     with open("/dev/full", "w") as full:
         err = filled.apart(*command, code=1, stdout=full)[1]
@@ -140,7 +140,7 @@ def test_the_shell_completes_commands(shell: Shell) -> None:
 @pytest.mark.thorough
 def test_programs_read_utf_8_whatever_the_locale(filled: Shell) -> None:
     environment = {**filled.environment, "PYTHONUTF8": "0", "PYTHONIOENCODING": "latin-1"}
-    out, _ = filled.apart("search", "漢字 😀", "--in", "kb", "--json", env=environment, encoding="utf-8")
+    out, _ = filled.apart("search", "kb", "漢字 😀", "--json", env=environment, encoding="utf-8")
     assert json.loads(out)["query"] == "漢字 😀"
 
 

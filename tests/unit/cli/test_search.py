@@ -11,8 +11,8 @@ from tests.unit.shell import Shell
 def test_small_scores_are_told(tmp_path: Path, mode: str) -> None:
     shell = Shell(tmp_path)
     records = [{"id": name, "text": f"refunds {name}"} for name in ("first", "second")]
-    shell.run("add", "-", "--to", "kb", "--embedder", "words", given="\n".join(map(json.dumps, records)))
-    search = ("search", "refunds", "--in", "kb", "--mode", mode)
+    shell.run("add", "kb", "-", "--embedder", "words", given="\n".join(map(json.dumps, records)))
+    search = ("search", "kb", "refunds", "--mode", mode)
     out, _ = shell.run(*search)
     hits = shell.json(*search)["hits"]
     assert len(hits) == 2

@@ -52,8 +52,8 @@ def at_a_terminal(shell: Shell, *arguments: str, code: int = 0, keys: bytes = b"
 @pytest.mark.filterwarnings("ignore:.*longer than the 12 tokens")
 def test_hits_have_a_place_and_their_first_lines(filled: Shell) -> None:
     long = "A passage of many words. " * 40
-    filled.run("add", "-", "--to", "kb", given=_records(("long", long, "wiki")))
-    shown = at_a_terminal(filled, "search", "a passage of many words", "--in", "kb", "-k", "2")
+    filled.run("add", "kb", "-", given=_records(("long", long, "wiki")))
+    shown = at_a_terminal(filled, "search", "kb", "a passage of many words", "-k", "2")
     assert COLOR.search(shown)
     lines = CONTROL.sub("", shown).splitlines()
     first = next(i for i, line in enumerate(lines) if line.startswith(" 1. "))
@@ -65,25 +65,25 @@ def test_hits_have_a_place_and_their_first_lines(filled: Shell) -> None:
 
 
 def test_no_color_is_respected(filled: Shell) -> None:
-    shown = at_a_terminal(filled, "search", "refunds", "--in", "kb", NO_COLOR="1")
+    shown = at_a_terminal(filled, "search", "kb", "refunds", NO_COLOR="1")
     assert "docs/refunds.md" in shown
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", shown)
 
 
 def test_an_empty_result_is_noted(filled: Shell) -> None:
-    assert "No documents match." in at_a_terminal(filled, "search", "x", "--in", "kb", "--where", '{"lang": "fr"}')
+    assert "No documents match." in at_a_terminal(filled, "search", "kb", "x", "--where", '{"lang": "fr"}')
 
 
 def test_a_bar_with_rate_and_remaining_time(filled: Shell) -> None:
     (filled.folder / "docs" / "new.txt").write_text("Parcels leave on Mondays.")
-    shown = CONTROL.sub("", at_a_terminal(filled, "index", "docs", "--to", "kb", "--embedder", "words:0.5"))
+    shown = CONTROL.sub("", at_a_terminal(filled, "index", "kb", "docs", "--embedder", "words:0.5"))
     assert re.search(r"━+ +\d+% (\d:\d\d:\d\d|-:--:--) 3 of 3 files, 3 passages, \d+/s", shown)
     assert "3 files, 3 passages: 1 added, 2 unchanged\n" in shown
 
 
 @pytest.mark.parametrize(("key", "code", "said", "left"), [(b"y\n", 0, "1 deleted", 2), (b"n\n", 1, "Nothing was", 3)])
 def test_delete_asks(filled: Shell, key: bytes, code: int, said: str, left: int) -> None:
-    shown = at_a_terminal(filled, "delete", "--where", '{"lang": "de"}', "--in", "kb", keys=key, code=code)
+    shown = at_a_terminal(filled, "delete", "kb", "--where", '{"lang": "de"}', keys=key, code=code)
     assert "Delete 1 of 3 documents? [y/N]:" in shown
     assert said in shown
     assert filled.json("info", "kb")["documents"] == left

@@ -24,8 +24,8 @@ def test_a_url_is_read_and_written_to(shell: Shell) -> None:
     assert (info["documents"], info["dimension"], info["location"]) == (1, 64, "dict://shelf")
     assert "dict://shelf" in shell.run("info", "dict://shelf")[0]
     assert "Refunds take five days." in shell.run("export", "dict://shelf")[0]
-    assert "Refunds" in shell.run("search", "refunds", "--in", "dict://shelf", "--mode", "lexical")[0]
-    shell.run("delete", "refunds", "--in", "dict://shelf")
+    assert "Refunds" in shell.run("search", "dict://shelf", "refunds", "--mode", "lexical")[0]
+    shell.run("delete", "dict://shelf", "refunds")
     assert shell.json("info", "dict://shelf")["documents"] == 0
     assert {path.name for path in shell.folder.iterdir()} == {"plugin"}
 

@@ -37,6 +37,12 @@ products: Any = numkong.dots_packed
 output: Any = numkong.from_dlpack
 """output(array): an array that `products` can write to."""
 
+
+def instruction_sets() -> list[str]:
+    """Return the SIMD instruction sets that numkong uses on this processor, such as `haswell`."""
+    return [name for name, usable in numkong.get_capabilities().items() if usable and name != "serial"]
+
+
 Floats = NDArray[np.float32]
 
 _OUTLIER = 6.0  # largest component over root mean square; about 3 to 4 for rows without outliers
