@@ -129,8 +129,8 @@ def test_dates_in_filters_are_whole_days(adapter: Adapter, kb: Retriever) -> Non
     assert "2025-01-01 to 2025-01-30" in str(published)
     called = adapter.call(tool, query="refunds", filter={"published": {"min": "2025-01-03", "max": "2025-01-04"}})
     assert sorted(map(str, ids(called))) == ["acme-3", "acme-4"]
-    assert "is no date" in adapter.call(tool, query="x", filter={"published": {"min": "2025"}}).content
-    assert "A int is no date" in adapter.call(tool, query="x", filter={"published": {"max": 2025}}).content
+    assert "is not a date" in adapter.call(tool, query="x", filter={"published": {"min": "2025"}}).content
+    assert "int is not a date" in adapter.call(tool, query="x", filter={"published": {"max": 2025}}).content
 
 
 async def test_what_does_not_fit_comes_back_as_a_message(adapter: Adapter, tool: Any) -> None:
@@ -140,7 +140,7 @@ async def test_what_does_not_fit_comes_back_as_a_message(adapter: Adapter, tool:
         ({"query": "x", "k": 21}, "k"),
         ({"query": " "}, "query"),
         ({"query": "x", "filter": ["en"]}, "filter"),
-        ({"query": "x", "since": "yesterday"}, "'yesterday' is no date; write it as 2024-07-01"),
+        ({"query": "x", "since": "yesterday"}, "'yesterday' is not a date; write it as 2024-07-01"),
         ({"k": 1}, "query"),
         ({}, "query"),
     ]
