@@ -58,7 +58,7 @@ import chromadb
 from chromadb.utils.embedding_functions import DefaultEmbeddingFunction
 embed = DefaultEmbeddingFunction()
 embed(texts[:1])
-collection = chromadb.PersistentClient("kb").create_collection("kb", embedding_function=embed)
+collection = chromadb.PersistentClient("kb").create_collection("passages", embedding_function=embed)
 started = time.perf_counter()
 collection.add(ids=[str(number) for number in range(len(texts))], documents=texts)
 seconds = time.perf_counter() - started
@@ -68,9 +68,22 @@ print(json.dumps({"seconds": seconds, "memory": resource.getrusage(resource.RUSA
 CHROMA_SEARCH = """
 import sys
 import chromadb
-collection = chromadb.PersistentClient("kb").get_collection("kb")
+collection = chromadb.PersistentClient("kb").get_collection("passages")
 print(collection.query(query_texts=[sys.argv[1]], n_results=5)["documents"])
 """
+
+
+def paragraphs(count: int) -> list[str]:
+    """Return paragraphs of our documentation, of 100 to 900 characters each."""
+    found = [
+        part[:900]
+        for page in sorted((ROOT / "docs").glob("*.md"))
+        for part in page.read_text(encoding="utf-8").split("\n\n")
+        if len(part) >= 100 and part[0].isalpha()
+    ]
+    if len(found) < count:
+        raise SystemExit(f"there are {len(found)} paragraphs: pass --rows")
+    return [found[number * len(found) // count] for number in range(count)]
 
 
 def virtual_environment(folder: Path, requirement: str) -> Path:
@@ -140,7 +153,7 @@ def measure(way: str, python: Path, texts: Path, hub: str, repository: Path, rep
             "HF_ENDPOINT": hub,
             "ANONYMIZED_TELEMETRY": "False",
         }
-        search = [python, "-m", "theodolite", "search", QUESTION, "--in", "kb"]
+        search = [python, "-m", "theodolite", "search", "kb", QUESTION]
         if way == "chroma":
             unpack_for_chroma(repository, home)
             search = [python, "-c", CHROMA_SEARCH, QUESTION]
@@ -187,13 +200,12 @@ def report(runs: dict[str, Any], rows: int, markdown: bool) -> list[str]:
 def main() -> int:
     from tests.hub_server import serve
 
-    from benchmarks.data import texts
     from benchmarks.measure import machine, progress, write_json
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=list(WAYS), default=list(WAYS))
     parser.add_argument("--venvs", type=Path, help="keep the environments here, and use them again")
-    parser.add_argument("--rows", type=int, default=300, help="passages of about 150 words")
+    parser.add_argument("--rows", type=int, default=300, help="paragraphs of our documentation to index")
     parser.add_argument("--repeat", type=int, default=5, help="searches, each in a new process")
     parser.add_argument("--json", metavar="FILE", help="write the raw figures")
     parser.add_argument("--markdown", action="store_true", help="print a table for the documentation")
@@ -202,8 +214,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as made:
         root = Path(made)
         publish(root / "hub")
-        passages = texts(options.rows, least=145, most=155)
-        (root / "texts.json").write_text(json.dumps([next(passages) for _ in range(options.rows)]))
+        (root / "texts.json").write_text(json.dumps(paragraphs(options.rows)))
         with serve(root / "hub") as server:
             for way in options.only:
                 progress(f"{way}: install")
