@@ -13,6 +13,7 @@ from langchain_theodolite.ledger import FILE, Ledger
 from langchain_theodolite.searching import collection
 from theodolite import Document as Passage
 from theodolite import InputError
+from theodolite.integration import ensure_created
 
 _SAMPLE = 100  # documents looked at to find the field that holds the source
 
@@ -57,6 +58,7 @@ class TheodoliteRecordManager(RecordManager):
             )
         self._kb, self._source_id_key = kb, source_id_key
         space = namespace if kb.partition is None else json.dumps([namespace, kb.partition])
+        ensure_created(kb)
         # The folder's path locates the records. An empty write proves that the folder still belongs to the collection.
         kb.delete([])
         folder = kb.location

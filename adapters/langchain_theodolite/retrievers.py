@@ -17,8 +17,10 @@ from langchain_theodolite.searching import HINTS, OPTIONS, asearch, prepare, sea
 from theodolite import MMR, Fusion, Hit, Retriever
 from theodolite.integration import (
     HIT_DETAILS,
+    RECORDED,
     check_names,
     hit_details,
+    loaded_embedder,
     open_existing,
     opening_options,
     reusable,
@@ -68,12 +70,12 @@ class TheodoliteRetriever(BaseRetriever):
     dedupe: float | None = Field(default=None, gt=0, le=1)
     with_scores: bool = False
 
-    def __init__(self, *, location: Any = None, embedding: Any = None, **fields: Any) -> None:
+    def __init__(self, *, location: Any = None, embedding: Any = RECORDED, **fields: Any) -> None:
         """
         Args:
             location: the folder of a collection, instead of `kb`. It stays open; `retriever.kb.close()` closes it.
             embedding: the embedder for `location`: LangChain `Embeddings`, or any value that
-                `theodolite.Retriever.open` accepts.
+                `theodolite.Retriever.open` accepts. Default: the embedder that the collection records.
             fields: see the class. With `location`, also options of `theodolite.Retriever.open` such as `on_drift`,
                 except `create` and `versions`. `read_only` defaults to True if the folder is not writable.
 
@@ -88,7 +90,7 @@ class TheodoliteRetriever(BaseRetriever):
             if fields.keys() - type(self).model_fields.keys():
                 super().__init__(**{"location": location, **fields})  # raises, and names the unknown fields
             fields["kb"] = kb = open_existing(location, as_embedder(embedding), **given)
-        elif location is not None or embedding is not None:
+        elif location is not None or not (embedding is None or embedding is RECORDED):
             raise ValueError("pass kb=, or location= and embedding=; one without the other would do nothing")
         try:
             super().__init__(**fields)
@@ -152,7 +154,7 @@ class TheodoliteRetriever(BaseRetriever):
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
         params = super()._get_ls_params(**kwargs)
         params["ls_vector_store_provider"] = "theodolite"
-        embedder = self.kb.embedder
+        embedder = loaded_embedder(self.kb)
         if embedder is not None:
             embeddings = getattr(embedder, "embeddings", embedder)
             params["ls_embedding_provider"] = type(embeddings).__name__
@@ -198,7 +200,7 @@ class TheodoliteVectorStoreRetriever(VectorStoreRetriever):
 
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
         kb = getattr(self.vectorstore, "kb", None)
-        return _with_model(super()._get_ls_params(**kwargs), None if kb is None else kb.embedder)
+        return _with_model(super()._get_ls_params(**kwargs), None if kb is None else loaded_embedder(kb))
 
 
 def _with_model(params: LangSmithRetrieverParams, embedder: Any) -> LangSmithRetrieverParams:

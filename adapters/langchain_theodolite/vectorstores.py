@@ -16,7 +16,7 @@ from langchain_theodolite.searching import collection
 from langchain_theodolite.similarity import Searches
 from theodolite import Document as Passage
 from theodolite import InputError, Retriever
-from theodolite.integration import check_location, check_names, open_collection, opening_options
+from theodolite.integration import RECORDED, check_location, check_names, open_collection, opening_options
 
 _ADDING = frozenset({"batch_size"})
 _HINTS = {
@@ -54,28 +54,30 @@ class TheodoliteVectorStore(Searches):
 
     def __init__(
         self,
-        embedding: Any = None,
+        embedding: Any = RECORDED,
         location: str | PathLike[str] | None = None,
         *,
         embedding_function: Any = None,
         **options: Any,
     ) -> None:
-        """Open the collection in a folder, or create it.
+        """Open the collection in a folder; or a new one, which the first documents create.
 
         Args:
-            embedding: LangChain `Embeddings`, or anything that `Retriever.open(embedder=...)` accepts.
+            embedding: LangChain `Embeddings`, or anything that `Retriever.open(embedder=...)` accepts. Default: the
+                embedder that the collection records, loaded when a text needs it. LangChain `Embeddings` cannot be made
+                again from a record, so pass them each time.
             location: a folder. None keeps the collection in a temporary folder until the store is closed.
             embedding_function: another name for `embedding`.
-            options: further arguments of `Retriever.open`: metric, index, partition, versions, ...
+            options: further arguments of `Retriever.open`: metric, index, partition, versions, create, ...
 
         Raises:
             TypeError: an option is unknown. TheodoliteError: see `Retriever.open`.
         """
-        if embedding is not None and embedding_function is not None:
+        if not (embedding is None or embedding is RECORDED or embedding_function is None):
             raise TypeError("embedding and embedding_function are the same: pass one of them")
         check_location(location, f"{type(self).__name__}(embedding, location)")
         check_names(options, opening_options(location), type(self).__name__, _HINTS)
-        given = embedding_function if embedding is None else embedding
+        given = embedding if embedding_function is None else embedding_function
         self._kb, self._shared = open_collection(location, as_embedder(given), **options), False
 
     @classmethod
@@ -89,7 +91,7 @@ class TheodoliteVectorStore(Searches):
     def from_texts(
         cls,
         texts: Iterable[str],
-        embedding: Any = None,
+        embedding: Any = RECORDED,
         metadatas: Iterable[dict[str, Any] | None] | None = None,
         *,
         ids: Iterable[str | None] | None = None,
@@ -108,7 +110,7 @@ class TheodoliteVectorStore(Searches):
     async def afrom_texts(
         cls,
         texts: Iterable[str],
-        embedding: Any = None,
+        embedding: Any = RECORDED,
         metadatas: Iterable[dict[str, Any] | None] | None = None,
         *,
         ids: Iterable[str | None] | None = None,
@@ -124,12 +126,12 @@ class TheodoliteVectorStore(Searches):
         return store
 
     @classmethod
-    def from_documents(cls, documents: Iterable[Document], embedding: Any = None, **options: Any) -> Self:
+    def from_documents(cls, documents: Iterable[Document], embedding: Any = RECORDED, **options: Any) -> Self:
         """Open a store like the constructor, and add documents to it."""
         return super().from_documents(list(documents), embedding, **options)  # LangChain iterates over them twice
 
     @classmethod
-    async def afrom_documents(cls, documents: Iterable[Document], embedding: Any = None, **options: Any) -> Self:
+    async def afrom_documents(cls, documents: Iterable[Document], embedding: Any = RECORDED, **options: Any) -> Self:
         """Await `from_documents`."""
         return await super().afrom_documents(list(documents), embedding, **options)
 

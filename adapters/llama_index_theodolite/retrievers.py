@@ -21,6 +21,7 @@ from llama_index_theodolite.filters import as_where
 from theodolite import MMR, Boost, ConfigError, Fusion, Hit, InputError, Retriever, UnsupportedError, VectorError
 from theodolite.integration import (
     HIT_DETAILS,
+    RECORDED,
     as_collection,
     as_rerank,
     check_names,
@@ -67,7 +68,7 @@ class TheodoliteRetriever(BaseRetriever):
         kb: Any = None,
         *,
         location: str | PathLike[str] | None = None,
-        embed_model: Any = None,
+        embed_model: Any = RECORDED,
         similarity_top_k: int = DEFAULT_SIMILARITY_TOP_K,
         filters: MetadataFilters | Any = None,
         scope: Any = None,
@@ -92,7 +93,8 @@ class TheodoliteRetriever(BaseRetriever):
             kb: an open collection, a scope of one, or a `TheodoliteVectorStore`.
             location: the folder of a collection, instead of `kb`. It stays open; `retriever.kb.close()` closes it.
             embed_model: the embedder for `location`: a `BaseEmbedding`, `Settings` for `Settings.embed_model`, or any
-                value that `theodolite.Retriever.open(embedder=...)` accepts.
+                value that `theodolite.Retriever.open(embedder=...)` accepts. Default: the embedder that the collection
+                records.
             similarity_top_k: the number of nodes.
             filters: LlamaIndex MetadataFilters, a dict, or a theodolite filter.
             scope: limits the retriever to part of the collection: fields with their values, or a filter.
@@ -116,7 +118,7 @@ class TheodoliteRetriever(BaseRetriever):
         closed = {**dict.fromkeys(options, only), **_ELSEWHERE}
         known, hints = (names, closed) if location is None else (names | options, _ELSEWHERE)
         check_names(opening, known, type(self).__name__, hints)
-        if location is None and embed_model is None:
+        if location is None and (embed_model is None or embed_model is RECORDED):
             self.kb = scoped(collection(kb, type(self).__name__), scope)
         elif location is None or kb is not None:
             raise ConfigError("pass kb, or location= and embed_model=; one without the other would do nothing")
@@ -216,14 +218,15 @@ class TheodoliteRetriever(BaseRetriever):
     def _mean(self, texts: list[str]) -> Any:
         """Return the mean vector of the texts."""
         self.kb.search_many([])  # checks the embedder, as before any query
-        if self.kb.embedder is None:
+        embedder = self.kb.embedder
+        if embedder is None:
             raise ConfigError(
                 "this collection was opened without an embedder. Open it with embed_model=, or pass an embedding"
             )
-        return np.mean(np.asarray(self.kb.embedder.encode_query(texts), np.float32), axis=0)
+        return np.mean(np.asarray(embedder.encode_query(texts), np.float32), axis=0)
 
     async def _amean(self, texts: list[str]) -> Any:
-        awaited = getattr(self.kb.embedder, "aencode_query", None)
+        awaited = getattr(await asyncio.to_thread(lambda: self.kb.embedder), "aencode_query", None)
         if awaited is None:
             return await asyncio.to_thread(self._mean, texts)
         await self.kb.asearch_many([])

@@ -10,7 +10,7 @@ from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQu
 from llama_index_theodolite.documents import SOURCE, TYPE
 from llama_index_theodolite.filters import as_where
 from theodolite import MMR, ConfigError, F, Fusion, InputError, Retriever
-from theodolite.integration import SEARCH_OPTIONS, check_names, scoped
+from theodolite.integration import SEARCH_OPTIONS, check_names, embeds_texts, scoped
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def _vector(view: Retriever, query: VectorStoreQuery) -> dict[str, Any]:
     """Return the query's vector, or an empty dict if the collection's embedder can embed the query text."""
     if query.query_embedding is not None:
         return {"vector": np.asarray(query.query_embedding)}
-    if view.embedder is None or not query.query_str:
+    if not (query.query_str and embeds_texts(view)):
         raise InputError(
             f"mode {_name(query)!r} needs query_embedding, and there is none"
             + ("; with embed_model= the store would embed query_str" if query.query_str else " (nor query_str)")

@@ -23,7 +23,14 @@ from llama_index_theodolite.persisting import persist, persisted
 from llama_index_theodolite.searching import asked, of_documents, within
 from theodolite import ConfigError, DocumentError, InputError, Retriever, VectorError
 from theodolite.errors import type_of
-from theodolite.integration import check_location, check_names, open_collection, opening_options
+from theodolite.integration import (
+    RECORDED,
+    check_location,
+    check_names,
+    loaded_embedder,
+    open_collection,
+    opening_options,
+)
 
 _SAME = 0.9  # cosine of two embeddings of one text: far below the effect of rounding and batching, far above chance
 _HINTS = {
@@ -73,34 +80,37 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
     def __init__(
         self,
         location: str | PathLike[str] | None = None,
-        embed_model: Any = None,
+        embed_model: Any = RECORDED,
         *,
         kb: Retriever | None = None,
         **options: Any,
     ) -> None:
-        """Open the collection in a folder, or create it.
+        """Open the collection in a folder; or a new one, which the first nodes create.
 
         Args:
             location: a folder. None keeps the collection in a temporary folder until the store is closed.
             embed_model: the model that the index embeds with: a `BaseEmbedding`, `Settings` for `Settings.embed_model`,
                 or anything that `Retriever.open(embedder=...)` accepts. Indexes pass only vectors, so the collection
-                needs the model to detect a change of model. Without it, a collection in a folder triggers a warning.
+                needs the model to detect a change of model. Default: the embedder that the collection records, which is
+                loaded for queries without an embedding. A collection in a folder that records none triggers a warning.
             kb: an open collection, or a scope of one, instead of all other arguments. Closing the store leaves it open.
-            options: further arguments of `Retriever.open`: metric, index, partition, versions, ...
+            options: further arguments of `Retriever.open`: metric, index, partition, versions, create, ...
 
         Raises:
             TypeError: an option is unknown. TheodoliteError: see `Retriever.open`.
         """
         check_location(location, f"{type(self).__name__}(location, embed_model)")
         check_names(options, opening_options(location), type(self).__name__, _HINTS)
-        if kb is not None and (location is not None or embed_model is not None or options):
+        has_model = embed_model is not None and embed_model is not RECORDED
+        if kb is not None and (location is not None or has_model or options):
             raise ConfigError("kb is a collection that is open already: pass it alone")
         if kb is not None and not isinstance(kb, Retriever):
             raise ConfigError(f"kb is {type_of(kb)}; it must be a theodolite.Retriever")
         super().__init__(stores_text=True)
         self._shared = kb is not None
         self._kb = kb if kb is not None else open_collection(location, as_embedder(embed_model), **options)
-        if self.kb.embedder is None and self.kb.location is not None:
+        known = loaded_embedder(self.kb) is not None or self.kb.info()["embedder"] is not None
+        if not known and self.kb.location is not None:
             warnings.warn(
                 "without embed_model nothing tells whether the vectors that come are of the model the collection was "
                 "built with; pass embed_model=, the one that the index has, or embed_model=Settings",
@@ -197,7 +207,8 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
         if not listed:
             return []
         vectors = _embeddings(listed)
-        first, embedder = not len(self.kb), self.kb.embedder
+        embedder = loaded_embedder(self.kb)
+        first = embedder is not None and (self.kb.dimension is None or not len(self.kb))
         if first and embedder is not None and vectors.shape[1] != embedder.dimension:
             raise VectorError(
                 f"the nodes have embeddings of {vectors.shape[1]} dimensions, embed_model gives {embedder.dimension}; "

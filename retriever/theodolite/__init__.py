@@ -11,8 +11,10 @@ refunds
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from theodolite.embedders.options import EmbedderOptions
+from theodolite.embedders.options import RECORDED, EmbedderOptions
 from theodolite.errors import (
+    CollectionNotFoundError,
+    CollectionNotFoundWarning,
     ConfigError,
     CorruptionError,
     DocumentError,
@@ -42,7 +44,7 @@ from theodolite.ranking.options import SearchOptions
 from theodolite.ranking.versions import Latest, Superseded, Valid
 from theodolite.retriever import Retriever
 from theodolite.settings import CollectionSettings
-from theodolite.types import Document, Duplicate, Field, Hit, Hits, Trace
+from theodolite.types import Document, Duplicate, EmbedderSpec, Field, Hit, Hits, Trace
 from theodolite.vectors.transforms import Center, Pca, Truncate, Whiten
 
 if TYPE_CHECKING:
@@ -62,6 +64,8 @@ __all__ = [
     "Boost",
     "Candidates",
     "Center",
+    "CollectionNotFoundError",
+    "CollectionNotFoundWarning",
     "CollectionSettings",
     "ConfigError",
     "CorruptionError",
@@ -72,6 +76,7 @@ __all__ = [
     "Embedder",
     "EmbedderDriftError",
     "EmbedderOptions",
+    "EmbedderSpec",
     "Engine",
     "EngineError",
     "F",
@@ -94,6 +99,7 @@ __all__ = [
     "MissingExtraError",
     "Monitor",
     "Pca",
+    "RECORDED",
     "Recall",
     "Rerank",
     "RerankError",

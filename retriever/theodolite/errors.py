@@ -11,6 +11,7 @@
         UnsupportedError                  this engine or index does not support the call
       IntegrityError                    stored data does not match its description
         ManifestError                     not a collection, or a format this version cannot read
+          CollectionNotFoundError           there is no collection at this location
         EmbedderDriftError                the embedder no longer produces the same vectors
         CorruptionError                   damaged or missing data
       EngineError                       a store or server failed; its own error is __cause__
@@ -104,6 +105,10 @@ class MetadataWarning(TheodoliteWarning):
     """A filter cannot match, or strings look like dates but are not: answers may lack expected documents."""
 
 
+class CollectionNotFoundWarning(TheodoliteWarning):
+    """A collection is read that does not exist, so nothing is found. `create=False` makes this an error."""
+
+
 class InputError(TheodoliteError, ValueError):
     """An argument is invalid."""
 
@@ -142,6 +147,10 @@ class IntegrityError(TheodoliteError):
 
 class ManifestError(IntegrityError):
     """The data is not a theodolite collection, is incomplete, or was written by a newer version."""
+
+
+class CollectionNotFoundError(ManifestError):
+    """There is no collection at this location; nothing else is there either, so one can be created."""
 
 
 class EmbedderDriftError(IntegrityError):

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from theodolite.embedders.options import EmbedderOptions
+from theodolite.embedders.options import RECORDED, EmbedderOptions
 from theodolite.embedders.resolve import resolve
 from theodolite.engines.registry import engine_for
-from theodolite.errors import InputError, VectorError, type_of
+from theodolite.errors import ConfigError, InputError, VectorError, type_of
 from theodolite.protocols import Embedder
 from theodolite.ranking.options import as_rerank as as_stage
 from theodolite.retriever import Retriever
@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # imported when something is reranked
 
 __all__ = [
     "HIT_DETAILS",
+    "RECORDED",
     "SEARCH_OPTIONS",
     "as_collection",
     "as_lists",
@@ -36,7 +37,10 @@ __all__ = [
     "check_count",
     "check_location",
     "check_names",
+    "embeds_texts",
+    "ensure_created",
     "hit_details",
+    "loaded_embedder",
     "open_collection",
     "open_existing",
     "opening_options",
@@ -95,17 +99,37 @@ def check_location(location: Any, order: str) -> None:
     raise InputError(f"location is {type_of(location)}; it must be a folder or a URL, and {hint}")
 
 
-def open_collection(location: Any, embedder: Any, **options: Any) -> Retriever:
+def open_collection(location: Any, embedder: Any = RECORDED, **options: Any) -> Retriever:
     """Open a collection. `options` are those of `opening_options`; embedder options need no object of their own."""
     own = {name: options.pop(name) for name in _EMBEDDER_OPTIONS if name in options}
     return Retriever.open(location, embedder=EmbedderOptions(embedder, **own), **options)
 
 
-def open_existing(location: Any, embedder: Any, **options: Any) -> Retriever:
+def open_existing(location: Any, embedder: Any = RECORDED, **options: Any) -> Retriever:
     """Open a collection that must exist; read-only by default if its folder cannot be written to."""
     is_folder = isinstance(location, (str, PathLike)) and os.path.isdir(location)
     options.setdefault("read_only", is_folder and not os.access(location, os.W_OK))
     return open_collection(location, embedder, create=False, **options)
+
+
+def loaded_embedder(kb: Retriever) -> Embedder | None:
+    """Return the embedder that was passed, or that a text has needed already. Loads nothing."""
+    texts = kb._session.parts.texts
+    return texts.encoder.embedder if texts.is_made else None
+
+
+def embeds_texts(kb: Retriever) -> bool:
+    """Whether texts can be searched: an embedder was passed, or one is recorded. Loads nothing."""
+    try:
+        kb._session.parts.texts.check_available()
+    except ConfigError:
+        return False
+    return True
+
+
+def ensure_created(kb: Retriever) -> None:
+    """Create the collection if it does not exist yet, for what is stored in its folder before the first document."""
+    kb._session.create()
 
 
 def as_collection(given: Any, what: str, store: str) -> Retriever:

@@ -8,21 +8,21 @@ from inspect import signature
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.async_pool import in_thread
-from theodolite.embedders.encoder import Awaited, Encoder, Progress, check_dimension, name_of
-from theodolite.embedders.options import EmbedderLike, EmbedderOptions, as_options
+from theodolite.embedders.encoder import Awaited, Encoder, Progress
+from theodolite.embedders.options import RECORDED, EmbedderLike, EmbedderOptions, Recorded, as_options
 from theodolite.embedders.resolve import resolve
+from theodolite.embedders.spec import spec_of
+from theodolite.engines.missing import MissingCollection
 from theodolite.engines.registry import engine_for
-from theodolite.errors import ConfigError, DocumentError, InputError, UnsupportedError, closest
+from theodolite.errors import DocumentError, InputError, UnsupportedError, closest
 from theodolite.filters import Where, parse
 from theodolite.guards.drift import EmbedderCheck
-from theodolite.guards.embedder_guard import EmbedderGuard
-from theodolite.guards.query_norms import QueryNorms
 from theodolite.inputs import (
     DocumentLike,
     as_count,
@@ -50,10 +50,11 @@ from theodolite.protocols import (
 )
 from theodolite.ranking.diversity import MMR
 from theodolite.ranking.options import Accept, SearchOptions
-from theodolite.ranking.relevance import Relevance, RelevanceLike, as_relevance
-from theodolite.ranking.versions import Rule, SupersededPolicy, settle_rules, write_rules
+from theodolite.ranking.relevance import Relevance, RelevanceLike
+from theodolite.ranking.versions import Rule, SupersededPolicy, write_rules
 from theodolite.scopes import narrowed, placed
 from theodolite.searcher import Searcher
+from theodolite.session import Session
 from theodolite.settings import CollectionSettings
 from theodolite.types import (
     Compaction,
@@ -70,6 +71,7 @@ from theodolite.types import (
     Verification,
 )
 from theodolite.vectors.metrics import MetricName
+from theodolite.vectors.prepare import prepare
 from theodolite.write_vectors import store
 from theodolite.wrong_calls import explain_wrong_calls
 
@@ -100,7 +102,7 @@ class Retriever:
     def __init__(
         self,
         engine: Engine,
-        embedder: EmbedderLike | EmbedderOptions | None = None,
+        embedder: EmbedderLike | EmbedderOptions | Recorded | None = RECORDED,
         *,
         versions: Rule | Iterable[Rule] | None = None,
         relevance: RelevanceLike = None,
@@ -109,37 +111,8 @@ class Retriever:
         """Wrap an engine that is open already. See `open` for the arguments."""
         if not hasattr(engine, "space"):  # usually a path, or an embedder
             raise TypeError(_CONSTRUCTOR)
-        options = as_options(embedder)
-        model = resolve(options.embedder)
-        scale = as_relevance(engine.space.metric, relevance)  # before anything is written
-        rules = settle_rules(engine, versions)
-        norms = QueryNorms(engine, options.on_drift)
-        encoder = guard = None
-        if model is not None:
-            check_dimension(model, engine.space)
-            encoder = Encoder(
-                model,
-                lambda: engine.space,
-                on_truncate=options.on_truncate,
-                query_cache=options.query_cache,
-                seen=None if monitor is None else monitor.norms,
-            )
-            guard = EmbedderGuard(
-                engine,
-                model,
-                name_of(model, model),
-                on_drift=options.on_drift,
-                when=options.canary,
-                noise=options.canary_noise,
-                expect=options.expect,
-            )
-        elif options.expect is not None:
-            raise ConfigError(
-                "known answers (expect) are queries as texts. Pass embedder=EmbedderOptions(<an embedder>, expect=...)"
-            )
-        self._engine, self._encoder, self._guard, self._norms = engine, encoder, guard, norms
-        self._monitor = monitor
-        self._searcher = Searcher(engine, encoder, guard, norms, rules=rules, relevance=scale, monitor=monitor)
+        options = _resolved(as_options(embedder))
+        self._session = Session(engine, options, versions=versions, relevance=relevance, monitor=monitor)
         self._scope: Scope | None = None
         self._writable = True
 
@@ -148,27 +121,29 @@ class Retriever:
         cls,
         location: str | PathLike[str] | None = None,
         *,
-        embedder: EmbedderLike | EmbedderOptions | None = None,
+        embedder: EmbedderLike | EmbedderOptions | Recorded | None = RECORDED,
         metric: MetricName | None = None,
         norms: Norms = "auto",
         partition: str | None = None,
         transforms: Sequence[Transform] = (),
         index: str | None = None,
-        create: bool = True,
+        create: bool | None = None,
         read_only: bool = False,
         versions: Rule | Iterable[Rule] | None = None,
         relevance: RelevanceLike = None,
         monitor: "bool | Monitor" = False,
         **engine: Any,
     ) -> Self:
-        """Open the collection in a folder, or create it.
+        """Open the collection in a folder; or a new one, which the first `add` creates.
 
         Args:
             location: a folder, or a URL whose scheme names the engine (`file://` is a folder, too); None keeps the
                 collection in a temporary folder until it is closed.
             embedder: a model's name or folder, an object that fits `protocols.Embedder`, a function from texts to
                 vectors, a pair of functions (for queries, for documents), or None if you bring vectors;
-                `EmbedderOptions(...)` for an embedder with options.
+                `EmbedderOptions(...)` for an embedder with options. Default: the embedder that the collection records.
+                It is made, and compared with the collection, when a text is first searched or added; nothing else loads
+                it. Only names are recorded, so an object of your own must be passed each time.
             metric: `cosine` (the default), `dot` or `l2`. Pinned when the collection is created.
             norms: `unit` refuses batches with norms outside [0.98, 1.02]; `any` accepts all norms; `auto` becomes
                 `unit` if the metric is dot and the first batch is of unit length. Pinned by the first batch.
@@ -180,8 +155,9 @@ class Retriever:
             index: `flat` for exact search; `auto` or None leaves the index as it is, and `info()` recommends another
                 one if it would pay off; a name such as `hnsw` makes a new collection build that index in the background
                 once it is large enough. `reindex` builds one at once.
-            create: whether to create the collection if there is none.
-            read_only: never write; works on folders that cannot be written to.
+            create: None waits for the first `add` to create a collection that does not exist: until then nothing is
+                found, with a warning and a note in `hits.trace`. True creates it at once; False raises an error.
+            read_only: never write; works on folders that cannot be written to. The collection must exist.
             versions: rules for what is current (`Latest`, `Valid`, `Superseded`). They are stored with the collection,
                 and each search follows them unless it is given others. None uses the stored ones; `keep_versions`
                 changes them.
@@ -198,8 +174,8 @@ class Retriever:
         Raises:
             InputError: `location` is not a path that can be opened.
             EmbedderDriftError: the embedder has changed, or known answers do not hold.
-            ManifestError: the folder holds something else, half a collection, or a collection of a newer version; or
-                it holds nothing, and `create` is False.
+            CollectionNotFoundError: there is no collection, and `create` is False or `read_only` is set.
+            ManifestError: the folder holds something else, half a collection, or a collection of a newer version.
             MetricMismatchError, ConfigError: an argument contradicts the collection's pinned settings.
             MissingExtraError: the embedder's package is not installed.
             CorruptionError: stored data is damaged. Nothing is changed.
@@ -210,21 +186,35 @@ class Retriever:
         _check_engine_options(engine, opener.declared)
         options = as_options(embedder)
         settings = CollectionSettings(metric, norms, partition, transforms, index=index)
-        if options.embedder is not None:  # before a model is loaded, which takes seconds
-            opener.check(settings, create=create)
-        model = resolve(options.embedder)
-        if model is not None:
-            settings = replace(settings, embedder=name_of(options.embedder, model))
+        if options.is_given:  # before a model is loaded, which takes seconds
+            opener.check(settings, create=create is not False)
+        given, options = options.embedder, _resolved(options)
+        if options.is_given:
+            settings = replace(settings, embedder=spec_of(given, cast("Embedder", options.embedder)))
         opened = opener.open(settings, create=create, read_only=read_only)
         try:
-            watch = _monitor() if monitor is True else monitor or None
-            kb = cls(opened, replace(options, embedder=model), versions=versions, relevance=relevance, monitor=watch)
-            if watch is not None:  # last, so that it attaches only to a collection that did open
-                watch.attach(opened)
+            kb = cls.__new__(cls)
+            kb._session = Session(
+                opened,
+                options,
+                versions=versions,
+                relevance=relevance,
+                monitor=_monitor() if monitor is True else monitor or None,
+                later=opener.later(settings) if isinstance(opened, MissingCollection) else None,
+            )
+            kb._scope, kb._writable = None, True
             return kb
         except BaseException:
             opened.close()
             raise
+
+    @property
+    def _engine(self) -> Engine:
+        return self._session.parts.engine
+
+    @property
+    def _searcher(self) -> Searcher:
+        return self._session.parts.searcher
 
     @property
     def location(self) -> Path | None:
@@ -259,14 +249,15 @@ class Retriever:
 
     @property
     def embedder(self) -> Embedder | None:
-        """The embedder; None if the caller brings vectors."""
-        return None if self._encoder is None else self._encoder.embedder
+        """The embedder; None if the caller brings vectors, or none is recorded. Loads a recorded one."""
+        texts = self._session.parts.texts
+        return texts.encoder.embedder if texts.is_made or texts.spec is not None else None
 
     @property
     def monitor(self) -> "Monitor | None":
         """The monitor, if there is one. It reports all searches, so scopes have none."""
         self._check_whole("monitor")
-        return self._monitor
+        return self._session.monitor
 
     # ----- add
 
@@ -314,8 +305,8 @@ class Retriever:
         progress: Progress | None = None,
     ) -> list[str]:
         """`add`, awaited. Cancelling stops after the batch that is being stored."""
-        encoder = self._encoder
-        if vectors is not None or encoder is None or not encoder.awaits("document"):
+        encoder = None if vectors is not None else await (await self._session.aparts()).texts.aencoder()
+        if encoder is None or not encoder.awaits("document"):
             return await in_thread(self.add, documents, vectors=vectors, batch_size=batch_size, progress=progress)
         batches, ids = self._batches(documents, None, batch_size), list[str]()
         while (taken := await in_thread(next, batches, None)) is not None:
@@ -370,7 +361,7 @@ class Retriever:
         self._check_writable()
         self._engine.clear(scope=self._scope)
         if self._scope is None:
-            self._norms.reset()  # the next documents may be of another model
+            self._session.parts.norms.reset()  # the next documents may be of another model
 
     async def aclear(self) -> None:
         """`clear`, awaited."""
@@ -383,7 +374,8 @@ class Retriever:
             ConfigError: not rules for versions. LockedError, EngineError: the store cannot be written.
         """
         self._check_whole("keep_versions()")
-        self._searcher.rules = write_rules(self._engine, versions)
+        parts = self._session.create()
+        parts.searcher.rules = write_rules(parts.engine, versions)
 
     # ----- search
 
@@ -511,7 +503,8 @@ class Retriever:
     ) -> Hits:
         """`search_with`, awaited."""
         texts = None if query is None or vector is not None or like is not None else [query]
-        awaited = await self._searcher.await_queries(_checked(options), texts)
+        parts = await self._session.aparts()
+        awaited = await parts.searcher.await_queries(_checked(options), texts)
         return await in_thread(self._search, options, query, vector, like, awaited)
 
     def search_many(
@@ -594,7 +587,8 @@ class Retriever:
         self, options: SearchOptions, queries: Sequence[str] | None = None, *, vectors: VectorsLike | None = None
     ) -> list[Hits]:
         """`search_many_with`, awaited."""
-        awaited = await self._searcher.await_queries(_checked(options), None if vectors is not None else queries)
+        parts = await self._session.aparts()
+        awaited = await parts.searcher.await_queries(_checked(options), None if vectors is not None else queries)
         return await in_thread(self._search_many, options, queries, vectors, awaited)
 
     def scoped(self, where: Where = None, /, **fields: Any) -> Self:
@@ -777,9 +771,7 @@ class Retriever:
             ConfigError: there is no embedder.
         """
         self._check_whole("check_embedder()")
-        if self._guard is None:
-            raise ConfigError("this collection was opened without an embedder. Pass embedder= to Retriever.open")
-        return self._guard.check()
+        return self._session.parts.texts.guard.check()
 
     def reindex(
         self,
@@ -804,7 +796,7 @@ class Retriever:
             ConfigError, MissingExtraError, LockedError.
         """
         self._check_whole("reindex()")
-        engine = require(self._engine, Indexing, "reindex()")
+        engine = require(self._session.create().engine, Indexing, "reindex()")
         if not 0 < target_recall <= 1:
             raise InputError(f"target_recall is {target_recall!r}; it must be above 0 and at most 1")
         # Queries must not settle the dimension: documents do.
@@ -941,9 +933,7 @@ class Retriever:
     def close(self) -> None:
         """Release files and memory. Closing twice is fine; closing a scope leaves the collection open."""
         if self._scope is None:
-            if self._monitor is not None:
-                self._monitor.close()
-            self._engine.close()
+            self._session.close()
 
     async def aclose(self) -> None:
         """`close`, awaited. `async with` does it."""
@@ -966,7 +956,8 @@ class Retriever:
         await self.aclose()
 
     def __len__(self) -> int:
-        return self.count()
+        # Without a warning: `if not len(kb)` and `if kb` ask whether there is something yet.
+        return 0 if isinstance(self._engine, MissingCollection) else self.count()
 
     def __repr__(self) -> str:
         info = self.info()
@@ -1010,7 +1001,7 @@ class Retriever:
         if batch_size is not None and batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; it must be at least 1, or None for one commit")
         if vectors is None:
-            _ = self._searcher.encoder  # which refuses where there is none
+            self._session.parts.texts.check_available(adding=True)
         else:
             check_lengths(documents, as_vectors(vectors, "vectors"))
         source, take = iter(documents), taker(vectors)
@@ -1042,19 +1033,25 @@ class Retriever:
         """Embed a batch unless it has vectors, and store it. `offset` documents came before."""
         ids = [document.id for document in batch]
         truncated: set[int] = set()
-        guard = self._guard if vectors is None else None
+        if isinstance(self._engine, MissingCollection):  # what cannot be stored does not create it
+            if vectors is None:
+                Encoder.check_documents(batch)
+            elif len(vectors) == len(batch):
+                prepare(vectors, self._engine.space, ids=ids)
+        parts = self._session.create()
+        guard = parts.texts.guard if vectors is None else None
         if guard is not None:
             guard.ensure_checked(adding=True)
             if awaited is not None and awaited.vectors and guard.needs_async_check("document"):
                 guard.check_async("document", *next(iter(awaited.vectors.items())))
-            vectors, truncated = self._searcher.encoder.documents(batch, progress, awaited)
+            vectors, truncated = parts.texts.encoder.documents(batch, progress, awaited)
         elif len(vectors) != len(batch):
             raise DocumentError(
                 f"there are {offset + len(vectors)} vectors for more documents; the first without one is "
                 f"{ids[len(vectors)]!r}. Nothing of this batch is stored",
                 ids=ids[len(vectors) :],
             )
-        prepared = store(self._engine, batch, vectors, truncated, self._scope)
+        prepared = store(parts.engine, batch, vectors, truncated, self._scope)
         if guard is not None:
             guard.after_add(batch, prepared)
         elif progress is not None:
@@ -1070,6 +1067,12 @@ class Retriever:
     def _check_whole(self, what: str) -> None:
         if self._scope is not None:
             raise UnsupportedError(f"{what} concerns the whole collection: call it outside of scopes")
+
+
+def _resolved(options: EmbedderOptions) -> EmbedderOptions:
+    """Return the options with an Embedder in the place of what stands for it."""
+    given = options.embedder
+    return options if given is RECORDED else replace(options, embedder=resolve(given))
 
 
 async def _make_options(**options: Any) -> SearchOptions:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from theodolite.embedders.encoder import Awaited, Encoder
+from theodolite.embedders.encoder import Awaited
+from theodolite.engines.missing import MissingCollection
 from theodolite.errors import ConfigError, InputError
 from theodolite.filters import instant
-from theodolite.guards.embedder_guard import EmbedderGuard
 from theodolite.guards.query_norms import QueryNorms
 from theodolite.inputs import as_batch, as_ids, as_vectors, check_questions
 from theodolite.protocols import Answer, Engine, Request, Scope
@@ -19,6 +19,7 @@ from theodolite.ranking.options import SearchOptions
 from theodolite.ranking.pipeline import accepted, candidates_for_k, finish, plain_hits
 from theodolite.ranking.relevance import Relevance
 from theodolite.ranking.versions import Rule, Versions
+from theodolite.text_encoder import TextEncoder
 from theodolite.types import Hits, Trace, VectorLike, Vectors, VectorsLike
 from theodolite.vectors.metrics import get_metric
 from theodolite.vectors.prepare import prepare
@@ -28,9 +29,6 @@ if TYPE_CHECKING:  # imported where searches are monitored
     from theodolite.monitoring.monitor import Monitor
 
 _WIDER = 4  # factor by which more candidates are fetched where too few are left
-_NO_EMBEDDER = (
-    "this collection was opened without an embedder. Pass embedder= to Retriever.open, or pass vectors instead of texts"
-)
 
 
 @dataclass(slots=True)
@@ -66,8 +64,7 @@ class Searcher:
     def __init__(
         self,
         engine: Engine,
-        encoder: Encoder | None,
-        guard: EmbedderGuard | None,
+        texts: TextEncoder,
         norms: QueryNorms,
         *,
         rules: tuple[Rule, ...] = (),
@@ -75,8 +72,7 @@ class Searcher:
         monitor: "Monitor | None" = None,
     ) -> None:
         self._engine = engine
-        self._encoder = encoder
-        self._guard = guard
+        self._texts = texts
         self._norms = norms
         self._monitor = monitor
         self._seen = None if monitor is None else monitor.norms
@@ -110,19 +106,20 @@ class Searcher:
         if texts is not None and vectors is not None:
             _check_both(options, texts, vectors)
         if texts is not None:
-            encoder = self.encoder if embeds else None
+            if embeds:
+                self._texts.check_available()
             check_questions(texts)
-            if encoder is not None:
-                self._ready(awaited)
         count = len(vectors if texts is None else texts)  # type: ignore[arg-type]  # one of them is given, with a length
         space = self._engine.space
         if space.dimension is None:
             return Prepared(None, count, texts or (), (), started)
+        if texts is not None and embeds:
+            self._ready(awaited)
         cut: Sequence[int] = ()
         if options.arms == "lexical":
             prepared = Vectors(np.empty((count, 0), np.float32))
         elif vectors is None:
-            prepared, cut = self.encoder.queries(texts or (), awaited)
+            prepared, cut = self._texts.encoder.queries(texts or (), awaited)
         else:
             prepared, _ = prepare(vectors, space, name="query vectors", seen=self._seen)
         if self._norms_matter and space.norms == "any" and options.arms != "lexical":
@@ -161,8 +158,11 @@ class Searcher:
     def run(self, options: SearchOptions, prepared: Prepared) -> list[Hits]:
         """Search with prepared queries."""
         request = prepared.request
+        if request is None and not prepared.count:
+            return []
         if request is None:
-            return [Hits((), Trace("empty", 0, 0, 0, mode=options.arms))] * prepared.count
+            notes = (self._engine.notice(),) if isinstance(self._engine, MissingCollection) else ()
+            return [Hits((), Trace("empty", 0, 0, 0, mode=options.arms, notes=notes))] * prepared.count
         if not len(request.vectors):
             return []
         embed = (time.perf_counter() - prepared.started) / prepared.count
@@ -191,37 +191,29 @@ class Searcher:
         given: Any = queries if hasattr(queries, "__len__") else list(queries)  # type: ignore[arg-type]  # an iterable
         if not len(given) or not isinstance(given[0], str):
             return prepare(given, self._engine.space, name="query vectors")[0]
-        encoder = self.encoder
+        self._texts.check_available()
         check_questions(given)
         self._ready()
-        return encoder.queries(given)[0]
+        return self._texts.encoder.queries(given)[0]
 
     async def await_queries(self, options: SearchOptions, texts: Sequence[str] | None) -> Awaited | None:
         """Await the vectors of queries for `prepare`, if the embedder can be awaited and they are needed.
 
         It raises nothing about the queries: `prepare` does.
         """
-        encoder = self._encoder
-        if encoder is None or not encoder.awaits("query") or options.arms == "lexical":
+        if options.arms == "lexical" or not isinstance(texts, (list, tuple)):
             return None
-        if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) and text.strip() for text in texts):
+        if not all(isinstance(text, str) and text.strip() for text in texts) or self._engine.space.dimension is None:
             return None
-        return None if self._engine.space.dimension is None else await encoder.aqueries(texts)
-
-    @property
-    def encoder(self) -> Encoder:
-        """The encoder. Raises ConfigError if the collection was opened without an embedder."""
-        if self._encoder is None:
-            raise ConfigError(_NO_EMBEDDER)
-        return self._encoder
+        encoder = await self._texts.aencoder()
+        return await encoder.aqueries(texts) if encoder is not None and encoder.awaits("query") else None
 
     def _ready(self, awaited: Awaited | None = None) -> None:
         """Have the guard check the embedder before it is used, and awaited vectors against called ones, once each."""
-        if self._guard is None:
-            return
-        self._guard.ensure_checked()
-        if awaited is not None and awaited.vectors and self._guard.needs_async_check("query"):
-            self._guard.check_async("query", *next(iter(awaited.vectors.items())))
+        guard = self._texts.guard
+        guard.ensure_checked()
+        if awaited is not None and awaited.vectors and guard.needs_async_check("query"):
+            guard.check_async("query", *next(iter(awaited.vectors.items())))
 
     def _check(self, options: SearchOptions) -> tuple[Versions | None, float]:
         """Check options that depend on the collection; return the rules for versions, and the present for boosts.

@@ -4,20 +4,20 @@ import json
 import re
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, get_args
 
 from theodolite.errors import MALFORMED, ConfigError, ManifestError, MetricMismatchError
 from theodolite.scopes import check_partition
-from theodolite.types import Norms, Space, Transform
+from theodolite.types import EmbedderSpec, Norms, Space, Transform
 from theodolite.vectors.metrics import DEFAULT_METRIC, METRICS, MetricName, get_metric
 from theodolite.vectors.transforms import check_same, check_transforms, decode_transform, encode_transform
 
 NORMS: tuple[Norms, ...] = get_args(Norms)
 
-FORMAT = 4
+FORMAT = 5
 """The version of the stored format. Newer versions raise ManifestError."""
 
 OLDEST = 3
@@ -39,7 +39,7 @@ class CollectionSettings:
         partition: the metadata field that partitions the collection.
         transforms: applied to vectors before they are stored; fitted by the first batch unless they are already. Kept
             as a tuple.
-        embedder: the embedder's name, shown to people and never compared.
+        embedder: what to record of the embedder with the first documents, so that it can be made again.
         index: the spec of an approximate index, such as `hnsw`; `flat` for exact search, `auto` or None for no wish.
 
     Raises:
@@ -50,7 +50,7 @@ class CollectionSettings:
     norms: Norms = "auto"
     partition: str | None = None
     transforms: Sequence[Transform] = ()
-    embedder: str | None = None
+    embedder: EmbedderSpec | None = None
     index: str | None = None
 
     def __post_init__(self) -> None:
@@ -114,18 +114,19 @@ class Manifest:
         space: metric, dimension, norms and transforms; the first batch settles the open ones.
         uid: 32 hexadecimal digits that identify this collection.
         created: the time of creation, ISO-8601 in UTC.
-        embedder: the name of the first embedder, for information only; it is never compared.
+        embedder: the embedder of the first documents. Formats before 5 record its name alone.
         partition: the metadata field that partitions the collection, or None.
     """
 
     space: Space
     uid: str
     created: str
-    embedder: str | None = None
+    embedder: EmbedderSpec | None = None
     partition: str | None = None
 
     def to_json(self) -> str:
         values = {part.name: getattr(self, part.name) for part in fields(self)}
+        values["embedder"] = None if self.embedder is None else asdict(self.embedder)
         space = {part.name: getattr(self.space, part.name) for part in fields(self.space)}
         transforms = [encode_transform(transform) for transform in self.space.transforms]
         return json.dumps({**values, "space": {**space, "transforms": transforms}})
@@ -137,7 +138,8 @@ class Manifest:
         try:
             values: dict[str, Any] = json.loads(text)
             transforms = tuple(decode_transform(each) for each in values["space"].get("transforms", ()))
-            return cls(**{**values, "space": Space(**{**values["space"], "transforms": transforms})})
+            space = Space(**{**values["space"], "transforms": transforms})
+            return cls(**{**values, "space": space, "embedder": _embedder(values.get("embedder"))})
         except (ConfigError, *MALFORMED) as error:
             raise ManifestError(f"the collection's manifest cannot be read: {error}") from error
 
@@ -152,13 +154,28 @@ class Manifest:
             and isinstance(self.uid, str)
             and re.fullmatch("[0-9a-f]{32}", self.uid) is not None
             and isinstance(self.created, str)
-            and isinstance(self.embedder, (str, type(None)))
+            and (self.embedder is None or _is_possible(self.embedder))
             and isinstance(self.partition, (str, type(None)))
         )
 
-    def settled(self, space: Space) -> "Manifest":
-        """Return the manifest with a space that the first batch has settled."""
-        return replace(self, space=space)
+    def settled(self, space: Space, embedder: EmbedderSpec | None) -> "Manifest":
+        """Return the manifest with a space that the first batch has settled, and with its embedder, if there is one."""
+        return replace(self, space=space, embedder=embedder or self.embedder)
+
+
+def _embedder(value: Any) -> EmbedderSpec | None:
+    if isinstance(value, str):
+        return EmbedderSpec(value)
+    return None if value is None else EmbedderSpec(**value)
+
+
+def _is_possible(spec: EmbedderSpec) -> bool:
+    optional = (spec.revision, spec.precision, spec.query_prompt, spec.document_prompt)
+    return (
+        isinstance(spec.name, str)
+        and all(isinstance(value, (str, type(None))) for value in optional)
+        and isinstance(spec.by_name, bool)
+    )
 
 
 def new_manifest(settings: CollectionSettings) -> Manifest:

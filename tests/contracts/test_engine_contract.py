@@ -45,6 +45,9 @@ class TestDictEngine(EngineContract):
     def engine(self, space: Space) -> Engine:
         return DictEngine.open(f"dict://{next(self.unused)}", CollectionSettings(space.metric, space.norms))
 
+    def location(self) -> str:
+        return f"dict://{next(self.unused)}"
+
     def partitioned(self, space: Space, field: str) -> Engine:
         return DictEngine.open("dict://", CollectionSettings(space.metric, partition=field))
 

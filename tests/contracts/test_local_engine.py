@@ -30,6 +30,9 @@ class TestLocalEngine(EngineContract):
         self.places[id(engine)] = folder
         return engine
 
+    def location(self) -> Path:
+        return next(self.unused)
+
     def partitioned(self, space: Space, field: str) -> Engine:
         return LocalEngine.open(next(self.unused), CollectionSettings(space.metric, partition=field))
 

@@ -31,7 +31,7 @@ def refused(folder: Path, match: str, kind: type[Exception] = CorruptionError) -
 def test_a_database_that_has_lost_all_its_commits(tmp_path: Path, steps: int) -> None:
     """It does not even know the dimension. It must not be taken for an empty collection."""
     folder = tmp_path / "kb"
-    Retriever.open(folder).close()
+    Retriever.open(folder, create=True).close()
     shutil.copy(folder / STORE, tmp_path / "old.sqlite")
     with Retriever.open(folder) as kb:
         for step in WORKLOADS["adds"][:steps]:

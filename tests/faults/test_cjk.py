@@ -195,7 +195,7 @@ def test_the_first_write_indexes_old_texts_again(tmp_path: Path, write: str, lat
         kb.verify()
         assert not kb.verify().warnings
         assert kb.repair().repaired == ()
-        assert format_of(folder) == 4
+        assert format_of(folder) == 5
         with Retriever.open(embedder=HashingEmbedder()) as fresh:
             fresh.add(list(kb.documents()))
             other = [hit.score for hit in fresh.search("환불 问题 返金 GitHub", mode="lexical")]
@@ -208,7 +208,7 @@ def test_an_old_collection_that_is_cleared_is_new(old: Path) -> None:
         kb.add(stored(TEXTS))
         assert found(kb, "返金") == ["ja"]
         kb.verify()
-    assert format_of(old) == 4
+    assert format_of(old) == 5
 
 
 KILLED = """
@@ -226,7 +226,7 @@ with Retriever.open(sys.argv[1]) as kb:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 @pytest.mark.parametrize(
-    ("point", "version"), [("frame.synced", 3), ("transaction.filled", 3), ("transaction.committed", 4)]
+    ("point", "version"), [("frame.synced", 3), ("transaction.filled", 3), ("transaction.committed", 5)]
 )
 def test_killed_while_old_texts_are_indexed_again(tmp_path: Path, point: str, version: int) -> None:
     folder = tmp_path / "kb"

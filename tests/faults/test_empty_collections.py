@@ -318,6 +318,6 @@ def test_every_command_works(
 
 
 def test_info_after_an_indexing_that_was_stopped_early(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Retriever.open(tmp_path / "kb", embedder=HashingEmbedder()).close()
+    Retriever.open(tmp_path / "kb", embedder=HashingEmbedder(), create=True).close()
     assert run(["info", str(tmp_path / "kb")]) == 0
     assert "documents" in capsys.readouterr().out

@@ -48,7 +48,7 @@ while True:
 
 def test_nothing_is_refused_and_nothing_lost(tmp_path: Path) -> None:
     folder, kills = tmp_path / "kb", random.Random(5)
-    Retriever.open(folder).close()
+    Retriever.open(folder, create=True).close()
     acknowledged = 0
     readers = [start(READER, folder, mode) for mode in ("ro", "rw")]
     try:

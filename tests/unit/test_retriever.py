@@ -386,7 +386,7 @@ def test_nothing_is_made_unless_wanted(tmp_path: Path) -> None:
         with pytest.raises(ManifestError, match="there is no collection"):
             Retriever.open(tmp_path / "kb", create=False, embedder=embedder)
         assert not (tmp_path / "kb").exists()
-    Retriever.open(tmp_path / "kb").close()
+    Retriever.open(tmp_path / "kb", create=True).close()
     Retriever.open(tmp_path / "kb", create=False).close()
 
 
@@ -394,8 +394,10 @@ def test_the_embedder_can_be_found_again(tmp_path: Path) -> None:
     mine = HashingEmbedder(8)
     with Retriever.open(tmp_path / "kb", embedder=mine) as kb:
         assert kb.embedder is mine
+        assert kb.info()["embedder"] is None  # nothing is there yet
+        kb.add(docs("a"))
         assert kb.info()["embedder"] == "HashingEmbedder"
-    with Retriever.open(tmp_path / "kb") as kb:
+    with Retriever.open(tmp_path / "kb", embedder=None) as kb:
         assert kb.embedder is None
 
 

@@ -322,7 +322,7 @@ def test_the_partition_is_pinned(tmp_path: Path) -> None:
             add(kb, ["b"], {})
     with pytest.raises(ConfigError, match="partitioned by 'tenant', not by 'user'"):
         Retriever.open(tmp_path / "kb", partition="user")
-    Retriever.open(tmp_path / "plain").close()
+    Retriever.open(tmp_path / "plain", create=True).close()
     with pytest.raises(ConfigError, match="not partitioned"):
         Retriever.open(tmp_path / "plain", partition="tenant")
     for wrong in ("", "a.b", "$x", 3):
@@ -349,7 +349,7 @@ def test_listing_goes_through_equal_ids(tmp_path: Path) -> None:
 def test_an_older_format_is_refused(tmp_path: Path) -> None:
     import sqlite3
 
-    Retriever.open(tmp_path / "kb").close()
+    Retriever.open(tmp_path / "kb", create=True).close()
     connection = sqlite3.connect(tmp_path / "kb" / "store.sqlite")
     connection.execute("PRAGMA user_version = 2")
     connection.close()

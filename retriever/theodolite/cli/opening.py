@@ -4,10 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from theodolite import plugins
 from theodolite.cli.output import spinner
 from theodolite.embedders.options import EmbedderOptions, OnDrift
-from theodolite.errors import ConfigError, ManifestError, MissingExtraError, TheodoliteError
+from theodolite.errors import ConfigError, ManifestError, MissingExtraError
 from theodolite.retriever import Retriever
 
 DEFAULT = "all-MiniLM-L6-v2"
@@ -40,35 +39,32 @@ def open_with_embedder(
     """Open a collection with the embedder named, else the collection's own, else (for a new one) the default.
 
     Raises:
-        ConfigError: `on_drift` is unknown; or no embedder is named and the collection's own is not known, or cannot be
-            loaded by its name.
+        ConfigError: `on_drift` is unknown; or no embedder is named, and the collection's own is not known or cannot be
+            made.
     """
     options = EmbedderOptions(on_drift=cast("OnDrift", on_drift))
-    recorded = None
     info = _info(location, create=create)
-    if info is not None:
-        recorded = info["embedder"]
-        if recorded is None and embedder is None and info["dimension"] is not None:
-            raise ConfigError(f"{location} was filled with vectors, without an embedder: name one with --embedder")
-        if recorded is not None and embedder is None and _is_class_name(recorded):
-            raise ConfigError(
-                f"{location} was created by a program with its own embedder, {recorded!r}, which cannot be loaded "
-                "by name: name an embedder with --embedder"
-            )
+    recorded = None if info is None else info["embedder"]
+    if info is not None and recorded is None and embedder is None and info["dimension"] is not None:
+        raise ConfigError(f"{location} was filled with vectors, without an embedder: name one with --embedder")
     name = embedder or recorded or DEFAULT
+    if embedder is not None or recorded is None:
+        options = replace(options, embedder=name)
     try:
         with spinner(f"loading {name}", quiet=quiet):
-            return Retriever.open(
-                location,
-                embedder=replace(options, embedder=name),
-                create=create,
-                read_only=not create,
-                **_options(trust_index),
+            kb = Retriever.open(
+                location, embedder=options, create=create, read_only=not create, **_options(trust_index)
             )
+            try:
+                _ = kb.embedder  # a recorded one is loaded here
+            except BaseException:
+                kb.close()
+                raise
+            return kb
     except MissingExtraError:
         raise
-    except TheodoliteError as error:
-        if embedder is None and recorded is not None and isinstance(error, ConfigError):
+    except ConfigError as error:
+        if embedder is None and recorded is not None:
             raise ConfigError(
                 f"{location} was created with the embedder {recorded!r}; name it with --embedder. {error}"
             ) from error
@@ -89,12 +85,3 @@ def _info(location: str | Path, *, create: bool) -> dict[str, Any] | None:
 def _options(trust_index: bool) -> dict[str, Any]:
     """The engine's options: only an engine with approximate indexes takes this one, so it is passed only if set."""
     return {"trust_index": True} if trust_index else {}
-
-
-def _is_class_name(name: str) -> bool:
-    """Whether an embedder's name looks like that of a Python class.
-
-    A collection that was given an object records the name of its class. Looked up on the Hugging Face hub, that name
-    could find a model that is not the one the collection was built with.
-    """
-    return name.isidentifier() and name not in plugins.names("embedders") and not Path(name).exists()

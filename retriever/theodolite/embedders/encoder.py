@@ -1,10 +1,8 @@
 """Embed texts for a collection: check them, count what the embedder cuts off, remember recent queries."""
 
 import inspect
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -114,20 +112,7 @@ class Encoder:
         Raises:
             DocumentError: documents without text, or, if `on_truncate` is "error", longer than the embedder's limit.
         """
-        for document in batch:
-            if not isinstance(document.text, str):
-                raise DocumentError(
-                    f"the text of document {document.id!r} is {type_of(document.text)}, not a string. "
-                    "Nothing of this batch is stored",
-                    ids=[document.id],
-                )
-        empty = [document.id for document in batch if not document.text.strip()]
-        if empty:
-            raise DocumentError(
-                f"{len(empty)} of {len(batch)} documents have no text to embed, first {empty[0]!r}. "
-                "Drop them, or pass their vectors. Nothing of this batch is stored",
-                ids=empty,
-            )
+        self.check_documents(batch)
         texts = [document.text for document in batch]
         cut = self._truncated_tokens(texts)
         truncated = [document.id for document, tokens in zip(batch, cut, strict=True) if tokens]
@@ -153,6 +138,24 @@ class Encoder:
         if progress is not None:
             progress(len(texts))
         return vectors, marked
+
+    @staticmethod
+    def check_documents(batch: Sequence[Document]) -> None:
+        """Raise DocumentError if a document has no text to embed."""
+        for document in batch:
+            if not isinstance(document.text, str):
+                raise DocumentError(
+                    f"the text of document {document.id!r} is {type_of(document.text)}, not a string. "
+                    "Nothing of this batch is stored",
+                    ids=[document.id],
+                )
+        empty = [document.id for document in batch if not document.text.strip()]
+        if empty:
+            raise DocumentError(
+                f"{len(empty)} of {len(batch)} documents have no text to embed, first {empty[0]!r}. "
+                "Drop them, or pass their vectors. Nothing of this batch is stored",
+                ids=empty,
+            )
 
     def queries(self, texts: Sequence[str], awaited: Awaited | None = None) -> tuple[Vectors, list[int]]:
         """Return prepared vectors of queries, (n, d), and how many tokens of each the embedder cuts off.
@@ -241,11 +244,3 @@ class Encoder:
             for i, tokens in zip(long, count([texts[i] for i in long]), strict=True):
                 cut[i] = max(0, tokens - limit)
         return cut
-
-
-def name_of(given: Any, embedder: Embedder) -> str:
-    """Return the name or path that loads the embedder again, if it was given as one; else its name for people."""
-    if isinstance(given, (str, os.PathLike)):
-        text = os.fspath(given)
-        return str(Path(text).resolve()) if os.path.isdir(text) else text
-    return str(getattr(embedder, "name", type(embedder).__name__))

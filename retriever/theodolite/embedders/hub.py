@@ -9,7 +9,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,6 +74,19 @@ class Source(NamedTuple):
         if self.minilm:
             return minilm.HUB_NAME
         return self.place if "/" in self.place else f"{_OWNER}/{self.place}"
+
+
+_downloads: ContextVar[bool] = ContextVar("downloads", default=True)
+
+
+@contextmanager
+def cache_only() -> Iterator[None]:
+    """Ask the hub for nothing in this block, on this thread: its cache on this machine must hold the model."""
+    token = _downloads.set(False)
+    try:
+        yield
+    finally:
+        _downloads.reset(token)
 
 
 class UnreachableError(ConfigError):
@@ -215,13 +230,15 @@ def list_files(source: Source) -> dict[str, str]:
     """Ask the hub for the files of a model, with their digests: one request, without retries.
 
     Raises:
-        UnreachableError: the hub does not answer.
+        UnreachableError: the hub does not answer, or is not to be asked (see `cache_only`).
         ConfigError: there is no such model or revision, or the user may not read it.
         MissingExtraError: huggingface_hub is not installed.
     """
     with optional("embed"):
         from huggingface_hub import HfApi
         from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+    if not _downloads.get():
+        raise UnreachableError(f"the model {source.name!r} is not in the cache of this machine", model=source.name)
     name = source.repository
     try:
         info: Any = HfApi().model_info(name, revision=source.revision, files_metadata=True, timeout=TIMEOUT)

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from enum import Enum
 from os import PathLike
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Final, Literal, Protocol, get_args
 
 from theodolite.embedders.functions import Encode
 from theodolite.errors import ConfigError
@@ -26,20 +27,34 @@ EmbedderLike = Embedder | Encodes | Encode | tuple[Encode, Encode] | str | PathL
 """An embedder, a function or a pair of functions from texts to vectors, or a model's name or folder."""
 
 
+class Recorded(Enum):
+    """The type of `RECORDED`."""
+
+    RECORDED = "RECORDED"
+
+    def __repr__(self) -> str:
+        return self.value
+
+
+RECORDED: Final = Recorded.RECORDED
+"""The embedder that the collection records: the default of `embedder=`. It is made when a text first needs it."""
+
+
 @dataclass(frozen=True, slots=True)
 class EmbedderOptions:
     """An embedder with options: `Retriever.open(embedder=EmbedderOptions("all-MiniLM-L6-v2", on_truncate="error"))`.
 
     Attributes:
         embedder: a model's name or folder, an object that fits `protocols.Embedder`, a function from texts to vectors,
-            a pair of functions (for queries, for documents), or None if the caller brings vectors.
+            a pair of functions (for queries, for documents), or None if the caller brings vectors. Default: the
+            embedder that the collection records.
         on_truncate: what to do about texts longer than the embedder's limit: `warn`, `error` or `ignore`. `info()`
             counts such documents, and the `trace` of a search says how many tokens of the query were cut off.
         query_cache: how many queries' vectors to remember; 0 turns the cache off.
         on_drift: what to do if the embedder no longer produces the vectors the collection was built with: `refuse` or
             `warn`. It also applies to query vectors of unusual norms in a dot product collection.
         canary: when to compare the embedder with the collection: on `open`; on `first_use`, for slow or paid embedders;
-            or `off`.
+            or `off`. A recorded embedder is compared on its first use.
         canary_noise: whether to measure, when the first documents are added, how much the vectors of one text vary.
             That takes three further calls for queries and three for documents. False saves the calls and assumes that
             the vectors hardly vary. An embedder whose noise would change results is refused.
@@ -50,7 +65,7 @@ class EmbedderOptions:
         ConfigError: an option that does not exist, or would do nothing.
     """
 
-    embedder: EmbedderLike | None = None
+    embedder: EmbedderLike | Recorded | None = RECORDED
     on_truncate: OnTruncate = "warn"
     query_cache: int = 1024
     on_drift: OnDrift = "refuse"
@@ -76,7 +91,12 @@ class EmbedderOptions:
         if isinstance(self.expect, Iterator):  # it could be read once only
             object.__setattr__(self, "expect", tuple(self.expect))
 
+    @property
+    def is_given(self) -> bool:
+        """Whether an embedder was passed, instead of None or the default."""
+        return self.embedder is not None and self.embedder is not RECORDED
 
-def as_options(embedder: EmbedderLike | EmbedderOptions | None) -> EmbedderOptions:
+
+def as_options(embedder: EmbedderLike | EmbedderOptions | Recorded | None) -> EmbedderOptions:
     """Return the options of an embedder that may come without any."""
     return embedder if isinstance(embedder, EmbedderOptions) else EmbedderOptions(embedder)

@@ -55,7 +55,7 @@ def resolve(embedder: Any) -> Embedder | None:
             complete: Embedder = embedder
             return complete
         if _has(embedder, "get_sentence_embedding_dimension") or _has(embedder, "get_embedding_dimension"):
-            return _checked(plugins.load("embedders", _TORCH)(embedder), _TORCH)
+            return check_embedder(plugins.load("embedders", _TORCH)(embedder), _TORCH)
         return CallableEmbedder(embedder.encode_query, embedder.encode_document)
     if callable(embedder):
         return CallableEmbedder(embedder, embedder)
@@ -65,14 +65,18 @@ def resolve(embedder: Any) -> Embedder | None:
 def _by_name(text: str) -> Embedder:
     if not text.strip():
         raise ConfigError(f"embedder is an empty name. {_ACCEPTED}")
-    return _checked(plugins.create("embedders", text, model_embedder), text)
+    return check_embedder(plugins.create("embedders", text, model_embedder), text)
 
 
-def model_embedder(model: str | os.PathLike[str]) -> Embedder:
+def model_embedder(model: str | os.PathLike[str], *, precision: str | None = None, **settings: Any) -> Embedder:
     """Return the embedder of a sentence-transformers model: on onnxruntime if possible, else on torch.
 
     Both give the same vectors. onnxruntime is used if the extra `embed` is installed and the model has a float32 ONNX
     file or has been exported before.
+
+    Args:
+        precision: of the computation. Only torch computes in another than `float32`.
+        settings: `revision`, `query_prompt` and `document_prompt`, if they are not the model's own.
 
     Raises:
         MissingExtraError: neither is installed, or only torch can run the model and is not installed.
@@ -81,13 +85,15 @@ def model_embedder(model: str | os.PathLike[str]) -> Embedder:
     """
     torch = plugins.installed("sentence_transformers")
     on_torch = plugins.load("embedders", _TORCH)
+    if precision not in (None, "float32"):
+        return check_embedder(on_torch(model, precision=precision, **settings), _TORCH)
     if torch and not plugins.installed(*_ONNX):
-        return _checked(on_torch(model), _TORCH)
+        return check_embedder(on_torch(model, **settings), _TORCH)
     from theodolite.embedders.hub import UnreachableError
     from theodolite.embedders.onnx.embedder import OnnxEmbedder
 
     try:
-        return OnnxEmbedder(model, export=False)
+        return OnnxEmbedder(model, export=False, **settings)
     except UnreachableError:
         if not torch:
             raise
@@ -95,10 +101,11 @@ def model_embedder(model: str | os.PathLike[str]) -> Embedder:
         if not torch:
             extra, hint = _TORCH, f"pip install 'theodolite[{_TORCH}]'"
             raise MissingExtraError(f"{error}. To load it with torch, run: {hint}", extra=extra, hint=hint) from error
-    return _checked(on_torch(model), _TORCH)
+    return check_embedder(on_torch(model, **settings), _TORCH)
 
 
-def _checked(made: Any, name: str) -> Embedder:
+def check_embedder(made: Any, name: str) -> Embedder:
+    """Return what a plug-in made. Raises ConfigError if it is not an Embedder."""
     if not (_encodes(made) and _has(made, "dimension")):
         raise ConfigError(
             f"the embedder {name!r} made {type_of(made)}, which lacks dimension, encode_query or encode_document"

@@ -3,13 +3,15 @@
 import inspect
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from theodolite import plugins
-from theodolite.errors import ConfigError, InputError, did_you_mean
+from theodolite.engines.missing import MissingCollection
+from theodolite.errors import CollectionNotFoundError, ConfigError, InputError, did_you_mean
+from theodolite.indexes.registry import make_index
 from theodolite.inputs import as_folder
 from theodolite.protocols import Engine, Indexing, require
 from theodolite.settings import CollectionSettings
@@ -43,13 +45,25 @@ class EngineOpener:
             options = {name: value for name, value in self.options.items() if declared is None or name in declared}
             check(self.location, settings, create=create, **options)
 
-    def open(self, settings: CollectionSettings, *, create: bool, read_only: bool) -> Engine:
+    def open(self, settings: CollectionSettings, *, create: bool | None, read_only: bool) -> Engine:
         """Open the collection, or create it.
 
+        Args:
+            create: None returns a `MissingCollection` if there is none, unless `read_only` is set.
+
         Raises:
+            CollectionNotFoundError: there is none, and none may be created.
             UnsupportedError: an index is wanted, and the engine has none to choose from.
         """
-        opened = self.engine.open(self.location, settings, create=create, read_only=read_only, **self.options)
+        if create is None and self.location is not None and not read_only:
+            try:
+                return self.open(settings, create=False, read_only=False)
+            except CollectionNotFoundError as error:
+                if settings.index not in _DEFAULT_INDEXES:
+                    make_index(str(settings.index))  # which refuses one that cannot be made
+                return MissingCollection(self.location, settings, error)
+        may_create = create is not False
+        opened = self.engine.open(self.location, settings, create=may_create, read_only=read_only, **self.options)
         if not isinstance(opened, Engine):
             raise ConfigError(f"{self.location}: {type(opened).__name__} lacks a method of protocols.Engine")
         try:
@@ -59,6 +73,10 @@ class EngineOpener:
             opened.close()
             raise
         return opened
+
+    def later(self, settings: CollectionSettings) -> Callable[[bool], Engine]:
+        """Return a function that opens the collection once it exists, or creates it."""
+        return lambda create: self.open(settings, create=create, read_only=False)
 
 
 def engine_for(location: Location, options: Mapping[str, Any]) -> EngineOpener:

@@ -131,7 +131,8 @@ class Engine(Protocol):
 
     `location` is the whole URL, and `settings` a `theodolite.settings.CollectionSettings`. Each option of the engine is
     a keyword parameter with a default. Unknown options raise an error before `open` is called. `open` raises
-    ManifestError if there is no collection and `create` is False. If there is one, it calls `settings.check_pinned`.
+    CollectionNotFoundError if there is no collection and `create` is False; `Retriever.open(create=None)` relies on it,
+    and opens again with `create=True` at the first write. If there is one, it calls `settings.check_pinned`.
     An optional static method `check(location, settings, *, create, **options)` raises the same errors as `open` and
     changes nothing. It is called before an embedder is loaded, which takes seconds.
 
@@ -145,8 +146,13 @@ class Engine(Protocol):
     are not empty. All methods may be called from several threads at once. A failure of the underlying store or server
     raises EngineError, with the driver's own error as its cause.
 
-    An engine may have the attribute `folder`: the local folder of the collection, a Path or None. The monitor keeps its
-    file there.
+    An engine may have the attributes
+
+    - `folder`: the local folder of the collection, a Path or None. The monitor keeps its file there;
+    - `embedder`: the recorded `EmbedderSpec`, or None. A new collection records that of `settings`, and `add` to an
+      empty one replaces it, unless that of `settings` is None. Without the attribute, a collection does not open with
+      its own embedder;
+    - `foreign`: whether another user may have written the collection. The recorded embedder is then not downloaded.
     """
 
     @property

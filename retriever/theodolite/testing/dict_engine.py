@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.errors import DocumentError, EngineError, ManifestError, UnsupportedError, VectorError
+from theodolite.errors import CollectionNotFoundError, DocumentError, EngineError, UnsupportedError, VectorError
 from theodolite.filters import Filter, matches
 from theodolite.filters.summary import summarize_documents
 from theodolite.forking import register_at_fork
@@ -24,7 +24,7 @@ from theodolite.scopes import key_within, partition_key, within
 from theodolite.settings import CollectionSettings
 from theodolite.testing.oracle import brute_force
 from theodolite.testing.reference_search import ReferenceSearch
-from theodolite.types import Document, Duplicate, Field, Space, Vectors
+from theodolite.types import Document, Duplicate, EmbedderSpec, Field, Space, Vectors
 
 Key = tuple[str, str]
 """A document's id and its partition as text; the second is empty if the collection is not partitioned."""
@@ -48,6 +48,7 @@ class Contents:
     stored: dict[Key, Stored] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     lock: "threading.RLock" = field(default_factory=threading.RLock)
+    embedder: EmbedderSpec | None = None
 
     def __post_init__(self) -> None:
         register_at_fork(self)
@@ -74,10 +75,22 @@ class DictEngine:
 
     search_class = ReferenceSearch
 
-    def __init__(self, contents: Contents, location: str | None = None, *, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        contents: Contents,
+        location: str | None = None,
+        *,
+        read_only: bool = False,
+        embedder: EmbedderSpec | None = None,
+    ) -> None:
+        """
+        Args:
+            embedder: recorded when documents are added to an empty collection.
+        """
         self._contents = contents
         self._location = location
         self._read_only = read_only
+        self._embedder = embedder
         self._closed = False
 
     @classmethod
@@ -92,21 +105,21 @@ class DictEngine:
         """Open the collection of this name, or create it.
 
         Raises:
-            ManifestError: there is none, and none may be created.
+            CollectionNotFoundError: there is none of this name, and none may be created.
             MetricMismatchError, ConfigError: settings other than the collection's.
         """
         name = str(location or "").partition("://")[2]
         with _collections.lock:
             contents = _collections.by_name.get(name)
             if contents is None:
-                if read_only or not create:
-                    raise ManifestError(f"{location}: there is no collection", location=location)
-                contents = Contents(settings.space, settings.partition)
+                if read_only or (name and not create):
+                    raise CollectionNotFoundError(f"there is no collection at {location}", location=location)
+                contents = Contents(settings.space, settings.partition, embedder=settings.embedder)
                 if name:
                     _collections.by_name[name] = contents
             settings.check_pinned(contents.space, contents.partition)
             contents.space = settings.applied_to(contents.space)
-        return cls(contents, str(location), read_only=read_only)
+        return cls(contents, str(location), read_only=read_only, embedder=settings.embedder)
 
     @staticmethod
     def forget(name: str) -> None:
@@ -120,6 +133,11 @@ class DictEngine:
     @property
     def partition(self) -> str | None:
         return self._contents.partition
+
+    @property
+    def embedder(self) -> EmbedderSpec | None:
+        """The recorded embedder."""
+        return self._contents.embedder
 
     def add(
         self,
@@ -146,6 +164,8 @@ class DictEngine:
             if self.space.dimension is not None and space != self.space:
                 raise VectorError(f"the collection is pinned to {self.space}, not {space}")
             self._contents.space = space
+            if self._embedder is not None and not self._contents.stored:
+                self._contents.embedder = self._embedder
             self._contents.stored = {**self._contents.stored, **new}
 
     def update(
@@ -235,6 +255,7 @@ class DictEngine:
             "read_only": self._read_only,
             "documents": len(stored),
             "truncated": sum(kept.truncated for kept in stored.values()),
+            "embedder": None if self.embedder is None else self.embedder.name,
         }
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from theodolite.testing.engine_filters import FiltersContract
 from theodolite.testing.engine_indexing import IndexingContract
 from theodolite.testing.engine_lexical import LexicalContract
 from theodolite.testing.engine_maintenance import MaintenanceContract
+from theodolite.testing.engine_opening import OpeningContract
 from theodolite.testing.engine_ranking import RankingContract
 from theodolite.testing.engine_reads import ReadsContract
 from theodolite.testing.engine_scopes import ScopesContract
@@ -61,6 +62,7 @@ class CapabilitiesContract(EngineUnderTest):
 
 class EngineContract(
     CapabilitiesContract,
+    OpeningContract,
     WritesContract,
     ReadsContract,
     RankingContract,
@@ -80,8 +82,8 @@ class EngineContract(
         def engine(self, space):
             return MyEngine(space)
 
-    Also override `reopened` for durable engines, `partitioned` for engines with partitions, and `backed_up` and
-    `damaged` for engines with maintenance. Name an approximate index in `index` if the engine builds one. Declare
-    missing features in `lacks`: `lacks = frozenset({"boosts", "versions", "lexical"})` for parts of a search, and
-    "notes", "maintenance", "indexing" and "duplicates" for the optional protocols.
+    Also override `location` for engines that open by URL, `reopened` for durable engines, `partitioned` for engines
+    with partitions, and `backed_up` and `damaged` for engines with maintenance. Name an approximate index in `index` if
+    the engine builds one. Declare missing features in `lacks`: `lacks = frozenset({"boosts", "versions", "lexical"})`
+    for parts of a search, and "notes", "maintenance", "indexing" and "duplicates" for the optional protocols.
     """

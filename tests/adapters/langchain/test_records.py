@@ -289,7 +289,7 @@ def test_what_is_refused(kb: Retriever, tmp_path: Path) -> None:
         TheodoliteRecordManager(InMemoryVectorStore(DeterministicFakeEmbedding(size=4)), "tests")
     with pytest.raises(InputError, match="read-only"):
         TheodoliteRecordManager(kb.scoped(lang="en"), "tests")
-    Retriever.open(tmp_path / "new").close()
+    Retriever.open(tmp_path / "new", create=True).close()
     with Retriever.open(tmp_path / "new", read_only=True) as closed, pytest.raises(InputError, match="read-only"):
         TheodoliteRecordManager(closed, "tests")
     assert not (tmp_path / "new" / "records.sqlite").exists()

@@ -14,6 +14,9 @@ from langchain_tests.integration_tests import VectorStoreIntegrationTests
 
 from langchain_theodolite import TheodoliteVectorStore
 
+# The empty store of a folder does not exist yet.
+_EMPTY = pytest.mark.filterwarnings("ignore:there is no collection at:theodolite.CollectionNotFoundWarning")
+
 
 class Reopened(TheodoliteVectorStore):
     """Closes its folder after every write, and opens it again: what is read comes from the disk."""
@@ -69,6 +72,7 @@ class TestInMemory(VectorStoreIntegrationTests):
             yield store
 
 
+@_EMPTY
 class TestOnDisk(VectorStoreIntegrationTests):
     @pytest.fixture
     def vectorstore(self, tmp_path: Path) -> Iterator[TheodoliteVectorStore]:
@@ -76,6 +80,7 @@ class TestOnDisk(VectorStoreIntegrationTests):
             yield store
 
 
+@_EMPTY
 class TestReopened(VectorStoreIntegrationTests):
     @pytest.fixture
     def vectorstore(self, tmp_path: Path) -> Iterator[TheodoliteVectorStore]:
@@ -90,6 +95,7 @@ class TestHnsw(VectorStoreIntegrationTests):
             yield store
 
 
+@_EMPTY
 class TestHnswReopened(VectorStoreIntegrationTests):
     @pytest.fixture
     def vectorstore(self, tmp_path: Path) -> Iterator[TheodoliteVectorStore]:

@@ -261,7 +261,7 @@ def test_the_demo_tells_the_truth_about_its_answers(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["search", "nothing", "x"], 3, "nothing: there is no collection"),
+        (["search", "nothing", "x"], 3, "there is no collection at "),
         (["info", "nothing"], 3, "there is no collection"),
         (["export", "docs"], 3, "not a theodolite collection"),
         (["index", "new", "nothing", "--embedder", "words"], 2, "nothing does not exist"),
@@ -322,7 +322,7 @@ def test_a_collection_made_with_an_object_does_not_look_for_a_model_of_its_name(
     with Retriever.open(shell.folder / "kb", embedder=HashingEmbedder(64)) as kb:
         kb.add(["some text"])
     said = shell.run("search", "kb", "x", code=1)[1]
-    assert "its own embedder, 'HashingEmbedder'" in said
+    assert "created with the embedder 'HashingEmbedder'" in said
     assert "--embedder" in said
     assert len(shell.json("search", "kb", "text", "--embedder", "words")["hits"]) == 1
 

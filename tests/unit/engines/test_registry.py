@@ -83,7 +83,7 @@ def test_a_url_has_a_scheme_of_two_letters_or_more(location: Any, scheme: str) -
 
 def test_file_urls_name_folders(tmp_path: Path) -> None:
     folder = tmp_path / "with space"
-    Retriever.open(folder).close()
+    Retriever.open(folder, create=True).close()
     for url in (folder.as_uri(), f"file://localhost{folder.as_posix().replace(' ', '%20')}"):
         with Retriever.open(url, create=False) as kb:
             assert kb.location == folder
@@ -140,7 +140,7 @@ def test_a_plug_in_that_is_no_engine_is_refused() -> None:
 
 def test_an_index_is_refused_by_engines_without_indexes() -> None:
     for index in (None, "auto", "flat"):
-        Retriever.open("dict://", index=index).close()
+        Retriever.open("dict://", index=index, create=True).close()
     with pytest.raises(UnsupportedError, match=r"index='hnsw' is not supported: the engine DictEngine has no choice"):
         Retriever.open("dict://", index="hnsw")
 

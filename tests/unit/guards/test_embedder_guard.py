@@ -221,7 +221,7 @@ def test_vectors_brought_first(tmp_path: Path) -> None:
     with Retriever.open(tmp_path / "kb", embedder=Plain(), read_only=True) as kb:
         check = kb.check_embedder()
         assert (check.ok, check.recorded, check.drifts) == (True, None, ())
-    Retriever.open(tmp_path / "kb", embedder=Plain()).close()
+    Retriever.open(tmp_path / "kb", embedder=Plain(), create=True).close()
     with pytest.raises(EmbedderDriftError):
         Retriever.open(tmp_path / "kb", embedder=OtherModel())
 
@@ -275,7 +275,7 @@ def test_texts_it_makes_nothing_of(tmp_path: Path) -> None:
             return super()._encode(texts) * heard[:, None]
 
     folder = built(tmp_path, Deaf())
-    Retriever.open(folder, embedder=Deaf()).close()
+    Retriever.open(folder, embedder=Deaf(), create=True).close()
     with pytest.raises(EmbedderDriftError):
         Retriever.open(folder, embedder=Plain())
 
@@ -297,7 +297,7 @@ def test_an_embedder_that_fails_leaves_nothing_open(tmp_path: Path) -> None:
     folder = built(tmp_path)
     with pytest.raises(ConnectionError, match="no network"):
         Retriever.open(folder, embedder=Fails())
-    Retriever.open(folder, embedder=Plain()).close()
+    Retriever.open(folder, embedder=Plain(), create=True).close()
 
 
 def test_the_canary_is_kept_as_it_was() -> None:
@@ -329,12 +329,12 @@ def test_known_answers(tmp_path: Path) -> None:
     with pytest.raises(EmbedderDriftError, match="to 'gift cards', document 'd5', is not in the collection"):
         Retriever.open(folder, embedder=Plain())
     with pytest.warns(DriftWarning, match="is not in the collection"):
-        Retriever.open(folder, embedder=EmbedderOptions(Plain(), on_drift="warn")).close()
+        Retriever.open(folder, embedder=EmbedderOptions(Plain(), on_drift="warn"), create=True).close()
     wrong = [("what is paid for refunds", "d0", -0.2, 0.1)]
     with pytest.raises(EmbedderDriftError, match=r"has similarity 0\.\d+; expected -0.2 to 0.1\. If this"):
         Retriever.open(folder, embedder=EmbedderOptions(Plain(), expect=wrong))
-    Retriever.open(folder, embedder=EmbedderOptions(Plain(), expect=[])).close()
-    Retriever.open(folder, embedder=Plain()).close()
+    Retriever.open(folder, embedder=EmbedderOptions(Plain(), expect=[]), create=True).close()
+    Retriever.open(folder, embedder=Plain(), create=True).close()
 
 
 def test_known_answers_of_a_new_collection(tmp_path: Path) -> None:
@@ -348,7 +348,7 @@ def test_known_answers_of_partitions(tmp_path: Path) -> None:
     with Retriever.open(tmp_path / "kb", embedder=Plain(), partition="tenant") as kb:
         kb.add([Document("refunds", {"tenant": tenant}, "x") for tenant in ("a", 2)])
     expect = [("refunds", ("a", "x"), 0.99, 1.01), ("refunds", (2, "x"), 0.99, 1.01)]
-    Retriever.open(tmp_path / "kb", embedder=EmbedderOptions(Plain(), expect=expect)).close()
+    Retriever.open(tmp_path / "kb", embedder=EmbedderOptions(Plain(), expect=expect), create=True).close()
     with pytest.raises(EmbedderDriftError, match="not in the collection"):
         Retriever.open(tmp_path / "kb", embedder=EmbedderOptions(Plain(), expect=[("refunds", ("2", "x"), 0, 1)]))
 
@@ -375,7 +375,7 @@ def test_known_answers_that_are_none(expect: Any) -> None:
 
 def test_known_answers_need_an_embedder() -> None:
     with pytest.raises(ConfigError, match="embedder="):
-        Retriever.open(embedder=EmbedderOptions(expect=[("refunds", "d0", 0, 1)]))
+        Retriever.open(embedder=EmbedderOptions(None, expect=[("refunds", "d0", 0, 1)]))
 
 
 def test_a_locked_store_delays_the_canary(tmp_path: Path) -> None:
@@ -388,6 +388,6 @@ def test_a_locked_store_delays_the_canary(tmp_path: Path) -> None:
             assert read_note(kb._engine, "canary") is None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        Retriever.open(tmp_path / "kb", embedder=Plain()).close()
+        Retriever.open(tmp_path / "kb", embedder=Plain(), create=True).close()
     with pytest.raises(EmbedderDriftError):
         Retriever.open(tmp_path / "kb", embedder=OtherModel())

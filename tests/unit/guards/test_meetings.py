@@ -54,7 +54,7 @@ def test_transforms_that_enlarge_rounding_refuse_nobody(tmp_path: Path, transfor
     folder = tmp_path / "kb"
     with Retriever.open(folder, embedder=Plain(), transforms=[transform]) as kb:
         kb.add([f"{document.text} {i}" for i, document in enumerate(PASSAGES * 20)])
-    Retriever.open(folder, embedder=Noisy()).close()
+    Retriever.open(folder, embedder=Noisy(), create=True).close()
     with pytest.raises(EmbedderDriftError):
         Retriever.open(folder, embedder=OtherModel())
 
@@ -70,7 +70,7 @@ class Divides(Plain):
 def test_what_was_nan_may_be_nan(tmp_path: Path) -> None:
     with Retriever.open(tmp_path / "kb", embedder=Divides()) as kb:
         kb.add(PASSAGES)
-    Retriever.open(tmp_path / "kb", embedder=Divides()).close()
+    Retriever.open(tmp_path / "kb", embedder=Divides(), create=True).close()
     with pytest.raises(EmbedderDriftError):
         Retriever.open(tmp_path / "kb", embedder=Plain())
 

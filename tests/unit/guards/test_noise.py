@@ -145,7 +145,7 @@ def test_without_measuring_the_noise_shows_when_documents_differ(tmp_path: Path)
     with silence(), Retriever.open(tmp_path / "kb", embedder=EmbedderOptions(Quantized(), canary_noise=False)) as kb:
         kb.add(PASSAGES)
     with pytest.warns(DriftWarning, match=r"as a document of the collection.* between batches"):
-        Retriever.open(tmp_path / "kb", embedder=Quantized()).close()
+        Retriever.open(tmp_path / "kb", embedder=Quantized(), create=True).close()
     for changed in (OtherModel, Plain):
         with pytest.raises(EmbedderDriftError):
             Retriever.open(tmp_path / "kb", embedder=changed())
@@ -176,7 +176,7 @@ def test_lengths_matter_where_scores_depend_on_them(tmp_path: Path, metric: Any)
                 kb.add(PASSAGES)
     if metric == "cosine":
         with silence():
-            Retriever.open(tmp_path / "kb", embedder=Lengths()).close()
+            Retriever.open(tmp_path / "kb", embedder=Lengths(), create=True).close()
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-13, 1e-7, 4e-5, 2e-4])
@@ -217,7 +217,7 @@ def test_canaries_of_earlier_versions(tmp_path: Path) -> None:
     folder = built(tmp_path)
     forget_noise(folder)
     with silence():
-        Retriever.open(folder, embedder=Plain()).close()
+        Retriever.open(folder, embedder=Plain(), create=True).close()
     for changed in (OtherModel, Quantized, Unnormalised):
         with pytest.raises(EmbedderDriftError):
             Retriever.open(folder, embedder=changed())
@@ -241,7 +241,7 @@ def test_int8_of_earlier_versions_opens_with_a_warning(tmp_path: Path) -> None:
         Retriever.open(folder, embedder=Int8())
     forget_noise(folder)
     with pytest.warns(DriftWarning, match=r"by an earlier version, .*Re-embed the documents"):
-        Retriever.open(folder, embedder=Int8()).close()
+        Retriever.open(folder, embedder=Int8(), create=True).close()
 
     class OtherInt8(OtherModel):
         precision = "int8"
@@ -260,7 +260,7 @@ def test_known_answers_hold_to_the_score_that_a_search_shows(tmp_path: Path, met
         best = [(question, kb.search(question, k=1)[0]) for question in questions]
     expect = [(question, hit.document.id, hit.scores["similarity"], hit.scores["similarity"]) for question, hit in best]
     with silence():
-        Retriever.open(tmp_path / "kb", embedder=EmbedderOptions(Slightly(), expect=expect)).close()
+        Retriever.open(tmp_path / "kb", embedder=EmbedderOptions(Slightly(), expect=expect), create=True).close()
     off = [(question, name, low + 0.1, high + 0.1) for question, name, low, high in expect]
     with pytest.raises(EmbedderDriftError, match="expected "):
         Retriever.open(tmp_path / "kb", embedder=EmbedderOptions(Slightly(), expect=off))
@@ -298,7 +298,7 @@ def test_a_filled_collection_that_has_no_canary_opens_with_a_warning(tmp_path: P
     with Retriever.open(tmp_path / "kb") as kb:
         kb.add(PASSAGES, vectors=OneByOne().encode_document([document.text for document in PASSAGES]))
     with pytest.warns(DriftWarning, match="between batches"):
-        Retriever.open(tmp_path / "kb", embedder=Quantized()).close()
+        Retriever.open(tmp_path / "kb", embedder=Quantized(), create=True).close()
 
 
 def test_async_and_plain_opening_agree(tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def test_what_is_told(tmp_path: Path) -> None:
 def test_what_is_pinned_stays(tmp_path: Path) -> None:
     folder = tmp_path / "kb"
     beforehand = fit([Center(), Pca(5)], drawn(1))
-    Retriever.open(folder, transforms=[Center(), Pca(5)]).close()
+    Retriever.open(folder, transforms=[Center(), Pca(5)], create=True).close()
     for filled in (False, True):
         if filled:
             with Retriever.open(folder, transforms=beforehand) as kb:  # fitted, where the kinds alone are pinned yet
@@ -186,13 +186,13 @@ def test_what_is_pinned_stays(tmp_path: Path) -> None:
             with pytest.raises(ConfigError, match="pinned to"):  # before a model is loaded
                 Retriever.open(folder, transforms=wrong, embedder="no-such-model")
         for right in ((), [Center(), Pca(5)], beforehand):
-            Retriever.open(folder, transforms=right).close()
+            Retriever.open(folder, transforms=right, create=True).close()
     with pytest.raises(ConfigError, match="fitted as"):
         Retriever.open(folder, transforms=fit([Center(), Pca(5)], drawn(2)))
     with Retriever.open(folder) as kb:
         kb.clear()
         kb.add(docs(1), vectors=drawn(1, 1))  # still fitted
-    Retriever.open(tmp_path / "plain").close()
+    Retriever.open(tmp_path / "plain", create=True).close()
     with pytest.raises(ConfigError, match=r"pinned to no transforms, not transforms=\[Center\(\)\]"):
         Retriever.open(tmp_path / "plain", transforms=[Center()])
     for wrong in ([Center], [Center(), Center()], Pca(5), [Truncate(4), Pca(5)]):  # type: ignore[assignment]  # wrong on purpose

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -190,9 +190,9 @@ class OnnxEmbedder:
         return encode_in_batches(given, size, self._session.vectors, name=self.name, progress=progress, lengths=lengths)
 
 
-def int8(model: str | os.PathLike[str] = "all-MiniLM-L6-v2") -> OnnxEmbedder:
+def int8(model: str | os.PathLike[str] = "all-MiniLM-L6-v2", **settings: Any) -> OnnxEmbedder:
     """Make the embedder of `embedder="onnx-int8:NAME"`."""
-    return OnnxEmbedder(model, precision="int8")
+    return OnnxEmbedder(model, precision="int8", **settings)
 
 
 def _find(source: Source, precision: str, cache: Path, export: bool) -> Path:

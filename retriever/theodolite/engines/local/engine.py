@@ -20,10 +20,10 @@ from theodolite.engines.local.maintenance.verify import raise_damage, verify
 from theodolite.engines.local.search.documents import Page, Pair, Place, after_id, duplicates, read_page, read_pairs
 from theodolite.engines.local.search.executor import SearchExecutor
 from theodolite.engines.local.search.field_summary import FieldSummaries, Hints
-from theodolite.engines.local.storage.database import read_note, write_note
+from theodolite.engines.local.storage.database import read_manifest, read_note, write_note
 from theodolite.engines.local.storage.folder import TemporaryFolder
 from theodolite.engines.local.storage.lexical_table import OUTDATED, is_prepared
-from theodolite.engines.local.storage.opening import check_folder, open_store
+from theodolite.engines.local.storage.opening import check_folder, is_foreign, open_store
 from theodolite.engines.local.storage.records import select_documents
 from theodolite.engines.local.storage.store import Store
 from theodolite.engines.local.writer import Writer
@@ -37,6 +37,7 @@ from theodolite.types import (
     Compaction,
     Document,
     Duplicate,
+    EmbedderSpec,
     Field,
     Space,
     Vectors,
@@ -62,7 +63,7 @@ class LocalEngine:
         self._settings = settings  # its norms and transforms apply until the first batch settles them
         self._temporary = temporary
         self._snapshots = SnapshotManager(store, cache=temporary is None)
-        self._writer = Writer(store, self._snapshots, manifest.partition)
+        self._writer = Writer(store, self._snapshots, manifest.partition, settings.embedder)
         self._index_manager = IndexManager(store, self._snapshots, background=store.mode == "rw", compact_at=compact_at)
         self._fields = FieldSummaries(self._snapshots)
         self._hints = Hints(self._snapshots, self._fields)
@@ -159,6 +160,17 @@ class LocalEngine:
     @property
     def partition(self) -> str | None:
         return self._manifest.partition
+
+    @property
+    def embedder(self) -> EmbedderSpec | None:
+        """The recorded embedder."""
+        with self._store.read() as (connection, _):
+            return read_manifest(connection).embedder
+
+    @property
+    def foreign(self) -> bool:
+        """Whether another user may have written the collection."""
+        return self._temporary is None and is_foreign(self._store.folder)
 
     def add(
         self,
@@ -321,6 +333,7 @@ class LocalEngine:
 
         def describe(connection: Connection, snapshot: Snapshot) -> dict[str, Any]:
             state, manifest = snapshot.state, snapshot.manifest
+            embedder = read_manifest(connection).embedder  # a snapshot keeps that of documents that are deleted
             return {
                 "location": None if self._temporary else str(folder),
                 "read_only": self._store.mode != "rw",
@@ -332,7 +345,7 @@ class LocalEngine:
                 "raw_dimension": manifest.space.raw_dimension,
                 "partition": manifest.partition,
                 **self._index_manager.info(snapshot),
-                "embedder": manifest.embedder,
+                "embedder": None if embedder is None else embedder.name,
                 "unreadable_dates": self._hints.unreadable(connection, snapshot, None),
                 "truncated": connection.execute("SELECT count(*) FROM documents WHERE truncated").fetchone()[0],
                 "lexical": None if is_prepared(connection) else OUTDATED,

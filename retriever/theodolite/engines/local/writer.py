@@ -11,7 +11,7 @@ from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager
 from theodolite.engines.local.maintenance.generations import remove_old_generations
 from theodolite.engines.local.storage.commit import begin_generation, commit
 from theodolite.engines.local.storage.crash_points import crash_point
-from theodolite.engines.local.storage.database import settle_space
+from theodolite.engines.local.storage.database import settle_manifest
 from theodolite.engines.local.storage.io_errors import FOR_CLEARING, free_room, is_full, keep_reserve
 from theodolite.engines.local.storage.records import Record, make_records, select_documents, stored_metadata
 from theodolite.engines.local.storage.store import Store
@@ -22,7 +22,7 @@ from theodolite.indexes.flat.codes import BLOCK
 from theodolite.metadata import check_names, encode
 from theodolite.protocols import Scope
 from theodolite.scopes import key_within, partition_key, within
-from theodolite.types import Document, Space, Vectors
+from theodolite.types import Document, EmbedderSpec, Space, Vectors
 
 T = TypeVar("T")
 
@@ -30,10 +30,13 @@ T = TypeVar("T")
 class Writer:
     """Changes a collection. The methods are those of `protocols.Engine`."""
 
-    def __init__(self, store: Store, snapshots: SnapshotManager, partition: str | None) -> None:
+    def __init__(
+        self, store: Store, snapshots: SnapshotManager, partition: str | None, embedder: EmbedderSpec | None
+    ) -> None:
         self._store = store
         self._snapshots = snapshots
         self._partition = partition
+        self._embedder = embedder
 
     def add(
         self,
@@ -50,7 +53,7 @@ class Writer:
         chosen = vectors if len(places) == len(vectors) else Vectors(vectors[places])
         hashes = [record.hash(vector) for record, vector in zip(rows, chosen, strict=True)]
         with self._store.write() as (connection, state):
-            settle_space(connection, space)
+            settle_manifest(connection, space, self._embedder, is_empty=not state.live)
             ended: list[tuple[Any, ...]] = []
             if state.live:
                 ids_by_partition = defaultdict(list)

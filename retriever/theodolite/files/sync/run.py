@@ -55,8 +55,9 @@ def sync(
     """
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; it must be at least 1")
+    found = absolute(paths)
     run = _Run(kb, options or Options(), batch_size, progress, remove=remove, remove_all=remove_all)
-    return run.run(absolute(paths), source)
+    return run.run(found, source)
 
 
 class _Run:
@@ -72,6 +73,7 @@ class _Run:
     ) -> None:
         self._started = time.perf_counter()
         kb._check_writable()
+        kb._session.create()
         kb.get(())  # raises if a partition must be named
         self._kb = kb
         self._options = options

@@ -89,7 +89,8 @@ def _ours(place: str, index: str) -> StoreSpec:
         reopens=place == "reopened",
         package="theodolite",
         needs=("hnswlib",) if index == "hnsw" else (),
-        warnings=("ignore:the embedding of node:UserWarning",),  # which here is drawn
+        # The embedding of a node is drawn here, and the empty store of a folder does not exist yet.
+        warnings=("ignore:the embedding of node:UserWarning", "ignore:there is no collection at:UserWarning"),
     )
 
 

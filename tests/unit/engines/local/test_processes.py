@@ -88,7 +88,7 @@ def test_opening_a_folder_twice_keeps_its_locks(tmp_path: Path, read_only: bool)
     folder = tmp_path / "kb"
     with Retriever.open(folder) as kb:
         kb.add([{"id": "a", "text": "t"}], vectors=[[1, 0]])
-        Retriever.open(folder, read_only=read_only).close()
+        Retriever.open(folder, read_only=read_only, create=True).close()
         finish(child("with Retriever.open(folder) as kb: kb.add([Document('t', id='b')], vectors=[[0, 1]])", folder, 0))
         kb.add([{"id": "c", "text": "t"}], vectors=[[1, 1]])
         assert [document.id for document in kb.documents()] == ["a", "b", "c"]

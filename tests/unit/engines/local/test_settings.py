@@ -22,7 +22,7 @@ EYE = np.eye(4, dtype=np.float32)
 
 def test_norms_asked_for_after_the_creation(tmp_path: Path) -> None:
     """No batch has settled them yet, so they apply as if they were passed at the creation."""
-    Retriever.open(tmp_path / "kb", metric="dot").close()
+    Retriever.open(tmp_path / "kb", metric="dot", create=True).close()
     with Retriever.open(tmp_path / "kb", norms="unit") as kb:
         with pytest.raises(VectorError, match="1 of 2 vectors have norms outside"):
             kb.add(["a", "b"], vectors=[[1, 0], [3, 4]])
@@ -35,7 +35,7 @@ def test_norms_asked_for_after_the_creation(tmp_path: Path) -> None:
 def test_norms_another_writer_has_settled_otherwise(tmp_path: Path) -> None:
     with Retriever.open(tmp_path / "kb", metric="dot", norms="unit") as kb:
         pass
-    Retriever.open(tmp_path / "other", metric="dot").close()
+    Retriever.open(tmp_path / "other", metric="dot", create=True).close()
     with Retriever.open(tmp_path / "other", norms="unit") as kb, Retriever.open(tmp_path / "other") as other:
         other.add(["a"], vectors=[[3.0, 4.0]])
         for _ in range(2):

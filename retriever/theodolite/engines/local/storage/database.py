@@ -11,9 +11,10 @@ from urllib.parse import quote
 from theodolite.engines.local.storage.folder import DATABASE, STORE, Folder, replaced_error
 from theodolite.engines.local.storage.schema import STATE, digest
 from theodolite.errors import CorruptionError, ManifestError, VectorError
-from theodolite.settings import Manifest
-from theodolite.types import Space
+from theodolite.settings import FORMAT, Manifest
+from theodolite.types import EmbedderSpec, Space
 
+_NAME_ALONE = 4  # the last format that records only the name of the embedder
 _MAX_COUNT = 1 << 48  # rows, commits or generations
 
 
@@ -139,24 +140,33 @@ def _checked_manifest(value: Any, stored_digest: Any) -> Manifest:
     raise ManifestError(f"the collection's manifest is damaged: {value!r:.500}; restore the folder from a copy")
 
 
-def settle_space(connection: sqlite3.Connection, space: Space) -> None:
+def settle_manifest(
+    connection: sqlite3.Connection, space: Space, embedder: EmbedderSpec | None, *, is_empty: bool
+) -> None:
     """Pin the space of the first batch, or check that a later batch fits the pinned one. In a write transaction.
+
+    Args:
+        embedder: of the batch, if known. It is recorded if the collection is empty.
 
     Raises:
         VectorError: the vectors were prepared for another space than the one that another writer has pinned.
     """
     manifest = read_manifest(connection)
-    if manifest.space == space:
-        return
-    if manifest.space.dimension is not None:
+    if manifest.space != space and manifest.space.dimension is not None:
         raise VectorError(
             f"the vectors are prepared for {space}, but the collection is pinned to {manifest.space}: "
             "another writer has settled it first",
             expected=manifest.space.dimension,
             got=space.dimension,
         )
-    value = manifest.settled(space).to_json()
+    settled = manifest.settled(space, embedder if is_empty else None)
+    if settled == manifest:
+        return
+    value = settled.to_json()
     connection.execute("UPDATE manifest SET value = ?, hash = ?", (value, digest(value)))
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == _NAME_ALONE:  # a commit upgrades older ones, and the lexical index with them
+        connection.execute(f"PRAGMA user_version={FORMAT}")
 
 
 def read_note(connection: sqlite3.Connection, name: str) -> str | None:

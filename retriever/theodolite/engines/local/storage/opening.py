@@ -4,6 +4,7 @@ An existing folder is inspected first, through a connection that changes nothing
 """
 
 import contextlib
+import itertools
 import os
 import sqlite3
 import time
@@ -24,13 +25,22 @@ from theodolite.engines.local.storage.vector_file import (
     surplus_bytes,
     too_short_error,
 )
-from theodolite.errors import CorruptionError, EngineError, LockedError, ManifestError, TheodoliteError
+from theodolite.errors import (
+    CollectionNotFoundError,
+    CorruptionError,
+    EngineError,
+    LockedError,
+    ManifestError,
+    TheodoliteError,
+    closest,
+)
 from theodolite.settings import FORMAT, OLDEST, CollectionSettings, Manifest, new_manifest
 
 PATIENCE = 1.0
 """Seconds, at least, to wait for a folder whose files keep changing."""
 
 _STEPS = 1_000_000  # of SQLite's virtual machine: some milliseconds
+_MOST_BESIDE = 10_000  # folders to compare a mistyped name with
 _FREE_BYTES = 1 << 20  # a disk with more free bytes is not full
 
 
@@ -96,15 +106,26 @@ def check_folder(folder: Path, settings: CollectionSettings, *, create: bool, lo
 
 
 def _exists(folder: Path, *, create: bool) -> bool:
-    """Whether there is a collection. A missing one raises ManifestError unless `create` is set."""
+    """Whether there is a collection. A missing one raises CollectionNotFoundError unless `create` is set."""
     deadline = time.monotonic() + PATIENCE
     while not is_collection(folder):
         if create:
             return False
         if not (folder / f"{STORE}-journal").exists() or time.monotonic() > deadline:
-            raise ManifestError(f"{folder}: there is no collection", folder=str(folder))
+            near = _similar(folder)
+            hint = "" if near is None else f"; did you mean {near}?"
+            raise CollectionNotFoundError(f"there is no collection at {folder}{hint}", folder=str(folder), similar=near)
         time.sleep(0.01)  # another process is creating it
     return True
+
+
+def _similar(folder: Path) -> str | None:
+    """Return the collection beside a folder whose name is most similar, or None."""
+    with contextlib.suppress(OSError), os.scandir(folder.parent) as entries:
+        beside = itertools.islice(entries, _MOST_BESIDE)
+        near = closest(folder.name, [entry.name for entry in beside if os.path.isfile(os.path.join(entry.path, STORE))])
+        return None if near is None else str(folder.with_name(near))
+    return None
 
 
 def is_collection(folder: Path) -> bool:
@@ -231,6 +252,13 @@ def reading_mode(folder: Folder) -> str:
 def is_writable(folder: Folder) -> bool:
     """Whether this user may write to the folder and its database."""
     return os.access(folder.path, os.W_OK) and os.access(folder.path / STORE, os.W_OK)
+
+
+def is_foreign(folder: Folder) -> bool:
+    """Whether the database belongs to another user, or this user may not write to it."""
+    status = folder.stat(STORE)
+    is_owner = status is None or not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
+    return not (is_owner and is_writable(folder))
 
 
 def _has_room(folder: Folder) -> bool:

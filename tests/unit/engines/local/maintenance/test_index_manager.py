@@ -488,7 +488,7 @@ def test_an_index_may_be_named_when_a_collection_is_made(tmp_path: Path, cheap: 
         engine._index_manager.wait()
         assert paths(kb) == {"index"}
     for same in (None, "auto", "hnsw:M=8"):
-        Retriever.open(tmp_path / "kb", index=same).close()
+        Retriever.open(tmp_path / "kb", index=same, create=True).close()
     for other in ("flat", "hnsw"):
         with pytest.raises(ConfigError, match=r"call reindex\("):
             Retriever.open(tmp_path / "kb", index=other)
