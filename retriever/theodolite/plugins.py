@@ -37,12 +37,26 @@ _TABLE: dict[str, dict[str, tuple[str, str]]] = {
     },
 }
 
+_GRAMMARS = ["bash", "c", "c_sharp", "cpp", "go", "java", "javascript", "php", "python", "ruby", "rust", "typescript"]
+
 # extra -> the import names of the packages it brings
 _PACKAGES: dict[str, tuple[str, ...]] = {
-    "cli": ("bs4", "charset_normalizer", "markdown_it", "markdownify", "rich", "semantic_text_splitter", "typer"),
+    "cli": (
+        "bs4",
+        "charset_normalizer",
+        "markdown_it",
+        "markdownify",
+        "pathspec",
+        "rich",
+        "semantic_text_splitter",
+        "typer",
+        "yaml",
+    ),
+    "code": ("tree_sitter", *(f"tree_sitter_{each}" for each in _GRAMMARS)),
     "embed": ("huggingface_hub", "onnxruntime", "tokenizers"),
     "faiss": ("faiss",),
     "hnsw": ("hnswlib",),
+    "office": ("docx", "pptx"),
     "pdf": ("pypdf",),
     "minilm": ("sentence_transformers",),
     "onnx": ("huggingface_hub", "onnx", "onnxruntime", "sentence_transformers", "tokenizers"),

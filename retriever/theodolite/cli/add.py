@@ -9,14 +9,21 @@ import typer
 
 from theodolite.cli import output
 from theodolite.cli.indexing import (
+    As,
     ChunkTokens,
+    Exclude,
     FollowLinks,
     IdField,
+    Include,
+    KeepStrings,
+    Map,
     MaxMegabytes,
     MetadataFields,
+    NoGitignore,
     Overlap,
     SourceName,
     TextField,
+    WithHeadings,
     reader_options,
     sync_files,
 )
@@ -46,6 +53,13 @@ def add(
     metadata_field: MetadataFields = None,
     source: SourceName = None,
     follow_links: FollowLinks = False,
+    include: Include = None,
+    exclude: Exclude = None,
+    no_gitignore: NoGitignore = False,
+    as_: As = None,
+    map_: Map = None,
+    keep_strings: KeepStrings = False,
+    with_headings: WithHeadings = False,
     json_: Json = False,
 ) -> None:
     """Add files, records from stdin, or one document.
@@ -58,7 +72,22 @@ def add(
       theodolite add kb --text "We are open from nine to six." --id hours --metadata '{"lang": "en"}'
       theodolite export old | theodolite add new -
     """
-    options = reader_options(chunk_tokens, overlap, max_mb, text_field, id_field, metadata_field, follow_links)
+    options = reader_options(
+        chunk_tokens,
+        overlap,
+        max_mb,
+        text_field,
+        id_field,
+        metadata_field,
+        follow_links,
+        include,
+        exclude,
+        no_gitignore,
+        as_,
+        map_,
+        keep_strings,
+        with_headings,
+    )
     files = [] if paths is None or paths == [Path("-")] else paths
     if (text is None) == (not paths):
         raise InputError("give either files (or - for stdin) or --text")

@@ -1,7 +1,9 @@
 """Filling a collection from files: the options and the work that `index` and `add` share."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 import typer
@@ -11,12 +13,22 @@ from theodolite.cli.exit_codes import ExitCode
 from theodolite.cli.opening import is_collection, open_with_embedder
 from theodolite.cli.options import parse_path
 from theodolite.errors import InputError
-from theodolite.files.readers import Options
+from theodolite.files.readers import Note, Options, Skipped
 from theodolite.files.readers.find import absolute, roots
+from theodolite.files.readers.options import parse_map
+from theodolite.files.readers.registry import check_formats
 from theodolite.files.sync import SyncReport, sync
 from theodolite.files.sync.sources import check_name
 
-_SHOWN = 20  # skipped files
+_SHOWN = 20  # failures, notes and suffixes
+_KINDS = 8  # suffixes of a reason
+_REASONS = {
+    "unknown": "of an unknown kind (--as SUFFIX=text reads them)",
+    "empty": "empty",
+    "binary": "binary",
+    "large": "too large (--max-mb)",
+    "link": "links that lead outside (--follow-links)",
+}
 
 Paths = Annotated[list[Path], typer.Argument(metavar="PATH", parser=parse_path, help="Files and folders.")]
 ChunkTokens = Annotated[int | None, typer.Option("--chunk-tokens", min=1, help="Maximum number of tokens per passage.")]
@@ -34,6 +46,31 @@ SourceName = Annotated[
 FollowLinks = Annotated[
     bool, typer.Option("--follow-links", help="Also read links that lead outside the given folder.")
 ]
+Include = Annotated[
+    list[str] | None,
+    typer.Option("--include", metavar="GLOB", help="Read only files that match, such as '*.md'; may be repeated."),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option("--exclude", metavar="GLOB", help="Leave out files and folders that match; may be repeated."),
+]
+NoGitignore = Annotated[bool, typer.Option("--no-gitignore", help="Also read what .gitignore files exclude.")]
+As = Annotated[
+    list[str] | None,
+    typer.Option("--as", metavar="SUFFIX=FORMAT", help="Read a suffix as a format: .proto=text; may be repeated."),
+]
+Map = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="FILE:FIELDS",
+        help="Fields of a file's records: faq.csv:text=question+answer,id=key; may be repeated.",
+    ),
+]
+KeepStrings = Annotated[bool, typer.Option("--keep-strings", help="Keep CSV columns of numbers and dates as strings.")]
+WithHeadings = Annotated[
+    bool, typer.Option("--with-headings", help="Begin each passage with the title and headings above it.")
+]
 
 
 def reader_options(
@@ -44,14 +81,42 @@ def reader_options(
     id_field: str,
     metadata_fields: list[str] | None,
     follow_links: bool,
+    include: list[str] | None,
+    exclude: list[str] | None,
+    no_gitignore: bool,
+    formats: list[str] | None,
+    maps: list[str] | None,
+    keep_strings: bool,
+    with_headings: bool,
 ) -> Options:
-    """The readers' options from those of the command line. Raises InputError."""
+    """The readers' options from those of the command line. Raises InputError or ConfigError."""
     if not 0 < max_mb < 1e9:  # false for NaN
         raise InputError(f"--max-mb is {max_mb}; it must be more than 0")
-    kept = tuple(metadata_fields) if metadata_fields else None
+    known = dict(map(_format, formats or ()))
+    check_formats(known.values())
     return Options(
-        chunk_tokens, overlap, text_field, id_field, kept, max_bytes=int(max_mb * 1e6), follow_links=follow_links
+        chunk_tokens,
+        overlap,
+        text_field,
+        id_field,
+        tuple(metadata_fields) if metadata_fields else None,
+        max_bytes=int(max_mb * 1e6),
+        follow_links=follow_links,
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        gitignore=not no_gitignore,
+        formats=known,
+        maps=dict(map(parse_map, maps or ())),
+        keep_strings=keep_strings,
+        with_headings=with_headings,
     )
+
+
+def _format(text: str) -> tuple[str, str]:
+    suffix, equals, name = text.rpartition("=")
+    if not equals or not suffix.strip("."):
+        raise InputError(f"--as is {text!r}; it must be a suffix and a format, such as .proto=text")
+    return suffix, name
 
 
 def sync_files(
@@ -116,10 +181,40 @@ def _show(report: SyncReport) -> None:
         )
     if report.failed:
         output.note(f"{report.failed:,} could not be stored", style="red")
+    _show_notes(report.notes)
+    failures = [item for item in report.skipped if item.kind == "failed"]
     if report.skipped:
         kept = f"; {report.kept:,} of their stored passages kept" if report.kept else ""
         output.note(f"{len(report.skipped):,} skipped{kept}:")
-        for item in report.skipped[:_SHOWN]:
-            output.note(f"  {item.source}: {item.reason}")
-        if len(report.skipped) > _SHOWN:
-            output.note(f"  … and {len(report.skipped) - _SHOWN:,} more; --json lists them all")
+    for item in failures[:_SHOWN]:
+        output.note(f"  {item.source}: {item.reason}")
+    if len(failures) > _SHOWN:
+        output.note(f"  … and {len(failures) - _SHOWN:,} more; --json lists them all")
+    for line in _summary([*report.skipped, *report.excluded]):
+        output.note(f"  {line}")
+
+
+def _show_notes(notes: Iterable[Note]) -> None:
+    """Print notes, those with the same text together."""
+    sources: dict[str, list[str]] = {}
+    for item in notes:
+        sources.setdefault(item.text, []).append(item.source)
+    for text, files in list(sources.items())[:_SHOWN]:
+        output.note(f"{files[0]}{f' and {len(files) - 1:,} more' if len(files) > 1 else ''}: {text}")
+    if len(sources) > _SHOWN:
+        output.note(f"… and {len(sources) - _SHOWN:,} more notes; --json lists them all")
+
+
+def _summary(items: Iterable[Skipped]) -> list[str]:
+    """Describe what was left out without a fault: a line for each reason, with the number of files and their kinds."""
+    groups: dict[str, Counter[str]] = {}
+    for item in items:
+        if item.kind != "failed":
+            reason = item.reason if item.kind == "excluded" else _REASONS[item.kind]
+            groups.setdefault(reason, Counter())[PurePosixPath(item.source).suffix.lower() or "no suffix"] += 1
+    lines = []
+    for reason, kinds in groups.items():
+        shown = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common(_KINDS))
+        more = f", {len(kinds) - _KINDS:,} other kinds" if len(kinds) > _KINDS else ""
+        lines.append(f"{kinds.total():,} {reason}: {shown}{more}")
+    return lines

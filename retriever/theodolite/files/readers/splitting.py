@@ -1,8 +1,7 @@
 """Split texts into passages, measured in the embedder's own tokens."""
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from theodolite.errors import ConfigError, UnsupportedError
@@ -15,25 +14,6 @@ _WORD = 40  # maximum characters of a cached word; sentences in scripts without 
 _PROBE = (
     'One two, "three"\n\nFour-five  six: 7.8 (nine)\n\tthis_is x^2 größer 中文 ελληνικά Überfluß.\n\n- Unbelievable'
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """A part of a file that is split on its own: a section, a page, a record.
-
-    Attributes:
-        text: the text to split into passages.
-        markdown: whether to split at Markdown syntax.
-        metadata: fields for all of its passages.
-        line: line of a record, from 1; None for a text.
-        id: the id of a record, if it has one.
-    """
-
-    text: str
-    markdown: bool = False
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    line: int | None = None
-    id: str | None = None
 
 
 class Splitter:
@@ -55,8 +35,6 @@ class Splitter:
             MissingExtraError: the extra `cli` is not installed.
             ConfigError: the overlap is not smaller than a passage.
         """
-        with optional("cli"):
-            from semantic_text_splitter import MarkdownSplitter, TextSplitter
         self._own = 0  # special tokens that the embedder adds
         self._ask: Callable[[Sequence[str]], list[int]] | None = None
         self._words: dict[str, int] = {}
@@ -75,18 +53,49 @@ class Splitter:
         self.tokens = min(reads, chunk_tokens or _TOKENS)
         if not 0 <= overlap < self.tokens:
             raise ConfigError(f"overlap is {overlap}; it must be below the {self.tokens} tokens of a passage")
-        self._text: Any = TextSplitter.from_callback(self._length, self.tokens, overlap)
-        self._markdown: Any = MarkdownSplitter.from_callback(self._length, self.tokens, overlap)
+        self._overlap = overlap
+        self._splitters: dict[tuple[bool, int], Any] = {}
+        self._splitter(self.tokens, markdown=False)
 
-    def split(self, text: str, *, markdown: bool = False) -> list[str]:
-        """Split a text into pieces that are not blank."""
-        if len(text) <= self.tokens and text.isascii():  # every token has at least one character
+    def split(self, text: str, *, markdown: bool = False, above: str = "") -> list[str]:
+        """Split a text into pieces that are not blank.
+
+        Args:
+            markdown: whether to split at Markdown syntax.
+            above: a line to begin each piece with, unless it does. At most half of a piece is spent on it: words at its
+                beginning are left out.
+        """
+        size = self.tokens
+        if above:
+            above, taken = self._shortened(above)
+            size -= taken
+        if len(text) <= size and text.isascii():  # every token has at least one character
             pieces = [text.strip()]
         else:
             if self._length == self._by_words:
                 self._learn(text)
-            pieces = (self._markdown if markdown else self._text).chunks(text)
-        return [piece for piece in pieces if piece.strip()]
+            pieces = self._splitter(size, markdown=markdown).chunks(text)
+        pieces = [piece for piece in pieces if piece.strip()]
+        return [piece if piece.startswith(above) else f"{above}\n\n{piece}" for piece in pieces] if above else pieces
+
+    def _splitter(self, tokens: int, *, markdown: bool) -> Any:
+        with optional("cli"):
+            from semantic_text_splitter import MarkdownSplitter, TextSplitter
+        known = self._splitters.get((markdown, tokens))
+        if known is None:
+            kind = MarkdownSplitter if markdown else TextSplitter
+            known = kind.from_callback(self._length, tokens, min(self._overlap, tokens - 1))
+            self._splitters[markdown, tokens] = known
+        return known
+
+    def _shortened(self, above: str) -> tuple[str, int]:
+        """Return the end of a line that takes at most half of a piece, and its number of tokens."""
+        words = above.split()
+        if self._length == self._by_words:
+            self._learn(above)
+        while words and (taken := self._length(" ".join(words))) > self.tokens // 2:
+            del words[: max(1, len(words) // 8)]
+        return (" ".join(words), taken) if words else ("", 0)
 
     def _learn(self, text: str) -> None:
         """Count the tokens of all new words at once."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from theodolite.files.readers import Repaired, Skipped
+from theodolite.files.readers import Note, Repaired, Skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,8 @@ class SyncReport:
         failed: files and records that could not be stored, because the embedder fails on them or gives no usable
             vector, or because they are too long and that is an error. They are also in `skipped`.
         skipped: files and records that were left out, with the reason.
+        excluded: files and folders that the options or a `.gitignore` exclude. What was stored of them is removed.
+        notes: things to know about files that were read, such as columns that were read as numbers.
         repaired: files with characters that are not valid text.
         relocated: sources that have moved.
         truncated: passages longer than the embedder's limit.
@@ -71,6 +73,8 @@ class SyncReport:
     kept: int = 0
     failed: int = 0
     skipped: tuple[Skipped, ...] = ()
+    excluded: tuple[Skipped, ...] = ()
+    notes: tuple[Note, ...] = ()
     repaired: tuple[Repaired, ...] = ()
     relocated: tuple[Relocated, ...] = ()
     truncated: int = 0

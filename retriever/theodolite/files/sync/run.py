@@ -7,14 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from theodolite.errors import ConfigError, DocumentError, InputError
-from theodolite.files.readers import File, Options, Repaired, Skipped, Splitter, read
+from theodolite.files.readers import File, Note, Options, Repaired, Skipped, Splitter, read
 from theodolite.files.readers.find import absolute, below
+from theodolite.files.readers.records import matches
 from theodolite.files.sync.report import SyncProgress, SyncReport
 from theodolite.files.sync.sources import Place, Sources
 from theodolite.files.sync.writer import Group, StoredPassages, Writer, digests, text_digest
 from theodolite.retriever import Retriever
 from theodolite.scopes import key_of, partition_key
 from theodolite.types import Document
+
+_OTHER_ID = "--map FILE:id=FIELD (maps=) takes the id from another field"
 
 
 def sync(
@@ -90,7 +93,9 @@ class _Run:
         self._covered: set[str] = set()  # names that this run is responsible for
         self._whole: set[str] = set()  # files without skipped parts
         self._skipped: list[Skipped] = []
+        self._excluded: list[Skipped] = []
         self._repaired: list[Repaired] = []
+        self._notes: list[Note] = []
         self._unchanged = self._failed = 0
 
     def run(self, paths: list[Path], name: str | None) -> SyncReport:
@@ -104,6 +109,7 @@ class _Run:
             self._find_lost(place, items)
         self._sources.save()
         items = [item for _, items in found for item in items]
+        self._check_maps([item for item in items if isinstance(item, File)])
         self._skipped += [item for item in items if isinstance(item, Skipped)]
         files = [item for item in items if isinstance(item, File)]
         self._at = replace(self._at, of_files=len(files), of_bytes=sum(file.size for file in files))
@@ -132,6 +138,8 @@ class _Run:
             kept=kept,
             failed=self._failed,
             skipped=tuple(self._skipped),
+            excluded=tuple(self._excluded),
+            notes=tuple(self._notes),
             repaired=tuple(self._repaired),
             relocated=tuple(self._sources.relocated),
             truncated=max(0, self._kb.info().get("truncated", 0) - before),
@@ -141,9 +149,18 @@ class _Run:
 
     def _below(self, place: Place) -> list[File | Skipped]:
         """Return the files below a place, with the names they are stored under."""
-        return [
+        items = [
             replace(item, source=place.named(item.source)) for item in below(place.path, place.prefix, self._options)
         ]
+        # What is excluded is not there: its stored passages are removed, those of skipped files are kept.
+        self._excluded += [item for item in items if isinstance(item, Skipped) and item.kind == "excluded"]
+        return [item for item in items if not isinstance(item, Skipped) or item.kind != "excluded"]
+
+    def _check_maps(self, files: list[File]) -> None:
+        """Note mappings of fields that are for no file: a name may be misspelled."""
+        for pattern in self._options.maps:
+            if not any(matches(pattern, file) for file in files):
+                self._notes.append(Note(pattern, "no file matches this mapping of fields (--map, maps=)"))
 
     def _check_left(self, place: Place, items: list[File | Skipped]) -> None:
         """Raise ConfigError if no file of a source is left: a disk may not be mounted."""
@@ -211,6 +228,8 @@ class _Run:
                     self._skip(item)
                 case Repaired():
                     self._repaired.append(item)
+                case Note():
+                    self._notes.append(item)
                 case _:
                     self._passages(file.source, item)
 
@@ -223,11 +242,13 @@ class _Run:
             return
         for document in documents:
             if (first := self._owner.get(document.id)) is not None:
-                self._skip(Skipped(source, f"the id {document.id!r} is used twice, first in {first}"))
+                self._skip(Skipped(source, f"the id {document.id!r} is used twice, first in {first}; {_OTHER_ID}"))
                 return
             if self._is_taken(document.id, source):
                 first = self._stored.by_id[document.id].source
-                self._skip(Skipped(source, f"the id {document.id!r} belongs to {first}, which is still there"))
+                self._skip(
+                    Skipped(source, f"the id {document.id!r} belongs to {first}, which is still there; {_OTHER_ID}")
+                )
                 return
         fresh = Group(source, [], [])
         for document in documents:

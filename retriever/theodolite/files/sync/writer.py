@@ -16,8 +16,11 @@ from theodolite.files.readers.passages import PATH
 from theodolite.metadata import encode
 from theodolite.retriever import Retriever
 from theodolite.types import Document
+from theodolite.vectors.transforms import Fitted
 from theodolite.write_vectors import store_again
 
+_FIRST = 16  # passages of the first batch, which measures how many the embedder does in _COMMIT seconds
+_COMMIT = 5.0  # seconds of work between two commits, so that little is lost if the run is killed
 _OVERWRITTEN = 20_000  # overwritten texts whose vectors are cached
 _PROBE = "Does the embedder work at all?"
 
@@ -94,7 +97,8 @@ class Writer:
     ) -> None:
         """
         Args:
-            batch_size: the number of passages to embed together.
+            batch_size: the number of passages to embed together, less while the embedder is slow: a batch should take
+                about five seconds.
             progress: called with the number of passages done since the last call.
             failed: called with each group that cannot be stored, and the reason.
         """
@@ -103,6 +107,10 @@ class Writer:
         self._kb = kb
         self._stored = stored
         self._batch_size = batch_size
+        # Transforms are fitted on the first batch, which must not be a small one.
+        fitted = all(isinstance(transform, Fitted) for transform in kb._engine.space.transforms)
+        self._next_size = min(_FIRST, batch_size) if fitted else batch_size
+        self._pending_since = time.monotonic()
         self._progress = progress
         self._failed = failed
         self._pending: list[Group] = []
@@ -110,9 +118,11 @@ class Writer:
         self._overwritten: dict[bytes, tuple[str, Vector]] = {}
 
     def put(self, group: Group) -> None:
+        if not self._pending:
+            self._pending_since = time.monotonic()
         self._pending.append(group)
         self._size += len(group.documents)
-        if self._size >= self._batch_size:
+        if self._size >= self._next_size or time.monotonic() - self._pending_since > _COMMIT:
             self.flush()
 
     def flush(self) -> None:
@@ -200,7 +210,13 @@ class Writer:
             middle = len(groups) // 2
             return self._embed(groups[:middle], vectors) + self._embed(groups[middle:], vectors)
         self.seconds += ended - started
+        self._next_size = self._size_for(len(documents), ended - started)
         return groups
+
+    def _size_for(self, documents: int, seconds: float) -> int:
+        """Return the number of passages to embed next, after some took that many seconds."""
+        fitting = int(documents * _COMMIT / max(seconds, 1e-3))
+        return max(1, min(self._batch_size, fitting, 4 * max(self._next_size, documents)))
 
     def _embedder_works(self) -> bool:
         try:

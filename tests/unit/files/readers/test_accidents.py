@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from theodolite import Document, Retriever
-from theodolite.files.readers import File, Options, Repaired, Skipped, Splitter, find, read
-from theodolite.files.readers.decoding import valid, valid_values
+from theodolite.files.readers import File, Note, Options, Repaired, Skipped, Splitter, find, read
+from theodolite.files.readers.text import valid, valid_values
 from theodolite.files.sync import sync
 from theodolite.testing import HashingEmbedder
 
@@ -21,7 +21,7 @@ def docs(tmp_path: Path) -> Path:
     return folder
 
 
-def items(folder: Path, options: Options | None = None) -> Iterator[Document | Skipped | Repaired]:
+def items(folder: Path, options: Options | None = None) -> Iterator[Document | Skipped | Repaired | Note]:
     options = options or Options()
     for found in find([folder], options):
         if isinstance(found, Skipped):

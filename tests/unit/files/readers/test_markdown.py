@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from theodolite import Document
-from theodolite.files.readers import Options, Splitter, find, read
-from theodolite.files.readers.find import File
+from theodolite.files.readers import File, Options, Splitter, find, read
 
 
 def passages(folder: Path, text: str, name: str = "a.md") -> list[Document]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from theodolite import ConfigError, Document, InputError
-from theodolite.files.readers import File, Options, Repaired, Skipped, Splitter, find, read
+from theodolite.files.readers import File, Note, Options, Repaired, Skipped, Splitter, find, read
 
 ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
@@ -102,10 +102,10 @@ def test_what_is_left_out(tmp_path: Path) -> None:
         "docs/binary.txt: binary",
         "docs/empty.md: empty",
         "docs/fake.pdf: not a PDF file",
-        "docs/large.txt: 0.0 MB, above the limit of 0.0 MB",
-        "docs/late.txt: 0.0 MB, above the limit of 0.0 MB",
+        "docs/large.txt: 0.0 MB, above the limit of 0.0 MB; --max-mb (max_bytes=) raises it",
+        "docs/late.txt: 0.0 MB, above the limit of 0.0 MB; --max-mb (max_bytes=) raises it",
         "docs/lost.txt: cannot be read: No such file or directory",
-        "docs/photo.jpg: unknown kind of file: .jpg",
+        "docs/photo.jpg: unknown kind of file: .jpg; --as .jpg=text (formats=) reads it",
     ]
     assert not any("late.txt" in each for each in skipped(tmp_path / "docs"))
 
@@ -237,10 +237,10 @@ def test_csv(tmp_path: Path) -> None:
     assert (first.id, first.text) == ("a", "First, with\r\na break")
     assert {**first.metadata, "modified": 0} == {"lang": "en", "path": "t.csv", "chunk": 1, "line": 2, "modified": 0}
     assert (second.id, second.metadata["note"]) == ("t.csv#4", "x")
-    (tabbed,) = passages(write(tmp_path / "t.tsv", "body\tn\nwords, more\t3\n"), text="body")
+    (tabbed,) = passages(write(tmp_path / "t.tsv", "body\tn\nwords, more\t3\n"), text="body", keep_strings=True)
     assert (tabbed.text, tabbed.metadata["n"]) == ("words, more", "3")
     (reason,) = skipped(write(tmp_path / "u.csv", "body,n\nwords,3\n"))
-    assert reason == "u.csv: cannot be read: no column is called 'text'; there are body, n"
+    assert reason.startswith("u.csv: cannot be read: no column is called 'text'; there are body, n. --map FILE:text=")
     (reason,) = skipped(write(tmp_path / "v.csv", "text\na,b\n"))
     assert reason == "v.csv: line 2 has more values than the first line has names"
 
@@ -313,4 +313,5 @@ def test_damaged_pdf_ends_nothing(tmp_path: Path) -> None:
         (file,) = find([path], Options())
         assert isinstance(file, File)
         for item in read(file, Options(), Splitter(Words())):
+            assert not isinstance(item, Note)
             assert isinstance(item, Repaired) or (item.reason if isinstance(item, Skipped) else item[0].text)

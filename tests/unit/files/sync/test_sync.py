@@ -15,7 +15,7 @@ import pytest
 from tests.unit.syncing import Embedder, counts, paragraphs, stored
 
 from theodolite import Document, EmbedderOptions, InputError, Retriever
-from theodolite.files.readers import Options, Skipped
+from theodolite.files.readers import Options
 from theodolite.files.sync import SyncProgress, sync
 
 
@@ -115,10 +115,11 @@ def test_an_id_used_twice_belongs_to_the_first(kb: Retriever, docs: Path) -> Non
     for expected in ({"added": 6}, {"unchanged": 6}):
         report = sync(kb, [docs])
         assert counts(report) == expected
-        assert report.skipped == (
-            Skipped("docs/m.jsonl", "the id 'x' is used twice, first in docs/m.jsonl"),
-            Skipped("docs/n.jsonl", "the id 'x' is used twice, first in docs/m.jsonl"),
-        )
+        assert [item.source for item in report.skipped] == ["docs/m.jsonl", "docs/n.jsonl"]
+        for item in report.skipped:
+            assert item.reason.startswith(
+                "the id 'x' is used twice, first in docs/m.jsonl; --map FILE:id=FIELD (maps=)"
+            )
     assert stored(kb)["x"] == "First."
     (docs / "m.jsonl").unlink()
     assert counts(sync(kb, [docs])) == {"replaced": 1, "unchanged": 5}

@@ -1,20 +1,35 @@
-"""Decoding of text files: detect the encoding, and read large files in pieces."""
+"""Plain text: detect the encoding, and read large files in pieces. All text formats are opened here."""
 
 import re
 from codecs import getincrementaldecoder
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from theodolite.errors import DocumentError
-from theodolite.files.readers.find import WIDE, is_binary
+from theodolite.files.readers.options import Options
+from theodolite.files.readers.results import File, Unit
 from theodolite.plugins import optional
+
+HEAD = 8192
+"""Bytes at the beginning of a file that are checked for binary data."""
+WIDE = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
+"""Byte order marks of UTF-16 and UTF-32, whose characters contain NUL bytes."""
+
+_CONTROLS = bytes({*range(32), 127} - set(b"\t\n\v\f\r\x1b"))  # rare in texts
+_WINDOW = 1 << 18  # characters of a text that are split together
 
 _BLOCK = 1 << 20  # bytes
 _BEFORE = 64  # bytes kept before the first byte that is not UTF-8
 _SAMPLE = 1 << 15  # bytes used to detect the encoding
 _PLAIN = re.compile(rb"([\t-\x7f]{20})[\t-\x7f]+([\t-\x7f]{20})")  # ASCII, which is the same in most encodings
 _NEAR = 0.1
+
+
+def read_text(file: File, options: Options) -> Iterator[Unit]:
+    with opened(file.path) as text:
+        yield from map(Unit, windows(iter(partial(text.read, _WINDOW), ""), _WINDOW))
 
 
 def opened(path: Path, newline: str | None = None) -> IO[str]:
@@ -57,6 +72,28 @@ def encoding_of(path: Path) -> str:
                     likely = _likely(block[max(0, error.start - _BEFORE) :])
             place += len(block)
     return likely or "utf-8-sig"
+
+
+def whole_text(path: Path) -> str:
+    """Return all of a text file. Raises as `opened`."""
+    with opened(path) as file:
+        return file.read()
+
+
+def is_binary(data: bytes, *, utf8: bool = True) -> bool:
+    """Return whether data with NUL bytes is binary: some part has too many control characters.
+
+    Args:
+        utf8: whether the data may be UTF-8. Binary data are never valid UTF-8 by chance.
+    """
+    if b"\0" not in data:
+        return False
+    for start in range(0, len(data), HEAD):
+        part = data[start : start + HEAD]
+        controls = len(part) - len(part.translate(None, _CONTROLS))
+        if b"\0" in part and controls > max(1, len(part) * (0.1 if utf8 else 0.01)):
+            return True
+    return False
 
 
 def windows(parts: Iterable[str], size: int) -> Iterator[str]:
