@@ -65,7 +65,7 @@ def test_help_shows_examples(shell: Shell) -> None:
 def test_index_tells_what_it_did(filled: Shell) -> None:
     out, err = filled.run("index", "kb", "docs", "notes.jsonl")
     assert out == "3 files, 3 passages: 3 unchanged\n"
-    assert "docs/photo.jpg: unknown kind of file: .jpg" in err
+    assert "1 of an unknown kind (--as SUFFIX=text reads them): 1 .jpg" in err
     (filled.folder / "docs" / "hours.txt").unlink()
     (filled.folder / "docs" / "new.txt").write_text("Parcels leave on Mondays.")
     report = filled.json("index", "kb", "docs", "notes.jsonl")
@@ -75,7 +75,9 @@ def test_index_tells_what_it_did(filled: Shell) -> None:
         "unchanged": 2,
         "removed": 1,
     }
-    assert report["skipped"] == [{"source": "docs/photo.jpg", "reason": "unknown kind of file: .jpg"}]
+    (item,) = report["skipped"]
+    assert (item["source"], item["kind"]) == ("docs/photo.jpg", "unknown")
+    assert item["reason"].startswith("unknown kind of file: .jpg; --as .jpg=text")
 
 
 def test_search(filled: Shell) -> None:
@@ -211,7 +213,7 @@ def test_texts_and_ids_are_shown_as_they_are_but_cannot_steer_a_terminal(filled:
     assert (hit["id"], hit["text"]) == ("tab\tid", "red \x1b[31m and\ta \x07bell")  # JSON escapes them
 
 
-def test_what_was_skipped_is_capped_but_not_in_json(shell: Shell) -> None:
+def test_what_was_skipped_is_summed_up_but_not_in_json(shell: Shell) -> None:
     docs = shell.folder / "docs"
     docs.mkdir()
     for number in range(25):
@@ -220,7 +222,7 @@ def test_what_was_skipped_is_capped_but_not_in_json(shell: Shell) -> None:
     out, err = shell.run(*index)
     assert out == "0 files, 0 passages: nothing to do\n"
     assert "25 skipped:" in err
-    assert "docs/19.bin: unknown kind of file: .bin\n  … and 5 more; --json lists them all\n" in err
+    assert "  25 of an unknown kind (--as SUFFIX=text reads them): 25 .bin\n" in err
     assert len(shell.json(*index)["skipped"]) == 25
 
 
