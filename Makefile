@@ -12,7 +12,7 @@ PYTEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loa
 QUICK = not thorough and not slow and not engine and not upstream
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all check bench clean
+.PHONY: help venv demo test test-all check docs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
@@ -28,18 +28,21 @@ test: $(VENV)/.installed ## run the short tests, each with one of its parameters
 test-all: $(VENV)/.installed ## run all tests with all parameters
 	$(PYTEST) $(ARGS)
 
-check: $(VENV)/.installed ## lint, format, types, import rules
+check: docs ## lint, format, types, import rules, documentation
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-logo
+
+docs: $(VENV)/.installed ## build the documentation in site/, without a network; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 bench: $(VENV_BENCH)/.installed ## run the benchmarks beside their peers
 	$(VENV_BENCH)/bin/python benchmarks/flat.py
 	$(VENV_BENCH)/bin/python benchmarks/ingest.py
 
 clean: ## remove build output and caches; virtual environments stay
-	rm -rf build dist .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist site .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find retriever adapters tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The file `.installed` is written last, so an interrupted installation is done again.

@@ -427,7 +427,7 @@ class Retriever:
             InputError: none or several of query, vector and like; an empty query; ids in `like` that are not stored;
                 an option out of range.
             ConfigError: options that contradict each other, or would do nothing.
-            VectorError, FilterError.
+            VectorError, FilterError: the vector or the filter is invalid.
         """
         options = SearchOptions(
             k=k,
@@ -793,7 +793,7 @@ class Retriever:
             progress: called with the number of rows built since the last call.
 
         Raises:
-            ConfigError, MissingExtraError, LockedError.
+            ConfigError, MissingExtraError, LockedError: the index cannot be built, needs a package, or is being built.
         """
         self._check_whole("reindex()")
         engine = require(self._session.create().engine, Indexing, "reindex()")

@@ -22,7 +22,7 @@ def examples_of(path: Path) -> list[Example]:
     """The python blocks, each with the text block that follows it, if one does."""
     text = path.read_text(encoding="utf-8")
     blocks = [(found[1], found[2], text.count("\n", 0, found.start(2)) + 1) for found in _FENCE.finditer(text)]
-    followers = [*blocks[1:], ("", "", 0)]
+    followers = [*blocks, ("", "", 0)][1:]
     return [
         Example(code, line, after if kind == "text" else "")
         for (language, code, line), (kind, after, _) in zip(blocks, followers, strict=True)
@@ -30,9 +30,12 @@ def examples_of(path: Path) -> list[Example]:
     ]
 
 
-def run(examples: list[Example], name: str) -> dict[str, Any]:
-    """Run one after the other in one namespace, and return it. A lone expression shows its value, as at the prompt."""
-    namespace: dict[str, Any] = {"__name__": "__main__"}
+def run(examples: list[Example], name: str, namespace: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Run one after the other in one namespace, a new one by default, and return it.
+
+    A lone expression shows its value, as at the prompt.
+    """
+    namespace = {"__name__": "__main__"} if namespace is None else namespace
     for example in examples:
         tree = ast.parse(example.code)
         prompt = len(tree.body) == 1 and isinstance(tree.body[0], ast.Expr)

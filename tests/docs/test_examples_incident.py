@@ -1,4 +1,4 @@
-"""The incident is played, and the README shows its output."""
+"""The incident is played, and docs/trust.md shows its output."""
 
 import re
 import subprocess
@@ -16,15 +16,15 @@ ROOT = Path(__file__).resolve().parents[2]
     reason="the extra minilm is not installed",
 )
 @pytest.mark.thorough
-def test_the_readme_shows_the_incident() -> None:
+def test_the_page_shows_the_incident() -> None:
     command = [sys.executable, str(ROOT / "examples" / "incident.py")]
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     before, after = re.findall(r"plain store  recall@10 (\d\.\d\d)", done.stdout)
     assert float(after) < 0.25 < 0.75 < float(before)
     assert re.search(r"(?m)^ +theodolite     refuses$", done.stdout)
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = [block for block in re.findall(r"```text\n(.*?)```", readme, re.DOTALL) if "a plain store" in block]
+    page = (ROOT / "docs" / "trust.md").read_text(encoding="utf-8")
+    shown = [block for block in re.findall(r"```text\n(.*?)```", page, re.DOTALL) if "a plain store" in block]
     assert [masked(block) for block in shown] == [masked(done.stdout)]
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 
 import theodolite
 
@@ -15,6 +16,9 @@ HEAVY = {
     "torch",
     "transformers",
 }
+
+# What only tests of this project need: not installed where others use `theodolite.testing`.
+TEST_ONLY = ("hypothesis", "pytest", "_pytest", "langchain_core", "llama_index")
 
 MAX_SECONDS = 0.2
 NUMPY_SECONDS = 0.08  # where nothing else runs
@@ -30,6 +34,27 @@ def run(code: str) -> str:
 def test_import_loads_nothing_heavy() -> None:
     loaded = json.loads(run("import json, sys, theodolite; print(json.dumps(list(sys.modules)))"))
     assert HEAVY & {name.partition(".")[0] for name in loaded} == set()
+
+
+def test_testing_needs_no_package_for_tests() -> None:
+    """Its contracts run as plain functions where pytest and hypothesis cannot be imported."""
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({TEST_ONLY!r}))\n"
+        "import theodolite.testing as testing\n"
+        "class Mine(testing.EmbedderContract):\n"
+        "    def embedder(self): return testing.HashingEmbedder()\n"
+        "promises = [name for name in dir(Mine) if name.startswith('test_')]\n"
+        "for name in promises: getattr(Mine(), name)()\n"
+        "print(len(promises), *[name for name in testing.__all__ if not hasattr(testing, name)])"
+    )
+    number, *missing = run(code).split()
+    assert int(number) > 5
+    assert missing == []
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    code = "import sys, theodolite; early = 'importlib.metadata' in sys.modules; print(theodolite.__version__, early)"
+    assert run(code).split() == [version("theodolite"), "False"]
 
 
 def test_import_is_quick() -> None:

