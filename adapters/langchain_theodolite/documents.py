@@ -6,7 +6,6 @@ from langchain_core.documents import Document
 
 from theodolite import Document as Passage
 from theodolite import InputError
-from theodolite.errors import type_of
 
 
 def to_core(document: Document) -> Passage:
@@ -16,7 +15,9 @@ def to_core(document: Document) -> Passage:
         InputError: `document` is not a LangChain Document.
     """
     if not isinstance(document, Document):
-        raise InputError(f"{type_of(document)} is no Document of LangChain; pass a list of them, or texts to add_texts")
+        raise InputError(
+            f"a {type(document).__name__} is not a LangChain Document; pass a list of them, or texts to add_texts"
+        )
     return Passage(document.page_content, document.metadata, document.id or "")
 
 

@@ -22,7 +22,6 @@ from llama_index_theodolite.filters import as_where
 from llama_index_theodolite.persisting import persist, persisted
 from llama_index_theodolite.searching import asked, of_documents, within
 from theodolite import ConfigError, DocumentError, InputError, Retriever, VectorError
-from theodolite.errors import type_of
 from theodolite.integration import (
     RECORDED,
     check_location,
@@ -105,7 +104,7 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
         if kb is not None and (location is not None or has_model or options):
             raise ConfigError("kb is a collection that is open already: pass it alone")
         if kb is not None and not isinstance(kb, Retriever):
-            raise ConfigError(f"kb is {type_of(kb)}; it must be a theodolite.Retriever")
+            raise ConfigError(f"kb is a {type(kb).__name__}; it must be a theodolite.Retriever")
         super().__init__(stores_text=True)
         self._shared = kb is not None
         self._kb = kb if kb is not None else open_collection(location, as_embedder(embed_model), **options)
@@ -345,7 +344,7 @@ def _nodes(nodes: Any) -> list[BaseNode]:
     listed = list(nodes)
     for number, node in enumerate(listed):
         if not isinstance(node, BaseNode):
-            raise InputError(f"number {number} of {len(listed)} nodes is {type_of(node)}. Nothing is stored")
+            raise InputError(f"number {number} of {len(listed)} nodes is a {type(node).__name__}. Nothing is stored")
     return listed
 
 
