@@ -22,6 +22,7 @@ from theodolite.testing.engine_filters import FiltersContract
 from theodolite.testing.engine_indexing import IndexingContract
 from theodolite.testing.engine_lexical import LexicalContract
 from theodolite.testing.engine_maintenance import MaintenanceContract
+from theodolite.testing.engine_opening import OpeningContract
 from theodolite.testing.engine_ranking import RankingContract
 from theodolite.testing.engine_scopes import ScopesContract
 from theodolite.testing.engine_versions import VersionsContract
@@ -785,6 +786,13 @@ def test_every_test_of_the_contract_can_fail() -> None:
     can_fail = {test for _, test in BROKEN} | {"test_a_reopened_engine_holds_the_same"}
     # Each of these has a test of its own beside this one.
     parts: tuple[type, ...] = (ScopesContract, FiltersContract, FieldsContract, DuplicatesContract)
-    parts += (RankingContract, VersionsContract, LexicalContract, MaintenanceContract, IndexingContract)
+    parts += (
+        RankingContract,
+        VersionsContract,
+        LexicalContract,
+        MaintenanceContract,
+        IndexingContract,
+        OpeningContract,
+    )
     elsewhere = {name for part in parts for name in vars(part) if name.startswith("test_")}
     assert can_fail | elsewhere == {name for name in dir(EngineContract) if name.startswith("test_")}

@@ -22,6 +22,7 @@ TREE = {
     "UnsupportedError": ("ConfigError",),
     "IntegrityError": ("TheodoliteError",),
     "ManifestError": ("IntegrityError",),
+    "CollectionNotFoundError": ("ManifestError",),
     "EmbedderDriftError": ("IntegrityError",),
     "CorruptionError": ("IntegrityError",),
     "EngineError": ("TheodoliteError",),

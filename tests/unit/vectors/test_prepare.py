@@ -176,7 +176,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "three dimensions": (np.ones((2, 3, 4)), r"shape \(2, 3, 4\)"),
     "a number": (3.0, "float"),
     "a number as an array": (np.array(3.0), r"shape \(\)"),
-    "None": (None, "NoneType"),
+    "None": (None, "are None"),
     "text": ("0.1 0.2", "str"),
     "bytes": (b"\0\0\0\0", "bytes"),
     "no columns": (np.ones((3, 0)), "dimension 0"),
