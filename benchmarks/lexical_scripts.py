@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.data import texts as english_texts
 from benchmarks.measure import clocked, folder_bytes, machine, median, progress, table, write_json
 from theodolite import Document, Retriever
-from theodolite.engines.local.storage.schema import TOKENIZER
-from theodolite.engines.local.storage.unspaced_scripts import indexed_words, prepare_text
+from theodolite.analysis.query_terms import TOKENIZER
+from theodolite.analysis.unspaced_scripts import indexed_words, prepare_text
 
 Words = list[str]
 DEPTH = 10

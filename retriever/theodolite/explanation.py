@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
 from typing import TYPE_CHECKING, Any
+
+from theodolite.metadata import as_json
 
 if TYPE_CHECKING:
     from theodolite.types import Hit, Step, Version
@@ -51,7 +52,7 @@ class Explanation:
         simply current; `duplicates` are ids with their scores.
         """
         hit = self.hit
-        version = {name: _plain(value) for name, value in asdict(hit.version).items()} if hit.version else None
+        version = {name: as_json(value) for name, value in asdict(hit.version).items()} if hit.version else None
         return {
             "id": hit.document.id,
             "rank": hit.rank,
@@ -142,16 +143,7 @@ def _version(version: "Version") -> str:
 
 
 def _listed(values: Sequence[Any]) -> str:
-    return ", ".join(str(_plain(value)) for value in values)
-
-
-def _plain(value: Any) -> Any:
-    """Return a metadata value as JSON."""
-    if isinstance(value, date):  # datetimes are dates
-        return value.isoformat()
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value if value is None or isinstance(value, (str, int, float)) else str(value)
+    return ", ".join(str(as_json(value)) for value in values)
 
 
 def _number(value: float) -> str:

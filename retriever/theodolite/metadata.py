@@ -35,6 +35,20 @@ _dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", 
 _canonical = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True).encode
 
 
+def as_json(value: Any) -> Any:
+    """Return a metadata value as plain JSON: dates and datetimes as ISO-8601 strings, which cannot be told from text.
+
+    `encode` keeps them apart.
+    """
+    if isinstance(value, date):  # datetimes are dates
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return {str(name): as_json(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(inner) for inner in value]
+    return value if value is None or isinstance(value, (str, int, float)) else str(value)
+
+
 def encode(metadata: Mapping[str, Any], *, canonical: bool = False) -> str:
     """Return `metadata` as JSON, with keys in their order, or sorted if `canonical`.
 

@@ -20,7 +20,7 @@ from theodolite.embedders.resolve import resolve
 from theodolite.embedders.spec import spec_of
 from theodolite.engines.missing import MissingCollection
 from theodolite.engines.registry import engine_for
-from theodolite.errors import DocumentError, InputError, UnsupportedError, closest
+from theodolite.errors import DocumentError, EngineError, InputError, UnsupportedError, closest
 from theodolite.filters import Where, parse
 from theodolite.guards.drift import EmbedderCheck
 from theodolite.inputs import (
@@ -591,6 +591,25 @@ class Retriever:
         awaited = await parts.searcher.await_queries(_checked(options), None if vectors is not None else queries)
         return await in_thread(self._search_many, options, queries, vectors, awaited)
 
+    def highlight(self, hits: Hits, query: str | None = None) -> Hits:
+        """Return the hits with `highlights` by meaning: their sentences, ranked by the similarity of their vectors.
+
+        By default `Hit.highlights` goes by words, which costs nothing until it is read. This embeds every sentence of
+        the hits, so it takes about as long as adding them.
+
+        Args:
+            query: the text to compare with; None for the one that found the hits.
+
+        Raises:
+            InputError: the hits were found by a vector, and there is no query.
+            ConfigError: there is no embedder.
+        """
+        return self._searcher.highlight(hits, query)
+
+    async def ahighlight(self, hits: Hits, query: str | None = None) -> Hits:
+        """`highlight`, awaited."""
+        return await in_thread(self.highlight, hits, query)
+
     def scoped(self, where: Where = None, /, **fields: Any) -> Self:
         """Return a view of a part of the collection. For the view, nothing outside of it exists.
 
@@ -959,10 +978,32 @@ class Retriever:
         # Without a warning: `if not len(kb)` and `if kb` ask whether there is something yet.
         return 0 if isinstance(self._engine, MissingCollection) else self.count()
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return `info()`."""
+        return self.info()
+
     def __repr__(self) -> str:
-        info = self.info()
+        try:
+            info = self.info()
+        except EngineError as error:  # closed, for example; a repr must not raise
+            return f"<Retriever: {error}>"
         place = "scope" if self._scope is not None else info.get("location") or "in memory"
-        return f"<Retriever {place}: {info['documents']} documents, {self.metric}>"
+        noun = "document" if info["documents"] == 1 else "documents"
+        return f"<Retriever {place}: {info['documents']:,} {noun}, {self.metric}>"
+
+    def _repr_html_(self) -> str:
+        from theodolite.display import html_table  # imported in notebooks
+
+        try:
+            info = self.info()
+        except EngineError:
+            return html_table(repr(self), (), [])
+        rows = [
+            (name.replace("_", " "), value)
+            for name, value in info.items()
+            if value is not None and not isinstance(value, (list, dict))
+        ]
+        return html_table("Retriever", (), rows)
 
     def _search(
         self,

@@ -1,5 +1,6 @@
 """Searcher: one search, from queries to ranked hits."""
 
+import itertools
 import math
 import time
 from collections.abc import Iterable, Sequence
@@ -8,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from theodolite.analysis.highlights import ByWords, Found, Highlight
+from theodolite.analysis.sentences import sentences
 from theodolite.embedders.encoder import Awaited
 from theodolite.engines.missing import MissingCollection
 from theodolite.errors import ConfigError, InputError
@@ -20,7 +23,7 @@ from theodolite.ranking.pipeline import accepted, candidates_for_k, finish, plai
 from theodolite.ranking.relevance import Relevance
 from theodolite.ranking.versions import Rule, Versions
 from theodolite.text_encoder import TextEncoder
-from theodolite.types import Hits, Trace, VectorLike, Vectors, VectorsLike
+from theodolite.types import Document, Hits, Trace, VectorLike, Vectors, VectorsLike
 from theodolite.vectors.metrics import get_metric
 from theodolite.vectors.prepare import prepare
 from theodolite.write_vectors import mean_vector
@@ -179,12 +182,43 @@ class Searcher:
                     embed=embed,
                     truncated_tokens=tokens,
                     leave_out=prepared.leave_out,
+                    text=prepared.texts[number] if prepared.texts else None,
                 )
-                for answer, tokens in zip(answers, cut, strict=True)
+                for number, (answer, tokens) in enumerate(zip(answers, cut, strict=True))
             ]
         return [
             self._ranked(options, prepared, request, number, answer, embed) for number, answer in enumerate(answers)
         ]
+
+    def highlight(self, hits: Hits, query: str | None) -> Hits:
+        """Return the hits with sentences ranked by the similarity of their vectors to the query's."""
+        if not hits:
+            return hits
+        if query is None:
+            finder = hits[0].highlighter
+            if not isinstance(finder, (ByWords, Found)):
+                raise InputError("these hits were found by a vector: pass the text to compare with as query")
+            query = finder.query
+        self._texts.check_available()
+        check_questions([query])
+        spans = [sentences(hit.document.text) for hit in hits]
+        parts = [[hit.document.text[start:end] for start, end in each] for hit, each in zip(hits, spans, strict=True)]
+        distinct = list(dict.fromkeys(itertools.chain.from_iterable(parts)))
+        if not distinct:
+            return hits
+        self._ready()
+        encoder, space = self._texts.encoder, self._engine.space
+        (vector,) = encoder.queries([query])[0]
+        given, _ = encoder.documents([Document(text, id=text) for text in distinct])
+        vectors, _ = prepare(given, space, name="vectors of sentences")
+        scores = get_metric(space.metric).scores(vector, vectors).tolist()
+        score_of = dict(zip(distinct, scores, strict=True))
+        items = []
+        for hit, places, texts in zip(hits, spans, parts, strict=True):
+            found = [Highlight(*span, text, score_of[text]) for span, text in zip(places, texts, strict=True)]
+            found.sort(key=lambda each: -each.score)
+            items.append(replace(hit, highlighter=Found(query, tuple(found))))
+        return Hits(tuple(items), hits.trace)
 
     def as_vectors(self, queries: Sequence[str] | VectorsLike) -> Vectors:
         """Prepare queries given as texts or as vectors, (n, d)."""

@@ -1,15 +1,19 @@
 """Values that cross module borders: what users pass in and get back."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
-from typing import Any, Literal, NewType, Protocol, SupportsFloat, overload
+from typing import TYPE_CHECKING, Any, Literal, NewType, Protocol, SupportsFloat, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.explanation import Explanation
+from theodolite.metadata import as_json
 from theodolite.vectors.metrics import DEFAULT_METRIC, MetricName, get_metric
+
+if TYPE_CHECKING:  # imported where highlights are read
+    from theodolite.analysis.highlights import Highlight
 
 Mode = Literal["dense", "lexical", "hybrid"]
 """How documents are found: by vectors, by words, or by both, fused by rank."""
@@ -204,7 +208,7 @@ class Step:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Hit:
     """One ranked passage.
 
@@ -218,6 +222,7 @@ class Hit:
         version: how the rules for versions judge it; None if it is simply current.
         duplicates: near-duplicates of this hit that were left out, best first.
         steps: the effect of each stage, in order; empty if similarity alone decided.
+        highlighter: finds `highlights` in the text; None if the query was a vector.
     """
 
     document: Document
@@ -227,10 +232,35 @@ class Hit:
     version: Version | None = None
     duplicates: tuple["Hit", ...] = ()
     steps: tuple[Step, ...] = ()
+    highlighter: "Callable[[str], tuple[Highlight, ...]] | None" = field(default=None, compare=False)
+
+    @property
+    def highlights(self) -> "tuple[Highlight, ...]":
+        """The sentences of the passage that have words of the query, best first; found when they are read.
+
+        Words match as in lexical search, in all languages that it knows. Empty if no word matches, or the query was a
+        vector. `Retriever.highlight` ranks sentences by their vectors instead.
+        """
+        return () if self.highlighter is None else self.highlighter(self.document.text)
 
     def explain(self) -> Explanation:
         """Explain why the hit has its rank: `print` the result, or use its `to_dict()`."""
         return Explanation(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the hit as JSON values, dates as ISO-8601 strings: `text`, `metadata`, and all of `explain()`."""
+        explained = self.explain().to_dict()
+        return {**explained, "text": self.document.text, "metadata": as_json(self.document.metadata)}
+
+    def __repr__(self) -> str:
+        from theodolite.display import hit_line  # imported where something is shown
+
+        return hit_line(self)
+
+    def _repr_html_(self) -> str:
+        from theodolite.display import hit_html
+
+        return hit_html(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,9 +304,12 @@ class Trace:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Hits(Sequence[Hit]):
-    """The result of one search: a sequence of `Hit`, best first, with a `trace`."""
+    """The result of one search: a sequence of `Hit`, best first, with a `trace`.
+
+    At a prompt and in a notebook it shows a table.
+    """
 
     items: tuple[Hit, ...]
     trace: Trace
@@ -293,6 +326,43 @@ class Hits(Sequence[Hit]):
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.items)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return `hits` and `trace` as JSON values, dates as ISO-8601 strings."""
+        trace = {**asdict(self.trace), "timings": dict(self.trace.timings), "notes": list(self.trace.notes)}
+        return {"hits": [hit.to_dict() for hit in self.items], "trace": trace}
+
+    def to_pandas(self) -> Any:
+        """Return a `pandas.DataFrame`: `rank`, `score`, `id`, `text`, `scores.<part>` and `metadata.<field>`.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        from theodolite.tables import to_pandas
+
+        return to_pandas(self.items)
+
+    def to_arrow(self) -> Any:
+        """Return a `pyarrow.Table` with the columns of `to_pandas`.
+
+        A column with values of several kinds, or mappings, has them as JSON texts.
+
+        Raises:
+            MissingExtraError: pyarrow is not installed.
+        """
+        from theodolite.tables import to_arrow
+
+        return to_arrow(self.items)
+
+    def __repr__(self) -> str:
+        from theodolite.display import hits_table
+
+        return hits_table(self)
+
+    def _repr_html_(self) -> str:
+        from theodolite.display import hits_html
+
+        return hits_html(self)
 
 
 @dataclass(frozen=True, slots=True)

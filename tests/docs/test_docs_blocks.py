@@ -27,6 +27,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "processes.md": (),
     "quality.md": (),
     "rerankers.md": (),
+    "results.md": (),
     "ranking.md": (),
     "safety.md": (),
     "scopes.md": (),

@@ -17,19 +17,18 @@ from numpy.typing import NDArray
 from tests.sampling import sampled
 
 from theodolite import CorruptionError, Document
-from theodolite.engines.local import LocalEngine
-from theodolite.engines.local.search import lexical as lexical_module
-from theodolite.engines.local.search.lexical import LexicalResult, LexicalSearch
-from theodolite.engines.local.search.query_terms import query_terms
-from theodolite.engines.local.storage.database import connect, read_state
-from theodolite.engines.local.storage.folder import Folder
-from theodolite.engines.local.storage.schema import TOKENIZER
-from theodolite.engines.local.storage.unspaced_scripts import (
+from theodolite.analysis.query_terms import TOKENIZER, query_terms
+from theodolite.analysis.unspaced_scripts import (
     indexed_words,
     needs_preparation,
     prepare_text,
     separate_runs,
 )
+from theodolite.engines.local import LocalEngine
+from theodolite.engines.local.search import lexical as lexical_module
+from theodolite.engines.local.search.lexical import LexicalResult, LexicalSearch
+from theodolite.engines.local.storage.database import connect, read_state
+from theodolite.engines.local.storage.folder import Folder
 from theodolite.types import Mask, Space
 from theodolite.vectors.prepare import prepare
 

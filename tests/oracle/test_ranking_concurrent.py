@@ -72,7 +72,7 @@ class Drawn:
 
 def seen(hits: Hits) -> Any:
     """All of an answer but how it came about."""
-    return repr(hits.items), hits.trace.rows, hits.trace.eligible, hits.trace.superseded
+    return repr([hit.to_dict() for hit in hits]), hits.trace.rows, hits.trace.eligible, hits.trace.superseded
 
 
 def write(kb: Retriever, seconds: float, states: dict[int, State]) -> None:

@@ -53,7 +53,7 @@ class Recommendation:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Audit:
     """The result of `audit`. Print it, or use `to_dict()`.
 
@@ -126,7 +126,20 @@ class Audit:
     def __str__(self) -> str:
         return "\n".join(line for _, line in self.lines())
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        severe = [f"{each.severity} {each.name}" for each in self.findings if each.severity in ("warning", "error")]
+        return f"<Audit: {self.heading()}; {', '.join(severe) or 'no warnings'}>"
+
+    def _repr_html_(self) -> str:
+        from theodolite.display import html_table  # imported in notebooks
+
+        best = self.recommended
+        caption = f'{self.heading()}; use metric="{best.metric}", norms="{best.norms}": {best.reason}'
+        rows = [
+            (one.severity, one.name, one.found, "" if one.severity == "ok" else f"{one.meaning} {one.advice}".strip())
+            for one in self.findings
+        ]
+        return html_table(caption, ("", "check", "found", "meaning"), rows)
 
 
 def name_rows(rows: Sequence[int], ids: Sequence[str] | None) -> str:

@@ -23,6 +23,7 @@ BUILT_IN = {
     "add": "Add files, records from stdin, or one document.",
     "search": "Find the passages closest to a question.",
     "info": "Show the contents and settings of a collection.",
+    "fields": "Show the metadata fields and counts of their values.",
     "delete": "Delete documents by id, or all that match a filter.",
     "reindex": "Build an approximate index for a large collection.",
     "export": "Write documents as JSON Lines.",

@@ -4,7 +4,6 @@ Results go to stdout, everything else to stderr.
 """
 
 import json
-import re
 import sys
 import textwrap
 import time
@@ -16,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from theodolite.display import one_line as one_line  # for the commands
+from theodolite.display import printable
 from theodolite.metadata import encode
 from theodolite.types import Document, Hit, Hits
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 console = Console(highlight=False, soft_wrap=True, emoji=False)
 errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # all except the newline
 _PLACE = ("source", "heading", "title", "page", "published")  # common metadata fields that say where a passage is from
 _LINES = 3  # of a passage, at a terminal
 _PAUSE = 5.0  # seconds between two lines of progress without a terminal
@@ -34,7 +34,7 @@ _PAUSE = 5.0  # seconds between two lines of progress without a terminal
 
 def say(text: str, style: str = "", end: str = "\n") -> None:
     """Print a line of the result to stdout."""
-    console.print(_printable(text), markup=False, style=style, end=end)
+    console.print(printable(text), markup=False, style=style, end=end)
 
 
 def say_json(value: Any) -> None:
@@ -44,7 +44,7 @@ def say_json(value: Any) -> None:
 
 def note(text: str, style: str = "") -> None:
     """Print a line to stderr."""
-    errors.print(_printable(text), markup=False, style=style)
+    errors.print(printable(text), markup=False, style=style)
 
 
 def hits_as_json(query: str, hits: Hits, *, explain: bool = False) -> dict[str, Any]:
@@ -60,6 +60,7 @@ def _hit_as_json(hit: Hit, explain: bool) -> dict[str, Any]:
         "id": hit.document.id,
         "text": hit.document.text,
         "metadata": json.loads(encode(hit.document.metadata)),
+        "highlights": [asdict(highlight) for highlight in hit.highlights[:1]],
     }
     if hit.version is not None:
         values["version"] = asdict(hit.version)
@@ -71,24 +72,34 @@ def _hit_as_json(hit: Hit, explain: bool) -> dict[str, Any]:
 
 
 def show_hits(hits: Hits, *, explain: bool = False) -> None:
-    """At a terminal: score, id, place, and the first lines. Behind a pipe: one line a hit, separated by tabs."""
+    """Print hits. Behind a pipe: one line a hit with the whole text, separated by tabs.
+
+    At a terminal: score, id, place, and some lines of the passage from the sentence on that matches best.
+    """
     if not console.is_terminal:
         for hit in hits:
             name, text = one_line(hit.document.id), one_line(hit.document.text)
             sys.stdout.write(f"{hit.rank}\t{_score(hit.score, 4)}\t{name}\t{text}\n")
             if explain:
-                sys.stdout.write("".join(f"\t{_printable(line)}\n" for line in str(hit.explain()).splitlines()))
+                sys.stdout.write("".join(f"\t{printable(line)}\n" for line in str(hit.explain()).splitlines()))
         return
     for hit in hits:
         say(f"{hit.rank:2}. {_score(hit.score, 3)}  ", style="bold", end="")
         show_id_and_place(hit.document)
-        for line in textwrap.wrap(one_line(hit.document.text), text_width(6), max_lines=_LINES, placeholder=" …"):
+        for line in textwrap.wrap(_best_part(hit), text_width(6), max_lines=_LINES, placeholder=" …"):
             say(f"      {line}")
         if explain:
             for line in str(hit.explain()).splitlines():
-                say(f"      {_printable(line)}", style="dim")
+                say(f"      {printable(line)}", style="dim")
     if not hits:
         note("No documents match.")
+
+
+def _best_part(hit: Hit) -> str:
+    """Return the passage on one line, from the sentence on that has most words of the query."""
+    text = hit.document.text
+    start = hit.highlights[0].start if hit.highlights else 0
+    return f"… {one_line(text[start:])}" if text[:start].strip() else one_line(text)
 
 
 def show_id_and_place(document: Document) -> None:
@@ -126,11 +137,6 @@ def estimate_line(estimate: Mapping[str, Any]) -> str:
 def text_width(indent: int) -> int:
     """The width for text at a terminal, indented."""
     return max(40, min(console.width, 120)) - indent
-
-
-def one_line(text: str) -> str:
-    """A text on one line, without control characters."""
-    return _printable(" ".join(text.split()))
 
 
 @contextmanager
@@ -183,7 +189,7 @@ def files_progress(*, quiet: bool = False) -> Iterator[Callable[["SyncProgress"]
             nonlocal printed
             rate = _rate(done.passages, started)
             line = f"{done.files:,} of {done.of_files:,} files, {done.passages:,} passages, {rate}"
-            description = f"{line}, {_printable(done.source)}"
+            description = f"{line}, {printable(done.source)}"
             bar.update(task, completed=done.bytes, total=done.of_bytes, description=description)
             if _is_due(quiet, printed):
                 printed = time.monotonic()
@@ -219,8 +225,3 @@ def _place(document: Document) -> str:
     parts = [path] if not document.id.startswith(path) else []
     parts += [str(document.metadata[name]) for name in _PLACE if document.metadata.get(name)]
     return " · ".join(map(one_line, parts))
-
-
-def _printable(text: str) -> str:
-    """Replace control characters: a document must not be able to control the terminal."""
-    return _CONTROL.sub("\ufffd", text)

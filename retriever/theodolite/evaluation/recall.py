@@ -68,7 +68,7 @@ class Latency:
         return cls(float(np.mean(seconds)), *(float(value) for value in np.quantile(seconds, (0.5, 0.95, 0.99))))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Recall:
     """The recall of an index against the exact answers, with latencies.
 
@@ -122,6 +122,22 @@ class Recall:
                 for name, aim in TARGETS.items()
             },
         }
+
+    def __repr__(self) -> str:
+        low, high = self.interval[self.k]
+        found = f"recall@{self.k} {self.recall[self.k]:.4f} ({low:.4f} to {high:.4f})"
+        return f"<Recall: {self.queries:,} queries, {found}, p95 {1e3 * self.index.p95:.2f} ms>"
+
+    def _repr_html_(self) -> str:
+        from theodolite.display import html_table  # imported in notebooks
+
+        rows = [
+            (f"recall@{k}", f"{mean:.4f}", "95 % interval {:.4f} to {:.4f}".format(*self.interval[k]))
+            for k, mean in self.recall.items()
+        ]
+        for name, latency in (("index", self.index), ("exact", self.exact)):
+            rows.append((f"latency, {name}", f"{1e3 * latency.mean:.2f} ms", f"p95 {1e3 * latency.p95:.2f} ms"))
+        return html_table(next(self._lines()), (), rows)
 
     def __str__(self) -> str:
         return "\n".join(self._lines())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.analysis.highlights import ByWords
 from theodolite.filters.dates import from_instant, instant
 from theodolite.filters.values import MISSING, lookup
 from theodolite.protocols import Answer, Boost, Request
@@ -78,11 +79,13 @@ def plain_hits(
     embed: float = 0.0,
     truncated_tokens: int = 0,
     leave_out: frozenset[str] = frozenset(),
+    text: str | None = None,
 ) -> Hits:
     """Return the k best hits of an answer that similarity alone has ranked.
 
     Args:
         relevance: how similarity becomes relevance; None where it cannot.
+        text: the query, for highlights.
         embed: seconds it took to embed the query.
         truncated_tokens: tokens of the query that the embedder did not read.
         leave_out: ids of documents that must not be hits.
@@ -96,8 +99,16 @@ def plain_hits(
     else:
         pairs = zip(similarities, relevance.of_hits(similarities), strict=True)
         parts = [{"similarity": similarity, "relevance": relevant} for similarity, relevant in pairs]
+    highlighter = None if text is None else ByWords(text)
     hits = [
-        Hit(documents[place], similarities[place], rank, parts[place], versions[place] if versions else None)
+        Hit(
+            documents[place],
+            similarities[place],
+            rank,
+            parts[place],
+            versions[place] if versions else None,
+            highlighter=highlighter,
+        )
         for rank, place in enumerate(order, start=1)
     ]
     timings = {"embed": embed, **answer.trace.timings}
@@ -120,7 +131,7 @@ def finish(
 
     Args:
         relevance: how similarity becomes relevance; None where it cannot.
-        text: the query, for the reranker.
+        text: the query, for the reranker and for highlights.
         candidates: how many of the first the reranker reads.
         embed: seconds it took to embed the query.
         truncated_tokens: tokens of the query that the embedder did not read.
@@ -128,7 +139,9 @@ def finish(
     """
     k = options.k
     if options.plain:
-        return plain_hits(answer, relevance, k, embed=embed, truncated_tokens=truncated_tokens, leave_out=leave_out)
+        return plain_hits(
+            answer, relevance, k, embed=embed, truncated_tokens=truncated_tokens, leave_out=leave_out, text=text
+        )
     order = [place for place, document in enumerate(answer.documents) if document.id not in leave_out]
     found = _first(answer, request, relevance, order)
     if found.order:
@@ -145,7 +158,7 @@ def finish(
         truncated=found.truncated,
         timings={"embed": embed, **answer.trace.timings, **found.timings},
     )
-    return Hits(_hits(found, k), trace)
+    return Hits(_hits(found, k, text), trace)
 
 
 def accepted(answer: Answer, accept: Accept | None) -> Answer:
@@ -310,15 +323,17 @@ def _vectors(found: _Candidates) -> NDArray[np.float32]:
     return vectors[found.order]
 
 
-def _hits(found: _Candidates, k: int) -> tuple[Hit, ...]:
+def _hits(found: _Candidates, k: int, text: str | None) -> tuple[Hit, ...]:
     answer = found.answer
+    highlighter = None if text is None else ByWords(text)
     taken = steps(len(answer.documents), found.stages)
 
     def hit(place: int, rank: int, alike: Sequence[int] = ()) -> Hit:
         others = tuple(hit(other, number) for number, other in enumerate(alike, start=1))
         version = answer.versions[place] if answer.versions else None
         score = found.scores[place]
-        return Hit(answer.documents[place], score, rank, found.parts[place], version, others, taken[place])
+        document, parts = answer.documents[place], found.parts[place]
+        return Hit(document, score, rank, parts, version, others, taken[place], highlighter)
 
     return tuple(hit(place, rank, found.alike.get(place, ())) for rank, place in enumerate(found.order[:k], start=1))
 

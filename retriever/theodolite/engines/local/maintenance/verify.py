@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.analysis.unspaced_scripts import prepare_text
 from theodolite.engines.local.derived.code_cache import hash_by_row
 from theodolite.engines.local.derived.columns.column import read_segment
 from theodolite.engines.local.derived.columns.column_files import OtherVersion, read_file
@@ -54,7 +55,6 @@ from theodolite.engines.local.storage.index_trust import IndexTrust
 from theodolite.engines.local.storage.lexical_table import OUTDATED, is_prepared
 from theodolite.engines.local.storage.schema import LEXICAL, SHADOW_TABLES
 from theodolite.engines.local.storage.store import Store
-from theodolite.engines.local.storage.unspaced_scripts import prepare_text
 from theodolite.errors import ConfigError, CorruptionError
 from theodolite.indexes.flat.codes import BLOCK, Codes, group_count, load_codes, rotation
 from theodolite.indexes.flat.workers import workers

@@ -8,15 +8,15 @@ from sqlite3 import Connection
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.analysis.query_terms import query_terms
+from theodolite.analysis.unspaced_scripts import needs_preparation, separate_runs
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager
 from theodolite.engines.local.derived.versions import VersionState
 from theodolite.engines.local.search.documents import DocumentCache
 from theodolite.engines.local.search.field_summary import Hints
 from theodolite.engines.local.search.lexical import Arm, LexicalResult, LexicalSearch, fuse
-from theodolite.engines.local.search.query_terms import query_terms
 from theodolite.engines.local.storage.lexical_table import OUTDATED, is_prepared
 from theodolite.engines.local.storage.records import select_documents
-from theodolite.engines.local.storage.unspaced_scripts import needs_preparation, separate_runs
 from theodolite.indexes.flat.boosted import BoostedScore
 from theodolite.indexes.flat.index import Found
 from theodolite.protocols import Answer, Request

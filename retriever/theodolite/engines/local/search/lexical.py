@@ -24,10 +24,10 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.engines.local.search.query_terms import Phrase, Tokenizer
+from theodolite.analysis.query_terms import Phrase, Tokenizer
+from theodolite.analysis.unspaced_scripts import is_letter
 from theodolite.engines.local.storage.database import State
 from theodolite.engines.local.storage.records import IDENTITY, Keys
-from theodolite.engines.local.storage.unspaced_scripts import is_letter
 from theodolite.errors import CorruptionError
 from theodolite.types import Mask, Rows
 

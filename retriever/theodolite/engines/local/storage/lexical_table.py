@@ -11,9 +11,9 @@ import logging
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 
+from theodolite.analysis.unspaced_scripts import needs_preparation, prepare_text
 from theodolite.engines.local.storage.database import undefended
 from theodolite.engines.local.storage.schema import LEXICAL, SHADOW_TABLES
-from theodolite.engines.local.storage.unspaced_scripts import needs_preparation, prepare_text
 from theodolite.settings import FORMAT
 
 _log = logging.getLogger(__name__)

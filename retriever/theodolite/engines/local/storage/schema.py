@@ -5,10 +5,10 @@ import sqlite3
 from functools import lru_cache
 from hashlib import blake2b
 
+from theodolite.analysis.query_terms import TOKENIZER
+
 APPLICATION_ID = 0x7E0D0117
 """Identifies our databases, in their header."""
-
-TOKENIZER = "porter unicode61 remove_diacritics 2"
 
 LEXICAL = f"""CREATE VIRTUAL TABLE lexical USING fts5(
     text, content='documents', content_rowid='row', tokenize='{TOKENIZER}'

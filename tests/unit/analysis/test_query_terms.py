@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from theodolite.engines.local.search.query_terms import LOW_WEIGHT, MAX_STRINGS, MAX_WORDS, query_terms
+from theodolite.analysis.query_terms import LOW_WEIGHT, MAX_STRINGS, MAX_WORDS, query_terms
 
 
 def full(text: str) -> set[str]:

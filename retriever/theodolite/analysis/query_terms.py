@@ -25,9 +25,11 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, pairwise
 
-from theodolite.engines.local.storage.schema import TOKENIZER
-from theodolite.engines.local.storage.unspaced_scripts import indexed_words
+from theodolite.analysis.unspaced_scripts import indexed_words
 from theodolite.forking import COLLECTIONS, register_at_fork
+
+TOKENIZER = "porter unicode61 remove_diacritics 2"
+"""FTS5's tokenizer of the index, with its options."""
 
 MAX_WORDS = 256
 """Words of a query that are read; the rest is ignored."""
@@ -162,21 +164,25 @@ class Tokenizer:
         """
         if prepared:
             strings = _in_pieces(strings)
+        weights: dict[Phrase, float] = {}
+        for phrase, weight in zip(map(tuple, self.terms(list(strings))), strings.values(), strict=True):
+            if phrase:
+                weights[phrase] = max(weight, weights.get(phrase, 0.0))
+        return weights
+
+    def terms(self, texts: Sequence[str]) -> list[list[str]]:
+        """Return the terms of each text, in order. Texts are prepared for the index already."""
         try:
             connection = self._idle.pop()
         except IndexError:  # all are in use
             connection = _connect()
         try:
-            tokenized = _tokenize(connection, strings)
+            tokenized = _tokenize(connection, texts)
         except BaseException:
             connection.close()
             raise
         self._idle.append(connection)
-        weights: dict[Phrase, float] = {}
-        for phrase, weight in zip(map(tuple, tokenized), strings.values(), strict=True):
-            if phrase:
-                weights[phrase] = max(weight, weights.get(phrase, 0.0))
-        return weights
+        return tokenized
 
 
 def _in_pieces(strings: Mapping[str, float]) -> dict[str, float]:
@@ -197,7 +203,7 @@ def _connect() -> sqlite3.Connection:
     return connection
 
 
-def _tokenize(connection: sqlite3.Connection, strings: Mapping[str, float]) -> list[list[str]]:
+def _tokenize(connection: sqlite3.Connection, strings: Sequence[str]) -> list[list[str]]:
     connection.execute("BEGIN")
     # A lone surrogate is not text: it is replaced by a character that separates words.
     plain = [string.encode(errors="replace").decode() for string in strings]

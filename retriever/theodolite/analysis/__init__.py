@@ -1,0 +1,1 @@
+"""Text for lexical search and for highlights: words, terms, sentences."""
