@@ -23,6 +23,7 @@ from llama_index_theodolite import as_tool
 from theodolite import (
     Authority,
     Center,
+    CollectionNotFoundError,
     Document,
     F,
     Freshness,
@@ -38,13 +39,13 @@ from theodolite import (
 from theodolite.cli.run import run
 from theodolite.testing import HashingEmbedder
 
-STATES = ["new", "one", "cleared", "deleted"]
+STATES = ["missing", "new", "one", "cleared", "deleted"]  # a missing one is made by its first documents
 MANY = {"n": 1, "at": "2025-06-15", "source": "wiki"}
 QUERY = np.ones(64, np.float32)
 
 
 def fill(kb: Retriever, state: str) -> None:
-    if state != "new":
+    if state not in ("missing", "new"):
         kb.add([Document("a refund", MANY, id="a")])
     if state == "cleared":
         kb.clear()
@@ -69,7 +70,8 @@ def state(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def kb(place: Path | None, index: str, state: str) -> Iterator[Retriever]:
-    with Retriever.open(place, embedder=HashingEmbedder(), monitor=True) as kb:
+    create = None if state == "missing" else True
+    with Retriever.open(place, embedder=HashingEmbedder(), monitor=True, create=create) as kb:
         if index != "flat":
             kb.reindex(index)
         fill(kb, state)
@@ -111,9 +113,13 @@ READS: dict[str, list[Callable[[Retriever], Any]]] = {
     "documents": [lambda kb: list(kb.documents()), lambda kb: list(kb.documents({"n": 1}, after="x", vectors=True))],
     "count": [lambda kb: kb.count(), lambda kb: kb.count({"n": {"$ne": 1}})],
     "acount": [lambda kb: asyncio.run(kb.acount())],
-    "fields": [lambda kb: kb.fields(), lambda kb: kb.fields(values=0)],
+    "fields": [lambda kb: kb.fields(), lambda kb: kb.fields(values=0), lambda kb: kb.fields(where={"n": 1})],
+    "afields": [lambda kb: asyncio.run(kb.afields())],
     "duplicates": [lambda kb: list(kb.duplicates()), lambda kb: list(kb.duplicates(where={"n": 1}))],
     "info": [lambda kb: json.dumps(kb.info()), repr, len],
+    "to_dict": [lambda kb: json.dumps(kb.to_dict())],
+    "highlight": [lambda kb: kb.highlight(kb.search("refund"))],
+    "ahighlight": [lambda kb: asyncio.run(kb.ahighlight(kb.search("refund")))],
     "warm": [lambda kb: kb.warm(), lambda kb: kb.warm("n", "nothing")],
     "verify": [lambda kb: kb.verify().sound],
     "repair": [lambda kb: kb.repair().sound],
@@ -158,12 +164,15 @@ WRITES: dict[str, list[Callable[[Retriever], Any]]] = {
 }
 
 REFUSED = {"like", "audit", "recall", "update", "aupdate"}
+STORED = {"verify", "repair"}  # they look at files, which a missing collection has none of
 
 
 def in_words(call: Callable[[Retriever], Any], kb: Retriever, name: str) -> None:
     """Call it. Errors of ours are allowed; any other error fails the test."""
     try:
         call(kb)
+    except CollectionNotFoundError:
+        assert name in STORED
     except TheodoliteError:
         if name not in {*REFUSED, "search", "scoped"}:
             raise
@@ -171,10 +180,10 @@ def in_words(call: Callable[[Retriever], Any], kb: Retriever, name: str) -> None
 
 def test_every_public_name_is_tried() -> None:
     public = {name for name, _ in inspect.getmembers(Retriever) if not name.startswith("_")}
-    assert public - {"open", "close", "backup", "compact"} <= {*READS, *WRITES}
+    assert public - {"open", "close", "aclose", "backup", "compact"} <= {*READS, *WRITES}
 
 
-@pytest.mark.filterwarnings("ignore::theodolite.MetadataWarning")
+@pytest.mark.filterwarnings("ignore::theodolite.MetadataWarning", "ignore::theodolite.CollectionNotFoundWarning")
 def test_every_method_works(kb: Retriever, state: str) -> None:
     count = int(state == "one")
     for name, calls in READS.items():
@@ -190,7 +199,11 @@ def test_every_method_works(kb: Retriever, state: str) -> None:
 
 
 def test_copies_of_it_work(kb: Retriever, state: str, tmp_path: Path) -> None:
-    kb.backup(tmp_path / "copy")
+    try:
+        kb.backup(tmp_path / "copy")
+    except CollectionNotFoundError:
+        assert state == "missing"
+        return
     for options in ({}, {"read_only": True}):
         with Retriever.open(tmp_path / "copy", embedder=HashingEmbedder(), **options) as copy:  # type: ignore[arg-type]
             assert len(copy) == len(copy.search("refund")) == int(state == "one")
@@ -204,11 +217,12 @@ def test_transforms_wait_for_documents(transforms: list[Any]) -> None:
             in_words(call, kb, "search")
 
 
+@pytest.mark.filterwarnings("ignore::theodolite.CollectionNotFoundWarning")
 @pytest.mark.parametrize("index", ["flat"], indirect=True)
 def test_adapters_work(place: Path | None, index: str, state: str) -> None:
     filters = MetadataFilters(filters=[MetadataFilter(key="n", value=1)])
     count = int(state == "one")
-    with Retriever.open(place, embedder=HashingEmbedder()) as kb:
+    with Retriever.open(place, embedder=HashingEmbedder(), create=None if state == "missing" else True) as kb:
         fill(kb, state)
         store = LangChainStore.from_retriever(kb)
         reads: list[Callable[[], Any]] = [
@@ -269,6 +283,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     ],
     "verify": [["{kb}"], ["{kb}", "--json"], ["{kb}", "--repair"]],
     "backup": [["{kb}", "-o", "{new}"], ["{kb}", "-o", "{new}", "--json"]],
+    "fields": [["{kb}"], ["{kb}", "--json"]],
     "audit": [["{kb}"], ["{kb}", "--json"]],
     "duplicates": [["{kb}"], ["{kb}", "--json"]],
     "recall": [["{kb}"], ["{kb}", "--json"]],
@@ -290,7 +305,7 @@ def test_every_command_is_tried() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.filterwarnings("ignore::theodolite.MetadataWarning")
+@pytest.mark.filterwarnings("ignore::theodolite.MetadataWarning", "ignore::theodolite.CollectionNotFoundWarning")
 def test_every_command_works(
     command: str,
     state: str,
@@ -300,7 +315,7 @@ def test_every_command_works(
 ) -> None:
     (tmp_path / "empty").mkdir()
     monkeypatch.syspath_prepend(Shell(tmp_path / "shell").plugin)  # which brings an embedder that a name leads to
-    with Retriever.open(tmp_path / "kb", embedder="words") as kb:
+    with Retriever.open(tmp_path / "kb", embedder="words", create=None if state == "missing" else True) as kb:
         fill(kb, state)
     may_refuse = command in ("audit", "recall", "monitor", "index", "add")
     for number, given in enumerate(COMMANDS[command]):
@@ -308,7 +323,11 @@ def test_every_command_works(
         arguments = [str(places.get(part, part)) for part in given]
         code = run([command, *arguments])
         captured = capsys.readouterr()
-        assert code in ((0, 1, 2, 4) if may_refuse else (0,)), captured.err
+        if state == "missing" and command not in ("add", "index"):
+            assert code == (2 if command == "audit" else 3)  # an audit also takes files of vectors
+            assert ("does not exist" if command == "audit" else "there is no collection") in captured.err
+        else:
+            assert code in ((0, 1, 2, 4) if may_refuse else (0,)), captured.err
         assert "Traceback" not in captured.err
         if code:  # an audit says on stdout what it found
             assert (captured.out if command == "audit" and code == 4 else captured.err).strip()

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from theodolite.errors import DocumentError
+from theodolite.errors import DocumentError, type_of
 from theodolite.metadata import MAX_DEPTH, decode, encode, stored_key
 
 
@@ -402,7 +402,7 @@ def test_refuses_other_types(value: Any) -> None:
     ):
         with pytest.raises(DocumentError) as error:
             encode(metadata)
-        assert str(error.value).startswith(f"{path} is a ")
+        assert str(error.value).startswith((f"{path} is a ", f"{path} is an "))
         assert "metadata takes strings" in str(error.value)
         assert error.value.path == path
 
@@ -435,7 +435,7 @@ def test_refuses_lone_surrogates(metadata: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("metadata", [None, [], [("a", 1)], "a", 5, {1, 2}], ids=repr)
 def test_refuses_what_is_not_a_mapping(metadata: Any) -> None:
-    with pytest.raises(DocumentError, match=f"metadata is a {type(metadata).__name__}, not a mapping"):
+    with pytest.raises(DocumentError, match=f"metadata is {type_of(metadata)}, not a mapping"):
         encode(metadata)
 
 
