@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from theodolite.async_pool import in_thread
-from theodolite.errors import FilterError, InputError, VectorError, closest, short_repr
+from theodolite.errors import FilterError, InputError, VectorError, closest, short_repr, type_of
 from theodolite.filters import parse
 from theodolite.filters.dates import read_date
 from theodolite.filters.parse import check_field
@@ -321,8 +321,8 @@ def _moment(sent: Any) -> date:
     found = read_date(sent) if isinstance(sent, str) else None
     if found is not None:
         return found
-    shown = repr(sent[:_LONG]) if isinstance(sent, str) else f"A {type(sent).__name__}"
-    raise InputError(f"{shown} is not a date; write it as 2024-07-01 or 2024-07-01T09:00:00Z")
+    shown = repr(sent[:_LONG]) if isinstance(sent, str) else type_of(sent)
+    raise InputError(f"{shown[:1].upper()}{shown[1:]} is not a date; write it as 2024-07-01 or 2024-07-01T09:00:00Z")
 
 
 def _meant(field: str, known: Iterable[str]) -> str:

@@ -41,7 +41,7 @@ def arrivals(workload: str) -> dict[str, int]:
 def check(folder: Path, workload: str, acknowledged: int) -> int:
     """Reopen after a crash and check everything. Returns how many steps are stored."""
     history = states(workload)
-    with Retriever.open(folder) as kb:
+    with Retriever.open(folder, create=True) as kb:
         found = held(kb)
         allowed = [number for number in (acknowledged, acknowledged + 1) if number < len(history)]
         there = [number for number in allowed if found == expected(history[number])]
@@ -66,7 +66,7 @@ def check_state(kb: Retriever, state: State) -> None:
 
 def finish(folder: Path, workload: str, first: int) -> None:
     """Check that the next writes work, and that their result is right after another opening."""
-    with Retriever.open(folder) as kb:
+    with Retriever.open(folder, create=True) as kb:
         for step in WORKLOADS[workload][first:]:
             step.run(kb)
     assert check(folder, workload, len(WORKLOADS[workload])) == len(WORKLOADS[workload])

@@ -232,7 +232,7 @@ class TestSearch:
             ({"query": "x", "filter": {"lang": {"gte": "a"}}}, "The filter does not work: unknown operator 'gte'"),
             ({"query": "x", "filter": {"seen": {"min": "2025"}}}, "'2025' is not a date; write it as 2024-07-01"),
             ({"query": "x", "since": "yesterday"}, "'yesterday' is not a date; write it as 2024-07-01"),
-            ({"query": "x", "until": 3}, "A int is no date"),
+            ({"query": "x", "until": 3}, "An int is not a date"),
         ],
     )
     def test_what_does_not_fit_is_told(self, kb: Retriever, sent: dict[str, Any], message: str) -> None:
