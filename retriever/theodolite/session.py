@@ -25,7 +25,7 @@ OpenEngine = Callable[[bool], Engine]
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What searches and writes use: the engine, and what is made for it."""
+    """The engine, and the parts made for it that searches and writes use."""
 
     engine: Engine
     texts: TextEncoder

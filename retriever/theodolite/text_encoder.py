@@ -62,7 +62,7 @@ class TextEncoder:
 
     @property
     def spec(self) -> EmbedderSpec | None:
-        """What the collection records of its embedder. None if nothing is recorded, or the caller brings vectors."""
+        """The collection's record of its embedder. None if nothing is recorded, or the caller brings vectors."""
         if self._options.embedder is None:
             return None
         spec = getattr(self._engine, "embedder", None)

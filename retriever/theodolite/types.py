@@ -98,7 +98,7 @@ class Transform(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EmbedderSpec:
-    """What a collection records of its embedder, so that `Retriever.open` can make it again.
+    """A collection's record of its embedder, so that `Retriever.open` can make it again.
 
     Attributes:
         name: as `embedder=` takes it: a name on the Hugging Face hub, or "plug-in:argument". Of an object of the

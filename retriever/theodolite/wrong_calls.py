@@ -72,7 +72,7 @@ _FOREIGN: dict[str, tuple[Meaning, ...]] = {
 }
 """Names from other libraries. The first meaning counts whose parameter the method has."""
 
-# What a value by position probably means, in order: the first parameter that the method takes by name.
+# Probable meanings of a value by position, in order: the first parameter that the method takes by name.
 _NUMBERS = ("k", "limit", "values", "batch_size")
 _MAPPINGS = ("where", "metadata")
 

@@ -93,7 +93,7 @@ class SentenceTransformerEmbedder:
         )
 
     spec: EmbedderSpec
-    """What a collection records, to make the embedder again. onnxruntime gives the same vectors by the same name."""
+    """The record that a collection keeps, to make the embedder again. onnxruntime gives the same vectors by it."""
 
     @property
     def name(self) -> str:

@@ -118,7 +118,7 @@ class OnnxEmbedder:
         )
 
     spec: EmbedderSpec
-    """What a collection records, to make the embedder again. torch gives the same vectors by the same name."""
+    """The record that a collection keeps, to make the embedder again. torch gives the same vectors by the same name."""
 
     @property
     def name(self) -> str:

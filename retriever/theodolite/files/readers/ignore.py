@@ -1,4 +1,4 @@
-"""What is left out of a folder: patterns of the options, and `.gitignore` files."""
+"""Exclude files of a folder: patterns of the options, and `.gitignore` files."""
 
 import os
 from collections.abc import Iterable

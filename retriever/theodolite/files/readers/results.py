@@ -1,4 +1,4 @@
-"""What finding and reading files yields: files, units of text, and notes about what was skipped or changed."""
+"""Results of finding and reading files: files, units of text, and notes about what was skipped or changed."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field

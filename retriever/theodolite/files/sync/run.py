@@ -152,7 +152,7 @@ class _Run:
         items = [
             replace(item, source=place.named(item.source)) for item in below(place.path, place.prefix, self._options)
         ]
-        # What is excluded is not there: its stored passages are removed, those of skipped files are kept.
+        # Stored passages of excluded files are removed, as if the file had vanished; those of skipped files are kept.
         self._excluded += [item for item in items if isinstance(item, Skipped) and item.kind == "excluded"]
         return [item for item in items if not isinstance(item, Skipped) or item.kind != "excluded"]
 
