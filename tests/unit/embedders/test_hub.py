@@ -144,7 +144,7 @@ class TestPublishedGraph:
         found = []
         for name in ("acme/tiny", "sentence-transformers:acme/tiny"):
             with Retriever.open(tmp_path / "kb", embedder=name) as kb:
-                if not kb.count():
+                if not len(kb):
                     kb.add([Document(text, id=text) for text in texts])
                 found.append([(hit.document.id, round(hit.score, 4)) for hit in kb.search("a few words", k=4)])
         assert found[0] == found[1]

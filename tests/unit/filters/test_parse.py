@@ -204,7 +204,7 @@ class Broken(tzinfo):
 
 
 def test_a_time_whose_zone_is_broken_is_refused() -> None:
-    with pytest.raises(FilterError, match=r"the value for 'f' is .*, which is no datetime"):
+    with pytest.raises(FilterError, match=r"the value for 'f' is .*, which is not a datetime"):
         parse({"f": datetime(2025, 3, 1, tzinfo=Broken())})
 
 
