@@ -182,7 +182,10 @@ def test_the_first_write_indexes_old_texts_again(tmp_path: Path, write: str, lat
     folder = tmp_path / "kb"
     filled(folder, TEXTS | {f"latin {number}": "nothing of the kind" for number in range(latin)}).close()
     make_old(folder)
-    with Retriever.open(folder, embedder=HashingEmbedder()) as kb, Retriever.open(folder, read_only=True) as reader:
+    with (
+        Retriever.open(folder, embedder=HashingEmbedder(), create=True) as kb,
+        Retriever.open(folder, read_only=True) as reader,
+    ):
         assert [found(opened, "환불 refund") for opened in (kb, reader)] == [["en"], ["en"]]
         WRITES[write](kb)
         for opened in (kb, reader):

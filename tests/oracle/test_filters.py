@@ -19,7 +19,7 @@ def compare(folder: Path, seed: int, filters: int) -> int:
     stored: dict[str, Metadata] = {}
     pairs = 0
     for _ in range(2):
-        with Retriever.open(folder) as kb, Retriever.open(folder, read_only=True) as reader:
+        with Retriever.open(folder, create=True) as kb, Retriever.open(folder, read_only=True) as reader:
             for _ in range(4):
                 new = {
                     f"d{draw.random.randint(0, 120)}": draw.metadata() for _ in range(draw.random.choice([1, 4, 50]))

@@ -161,7 +161,7 @@ _open = DictEngine.open.__func__  # type: ignore[attr-defined]  # of a class met
 
 def test_without_notes_a_search_works_and_a_warning_says_what_is_not_checked(forgetful: str) -> None:
     with pytest.warns(DriftWarning, match="Forgetful cannot store notes, so an embedder that has changed"):
-        kb = Retriever.open(forgetful, embedder=HashingEmbedder())
+        kb = Retriever.open(forgetful, embedder=HashingEmbedder(), create=True)
     with kb:
         kb.add(DOCUMENTS)
         assert not isinstance(kb._engine, Notes)

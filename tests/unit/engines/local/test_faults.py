@@ -77,7 +77,7 @@ def test_a_write_that_fails(tmp_path: Path, fault: Fault, workload: str, kind: s
     """At each point in turn, and again while the next write cleans up, with a reader on the same folder."""
     error, seen = ERRORS[kind]
     history = states(workload)
-    with Retriever.open(tmp_path / "kb") as kb, Retriever.open(tmp_path / "kb", read_only=True) as reader:
+    with Retriever.open(tmp_path / "kb", create=True) as kb, Retriever.open(tmp_path / "kb", read_only=True) as reader:
         for number, step in enumerate(WORKLOADS[workload]):
             reached = BEFORE if number == 0 else BEFORE[1:]
             if step.kind == "clear":
@@ -200,7 +200,7 @@ def test_a_column_read_by_a_later_search(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_vector_file_that_goes_while_a_reader_opens_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process has cleared the collection since the transaction began, so the reader starts over."""
-    with Retriever.open(tmp_path / "kb") as kb, Retriever.open(tmp_path / "kb", read_only=True) as reader:
+    with Retriever.open(tmp_path / "kb", create=True) as kb, Retriever.open(tmp_path / "kb", read_only=True) as reader:
         kb.add([Document("old", id="a")], vectors=EYE[:1])
         real = Store.vectors
         cleared = False
@@ -220,7 +220,7 @@ def test_a_vector_file_that_goes_while_a_reader_opens_it(tmp_path: Path, monkeyp
 
 
 def test_verify_while_another_clears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Retriever.open(tmp_path / "kb") as kb, Retriever.open(tmp_path / "kb", read_only=True) as reader:
+    with Retriever.open(tmp_path / "kb", create=True) as kb, Retriever.open(tmp_path / "kb", read_only=True) as reader:
         kb.add([Document("old", id="a")], vectors=EYE[:1])
         assert reader.count({}) == 1
         reader.search(vector=EYE[0])

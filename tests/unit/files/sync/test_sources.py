@@ -24,7 +24,7 @@ def embedder() -> Embedder:
 
 @pytest.fixture
 def kb(embedder: Embedder, tmp_path: Path) -> Iterator[Retriever]:
-    with Retriever.open(tmp_path / "kb", embedder=EmbedderOptions(embedder, canary="off")) as opened:
+    with Retriever.open(tmp_path / "kb", embedder=EmbedderOptions(embedder, canary="off"), create=True) as opened:
         yield opened
 
 

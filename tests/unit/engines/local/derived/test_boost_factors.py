@@ -123,7 +123,7 @@ def test_rows_have_the_factors_of_their_documents(tmp_path: Path, seed: int) -> 
             Foreign(field),
         ]
     stored: dict[str, Metadata] = {}
-    with Retriever.open(tmp_path) as kb, Retriever.open(tmp_path, read_only=True) as reader:
+    with Retriever.open(tmp_path, create=True) as kb, Retriever.open(tmp_path, read_only=True) as reader:
         for _ in range(6):
             new = {f"d{draw.random.randint(0, 90)}": draw.metadata() for _ in range(draw.random.choice([1, 4, 50]))}
             fill(kb, new)

@@ -50,7 +50,7 @@ def files(folder: Path) -> list[Path]:
 
 
 def test_a_column_follows_every_kind_of_write(tmp_path: Path) -> None:
-    with Retriever.open(tmp_path) as kb, Retriever.open(tmp_path, read_only=True) as reader:
+    with Retriever.open(tmp_path, create=True) as kb, Retriever.open(tmp_path, read_only=True) as reader:
         for one in (kb, reader):
             assert one.count({"n": 1}) == 0
         fill(kb, {f"d{i}": {"n": i % 3} for i in range(30)})

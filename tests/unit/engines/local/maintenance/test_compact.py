@@ -122,7 +122,10 @@ def test_a_database_without_auto_vacuum_gets_it(tmp_path: Path) -> None:
     connection.execute("VACUUM")
     connection.close()
     assert pragma(tmp_path, "auto_vacuum") == 0
-    with Retriever.open(tmp_path, compact_at=None) as kb, Retriever.open(tmp_path, read_only=True) as reader:
+    with (
+        Retriever.open(tmp_path, compact_at=None, create=True) as kb,
+        Retriever.open(tmp_path, read_only=True) as reader,
+    ):
         assert held(reader) == before
         kb.compact()
         assert pragma(tmp_path, "auto_vacuum") == 2
@@ -281,7 +284,10 @@ def test_a_damaged_record_of_a_compaction_is_found(tmp_path: Path) -> None:
 def test_the_change_log_keeps_its_last_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("theodolite.engines.local.maintenance.compact.KEPT_COMMITS", 20)
     monkeypatch.setattr("theodolite.engines.local.maintenance.compact.KEPT_COMMITS", 20)
-    with Retriever.open(tmp_path, compact_at=None) as kb, Retriever.open(tmp_path, read_only=True) as reader:
+    with (
+        Retriever.open(tmp_path, compact_at=None, create=True) as kb,
+        Retriever.open(tmp_path, read_only=True) as reader,
+    ):
         for number in range(50):
             fill(kb, 1 + number % 3, number)
         assert held(reader)

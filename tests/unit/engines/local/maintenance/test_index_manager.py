@@ -168,7 +168,7 @@ def test_deleting_what_is_near_still_gives_full_lists(cheap: None) -> None:
 
 @pytest.mark.thorough
 def test_another_process_takes_over_the_new_index(tmp_path: Path, cheap: None) -> None:
-    with Retriever.open(tmp_path) as kb, Retriever.open(tmp_path, read_only=True) as reader:
+    with Retriever.open(tmp_path, create=True) as kb, Retriever.open(tmp_path, read_only=True) as reader:
         fill(kb)
         assert paths(reader) == {"scan"}
         kb.reindex("hnsw")
