@@ -202,7 +202,7 @@ def test_what_is_pinned_stays(tmp_path: Path) -> None:
 
 
 def test_a_first_batch_that_is_too_small(tmp_path: Path) -> None:
-    with Retriever.open(tmp_path / "kb", transforms=[Pca(8)]) as kb:
+    with Retriever.open(tmp_path / "kb", transforms=[Pca(8)], create=True) as kb:
         with pytest.raises(VectorError, match=r"It has 10 vectors; it needs at least 32.*batch_size=32"):
             kb.add(docs(), vectors=drawn(1), batch_size=10)
         assert kb.count() == 0
@@ -215,7 +215,7 @@ def test_a_first_batch_that_is_too_small(tmp_path: Path) -> None:
 
 def test_questions_settle_nothing(tmp_path: Path) -> None:
     embedder = HashingEmbedder(D)
-    with Retriever.open(tmp_path / "kb", embedder=embedder, transforms=[Center()], norms="any") as kb:
+    with Retriever.open(tmp_path / "kb", embedder=embedder, transforms=[Center()], norms="any", create=True) as kb:
         texts = [f"question {i}" for i in range(50)]
         assert len(kb.search(texts[0])) == 0
         kb.reindex("flat", queries=texts)
@@ -229,7 +229,7 @@ def test_questions_settle_nothing(tmp_path: Path) -> None:
 def test_nothing_left_names_the_document(tmp_path: Path) -> None:
     raw = drawn(1)
     raw[7, :4] = 0
-    with Retriever.open(tmp_path / "kb", transforms=[Truncate(4)]) as kb:
+    with Retriever.open(tmp_path / "kb", transforms=[Truncate(4)], create=True) as kb:
         with pytest.raises(VectorError, match=r"after Truncate\(4\).* row 7 \(document 'd0007'\)") as raised:
             kb.add(docs(), vectors=raw)
         assert raised.value.ids == ["d0007"]
@@ -336,7 +336,7 @@ with Retriever.open(sys.argv[1]) as kb:
 
 @pytest.mark.skipif(find_spec("hnswlib") is None, reason="hnswlib is not installed")
 def test_an_approximate_index_of_transformed_vectors(tmp_path: Path) -> None:
-    with Retriever.open(tmp_path / "kb", transforms=[Center(), Pca(8)]) as kb:
+    with Retriever.open(tmp_path / "kb", transforms=[Center(), Pca(8)], create=True) as kb:
         kb.add(docs(2000), vectors=drawn(1, 2000), batch_size=None)
         exact = kb.search_many(vectors=drawn(2, 50))
         kb.reindex("hnsw", queries=drawn(3, 100))
