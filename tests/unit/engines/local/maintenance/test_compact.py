@@ -74,7 +74,7 @@ def test_dead_rows_go_and_everything_else_stays(tmp_path: Path) -> None:
 
 def test_small_and_empty_collections(tmp_path: Path) -> None:
     for location in (None, tmp_path):
-        with Retriever.open(location) as kb:
+        with Retriever.open(location, create=True) as kb:
             assert kb.compact().rows == 0
             kb.add(["one"], vectors=vectors(1))
             assert kb.compact().rows == 0
@@ -101,7 +101,7 @@ def test_a_cleared_collection_gives_its_space_back(tmp_path: Path) -> None:
 
 
 def test_the_database_gives_pages_back(tmp_path: Path) -> None:
-    with Retriever.open(tmp_path, compact_at=None) as kb:
+    with Retriever.open(tmp_path, compact_at=None, create=True) as kb:
         assert pragma(tmp_path, "auto_vacuum") == 2
         for version in range(3):
             fill(kb, 1000, version)
@@ -136,7 +136,7 @@ def test_a_database_without_auto_vacuum_gets_it(tmp_path: Path) -> None:
 def test_readers_and_writers_go_on(tmp_path: Path) -> None:
     """Another writer adds, deletes and updates during the compaction, and a reader sees each commit."""
     with (
-        Retriever.open(tmp_path, compact_at=None) as kb,
+        Retriever.open(tmp_path, compact_at=None, create=True) as kb,
         Retriever.open(tmp_path, compact_at=None) as writer,
         Retriever.open(tmp_path, read_only=True) as reader,
     ):
@@ -282,7 +282,6 @@ def test_a_damaged_record_of_a_compaction_is_found(tmp_path: Path) -> None:
 
 
 def test_the_change_log_keeps_its_last_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("theodolite.engines.local.maintenance.compact.KEPT_COMMITS", 20)
     monkeypatch.setattr("theodolite.engines.local.maintenance.compact.KEPT_COMMITS", 20)
     with (
         Retriever.open(tmp_path, compact_at=None, create=True) as kb,
