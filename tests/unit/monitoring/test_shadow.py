@@ -44,7 +44,6 @@ def opened(**settings: Any) -> tuple[Retriever, Proposing, Monitor, Clock]:
     engine, clock = Proposing.open(), Clock()
     assert isinstance(engine, Proposing)
     monitor = Monitor(clock=clock, interval=None, **settings)
-    monitor.attach(engine)
     kb = Retriever(engine, monitor=monitor)
     kb.add([Document("t", id=f"d{i}") for i in range(200)], vectors=drawn(1, 200))
     if monitor._shadow is not None:
