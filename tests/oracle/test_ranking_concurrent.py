@@ -112,7 +112,7 @@ def test_every_answer_is_that_of_its_commit(on_disk: bool, tmp_path: Path) -> No
     found: list[tuple[dict[str, Any], Hits]] = []
     errors: list[BaseException] = []
     stop = threading.Event()
-    with Retriever.open(tmp_path / "kb" if on_disk else None) as kb:
+    with Retriever.open(tmp_path / "kb" if on_disk else None, create=True) as kb:
 
         def run(seed: int) -> None:
             try:

@@ -78,7 +78,7 @@ def rebuild(kb: Retriever, stop: threading.Event) -> None:
 
 
 def stress_threads(folder: Path | None, seconds: float) -> None:
-    with Retriever.open(folder) as kb:
+    with Retriever.open(folder, create=True) as kb:
         threads = Threads()
         counts: list[int] = []
         for number in range(4):
@@ -94,7 +94,7 @@ def stress_threads(folder: Path | None, seconds: float) -> None:
 
 
 def stress_processes(folder: Path, seconds: float) -> None:
-    with Retriever.open(folder) as kb:
+    with Retriever.open(folder, create=True) as kb:
         History(SEED).write(kb, 1)
         command = [sys.executable, "-c", READER, str(ROOT), str(folder), str(seconds)]
         environment = {**os.environ, "PYTHONWARNINGS": "error"}
