@@ -101,7 +101,7 @@ def test_a_child_leaves_the_parents_temporary_folder(tmp_path: Path, work: str) 
 
 def test_parent_and_children_write_in_turn(tmp_path: Path) -> None:
     code = """
-    kb = Retriever.open(folder, lock_timeout=60)
+    kb = Retriever.open(folder, lock_timeout=60, create=True)
     reader = Retriever.open(folder, read_only=True)
     add(kb, "first")
     assert reader.count() == 1
