@@ -47,6 +47,7 @@ def test_help_shows_examples(shell: Shell) -> None:
         "doctor",
         "duplicates",
         "export",
+        "fields",
         "index",
         "info",
         "monitor",

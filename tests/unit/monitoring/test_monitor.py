@@ -145,10 +145,9 @@ def in_the_open(
 ) -> tuple[Retriever, Words, Clock, list[str]]:
     """A collection with a real embedder's vectors that has been asked for nine days."""
     model, clock, stored = Words(), Clock(), passages(500)
-    kb = Retriever.open(tmp_path / "kb", metric=metric, norms=norms, monitor=Monitor(clock=clock, interval=None))
-    kb = Retriever(
-        kb._engine, EmbedderOptions(model, on_drift="warn", canary="off"), monitor=kb.monitor
-    )  # the other guards disarmed
+    disarmed = EmbedderOptions(model, on_drift="warn", canary="off")  # the other guards
+    watch = Monitor(clock=clock, interval=None)
+    kb = Retriever.open(tmp_path / "kb", embedder=disarmed, metric=metric, norms=norms, monitor=watch, create=True)
     kb.add([Document(text, id=f"d{i}") for i, text in enumerate(stored)])
     for day in range(9):
         for question in questions(stored, 40, day):
@@ -295,9 +294,9 @@ def test_settings_that_make_no_sense_are_refused() -> None:
 
 
 def test_a_monitor_is_free_again_where_opening_failed(tmp_path: Path) -> None:
-    monitor = Monitor(interval=None)
+    monitor, options = Monitor(interval=None), EmbedderOptions(None, expect=[("refunds", "d", 0, 1)])
     with pytest.raises(ConfigError, match="embedder="):
-        Retriever.open(tmp_path / "kb", monitor=monitor, embedder=EmbedderOptions(expect=[("refunds", "d", 0, 1)]))
+        Retriever.open(tmp_path / "kb", monitor=monitor, embedder=options)
     with Retriever.open(tmp_path / "kb", monitor=monitor) as kb:
         assert kb.monitor is monitor
 
