@@ -91,9 +91,9 @@ def _possible(test: Test, field: Field | None) -> bool:
 
 
 def _any_among(values: Sequence[Any], kinds: set[FieldKind]) -> bool:
-    """Whether one of the values, of which there may be a million, is None or of one of the kinds."""
-    first = {type(value): value for value in values}  # only of a string does the kind depend on the value
-    if any(value is None or _is_among(value, kinds) for value in first.values()):
+    """Whether one of the values is None or of one of the kinds. There may be a million values."""
+    by_type = {type(value): value for value in values}  # one of each type decides, except for strings
+    if any(value is None or _is_among(value, kinds) for value in by_type.values()):
         return True
     return ("string" in kinds) != ("date" in kinds) and any(_is_among(v, kinds) for v in values if isinstance(v, str))
 
