@@ -49,7 +49,7 @@ class Collection(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.location = Path(self.folder.name) / "kb"
         self.space = Space(metric, DIMENSION, "any")
-        first = opened(None if memory else self.location, metric=metric)
+        first = opened(None if memory else self.location, metric=metric, create=True)
         self.memory = memory
         self.open_ones = [first] * 3 if memory else [first, *self.others()]
         self.model: Model = {}
