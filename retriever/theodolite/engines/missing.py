@@ -137,6 +137,10 @@ class MissingCollection:
         """Raise EngineError. Guards and rules for versions keep their values until the collection can store them."""
         raise EngineError(self._error.message)
 
+    def note_names(self) -> list[str]:
+        self._check_open()
+        return []
+
     def reindex(
         self,
         index: str,

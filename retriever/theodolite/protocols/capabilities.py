@@ -44,6 +44,10 @@ class Notes(Protocol):
         """
         ...
 
+    def note_names(self) -> list[str]:
+        """Return the names of all notes, in any order. Those that begin with `engine:` belong to the engine itself."""
+        ...
+
 
 @runtime_checkable
 class Maintenance(Protocol):

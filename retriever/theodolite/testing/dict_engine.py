@@ -248,6 +248,10 @@ class DictEngine:
         finally:
             self._contents.lock.release()
 
+    def note_names(self) -> list[str]:
+        self._check_open()
+        return list(self._contents.notes)
+
     def info(self) -> dict[str, Any]:
         stored = self._check_open()
         return {

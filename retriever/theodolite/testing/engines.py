@@ -54,8 +54,11 @@ class CapabilitiesContract(EngineUnderTest):
             engine.remember("a", "other", replace=False)
             check(engine.note("a") == long, "replace=False has replaced a note")
             engine.remember("b", "second", replace=False)
+            names = sorted(engine.note_names())
+            check(names == ["a", "b"], f"the notes are a and b, and note_names() lists {names}")
             engine.remember("a", None)
             engine.remember("nothing", None)
+            check(engine.note_names() == ["b"], "note_names() lists a deleted note")
             check((engine.note("a"), engine.note("b")) == (None, "second"), "notes are not kept by their names")
             pair.check_contents()
 

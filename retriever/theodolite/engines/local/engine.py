@@ -315,6 +315,10 @@ class LocalEngine:
         with self._store.write(None if wait else 0) as (connection, _):
             write_note(connection, name, value, replace=replace)
 
+    def note_names(self) -> list[str]:
+        with self._store.read() as (connection, _):
+            return [name for (name,) in connection.execute("SELECT name FROM notes")]
+
     def verify(self, progress: Callable[[int], object] | None = None) -> Verification:
         verification = verify(self._store, progress)
         raise_damage(verification, self._store.folder)
