@@ -12,10 +12,10 @@ PYTEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loa
 QUICK = not thorough and not slow and not engine and not upstream
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all check docs bench clean
+.PHONY: help venv demo test test-all test-engines check docs bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 
 venv: $(VENV)/.installed ## set up the virtual environment, if anything changed
 
@@ -27,6 +27,9 @@ test: $(VENV)/.installed ## run the short tests, each with one of its parameters
 
 test-all: $(VENV)/.installed ## run all tests with all parameters
 	$(PYTEST) $(ARGS)
+
+test-engines: $(VENV)/.installed ## run the tests that need database servers, which they start
+	$(PYTEST) -m engine $(ARGS) tests/engines
 
 check: docs ## lint, format, types, import rules, documentation
 	$(VENV)/bin/ruff check .
