@@ -1,6 +1,6 @@
 """Embed many texts in batches."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from theodolite.errors import VectorError
 
 Floats = NDArray[np.float32]
+
+_SHORT = 32  # tokens; padding to this length costs less than another batch
 
 Progress = Callable[[int], None]
 """Called after each batch with the number of texts done in it."""
@@ -25,7 +27,8 @@ def encode_in_batches(
     """Return the vectors of at least one text, (n, d) float32, in the order of the texts.
 
     A batch holds texts of similar length, to keep padding short. The longest texts come first, so that a batch that
-    does not fit into memory fails at once.
+    does not fit into memory fails at once. If the lengths in tokens are known, a text of less than half the length of
+    the longest in its batch begins a batch of its own.
 
     Args:
         size: maximum number of texts in a batch.
@@ -40,10 +43,9 @@ def encode_in_batches(
     known = lengths or [len(text) for text in texts]
     order = sorted(range(len(texts)), key=lambda row: -known[row])
     out = np.empty((0, 0), np.float32)
-    for start in range(0, len(order), size):
-        rows = order[start : start + size]
+    for rows in _batches(order, size, lengths):
         part = compute([texts[row] for row in rows])
-        if not start:
+        if not len(out):
             out = np.empty((len(order), part.shape[-1]), np.float32)
         if part.shape != (len(rows), out.shape[1]):
             raise VectorError(
@@ -55,3 +57,19 @@ def encode_in_batches(
         if progress is not None:
             progress(len(rows))
     return out
+
+
+def _batches(order: Sequence[int], size: int, lengths: Sequence[int] | None) -> Iterator[Sequence[int]]:
+    """Yield the rows of each batch.
+
+    Args:
+        order: rows from the longest text to the shortest.
+    """
+    start = 0
+    while start < len(order):
+        rows = order[start : start + size]
+        if lengths is not None:
+            least = lengths[rows[0]] // 2 if lengths[rows[0]] > _SHORT else 0
+            rows = [row for row in rows if lengths[row] >= least]
+        yield rows
+        start += len(rows)

@@ -115,7 +115,7 @@ def record(embedder: Embedder, name: str, *, noise: bool) -> Canary:
     Args:
         name: of the embedder, for messages.
         noise: whether to measure how much vectors of the same text vary, in three more calls for queries and three for
-            documents.
+            documents (for a symmetric embedder, only those for queries).
 
     Raises:
         VectorError: the embedder did not return one vector for each text.
@@ -125,10 +125,12 @@ def record(embedder: Embedder, name: str, *, noise: bool) -> Canary:
     vectors = encode(embedder, texts)
     measured: dict[str, Noise] | None = None
     if noise:
-        measured = {
-            kind: measure(encode_function(embedder, kind), TEXTS, side[:-1], filler_text(texts))
-            for kind, side in zip(KINDS, vectors, strict=True)
-        }
+        query = measure(encode_function(embedder, "query"), TEXTS, vectors[0][:-1], filler_text(texts))
+        if vectors[1] is vectors[0]:
+            measured = dict.fromkeys(KINDS, query)
+        else:
+            document = measure(encode_function(embedder, "document"), TEXTS, vectors[1][:-1], filler_text(texts))
+            measured = {"query": query, "document": document}
     return Canary(texts, *vectors, describe(embedder, name), measured)
 
 
@@ -145,19 +147,28 @@ def describe(embedder: Embedder, name: str) -> dict[str, Any]:
 
 
 def encode(embedder: Embedder, texts: tuple[str, ...]) -> tuple[Doubles, Doubles]:
-    """Return raw vectors of texts as queries and as documents, (n, d) each. The last text is the long one."""
-    sides = []
-    for kind in KINDS:
-        embed = encode_function(embedder, kind)
-        # The long text is embedded alone, because short texts in its batch would be padded to its length.
-        parts = [embed(texts[:-1]), embed(texts[-1:])]
-        if parts[0].shape[1] != parts[1].shape[1]:
-            raise VectorError(
-                f"the embedder returned vectors of {parts[0].shape[1]} dimensions for some texts and of "
-                f"{parts[1].shape[1]} for others"
-            )
-        sides.append(np.concatenate(parts))
-    return sides[0], sides[1]
+    """Return raw vectors of texts as queries and as documents, (n, d) each. The last text is the long one.
+
+    Both are the same array for an embedder with a true attribute `symmetric`, which embeds queries and documents alike.
+    """
+    query = _encode_all(encode_function(embedder, "query"), texts)
+    embed = encode_function(embedder, "document")
+    if getattr(embedder, "symmetric", False) is True:
+        first = embed(texts[:1])  # a subclass may have another method for one of the two
+        if first.shape[1] == query.shape[1] and np.allclose(first, query[:1], rtol=1e-3, atol=1e-4):
+            return query, query
+    return query, _encode_all(embed, texts)
+
+
+def _encode_all(embed: Embed, texts: tuple[str, ...]) -> Doubles:
+    # The long text is embedded alone, because short texts in its batch would be padded to its length.
+    parts = [embed(texts[:-1]), embed(texts[-1:])]
+    if parts[0].shape[1] != parts[1].shape[1]:
+        raise VectorError(
+            f"the embedder returned vectors of {parts[0].shape[1]} dimensions for some texts and of "
+            f"{parts[1].shape[1]} for others"
+        )
+    return np.concatenate(parts)
 
 
 def encode_function(embedder: Embedder, kind: Kind) -> Embed:

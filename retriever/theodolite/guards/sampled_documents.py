@@ -58,7 +58,9 @@ def add_documents(engine: Engine, sample: list[Entry], documents: Sequence[Docum
     field = engine.partition
     short = [i for i, document in enumerate(documents) if len(document.text) <= _MAX_CHARACTERS]
     count = min(_MAX_PER_BATCH, MAX_DOCUMENTS - len(sample), len(short))
-    chosen = [short[i * len(short) // count] for i in range(count)]
+    parts = [short[i * len(short) // count : (i + 1) * len(short) // count] for i in range(count)]
+    # The shortest of each part: they are embedded whenever the collection is opened.
+    chosen = [min(part, key=lambda i: len(documents[i].text)) for part in parts]
     added: list[Entry] = [
         (documents[i].id, None if field is None else documents[i].metadata[field], _digest(vectors[i])) for i in chosen
     ]

@@ -37,6 +37,19 @@ def test_lengths_in_tokens_come_before_characters() -> None:
     assert compute.batches == [["a", "ccc"], ["bb", "eeeee"], ["dddd"]]
 
 
+def test_a_much_shorter_text_is_not_padded_to_the_longest() -> None:
+    compute = Recording()
+    vectors = encode_in_batches(TEXTS, 4, compute, name="m", lengths=[200, 150, 90, 40, 30])
+    np.testing.assert_array_equal(vectors, hashed(TEXTS))
+    assert compute.batches == [["a", "dddd"], ["bb"], ["eeeee", "ccc"]]
+
+
+def test_short_texts_share_a_batch() -> None:
+    compute = Recording()
+    encode_in_batches(TEXTS, 8, compute, name="m", lengths=[32, 3, 4, 5, 6])
+    assert len(compute.batches) == 1
+
+
 def test_any_float_becomes_float32() -> None:
     vectors = encode_in_batches(TEXTS, 2, lambda texts: hashed(texts).astype(np.float16), name="m")
     assert vectors.dtype == np.float32

@@ -13,6 +13,7 @@ import pytest
 from theodolite import ConfigError, Document, DriftWarning, EmbedderDriftError, EmbedderOptions, Retriever
 from theodolite.guards.canary import TEXTS, Canary, long_text
 from theodolite.guards.notes import read_note
+from theodolite.guards.sampled_documents import read_sample
 from theodolite.testing import HashingEmbedder
 
 DIMENSION = 64
@@ -149,6 +150,55 @@ def test_documents_are_compared_too(tmp_path: Path) -> None:
         Retriever.open(folder, embedder=Partly())
     assert (error.value.query["failed"], error.value.corpus["failed"]) == (0, error.value.corpus["texts"])
     assert error.value.corpus["texts"] >= 4
+
+
+def test_the_shortest_documents_are_sampled(tmp_path: Path) -> None:
+    """They are embedded at every opening."""
+    long = [Document(f"{document.text} " * 9, id=f"long{i}") for i, document in enumerate(PASSAGES)]
+    mixed = [document for pair in zip(long, PASSAGES, strict=True) for document in pair]
+    with Retriever.open(tmp_path / "kb", embedder=Plain()) as kb:
+        kb.add(mixed)
+        sample = read_sample(kb._session.parts.engine)
+    assert len(sample) >= 4
+    assert not any(name.startswith("long") for name, _, _ in sample)
+
+
+class Symmetric(Plain):
+    symmetric = True
+
+
+class OtherQueries(Symmetric):
+    def encode_query(self, texts: Sequence[str]) -> Any:
+        return super().encode_query([f"query: {text}" for text in texts])
+
+
+def test_a_symmetric_embedder_is_asked_once(tmp_path: Path) -> None:
+    """Both sides are compared all the same."""
+    calls = {}
+    for kind in (Plain, Symmetric):
+        folder = built(tmp_path / kind.__name__, kind())
+        embedder = kind()
+        with Retriever.open(folder, embedder=embedder) as kb:
+            assert kb.check_embedder().to_dict()["document"]["texts"] == len(TEXTS) + 1
+            canary = Canary.from_json(read_note(kb._session.parts.engine, "canary") or "")
+        calls[kind] = embedder.calls
+        np.testing.assert_allclose(canary.query, canary.document, atol=1e-6)
+        assert canary.noise is not None
+        assert canary.noise["query"] == canary.noise["document"]
+    assert calls[Symmetric] < calls[Plain]
+
+
+def test_a_symmetric_embedder_that_has_changed_is_refused(tmp_path: Path) -> None:
+    class Changed(OtherModel):
+        symmetric = True
+
+    with pytest.raises(EmbedderDriftError, match="no longer produces the vectors"):
+        Retriever.open(built(tmp_path, Symmetric()), embedder=Changed())
+
+
+def test_an_embedder_that_is_not_symmetric_although_it_says_so(tmp_path: Path) -> None:
+    with pytest.raises(EmbedderDriftError, match="Only queries have changed"):
+        Retriever.open(built(tmp_path, Symmetric()), embedder=OtherQueries())
 
 
 def test_documents_that_were_replaced_or_deleted_are_not(tmp_path: Path) -> None:

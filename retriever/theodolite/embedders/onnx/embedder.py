@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from theodolite.embedders import hub
 from theodolite.embedders.batching import Progress, encode_in_batches
-from theodolite.embedders.hub import Source, UnreachableError
+from theodolite.embedders.hub import UNLIMITED, Source, UnreachableError
 from theodolite.embedders.onnx import export_folder, model_folder
 from theodolite.embedders.onnx.session import Session
 from theodolite.embedders.prompts import Prompts, choose_prompts
@@ -136,6 +136,11 @@ class OnnxEmbedder:
         return self._prompts
 
     @property
+    def symmetric(self) -> bool:
+        """Whether queries and documents have the same vectors, because their prompts are equal."""
+        return self._prompts.query == self._prompts.document
+
+    @property
     def precision(self) -> str:
         """`float32` or `int8`."""
         return self._precision
@@ -186,7 +191,10 @@ class OnnxEmbedder:
         if not given:
             return np.zeros((0, self.dimension), np.float32)
         size = self._batch_size
-        lengths = self._session.count(given) if len(given) > size > 1 else None
+        lengths = None
+        if len(given) > 1 and size > 1:
+            limit = self._max_tokens or UNLIMITED
+            lengths = [min(count, limit) for count in self._session.count(given)]
         return encode_in_batches(given, size, self._session.vectors, name=self.name, progress=progress, lengths=lengths)
 
 

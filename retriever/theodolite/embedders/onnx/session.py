@@ -86,6 +86,8 @@ class Graph:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads or 0
         options.inter_op_num_threads = 1
+        # Waiting threads would keep cores busy that other threads and processes need.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # errors
         try:
             return onnxruntime.InferenceSession(self._path, options, providers=["CPUExecutionProvider"])
