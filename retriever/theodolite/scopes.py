@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from theodolite.errors import ConfigError, DocumentError, InputError, short_repr
+from theodolite.errors import ConfigError, DocumentError, InputError, UnsupportedError, short_repr
 from theodolite.filters import And, Filter, In, Where, parse
 from theodolite.metadata import plain_scalar
 from theodolite.protocols import Scope
@@ -86,6 +86,18 @@ def key_within(scope: Scope | None, field: str | None) -> str:
         f"the collection is partitioned by {field!r}, so an id alone is ambiguous: use scoped({field}=...)",
         partition=field,
     )
+
+
+def partition_to_write(scope: Scope | None, field: str | None, *, ids: bool) -> str:
+    """Return the key of the partition to write to; empty for writes that do not name documents by id.
+
+    Raises:
+        UnsupportedError: the scope is read-only.
+        InputError, ConfigError: the same as `key_within`, for writes that name documents by id.
+    """
+    if scope is not None and (scope.partition is None or scope.where is not None):
+        raise UnsupportedError("this scope is read-only: only a scope of exactly one partition can be written to")
+    return key_within(scope, field) if ids else ""
 
 
 def placed(document: Document, field: str, value: Any) -> Document:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, get_args
 
-from theodolite.errors import MALFORMED, ConfigError, ManifestError, MetricMismatchError
+from theodolite.errors import MALFORMED, ConfigError, ManifestError, MetricMismatchError, VectorError
 from theodolite.scopes import check_partition
 from theodolite.types import EmbedderSpec, Norms, Space, Transform
 from theodolite.vectors.metrics import DEFAULT_METRIC, METRICS, MetricName, get_metric
@@ -159,7 +159,18 @@ class Manifest:
         )
 
     def settled(self, space: Space, embedder: EmbedderSpec | None) -> "Manifest":
-        """Return the manifest with a space that the first batch has settled, and with its embedder, if there is one."""
+        """Return the manifest with the space of a batch, and with its embedder, if there is one.
+
+        Raises:
+            VectorError: the vectors were prepared for another space than the one that another writer has pinned.
+        """
+        if self.space != space and self.space.dimension is not None:
+            raise VectorError(
+                f"the vectors are prepared for {space}, but the collection is pinned to {self.space}: "
+                "another writer has settled it first",
+                expected=self.space.dimension,
+                got=space.dimension,
+            )
         return replace(self, space=space, embedder=embedder or self.embedder)
 
 

@@ -13,15 +13,16 @@ from theodolite.engines.local.storage.commit import begin_generation, commit
 from theodolite.engines.local.storage.crash_points import crash_point
 from theodolite.engines.local.storage.database import settle_manifest
 from theodolite.engines.local.storage.io_errors import FOR_CLEARING, free_room, is_full, keep_reserve
-from theodolite.engines.local.storage.records import Record, make_records, select_documents, stored_metadata
+from theodolite.engines.local.storage.records import select_documents
 from theodolite.engines.local.storage.store import Store
 from theodolite.engines.local.storage.vector_file import empty_vectors
-from theodolite.errors import DocumentError, EngineError, UnsupportedError, type_of
+from theodolite.engines.records import Record, make_records, stored_metadata
+from theodolite.errors import DocumentError, EngineError, type_of
 from theodolite.filters import And, Filter
 from theodolite.indexes.flat.codes import BLOCK
 from theodolite.metadata import check_names, encode
 from theodolite.protocols import Scope
-from theodolite.scopes import key_within, partition_key, within
+from theodolite.scopes import partition_key, partition_to_write, within
 from theodolite.types import Document, EmbedderSpec, Space, Vectors
 
 T = TypeVar("T")
@@ -46,7 +47,7 @@ class Writer:
         truncated: Container[int],
         scope: Scope | None,
     ) -> None:
-        self._partition_to_write(scope, ids=False)
+        partition_to_write(scope, self._partition, ids=False)
         rows, places = make_records(documents, truncated, self._partition, scope)
         if not rows:
             return
@@ -76,7 +77,7 @@ class Writer:
     def update(self, changes: Mapping[str, Mapping[str, Any]], scope: Scope | None, *, replace: bool) -> None:
         if not changes:
             return
-        key = self._partition_to_write(scope, ids=True)
+        key = partition_to_write(scope, self._partition, ids=True)
         with self._store.write() as (connection, state):
             columns = "row, id, text, metadata, truncated"
             stored = {row[1]: row for row in select_documents(connection, columns, "id", list(changes), key)}
@@ -120,7 +121,7 @@ class Writer:
         return self._retry_with_room(lambda: self._delete(which, scope), FOR_CLEARING)
 
     def _delete(self, which: Sequence[str] | Filter, scope: Scope | None) -> int:
-        key = self._partition_to_write(scope, ids=isinstance(which, Sequence))
+        key = partition_to_write(scope, self._partition, ids=isinstance(which, Sequence))
         with self._store.write() as (connection, state):
             if isinstance(which, Sequence):
                 ended = list(select_documents(connection, "row, text", "id", list(dict.fromkeys(which)), key))
@@ -182,9 +183,3 @@ class Writer:
                 cache.fill(snapshot.vectors, snapshot.rows)
 
         self._snapshots.read(fill)
-
-    def _partition_to_write(self, scope: Scope | None, *, ids: bool) -> str:
-        """Return the key of the partition to write to. Raises UnsupportedError for a read-only scope."""
-        if scope is not None and (scope.partition is None or scope.where is not None):
-            raise UnsupportedError("this scope is read-only: only a scope of exactly one partition can be written to")
-        return key_within(scope, self._partition) if ids else ""

@@ -16,9 +16,9 @@ from theodolite.engines.local.derived.snapshot import SnapshotManager
 from theodolite.engines.local.maintenance.verify_primary import read_primary
 from theodolite.engines.local.storage import crash_points
 from theodolite.engines.local.storage.folder import WRITER, Folder
-from theodolite.engines.local.storage.records import decode_stored
 from theodolite.engines.local.storage.store import Store
 from theodolite.engines.local.storage.vector_file import check_frame
+from theodolite.engines.records import decode_stored
 from theodolite.indexes.flat.codes import BLOCK
 
 EYE = np.eye(4, dtype=np.float32)

@@ -28,7 +28,7 @@ from theodolite.engines.local.storage.change_log import (
 )
 from theodolite.engines.local.storage.database import State, check_note, read_manifest
 from theodolite.engines.local.storage.folder import Folder, vectors_name
-from theodolite.engines.local.storage.records import Keys, Record
+from theodolite.engines.local.storage.records import Keys
 from theodolite.engines.local.storage.schema import foreign_entries
 from theodolite.engines.local.storage.vector_file import (
     Frame,
@@ -39,6 +39,7 @@ from theodolite.engines.local.storage.vector_file import (
     surplus_bytes,
     too_short_error,
 )
+from theodolite.engines.records import Record
 from theodolite.errors import EngineError, IntegrityError, TheodoliteError
 from theodolite.settings import Manifest
 from theodolite.types import Mask, Problem, Space, Verification

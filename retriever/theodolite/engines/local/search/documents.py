@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager
-from theodolite.engines.local.storage.records import Record, read_records, select_documents
+from theodolite.engines.local.storage.records import read_records, select_documents
+from theodolite.engines.records import Record
 from theodolite.errors import CorruptionError
 from theodolite.filters import Filter
 from theodolite.forking import register_at_fork

@@ -25,7 +25,8 @@ from theodolite.engines.local.derived.columns.dictionary import (
 )
 from theodolite.engines.local.derived.columns.segment import Lists, Segment
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager, StaleSnapshot
-from theodolite.engines.local.storage.records import check_depth, decode_stored, select_documents, stored_metadata
+from theodolite.engines.local.storage.records import select_documents
+from theodolite.engines.records import check_depth, decode_stored, stored_metadata
 from theodolite.errors import CorruptionError, MetadataWarning, short_repr, warn_caller
 from theodolite.filters import And, Compare, Filter, In, Not, Or, fields, instant
 from theodolite.filters.non_matching import non_matching_notes

@@ -12,7 +12,6 @@ from theodolite.engines.local.storage import lexical_table
 from theodolite.engines.local.storage.change_log import chain_start, drop_base, write_entry
 from theodolite.engines.local.storage.database import State, change_state, read_manifest
 from theodolite.engines.local.storage.folder import vectors_name
-from theodolite.engines.local.storage.records import Record
 from theodolite.engines.local.storage.store import Store
 from theodolite.engines.local.storage.vector_file import (
     append_frame,
@@ -22,6 +21,7 @@ from theodolite.engines.local.storage.vector_file import (
     plan_frame,
     surplus_bytes,
 )
+from theodolite.engines.records import Record
 from theodolite.types import Vectors
 
 

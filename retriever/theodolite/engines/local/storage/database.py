@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from theodolite.engines.local.storage.folder import DATABASE, STORE, Folder, replaced_error
 from theodolite.engines.local.storage.schema import STATE, digest
-from theodolite.errors import CorruptionError, ManifestError, VectorError
+from theodolite.errors import CorruptionError, ManifestError
 from theodolite.settings import FORMAT, Manifest
 from theodolite.types import EmbedderSpec, Space
 
@@ -152,13 +152,6 @@ def settle_manifest(
         VectorError: the vectors were prepared for another space than the one that another writer has pinned.
     """
     manifest = read_manifest(connection)
-    if manifest.space != space and manifest.space.dimension is not None:
-        raise VectorError(
-            f"the vectors are prepared for {space}, but the collection is pinned to {manifest.space}: "
-            "another writer has settled it first",
-            expected=manifest.space.dimension,
-            got=space.dimension,
-        )
     settled = manifest.settled(space, embedder if is_empty else None)
     if settled == manifest:
         return

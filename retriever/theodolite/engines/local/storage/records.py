@@ -1,149 +1,17 @@
-"""Documents as rows of the database: checked, encoded and hashed; and the keys that name them."""
+"""Reads of the table `documents`, and the keys that name its rows."""
 
-import re
 import sqlite3
-from collections.abc import Container, Iterator, Sequence
-from hashlib import blake2b
+from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from theodolite.errors import MALFORMED, CorruptionError, DocumentError, type_of
-from theodolite.metadata import MAX_DEPTH, decode, encode_to_store
-from theodolite.protocols import Scope
-from theodolite.scopes import key_within, partition_key
-from theodolite.types import Document, Rows
+from theodolite.engines.records import Record
+from theodolite.errors import CorruptionError
+from theodolite.types import Rows
 
 _MAX_PARAMETERS = 500  # of one statement; old SQLites take 999
-
-
-class Record(NamedTuple):
-    """A document as it is stored."""
-
-    id: str
-    text: str
-    metadata: str
-    truncated: bool = False
-    partition: str = ""
-
-    def hash(self, vector: NDArray[np.float32]) -> bytes:
-        """Return a hash of 16 bytes over the record and its vector, (d,)."""
-        parts = self.id.encode(), self.text.encode(), self.metadata.encode(), self.partition.encode()
-        lengths = b"%d %d %d %d %d " % (*map(len, parts), self.truncated)
-        # Vectors are stored, and hashed, as little-endian: the byte order of every platform numpy has wheels for.
-        result = blake2b(b"".join((lengths, *parts)), digest_size=16)
-        result.update(vector.data)
-        return result.digest()
-
-    def document(self) -> Document:
-        """Return the document. Raises CorruptionError if the record is damaged."""
-        if not isinstance(self.id, str) or not isinstance(self.text, str):
-            raise CorruptionError(f"a stored document is damaged: its id is {self.id!r:.80}. Run verify()")
-        return Document(self.text, stored_metadata(self.metadata), self.id)
-
-
-def decode_stored(metadata: str) -> Any:
-    """Decode stored metadata, or one value of it. Raises CorruptionError if it is damaged."""
-    try:
-        return decode(metadata)
-    except MALFORMED as error:
-        raise _damaged(metadata, error) from error
-
-
-def stored_metadata(metadata: str) -> dict[str, Any]:
-    """Decode the stored metadata of a document. Raises CorruptionError if it is damaged."""
-    # Each hit of a search comes through here: few calls.
-    if metadata.count("{") + metadata.count("[") > _DEEPEST:
-        check_depth(metadata)
-    try:
-        decoded = decode(metadata)
-    except MALFORMED as error:
-        raise _damaged(metadata, error) from error
-    if not isinstance(decoded, dict):
-        raise CorruptionError(f"stored metadata is damaged: it is not a mapping: {metadata!r:.80}")
-    return decoded
-
-
-def check_depth(metadata: str) -> None:
-    """Raise CorruptionError for JSON nested more deeply than we ever store: decoding it would recurse."""
-    if metadata.count("{") + metadata.count("[") <= _DEEPEST:
-        return
-    depth = 0
-    for mark in _MARKS.findall(metadata):
-        depth += (mark in "[{") - (mark in "]}")
-        if depth > _DEEPEST:
-            raise CorruptionError(f"stored metadata is damaged: it is nested too deeply: {metadata!r:.80}")
-
-
-def _damaged(metadata: str, error: Exception) -> CorruptionError:
-    return CorruptionError(f"stored metadata is damaged ({error}): {metadata!r:.80}. Restore the folder from a copy")
-
-
-_DEEPEST = MAX_DEPTH + 1  # a date is stored as a mapping
-_MARKS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
-
-
-def make_records(
-    documents: Sequence[Document],
-    truncated: Container[int] = (),
-    field: str | None = None,
-    scope: Scope | None = None,
-) -> tuple[list[Record], list[int]]:
-    """Return the records to store, and the place of each in the batch. Of equal ids in a partition, the last is stored.
-
-    Args:
-        truncated: places of documents whose text the embedder did not read to its end.
-        field: the field that partitions the collection.
-        scope: a partition that all documents must belong to.
-
-    Raises:
-        DocumentError: a document cannot be stored. The error names the first.
-    """
-    for index, document in enumerate(documents):
-        if not isinstance(document.id, str):
-            raise _refusal(document, index, f"the id is {type_of(document.id)}, not a string")
-    batch = [_record(document, index, truncated, field) for index, document in enumerate(documents)]
-    if scope is not None:
-        key = key_within(scope, field)
-        for index, record in enumerate(batch):
-            if record.partition != key:
-                raise _refusal(documents[index], index, f"it belongs to another {field} than {scope.partition!r}")
-    last = {(record.id, record.partition): index for index, record in enumerate(batch)}
-    places = sorted(last.values())
-    return [batch[index] for index in places], places
-
-
-def _record(document: Document, index: int, truncated: Container[int], field: str | None) -> Record:
-    if not isinstance(document.text, str):
-        raise _refusal(document, index, f"the text is {type_of(document.text)}, not a string")
-    for name, value in (("id", document.id), ("text", document.text)):
-        if not value.isascii():
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                raise _refusal(
-                    document,
-                    index,
-                    f"the {name} holds a lone surrogate, which is not text; decode the source with errors='replace'",
-                ) from None
-    if not document.id:
-        raise _refusal(document, index, "it has no id")
-    try:
-        metadata = encode_to_store(document.metadata)
-        key = partition_key(field, document.metadata)
-        return Record(document.id, document.text, metadata, index in truncated, key)
-    except DocumentError as error:
-        raise _refusal(document, index, str(error)) from error
-
-
-def _refusal(document: Document, index: int, why: str) -> DocumentError:
-    return DocumentError(
-        f"document {document.id!r} (number {index} of the batch) cannot be stored: {why}. Nothing was stored",
-        ids=[document.id],
-        index=index,
-    )
 
 
 def select_documents(

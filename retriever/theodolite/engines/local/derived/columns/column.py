@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from theodolite.engines.local.derived.columns.column_files import ColumnFiles
 from theodolite.engines.local.derived.columns.segment import Segment
-from theodolite.engines.local.storage.records import IDENTITY, Keys, decode_stored
+from theodolite.engines.local.storage.records import IDENTITY, Keys
+from theodolite.engines.records import decode_stored
 from theodolite.filters import And, Compare, Contains, Empty, Exists, Filter, Ids, In, Like, Not, Or, Test, lookup
 from theodolite.forking import register_at_fork
 from theodolite.metadata import MAX_DEPTH, stored_key

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.engines.local.derived.columns.dictionary import LIST, Dictionary, Run
-from theodolite.engines.local.storage.records import decode_stored
+from theodolite.engines.records import decode_stored
 from theodolite.filters import Contains, In, Test
 from theodolite.filters.values import same
 from theodolite.types import Mask
