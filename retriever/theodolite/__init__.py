@@ -32,6 +32,7 @@ from theodolite.errors import (
     RerankError,
     TheodoliteError,
     TruncationWarning,
+    UnfinishedCopyWarning,
     UnsupportedError,
     VectorError,
 )
@@ -112,6 +113,7 @@ __all__ = [
     "Trace",
     "Truncate",
     "TruncationWarning",
+    "UnfinishedCopyWarning",
     "UnsupportedError",
     "Valid",
     "VectorError",

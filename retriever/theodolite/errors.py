@@ -109,6 +109,10 @@ class CollectionNotFoundWarning(TheodoliteWarning):
     """A collection is read that does not exist, so nothing is found. `create=False` makes this an error."""
 
 
+class UnfinishedCopyWarning(TheodoliteWarning):
+    """A collection is the unfinished copy of another one, so documents are missing."""
+
+
 class InputError(TheodoliteError, ValueError):
     """An argument is invalid."""
 

@@ -77,6 +77,7 @@ from theodolite.wrong_calls import explain_wrong_calls
 
 if TYPE_CHECKING:  # imported by the few programs that use them
     from theodolite.auditing.findings import Audit
+    from theodolite.copying import Copy
     from theodolite.evaluation.recall import Recall
     from theodolite.monitoring.monitor import Monitor
     from theodolite.rerankers.stage import Rerank
@@ -948,6 +949,35 @@ class Retriever:
         """
         self._check_whole("backup()")
         require(self._engine, Maintenance, "backup()").backup(as_folder(location), progress)
+
+    def copy_to(
+        self, location: str | PathLike[str], *, progress: Callable[[int], object] | None = None, **engine: Any
+    ) -> "Copy":
+        """Copy the collection to another folder or server, without embedding anything again.
+
+        Documents, vectors, pinned settings, rules for versions and what guards remember arrive. Then both collections
+        are compared: every document, and 200 exact searches. An interrupted copy is marked, and resumes when it is
+        copied again. Programs may write to this collection until the comparison; what they wrote is copied, too.
+
+        Args:
+            location: a folder or URL, as `open` takes it. It must not hold documents, except those of an unfinished
+                copy of this collection.
+            progress: called with the number of documents copied or compared since the last call: twice the number of
+                documents in all.
+            engine: options of the target's engine, as for `open`.
+
+        Raises:
+            ConfigError: the target holds other documents.
+            EngineError: programs kept writing to this collection, the target cannot be written, or it answers
+                differently.
+            UnsupportedError: in a scope.
+        """
+        self._check_whole("copy_to()")
+        from theodolite.copying import copy_collection  # imported by the few programs that copy
+
+        opener = engine_for(location, engine)
+        _check_engine_options(engine, opener.declared)
+        return copy_collection(self._engine, opener, progress=progress)
 
     def close(self) -> None:
         """Release files and memory. Closing twice is fine; closing a scope leaves the collection open."""

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 from theodolite.async_pool import in_thread
 from theodolite.embedders.options import EmbedderOptions
-from theodolite.errors import CollectionNotFoundError
+from theodolite.errors import CollectionNotFoundError, UnfinishedCopyWarning, warn_caller
 from theodolite.forking import register_at_fork
+from theodolite.guards import unfinished_copy
 from theodolite.guards.query_norms import QueryNorms
 from theodolite.protocols import Engine
 from theodolite.ranking.relevance import RelevanceLike, as_relevance
@@ -117,6 +118,8 @@ class Session:
             self._parts, self._later = parts, None
 
     def _make(self, engine: Engine) -> Parts:
+        if (notice := unfinished_copy.notice(engine)) is not None:
+            warn_caller(notice, UnfinishedCopyWarning)
         relevance = as_relevance(engine.space.metric, self._relevance)  # before anything is written
         rules = settle_rules(engine, self._versions)
         norms = QueryNorms(engine, self._options.on_drift)

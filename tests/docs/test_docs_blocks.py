@@ -30,6 +30,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "results.md": (),
     "ranking.md": (),
     "safety.md": (),
+    "scale.md": (),
     "scopes.md": (),
     "transforms.md": (),
     "trust.md": (),

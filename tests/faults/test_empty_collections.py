@@ -180,7 +180,7 @@ def in_words(call: Callable[[Retriever], Any], kb: Retriever, name: str) -> None
 
 def test_every_public_name_is_tried() -> None:
     public = {name for name, _ in inspect.getmembers(Retriever) if not name.startswith("_")}
-    assert public - {"open", "close", "aclose", "backup", "compact"} <= {*READS, *WRITES}
+    assert public - {"open", "close", "aclose", "backup", "compact", "copy_to"} <= {*READS, *WRITES}
 
 
 @pytest.mark.filterwarnings("ignore::theodolite.MetadataWarning", "ignore::theodolite.CollectionNotFoundWarning")
@@ -283,6 +283,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     ],
     "verify": [["{kb}"], ["{kb}", "--json"], ["{kb}", "--repair"]],
     "backup": [["{kb}", "-o", "{new}"], ["{kb}", "-o", "{new}", "--json"]],
+    "copy": [["{kb}", "{new}"], ["{kb}", "{new}", "--json"]],
     "fields": [["{kb}"], ["{kb}", "--json"]],
     "audit": [["{kb}"], ["{kb}", "--json"]],
     "duplicates": [["{kb}"], ["{kb}", "--json"]],

@@ -30,6 +30,7 @@ BUILT_IN = {
     "verify": "Check all stored data against its checksums.",
     "compact": "Free the disk space of replaced and deleted documents.",
     "backup": "Copy a collection while other programs may write to it.",
+    "copy": "Copy a collection to another folder or server, and compare both.",
     "audit": "Find problems in vectors, and say what to do about them.",
     "duplicates": "Find pairs of documents that are nearly the same.",
     "recall": "Compare an index with exact search: recall and speed.",

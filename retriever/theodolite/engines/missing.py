@@ -73,7 +73,7 @@ class MissingCollection:
         truncated: Container[int] = (),
         scope: Scope | None = None,
     ) -> NoReturn:
-        self._refuse()
+        self.refuse()
 
     def update(
         self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False, scope: Scope | None = None
@@ -149,22 +149,22 @@ class MissingCollection:
         queries: Vectors | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> NoReturn:
-        self._refuse()
+        self.refuse()
 
     def warm(self, fields: Sequence[str] = ()) -> None:
         self._check_open()
 
     def verify(self, progress: Callable[[int], object] | None = None) -> Verification:
-        self._refuse()
+        self.refuse()
 
     def repair(self, progress: Callable[[int], object] | None = None) -> Verification:
-        self._refuse()
+        self.refuse()
 
     def backup(self, target: Path, progress: Callable[[int], object] | None = None) -> None:
-        self._refuse()
+        self.refuse()
 
     def compact(self, progress: Callable[[int], object] | None = None) -> Compaction:
-        self._refuse()
+        self.refuse()
 
     def info(self) -> dict[str, Any]:
         self._check_open()
@@ -184,6 +184,7 @@ class MissingCollection:
         if self._closed:
             raise EngineError("the collection is closed")
 
-    def _refuse(self) -> NoReturn:
+    def refuse(self) -> NoReturn:
+        """Raise CollectionNotFoundError."""
         self._check_open()
         raise CollectionNotFoundError(self._error.message, **self._error.details)
