@@ -2,21 +2,23 @@
 
     python benchmarks/compaction.py replacing
     python benchmarks/compaction.py clearing --rounds 10000
-    python benchmarks/compaction.py searching --documents 200000
+    python benchmarks/compaction.py searching --documents 100000
 
 `replacing` replaces all documents ten times, compacts, and compares the folder and its searches with a fresh one's.
 `clearing` compares the first and the last of many rounds of `add` and `clear`. `searching` compares searches while the
-collection compacts itself in the background, at half a core, with searches before: those of a thread of the same
-process, and those of another process.
+collection compacts itself in the background, at half a core, with those of the three seconds before: of another
+process, and of a thread of the same process, in turns. Each compaction gives one ratio; the table shows their median.
 """
 
 import argparse
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,22 +28,24 @@ from theodolite import Document, Retriever
 WORDS = [f"word{number}" for number in range(5000)]
 
 READER = """
-import sys, time
+import select, sys, time
 import numpy as np
 from theodolite import Retriever
 queries = np.random.default_rng(2).standard_normal((500, int(sys.argv[2]))).astype(np.float32)
 with Retriever.open(sys.argv[1], read_only=True) as kb:
     kb.search(vector=queries[0])
     print("ready", flush=True)
-    for line in sys.stdin:
+    while sys.stdin.readline():
         taken = []
-        until = time.perf_counter() + float(line)
-        while time.perf_counter() < until:
-            started = time.perf_counter()
-            kb.search(vector=queries[len(taken) % 500])
-            taken.append(time.perf_counter() - started)
+        while not select.select([sys.stdin], [], [], 0)[0]:
+            started = time.monotonic()
+            kb.search(vector=queries[len(taken) // 2 % 500])
+            taken += [started, time.monotonic() - started]
+        sys.stdin.readline()
         print(*taken, flush=True)
 """
+
+Searches = NDArray[np.float64]  # (n, 2): when each began, and its seconds
 
 
 def documents(count: int, version: int) -> list[Document]:
@@ -122,56 +126,131 @@ def clearing(folder: Path, rounds: int) -> None:
     print(f"| {rounds:,} | {' | '.join(cells)} | {size(folder):.1f} |")
 
 
-def searching(folder: Path, count: int, dimension: int) -> None:
-    queries = vectors(500, dimension, 2)
+class OtherProcess:
+    """Searches of another process, one after the other."""
+
+    def __init__(self, folder: Path, dimension: int) -> None:
+        command = [sys.executable, "-c", READER, str(folder), str(dimension)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._answer()
+
+    def start(self) -> None:
+        self._tell("start")
+
+    def stop(self) -> Searches:
+        self._tell("stop")
+        return np.array(self._answer().split(), np.float64).reshape(-1, 2)
+
+    def close(self) -> None:
+        self._process.communicate()
+
+    def _tell(self, word: str) -> None:
+        assert self._process.stdin is not None
+        print(word, file=self._process.stdin, flush=True)
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
+
+class SameProcess:
+    """Searches of a thread, one after the other."""
+
+    def __init__(self, kb: Retriever, dimension: int) -> None:
+        self._kb = kb
+        self._queries = vectors(500, dimension, 2)
+
+    def start(self) -> None:
+        self._taken: list[tuple[float, float]] = []
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._search)
+        self._thread.start()
+
+    def stop(self) -> Searches:
+        self._done.set()
+        self._thread.join()
+        return np.array(self._taken).reshape(-1, 2)
+
+    def _search(self) -> None:
+        while not self._done.is_set():
+            started = time.monotonic()
+            self._kb.search(vector=self._queries[len(self._taken) % 500])
+            self._taken.append((started, time.monotonic() - started))
+
+
+def searching(folder: Path, count: int, dimension: int, rounds: int) -> None:
     with Retriever.open(folder, compact_at=None) as kb:
-        for start in range(0, count, 20_000):
-            several = documents(20_000, start)
-            for number, document in enumerate(several):
-                several[number] = Document(document.text, document.metadata, f"d{start + number}")
-            kb.add(several, vectors=vectors(20_000, dimension, start))
-        kb.delete(where={"n": {"$lt": 8000}})  # two fifths
-    command = [sys.executable, "-c", READER, str(folder), str(dimension)]
-    with (
-        Retriever.open(folder) as kb,
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader,
-    ):
-        questions, answers = reader.stdin, reader.stdout
-        assert questions is not None
-        assert answers is not None
-        answers.readline()
-
-        def ask(seconds: float) -> list[float]:
-            assert questions is not None
-            assert answers is not None
-            print(seconds, file=questions, flush=True)
-            return [float(word) for word in answers.readline().split()]
-
-        kb.search(vector=queries[0])
-        quiet = ask(3), taken(kb, queries)
-        kb.delete("d19999")  # what makes it due
-        started = time.perf_counter()
-        inside: list[float] = []
-        outside: list[float] = []
-        turn = 0
-        while kb.info()["deleted_rows"]:
-            if turn % 2:
-                inside += taken(kb, queries[:100])
-            else:
-                outside += ask(0.3)
-            turn += 1
-        seconds = time.perf_counter() - started
-        questions.close()
-    print("| who searches | before p50 ms | p95 | during p50 ms | p95 | × p50 | longest ms | seconds |")
+        numbered(kb, 0, count, dimension)
+    other = OtherProcess(folder, dimension)
+    lines: dict[str, list[list[float]]] = {"another process": [], "the same process": []}
+    try:
+        with Retriever.open(folder, compact_at=(2 * count // 5) / count) as kb:
+            readers: dict[str, OtherProcess | SameProcess] = {
+                "another process": other,
+                "the same process": SameProcess(kb, dimension),
+            }
+            for _ in range(rounds):
+                for who, reader in readers.items():
+                    lines[who].append(one_compaction(kb, folder, reader, count, dimension))
+                    print(f"  {who}: {lines[who][-1]}", file=sys.stderr)
+    finally:
+        other.close()
+    print("| who searches | before p50 ms | during p50 ms | × p50 | range | × p95 | longest ms | seconds |")
     print("| -- | --: | --: | --: | --: | --: | --: | --: |")
-    for who, before, during in (("another process", quiet[0], outside), ("the same process", quiet[1], inside)):
-        if not during:  # the compaction was over before
-            continue
-        cells = [1000 * value for some in (before, during) for value in (median(some), float(np.quantile(some, 0.95)))]
+    for who, found in lines.items():
+        before, during, ratio, tail, longest, seconds = np.median(found, axis=0)
+        ratios = [line[2] for line in found]
         print(
-            f"| {who} | {' | '.join(f'{value:.2f}' for value in cells)} | {cells[2] / cells[0]:.2f} | "
-            f"{1000 * max(during):.0f} | {seconds:.1f} |"
+            f"| {who} | {before:.2f} | {during:.2f} | {ratio:.2f} | {min(ratios):.2f}–{max(ratios):.2f} | {tail:.2f} | "
+            f"{longest:.0f} | {seconds:.1f} |"
         )
+
+
+def numbered(kb: Retriever, start: int, stop: int, dimension: int) -> None:
+    """Add documents from `start` to `stop`."""
+    for first in range(start, stop, 20_000):
+        size = min(20_000, stop - first)
+        several = [
+            Document(document.text, {"n": first + number}, f"d{first + number}")
+            for number, document in enumerate(documents(size, first))
+        ]
+        kb.add(several, vectors=vectors(size, dimension, first))
+
+
+def one_compaction(
+    kb: Retriever, folder: Path, reader: OtherProcess | SameProcess, count: int, dimension: int
+) -> list[float]:
+    """Delete two fifths of the documents, and return figures of searches before and during the compaction.
+
+    Both halves search the same documents: those after the switch to the new files do not count. Afterwards the
+    collection is filled again.
+    """
+    share = 2 * count // 5
+    with Retriever.open(folder, compact_at=None) as writer:
+        writer.delete(where={"n": {"$lt": share}})
+    kb.search(vector=vectors(1, dimension, 2)[0])
+    reader.start()
+    time.sleep(3)
+    begun = time.monotonic()
+    files = set(folder.glob("vectors-*"))
+    kb.delete(f"d{share}")  # which makes the compaction due
+    while set(folder.glob("vectors-*")) == files:
+        time.sleep(0.005)
+    switched = time.monotonic()
+    searches = reader.stop()
+    engine: Any = kb._engine
+    engine._index_manager.wait()
+    numbered(kb, 0, share + 1, dimension)
+    started, taken = searches.T
+    before, during = taken[started < begun - 0.05], taken[(started > begun + 0.05) & (started + taken < switched)]
+    ratios = [float(np.quantile(during, part) / np.quantile(before, part)) for part in (0.5, 0.95)]
+    return [
+        1000 * float(np.median(before)),
+        1000 * float(np.median(during)),
+        *ratios,
+        1000 * float(during.max()),
+        switched - begun,
+    ]
 
 
 def main() -> None:
@@ -179,7 +258,8 @@ def main() -> None:
     parser.add_argument("what", choices=["replacing", "clearing", "searching"])
     parser.add_argument("--documents", type=int, default=20_000)
     parser.add_argument("--dimension", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=10_000, help="of clearing")
+    parser.add_argument("--compactions", type=int, default=5, help="of searching, for each reader")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -188,7 +268,7 @@ def main() -> None:
         elif options.what == "clearing":
             clearing(folder / "kb", options.rounds)
         else:
-            searching(folder / "kb", options.documents, options.dimension)
+            searching(folder / "kb", options.documents, options.dimension, options.compactions)
 
 
 if __name__ == "__main__":

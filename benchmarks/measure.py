@@ -100,8 +100,12 @@ def sync_folder(folder: Path) -> None:
 
 
 def environment(threads: int) -> dict[str, str]:
-    """The environment of a child in which libraries use so many threads."""
-    return {**os.environ, **dict.fromkeys(THREADS, str(threads))}
+    """The environment of a child in which libraries use so many threads.
+
+    It keeps compiled modules, as an installed package has them.
+    """
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, **dict.fromkeys(THREADS, str(threads))}
 
 
 def limit(threads: int) -> None:

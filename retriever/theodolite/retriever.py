@@ -22,7 +22,6 @@ from theodolite.engines.missing import MissingCollection
 from theodolite.engines.registry import engine_for
 from theodolite.errors import DocumentError, EngineError, InputError, UnsupportedError, closest
 from theodolite.filters import Where, parse
-from theodolite.guards.drift import EmbedderCheck
 from theodolite.inputs import (
     DocumentLike,
     as_count,
@@ -79,6 +78,7 @@ if TYPE_CHECKING:  # imported by the few programs that use them
     from theodolite.auditing.findings import Audit
     from theodolite.copying import Copy
     from theodolite.evaluation.recall import Recall
+    from theodolite.guards.drift import EmbedderCheck
     from theodolite.monitoring.monitor import Monitor
     from theodolite.rerankers.stage import Rerank
 
@@ -782,7 +782,7 @@ class Retriever:
 
     # ----- maintain
 
-    def check_embedder(self) -> EmbedderCheck:
+    def check_embedder(self) -> "EmbedderCheck":
         """Compare the embedder with the vectors the collection was built with; for a health endpoint, for example.
 
         A change raises nothing: look at `ok`, `message()` and `to_dict()` of the result.

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from theodolite.async_pool import in_thread
 from theodolite.embedders.encoder import Encoder, check_dimension
@@ -11,8 +11,10 @@ from theodolite.embedders.spec import EmbedderSpec, make_recorded, spec_of
 from theodolite.engines.missing import MissingCollection
 from theodolite.errors import ConfigError
 from theodolite.forking import register_at_fork
-from theodolite.guards.embedder_guard import EmbedderGuard
 from theodolite.protocols import Embedder, Engine
+
+if TYPE_CHECKING:  # imported when there is an embedder
+    from theodolite.guards.embedder_guard import EmbedderGuard
 
 _NO_EMBEDDER = (
     "this collection was opened without an embedder. Pass embedder= to Retriever.open, or pass vectors instead of texts"
@@ -100,11 +102,11 @@ class TextEncoder:
         return (self._made or self._load())[0]
 
     @property
-    def guard(self) -> EmbedderGuard:
+    def guard(self) -> "EmbedderGuard":
         """The guard. Raises the same errors as `encoder`."""
         return (self._made or self._load())[1]
 
-    def _load(self) -> tuple[Encoder, EmbedderGuard]:
+    def _load(self) -> "tuple[Encoder, EmbedderGuard]":
         with self._lock:
             if self._made is None:
                 self._engine.info()  # raises if it is closed, before a model is loaded
@@ -120,7 +122,9 @@ class TextEncoder:
     def _none_error(self) -> ConfigError:
         return ConfigError(_NO_EMBEDDER if self._options.embedder is None else _NOT_RECORDED)
 
-    def _make(self, embedder: Any, when: Any) -> tuple[Encoder, EmbedderGuard]:
+    def _make(self, embedder: Any, when: Any) -> "tuple[Encoder, EmbedderGuard]":
+        from theodolite.guards.embedder_guard import EmbedderGuard
+
         model: Embedder = embedder
         check_dimension(model, self._engine.space)
         options = self._options

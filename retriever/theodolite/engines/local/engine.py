@@ -12,11 +12,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager
-from theodolite.engines.local.maintenance.backup import backup
 from theodolite.engines.local.maintenance.generations import remove_old_generations
 from theodolite.engines.local.maintenance.index_manager import IndexManager
-from theodolite.engines.local.maintenance.repair import repair
-from theodolite.engines.local.maintenance.verify import raise_damage, verify
 from theodolite.engines.local.search.documents import Page, Pair, Place, after_id, duplicates, read_page, read_pairs
 from theodolite.engines.local.search.executor import SearchExecutor
 from theodolite.engines.local.search.field_summary import FieldSummaries, Hints
@@ -319,17 +316,25 @@ class LocalEngine:
         with self._store.read() as (connection, _):
             return [name for (name,) in connection.execute("SELECT name FROM notes")]
 
+    # What few programs call is imported by the call: opening a collection stays cheap.
+
     def verify(self, progress: Callable[[int], object] | None = None) -> Verification:
+        from theodolite.engines.local.maintenance.verify import raise_damage, verify
+
         verification = verify(self._store, progress)
         raise_damage(verification, self._store.folder)
         return verification
 
     def repair(self, progress: Callable[[int], object] | None = None) -> Verification:
+        from theodolite.engines.local.maintenance.repair import repair
+
         verification = repair(self._store, self._index_manager, self._writer.fill_cache, progress)
         self._executor = self._new_executor()  # its cached word statistics may come from a damaged index
         return verification
 
     def backup(self, target: Path, progress: Callable[[int], object] | None = None) -> None:
+        from theodolite.engines.local.maintenance.backup import backup
+
         backup(self._snapshots.read, self._store, target, progress)
 
     def info(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import re
 import sqlite3
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,10 +17,12 @@ from theodolite.engines.local.storage.folder import Folder, index_folder, sync_f
 from theodolite.engines.local.storage.index_trust import IndexTrust
 from theodolite.engines.local.storage.schema import digest
 from theodolite.errors import CorruptionError, TheodoliteError
-from theodolite.indexes.ann import Approximate, Calibration
 from theodolite.indexes.registry import make_index
 from theodolite.protocols import Candidates
 from theodolite.types import Rows, Space
+
+if TYPE_CHECKING:  # imported with the first approximate index
+    from theodolite.indexes.ann import Approximate, Calibration
 
 _log = logging.getLogger(__name__)
 
@@ -60,9 +62,17 @@ class IndexRecord:
         """Number of rows below `stop` that were dead when the index was built."""
         return self.stop - self.covered
 
-    def measured(self) -> Calibration:
+    def measured(self) -> "Calibration":
         """Return the calibration of an index that has been built."""
+        from theodolite.indexes.ann import Calibration
+
         return Calibration.from_dict(self.calibration or {})
+
+    def approximate(self, candidates: Candidates, rows: Rows) -> "Approximate":
+        """Return the index that has been built, with its calibration."""
+        from theodolite.indexes.ann import Approximate
+
+        return Approximate(candidates, rows, self.measured())
 
     def write(self, connection: sqlite3.Connection, number: int) -> None:
         """Make this the record in use, within a write transaction."""
@@ -158,7 +168,9 @@ def read_rows(folder: Folder, name: str) -> Rows:
     return rows
 
 
-def load_index(folder: Folder, record: IndexRecord, space: Space, total: int, trust: IndexTrust) -> Approximate | None:
+def load_index(
+    folder: Folder, record: IndexRecord, space: Space, total: int, trust: IndexTrust
+) -> "Approximate | None":
     """Load the index of a record; return None, with a warning, if its files cannot be used.
 
     Args:
@@ -176,7 +188,7 @@ def load_index(folder: Folder, record: IndexRecord, space: Space, total: int, tr
         remedy = "" if untrusted else f" until the index {record.spec} is rebuilt, in the background or by reindex()"
         _log.warning("%s/%s: %s. Searches are exact%s", folder, place, error, remedy)
         return None
-    return Approximate(candidates, rows, record.measured())
+    return record.approximate(candidates, rows)
 
 
 def sha256_of(folder: Folder, name: str) -> str:

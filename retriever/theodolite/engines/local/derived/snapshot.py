@@ -5,7 +5,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar, overload
+from typing import TYPE_CHECKING, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,10 +35,12 @@ from theodolite.engines.local.storage.vector_file import Frame, MappedVectors, V
 from theodolite.errors import CorruptionError
 from theodolite.filters import Filter
 from theodolite.forking import register_at_fork
-from theodolite.indexes.ann import Approximate
 from theodolite.indexes.flat.index import CodesFor, FlatIndex
 from theodolite.settings import Manifest
 from theodolite.types import Mask, Rows
+
+if TYPE_CHECKING:  # imported with the first approximate index
+    from theodolite.indexes.ann import Approximate
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +53,7 @@ class StaleSnapshot(Exception):
     """The transaction is older than the current snapshot: begin it again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
     """The collection as of one commit.
 
@@ -84,7 +86,7 @@ class Snapshot:
     boost_factors: BoostFactors
     version_states: VersionStateCache
     record: IndexRecord | None = None
-    approximate: Approximate | None = None
+    approximate: "Approximate | None" = None
 
     @property
     def rows(self) -> int:
@@ -232,7 +234,7 @@ class SnapshotManager:
             return None
         return ColumnFiles(self._store.folder, generation, writable=self._store.mode == "rw")
 
-    def offer_index(self, number: int, index: Approximate) -> None:
+    def offer_index(self, number: int, index: "Approximate") -> None:
         """Use this index, built by this process, instead of loading number `number` from its files."""
         self._offered = number, index
 

@@ -6,7 +6,6 @@ are appended under the write lock, and one commit switches. Readers keep the fil
 Afterwards unused space of the database returns to the disk, in short steps, so that no writer waits long.
 """
 
-import shutil
 import sqlite3
 import time
 from collections.abc import Callable
@@ -15,8 +14,9 @@ from typing import NamedTuple
 
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager
 from theodolite.engines.local.maintenance.generations import NextGeneration, Progress, remove_old_generations
+from theodolite.engines.local.maintenance.log_retention import KEPT_COMMITS, fold_history, record_time
 from theodolite.engines.local.storage import lexical_table
-from theodolite.engines.local.storage.change_log import has_base, hash_at
+from theodolite.engines.local.storage.change_log import has_base
 from theodolite.engines.local.storage.crash_points import crash_point
 from theodolite.engines.local.storage.database import State
 from theodolite.engines.local.storage.folder import (
@@ -32,9 +32,6 @@ from theodolite.engines.local.storage.store import Store
 from theodolite.errors import EngineError
 from theodolite.types import Compaction
 
-KEPT_COMMITS = 10_000
-"""The change log keeps the entries of this many commits."""
-
 MIN_DEAD = 1000
 """Collections with fewer dead rows are not compacted in the background."""
 
@@ -45,6 +42,8 @@ _ROUNDS = 20  # of catching up; then all remaining commits are appended under th
 STEP = 0.05
 """Seconds that one step may hold the write lock."""
 
+_REST = 1.5  # seconds of rest for each second of background work
+_LONGEST_REST = 0.2  # seconds; close() waits for its end
 _TARGET = 0.5 * STEP  # so that a slow step is still short enough
 _FIRST = 64  # pages or entries in the first step
 _SMALL = 64 << 20  # bytes of a database that is rewritten in the background: a second or two
@@ -53,7 +52,10 @@ Work = Callable[[sqlite3.Connection, State, int], bool]
 
 
 class Pace:
-    """Calls `progress`, and sleeps for as long as the caller has worked: background work takes half a core."""
+    """Calls `progress`, and rests after each step: background work takes less than half a core.
+
+    It rests longer than it works, so that most searches meet an idle processor.
+    """
 
     def __init__(self, progress: Progress, *, resting: bool) -> None:
         self._progress = progress
@@ -63,7 +65,7 @@ class Pace:
     def __call__(self, count: int) -> None:
         self._progress(count)
         if self._resting:
-            time.sleep(min(0.1, time.perf_counter() - self._since))
+            time.sleep(min(_LONGEST_REST, _REST * (time.perf_counter() - self._since)))
             self._since = time.perf_counter()
 
 
@@ -101,7 +103,7 @@ def compact(store: Store, snapshots: SnapshotManager, progress: Progress, *, bac
 
     Args:
         progress: called with the number of rows copied since the last call. An exception from it ends the compaction.
-        background: use half a core, and skip steps that would make writers wait.
+        background: use less than half a core, and skip steps that would make writers wait.
 
     Raises:
         EngineError: there is not enough room on the disk, or the collection is opened read-only.
@@ -195,6 +197,8 @@ def _check_room(store: Store, connection: sqlite3.Connection, snapshot: Snapshot
     if not is_incremental(connection):
         database = store.folder.stat(STORE)
         needed += 2 * (0 if database is None else database.st_size)
+    import shutil  # seldom needed, and slow to import
+
     free = shutil.disk_usage(store.folder.path).free
     if free < needed:
         raise EngineError(
@@ -214,7 +218,9 @@ def give_back(store: Store, pause: Callable[[int], None], *, background: bool, m
         background: skip a large database that was created without `auto_vacuum`, since rewriting it takes long.
         merge: whether to merge the lexical index, which pays after many changes.
     """
-    _in_steps(store, _fold_history, pause)
+    with store.write() as (connection, state):
+        record_time(connection, state)
+    _in_steps(store, fold_history, pause)
     if merge:
         _in_steps(store, _Merge(), pause)
     with store.read() as (connection, _):
@@ -265,22 +271,6 @@ def _in_steps(store: Store, work: Work, pause: Callable[[int], None]) -> None:
         amount = max(1, int(amount * min(2.0, _TARGET / max(took, 1e-4))))
         time.sleep(min(took, STEP))  # so that others get the lock: they try every few milliseconds
         pause(0)
-
-
-def _fold_history(connection: sqlite3.Connection, state: State, amount: int) -> bool:
-    """Delete the oldest log entries that the base replaces."""
-    if not has_base(connection):
-        return False
-    (sequence,) = connection.execute("SELECT sequence FROM base").fetchone()
-    (oldest,) = connection.execute("SELECT min(sequence) FROM frames").fetchone()
-    last = min(sequence - 1, state.sequence - KEPT_COMMITS)  # the base is bound to the entry of its own commit
-    if oldest > last:
-        return False
-    last = min(last, oldest + amount - 1)
-    connection.execute("UPDATE base SET folded = ?, origin = ?", (last, hash_at(connection, last)))
-    connection.execute("DELETE FROM frames WHERE sequence <= ?", (last,))
-    connection.execute("DELETE FROM tombstones WHERE sequence <= ?", (last,))
-    return True
 
 
 class _Merge:

@@ -37,8 +37,7 @@ from theodolite.errors import CorruptionError, LockedError
 from theodolite.indexes.flat.codes import BLOCK
 from theodolite.types import Rows, Vectors
 
-_ROWS_AT_A_TIME = 4096
-_BYTES_AT_A_TIME = 1 << 20
+_BYTES_AT_A_TIME = 1 << 20  # about a millisecond of work, after which a background compaction rests
 
 Progress = Callable[[int], object]
 
@@ -77,12 +76,12 @@ class NextGeneration:
             CorruptionError: stored vectors are damaged.
         """
         snapshot, dimension = self._snapshot, self._dimension
-        head = header_slots(dimension)
+        head, step = header_slots(dimension), max(1, _BYTES_AT_A_TIME // (4 * dimension))
         out = _RowWriter(self._file, head * 4 * dimension)
         for (first, rows, _, commit), expected in zip(snapshot.frames.tolist(), self._checksums, strict=True):
             crc = 0
-            for start in range(first, first + rows, _ROWS_AT_A_TIME):
-                part = snapshot.vectors.span(start, min(start + _ROWS_AT_A_TIME, first + rows))
+            for start in range(first, first + rows, step):
+                part = snapshot.vectors.span(start, min(start + step, first + rows))
                 crc = zlib.crc32(part.data.cast("B"), crc)
                 living = part[snapshot.live[start : start + len(part)]]
                 out.write(living)

@@ -21,7 +21,6 @@ from theodolite.engines.local.storage.folder import index_folder
 from theodolite.engines.local.storage.store import Store
 from theodolite.errors import ConfigError, LockedError, TheodoliteError
 from theodolite.forking import register_at_fork
-from theodolite.indexes.ann import Approximate, calibrate
 from theodolite.indexes.registry import canonical, estimate, make_index
 from theodolite.protocols import Candidates, Request
 from theodolite.types import Compaction, Rows, Vectors
@@ -299,6 +298,8 @@ class IndexManager:
         self, record: IndexRecord, candidates: Candidates, rows: Rows, queries: Vectors | None, progress: Progress
     ) -> IndexRecord:
         """Return the record with a calibration on the given queries, else on recent ones, else on noisy rows."""
+        from theodolite.indexes.ann import calibrate
+
         snapshot = self._searchable_snapshot()
         live = None if snapshot.state.live == snapshot.rows else snapshot.live
         logged = list(self._queries)
@@ -331,7 +332,7 @@ class IndexManager:
             crash_point("index.placed")
             record = replace(record, files=number)
             record.write(connection, number)
-            self._snapshots.offer_index(number, _approximate(record, candidates, rows))
+            self._snapshots.offer_index(number, record.approximate(candidates, rows))
         crash_point("index.recorded")
         self._remove_indexes_except(number)
 
@@ -345,7 +346,7 @@ class IndexManager:
         with self._store.write() as (connection, state):
             if state.approximate == snapshot.state.approximate:
                 record.write(connection, state.approximate + 1)
-                self._snapshots.offer_index(state.approximate + 1, _approximate(record, index.candidates, index.rows))
+                self._snapshots.offer_index(state.approximate + 1, record.approximate(index.candidates, index.rows))
 
     def _searchable_snapshot(self) -> Snapshot:
         return self._snapshots.read(lambda connection, snapshot: self._snapshots.searchable(snapshot))
@@ -384,7 +385,3 @@ def _is_unusable(snapshot: Snapshot) -> bool:
 
 def _is_calibrated_on_noise(record: IndexRecord) -> bool:
     return record.calibration is not None and record.calibration["kind"] == "noise"
-
-
-def _approximate(record: IndexRecord, candidates: Candidates, rows: Rows) -> Approximate:
-    return Approximate(candidates, rows, record.measured())

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from sqlite3 import Connection
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,10 @@ from theodolite.engines.records import Record
 from theodolite.errors import CorruptionError
 from theodolite.filters import Filter
 from theodolite.forking import register_at_fork
-from theodolite.indexes.flat.pairs import Pairs, close_pairs
 from theodolite.types import Document, Duplicate, Mask, Rows
+
+if TYPE_CHECKING:
+    from theodolite.indexes.flat.pairs import Pairs
 
 BUDGET = 32 << 20
 """Bytes of ids, texts and metadata to keep; the oldest records are dropped first."""
@@ -102,6 +105,7 @@ def duplicates(
     snapshots: SnapshotManager, tree: Filter | None, threshold: float, progress: Callable[[int], object] | None
 ) -> Iterator[Duplicate]:
     """Implement `protocols.Engine.duplicates`. No transaction is open while the caller handles a pair."""
+    from theodolite.indexes.flat.pairs import close_pairs  # few programs need it
 
     def begin(connection: Connection, snapshot: Snapshot) -> tuple[Snapshot, Rows]:
         mask = snapshots.mask(snapshot, tree, connection)
@@ -121,7 +125,7 @@ def duplicates(
 
 
 def _read_page(
-    connection: Connection, snapshot: Snapshot, *, pairs: Pairs, page: slice, begun: Snapshot
+    connection: Connection, snapshot: Snapshot, *, pairs: "Pairs", page: slice, begun: Snapshot
 ) -> list[Duplicate] | None:
     """Return the pairs whose documents both still exist; None if the collection has been cleared.
 

@@ -29,7 +29,7 @@ Doubles = NDArray[np.float64]
 RecordQuery = Callable[[Snapshot, Request], None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class EligibleRows:
     """The rows that a request may return.
 
@@ -52,7 +52,7 @@ class EligibleRows:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Matches:
     """The rows that match one query: the k best, and all rows that tie with the last of them.
 

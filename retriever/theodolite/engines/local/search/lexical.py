@@ -189,7 +189,7 @@ def _varint(data: bytes) -> int:
     return value
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LexicalResult:
     """The k best rows for one query, and all rows that tie with the last of them: the caller breaks ties.
 

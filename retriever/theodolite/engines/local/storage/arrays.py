@@ -7,7 +7,6 @@ else.
 import io
 import os
 import re
-import zipfile
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -38,6 +37,8 @@ def read_array(file: BinaryIO) -> NDArray[Any]:
 
 def read_arrays(data: memoryview) -> dict[str, NDArray[Any]]:
     """Return the arrays that `np.savez` wrote, by name. Raises CorruptionError for anything else."""
+    import zipfile  # with its compressors, it takes longer to import than to open a collection
+
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()

@@ -8,10 +8,8 @@ the folder may come from somebody else.
 import contextlib
 import os
 import re
-import shutil
 import stat
 import sys
-import tempfile
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
@@ -231,6 +229,8 @@ class Folder:
                 continue
             with self._at(name) as (handle, last), contextlib.suppress(FileNotFoundError, PermissionError):
                 if stat.S_ISDIR(status.st_mode):
+                    import shutil  # seldom needed, and slow to import
+
                     shutil.rmtree(last, ignore_errors=True, dir_fd=handle)
                 else:
                     os.unlink(last, dir_fd=handle)
@@ -329,12 +329,16 @@ class TemporaryFolder:
     """A private folder, for a collection in memory."""
 
     def __init__(self) -> None:
+        import tempfile  # collections in a folder do not need it
+
         self.path = Path(tempfile.mkdtemp(prefix="theodolite-"))
         self._pid = os.getpid()
 
     def remove(self) -> None:
         """Delete the folder. Does nothing in a forked child: it belongs to the parent."""
         if self._pid == os.getpid():
+            import shutil
+
             shutil.rmtree(self.path, ignore_errors=True)
 
 

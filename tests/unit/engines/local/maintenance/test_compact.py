@@ -282,7 +282,7 @@ def test_a_damaged_record_of_a_compaction_is_found(tmp_path: Path) -> None:
 
 
 def test_the_change_log_keeps_its_last_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("theodolite.engines.local.maintenance.compact.KEPT_COMMITS", 20)
+    monkeypatch.setattr("theodolite.engines.local.maintenance.log_retention.KEPT_COMMITS", 20)
     with (
         Retriever.open(tmp_path, compact_at=None, create=True) as kb,
         Retriever.open(tmp_path, read_only=True) as reader,
