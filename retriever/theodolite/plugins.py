@@ -34,6 +34,8 @@ _TABLE: dict[str, dict[str, tuple[str, str]]] = {
     "engines": {
         "dict": ("theodolite.testing.dict_engine:DictEngine", ""),
         "file": ("theodolite.engines.local:LocalEngine", ""),
+        "postgres": ("theodolite.engines.postgres:PostgresEngine", "postgres"),
+        "postgresql": ("theodolite.engines.postgres:PostgresEngine", "postgres"),
     },
 }
 
@@ -58,6 +60,7 @@ _PACKAGES: dict[str, tuple[str, ...]] = {
     "hnsw": ("hnswlib",),
     "office": ("docx", "pptx"),
     "pdf": ("pypdf",),
+    "postgres": ("psycopg",),
     "minilm": ("sentence_transformers",),
     "onnx": ("huggingface_hub", "onnx", "onnxruntime", "sentence_transformers", "tokenizers"),
     "sentence-transformers": ("sentence_transformers",),

@@ -1,0 +1,168 @@
+"""The row of one collection in the table `collections`: found, created, locked and changed."""
+
+from dataclasses import dataclass
+
+from theodolite.engines.postgres.connections import Connection, Connections
+from theodolite.engines.postgres.location import PostgresLocation
+from theodolite.engines.postgres.schema import (
+    check_database,
+    check_extension,
+    create_documents,
+    migrate,
+    read_version,
+)
+from theodolite.errors import CollectionNotFoundError, EngineError, ManifestError, closest
+from theodolite.settings import CollectionSettings, Manifest, new_manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """Where a collection is stored: its tables do not change while it exists."""
+
+    schema: str
+    number: int
+    uid: str
+    shown: str
+
+    @property
+    def documents(self) -> str:
+        """The name of the table of documents."""
+        return f"{self.schema}.documents_{self.number}"
+
+    @property
+    def collections(self) -> str:
+        return f"{self.schema}.collections"
+
+    @property
+    def notes(self) -> str:
+        return f"{self.schema}.notes"
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionState:
+    """What one commit left.
+
+    Attributes:
+        sequence: the number of the commit.
+        live: the number of documents.
+        truncated: how many of them the embedder did not read to their end.
+        max_norm: the largest norm of a vector that was ever stored.
+    """
+
+    manifest: Manifest
+    sequence: int
+    live: int
+    truncated: int
+    max_norm: float
+
+
+def open_collection(
+    connections: Connections, settings: CollectionSettings, *, create: bool
+) -> tuple[Collection, Manifest]:
+    """Find a collection, or create it.
+
+    Raises:
+        CollectionNotFoundError: there is none, and none may be created.
+        MetricMismatchError, ConfigError: settings other than the collection's.
+        ManifestError: the tables are of a newer version, or of another program.
+        EngineError: the database cannot be used.
+    """
+    found = _found(connections, create=create)
+    if found is None:
+        found = connections.write(lambda connection: _create(connection, connections.location, settings))
+    collection, manifest = found
+    settings.check_pinned(manifest.space, manifest.partition)
+    return collection, manifest
+
+
+def check_collection(connections: Connections, settings: CollectionSettings, *, create: bool) -> None:
+    """Raise the same errors as `open_collection`, and change nothing."""
+    found = _found(connections, create=create, check=True)
+    if found is not None:
+        settings.check_pinned(found[1].space, found[1].partition)
+
+
+def find_collection(connection: Connection, location: PostgresLocation) -> tuple[Collection, Manifest] | None:
+    """Return a collection with its manifest; None if there is none."""
+    check_database(connection, location)
+    if not read_version(connection, location):
+        return None
+    check_extension(connection, location)
+    row = connection.execute(
+        f"SELECT number, manifest FROM {location.schema}.collections WHERE name = %s",
+        (location.collection,),
+    ).fetchone()
+    if row is None:
+        return None
+    manifest = _manifest(row[1], location.shown)
+    return Collection(location.schema, int(row[0]), manifest.uid, location.shown), manifest
+
+
+def read_state(connection: Connection, collection: Collection, *, lock: bool = False) -> CollectionState:
+    """Return the collection's state.
+
+    Args:
+        lock: keep other writers out until the transaction ends.
+
+    Raises:
+        EngineError: the collection is gone, or another one has its name now.
+    """
+    row = connection.execute(
+        "SELECT manifest, sequence, live, truncated, max_norm "
+        f"FROM {collection.collections} WHERE number = %s{' FOR NO KEY UPDATE' if lock else ''}",
+        (collection.number,),
+    ).fetchone()
+    if row is None:
+        raise EngineError(f"{collection.shown}: the collection was deleted; open it again", location=collection.shown)
+    return CollectionState(_manifest(row[0], collection.shown), *row[1:])
+
+
+def _found(connections: Connections, *, create: bool, check: bool = False) -> tuple[Collection, Manifest] | None:
+    """Return a collection; None if it may be created. `check` says that the connections are read-only for a check."""
+    location = connections.location
+    found = connections.read(lambda connection: find_collection(connection, location))
+    if found is None and (not create or (connections.read_only and not check)):
+        similar = connections.read(lambda connection: _similar(connection, location))
+        hint = "" if similar is None else f"; did you mean {similar!r}?"
+        raise CollectionNotFoundError(
+            f"there is no collection {location.collection!r} at {location.shown}{hint}",
+            location=location.shown,
+            similar=similar,
+        )
+    return found
+
+
+def _create(
+    connection: Connection, location: PostgresLocation, settings: CollectionSettings
+) -> tuple[Collection, Manifest]:
+    migrate(connection, location)
+    check_extension(connection, location)
+    manifest = new_manifest(settings)
+    row = connection.execute(
+        f"INSERT INTO {location.schema}.collections (name, manifest) VALUES (%s, %s) "
+        "ON CONFLICT (name) DO NOTHING RETURNING number",
+        (location.collection, manifest.to_json()),
+    ).fetchone()
+    if row is None:  # another process has created it meanwhile
+        found = find_collection(connection, location)
+        if found is None:
+            raise EngineError(f"{location.shown}: the collection was deleted; open it again", location=location.shown)
+        return found
+    collection = Collection(location.schema, int(row[0]), manifest.uid, location.shown)
+    create_documents(connection, location.schema, collection.number, partitioned=manifest.partition is not None)
+    return collection, manifest
+
+
+def _manifest(text: str, shown: str) -> Manifest:
+    manifest = Manifest.from_json(text)
+    if not manifest.is_possible():
+        raise ManifestError(f"{shown}: the collection's manifest is damaged: {text!r:.500}", location=shown)
+    return manifest
+
+
+def _similar(connection: Connection, location: PostgresLocation) -> str | None:
+    """Return the name of a collection that was probably meant."""
+    if not read_version(connection, location):
+        return None
+    rows = connection.execute(f"SELECT name FROM {location.schema}.collections LIMIT 1000")
+    return closest(location.collection, [str(name) for (name,) in rows])

@@ -1,0 +1,232 @@
+"""The PostgreSQL engine: documents with their vectors in tables of one schema, searched with pgvector."""
+
+from collections.abc import Container, Iterator, Mapping, Sequence
+from os import PathLike
+from typing import Any, NoReturn
+
+from theodolite.engines.postgres.catalog import (
+    Collection,
+    CollectionState,
+    check_collection,
+    open_collection,
+    read_state,
+)
+from theodolite.engines.postgres.connections import Connection, Connections, Limits
+from theodolite.engines.postgres.location import PostgresLocation
+from theodolite.engines.postgres.notes import NoteStore
+from theodolite.engines.postgres.reader import Pair, Reader
+from theodolite.engines.postgres.writer import Writer
+from theodolite.errors import ConfigError, UnsupportedError
+from theodolite.filters import Filter
+from theodolite.protocols import Answer, Request, Scope
+from theodolite.settings import CollectionSettings, Manifest
+from theodolite.types import Document, EmbedderSpec, Field, Space, Vectors
+
+_DEFAULTS = CollectionSettings()
+
+
+class PostgresEngine:
+    """An engine on a PostgreSQL server (see `protocols.Engine`). Create it with `open`.
+
+    Attributes:
+        folder: none: the collection is not in a local folder.
+        foreign: whoever may write to the database may have written the collection.
+    """
+
+    folder = None
+    foreign = True
+
+    def __init__(
+        self, connections: Connections, collection: Collection, manifest: Manifest, settings: CollectionSettings
+    ) -> None:
+        self._connections = connections
+        self._collection = collection
+        self._manifest = manifest
+        self._settings = settings  # its norms and transforms apply until the first batch settles them
+        self._writer = Writer(connections, collection, manifest.partition, settings.embedder)
+        self._reader = Reader(connections, collection, manifest.partition)
+        self._notes = NoteStore(connections, collection)
+
+    def __reduce__(self) -> NoReturn:
+        """Raise TypeError: a copy would share connections, or lack them."""
+        raise TypeError("an open collection cannot be pickled or copied. Pass on its URL, and open it there")
+
+    @classmethod
+    def open(
+        cls,
+        location: str | PathLike[str] | None,
+        settings: CollectionSettings = _DEFAULTS,
+        *,
+        create: bool = True,
+        read_only: bool = False,
+        connect_timeout: float = 10.0,
+        lock_timeout: float = 5.0,
+        statement_timeout: float = 0.0,
+        connections: int = 16,
+    ) -> "PostgresEngine":
+        """Open the collection that a URL names, or create it, with its schema and tables.
+
+        Args:
+            location: postgresql://user@host/database?collection=name, with any parameters of libpq, and
+                `schema=name`, by default `theodolite`.
+            connect_timeout: seconds to wait for a connection.
+            lock_timeout: seconds to wait for another writer.
+            statement_timeout: seconds that one statement may take; 0 for any time.
+            connections: the most connections that are open at a time.
+
+        Raises:
+            InputError: the URL cannot be used.
+            CollectionNotFoundError, ManifestError, MetricMismatchError, ConfigError, EngineError: see
+                `catalog.open_collection`.
+        """
+        pool = _connections(
+            location, connect_timeout, lock_timeout, statement_timeout, connections, read_only=read_only
+        )
+        try:
+            collection, manifest = open_collection(pool, settings, create=create)
+        except BaseException:
+            pool.close()
+            raise
+        return cls(pool, collection, manifest, settings)
+
+    @staticmethod
+    def check(
+        location: str | PathLike[str],
+        settings: CollectionSettings = _DEFAULTS,
+        *,
+        create: bool = True,
+        connect_timeout: float = 10.0,
+        lock_timeout: float = 5.0,
+        statement_timeout: float = 0.0,
+    ) -> None:
+        """Raise the same errors as `open` about the database and the settings. Changes nothing."""
+        pool = _connections(location, connect_timeout, lock_timeout, statement_timeout, 1, read_only=True)
+        try:
+            check_collection(pool, settings, create=create)
+        finally:
+            pool.close()
+
+    @property
+    def space(self) -> Space:
+        if self._manifest.space.dimension is None:
+            manifest = self._state().manifest
+            self._settings.check_pinned(manifest.space, manifest.partition)
+            self._manifest = manifest
+        return self._settings.applied_to(self._manifest.space)
+
+    @property
+    def partition(self) -> str | None:
+        return self._manifest.partition
+
+    @property
+    def embedder(self) -> EmbedderSpec | None:
+        """The recorded embedder."""
+        return self._state().manifest.embedder
+
+    def add(
+        self,
+        documents: Sequence[Document],
+        vectors: Vectors,
+        space: Space,
+        *,
+        truncated: Container[int] = (),
+        scope: Scope | None = None,
+    ) -> None:
+        self._writer.add(documents, vectors, space, truncated, scope)
+
+    def update(
+        self, changes: Mapping[str, Mapping[str, Any]], *, replace: bool = False, scope: Scope | None = None
+    ) -> None:
+        self._writer.update(changes, scope, replace=replace)
+
+    def delete(self, which: Sequence[str] | Filter, *, scope: Scope | None = None) -> int:
+        return self._writer.delete(which, scope)
+
+    def clear(self, *, scope: Scope | None = None) -> None:
+        self._writer.clear(scope)
+
+    def get(self, ids: Sequence[str], *, scope: Scope | None = None) -> list[Pair]:
+        return self._reader.get(ids, scope)
+
+    def documents(
+        self,
+        where: Filter | None = None,
+        *,
+        after: str = "",
+        limit: int | None = None,
+        scope: Scope | None = None,
+    ) -> Iterator[Pair]:
+        return self._reader.documents(where, after, limit, scope)
+
+    def count(self, where: Filter | None = None, *, scope: Scope | None = None) -> int:
+        return self._reader.count(where, scope)
+
+    def fields(self, where: Filter | None = None, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
+        return self._reader.fields(where, values, scope)
+
+    def search(self, request: Request) -> list[Answer]:
+        raise UnsupportedError("search is not supported yet")
+
+    def note(self, name: str) -> str | None:
+        return self._notes.read(name)
+
+    def remember(self, name: str, value: str | None, *, replace: bool = True, wait: bool = True) -> None:
+        self._notes.write(name, value, replace=replace, wait=wait)
+
+    def note_names(self) -> list[str]:
+        return self._notes.names()
+
+    def info(self) -> dict[str, Any]:
+        def describe(connection: Connection) -> dict[str, Any]:
+            state = read_state(connection, self._collection)
+            manifest = state.manifest
+            row = connection.execute(
+                "SELECT pg_total_relation_size(%s::regclass), current_setting('server_version'), "
+                "(SELECT extversion FROM pg_extension WHERE extname = 'vector')",
+                (self._collection.documents,),
+            ).fetchone()
+            size, server, pgvector = row or (0, None, None)
+            return {
+                "location": self._collection.shown,
+                "read_only": self._connections.read_only,
+                "documents": state.live,
+                "metric": manifest.space.metric,
+                "dimension": manifest.space.dimension,
+                "norms": manifest.space.norms,
+                "transforms": [repr(transform.spec) for transform in manifest.space.transforms],
+                "raw_dimension": manifest.space.raw_dimension,
+                "partition": manifest.partition,
+                "embedder": None if manifest.embedder is None else manifest.embedder.name,
+                "truncated": state.truncated,
+                "created": manifest.created,
+                "commits": state.sequence,
+                "bytes": size,
+                "postgresql": server,
+                "pgvector": pgvector,
+            }
+
+        return self._connections.snapshot(describe)
+
+    def close(self) -> None:
+        self._connections.close()
+
+    def _state(self) -> CollectionState:
+        return self._connections.read(lambda connection: read_state(connection, self._collection))
+
+
+def _connections(
+    location: str | PathLike[str] | None,
+    connect: float,
+    lock: float,
+    statement: float,
+    connections: int,
+    *,
+    read_only: bool,
+) -> Connections:
+    for name, value in (("connect_timeout", connect), ("lock_timeout", lock), ("statement_timeout", statement)):
+        if not 0 <= value < 1e6:
+            raise ConfigError(f"{name} is {value!r}; it must be a number of seconds")
+    if connections < 1:
+        raise ConfigError(f"connections is {connections!r}; it must be at least 1")
+    limits = Limits(connect, lock, statement, connections)
+    return Connections(PostgresLocation.parse(str(location)), limits, read_only=read_only)

@@ -1,0 +1,91 @@
+"""The URL of a collection: postgresql://user@host/database?collection=handbook&schema=theodolite."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from theodolite.errors import InputError, closest, short_repr
+
+DEFAULT_SCHEMA = "theodolite"
+
+_SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,47}")
+_LONGEST_NAME = 500
+_OURS = ("collection", "schema")
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresLocation:
+    """A collection in a database.
+
+    Attributes:
+        collection: its name.
+        schema: the schema of its tables: lower-case letters, digits and underscores.
+        parameters: what libpq needs to connect, the password included. Not in the repr.
+        shown: the URL without a password, for messages and `info()`.
+    """
+
+    collection: str
+    schema: str
+    shown: str
+    parameters: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def parse(cls, url: str) -> "PostgresLocation":
+        """Parse a URL. Raises InputError, without the password in it."""
+        try:
+            parts = urlsplit(url)
+            query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        except ValueError:
+            raise InputError("the URL of the database cannot be parsed. Write special characters as %XX") from None
+        ours = {name: value for name, value in query if name in _OURS}
+        rest = [(name, value) for name, value in query if name not in _OURS]
+        collection, schema = ours.get("collection", ""), ours.get("schema", DEFAULT_SCHEMA)
+        try:
+            parameters = conninfo_to_dict(urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(rest), "")))
+        except psycopg.Error:
+            known = [*_OURS, "host", "port", "user", "password", "dbname", "sslmode", "connect_timeout"]
+            near = [found for name, _ in rest if name not in known and (found := closest(name, known))]
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise InputError(
+                "the URL of the database is not one that PostgreSQL accepts: a parameter is unknown, or a part is not "
+                f"written as %XX.{hint} Expected: postgresql://user@host/database?collection=name"
+            ) from None
+        shown = _shown(parameters, collection, schema)
+        if not collection or len(collection) > _LONGEST_NAME or "\0" in collection or not _is_text(collection):
+            raise InputError(
+                f"{shown} names no collection. Add ?collection=name to the URL; a name has 1 to {_LONGEST_NAME} "
+                "characters",
+                url=shown,
+            )
+        if not _SCHEMA.fullmatch(schema) or schema.startswith("pg_"):
+            raise InputError(
+                f"schema is {short_repr(schema)}; expected at most 48 lower-case letters, digits and underscores, not "
+                "beginning with a digit or pg_",
+                url=shown,
+            )
+        return cls(collection, schema, shown, parameters)
+
+
+def _shown(parameters: Mapping[str, Any], collection: str, schema: str) -> str:
+    user = f"{parameters['user']}@" if parameters.get("user") else ""
+    host = str(parameters.get("host", ""))
+    place, query = ("", {"host": host}) if host.startswith("/") else (host, {})
+    if parameters.get("port"):
+        place += f":{parameters['port']}"
+    query["collection"] = collection
+    if schema != DEFAULT_SCHEMA:
+        query["schema"] = schema
+    return f"postgresql://{user}{place}/{parameters.get('dbname', '')}?{urlencode(query, safe='/')}"
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,194 @@
+"""Writes: add, update, delete and clear, each one transaction.
+
+Writers hold the lock of the collection's row, so they come one after the other, and each commit has a number. Readers
+wait for nobody.
+"""
+
+from collections.abc import Container, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from theodolite.analysis.query_terms import Tokenizer
+from theodolite.engines.postgres.catalog import Collection, CollectionState, read_state
+from theodolite.engines.postgres.codec import COLUMNS, encode_rows
+from theodolite.engines.postgres.connections import Connection, Connections
+from theodolite.engines.postgres.term_tokens import document_terms
+from theodolite.engines.postgres.text import escape, unescape
+from theodolite.engines.postgres.vectors import decode_vectors
+from theodolite.engines.postgres.where import Condition, all_of, compile_filter
+from theodolite.engines.records import Record, make_records, stored_metadata
+from theodolite.errors import DocumentError, type_of
+from theodolite.filters import Filter
+from theodolite.metadata import check_names, encode
+from theodolite.protocols import Scope
+from theodolite.scopes import key_within, partition_key, partition_to_write
+from theodolite.types import Document, EmbedderSpec, Space, Vectors
+
+_STAGING = """CREATE TEMPORARY TABLE IF NOT EXISTS staging (
+    partition text COLLATE "C", id text COLLATE "C", text text, metadata text, tokens text[] COLLATE "C", fields jsonb,
+    terms text[] COLLATE "C", words text COLLATE "C", length integer, truncated boolean, embedding vector, digest bytea
+) ON COMMIT DELETE ROWS"""
+_REPLACED = ", ".join(f"{name} = excluded.{name}" for name in ("key", *COLUMNS.split(", ")[2:]))
+
+
+class Writer:
+    """Changes a collection. The methods are those of `protocols.Engine`."""
+
+    def __init__(
+        self, connections: Connections, collection: Collection, partition: str | None, embedder: EmbedderSpec | None
+    ) -> None:
+        self._connections = connections
+        self._collection = collection
+        self._partition = partition
+        self._embedder = embedder
+        self._tokenizer = Tokenizer()
+
+    def add(
+        self,
+        documents: Sequence[Document],
+        vectors: Vectors,
+        space: Space,
+        truncated: Container[int],
+        scope: Scope | None,
+    ) -> None:
+        self._connections.check_writable()
+        partition_to_write(scope, self._partition, ids=False)
+        records, places = make_records(documents, truncated, self._partition, scope)
+        if not records:
+            return
+        chosen = vectors if len(places) == len(vectors) else Vectors(vectors[places])
+        rows = self._encoded(records, chosen)
+
+        def write(connection: Connection) -> None:
+            state = read_state(connection, self._collection, lock=True)
+            self._settle(connection, state, space)
+            self._store(connection, state, records, rows, chosen)
+
+        self._connections.write(write)
+
+    def update(self, changes: Mapping[str, Mapping[str, Any]], scope: Scope | None, *, replace: bool) -> None:
+        self._connections.check_writable()
+        key = partition_to_write(scope, self._partition, ids=True)
+        if not changes:
+            return
+
+        def write(connection: Connection) -> None:
+            state = read_state(connection, self._collection, lock=True)
+            names = list(changes)
+            with connection.cursor(binary=True) as cursor:
+                cursor.execute(
+                    f"SELECT id, text, metadata, truncated, embedding FROM {self._collection.documents} "
+                    "WHERE partition = %s AND id = ANY(%s::text[])",
+                    (escape(key), list(map(escape, names))),
+                )
+                stored = {unescape(row[0]): row for row in cursor}
+            missing = [name for name in names if name not in stored]
+            if missing:
+                raise DocumentError(
+                    f"{len(missing)} of {len(changes)} documents to update are not in the collection, first "
+                    f"{missing[0]!r}. Nothing was updated; add them instead",
+                    ids=missing,
+                )
+            records = [self._changed(name, changes[name], stored[name], key, replace=replace) for name in names]
+            dimension = state.manifest.space.dimension or 0
+            vectors = Vectors(decode_vectors([stored[name][4] for name in names], dimension))
+            self._store(connection, state, records, self._encoded(records, vectors), vectors)
+
+        self._connections.write(write)
+
+    def delete(self, which: Sequence[str] | Filter, scope: Scope | None) -> int:
+        self._connections.check_writable()
+        key = partition_to_write(scope, self._partition, ids=not isinstance(which, Filter))
+        if isinstance(which, Filter):
+            conditions = [compile_filter(which)]
+            if scope is not None:
+                conditions.append(Condition("partition = %s", (escape(key_within(scope, self._partition)),)))
+            return self._delete(all_of(conditions))
+        ids = list(map(escape, dict.fromkeys(which)))
+        return self._delete(Condition("partition = %s AND id = ANY(%s::text[])", (escape(key), ids)))
+
+    def clear(self, scope: Scope | None) -> None:
+        self._connections.check_writable()
+        partition_to_write(scope, self._partition, ids=False)
+        key = None if scope is None else escape(key_within(scope, self._partition))
+        # Not TRUNCATE: a reader that has not touched the table yet would see it empty in an older commit.
+        self._delete(Condition("TRUE") if key is None else Condition("partition = %s", (key,)))
+
+    def _delete(self, condition: Condition) -> int:
+        def write(connection: Connection) -> int:
+            read_state(connection, self._collection, lock=True)
+            row = connection.execute(
+                f"WITH gone AS (DELETE FROM {self._collection.documents} WHERE {condition.sql} RETURNING truncated) "
+                "SELECT count(*), count(*) FILTER (WHERE truncated) FROM gone",
+                condition.parameters,
+            ).fetchone()
+            gone, truncated = row or (0, 0)
+            if gone:
+                self._commit(connection, -gone, -truncated)
+            return int(gone)
+
+        return self._connections.write(write)
+
+    def _encoded(self, records: Sequence[Record], vectors: Vectors) -> bytes:
+        return encode_rows(records, document_terms(self._tokenizer, [record.text for record in records]), vectors)
+
+    def _settle(self, connection: Connection, state: CollectionState, space: Space) -> None:
+        """Pin the space of the first batch, or check that a later one fits. Raises VectorError."""
+        settled = state.manifest.settled(space, None if state.live else self._embedder)
+        if settled == state.manifest:
+            return
+        connection.execute(
+            f"UPDATE {self._collection.collections} SET manifest = %s WHERE number = %s",
+            (settled.to_json(), self._collection.number),
+        )
+        dimension = settled.space.dimension
+        if state.manifest.space.dimension is None and dimension is not None:
+            table = self._collection.documents
+            connection.execute(f"ALTER TABLE {table} ALTER COLUMN embedding TYPE vector({int(dimension)})".encode())
+
+    def _store(
+        self, connection: Connection, state: CollectionState, records: Sequence[Record], rows: bytes, vectors: Vectors
+    ) -> None:
+        """Insert rows, and replace those of the same ids."""
+        table = self._collection.documents
+        connection.execute(_STAGING)
+        with connection.cursor().copy(f"COPY staging ({COLUMNS}) FROM STDIN (FORMAT BINARY)".encode()) as copy:
+            copy.write(rows)
+        replaced = truncated = 0
+        if state.live:
+            row = connection.execute(
+                f"SELECT count(*), count(*) FILTER (WHERE old.truncated) FROM {table} AS old "
+                "JOIN staging AS new ON (old.partition, old.id) = (new.partition, new.id)"
+            ).fetchone()
+            replaced, truncated = row or (0, 0)
+        connection.execute(
+            f"INSERT INTO {table} ({COLUMNS}) SELECT {COLUMNS} FROM staging "
+            f"ON CONFLICT (partition, id) DO UPDATE SET {_REPLACED}".encode()
+        )
+        norm = float(np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=1)).max())
+        self._commit(
+            connection, len(records) - replaced, sum(record.truncated for record in records) - truncated, norm=norm
+        )
+
+    def _commit(self, connection: Connection, documents: int, truncated: int, *, norm: float = 0.0) -> None:
+        """Count a commit."""
+        connection.execute(
+            f"UPDATE {self._collection.collections} SET sequence = sequence + 1, live = live + %s, "
+            "truncated = truncated + %s, max_norm = greatest(max_norm, %s) WHERE number = %s",
+            (documents, truncated, norm, self._collection.number),
+        )
+
+    def _changed(self, name: str, change: Any, row: Sequence[Any], key: str, *, replace: bool) -> Record:
+        if not isinstance(change, Mapping):
+            raise DocumentError(f"metadata is {type_of(change)}, not a mapping of names to values. Nothing was updated")
+        metadata = dict(change) if replace else {**stored_metadata(row[2]), **change}
+        encoded = encode(metadata)
+        check_names(change)
+        if partition_key(self._partition, metadata) != key:
+            raise DocumentError(
+                f"document {name!r} cannot move to another partition: {self._partition!r} is part of a document's "
+                "key. Nothing was updated. Delete it and add it to the other partition",
+                ids=[name],
+            )
+        return Record(name, unescape(row[1]), encoded, row[3], key)
