@@ -176,7 +176,9 @@ class Manifest:
 
 def _embedder(value: Any) -> EmbedderSpec | None:
     if isinstance(value, str):
-        return EmbedderSpec(value)
+        # Formats 3 and 4 record a name alone, of an object that of its class. A model on the hub may have the same
+        # name, and be another.
+        return EmbedderSpec(value, by_name=not value.isidentifier())
     return None if value is None else EmbedderSpec(**value)
 
 

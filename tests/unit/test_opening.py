@@ -601,9 +601,21 @@ def test_a_forged_record_is_refused(folder: Path, embedder: Any) -> None:
     assert not Counted.made
 
 
-@pytest.mark.parametrize("name", ["../../x", "/etc", "pkg.module:func", "os:system", "a-plug-in:x", "Own", "C:\\x"])
+@pytest.mark.parametrize("name", ["../../x", "/etc", "pkg.module:func", "os:system", "a-plug-in:x", "C:\\x"])
 def test_a_hostile_name_is_never_followed(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rewrite(folder, 5, embedder={"name": name})
+    _is_not_followed(folder, name, monkeypatch)
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_a_former_record_that_may_be_a_class_is_never_followed(
+    folder: Path, version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rewrite(folder, version, embedder="Own")
+    _is_not_followed(folder, "Own", monkeypatch)
+
+
+def _is_not_followed(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with Retriever.open(folder) as kb:
         assert len(kb) == 2
         monkeypatch.setattr(plugins, "load", lambda kind, name: pytest.fail(f"{name} is loaded"))

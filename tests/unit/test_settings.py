@@ -1,12 +1,13 @@
 """CollectionSettings: check themselves, and are compared with what a collection is pinned to."""
 
+import json
 from typing import Any
 
 import pytest
 
 from theodolite import Center, ConfigError, MetricMismatchError, Pca, Truncate
-from theodolite.settings import CollectionSettings
-from theodolite.types import Space
+from theodolite.settings import CollectionSettings, Manifest, new_manifest
+from theodolite.types import EmbedderSpec, Space
 
 
 @pytest.mark.parametrize(
@@ -52,3 +53,19 @@ def test_a_contradiction_names_both_settings(asked: CollectionSettings, error: t
     unpartitioned = "not partitioned, not by 'team'"
     with pytest.raises(ConfigError, match=unpartitioned):
         CollectionSettings(partition="team").check_pinned(Space(), None)
+
+
+@pytest.mark.parametrize(
+    ("name", "by_name"),
+    [("sentence-transformers/LaBSE", True), ("all-MiniLM-L6-v2", True), ("LaBSE", False), ("MyEmbedder", False)],
+)
+def test_formats_that_record_a_name_alone_do_not_tell_a_model_from_a_class(name: str, by_name: bool) -> None:
+    values = json.loads(new_manifest(CollectionSettings()).to_json())
+    former = Manifest.from_json(json.dumps({**values, "embedder": name}))
+    assert former.embedder == EmbedderSpec(name, by_name=by_name)
+    assert Manifest.from_json(former.to_json()) == former
+
+
+def test_a_name_that_the_program_passed_stays_a_name() -> None:
+    manifest = new_manifest(CollectionSettings(embedder=EmbedderSpec("LaBSE")))
+    assert Manifest.from_json(manifest.to_json()) == manifest

@@ -42,6 +42,8 @@ BUILT_IN = {
 
 # Options that named the collection in earlier versions, and those that other tools have for it.
 _FORMER = {"--in", "--to", "--kb", "--collection"}
+_FORMER_FIELDS = {"--text-field": "text", "--id-field": "id", "--metadata-field": "metadata"}  # now a part of --map
+_WITH_FILES = {"index", "add"}
 _WITH_OUTPUT = {"backup", "export"}  # there, --to would be a guess at --output
 
 # Newer versions of typer contain their own copy of click.
@@ -77,7 +79,7 @@ class Commands(Mapping[str, Any]):
 
 
 class _Command(TyperCommand):
-    """A command that answers an option for the collection with the call to make instead."""
+    """A command that answers options of earlier versions with the call to make instead."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         given = list(args)
@@ -85,6 +87,9 @@ class _Command(TyperCommand):
             return super().parse_args(ctx, args)
         except _UsageError as error:
             option = getattr(error, "option_name", None)  # of an option that does not exist
+            if option in _FORMER_FIELDS and self.name in _WITH_FILES:
+                fields = _fields(given)
+                raise _UsageError(f"{option} is not an option. Pass --map {shlex.quote(fields)}", ctx) from None
             if option not in _FORMER or (option == "--to" and self.name in _WITH_OUTPUT):
                 raise
             message = f"{option} is not an option: the collection is the first argument. Run: "
@@ -124,6 +129,19 @@ def _collection_first(name: str, given: list[str], option: str) -> str:
     if not equals:
         value, rest = (rest[0], rest[1:]) if rest else ("KB", [])
     return shlex.join(["theodolite", name, value, *given[:at], *rest])
+
+
+def _fields(given: list[str]) -> str:
+    """The fields of `--map` that mean the same as the options for fields of earlier versions."""
+    from theodolite.files.readers.options import escape_field  # imported by the few commands that read files
+
+    found: dict[str, list[str]] = {}
+    for number, argument in enumerate(given):
+        option, equals, value = argument.partition("=")
+        if option in _FORMER_FIELDS:
+            following = given[number + 1] if number + 1 < len(given) else "NAME"
+            found.setdefault(_FORMER_FIELDS[option], []).append(value if equals else following)
+    return ",".join(f"{name}={'+'.join(map(escape_field, columns))}" for name, columns in found.items())
 
 
 def _broken(name: str, error: Exception) -> Any:

@@ -34,11 +34,6 @@ Paths = Annotated[list[Path], typer.Argument(metavar="PATH", parser=parse_path, 
 ChunkTokens = Annotated[int | None, typer.Option("--chunk-tokens", min=1, help="Maximum number of tokens per passage.")]
 Overlap = Annotated[int, typer.Option("--overlap", min=0, help="Tokens shared with the previous passage.")]
 MaxMegabytes = Annotated[float, typer.Option("--max-mb", help="Skip files larger than this.")]
-TextField = Annotated[str, typer.Option("--text-field", help="Field or column with the text (JSON Lines, CSV).")]
-IdField = Annotated[str, typer.Option("--id-field", help="Field or column with the id.")]
-MetadataFields = Annotated[
-    list[str] | None, typer.Option("--metadata-field", help="Field or column to keep as metadata; may be repeated.")
-]
 SourceName = Annotated[
     str | None,
     typer.Option("--source", metavar="NAME", help="Name to record the folder or file under, whatever its path."),
@@ -63,8 +58,8 @@ Map = Annotated[
     list[str] | None,
     typer.Option(
         "--map",
-        metavar="FILE:FIELDS",
-        help="Fields of a file's records: faq.csv:text=question+answer,id=key; may be repeated.",
+        metavar="[FILE:]FIELDS",
+        help="Fields of records: faq.csv:text=question+answer,id=key; without a file, of all. May be repeated.",
     ),
 ]
 KeepStrings = Annotated[bool, typer.Option("--keep-strings", help="Keep CSV columns of numbers and dates as strings.")]
@@ -77,9 +72,6 @@ def reader_options(
     chunk_tokens: int | None,
     overlap: int,
     max_mb: float,
-    text_field: str,
-    id_field: str,
-    metadata_fields: list[str] | None,
     follow_links: bool,
     include: list[str] | None,
     exclude: list[str] | None,
@@ -97,9 +89,6 @@ def reader_options(
     return Options(
         chunk_tokens,
         overlap,
-        text_field,
-        id_field,
-        tuple(metadata_fields) if metadata_fields else None,
         max_bytes=int(max_mb * 1e6),
         follow_links=follow_links,
         include=tuple(include or ()),

@@ -19,6 +19,7 @@ from theodolite.embedders import minilm
 from theodolite.embedders.prompts import NEEDED
 from theodolite.errors import ConfigError, CorruptionError, closest
 from theodolite.plugins import optional
+from theodolite.types import EmbedderSpec
 
 Choose = Callable[[Iterable[str]], list[str]]
 """Takes the names of all files of a repository and returns those to load. Raises UnsupportedError if one is missing."""
@@ -122,17 +123,17 @@ def locate(model: str | os.PathLike[str], revision: str | None) -> Source:
     return Source(full, name, revision, local=False, minilm=known)
 
 
-def recorded(source: Source) -> tuple[str, str | None]:
-    """Return the name of a model that a collection records, and its commit on the hub.
+def recorded(source: Source) -> EmbedderSpec:
+    """Return what a collection records of a model: its name and its commit on the hub, or its folder.
 
     all-MiniLM-L6-v2 has no commit unless one was asked for: an installed package holds the same model.
     """
     if source.local and not source.minilm:
-        return str(Path(source.place).resolve()), None
+        return EmbedderSpec(str(Path(source.place).resolve()), by_name=False)
     if source.minilm and source.revision is None:
-        return minilm.HUB_NAME, None
+        return EmbedderSpec(minilm.HUB_NAME)
     found = _snapshot(source)
-    return source.repository, source.revision if found is None else found.name
+    return EmbedderSpec(source.repository, source.revision if found is None else found.name)
 
 
 def download(source: Source) -> Source:

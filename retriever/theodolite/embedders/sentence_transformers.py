@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -71,8 +72,12 @@ class SentenceTransformerEmbedder:
         if isinstance(model, (str, os.PathLike)):
             source = hub.locate(model, revision)
             self._model, self._name = model_loading.load(source, device, precision), source.name
-            name, commit = hub.recorded(source)
-            self.spec = EmbedderSpec(name, commit, precision, query_prompt, document_prompt)
+            self.spec = replace(
+                hub.recorded(source),
+                precision=precision,
+                query_prompt=query_prompt,
+                document_prompt=document_prompt,
+            )
         elif (device, revision, precision) != (None, None, None):
             raise ConfigError(
                 "device, revision and precision are for models given by name, and this model is already loaded"

@@ -104,9 +104,6 @@ def _checked(spec: EmbedderSpec) -> tuple[str | None, str]:
         raise _refusal(name, f"is of the plug-in {plug_in!r}, which is not installed")
     if plug_in is None and name in installed:
         plug_in, argument = name, ""
-    elif plug_in is None and name.isidentifier() and name not in minilm.NAMES:
-        # Before format 5, an object was recorded by its class. A model on the hub may have that name, and be another.
-        raise _refusal(name, "is an object of the program that built the collection")
     pattern = _HUB_NAME if plug_in in (None, *_OWN) else _ARGUMENT
     if (argument or plug_in is None) and (pattern.fullmatch(argument) is None or ".." in argument):
         raise _refusal(name, "is not the name of a model")

@@ -25,7 +25,7 @@ from theodolite.forking import register_at_fork
 from theodolite.inputs import as_path
 from theodolite.monitoring.alert_rules import Alert, Baseline, Finding, findings
 from theodolite.monitoring.histograms import Moments
-from theodolite.monitoring.journal import Batch, Journal
+from theodolite.monitoring.journal import Batch, Contents, Journal
 from theodolite.monitoring.report import report
 from theodolite.protocols import Answer, Engine, Request, folder_of
 from theodolite.types import Vectors
@@ -37,6 +37,7 @@ _DUE = 50  # searches that trigger a write before the interval is over
 _PAUSE = 2.0  # minimum seconds between two writes
 _MAX_BUFFERED = 100_000  # searches buffered until they are written; beyond that the oldest are dropped
 _MAX_K = 10  # of a search that is repeated exactly
+_UNATTACHED = "the collection does not exist yet, or the monitor was not passed to Retriever.open(monitor=...)"
 
 
 class Monitor:
@@ -172,19 +173,20 @@ class Monitor:
     def report(self, windows: int = 24) -> dict[str, Any]:
         """Return a report as JSON values: the latest hourly windows, the baseline, the recall and the alerts.
 
-        Quantiles are within 1 %; times are in UTC, latencies in seconds.
+        Quantiles are within 1 %; times are in UTC, latencies in seconds. `note` says why there is nothing to report, if
+        the collection does not exist yet.
 
         Args:
             windows: the maximum number of hourly windows.
 
         Raises:
-            ConfigError: the monitor is not attached to a collection.
             EngineError: the file cannot be read.
         """
         self.flush()
-        journal = self._attached_journal()
+        if self._journal is None:
+            return report(Contents({}, {}, None, []), None, windows, note=f"{_UNATTACHED}.")
         with self._flushing:
-            return report(journal.read(), journal.path, windows)
+            return report(self._journal.read(), self._journal.path, windows)
 
     def reset_baseline(self) -> None:
         """Start a new baseline at the next full hour. Call this after an intended change.
@@ -194,9 +196,10 @@ class Monitor:
             EngineError: the file cannot be written.
         """
         self.flush()
-        journal = self._attached_journal()
+        if self._journal is None:
+            raise ConfigError(f"{_UNATTACHED}, so there is no baseline. Add documents, or pass the monitor first")
         with self._flushing:
-            journal.restart(self._clock())
+            self._journal.restart(self._clock())
 
     def close(self) -> None:
         """Write the remaining measurements and end the thread. Closing twice is fine."""
@@ -208,11 +211,6 @@ class Monitor:
         if self._journal is not None:
             self.flush()
             self._journal.close()
-
-    def _attached_journal(self) -> Journal:
-        if self._journal is None:
-            raise ConfigError("this monitor watches nothing yet; pass it to Retriever.open(monitor=...)")
-        return self._journal
 
     def _findings(
         self, latest: Mapping[str, Sequence[float]], day: Mapping[str, Moments], baselines: Sequence[Baseline]

@@ -11,12 +11,13 @@ from theodolite.monitoring.histograms import Series
 from theodolite.monitoring.journal import Contents
 
 
-def report(contents: Contents, path: Path | None, windows: int = 24) -> dict[str, Any]:
+def report(contents: Contents, path: Path | None, windows: int = 24, *, note: str | None = None) -> dict[str, Any]:
     """Return the report as JSON values; see `Monitor.report`."""
     latest = sorted(contents.windows)[-windows:] if windows > 0 else []
     recalls = contents.latest.get("recall", [])
     baseline = contents.baseline
     return {
+        "note": note,
         "file": None if path is None else str(path),
         "searches": sum(found["empty"].moments.count for found in contents.windows.values() if "empty" in found),
         "windows": [{"start": _time(start), **_window(contents.windows[start])} for start in latest],

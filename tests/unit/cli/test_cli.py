@@ -283,7 +283,7 @@ def test_the_demo_tells_the_truth_about_its_answers(shell: Shell) -> None:
         (["add", "new", "nothing"], 2, "nothing does not exist"),
         (["add", "kb", "docs", "--id", "x"], 2, "belong to the document of --text"),
         (["add", "kb", "--text", "x", "--chunk-tokens", "9"], 2, "do not apply to --text and stdin"),
-        (["add", "kb", "-", "--text-field", "body"], 2, "do not apply to --text and stdin"),
+        (["add", "kb", "-", "--map", "text=body"], 2, "do not apply to --text and stdin"),
         (["index", "new", "docs", "--max-mb", "nan"], 2, "--max-mb is nan"),
         (["index", "new", "docs", "--chunk-tokens", "0"], 2, "greater than or equal to 1"),
         (["index", "docs/hours.txt", "docs"], 3, "is a file; a collection is a folder"),

@@ -115,6 +115,29 @@ def test_an_option_for_the_collection_is_refused_with_the_new_form(shell: Shell,
     assert said["error"] == "UsageError"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "now"),
+    [
+        (["index", "kb", "faq.csv", "--text-field", "body"], "--text-field is not an option. Pass --map text=body"),
+        (["add", "kb", "faq.csv", "--id-field=key"], "--id-field is not an option. Pass --map id=key"),
+        (
+            ["index", "kb", "x", "--metadata-field", "lang", "--text-field", "a+b", "--metadata-field", "year"],
+            r"Pass --map 'metadata=lang+year,text=a\+b'",
+        ),
+        (["index", "kb", "x", "--text-field"], "Pass --map text=NAME"),
+    ],
+)
+def test_former_options_for_fields_are_refused_with_a_mapping(shell: Shell, arguments: list[str], now: str) -> None:
+    out, err = shell.run(*arguments, code=2)
+    assert out == ""
+    assert " ".join(err.split()).endswith(now)
+
+
+def test_an_option_for_fields_is_unknown_to_other_commands(shell: Shell) -> None:
+    _, err = shell.run("search", "kb", "x", "--text-field", "body", code=2)
+    assert "--map" not in err
+
+
 def test_a_text_may_look_like_a_former_option(shell: Shell) -> None:
     shell.run("add", "kb", "--text", "--to", "--id", "dashes")
     assert '"--to"' in shell.run("export", "kb")[0]

@@ -47,6 +47,7 @@ def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("all-MiniLM-L6-v2", ("", "all-MiniLM-L6-v2")),
         ("sentence-transformers/all-MiniLM-L6-v2", ("", "sentence-transformers/all-MiniLM-L6-v2")),
         ("intfloat/e5-small-v2@0a1b2c", ("", "intfloat/e5-small-v2@0a1b2c")),
+        ("LaBSE", ("", "LaBSE")),  # the name of a model, although a Python class could have it
         ("onnx-int8:all-MiniLM-L6-v2", ("onnx-int8", "all-MiniLM-L6-v2")),
         ("sentence-transformers:BAAI/bge-small-en-v1.5", ("sentence-transformers", "BAAI/bge-small-en-v1.5")),
         ("onnx", ("onnx",)),
@@ -85,7 +86,7 @@ def test_the_settings_are_those_of_the_record() -> None:
         (EmbedderSpec("os:system"), "is not installed"),
         (EmbedderSpec("a-plug-in:x"), "the plug-in 'a-plug-in', which is not installed"),
         (EmbedderSpec("OpenAIEmbeddings:text-embedding-3-small"), "is not installed"),
-        (EmbedderSpec("MyEmbedder"), "is an object of the program"),
+        (EmbedderSpec("MyEmbedder", by_name=False), "is an object or a folder of the program"),
         (EmbedderSpec("text-embedding-3-small", by_name=False), "is an object or a folder of the program"),
         (EmbedderSpec("ollama:../x"), "is not the name of a model"),
         (EmbedderSpec("ollama:/models/x"), "is not the name of a model"),

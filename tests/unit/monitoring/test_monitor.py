@@ -287,10 +287,22 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         monitor.attach(LocalEngine.open())
     idle = Monitor()
     assert idle.flush() == []
-    for call in (idle.report, idle.reset_baseline):
-        with pytest.raises(ConfigError, match="watches nothing yet"):
-            call()
+    with pytest.raises(ConfigError, match="does not exist yet, or the monitor was not passed"):
+        idle.reset_baseline()
     idle.close()
+
+
+def test_a_collection_that_does_not_exist_yet_has_an_empty_report(tmp_path: Path) -> None:
+    with Retriever.open(tmp_path / "kb", monitor=True, embedder=HashingEmbedder(8)) as kb:
+        assert kb.monitor is not None
+        empty = kb.monitor.report()
+        assert (empty["searches"], empty["windows"], empty["alerts"]) == (0, [], [])
+        assert "does not exist yet" in empty["note"]
+        kb.add(["a refund"])
+        kb.search("refund")
+        report = kb.monitor.report()
+        assert (report["searches"], report["note"]) == (1, None)
+        assert report.keys() == empty.keys()
 
 
 def test_a_monitor_is_free_again_where_opening_failed(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -104,10 +105,9 @@ class OnnxEmbedder:
         self._precision, self._max_tokens = precision, found.max_tokens
         self._session = Session(found, threads)
         self._dimension: int | None = None
-        name, commit = hub.recorded(source)
-        if precision == "int8":
-            name = f"onnx-int8:{name}"
-        self.spec = EmbedderSpec(name, commit, None, query_prompt, document_prompt)
+        recorded = hub.recorded(source)
+        name = f"onnx-int8:{recorded.name}" if precision == "int8" else recorded.name
+        self.spec = replace(recorded, name=name, query_prompt=query_prompt, document_prompt=document_prompt)
         self._batch_size = batch_size or (1 if precision == "int8" else 8)
         self._prompts = choose_prompts(
             self.name,

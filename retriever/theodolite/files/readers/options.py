@@ -120,5 +120,10 @@ def _split(text: str, separator: str) -> list[str]:
     return re.split(rf"(?<!\\){re.escape(separator)}", text)
 
 
+def escape_field(name: str) -> str:
+    """Return the name of a field as a mapping writes it."""
+    return re.sub(r"([+,=])", r"\\\1", name)
+
+
 def _unescape(text: str) -> str:
     return re.sub(r"\\([+,=])", r"\1", text)

@@ -293,5 +293,5 @@ def _record(
         return Skipped(source, f"{counted} {number} has no name in {_id(fields)!r}: {name!r:.40}")
     if len(metadata) > _FIELDS:
         reason = f"{counted} {number} has {len(metadata):,} fields of metadata, more than {_FIELDS:,}"
-        return Skipped(source, f"{reason}; name those to keep, --metadata-field (metadata=)")
+        return Skipped(source, f"{reason}; name those to keep: --map metadata=A+B (maps=)")
     return Unit("\n\n".join(texts), metadata=metadata, record=number, id=name or None)
