@@ -115,7 +115,7 @@ def _write_graph(model: Any, path: Path) -> None:
         def forward(self, *values: Any) -> Any:
             return self.transformer(dict(zip(inputs, values, strict=True)))["token_embeddings"]
 
-    transformer = getattr(model[0], "auto_model", None)
+    transformer: Any = getattr(model[0], "auto_model", None)
     if hasattr(transformer, "set_attn_implementation"):
         # The other kinds add steps to the graph for rows without a token, a tenth of the time for long texts.
         transformer.set_attn_implementation("eager")
