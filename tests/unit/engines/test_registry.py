@@ -114,7 +114,7 @@ def test_unknown_options_are_refused_before_anything_is_opened(tmp_path: Path) -
 
 
 def test_a_third_party_engine_is_opened_by_its_scheme(toy: Any) -> None:
-    assert plugins.names("engines") == ["dict", "file", "noengine", "noopen", "toydb"]
+    assert plugins.names("engines") == ["dict", "file", "noengine", "noopen", "postgres", "postgresql", "toydb"]
     with Retriever.open("toydb://one", metric="dot", create=True, region="us") as kb:
         kb.add(["a"], vectors=EYE[:1])
         assert [hit.document.text for hit in kb.search(vector=EYE[0])] == ["a"]
