@@ -7,8 +7,9 @@ VENV_BENCH ?= .venv-bench
 ARGS ?=
 # Processes that share the tests; 0 runs them in one, as a debugger needs.
 WORKERS ?= auto
-# One thread in each of them: they use all cores already.
-PYTEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile
+# One thread in each of them: they use all cores already. Compiled modules are kept even where the environment says
+# otherwise: many tests start processes, and each would compile everything again.
+PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile
 QUICK = not thorough and not slow and not engine and not upstream
 
 .DEFAULT_GOAL := help

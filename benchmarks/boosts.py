@@ -41,7 +41,7 @@ CHECKED = 5  # queries whose answers are held against all rows
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What one child measures."""
+    """Measure in one child process."""
 
     folder: str
     kind: str

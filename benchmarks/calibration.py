@@ -1,4 +1,4 @@
-"""What a calibration promises, and what other queries find: `hnsw.py --calibration`.
+"""The recall that a calibration promises, and the recall of other queries: `hnsw.py --calibration`.
 
 The queries are split into halves, several times over. One half calibrates (or none does: then noisy rows stand in for
 them), the other is asked through the calibrated index and held against float64.

@@ -96,7 +96,7 @@ def faq(kb: Retriever, collection: Judged) -> dict[str, Any]:
 
 
 def promises(kb: Retriever, collection: Judged, folder: Path) -> dict[str, Any]:
-    """What versions promise of the PEPs.
+    """The effect of version rules on the PEPs.
 
     Returns:
         `found`: questions with a successor in the first 50; `older`: hits that are superseded, in all of them;

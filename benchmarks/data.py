@@ -45,7 +45,7 @@ class Synthetic:
         return prepare(made, Space("cosine", made.shape[1]))[0]
 
     def queries(self, count: int) -> Vectors:
-        """Further draws, none of which is a row."""
+        """Draw further vectors that are not rows."""
         return self.vectors(1 << 30, count)
 
 
@@ -73,7 +73,7 @@ def write_real(folder: Path, vectors: str, queries: str | None, count: int, limi
 
 
 def add_options(parser: argparse.ArgumentParser, synthetic: Sequence[str]) -> None:
-    """What benchmarks on vectors are told: which, and where figures go."""
+    """Command-line arguments of benchmarks on vectors: the data set, and the file for the figures."""
     parser.add_argument("--dimension", type=int, default=384, help="of synthetic vectors")
     parser.add_argument("--kinds", nargs="*", choices=[*synthetic, "real"], help="default: all there are data for")
     parser.add_argument("--vectors", metavar="FILE.npy", help="real vectors, float16 or float32, normalised or not")

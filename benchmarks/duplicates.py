@@ -36,7 +36,7 @@ BATCH = 10_000  # documents of a commit
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What one child measures."""
+    """Measure in one child process."""
 
     folder: str
     kind: str

@@ -1,4 +1,4 @@
-"""What the filter benchmark asks: fields of documents, and filters of known selectivity on them."""
+"""The cases of the filter benchmark: fields of documents, and filters of known selectivity on them."""
 
 from dataclasses import dataclass
 from typing import Any, Literal

@@ -39,7 +39,7 @@ POOL = 1000  # queries there are: half of them for tuning, the others for the ca
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What one child measures."""
+    """Measure in one child process."""
 
     folder: str
     kind: str

@@ -54,7 +54,7 @@ WARM = 3  # untimed queries before the first repetition
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What one child measures."""
+    """Measure in one child process."""
 
     folder: str
     kind: str

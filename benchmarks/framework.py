@@ -1,4 +1,4 @@
-"""What a framework brings to the benchmark of its vector stores: documents, stores, and how they are asked."""
+"""The parts that a framework adds to the benchmark of its vector stores: documents, stores, and queries."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -92,7 +92,7 @@ class Usearch:
 
 
 class Chroma:
-    """A persistent client, opened anew for each effort: until then it goes on searching with the old one."""
+    """A persistent client, opened again for each effort; otherwise it keeps searching with the old one."""
 
     efforts: Sequence[int] = LADDER
 
@@ -196,7 +196,7 @@ class Kb:
             self._kb.add(documents, vectors=part, batch_size=None)
 
     def calibrated(self, queries: Vectors, target: float) -> None:
-        """Build the index anew, for `target` on these queries."""
+        """Build the index again, for `target` on these queries."""
         self._kb.reindex(HNSW, queries=queries, target_recall=target)
         self.file_bytes = folder_bytes(self._folder)
 

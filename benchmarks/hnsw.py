@@ -5,7 +5,7 @@
     python benchmarks/hnsw.py --calibration --collection mine corpus.npy queries.npy
     python benchmarks/hnsw.py --churn --vectors corpus.npy --queries queries.npy
 
-All graphs have M = 16 and ef_construction = 200. One half of the queries, none of which is a row, calibrates
+All graphs have M = 16 and ef_construction = 200. One half of the queries (no query is a row) calibrates
 theodolite. The other half is timed, the libraries taking turns, ten queries each, and held against float64. Of `ef`
 the other libraries get the least on a ladder with which the timed queries themselves reach the target.
 """
@@ -48,7 +48,7 @@ K = 10
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What one child measures."""
+    """Measure in one child process."""
 
     folder: str
     kind: str

@@ -49,7 +49,7 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What is stored, in forms the libraries take: columns, and theodolite's documents."""
+    """The stored data in the forms that the libraries take: columns, and theodolite's documents."""
 
     ids: list[str]
     texts: list[str]
@@ -192,7 +192,7 @@ def _statement(sql: str) -> str:
     return "sql: " + " ".join(words[:take]).split("=")[0]
 
 
-# What is timed: our name for it, the module, the attribute. A name that has moved is reported, not an error.
+# The timed functions: our name for it, the module, the attribute. A name that has moved is reported, not an error.
 _STAGES = (
     ("as_document (ids given)", "theodolite.retriever", "as_document"),
     ("prepare (check, normalise)", "theodolite.retriever", "prepare"),

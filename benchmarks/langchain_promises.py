@@ -1,7 +1,7 @@
 """What we promise of a LangChain vector store beyond the standard tests, in terms that hold for any.
 
 Angles stand for texts: the cosine of two texts is that of the angle between them. Ids are UUIDs, which all stores take;
-found documents are told by their texts, as not all have ids. The standard tests look after that.
+found documents are compared by their texts, as not all have ids. The standard tests look after that.
 """
 
 import math

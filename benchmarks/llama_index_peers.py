@@ -39,7 +39,7 @@ def _reindex(index: Any, folder: Path) -> None:
 
 
 def _with_docstore(folder: Path, embedding: BaseEmbedding, store: Any) -> VectorStoreIndex:
-    """What was persisted in the folder, or a new index; the context makes a SimpleVectorStore where there is none."""
+    """Return the persisted index, or a new one; the context makes a SimpleVectorStore where there is none."""
     kept = str(folder) if folder.exists() else None
     context = StorageContext.from_defaults(vector_store=store, persist_dir=kept)
     if kept is None:

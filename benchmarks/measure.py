@@ -34,7 +34,7 @@ def progress(message: str) -> None:
 
 
 def timed(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> tuple[float, T]:
-    """Seconds taken, and what came of it."""
+    """Return the seconds taken and the result."""
     started = time.perf_counter()
     outcome = work(*args, **kwargs)
     return time.perf_counter() - started, outcome

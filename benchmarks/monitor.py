@@ -1,4 +1,4 @@
-"""What watching costs a search.
+"""The cost of a monitor for each search.
 
     python benchmarks/monitor.py
     python benchmarks/monitor.py --rows 2000 --searches 20000 --markdown

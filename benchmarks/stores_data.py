@@ -1,4 +1,4 @@
-"""What the frameworks' stores are given: documents with vectors, questions and filters; and who looks vectors up."""
+"""Data for the frameworks' stores: documents with vectors, questions and filters; and an embedder to look them up."""
 
 import zlib
 from collections.abc import Callable

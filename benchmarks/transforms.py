@@ -1,4 +1,4 @@
-"""What transforms cost and save: recall@10 beside the vectors as they are, nDCG@10, latency, memory.
+"""The cost and savings of transforms: recall@10 against the original vectors, nDCG@10, latency, memory.
 
 Judged collections with vectors of all-MiniLM-L6-v2 (`corpus.f16.npy`, `queries.f16.npy`, `qrels.tsv`) go through a
 `Retriever`, fitted on a batch of all their vectors. Recall is held against the exact answer without transforms. Latency

@@ -1,5 +1,6 @@
-"""Shared by all tests: a state folder of their own, and `--sample`."""
+"""Shared by all tests: a state folder of their own, `--sample`, and a garbage collector that skips the frameworks."""
 
+import gc
 import os
 from collections.abc import Iterator
 from zlib import crc32
@@ -18,6 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    gc.disable()  # until everything is imported and collected: see `pytest_collection_finish`
     if config.getoption("--sample"):
         sampling.enable()
         settings.register_profile("sample", max_examples=sampling.sampled(settings().max_examples))
@@ -36,6 +38,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept = {same[crc32(name.encode()) % len(same)].nodeid for name, same in tests.items()}
     config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in kept])
     items[:] = [item for item in items if item.nodeid in kept]
+
+
+def pytest_collection_finish() -> None:
+    """Exclude the imported frameworks and the collected tests from garbage collection.
+
+    There are millions of such objects. Reading them again and again takes longer than most tests.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

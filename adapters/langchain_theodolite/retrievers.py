@@ -18,6 +18,7 @@ from theodolite import MMR, Fusion, Hit, Retriever
 from theodolite.integration import (
     HIT_DETAILS,
     RECORDED,
+    check_kb,
     check_names,
     hit_details,
     loaded_embedder,
@@ -70,9 +71,10 @@ class TheodoliteRetriever(BaseRetriever):
     dedupe: float | None = Field(default=None, gt=0, le=1)
     with_scores: bool = False
 
-    def __init__(self, *, location: Any = None, embedding: Any = RECORDED, **fields: Any) -> None:
+    def __init__(self, *positional: Any, location: Any = None, embedding: Any = RECORDED, **fields: Any) -> None:
         """
         Args:
+            positional: none; any raises a TypeError that names the right call.
             location: the folder of a collection, instead of `kb`. It stays open; `retriever.kb.close()` closes it.
             embedding: the embedder for `location`: LangChain `Embeddings`, or any value that
                 `theodolite.Retriever.open` accepts. Default: the embedder that the collection records.
@@ -84,7 +86,11 @@ class TheodoliteRetriever(BaseRetriever):
             ConfigError: options that conflict, or that would have no effect.
             ManifestError: the folder has no collection.
         """
+        if positional:
+            raise TypeError(f"{type(self).__name__} takes only keywords: kb=..., or location= and embedding=")
         kb = None
+        if "kb" in fields:
+            check_kb(fields["kb"], f"{type(self).__name__}(location=..., embedding=...)")
         if location is not None and "kb" not in fields:
             given = {name: fields.pop(name) for name in _opening(type(self), location) if name in fields}
             if fields.keys() - type(self).model_fields.keys():

@@ -14,9 +14,9 @@ from langchain_theodolite.filters import split_filter
 from langchain_theodolite.retrievers import TheodoliteVectorStoreRetriever
 from langchain_theodolite.searching import collection
 from langchain_theodolite.similarity import Searches
+from theodolite import ConfigError, InputError, Retriever
 from theodolite import Document as Passage
-from theodolite import InputError, Retriever
-from theodolite.integration import RECORDED, check_location, check_names, open_collection, opening_options
+from theodolite.integration import RECORDED, check_names, check_order, open_collection, opening_options
 
 _ADDING = frozenset({"batch_size"})
 _HINTS = {
@@ -24,6 +24,7 @@ _HINTS = {
     "path": "location, a folder",
     "collection_name": "location: one folder for each collection",
     "embedder": "embedding",
+    "kb": "TheodoliteVectorStore.from_retriever(kb)",
     "relevance_score_fn": "relevance, a function on arrays of similarities",
     "distance_strategy": "metric: 'cosine', 'dot' or 'l2'",
     "normalize_L2": "metric='cosine', which normalises",
@@ -75,10 +76,18 @@ class TheodoliteVectorStore(Searches):
         """
         if not (embedding is None or embedding is RECORDED or embedding_function is None):
             raise TypeError("embedding and embedding_function are the same: pass one of them")
-        check_location(location, f"{type(self).__name__}(embedding, location)")
-        check_names(options, opening_options(location), type(self).__name__, _HINTS)
         given = embedding if embedding_function is None else embedding_function
-        self._kb, self._shared = open_collection(location, as_embedder(given), **options), False
+        check_order(location, given, f"{type(self).__name__}(embedding, location)")
+        check_names(options, opening_options(location), type(self).__name__, _HINTS)
+        try:
+            self._kb, self._shared = open_collection(location, as_embedder(given), **options), False
+        except ConfigError as error:
+            if location is not None or not isinstance(given, (str, PathLike)):
+                raise
+            folder = f"if {str(given)!r} is the folder of a collection, write {type(self).__name__}(location=...)"
+            raise type(error)(
+                f"{error.message}. The first argument is the embedding; {folder}", **error.details
+            ) from error
 
     @classmethod
     def from_retriever(cls, kb: Retriever) -> Self:

@@ -24,8 +24,9 @@ from llama_index_theodolite.searching import asked, of_documents, within
 from theodolite import ConfigError, DocumentError, InputError, Retriever, VectorError
 from theodolite.integration import (
     RECORDED,
-    check_location,
+    check_kb,
     check_names,
+    check_order,
     loaded_embedder,
     open_collection,
     opening_options,
@@ -98,13 +99,13 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
         Raises:
             TypeError: an option is unknown. TheodoliteError: see `Retriever.open`.
         """
-        check_location(location, f"{type(self).__name__}(location, embed_model)")
+        check_order(location, embed_model, f"{type(self).__name__}(location, embed_model)")
         check_names(options, opening_options(location), type(self).__name__, _HINTS)
         has_model = embed_model is not None and embed_model is not RECORDED
         if kb is not None and (location is not None or has_model or options):
             raise ConfigError("kb is a collection that is open already: pass it alone")
-        if kb is not None and not isinstance(kb, Retriever):
-            raise ConfigError(f"kb is a {type(kb).__name__}; it must be a theodolite.Retriever")
+        if kb is not None:
+            check_kb(kb, f"{type(self).__name__}(location)")
         super().__init__(stores_text=True)
         self._shared = kb is not None
         self._kb = kb if kb is not None else open_collection(location, as_embedder(embed_model), **options)

@@ -56,7 +56,7 @@ def as_document(
 
 
 def _foreign(item: Any) -> str:
-    """Describe something that is no document, with the call that makes one of it."""
+    """Describe something that is not a document, with the call that makes one of it."""
     kind = type(item).__name__
     if hasattr(item, "page_content"):
         return f"a {kind} of LangChain; pass Document(doc.page_content, doc.metadata, id=doc.id or '')"

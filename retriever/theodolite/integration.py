@@ -35,8 +35,9 @@ __all__ = [
     "as_rerank",
     "await_each",
     "check_count",
-    "check_location",
+    "check_kb",
     "check_names",
+    "check_order",
     "embeds_texts",
     "ensure_created",
     "hit_details",
@@ -87,16 +88,28 @@ def opening_options(location: Any = None) -> frozenset[str]:
     return _OWN_OPTIONS | _EMBEDDER_OPTIONS | frozenset(declared or ())
 
 
-def check_location(location: Any, order: str) -> None:
-    """Raise InputError for a location that cannot be one, usually an embedder: the arguments are in the other order.
+def check_order(location: Any, embedder: Any, order: str) -> None:
+    """Raise InputError for a collection in place of its location or embedder, and for arguments in the other order.
 
     Args:
         order: the right call, for the message.
     """
-    if location is None or isinstance(location, (str, PathLike)):
-        return
-    hint = "an open collection goes to from_retriever" if isinstance(location, Retriever) else f"the order is {order}"
-    raise InputError(f"location is {type_of(location)}; it must be a folder or a URL, and {hint}")
+    for name, given in (("location", location), ("the embedder", embedder)):
+        if isinstance(given, Retriever):
+            raise InputError(f"{name} is {type_of(given)}; an open collection goes to from_retriever")
+    if not (location is None or isinstance(location, (str, PathLike))):
+        raise InputError(f"location is {type_of(location)}; it must be a folder or a URL, and the order is {order}")
+
+
+def check_kb(kb: Any, store: str) -> None:
+    """Raise ConfigError for a `kb` that is not a collection.
+
+    Args:
+        store: the call that opens a folder instead, for the message.
+    """
+    if not isinstance(kb, Retriever):
+        hint = f". A folder goes to {store}" if isinstance(kb, (str, PathLike)) else ""
+        raise ConfigError(f"kb is {type_of(kb)}; it must be a theodolite.Retriever{hint}")
 
 
 def open_collection(location: Any, embedder: Any = RECORDED, **options: Any) -> Retriever:
@@ -144,7 +157,7 @@ def as_collection(given: Any, what: str, store: str) -> Retriever:
     """
     kb = getattr(given, "kb", given)
     if not isinstance(kb, Retriever):
-        hint = "; location= takes a folder" if isinstance(given, (str, PathLike)) else ""
+        hint = f"; open a folder with Retriever.open({str(given)!r})" if isinstance(given, (str, PathLike)) else ""
         hint = "; its store is index.vector_store" if hasattr(given, "vector_store") else hint
         kind = type(given).__name__
         raise InputError(f"{what} takes a theodolite Retriever or a {store}, not {kind}{hint}")

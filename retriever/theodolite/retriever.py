@@ -51,7 +51,7 @@ from theodolite.ranking.diversity import MMR
 from theodolite.ranking.options import Accept, SearchOptions
 from theodolite.ranking.relevance import Relevance, RelevanceLike
 from theodolite.ranking.versions import Rule, SupersededPolicy, write_rules
-from theodolite.scopes import narrowed, placed
+from theodolite.scopes import narrowed, placed, read_only_scope
 from theodolite.searcher import Searcher
 from theodolite.session import Session
 from theodolite.settings import CollectionSettings
@@ -1130,10 +1130,7 @@ class Retriever:
 
     def _check_writable(self) -> None:
         if not self._writable:
-            raise UnsupportedError(
-                "this scope is read-only: only a scope of exactly one partition, scoped(<partition field>=value), can "
-                "be written to"
-            )
+            raise read_only_scope(self._scope, self._engine.partition)
 
     def _check_whole(self, what: str) -> None:
         if self._scope is not None:

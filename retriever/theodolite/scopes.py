@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from theodolite.errors import ConfigError, DocumentError, InputError, UnsupportedError, short_repr
+from theodolite.errors import ConfigError, DocumentError, InputError, UnsupportedError, did_you_mean, short_repr
 from theodolite.filters import And, Filter, In, Where, parse
+from theodolite.filters.tree import fields as fields_of
 from theodolite.metadata import plain_scalar
 from theodolite.protocols import Scope
 from theodolite.types import Document
@@ -83,7 +84,8 @@ def key_within(scope: Scope | None, field: str | None) -> str:
     if field is None:
         return ""
     raise InputError(
-        f"the collection is partitioned by {field!r}, so an id alone is ambiguous: use scoped({field}=...)",
+        f"the collection is partitioned by {field!r}, so an id alone is ambiguous: use scoped({field}=...)"
+        + _misspelled(scope, field),
         partition=field,
     )
 
@@ -96,8 +98,30 @@ def partition_to_write(scope: Scope | None, field: str | None, *, ids: bool) -> 
         InputError, ConfigError: the same as `key_within`, for writes that name documents by id.
     """
     if scope is not None and (scope.partition is None or scope.where is not None):
-        raise UnsupportedError("this scope is read-only: only a scope of exactly one partition can be written to")
+        raise read_only_scope(scope, field)
     return key_within(scope, field) if ids else ""
+
+
+def read_only_scope(scope: Scope | None, field: str | None) -> UnsupportedError:
+    """Return the error for a write to a scope that is not exactly one partition."""
+    if field is None:
+        return UnsupportedError(
+            "this scope is read-only: only a scope of exactly one partition can be written to, and the collection is "
+            "not partitioned. Write to the collection itself"
+        )
+    return UnsupportedError(
+        f"this scope is read-only: only a scope of exactly one partition, scoped({field}=value), can be written to"
+        + _misspelled(scope, field)
+    )
+
+
+def _misspelled(scope: Scope | None, field: str) -> str:
+    """Return a hint if the scope filters on a field with a similar name instead of the partition field."""
+    if scope is None or scope.partition is not None or scope.where is None:
+        return ""
+    names = fields_of(scope.where)
+    hints = {name: did_you_mean(name, (field,)) for name in sorted(names)} if field not in names else {}
+    return next((f". The scope names {short_repr(name)}.{hint}" for name, hint in hints.items() if hint), "")
 
 
 def placed(document: Document, field: str, value: Any) -> Document:

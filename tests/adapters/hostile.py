@@ -1,4 +1,4 @@
-"""What a model that was talked into it may send to a search tool, and two tenants that it may be after."""
+"""Hostile calls of a search tool, as an injected prompt may cause, and two tenants to attack."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

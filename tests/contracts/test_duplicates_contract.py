@@ -87,7 +87,7 @@ class AsOfNow(DictEngine):
 
 
 class BeginsAgain(DictEngine):
-    """What is written meanwhile makes it go over everything once more."""
+    """A concurrent write makes it start over."""
 
     def duplicates(self, *arguments: Any, **options: Any) -> Iterator[Duplicate]:
         began = self._contents.stored

@@ -139,7 +139,7 @@ class Constant(HashingEmbedder):
 
 
 class Padding(HashingEmbedder):
-    """What else is in the batch leaks into each vector."""
+    """The other texts of a batch leak into each vector."""
 
     def encode_document(self, texts: Sequence[str], /) -> Floats:
         vectors = super().encode_document(texts)

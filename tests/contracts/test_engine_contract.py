@@ -365,7 +365,7 @@ class OpenForever(DictEngine):
 
 
 class AttributeErrors(DictEngine):
-    """What closing leaves behind breaks anyhow."""
+    """Fails after closing, with any error."""
 
     def close(self) -> None:
         self.__dict__.pop("_contents", None)
@@ -400,7 +400,7 @@ class LimitBeforeFilter(DictEngine):
 
 
 class PagesByOffset(DictEngine):
-    """What is added or deleted meanwhile shifts the next page."""
+    """Concurrent adds and deletes shift the next page."""
 
     def documents(
         self, where: Filter | None = None, *, after: str = "", limit: int | None = None, scope: Scope | None = None

@@ -32,7 +32,7 @@ class OneBoostOnly(ReferenceSearch):
 
 
 class BoostsWhatIsNotRelevant(ReferenceSearch):
-    """What is negative is made less so by a factor below 1."""
+    """A factor below 1 raises a negative score."""
 
     def boosted(self, request: Request, found: Sequence[Document], values: Values) -> Values:
         factors = super().boosted(request, found, dict.fromkeys(values, 1.0))
@@ -109,7 +109,7 @@ class PartitionsMix(ReferenceSearch):
 
 
 class VersionsAfterwards(ReferenceSearch):
-    """What is not current is taken out of what was found."""
+    """Removes documents that are not current from the results, after the best were selected."""
 
     def answer(self, request: Request, number: int, eligible: Eligible) -> Answer:
         unbound = Eligible(self.documents, replace(request, versions=None))

@@ -91,7 +91,7 @@ def ask(kb: Retriever) -> object:
     return kb.search(vector=np.ones(5))
 
 
-# What a flipped bit can make of a value, and who must notice; all of these raised errors of Python's once.
+# Values after a flipped bit, and the check that must notice. Each of them used to raise an error of Python itself.
 VALUES: dict[str, tuple[str, Callable[[Retriever], object]]] = {
     "text, not UTF-8": ("UPDATE documents SET text = CAST(x'61ff' AS TEXT) WHERE id = 'd3'", lambda kb: kb.get(["d3"])),
     "metadata, not UTF-8": (

@@ -24,7 +24,7 @@ COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-def
 
 SHARED = {"--json", "--help"}  # said once, at the beginning
 
-# What differs from run to run and from machine to machine: all but the first word of these lines.
+# Lines that differ from run to run and from machine to machine: all but the first word of these lines.
 VARIES = re.compile(r"^(location|created|bytes|versions|\d+\.\d s,|\d+ dead rows)")
 
 NOTES = """\
@@ -50,7 +50,7 @@ def shown() -> list[tuple[str, list[str]]]:
 
 
 def printed(line: str) -> list[str]:
-    """What commands print on stdout and stderr: as at a terminal, but for the colours, unless `| cat` follows."""
+    """Return the output of commands: as at a terminal, without colors; as in a pipe if `| cat` follows."""
     said = ""
     parts = line.removesuffix(" | cat").split(" | ")
     for part in parts:

@@ -38,7 +38,7 @@ DOCUMENTS = [
 
 @pytest.fixture(autouse=True)
 def _collected() -> Iterator[None]:
-    """What a test has left open is found in that test, and not in the next."""
+    """Resources that a test leaves open fail that test, not the next."""
     yield
     gc.collect()
 

@@ -17,7 +17,7 @@ HEAVY = {
     "transformers",
 }
 
-# What only tests of this project need: not installed where others use `theodolite.testing`.
+# Packages that only the tests of this project need: not installed where others use `theodolite.testing`.
 TEST_ONLY = ("hypothesis", "pytest", "_pytest", "langchain_core", "llama_index")
 
 MAX_SECONDS = 0.2
@@ -26,7 +26,7 @@ RUNS = 5
 
 
 def run(code: str) -> str:
-    """What `code` prints in a new interpreter that sees neither this folder nor the user's settings."""
+    """Return the output of `code` in a new interpreter that sees neither this folder nor the user's settings."""
     done = subprocess.run([sys.executable, "-I", "-c", code], check=True, capture_output=True, text=True)
     return done.stdout
 

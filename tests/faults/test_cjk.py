@@ -260,7 +260,7 @@ def test_an_index_of_other_texts_is_damage_and_is_rebuilt(tmp_path: Path) -> Non
         assert found(kb, "返金") == ["ja"]
 
 
-# What the trace says of words that find nothing.
+# The trace of words that find nothing.
 
 
 def notes(kb: Retriever, question: str, where: dict[str, str] | None = None) -> list[str]:

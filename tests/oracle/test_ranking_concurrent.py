@@ -147,7 +147,7 @@ def test_every_answer_is_that_of_its_commit(on_disk: bool, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
 def test_boosts_through_an_index(metric: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is found has its true worth and place; what is said to be complete is."""
+    """Each hit has its true score and place, and a result that claims to be complete is."""
     monkeypatch.setattr("theodolite.indexes.ann.Costs.propose", lambda self, n: 0.0)
     monkeypatch.setattr(FlatIndex, "max_direct", 8)
     drawn = Drawn(7)

@@ -171,7 +171,7 @@ def test_ten_thousand_hostile_acts(tmp_path: Path) -> None:
 
 
 def test_filters_that_are_refused_tell_nothing(tmp_path: Path) -> None:
-    """What is wrong with a filter is said alike to whoever asks, and nothing is evaluated."""
+    """A wrong filter gives the same error in every scope, and nothing is evaluated."""
     with Retriever.open(tmp_path, partition="tenant") as kb:
         kb.add([Document("t", {"tenant": "bolt", "secret": 42}, "s")], vectors=np.ones((1, 2)))
         hostile: list[Any] = [

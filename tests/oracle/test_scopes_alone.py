@@ -230,7 +230,7 @@ class Pair:
 
 
 def outcome(act: Callable[[Retriever], Any], view: Retriever) -> Any:
-    """What comes back, or what is raised, in full but for the time it took."""
+    """Return the whole result or error, without times."""
     try:
         return plain(act(view))
     except Exception as error:

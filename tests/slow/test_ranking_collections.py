@@ -1,4 +1,4 @@
-"""What the ranking promises, on the shared collections, with their own vectors and through the public API."""
+"""The promises of ranking on the shared collections, with their own vectors and through the public API."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""What the tests of readers share: a file's passages, and what is said about it."""
+"""Shared by the tests of readers: a file's passages and notes."""
 
 from collections.abc import Iterator
 from pathlib import Path

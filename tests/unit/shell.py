@@ -62,7 +62,7 @@ class Shell:
         self.run("index", "kb", "docs", "notes.jsonl", "--embedder", "words")
 
     def run(self, *arguments: str, code: int = 0, given: str | bytes = b"") -> tuple[str, str]:
-        """What a command writes to stdout and stderr, in this process; `given` is its stdin."""
+        """Return a command's stdout and stderr. It runs in this process; `given` is its stdin."""
         stdin, out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="") for _ in range(3))
         stdin.buffer.write(given.encode() if isinstance(given, str) else given)
         stdin.seek(0)
@@ -86,7 +86,7 @@ class Shell:
         return process
 
     def apart(self, *arguments: str, code: int = 0, **options: Any) -> tuple[str, str]:
-        """What a command writes to stdout and stderr, in a process of its own."""
+        """Return a command's stdout and stderr. It runs in its own process."""
         process = self.start(*arguments, **options)
         out, err = process.communicate(timeout=120)
         assert process.returncode == code, f"{process.returncode}: {out}{err}"

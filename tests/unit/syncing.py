@@ -1,4 +1,4 @@
-"""What the tests of `sync` share: an embedder that remembers what it was asked, and texts that are cut in two words."""
+"""Shared by the tests of `sync`: an embedder that remembers its texts, and texts that are cut in two words."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,7 +31,7 @@ def paragraphs(*names: str) -> str:
 
 
 def counts(report: SyncReport) -> dict[str, int]:
-    """What has happened to passages, without zeros."""
+    """Return the counts of a report that are not zero."""
     names = ("added", "replaced", "moved", "unchanged", "removed")
     assert report.passages == sum(getattr(report, name) for name in names[:4])
     return {name: getattr(report, name) for name in names if getattr(report, name)}

@@ -12,7 +12,7 @@ from tests.adapters.hostile import ARGUMENTS, FILTERS, deep, two_tenants
 from theodolite import Authority, Document, F, FilterError, InputError, Retriever, SearchTool
 from theodolite.testing import HashingEmbedder
 
-# What is sent on purpose here often names what is not there.
+# Calls here name missing fields on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore::theodolite.MetadataWarning")
 
 DAYS = 30

@@ -1,4 +1,4 @@
-"""What results look like at a prompt and in a notebook, and as plain data."""
+"""Results at a prompt, in a notebook, and as plain data."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What a forked child finds of its parent's locks, pools, threads and connections: all of it is new."""
+"""A forked child gets new locks, pools, threads and connections instead of its parent's."""
 
 import ast
 import os

@@ -365,7 +365,7 @@ def test_what_is_no_datetime_to_the_microsecond_is_refused(moment: datetime) -> 
     assert error.value.path == "metadata['x'][0]"
 
 
-# What is refused.
+# Refused input.
 
 
 @pytest.mark.parametrize(

@@ -212,6 +212,23 @@ def test_what_names_no_partition_is_a_filter(kb: Retriever) -> None:
                 write()
 
 
+def test_a_misspelled_partition_field_is_suggested(kb: Retriever) -> None:
+    view = kb.scoped(tenat="acme")
+    for call in (
+        view.clear,
+        lambda: add(view, ["x"], {}),
+        lambda: view.get("a"),
+        lambda: kb.scoped(lang="en", Tennant="x").clear(),
+    ):
+        with pytest.raises(
+            (UnsupportedError, InputError), match=r"The scope names '(tenat|Tennant)'\. Did you mean 'tenant'\?"
+        ):
+            call()
+    for view in (kb.scoped(lang="en"), kb.scoped(tenant="acme", tenat="acme"), kb.scoped({"tenant": {"$ne": "acme"}})):
+        with pytest.raises(UnsupportedError, match=r"scoped\(tenant=value\), can be written to$"):
+            view.clear()
+
+
 def test_without_a_scope_ids_name_nothing(kb: Retriever) -> None:
     for call in (
         lambda: kb.get("a"),

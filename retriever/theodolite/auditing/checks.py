@@ -98,8 +98,8 @@ def norms(measured: Measurements) -> Finding | None:
         refusing = " and ".join(repr(metric.name) for metric in METRICS.values() if metric.max_norm <= MAX_NORM)
         meaning = f"Their dot products and distances overflow float32: metrics {refusing} refuse them."
         return Finding("norms", "error", found, meaning, "Scale the vectors down.", values, first_rows(long))
-    alike = levels[-1] - levels[0] <= 0.02 * levels[4]
-    if alike:
+    constant = levels[-1] - levels[0] <= 0.02 * levels[4]
+    if constant:
         meaning = "All have the same length, though not 1, so the metrics give the same ranking."
         return Finding("norms", "ok", f"all of one length: {spread}", meaning, "", values)
     meaning = (

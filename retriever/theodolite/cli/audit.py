@@ -1,7 +1,7 @@
 """The command `audit`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -11,9 +11,9 @@ from theodolite.auditing.findings import Audit
 from theodolite.cli import output
 from theodolite.cli.exit_codes import ExitCode
 from theodolite.cli.opening import is_collection, open_collection
-from theodolite.cli.options import Json, parse_path
+from theodolite.cli.options import Json, parse_choice, parse_path
 from theodolite.errors import ConfigError, InputError
-from theodolite.vectors.metrics import MetricName, get_metric
+from theodolite.vectors.metrics import METRICS, MetricName
 
 _STYLES = {"heading": "bold", "text": "dim", "note": "cyan", "warning": "yellow", "error": "red"}
 
@@ -30,7 +30,14 @@ def audit(
     ] = None,
     metric: Annotated[
         str | None,
-        typer.Option("--metric", help="The metric to compare them by: cosine, dot or l2. A collection has its own."),
+        typer.Option(
+            "--metric",
+            metavar="|".join(METRICS),
+            parser=parse_choice(
+                tuple(METRICS), {word: metric.name for metric in METRICS.values() for word in metric.synonyms}
+            ),
+            help="The metric to compare them by. A collection has its own.",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random sample.")] = 0,
     json_: Json = False,
@@ -46,10 +53,7 @@ def audit(
       theodolite audit kb
       theodolite audit vectors.npy --json | jq '.findings[] | select(.severity == "warning")'
     """
-    try:
-        chosen = None if metric is None else get_metric(metric).name
-    except ConfigError as error:
-        raise InputError(f"--{error}") from None
+    chosen = cast("MetricName | None", metric)
     query_vectors = None if queries is None else read_npy(queries)
     if path.is_dir() and (is_collection(path) or not any(path.glob("*.npy"))):
         result = _audit_collection(path, query_vectors, chosen, seed, json_)

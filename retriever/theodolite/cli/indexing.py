@@ -11,12 +11,12 @@ import typer
 from theodolite.cli import output
 from theodolite.cli.exit_codes import ExitCode
 from theodolite.cli.opening import is_collection, open_with_embedder
-from theodolite.cli.options import parse_path
+from theodolite.cli.options import parse_path, usage_errors
 from theodolite.errors import InputError
 from theodolite.files.readers import Note, Options, Skipped
 from theodolite.files.readers.find import absolute, roots
 from theodolite.files.readers.options import parse_map
-from theodolite.files.readers.registry import check_formats
+from theodolite.files.readers.registry import FORMATS
 from theodolite.files.sync import SyncReport, sync
 from theodolite.files.sync.sources import check_name
 
@@ -81,30 +81,34 @@ def reader_options(
     keep_strings: bool,
     with_headings: bool,
 ) -> Options:
-    """The readers' options from those of the command line. Raises InputError or ConfigError."""
+    """The readers' options from those of the command line. Raises InputError."""
     if not 0 < max_mb < 1e9:  # false for NaN
         raise InputError(f"--max-mb is {max_mb}; it must be more than 0")
     known = dict(map(_format, formats or ()))
-    check_formats(known.values())
-    return Options(
-        chunk_tokens,
-        overlap,
-        max_bytes=int(max_mb * 1e6),
-        follow_links=follow_links,
-        include=tuple(include or ()),
-        exclude=tuple(exclude or ()),
-        gitignore=not no_gitignore,
-        formats=known,
-        maps=dict(map(parse_map, maps or ())),
-        keep_strings=keep_strings,
-        with_headings=with_headings,
-    )
+    with usage_errors("--map"):
+        mapped = dict(map(parse_map, maps or ()))
+    with usage_errors("--overlap"):
+        return Options(
+            chunk_tokens,
+            overlap,
+            max_bytes=int(max_mb * 1e6),
+            follow_links=follow_links,
+            include=tuple(include or ()),
+            exclude=tuple(exclude or ()),
+            gitignore=not no_gitignore,
+            formats=known,
+            maps=mapped,
+            keep_strings=keep_strings,
+            with_headings=with_headings,
+        )
 
 
 def _format(text: str) -> tuple[str, str]:
     suffix, equals, name = text.rpartition("=")
     if not equals or not suffix.strip("."):
         raise InputError(f"--as is {text!r}; it must be a suffix and a format, such as .proto=text")
+    if name not in FORMATS:
+        raise InputError(f"--as is {text!r}; the format must be one of {', '.join(sorted(FORMATS))}")
     return suffix, name
 
 

@@ -1,16 +1,20 @@
 """The arguments and options that several commands share, and how their values are parsed."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
 from theodolite.cli.opening import DEFAULT
-from theodolite.errors import InputError
+from theodolite.embedders.options import OnDrift as DriftPolicy
+from theodolite.errors import ConfigError, InputError, closest
 from theodolite.filters import parse
 from theodolite.metadata import decode
+
+_ON_DRIFT: tuple[str, ...] = get_args(DriftPolicy)
 
 
 def parse_where(text: str | None) -> dict[str, Any] | None:
@@ -48,6 +52,33 @@ def parse_location(text: str) -> str:
     return text
 
 
+@contextmanager
+def usage_errors(option: str) -> Iterator[None]:
+    """Turn a ConfigError about an option's value into an InputError that names the option."""
+    try:
+        yield
+    except ConfigError as error:
+        raise InputError(f"{option}: {error.message}", **error.details) from error
+
+
+def parse_choice(allowed: Sequence[str], synonyms: Mapping[str, str] | None = None) -> Callable[[str], str]:
+    """Return a parser for an option with a closed set of values. It raises typer.BadParameter for any other.
+
+    Args:
+        synonyms: values that users may try, with the one to suggest instead.
+    """
+    meanings = {**(synonyms or {}), **{name: name for name in allowed}}
+
+    def parse_value(text: str) -> str:
+        if text in allowed:
+            return text
+        close = closest(text, meanings)
+        hint = "" if close is None else f" Did you mean {meanings[close]!r}?"
+        raise typer.BadParameter(f"{text!r} is not one of {', '.join(allowed)}.{hint}")
+
+    return parse_value
+
+
 # The first argument of every command that has a collection.
 Collection = Annotated[
     str, typer.Argument(metavar="KB", parser=parse_location, help="The collection: a folder, or a URL.")
@@ -73,7 +104,8 @@ OnDrift = Annotated[
     str,
     typer.Option(
         "--on-drift",
-        metavar="POLICY",
+        metavar="|".join(_ON_DRIFT),
+        parser=parse_choice(_ON_DRIFT),
         help="If the embedder no longer gives the vectors the collection was built with: refuse, or warn and go on.",
     ),
 ]

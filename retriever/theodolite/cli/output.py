@@ -159,7 +159,7 @@ def progress_bar(
         name: what is being done.
         total: the number of items, if known.
         quiet: show nothing.
-        above: print what is said meanwhile above the bar, on the same terminal.
+        above: print messages above the bar meanwhile, on the same terminal.
     """
     with _bar(quiet, above and console.is_terminal) as bar:
         task = bar.add_task(name, total=total)

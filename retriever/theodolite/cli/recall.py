@@ -10,9 +10,19 @@ import typer
 from theodolite.cli import output
 from theodolite.cli.exit_codes import ExitCode
 from theodolite.cli.opening import open_collection, open_with_embedder
-from theodolite.cli.options import Collection, EmbedderName, Json, OnDrift, TrustIndex, Where, parse_path, parse_where
+from theodolite.cli.options import (
+    Collection,
+    EmbedderName,
+    Json,
+    OnDrift,
+    TrustIndex,
+    Where,
+    parse_choice,
+    parse_path,
+    parse_where,
+)
 from theodolite.errors import InputError
-from theodolite.evaluation.recall import TARGETS, target
+from theodolite.evaluation.recall import TARGETS
 
 _SYNTHETIC = 500  # queries made where none are given
 _FIELDS = ("query", "text")  # of a record of JSON Lines
@@ -33,7 +43,13 @@ def recall(
         list[int] | None, typer.Option("-k", help="Number of hits; may be repeated. [default: 1, 5, 10]")
     ] = None,
     use_case: Annotated[
-        str | None, typer.Option("--use-case", metavar="NAME", help=f"Fail below its target: {', '.join(TARGETS)}.")
+        str | None,
+        typer.Option(
+            "--use-case",
+            metavar="NAME",
+            parser=parse_choice(tuple(TARGETS)),
+            help=f"Fail below its target: {', '.join(TARGETS)}.",
+        ),
     ] = None,
     where: Where = None,
     embedder: EmbedderName = None,
@@ -53,8 +69,6 @@ def recall(
       theodolite recall kb --queries vectors.npy -k 10 -k 100 --json
     """
     condition = parse_where(where)
-    if use_case is not None:
-        target(use_case)
     given = None if queries is None else _read_queries(queries)  # before a model is loaded
     texts = isinstance(given, list)
     with (

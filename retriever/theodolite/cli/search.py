@@ -2,13 +2,23 @@
 
 import shlex
 from collections.abc import Sequence
-from typing import Annotated, cast
+from typing import Annotated, cast, get_args
 
 import typer
 
 from theodolite.cli import output
 from theodolite.cli.opening import is_collection, open_collection, open_with_embedder
-from theodolite.cli.options import Collection, EmbedderName, Json, OnDrift, TrustIndex, Where, parse_where
+from theodolite.cli.options import (
+    Collection,
+    EmbedderName,
+    Json,
+    OnDrift,
+    TrustIndex,
+    Where,
+    parse_choice,
+    parse_where,
+    usage_errors,
+)
 from theodolite.errors import InputError, ManifestError
 from theodolite.protocols import Boost
 from theodolite.ranking.boosts import Authority, Freshness
@@ -17,6 +27,22 @@ from theodolite.ranking.versions import Latest, Rule, Superseded, SupersededPoli
 from theodolite.types import Mode
 
 _WEIGHT = 0.2  # of a boost, by default
+_MODES: tuple[str, ...] = get_args(Mode)
+_OTHER_MODES = {
+    "bm25": "lexical",
+    "keyword": "lexical",
+    "sparse": "lexical",
+    "semantic": "dense",
+    "vector": "dense",
+    "fusion": "hybrid",
+}
+_SUPERSEDED: tuple[str, ...] = get_args(SupersededPolicy)
+
+
+def _parse_superseded(text: str) -> str:
+    if ":" in text:
+        raise typer.BadParameter(f"{text!r} is a rule; pass it as --superseded-by {text}")
+    return parse_choice(_SUPERSEDED)(text)
 
 
 def search(
@@ -27,7 +53,13 @@ def search(
     embedder: EmbedderName = None,
     on_drift: OnDrift = "refuse",
     mode: Annotated[
-        str, typer.Option("--mode", metavar="MODE", help="dense (by meaning), lexical (by words) or hybrid (both).")
+        str,
+        typer.Option(
+            "--mode",
+            metavar="|".join(_MODES),
+            parser=parse_choice(_MODES, _OTHER_MODES),
+            help="dense (by meaning), lexical (by words) or hybrid (both).",
+        ),
     ] = "dense",
     explain: Annotated[bool, typer.Option("--explain", help="Explain the rank of each hit.")] = False,
     freshness: Annotated[
@@ -62,7 +94,8 @@ def search(
         str,
         typer.Option(
             "--superseded",
-            metavar="HOW",
+            metavar="|".join(_SUPERSEDED),
+            parser=_parse_superseded,
             help="Documents that are no longer current: hide, show (marked), or substitute their successors for those "
             "that match the filter.",
         ),
@@ -96,8 +129,6 @@ def search(
       theodolite search kb "error E1234" --mode hybrid --explain
       theodolite search kb "refunds" --latest policy_id:effective_from --freshness published:180d
     """
-    if ":" in superseded:
-        raise InputError(f"--superseded is {superseded!r}; a rule is --superseded-by {superseded}")
     options = SearchOptions(
         k=k,
         where=parse_where(where),
@@ -134,10 +165,12 @@ def _boosts(freshness: str | None, authority: str | None) -> list[Boost]:
     boosts: list[Boost] = []
     if freshness is not None:
         field, half_life, *weight = _parts("--freshness", freshness, 2, 3)
-        boosts.append(Freshness(field, half_life, _weight("--freshness", weight)))
+        with usage_errors("--freshness"):
+            boosts.append(Freshness(field, half_life, _weight("--freshness", weight)))
     if authority is not None:
         field, table, *weight = _parts("--authority", authority, 2, 3)
-        boosts.append(Authority(field, _levels(table), weight=_weight("--authority", weight)))
+        with usage_errors("--authority"):
+            boosts.append(Authority(field, _levels(table), weight=_weight("--authority", weight)))
     return boosts
 
 
@@ -146,13 +179,16 @@ def _rules(latest: str | None, valid: str | None, superseded_by: str | None) -> 
     rules: list[Rule] = []
     if latest is not None:
         per, by = _parts("--latest", latest, 2, 2)
-        rules.append(Latest(per, by))
+        with usage_errors("--latest"):
+            rules.append(Latest(per, by))
     if valid is not None:
         start, end = _parts("--valid", valid, 2, 2)
-        rules.append(Valid(start or None, end or None))
+        with usage_errors("--valid"):
+            rules.append(Valid(start or None, end or None))
     if superseded_by is not None:
         key, *links = (part or None for part in _parts("--superseded-by", superseded_by, 2, 4))
-        rules.append(Superseded(key or "", *links))
+        with usage_errors("--superseded-by"):
+            rules.append(Superseded(key or "", *links))
     return rules or None
 
 

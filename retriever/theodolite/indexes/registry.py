@@ -85,7 +85,7 @@ def _settings(name: str, argument: str, defaults: dict[str, Any], options: dict[
         if key in defaults and key in given:
             raise ConfigError(f"{name}: {key} is given twice")
         if not equals:
-            raise ConfigError(f"{name}: {part!r} is no setting; expected name=value, for example M=32")
+            raise ConfigError(f"{name}: {part!r} is not a setting; expected name=value, for example M=32")
         given[key] = int(text) if text.isascii() and text.isdigit() else text
     for key in given:
         if key not in defaults:

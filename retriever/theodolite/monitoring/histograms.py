@@ -78,7 +78,7 @@ class Series:
         pairs = np.frombuffer(bins, _PAIR).reshape(-1, 2)
         numbers = all(isinstance(part, (int, float)) for part in (moments.count, moments.total, moments.squares))
         if not numbers or (len(pairs) and (np.abs(pairs[:, 0]).max() > -2 * _ZERO or pairs[:, 1].min() < 0)):
-            raise ValueError("this is no histogram")
+            raise ValueError("this is not a histogram")
         return cls(moments, Counter(dict(zip(pairs[:, 0].tolist(), pairs[:, 1].tolist(), strict=True))))
 
 

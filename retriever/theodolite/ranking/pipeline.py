@@ -54,7 +54,7 @@ class _Candidates:
         kind: the scale of the scores (see `diversity.scaled`).
         stages: what each stage did.
         part: the part of the score that is on this scale, where it is not the score itself.
-        alike: near-duplicates by the position of the hit that stands for them.
+        duplicates: near-duplicates by the position of the hit that stands for them.
         rerank, truncated: the outcome of the reranking, and how many passages the reranker did not read to their end.
     """
 
@@ -65,7 +65,7 @@ class _Candidates:
     kind: Scale
     stages: list[Stage] = field(default_factory=list)
     part: str | None = None
-    alike: dict[int, list[int]] = field(default_factory=dict)
+    duplicates: dict[int, list[int]] = field(default_factory=dict)
     rerank: str = ""
     truncated: int = 0
     timings: dict[str, float] = field(default_factory=dict)
@@ -178,7 +178,7 @@ def accepted(answer: Answer, accept: Accept | None) -> Answer:
 
 
 def candidates_for_k(answer: Answer, options: SearchOptions) -> int | None:
-    """Count how many of an answer's first documents hold k that are no near-duplicates; None if all hold fewer."""
+    """Count how many of an answer's first documents hold k that are not near-duplicates; None if all hold fewer."""
     if options.dedupe is None or answer.vectors is None:
         return min(options.k, len(answer.documents))
     first, _ = collapse(answer.vectors, options.dedupe)
@@ -296,11 +296,11 @@ def _dedupe(found: _Candidates, threshold: float) -> None:
     vectors = _vectors(found)
     first, others = collapse(vectors, threshold)
     order = found.order
-    found.alike = {
+    found.duplicates = {
         order[place]: [order[other] for other in same] for place, same in zip(first, others, strict=True) if len(same)
     }
     found.order = [order[place] for place in first]
-    values = [float(len(found.alike.get(place, ()))) for place in range(len(found.scores))]
+    values = [float(len(found.duplicates.get(place, ()))) for place in range(len(found.scores))]
     found.stages.append(Stage("dedupe", values, order, found.order))
 
 
@@ -328,14 +328,16 @@ def _hits(found: _Candidates, k: int, text: str | None) -> tuple[Hit, ...]:
     highlighter = None if text is None else ByWords(text)
     taken = steps(len(answer.documents), found.stages)
 
-    def hit(place: int, rank: int, alike: Sequence[int] = ()) -> Hit:
-        others = tuple(hit(other, number) for number, other in enumerate(alike, start=1))
+    def hit(place: int, rank: int, duplicates: Sequence[int] = ()) -> Hit:
+        others = tuple(hit(other, number) for number, other in enumerate(duplicates, start=1))
         version = answer.versions[place] if answer.versions else None
         score = found.scores[place]
         document, parts = answer.documents[place], found.parts[place]
         return Hit(document, score, rank, parts, version, others, taken[place], highlighter)
 
-    return tuple(hit(place, rank, found.alike.get(place, ())) for rank, place in enumerate(found.order[:k], start=1))
+    return tuple(
+        hit(place, rank, found.duplicates.get(place, ())) for rank, place in enumerate(found.order[:k], start=1)
+    )
 
 
 def _indexed(value: Any) -> Any:

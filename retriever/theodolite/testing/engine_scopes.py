@@ -60,7 +60,7 @@ class ScopesContract(EngineUnderTest):
                 check(len(pairs) == 3, f"of 3 documents alike {len(pairs)} pairs are found in the scope")
                 seen = {repr(one.metadata[_FIELD]) for pair in pairs for one in (pair.first, pair.second)}
                 check(seen == {repr(tenant)}, f"{tenant!r} is shown duplicates of {seen}")
-            check(answer.trace.rows == 3, f"trace.rows tells of {answer.trace.rows} documents, of which 3 are inside")
+            check(answer.trace.rows == 3, f"trace.rows counts {answer.trace.rows} documents; the scope holds 3")
         engine.close()
 
     def test_the_trace_tells_nothing_of_the_outside(self) -> None:
@@ -169,7 +169,7 @@ class ScopesContract(EngineUnderTest):
             check([d.id for d, _ in pair.engine.get(["d00", "d01"], scope=scope)] == ["d01"], "get leaves the scope")
             (answer,) = pair.engine.search(Request(prepared(drawn(2, 1), pair.engine), 40, None, scope))
             check(sorted(d.id for d in answer.documents) == names, "search leaves the scope, or finds too little")
-            check(answer.trace.rows == 10, f"trace.rows tells of {answer.trace.rows} documents, of which 10 are inside")
+            check(answer.trace.rows == 10, f"trace.rows counts {answer.trace.rows} documents; the scope holds 10")
 
     def _filled(self) -> Engine | None:
         engine = self.partitioned(Space("cosine"), _FIELD)

@@ -1,4 +1,4 @@
-"""What the tests of the LangChain adapter read of documents."""
+"""Ids of documents, for the tests of the LangChain adapter."""
 
 from langchain_core.documents import Document
 

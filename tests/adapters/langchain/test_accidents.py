@@ -1,4 +1,4 @@
-"""What is passed by mistake: collections, copies, and what a tool is told of odd metadata."""
+"""Arguments passed by mistake: collections, copies; and odd metadata in a tool's results."""
 
 import copy
 import pickle

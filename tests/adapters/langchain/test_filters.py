@@ -42,7 +42,7 @@ def kb() -> Iterator[Retriever]:
         yield kb
 
 
-# What is no filter, and what is one
+# Filters, and values that are not filters
 
 
 @pytest.mark.parametrize("nothing", [None, {}])
@@ -150,7 +150,7 @@ def instant(value: Any) -> datetime | None:
 
 
 def meaning(comparison: Comparison, metadata: dict[str, Any]) -> bool:
-    """What a comparison says of a document, written down once more."""
+    """A second implementation of a comparison, as the oracle."""
     stored, value = metadata.get(comparison.attribute), comparison.value
     elements = stored if isinstance(stored, list) else [stored]
     if instant(value) is not None and instant(stored) is not None:

@@ -101,7 +101,7 @@ def test_key_encoders_and_forced_updates(kb: Retriever, encoder: Any) -> None:
     assert len(kb) == 6
 
 
-# What is in the collection exists
+# Documents in the collection exist
 
 
 def test_what_was_deleted_by_other_means_is_added_again(kb: Retriever) -> None:

@@ -86,7 +86,7 @@ class TestStrict:
     def test_a_collection_is_needed(self, kb: Retriever) -> None:
         with pytest.raises(ValidationError, match="kb"):
             TheodoliteRetriever()
-        with pytest.raises(ValidationError, match="instance of Retriever"):
+        with pytest.raises(ConfigError, match=r"kb is a str; .* A folder goes to TheodoliteRetriever\(location="):
             TheodoliteRetriever(kb="kb")
         for half in ({"location": "kb", "kb": kb}, {"embedding": HashingEmbedder()}):
             with pytest.raises(ValueError, match="would do nothing"):
@@ -185,7 +185,7 @@ class TestScores:
 
 
 class Events(BaseCallbackHandler):
-    """What LangChain tells of a run."""
+    """Collects the events that LangChain reports of a run."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -273,3 +273,10 @@ class TestLocation:
         assert ids(retriever.invoke("We open at nine.")) == ["hours"]
         assert retriever._get_ls_params()["ls_embedding_provider"] == "DeterministicFakeEmbedding"
         retriever.kb.close()
+
+
+def test_what_is_passed_by_position_is_refused_with_the_keywords(kb: Retriever) -> None:
+    anything: Any = TheodoliteRetriever
+    for given in (kb, "kb"):
+        with pytest.raises(TypeError, match=r"takes only keywords: kb=\.\.\., or location= and embedding="):
+            anything(given)

@@ -1,4 +1,4 @@
-"""What `as_retriever` returns: LangChain's own retriever, but nothing a caller says is ignored."""
+"""`as_retriever` returns LangChain's own retriever, but ignores no option."""
 
 import asyncio
 from collections.abc import Iterator

@@ -312,7 +312,7 @@ def test_a_scope_of_a_partition() -> None:
         assert len(store.max_marginal_relevance_search("a", filter=lambda d: d.metadata["tenant"] == "acme")) == 1
 
 
-# What the core's search can do, too.
+# Options of the core's search.
 
 
 def test_words_alone_and_with_similarity(store: Store) -> None:

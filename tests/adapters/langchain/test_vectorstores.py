@@ -263,7 +263,7 @@ def test_options_of_open_pass_through(tmp_path: Path) -> None:
         ("relevance_score_fn", "relevance"),
         ("distance_strategy", "metric"),
         ("embedder", "embedding"),
-        ("metrik", "did you mean 'metric'"),
+        ("kb", r"from_retriever\(kb\)"),
         ("zzz", "it takes"),
     ],
 )
@@ -283,13 +283,10 @@ def test_embedding_function_is_another_name() -> None:
         Store(embeddings, embedding_function=embeddings)
 
 
-def test_the_arguments_in_the_other_order(tmp_path: Path) -> None:
-    swapped: Any = Table({}, 8)
-    with pytest.raises(InputError, match=r"location is a Table.*the order is \w+\(embedding, location\)"):
-        Store(tmp_path / "kb", swapped)
-    with Retriever.open(None) as kb, pytest.raises(InputError, match="an open collection goes to from_retriever"):
-        Store(location=kb)  # type: ignore[arg-type]  # wrong on purpose
-    assert not list(tmp_path.iterdir())
+def test_a_folder_in_place_of_the_embedding_is_named(tmp_path: Path) -> None:
+    for folder in (tmp_path / "kb", str(tmp_path / "kb")):
+        with pytest.raises(ConfigError, match=r"first argument is the embedding; if .*kb' is the folder .*location="):
+            Store(folder)
 
 
 def test_any_of_our_embedders_is_an_embedding() -> None:

@@ -1,4 +1,4 @@
-"""What the tests of the LlamaIndex adapter read of nodes."""
+"""Ids and scores of nodes, for the tests of the LlamaIndex adapter."""
 
 from llama_index.core.schema import NodeWithScore
 

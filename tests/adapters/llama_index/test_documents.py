@@ -140,7 +140,7 @@ def test_what_a_subclass_has_by_itself_is_kept(memory: Store) -> None:
 
 
 def test_defaults_that_are_not_stored_are_those_they_were() -> None:
-    # What a stored node leaves out is read as LlamaIndex's default: a release that changes one changes stored nodes.
+    # Omitted fields are read as LlamaIndex's defaults: a release that changes one changes stored nodes.
     left_out = TextNode(text="").model_dump(exclude={"id_", "text"})
     assert left_out == {
         "class_name": "TextNode",

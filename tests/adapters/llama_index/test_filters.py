@@ -74,7 +74,7 @@ class Nodes:
         )
 
     def core(self, filters: MetadataFilters) -> dict[str, bool | None]:
-        """What the predicate says of each node; None where it raises TypeError."""
+        """Return the predicate's result for each node; None where it raises TypeError."""
         passes = build_metadata_filter_fn(lambda name: self.metadata[name], filters)
         found: dict[str, bool | None] = {}
         for name in self.metadata:
@@ -180,7 +180,7 @@ def test_only_these_are_refused() -> None:
     assert len(known) == len(REFUSED)
 
 
-# What differs on purpose.
+# Differences on purpose.
 
 
 def passing(store: TheodoliteVectorStore, key: str, operator: str, value: Any) -> list[str]:

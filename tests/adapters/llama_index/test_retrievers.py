@@ -101,7 +101,9 @@ def test_what_is_wrong_shows_when_it_is_made(
 
 
 def test_a_folder_is_no_collection() -> None:
-    with pytest.raises(InputError, match=r"TheodoliteRetriever takes a theodolite Retriever or .*, not str; location="):
+    with pytest.raises(
+        InputError, match=r"TheodoliteRetriever takes a theodolite Retriever or .*, not str; .*Retriever\.open"
+    ):
         TheodoliteRetriever("kb")
 
 

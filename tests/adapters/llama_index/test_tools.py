@@ -40,7 +40,7 @@ def ids(output: ToolOutput) -> list[str]:
 
 
 def parameters(tool: FunctionTool) -> dict[str, Any]:
-    """What is sent to a chat model."""
+    """Return the schema that is sent to a chat model."""
     found: dict[str, Any] = tool.metadata.to_openai_tool()["function"]["parameters"]
     return found
 

@@ -145,7 +145,7 @@ def _ours(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     for name in names & FAILS_ON_PURPOSE.keys():
         reason, error = FAILS_ON_PURPOSE[name]
         request.applymarker(pytest.mark.xfail(reason=reason, raises=error, strict=True))
-    # What an index makes where it is given no store.
+    # The store that an index creates if none is passed.
     monkeypatch.setattr(storage_context, "SimpleVectorStore", TheodoliteVectorStore)
 
 

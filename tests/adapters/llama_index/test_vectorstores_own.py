@@ -47,7 +47,7 @@ from theodolite import (
 )
 from theodolite.testing import HashingEmbedder
 
-# What is refused.
+# Refused input.
 
 
 @pytest.fixture
@@ -107,8 +107,6 @@ def test_unknown_keywords_are_refused(memory: Store) -> None:
         memory.delete("doc0", delete_from_docstore=True)
     with pytest.raises(TypeError, match="here that is node_ids"):
         memory.delete_nodes(ids=["same"])
-    with pytest.raises(TypeError, match="did you mean 'metric'"):
-        Store(metrc="cosine")
     with pytest.raises(TypeError, match="location, a folder"):
         Store(persist_path="kb")
     assert len(memory.kb) == 4
@@ -302,17 +300,6 @@ def test_a_pipeline_replaces_what_has_changed() -> None:
         assert commits(store) == before
 
 
-def test_a_scope_of_one_partition_is_written_to() -> None:
-    with Retriever.open(partition="tenant") as kb:
-        one, other = (Store(kb=kb.scoped(tenant=name)) for name in ("one", "other"))
-        one.add([node("a", [1.0, 0.0], source="doc")])
-        other.add([node("a", [0.0, 1.0], source="doc")])
-        one.delete("doc")
-        assert (stored(one), stored(other)) == (set(), {"a"})
-        (found,) = other.get_nodes()
-        assert found.metadata == {"tenant": "other"}
-
-
 def test_without_llama_index_the_extra_is_named() -> None:
     code = "import sys; sys.modules['llama_index'] = None; import llama_index_theodolite"
     done = subprocess.run(
@@ -346,12 +333,3 @@ def test_ids_may_be_an_iterator(memory: Store) -> None:
     memory.delete_nodes(iter(["near"]))  # type: ignore[arg-type]
     memory.delete_nodes(iter([]))  # type: ignore[arg-type]
     assert stored(memory) == {"same", "orthogonal", "opposite"}
-
-
-def test_the_arguments_in_the_other_order(tmp_path: Path) -> None:
-    swapped: Any = MockEmbedding(8)
-    with pytest.raises(InputError, match=r"location is a MockEmbedding.*the order is \w+\(location, embed_model\)"):
-        Store(swapped, str(tmp_path / "kb"))
-    with Retriever.open(None) as kb, pytest.raises(InputError, match="an open collection goes to from_retriever"):
-        Store(kb)  # type: ignore[arg-type]  # wrong on purpose
-    assert not list(tmp_path.iterdir())

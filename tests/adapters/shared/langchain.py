@@ -7,12 +7,13 @@ from langchain_core.documents import Document as LangChainDocument
 from langchain_core.messages import ToolMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from tests.adapters.langchain.tables import Table
-from tests.adapters.shared.verbs import Called, Found
+from tests.adapters.shared.verbs import Called, Condition, Found
 
 from langchain_theodolite import (
     TheodoliteEmbeddings,
     TheodoliteReranker,
     TheodoliteRetriever,
+    TheodoliteVectorStore,
     as_embedder,
     theodolite_tool,
 )
@@ -50,6 +51,43 @@ class LangChain:
 
     async def aretrieve(self, retriever: Any, query: str) -> list[Found]:
         return [_found(document) for document in await retriever.ainvoke(query)]
+
+    def store(self, location: Any = None, embedder: Any = None, /, **options: Any) -> Any:
+        return TheodoliteVectorStore(embedder, location, **options)
+
+    def store_of(self, kb: Any) -> Any:
+        return TheodoliteVectorStore.from_retriever(kb)
+
+    def order(self) -> str:
+        return "TheodoliteVectorStore(embedding, location)"
+
+    def add(self, store: Any, documents: Sequence[Document], **options: Any) -> list[str]:
+        stored: list[str] = store.add_documents(self.given(documents), **options)
+        return stored
+
+    async def aadd(self, store: Any, documents: Sequence[Document], **options: Any) -> list[str]:
+        stored: list[str] = await store.aadd_documents(self.given(documents), **options)
+        return stored
+
+    def find(self, store: Any, query: str, k: int, conditions: Sequence[Condition] = (), **options: Any) -> list[Found]:
+        return _scored(store.similarity_search_with_score(query, k, filter=_filter(conditions), **options))
+
+    async def afind(
+        self, store: Any, query: str, k: int, conditions: Sequence[Condition] = (), **options: Any
+    ) -> list[Found]:
+        return _scored(await store.asimilarity_search_with_score(query, k, filter=_filter(conditions), **options))
+
+    def delete(self, store: Any, conditions: Sequence[Condition], **options: Any) -> None:
+        store.delete(filter=_filter(conditions), **options)
+
+    async def adelete(self, store: Any, conditions: Sequence[Condition], **options: Any) -> None:
+        await store.adelete(filter=_filter(conditions), **options)
+
+    def by_ids(self, store: Any, ids: list[str]) -> list[Found]:
+        return [_found(document) for document in store.get_by_ids(ids)]
+
+    async def aby_ids(self, store: Any, ids: list[str]) -> list[Found]:
+        return [_found(document) for document in await store.aget_by_ids(ids)]
 
     def reranker(self, reranker: Any, **fields: Any) -> Any:
         return TheodoliteReranker(reranker=reranker, **fields)
@@ -95,6 +133,14 @@ def _called(message: Any) -> Called:
 def _found(document: LangChainDocument) -> Found:
     score = document.metadata.get("theodolite", {}).get("score")
     return Found(document.id, document.page_content, document.metadata, score)
+
+
+def _filter(conditions: Sequence[Condition]) -> dict[str, Any] | None:
+    return {"$and": [{field: {operator: value}} for field, operator, value in conditions]} if conditions else None
+
+
+def _scored(found: list[tuple[LangChainDocument, float]]) -> list[Found]:
+    return [Found(one.id, one.page_content, one.metadata, score) for one, score in found]
 
 
 def _reranked(document: LangChainDocument) -> Found:

@@ -5,14 +5,40 @@ from typing import Any
 
 import numpy as np
 from llama_index.core import MockEmbedding
-from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle, TextNode
+from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle, TextNode
 from llama_index.core.tools import ToolOutput
 from llama_index.core.tools.calling import acall_tool, call_tool
+from llama_index.core.vector_stores.types import (
+    FilterOperator,
+    MetadataFilter,
+    MetadataFilters,
+    VectorStoreQuery,
+    VectorStoreQueryResult,
+)
 from pydantic import Field
-from tests.adapters.shared.verbs import Called, Found
+from tests.adapters.shared.verbs import Called, Condition, Found
 
-from llama_index_theodolite import TheodoliteEmbedding, TheodoliteRerank, TheodoliteRetriever, as_embedder, as_tool
+from llama_index_theodolite import (
+    TheodoliteEmbedding,
+    TheodoliteRerank,
+    TheodoliteRetriever,
+    TheodoliteVectorStore,
+    as_embedder,
+    as_tool,
+)
 from theodolite import Document, Retriever
+
+_OPERATORS = {
+    "$eq": FilterOperator.EQ,
+    "$ne": FilterOperator.NE,
+    "$gt": FilterOperator.GT,
+    "$gte": FilterOperator.GTE,
+    "$lt": FilterOperator.LT,
+    "$lte": FilterOperator.LTE,
+    "$in": FilterOperator.IN,
+    "$nin": FilterOperator.NIN,
+    "$contains": FilterOperator.CONTAINS,
+}
 
 
 class Model(MockEmbedding):
@@ -62,6 +88,43 @@ class LlamaIndex:
     async def aretrieve(self, retriever: Any, query: str) -> list[Found]:
         return [_found(one) for one in await retriever.aretrieve(query)]
 
+    def store(self, location: Any = None, embedder: Any = None, /, **options: Any) -> Any:
+        return TheodoliteVectorStore(location, embedder, **options)
+
+    def store_of(self, kb: Any) -> Any:
+        return TheodoliteVectorStore.from_retriever(kb)
+
+    def order(self) -> str:
+        return "TheodoliteVectorStore(location, embed_model)"
+
+    def add(self, store: Any, documents: Sequence[Document], **options: Any) -> list[str]:
+        stored: list[str] = store.add(_embedded(store, documents), **options)
+        return stored
+
+    async def aadd(self, store: Any, documents: Sequence[Document], **options: Any) -> list[str]:
+        stored: list[str] = await store.async_add(_embedded(store, documents), **options)
+        return stored
+
+    def find(self, store: Any, query: str, k: int, conditions: Sequence[Condition] = (), **options: Any) -> list[Found]:
+        return _scored(store.query(_question(query, k, conditions), **options))
+
+    async def afind(
+        self, store: Any, query: str, k: int, conditions: Sequence[Condition] = (), **options: Any
+    ) -> list[Found]:
+        return _scored(await store.aquery(_question(query, k, conditions), **options))
+
+    def delete(self, store: Any, conditions: Sequence[Condition], **options: Any) -> None:
+        store.delete_nodes(filters=_filters(conditions), **options)
+
+    async def adelete(self, store: Any, conditions: Sequence[Condition], **options: Any) -> None:
+        await store.adelete_nodes(filters=_filters(conditions), **options)
+
+    def by_ids(self, store: Any, ids: list[str]) -> list[Found]:
+        return [_node(node, None) for node in store.get_nodes(ids)]
+
+    async def aby_ids(self, store: Any, ids: list[str]) -> list[Found]:
+        return [_node(node, None) for node in await store.aget_nodes(ids)]
+
     def reranker(self, reranker: Any, **fields: Any) -> Any:
         return TheodoliteRerank(reranker, **{"mode": MetadataMode.NONE, **fields})
 
@@ -103,4 +166,32 @@ def _called(output: ToolOutput) -> Called:
 
 
 def _found(one: NodeWithScore) -> Found:
-    return Found(one.node.node_id, one.node.get_content(MetadataMode.NONE), one.node.metadata, one.score)
+    return _node(one.node, one.score)
+
+
+def _node(node: BaseNode, score: float | None) -> Found:
+    return Found(node.node_id, node.get_content(MetadataMode.NONE), node.metadata, score)
+
+
+def _embedded(store: Any, documents: Sequence[Document]) -> list[TextNode]:
+    """Return nodes with embeddings of their texts, as an index passes them."""
+    vectors = store.embed_model.get_text_embedding_batch([one.text for one in documents])
+    return [
+        TextNode(id_=one.id, text=one.text, metadata=dict(one.metadata), embedding=vector)
+        for one, vector in zip(documents, vectors, strict=True)
+    ]
+
+
+def _filters(conditions: Sequence[Condition]) -> MetadataFilters | None:
+    parts: list[Any] = [
+        MetadataFilter(key=key, operator=_OPERATORS[name], value=value) for key, name, value in conditions
+    ]
+    return MetadataFilters(filters=parts) if parts else None
+
+
+def _question(query: str, k: int, conditions: Sequence[Condition]) -> VectorStoreQuery:
+    return VectorStoreQuery(query_str=query, similarity_top_k=k, filters=_filters(conditions))
+
+
+def _scored(result: VectorStoreQueryResult) -> list[Found]:
+    return [_node(node, score) for node, score in zip(result.nodes or (), result.similarities or (), strict=True)]

@@ -35,7 +35,7 @@ def test_the_schema_is_made_from_the_collection(adapter: Adapter, tool: Any) -> 
     assert schema["required"] == ["query"]
     assert (schema["properties"]["k"]["minimum"], schema["properties"]["k"]["maximum"]) == (1, 20)
     fields = schema["properties"]["filter"]["properties"]
-    # What all have alike (size, tenant) tells nothing apart, and published has arguments of its own.
+    # Fields with one value (size, tenant) are no use as filters, and published has arguments of its own.
     assert sorted(fields) == ["author.name", "draft", "lang", "note", "tags", "year"]
     assert fields["lang"]["items"] == {"type": "string", "enum": ["de", "en"]}
     assert fields["lang"]["description"] == "Any of these."

@@ -1,4 +1,4 @@
-"""What a model that was talked into it may send: never another tenant's document, never an exception."""
+"""Hostile calls of a tool, as an injected prompt may cause: never another tenant's document, never an exception."""
 
 import asyncio
 from collections.abc import Iterator

@@ -53,7 +53,7 @@ TAKES: dict[str, st.SearchStrategy[Any]] = {
     **dict.fromkeys(("$exists", "$empty"), st.booleans()),
     **dict.fromkeys(("$like", "$ilike"), st.sampled_from(PATTERNS)),
 }
-"""What each operator on a field is given."""
+"""Operands for each operator on a field."""
 
 
 def documents() -> st.SearchStrategy[dict[str, Any]]:
@@ -63,7 +63,7 @@ def documents() -> st.SearchStrategy[dict[str, Any]]:
 
 @st.composite
 def conditions(draw: st.DrawFn) -> Any:
-    """What may stand after a field."""
+    """Conditions on a field."""
     kind = draw(st.sampled_from(["value", "list", "one", "one", "one", "several", "negated"]))
     if kind == "value":
         return draw(operands)

@@ -1,4 +1,4 @@
-"""What each operator lets pass, but for equality and patterns."""
+"""Values that each operator lets pass; equality and patterns have their own files."""
 
 import itertools
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What is refused, and in which words."""
+"""Refused filters, and their messages."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""What equals what, where a field is looked up, and what is an instant."""
+"""Equality of values, lookup of fields, and instants."""
 
 import time
 from collections.abc import Mapping

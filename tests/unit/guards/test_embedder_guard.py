@@ -46,7 +46,7 @@ class Unnormalised(Plain):
 
 
 class OtherTokenizer(Plain):
-    """What is no ASCII falls apart otherwise."""
+    """Characters beyond ASCII would be split otherwise."""
 
     def _encode(self, texts: Sequence[str]) -> Any:
         return super()._encode([re.sub(r"([^\x00-\x7f])", r" \1 ", text) for text in texts])
@@ -133,7 +133,7 @@ def test_a_warning_instead(tmp_path: Path) -> None:
         assert not found.ok
         assert found.to_dict()["document"]["failed"] == len(TEXTS) + 1
         kb.add([Document("by another", {}, "x")])
-    # What it has added has not joined the canary.
+    # The documents that it added are not part of the canary.
     with Retriever.open(folder, embedder=Plain()) as kb:
         assert kb.check_embedder().ok
 

@@ -228,7 +228,7 @@ class Int8(Plain):
 
 
 class Earlier(Plain):
-    """What earlier versions gave in int8: cosines of 0.985 to the vectors of now."""
+    """The int8 vectors of earlier versions: cosines of 0.985 to the vectors of now."""
 
     def _encode(self, texts: Sequence[str]) -> Any:
         turned = super()._encode(texts) + np.float32(0.24) / DIMENSION**0.5 * np.cos(np.arange(DIMENSION) ** 2)

@@ -287,7 +287,7 @@ class TestNames:
             canonical("faiss:LSH", nprobe=3)
 
     def test_an_index_of_another_package(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What follows the colon reaches it as one string."""
+        """The text after the colon reaches it as one string."""
 
         class Acme(HnswIndex):
             def __init__(self, argument: str = "") -> None:

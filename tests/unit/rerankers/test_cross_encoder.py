@@ -82,7 +82,7 @@ class TestOnnxContract(RerankerContract):
 
 
 class TestOrder:
-    """What embeddings confuse: the question negates, and the texts differ in one word."""
+    """Texts that embeddings confuse: the question negates, and the texts differ in one word."""
 
     @needs_minilm
     @pytest.mark.parametrize("thing", ["office", "garden", "coffee"])
@@ -185,7 +185,7 @@ class TestScores:
 
 class TestWindows:
     def test_the_best_of_them_counts(self, either: CrossEncoderReranker) -> None:
-        """What matters is at the end of a long text."""
+        """The important words are at the end of a long text."""
         text = f"{LONG} {fond('office')}"
         reading = either.read(QUERY, [text, LONG, "love"])
         assert reading.windows[0] > 1

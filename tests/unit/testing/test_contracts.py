@@ -1,4 +1,4 @@
-"""What theodolite.testing ships: the embedder, the oracle, and the checks of the contracts."""
+"""theodolite.testing: the embedder, the oracle, and the checks of the contracts."""
 
 import json
 import math
@@ -26,7 +26,7 @@ relaxed = settings(deadline=None)
 
 
 def run(code: str, **environment: str) -> str:
-    """What `code` prints in a new interpreter."""
+    """Return the output of `code` in a new interpreter."""
     root = str(Path(theodolite.__file__).parents[1])
     settings = {**os.environ, "PYTHONPATH": root, **environment}
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=settings).stdout

@@ -166,7 +166,7 @@ def test_an_empty_batch_settles_nothing(empty: Any) -> None:
         assert settled == space
 
 
-# What is refused.
+# Refused input.
 
 REFUSED: dict[str, tuple[Any, str]] = {
     "one vector": ([1.0, 2.0], r"shape \(2,\).*wrap a single vector in a list"),

@@ -102,7 +102,7 @@ def test_against_float64(chain: tuple[Any, ...], metric: MetricName) -> None:
         wide, rows = unit(wide), unit(rows)
     for got, raw in ((stored, wide), (found, rows)):
         expected = oracle(chain, wide, raw)
-        # What rounding to float32 costs, on the way in and by the matrix, where it is stretched most.
+        # The cost of rounding to float32, on the way in and by the matrix, where it is stretched most.
         bound = 1e-6 * np.linalg.norm(raw, axis=1).max() * np.prod([each.gain for each in space.transforms])
         if metric == "cosine":
             bound /= np.linalg.norm(expected, axis=1).min()

@@ -35,7 +35,7 @@ class BoostedScore:
     """Boosts and a relevance threshold, as an index applies them. Immutable.
 
     Attributes:
-        factors: (rows,) in (0, 1], each row's factor. `np.broadcast_to(1.0, rows)` is no boost, and takes no memory. A
+        factors: (rows,) in (0, 1], each row's factor. `np.broadcast_to(1.0, rows)` means no boost, without memory. A
             relevance of at most 0 is not multiplied, so that irrelevant rows keep their order.
         relevance: maps similarities to relevance, at most 1.
         least: rows whose relevance is below this, before the factor, score −inf and are never returned.

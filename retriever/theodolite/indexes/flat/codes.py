@@ -229,7 +229,7 @@ def pack(codes: NDArray[np.int8]) -> Any:
 def padded(codes: NDArray[np.int8]) -> NDArray[np.int8]:
     """Return codes, (…, d), with zeros up to the next multiple of 64 columns.
 
-    numkong takes twice as long for columns that are left over. Packed codes are no larger with the zeros.
+    numkong takes twice as long for columns that are left over. The zeros do not make packed codes larger.
     """
     left = -codes.shape[-1] % _WIDTH
     return np.pad(codes, [(0, 0)] * (codes.ndim - 1) + [(0, left)]) if left else codes

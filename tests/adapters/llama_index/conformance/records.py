@@ -10,7 +10,7 @@ from typing import Any
 STORES = {"S": "SimpleVectorStore", "C": "Chroma", "Q": "Qdrant", "L": "LanceDB", "F": "FAISS"}
 
 LUCK = "threads add and query"
-"""What stores without locks keep or break as it comes."""
+"""Promises that stores without locks keep or break by chance."""
 
 BROKEN = {
     "the same id again replaces": "C L F",  # kept the old one; appended
@@ -142,7 +142,7 @@ BROKEN = {
 
 
 def promise_of(function: str, params: Mapping[str, Any]) -> str:
-    """What the table calls a test: each rule for filters is a promise of its own."""
+    """Return a test's name in the table: each rule for filters is a promise of its own."""
     name = function.removeprefix("test_").replace("_", " ")
     return f"{name}: {params['rule'].label}" if "rule" in params else name
 

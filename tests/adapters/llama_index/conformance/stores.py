@@ -22,7 +22,7 @@ _FILE = "default__vector_store.json"  # what a storage context names a store's f
 
 
 def _nothing(*_: Any) -> None:
-    """What a store that keeps itself needs."""
+    """Arguments of a store that persists itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What adding nodes promises: ids, upserts, all or nothing."""
+"""The promises of adding nodes: ids, upserts, all or nothing."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What the awaited methods promise: the same as the others, and a loop that goes on meanwhile."""
+"""The promises of the async methods: the same as the others, and a loop that goes on meanwhile."""
 
 import asyncio
 from collections.abc import Awaitable

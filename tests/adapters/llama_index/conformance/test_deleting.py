@@ -1,4 +1,4 @@
-"""What deleting promises: by source document, by id, by filter; of nothing, nothing."""
+"""The promises of deleting: by source document, by id, by filter; empty arguments delete nothing."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What filters promise: one rule a row of `rules`, which hold for queries, and decide before the best are chosen."""
+"""The promises of filters: one rule a row of `rules`, which hold for queries, and decide before the best are chosen."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What `get_nodes` promises, and that nodes come back as they went in, as copies."""
+"""The promises of `get_nodes`, and that nodes come back as they went in, as copies."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What LlamaIndex does with a store: indexes, retrievers, query engines, pipelines, storage contexts."""
+"""LlamaIndex on top of a store: indexes, retrievers, query engines, pipelines, storage contexts."""
 
 from typing import Any
 

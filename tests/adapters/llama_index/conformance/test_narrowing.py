@@ -1,4 +1,4 @@
-"""What ids in a query promise. An index always passes `node_ids`, which are empty as a rule: no restriction."""
+"""The promises of ids in a query. An index always passes `node_ids`, which are empty as a rule: no restriction."""
 
 from tests.adapters.llama_index.conformance.cases import COSINES, Case, uids, where
 

@@ -1,4 +1,4 @@
-"""What a query promises: similarities, top_k, modes, MMR. SimpleVectorStore is the oracle where it is right.
+"""The promises of a query: similarities, top_k, modes, MMR. SimpleVectorStore is the oracle where it is right.
 
 It is not for MMR of more than two nodes, as it compares a candidate with the last that was chosen only; nor for MMR's
 similarities, which are what it chose by; nor with a threshold of 0, where it begins with the first node that was added;

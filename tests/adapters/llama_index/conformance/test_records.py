@@ -1,4 +1,4 @@
-"""What is on record is a promise of the suite, and none of it is ours."""
+"""Each recorded failure is a promise of the suite, and none is ours."""
 
 import importlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a store promises beyond one object in one thread: threads, pickling, reopening."""
+"""The promises of a store beyond one object in one thread: threads, pickling, reopening."""
 
 import pickle
 import sys

@@ -303,7 +303,7 @@ def test_records_without_a_name(docs: Path) -> None:
 
 
 def test_keys_that_begin_with_a_dollar(docs: Path) -> None:
-    """What `export` writes comes back, and what others write stays."""
+    """Exported documents come back, and files of other programs stay."""
     lines = ['{"text": "a", "metadata": {"$$x": 1}}', '{"text": "b", "metadata": {"$ref": 1}}']
     (docs / "a.jsonl").write_text("\n".join(lines))
     first, second = (item.metadata for item in items(docs) if isinstance(item, Document))

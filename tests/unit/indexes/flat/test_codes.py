@@ -19,7 +19,7 @@ OWNER = bytes(range(16))
 HEADER = 60
 ROTATED = 48  # the byte that says whether the codes are rotated; then 7 unused ones
 
-# What float32 sums may have lost, which the index adds to the bounds itself.
+# The rounding error of float32 sums, which the index adds to the bounds itself.
 SLACK = 16 * 2.0**-24
 
 Floats = NDArray[np.float32]
