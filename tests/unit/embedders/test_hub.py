@@ -178,6 +178,13 @@ class TestWithoutGraph:
         with pytest.raises(UnsupportedError, match="made of Transformer, Pooling, Dense; only"):
             OnnxEmbedder("acme/dense", export=False)
         assert not list((tmp_path / "cache" / "models--acme--dense").rglob("*.onnx"))
+        found = resolve(other)
+        assert isinstance(found, SentenceTransformerEmbedder)
+        assert found.dimension == 16
+
+    @pytest.mark.thorough
+    def test_a_name_with_parts_that_onnxruntime_cannot_run(self, server: HubServer, tmp_path: Path) -> None:
+        tiny_bert(server.root / "acme" / "dense", Dense(32, 16))
         code = "from theodolite.embedders.resolve import resolve; e = resolve('acme/dense'); print(e, e.dimension)"
         assert in_new_process(code, server, tmp_path).stdout == "<SentenceTransformerEmbedder acme/dense> 16\n"
 
