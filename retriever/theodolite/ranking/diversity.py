@@ -17,7 +17,7 @@ from theodolite.inputs import is_number
 Doubles = NDArray[np.float64]
 
 Scale = Literal["relevance", "fusion", "open"]
-"""The scale of scores: cosines, relevance or calibrated scores; sums of reciprocal ranks; or unbounded, such as BM25."""
+"""The scale of scores: cosines, relevance or calibrated scores; sums of reciprocal ranks; or unbounded (BM25)."""
 
 
 @dataclass(frozen=True, slots=True)
