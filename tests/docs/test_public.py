@@ -63,6 +63,7 @@ PUBLIC = [
     "Trace",
     "Truncate",
     "TruncationWarning",
+    "UnfinishedCopyWarning",
     "UnsupportedError",
     "Valid",
     "VectorError",
