@@ -14,13 +14,14 @@ Values that JSON does not have:
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from datetime import date, datetime, timezone
 from typing import Any
 
 import numpy as np
 
-from theodolite.errors import DocumentError, type_of
+from theodolite.errors import MALFORMED, CorruptionError, DocumentError, type_of
 
 MAX_DEPTH = 64
 
@@ -30,6 +31,8 @@ MAX_FIELD = 10_000
 Earlier versions stored longer names. Such documents can still be read and updated.
 """
 
+_DEEPEST = MAX_DEPTH + 1  # a date is stored as a mapping
+_MARKS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 _PLAIN = frozenset({str, int, bool, type(None)})
 _dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _canonical = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True).encode
@@ -110,6 +113,43 @@ def decode(text: str) -> Any:
     if end != len(text):
         raise ValueError(f"there is more after character {end}")
     return found
+
+
+def decode_stored(metadata: str) -> Any:
+    """Decode stored metadata, or one value of it. Raises CorruptionError if it is damaged."""
+    try:
+        return decode(metadata)
+    except MALFORMED as error:
+        raise _damaged(metadata, error) from error
+
+
+def stored_metadata(metadata: str) -> dict[str, Any]:
+    """Decode the stored metadata of a document. Raises CorruptionError if it is damaged."""
+    # Each hit of a search comes through here: few calls.
+    if metadata.count("{") + metadata.count("[") > _DEEPEST:
+        check_depth(metadata)
+    try:
+        decoded = decode(metadata)
+    except MALFORMED as error:
+        raise _damaged(metadata, error) from error
+    if not isinstance(decoded, dict):
+        raise CorruptionError(f"stored metadata is damaged: it is not a mapping: {metadata!r:.80}")
+    return decoded
+
+
+def check_depth(metadata: str) -> None:
+    """Raise CorruptionError for JSON nested more deeply than we ever store: decoding it would recurse."""
+    if metadata.count("{") + metadata.count("[") <= _DEEPEST:
+        return
+    depth = 0
+    for mark in _MARKS.findall(metadata):
+        depth += (mark in "[{") - (mark in "]}")
+        if depth > _DEEPEST:
+            raise CorruptionError(f"stored metadata is damaged: it is nested too deeply: {metadata!r:.80}")
+
+
+def _damaged(metadata: str, error: Exception) -> CorruptionError:
+    return CorruptionError(f"stored metadata is damaged ({error}): {metadata!r:.80}. Restore it from a copy")
 
 
 def stored_key(key: str) -> str:

@@ -23,8 +23,8 @@ from theodolite import (
     Retriever,
     VectorError,
 )
+from theodolite.columns import dictionary
 from theodolite.engines.local import LocalEngine
-from theodolite.engines.local.derived.columns import dictionary
 from theodolite.files.readers import Options
 from theodolite.files.sync import sync
 from theodolite.filters import matches, parse

@@ -24,8 +24,9 @@ from theodolite import (
     SearchTool,
     Valid,
 )
-from theodolite.engines.local.derived.columns import column_files, dictionary
-from theodolite.engines.local.derived.columns.instants import instants
+from theodolite.columns import dictionary
+from theodolite.columns.instants import instants
+from theodolite.engines.local.derived.columns import column_files
 from theodolite.filters import F, instant, matches, parse, to_dict
 from theodolite.filters.dates import is_unreadable
 from theodolite.testing import HashingEmbedder

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from theodolite.engines.local.search.lexical import Arm, fuse
+from theodolite.ranking.fusion import Arm, fuse
 
 Drawn = tuple[list[int], list[float], float]
 

@@ -1,15 +1,14 @@
 """Documents as engines store them: checked, encoded and hashed."""
 
-import re
 from collections.abc import Container, Sequence
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.errors import MALFORMED, CorruptionError, DocumentError, type_of
-from theodolite.metadata import MAX_DEPTH, decode, encode_to_store
+from theodolite.errors import CorruptionError, DocumentError, type_of
+from theodolite.metadata import encode_to_store, stored_metadata
 from theodolite.protocols import Scope
 from theodolite.scopes import key_within, partition_key
 from theodolite.types import Document
@@ -38,47 +37,6 @@ class Record(NamedTuple):
         if not isinstance(self.id, str) or not isinstance(self.text, str):
             raise CorruptionError(f"a stored document is damaged: its id is {self.id!r:.80}. Run verify()")
         return Document(self.text, stored_metadata(self.metadata), self.id)
-
-
-def decode_stored(metadata: str) -> Any:
-    """Decode stored metadata, or one value of it. Raises CorruptionError if it is damaged."""
-    try:
-        return decode(metadata)
-    except MALFORMED as error:
-        raise _damaged(metadata, error) from error
-
-
-def stored_metadata(metadata: str) -> dict[str, Any]:
-    """Decode the stored metadata of a document. Raises CorruptionError if it is damaged."""
-    # Each hit of a search comes through here: few calls.
-    if metadata.count("{") + metadata.count("[") > _DEEPEST:
-        check_depth(metadata)
-    try:
-        decoded = decode(metadata)
-    except MALFORMED as error:
-        raise _damaged(metadata, error) from error
-    if not isinstance(decoded, dict):
-        raise CorruptionError(f"stored metadata is damaged: it is not a mapping: {metadata!r:.80}")
-    return decoded
-
-
-def check_depth(metadata: str) -> None:
-    """Raise CorruptionError for JSON nested more deeply than we ever store: decoding it would recurse."""
-    if metadata.count("{") + metadata.count("[") <= _DEEPEST:
-        return
-    depth = 0
-    for mark in _MARKS.findall(metadata):
-        depth += (mark in "[{") - (mark in "]}")
-        if depth > _DEEPEST:
-            raise CorruptionError(f"stored metadata is damaged: it is nested too deeply: {metadata!r:.80}")
-
-
-def _damaged(metadata: str, error: Exception) -> CorruptionError:
-    return CorruptionError(f"stored metadata is damaged ({error}): {metadata!r:.80}. Restore the folder from a copy")
-
-
-_DEEPEST = MAX_DEPTH + 1  # a date is stored as a mapping
-_MARKS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 
 
 def make_records(

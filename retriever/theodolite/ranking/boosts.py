@@ -6,7 +6,7 @@ overturns a gap in relevance of more than w, relative to the better document.
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, final
@@ -264,23 +264,32 @@ def check_refusals(
     Raises:
         InputError: with `boost`, `count` and `first`, an id.
     """
-    for boost in boosts:
-        refuses = getattr(boost, "refuses", None)
-        tree = refuses(now) if refuses else None
-        if tree is None:
-            continue
+    for boost, tree in refused_documents(boosts, now):
         refused = mask_of(tree) if eligible is None else mask_of(tree) & eligible
         count = int(np.count_nonzero(refused))
         if count:
-            first = id_of(int(refused.argmax()))
-            why = getattr(boost, "refusal", "are refused")
-            raise InputError(
-                f"{boost.name}: {count} of {total} eligible documents {why}, first {first!r}. Correct their "
-                "metadata, leave them out with where, or let the boost accept them",
-                boost=boost.name,
-                count=count,
-                first=first,
-            )
+            raise refusal(boost, count, total, id_of(int(refused.argmax())))
+
+
+def refused_documents(boosts: Iterable[Boost], now: float) -> Iterator[tuple[Boost, Filter]]:
+    """Yield each boost that refuses some documents, with the filter that these pass."""
+    for boost in boosts:
+        refuses = getattr(boost, "refuses", None)
+        tree = refuses(now) if refuses else None
+        if tree is not None:
+            yield boost, tree
+
+
+def refusal(boost: Boost, count: int, total: int, first: str) -> InputError:
+    """Return the error for a search that may find documents that a boost refuses."""
+    why = getattr(boost, "refusal", "are refused")
+    return InputError(
+        f"{boost.name}: {count} of {total} eligible documents {why}, first {first!r}. Correct their metadata, leave "
+        "them out with where, or let the boost accept them",
+        boost=boost.name,
+        count=count,
+        first=first,
+    )
 
 
 def duration(given: Any, what: str) -> timedelta:

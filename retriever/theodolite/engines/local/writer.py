@@ -16,11 +16,11 @@ from theodolite.engines.local.storage.io_errors import FOR_CLEARING, free_room, 
 from theodolite.engines.local.storage.records import select_documents
 from theodolite.engines.local.storage.store import Store
 from theodolite.engines.local.storage.vector_file import empty_vectors
-from theodolite.engines.records import Record, make_records, stored_metadata
+from theodolite.engines.records import Record, make_records
 from theodolite.errors import DocumentError, EngineError, type_of
 from theodolite.filters import And, Filter
 from theodolite.indexes.flat.codes import BLOCK
-from theodolite.metadata import check_names, encode
+from theodolite.metadata import check_names, encode, stored_metadata
 from theodolite.protocols import Scope
 from theodolite.scopes import partition_key, partition_to_write, within
 from theodolite.types import Document, EmbedderSpec, Space, Vectors

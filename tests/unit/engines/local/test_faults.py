@@ -18,8 +18,8 @@ from theodolite.engines.local.storage import crash_points
 from theodolite.engines.local.storage.folder import WRITER, Folder
 from theodolite.engines.local.storage.store import Store
 from theodolite.engines.local.storage.vector_file import check_frame
-from theodolite.engines.records import decode_stored
 from theodolite.indexes.flat.codes import BLOCK
+from theodolite.metadata import decode_stored
 
 EYE = np.eye(4, dtype=np.float32)
 
@@ -170,7 +170,7 @@ def test_an_interrupted_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     with Retriever.open(tmp_path / "kb") as kb:
         kb.add([Document("t", {"n": n}, f"d{n}") for n in range(10)], vectors=np.ones((10, 4)))
-        monkeypatch.setattr("theodolite.engines.local.derived.columns.column.decode_stored", interrupted)
+        monkeypatch.setattr("theodolite.engines.local.derived.columns.column_cache.decode_stored", interrupted)
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
                 kb.count({"n": 3})

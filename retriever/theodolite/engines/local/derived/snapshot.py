@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.engines.local.derived.boost_factors import BoostFactors
+from theodolite.columns import Column, evaluate
 from theodolite.engines.local.derived.code_cache import CodeCache, hash_by_row
-from theodolite.engines.local.derived.columns import ColumnFiles, Columns, evaluate
-from theodolite.engines.local.derived.columns.column import Column
+from theodolite.engines.local.derived.columns import ColumnFiles, Columns
 from theodolite.engines.local.derived.index_record import IndexRecord, load_index, read_index_record
-from theodolite.engines.local.derived.versions import VersionStateCache
 from theodolite.engines.local.storage.change_log import (
     HASH,
     Base,
@@ -36,6 +34,8 @@ from theodolite.errors import CorruptionError
 from theodolite.filters import Filter
 from theodolite.forking import register_at_fork
 from theodolite.indexes.flat.index import CodesFor, FlatIndex
+from theodolite.ranking.boost_factors import BoostFactors
+from theodolite.ranking.version_state import VersionStateCache
 from theodolite.settings import Manifest
 from theodolite.types import Mask, Rows
 

@@ -13,9 +13,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.columns.segment import Segment
 from theodolite.engines.local.derived.code_cache import CodeCache
 from theodolite.engines.local.derived.columns.column_files import ColumnFiles, OtherVersion, read_file
-from theodolite.engines.local.derived.columns.segment import Segment
 from theodolite.engines.local.derived.snapshot import Snapshot
 from theodolite.engines.local.maintenance.index_build import only_builder
 from theodolite.engines.local.storage import lexical_table

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.analysis.unspaced_scripts import prepare_text
+from theodolite.columns.segment import Segment
 from theodolite.engines.local.derived.code_cache import hash_by_row
-from theodolite.engines.local.derived.columns.column import read_segment
+from theodolite.engines.local.derived.columns.column_cache import read_segment
 from theodolite.engines.local.derived.columns.column_files import OtherVersion, read_file
-from theodolite.engines.local.derived.columns.segment import Segment
 from theodolite.engines.local.derived.index_record import read_index
 from theodolite.engines.local.maintenance.verify_primary import (
     DAMAGE,

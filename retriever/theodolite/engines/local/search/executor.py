@@ -1,7 +1,7 @@
 """Run a Request against one snapshot."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from sqlite3 import Connection
 
@@ -11,17 +11,19 @@ from numpy.typing import NDArray
 from theodolite.analysis.query_terms import query_terms
 from theodolite.analysis.unspaced_scripts import needs_preparation, separate_runs
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager
-from theodolite.engines.local.derived.versions import VersionState
 from theodolite.engines.local.search.documents import DocumentCache
 from theodolite.engines.local.search.field_summary import Hints
-from theodolite.engines.local.search.lexical import Arm, LexicalResult, LexicalSearch, fuse
+from theodolite.engines.local.search.lexical import LexicalResult, LexicalSearch
 from theodolite.engines.local.storage.lexical_table import OUTDATED, is_prepared
 from theodolite.engines.local.storage.records import select_documents
 from theodolite.indexes.flat.boosted import BoostedScore
 from theodolite.indexes.flat.index import Found
 from theodolite.protocols import Answer, Request
-from theodolite.ranking.boosts import Freshness, check_refusals
-from theodolite.ranking.versions import Versions, dates_of
+from theodolite.ranking.boosts import check_refusals
+from theodolite.ranking.fusion import Arm, fuse
+from theodolite.ranking.notes import no_match_note, request_dates
+from theodolite.ranking.version_state import VersionState
+from theodolite.ranking.versions import Versions
 from theodolite.scopes import scope_filter
 from theodolite.types import Mask, Rows, Trace
 
@@ -165,7 +167,7 @@ class SearchExecutor:
             factors = self._boost_factors(connection, snapshot, request, in_scope, mask, count)
         notes: tuple[str, ...] = ()
         if request.where is not None or request.boosts or request.versions is not None:
-            dates = _date_fields(request)
+            dates = request_dates(request)
             if request.where is not None or dates:
                 notes = self._hints.notes(connection, snapshot, request.where, confined, matching=count, dates=dates)
         return EligibleRows(live, in_scope, mask, count, version_state, factors, notes)
@@ -252,7 +254,7 @@ class SearchExecutor:
         )
         notes = () if prepared else _outdated_note(text, result)
         if not len(result.rows) and eligible.count:
-            notes = (_no_match_note(request, terms, result), *notes)
+            notes = (no_match_note(request, has_terms=bool(terms), known=result.known), *notes)
         bm25 = dict(zip(result.rows.tolist(), result.bm25.tolist(), strict=True))
         return Matches(result.rows, None, result.boosted, bm25, notes=notes)
 
@@ -278,14 +280,6 @@ class SearchExecutor:
         timings = {"search": search_time, "fetch": time.perf_counter() - fetching}
         trace = _trace(snapshot, request, eligible, match, timings)
         return Answer(documents, similarities, trace, scores, bm25, versions, vectors)
-
-
-def _date_fields(request: Request) -> list[str]:
-    """Return the fields that rules and boosts read as dates."""
-    fields = [boost.field for boost in request.boosts if isinstance(boost, Freshness)]
-    for rule in () if request.versions is None else request.versions.rules:
-        fields += dates_of(rule)
-    return fields
 
 
 def _dense_matches(nearest: Found, request: Request) -> Matches:
@@ -352,17 +346,6 @@ def _trace(
         superseded=0 if eligible.version_state is None else eligible.version_state.superseded,
         notes=(*eligible.notes, *match.notes),
     )
-
-
-def _no_match_note(request: Request, terms: Mapping[str, float], result: LexicalResult) -> str:
-    """Say why lexical search returned no document."""
-    if not terms:
-        reason = "The query has no words"
-    elif result.known:
-        reason = "The query's words occur only in documents that the filter or the rules for versions exclude"
-    else:
-        reason = f"No document{'' if request.scope is None else ' in the scope'} has any of the query's words"
-    return f"{reason}{', so only similarity ranks the hits' if request.mode == 'hybrid' else ''}."
 
 
 def _outdated_note(text: str, result: LexicalResult) -> tuple[str, ...]:

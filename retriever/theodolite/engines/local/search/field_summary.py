@@ -6,15 +6,14 @@ nothing and about strings that only look like dates.
 
 import sqlite3
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import replace
-from datetime import date
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.engines.local.derived.columns.dictionary import (
+from theodolite.columns.dictionary import (
     EMPTY_LIST,
     FALSE,
     FIRST,
@@ -23,16 +22,17 @@ from theodolite.engines.local.derived.columns.dictionary import (
     TRUE,
     Dictionary,
 )
-from theodolite.engines.local.derived.columns.segment import Lists, Segment
+from theodolite.columns.segment import Lists, Segment
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager, StaleSnapshot
 from theodolite.engines.local.storage.records import select_documents
-from theodolite.engines.records import check_depth, decode_stored, stored_metadata
-from theodolite.errors import CorruptionError, MetadataWarning, short_repr, warn_caller
-from theodolite.filters import And, Compare, Filter, In, Not, Or, fields, instant
+from theodolite.errors import CorruptionError
+from theodolite.filters import Filter, fields
 from theodolite.filters.non_matching import non_matching_notes
 from theodolite.filters.summary import PARTS, FieldStats, names, summarize, summarize_documents
 from theodolite.filters.values import kind_of
 from theodolite.forking import register_at_fork
+from theodolite.metadata import check_depth, decode_stored, stored_metadata
+from theodolite.ranking.notes import NoteWarnings, filter_dates, unreadable_note
 from theodolite.types import Field, FieldKind, Mask
 
 MAX_READ = 5000
@@ -43,7 +43,6 @@ MAX_COLUMNS = 200
 _MAX_SUMMARIES = 16  # kept for the next call
 _SAMPLE = 500  # documents whose names are looked at for "did you mean"
 _CHUNK = 512  # documents parsed at a time
-_MAX_WARNED = 1000  # notes to remember, so that each is a warning only once
 
 Counts = NDArray[np.int64]
 Key = tuple[int, int, str, int, frozenset[str] | None]
@@ -247,7 +246,7 @@ class Hints:
     def __init__(self, snapshots: SnapshotManager, summaries: FieldSummaries) -> None:
         self._snapshots = snapshots
         self._summaries = summaries
-        self._warned: set[str] = set()
+        self._warnings = NoteWarnings()
         self._date_fields: set[str] = set()
 
     def notes(
@@ -268,17 +267,14 @@ class Hints:
             matching: number of documents that pass.
             dates: fields that boosts or rules for versions read as dates.
         """
-        notes = self._unreadable_notes(connection, snapshot, {*_date_fields(where), *dates}, within)
+        notes = self._unreadable_notes(connection, snapshot, {*filter_dates(where), *dates}, within)
         if not matching and where is not None:
             known = self._summaries.fields(connection, snapshot, within, 0, frozenset(fields(where)))
             place = "document" if within is None else "document of this scope"
             notes += non_matching_notes(
                 where, known, lambda: self._summaries.sample_names(connection, snapshot, within), where=place
             )
-        for note in notes:
-            if note not in self._warned and len(self._warned) < _MAX_WARNED:
-                self._warned.add(note)
-                warn_caller(note, MetadataWarning)
+        self._warnings.warn(notes)
         return notes
 
     def unreadable(self, connection: sqlite3.Connection, snapshot: Snapshot, within: Filter | None) -> dict[str, int]:
@@ -300,9 +296,9 @@ class Hints:
         likely = [name for name in names if self._has_unreadable(connection, snapshot, name)]
         known = self._summaries.fields(connection, snapshot, within, 0, frozenset(likely)) if likely else {}
         return tuple(
-            f"{field.unreadable_dates:,} of {field.count:,} documents have a string in {short_repr(name)} that looks "
-            f"like a date but is not one, such as {short_repr(self._example(connection, snapshot, name, within))}. It "
-            "is treated as text and never compared with a date. Write dates as 2025-06-15 or 2025-06-15T12:30:45Z"
+            unreadable_note(
+                name, field.unreadable_dates, field.count, self._example(connection, snapshot, name, within)
+            )
             for name, field in known.items()
             if field.unreadable_dates
         )
@@ -321,19 +317,3 @@ class Hints:
             for row in rows[:1] if mask is None else rows[mask[rows]][:1]:
                 return str(segment.dictionary.value(segment.code(int(row) - segment.start)))
         return ""
-
-
-def _date_fields(tree: Filter | None) -> Iterator[str]:
-    """Yield the fields that a filter compares with dates."""
-    match tree:
-        case Not(part=part):
-            yield from _date_fields(part)
-        case And(parts=parts) | Or(parts=parts):
-            for part in parts:
-                yield from _date_fields(part)
-        case Compare(field=field, value=value):
-            if instant(value) is not None:
-                yield field
-        case In(field=field, values=values):
-            if any(issubclass(kind, date) for kind in set(map(type, values))):
-                yield field

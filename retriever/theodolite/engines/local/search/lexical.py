@@ -1,21 +1,12 @@
 """Lexical search: BM25 over the documents of a scope, exactly as if no others existed.
 
 FTS5 stores the index; the scores are computed here. FTS5's own bm25() uses the statistics of the whole table, which
-would leak what other tenants write. It has the same formula, and is slower because it scores one document at a time.
+would leak what other tenants write. It has the same formula (`analysis.bm25`), and is slower because it scores one
+document at a time.
 
-For N documents in the scope with mean length L, and a term or phrase that n of them contain:
-
-    idf = max(ln((N − n + 0.5) / (n + 0.5)), 1e-6)
-    bm25 = Σ weight × idf × tf × (k1 + 1) / (tf + k1 × (1 − b + b × length / L))
-
-where tf is its count in the document. Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond
-(2009), with FTS5's k1 = 1.2 and b = 0.75.
-
-`Postings` and `DocumentLengths` hold in memory where terms occur and how long documents are. `fuse` merges the ranking
-by words with the one by vectors.
+`Postings` and `DocumentLengths` hold in memory where terms occur and how long documents are.
 """
 
-import math
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,14 +15,13 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.analysis.bm25 import term_scores
 from theodolite.analysis.query_terms import Phrase, Tokenizer
 from theodolite.analysis.unspaced_scripts import is_letter
 from theodolite.engines.local.storage.database import State
 from theodolite.engines.local.storage.records import IDENTITY, Keys
 from theodolite.errors import CorruptionError
 from theodolite.types import Mask, Rows
-
-K1, B = 1.2, 0.75
 
 BUDGET = 64 << 20
 """Bytes of postings to keep for later searches."""
@@ -286,57 +276,5 @@ def _scores(
         if not len(rows):
             continue
         mean = mean or lengths.total(connection, scope) / documents
-        idf = max(math.log((documents - len(rows) + 0.5) / (len(rows) + 0.5)), 1e-6)
-        norms = K1 * (1 - B + B * lengths.of(connection, rows) / mean)
-        bm25[rows] += weight * idf * (counts * (K1 + 1) / (counts + norms))
+        bm25[rows] += term_scores(weight, documents, mean, counts, lengths.of(connection, rows))
     return bm25
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Arm:
-    """One ranking.
-
-    Attributes:
-        rows: (n,), best first. If a row occurs twice, its first place counts.
-        scores: (n,), the scores the arm is ranked by, higher is better, or None. Rows with equal scores share the
-            better rank (1, 2, 2, 4), so the fused score does not depend on the order of their ids.
-        weight: at least 0; an arm of weight 0 contributes nothing.
-    """
-
-    rows: Rows
-    scores: NDArray[np.floating] | None = None
-    weight: float = 1.0
-
-
-def fuse(arms: Sequence[Arm], constant: float = 60.0) -> tuple[Rows, NDArray[np.float64]]:
-    """Merge rankings by weighted reciprocal rank fusion (see `theodolite.protocols.Fusion`).
-
-    Rankings are merged by rank, because their scores have no common scale.
-
-    The score of a row is the sum of weight / (constant + rank) over the arms that contain it, with ranks from 1.
-
-    Returns:
-        Rows, (n,), best first, and their scores, (n,) float64, higher is better. Equal scores are ordered by the place
-        in the first arm, then in the second, and so on; a row that an arm does not contain comes after those it does.
-    """
-    arms = [arm for arm in arms if arm.weight > 0 and len(arm.rows)]
-    if not arms:
-        return np.empty(0, np.int64), np.empty(0, np.float64)
-    rows = np.unique(np.concatenate([arm.rows for arm in arms]))
-    scores = np.zeros(len(rows), np.float64)
-    places = np.full((len(arms), len(rows)), np.iinfo(np.int64).max)
-    for arm, place in zip(arms, places, strict=True):
-        distinct, first = np.unique(arm.rows, return_index=True)
-        at = np.searchsorted(rows, distinct)
-        place[at] = first
-        scores[at] += arm.weight / (constant + _ranks(arm)[first])
-    order = np.lexsort((*places[::-1], -scores))
-    return rows[order], scores[order]
-
-
-def _ranks(arm: Arm) -> NDArray[np.int64]:
-    ranks = np.arange(1, len(arm.rows) + 1)
-    if arm.scores is not None:
-        ranks[1:][arm.scores[1:] == arm.scores[:-1]] = 0
-        np.maximum.accumulate(ranks, out=ranks)
-    return ranks

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from tests.oracle.filters import VALUES, Draw
 
 from theodolite import Document, Retriever
-from theodolite.engines.local.derived.boost_factors import BoostFactors
-from theodolite.engines.local.derived.columns.column import Column
+from theodolite.columns import Column
+from theodolite.engines.local.derived.columns.column_cache import extended
 from theodolite.errors import ConfigError, InputError
 from theodolite.filters import MISSING, lookup
 from theodolite.protocols import Boost
+from theodolite.ranking.boost_factors import BoostFactors
 from theodolite.ranking.boosts import Authority, Freshness, check_refusals
 
 Doubles = NDArray[np.float64]
@@ -203,7 +204,7 @@ def test_factors_of_a_later_commit_are_not_used_for_an_older_one(kb: Retriever) 
     kb.update("b", {"s": "x", "n": 1})
     engine: Any = kb._engine
     new = engine._snapshots.read(
-        lambda connection, snapshot: Column("s").extended(connection, 3, snapshot.state.sequence)
+        lambda connection, snapshot: extended(Column("s"), connection, 3, snapshot.state.sequence)
     )
     assert factors.product(boosts, NOW, lambda _: new, 3).tolist() == [0.75, 0.75, 1.0]  # b is dead by then
     assert factors.product(boosts, NOW, lambda _: old, 2).tolist() == [0.75, 1.0]
@@ -213,7 +214,7 @@ def test_factors_of_a_later_commit_are_not_used_for_an_older_one(kb: Retriever) 
 def read_now(kb: Retriever, field: str) -> Any:
     engine: Any = kb._engine
     return engine._snapshots.read(
-        lambda connection, snapshot: Column(field).extended(connection, snapshot.rows, snapshot.state.sequence)
+        lambda connection, snapshot: extended(Column(field), connection, snapshot.rows, snapshot.state.sequence)
     )
 
 

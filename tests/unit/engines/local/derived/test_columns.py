@@ -14,7 +14,7 @@ import pytest
 
 from theodolite import Document, Retriever
 from theodolite.engines.local.derived.columns import ColumnFiles, Columns, column_files
-from theodolite.engines.local.derived.columns.column import json_expression
+from theodolite.engines.local.derived.columns.column_cache import json_expression
 from theodolite.engines.local.storage import crash_points
 from theodolite.engines.local.storage.folder import Folder
 from theodolite.filters import Exists, In, matches, parse
@@ -121,7 +121,7 @@ def test_a_rare_field_takes_little_memory() -> None:
 
 @pytest.mark.thorough
 def test_ten_thousand_fields_stay_within_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("theodolite.engines.local.derived.columns.column.BUDGET", 1 << 16)
+    monkeypatch.setattr("theodolite.engines.local.derived.columns.column_cache.BUDGET", 1 << 16)
     monkeypatch.setattr(Columns.__init__, "__defaults__", (None, 1 << 16))
     metadata = {f"d{i}": {f"field{i * 10 + j}": i for j in range(10)} for i in range(1000)}
     with Retriever.open(None) as kb:

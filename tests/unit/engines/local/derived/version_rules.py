@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from theodolite import Document, Retriever
-from theodolite.engines.local.derived.columns.column import Column
+from theodolite.columns.column import Column
 from theodolite.engines.local.derived.snapshot import Snapshot, StaleSnapshot
-from theodolite.engines.local.derived.versions import VersionStateCache
 from theodolite.filters import Filter, instant, parse
 from theodolite.protocols import Scope
+from theodolite.ranking.version_state import VersionStateCache
 from theodolite.ranking.versions import Rule, SupersededPolicy, Versions
 from theodolite.scopes import scope_filter
 from theodolite.types import Mask, Version

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.engines.local.derived.columns.dictionary import Dictionary
-from theodolite.engines.local.derived.columns.segment import Lists, Segment
-from theodolite.engines.local.derived.columns.strings import Strings
+from theodolite.columns.dictionary import Dictionary
+from theodolite.columns.segment import Lists, Segment
+from theodolite.columns.strings import Strings
 from theodolite.engines.local.storage.arrays import read_arrays
 from theodolite.engines.local.storage.change_log import hash_at
 from theodolite.engines.local.storage.crash_points import crash_point

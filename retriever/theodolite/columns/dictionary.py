@@ -18,8 +18,8 @@ from typing import Any, assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.engines.local.derived.columns.instants import instants, instants_of_dates
-from theodolite.engines.local.derived.columns.strings import Strings
+from theodolite.columns.instants import instants, instants_of_dates
+from theodolite.columns.strings import Strings
 from theodolite.filters import MISSING, Compare, Contains, Empty, Exists, In, Like, Test, holds, instant
 from theodolite.filters.dates import SIGNS, WORDS, from_instant, is_unreadable
 from theodolite.filters.values import orderable, same

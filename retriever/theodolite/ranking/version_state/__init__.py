@@ -5,6 +5,6 @@ it. `field_arrays` turns columns into arrays by row. `succession` computes until
 the rules, once for a commit, and has their result for one search.
 """
 
-from theodolite.engines.local.derived.versions.state import VersionState, VersionStateCache
+from theodolite.ranking.version_state.state import VersionState, VersionStateCache
 
 __all__ = ["VersionState", "VersionStateCache"]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.engines.local.derived.versions.field_arrays import FOREVER, Ints
+from theodolite.ranking.version_state.field_arrays import FOREVER, Ints
 from theodolite.ranking.versions import Latest
 from theodolite.types import Mask, Rows
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.engines.local.derived.columns.column import Column
-from theodolite.engines.local.derived.columns.dictionary import FALSE, FIRST, TRUE, Dictionary
-from theodolite.engines.local.derived.columns.segment import Segment
+from theodolite.columns.column import Column
+from theodolite.columns.dictionary import FALSE, FIRST, TRUE, Dictionary
+from theodolite.columns.segment import Segment
 from theodolite.filters import instant
 from theodolite.types import Mask
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.engines.local.derived.columns.column import Column
-from theodolite.engines.local.derived.versions.field_arrays import FOREVER, NEVER, FieldArrays, GetColumn, Ints
-from theodolite.engines.local.derived.versions.succession import Groups, SuccessionGraph, numbered
+from theodolite.columns.column import Column
 from theodolite.filters import Filter
 from theodolite.forking import register_at_fork
+from theodolite.ranking.version_state.field_arrays import FOREVER, NEVER, FieldArrays, GetColumn, Ints
+from theodolite.ranking.version_state.succession import Groups, SuccessionGraph, numbered
 from theodolite.ranking.versions import Latest, Rule, Superseded, Valid, Versions
 from theodolite.types import Mask, Version
 

@@ -1,26 +1,22 @@
-"""One metadata field over all rows, a cache of such columns, and filters evaluated on them.
-
-A column has segments, which are read from the database as rows are added.
-"""
+"""Read columns from the database, and keep them in memory. A column gets a segment as rows are added."""
 
 import itertools
 import sqlite3
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from typing import Any, assert_never
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.columns.column import Column
+from theodolite.columns.segment import Segment
 from theodolite.engines.local.derived.columns.column_files import ColumnFiles
-from theodolite.engines.local.derived.columns.segment import Segment
 from theodolite.engines.local.storage.records import IDENTITY, Keys
-from theodolite.engines.records import decode_stored
-from theodolite.filters import And, Compare, Contains, Empty, Exists, Filter, Ids, In, Like, Not, Or, Test, lookup
+from theodolite.filters import lookup
 from theodolite.forking import register_at_fork
-from theodolite.metadata import MAX_DEPTH, stored_key
-from theodolite.types import Mask, Rows
+from theodolite.metadata import MAX_DEPTH, decode_stored, stored_key
 
 BUDGET = 256 << 20
 """Bytes of columns to keep; the least recently used are dropped first. A single column may be larger."""
@@ -31,42 +27,14 @@ _MAX_PATH = 1000  # characters of a name that SQLite evaluates: it parses the pa
 _PARSED = 1 << 16  # JSON texts parsed in one piece
 
 
-class Column:
-    """The values of a field in rows 0 to `rows`. Immutable."""
-
-    __slots__ = ("field", "nbytes", "rows", "segments")
-
-    def __init__(self, field: str, segments: tuple[Segment, ...] = ()) -> None:
-        self.field = field
-        self.segments = segments
-        self.rows = segments[-1].stop if segments else 0
-        self.nbytes = sum(segment.nbytes for segment in segments)
-
-    def extended(self, connection: sqlite3.Connection, rows: int, commit: int, keys: Keys = IDENTITY) -> "Column":
-        """Return the column up to `rows`, read within a transaction that sees `commit`."""
-        segments = list(self.segments)
-        new = read_segment(connection, self.field, self.rows, rows, commit, keys)
-        # Each segment is larger than all later ones together, so there are few, and each row is moved few times.
-        while segments and segments[-1].stop - segments[-1].start <= new.stop - new.start:
-            new = merge(segments.pop(), new)
-        return Column(self.field, (*segments, new))
-
-    def mask(self, test: Test, rows: int) -> Mask:
-        """Return the mask of the first `rows` rows that pass."""
-        out = np.empty(self.rows, np.bool_)
-        for segment in self.segments:
-            if segment.start < rows:
-                segment.mask(test, out[segment.start : segment.stop])
-        return out[:rows]
-
-    def value(self, row: int) -> Any:
-        """Return the value of a row, or MISSING; None for a list."""
-        segment = next(segment for segment in self.segments if row < segment.stop)
-        return segment.dictionary.value(segment.code(row - segment.start))
-
-    def read_at(self, rows: int) -> int:
-        """Return the newest commit at which values of the first `rows` rows were read."""
-        return max((segment.read_at for segment in self.segments if segment.start < rows), default=0)
+def extended(column: Column, connection: sqlite3.Connection, rows: int, commit: int, keys: Keys = IDENTITY) -> Column:
+    """Return a column up to `rows`, read within a transaction that sees `commit`."""
+    segments = list(column.segments)
+    new = read_segment(connection, column.field, column.rows, rows, commit, keys)
+    # Each segment is larger than all later ones together, so there are few, and each row is moved few times.
+    while segments and segments[-1].stop - segments[-1].start <= new.stop - new.start:
+        new = merge(segments.pop(), new)
+    return Column(column.field, (*segments, new))
 
 
 def read_segment(
@@ -181,7 +149,7 @@ class Columns:
             try:
                 if column.rows < rows:
                     first = column.segments[0] if column.segments else None
-                    column = column.extended(connection, rows, commit, self._keys)
+                    column = extended(column, connection, rows, commit, self._keys)
                     if self._files and column.segments[0] is not first:
                         self._files.save(field, connection, column.segments[0])
             finally:
@@ -190,36 +158,3 @@ class Columns:
             while self.nbytes > self._budget and len(self._columns) > 1:
                 self.nbytes -= self._columns.pop(next(iter(self._columns))).nbytes
             return column
-
-
-def evaluate(
-    tree: Filter, column: Callable[[str], Column], rows_of_ids: Callable[[frozenset[str]], Rows], rows: int
-) -> Mask:
-    """Return the mask of the first `rows` rows that pass the filter.
-
-    Args:
-        column: returns the column of a field.
-        rows_of_ids: returns the rows of the documents with these ids.
-    """
-    match tree:
-        case In() | Compare() | Exists() | Empty() | Contains() | Like():
-            return column(tree.field).mask(tree, rows)
-        case Ids(ids=ids):
-            mask = np.zeros(rows, np.bool_)
-            mask[rows_of_ids(ids)] = True
-            return mask
-        case Not(part=part):
-            mask = evaluate(part, column, rows_of_ids, rows)
-            return np.logical_not(mask, out=mask)
-        case And(parts=parts):
-            mask = np.ones(rows, np.bool_)
-            for part in parts:
-                mask &= evaluate(part, column, rows_of_ids, rows)
-            return mask
-        case Or(parts=parts):
-            mask = np.zeros(rows, np.bool_)
-            for part in parts:
-                mask |= evaluate(part, column, rows_of_ids, rows)
-            return mask
-        case _:
-            assert_never(tree)

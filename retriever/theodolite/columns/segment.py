@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.engines.local.derived.columns.dictionary import LIST, Dictionary, Run
-from theodolite.engines.records import decode_stored
+from theodolite.columns.dictionary import LIST, Dictionary, Run
 from theodolite.filters import Contains, In, Test
 from theodolite.filters.values import same
+from theodolite.metadata import decode_stored
 from theodolite.types import Mask
 
 Codes = NDArray[np.unsignedinteger[Any]]

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.engines.local.derived.columns.column import Column
-from theodolite.engines.local.derived.columns.dictionary import LIST
-from theodolite.engines.local.derived.columns.segment import Lists, Segment
+from theodolite.columns.column import Column
+from theodolite.columns.dictionary import LIST
+from theodolite.columns.segment import Lists, Segment
 from theodolite.errors import ConfigError
 from theodolite.forking import register_at_fork
 from theodolite.protocols import Boost
@@ -79,45 +79,24 @@ class BoostFactors:
         """
         columns = [column(boost.field) for boost in boosts]
         if in_scope is not None and not all(isinstance(boost, (Freshness, Authority)) for boost in boosts):
-            return self._compute(boosts, now, columns, 0, rows, in_scope)
+            return compute_factors(boosts, now, columns, 0, rows, in_scope)
         read_at = max((column.read_at(rows) for column in columns), default=0)
         key = (boosts, now)
         try:
             with self._lock:
                 product = self._products.get(key)
         except TypeError:  # a boost that cannot be hashed
-            return self._compute(boosts, now, columns, 0, rows)
+            return compute_factors(boosts, now, columns, 0, rows)
         # A product of columns that were read later lacks rows that have died since.
         if product is None or product.read_at > read_at:
             product = _Product(np.empty(0, np.float64), 0)
         done = len(product.factors)
         if done < rows:
-            more = self._compute(boosts, now, columns, done, rows)
+            more = compute_factors(boosts, now, columns, done, rows)
             product = _Product(np.concatenate([product.factors, more]) if done else more, read_at)
             product.factors.flags.writeable = False
         self._keep(key, product)
         return product.factors if len(product.factors) == rows else product.factors[:rows]
-
-    def _compute(
-        self,
-        boosts: Sequence[Boost],
-        now: float,
-        columns: Sequence[Column],
-        start: int,
-        stop: int,
-        in_scope: Mask | None = None,
-    ) -> Doubles:
-        product = np.ones(stop - start, np.float64)
-        for boost, column in zip(boosts, columns, strict=True):
-            if in_scope is not None and not isinstance(boost, (Freshness, Authority)):
-                product[in_scope] *= _factors_in_scope(boost, column.segments, in_scope, now)
-                continue
-            for segment in column.segments:
-                first, last = max(start, segment.start), min(stop, segment.stop)
-                if first < last:
-                    factors = _segment_factors(boost, segment, now)[first - segment.start : last - segment.start]
-                    product[first - start : last - start] *= factors
-        return np.maximum(product, _SMALLEST, out=product)
 
     def _keep(self, key: Any, product: _Product) -> None:
         with self._lock:
@@ -127,6 +106,31 @@ class BoostFactors:
             self.nbytes += product.factors.nbytes
             while len(self._products) > 1 and (self.nbytes > self._budget or len(self._products) > _MAX_PRODUCTS):
                 self.nbytes -= self._products.pop(next(iter(self._products))).factors.nbytes
+
+
+def compute_factors(
+    boosts: Sequence[Boost],
+    now: float,
+    columns: Sequence[Column],
+    start: int,
+    stop: int,
+    in_scope: Mask | None = None,
+) -> Doubles:
+    """Return the product of the boosts' factors for the rows from `start` to `stop`, (stop - start,).
+
+    See `BoostFactors.product`. With `in_scope`, `start` is 0.
+    """
+    product = np.ones(stop - start, np.float64)
+    for boost, column in zip(boosts, columns, strict=True):
+        if in_scope is not None and not isinstance(boost, (Freshness, Authority)):
+            product[in_scope] *= _factors_in_scope(boost, column.segments, in_scope, now)
+            continue
+        for segment in column.segments:
+            first, last = max(start, segment.start), min(stop, segment.stop)
+            if first < last:
+                factors = _segment_factors(boost, segment, now)[first - segment.start : last - segment.start]
+                product[first - start : last - start] *= factors
+    return np.maximum(product, _SMALLEST, out=product)
 
 
 def _segment_factors(boost: Boost, segment: Segment, now: float) -> Doubles:
