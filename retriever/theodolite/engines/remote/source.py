@@ -68,6 +68,11 @@ class Eligible:
     included: Keys | None = None
     excluded: Keys | None = None
 
+    @property
+    def is_whole_scope(self) -> bool:
+        """Whether all documents of the scope are eligible."""
+        return self.where is None and self.included is None and self.excluded is None
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
