@@ -11,8 +11,9 @@ from theodolite.engines.postgres.field_tokens import encode_fields
 from theodolite.engines.postgres.term_tokens import Terms
 from theodolite.engines.postgres.text import escape, unescape
 from theodolite.engines.postgres.vectors import encode_vectors
-from theodolite.engines.records import Record, decode_stored, stored_metadata
+from theodolite.engines.records import Record
 from theodolite.errors import DocumentError
+from theodolite.metadata import decode_stored, stored_metadata
 from theodolite.types import Document
 
 COLUMNS = "partition, id, text, metadata, tokens, fields, terms, words, length, truncated, embedding, digest"

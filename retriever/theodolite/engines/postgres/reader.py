@@ -12,9 +12,9 @@ from theodolite.engines.postgres.connections import Connection, Connections
 from theodolite.engines.postgres.text import escape
 from theodolite.engines.postgres.vectors import decode_vectors
 from theodolite.engines.postgres.where import Condition, all_of, compile_filter
-from theodolite.engines.records import stored_metadata
 from theodolite.filters import Filter
 from theodolite.filters.summary import summarize_documents
+from theodolite.metadata import stored_metadata
 from theodolite.protocols import Scope
 from theodolite.scopes import key_within
 from theodolite.types import Document, Field

@@ -17,10 +17,10 @@ from theodolite.engines.postgres.term_tokens import document_terms
 from theodolite.engines.postgres.text import escape, unescape
 from theodolite.engines.postgres.vectors import decode_vectors
 from theodolite.engines.postgres.where import Condition, all_of, compile_filter
-from theodolite.engines.records import Record, make_records, stored_metadata
+from theodolite.engines.records import Record, make_records
 from theodolite.errors import DocumentError, type_of
 from theodolite.filters import Filter
-from theodolite.metadata import check_names, encode
+from theodolite.metadata import check_names, encode, stored_metadata
 from theodolite.protocols import Scope
 from theodolite.scopes import key_within, partition_key, partition_to_write
 from theodolite.types import Document, EmbedderSpec, Space, Vectors
