@@ -15,7 +15,7 @@ from theodolite.engines.postgres.where import _cased, _variants
 from theodolite.filters import Compare, Contains, F, Filter, Ids, In, Like, matches, parse
 from theodolite.vectors.prepare import prepare
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.filterwarnings("ignore::theodolite.MetadataWarning")]
 
 SCHEMA = "theodolite_filters"
 

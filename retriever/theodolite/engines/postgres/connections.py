@@ -15,6 +15,7 @@ from psycopg import errors
 from psycopg.adapt import AdaptersMap, Dumper
 from psycopg.pq import Format, TransactionStatus
 
+from theodolite.engines.postgres.binary import BinaryParameter
 from theodolite.engines.postgres.location import PostgresLocation
 from theodolite.errors import EngineError, LockedError, TheodoliteError
 from theodolite.forking import leave, register_at_fork
@@ -44,13 +45,9 @@ class Limits:
     connections: int = 16
 
 
-class BinaryVector(bytes):
-    """A vector, or an array of vectors, as pgvector sends it."""
-
-
-class _BinaryVectorDumper(Dumper):
+class _BinaryDumper(Dumper):
     format = Format.BINARY
-    oid = 0  # the server knows the type from the statement
+    oid = 0  # the statement says which type it is
 
     def dump(self, obj: Any) -> bytes:
         return bytes(obj)
@@ -69,7 +66,7 @@ class Connections:
         self._idle: list[Connection] = []
         self._closed = False
         self._adapters = AdaptersMap(psycopg.adapters)
-        self._adapters.register_dumper(BinaryVector, _BinaryVectorDumper)
+        self._adapters.register_dumper(BinaryParameter, _BinaryDumper)
         self._free = threading.BoundedSemaphore(limits.connections)
         register_at_fork(self)
 
@@ -114,6 +111,23 @@ class Connections:
         while self._idle:
             leave(self._idle.pop())
         self._free = threading.BoundedSemaphore(self.limits.connections)
+
+    @contextmanager
+    def outside(self) -> Iterator[Connection]:
+        """Yield a new connection that does not count, for work that takes minutes. It is closed at the end."""
+        self.check_open()
+        with self._errors():
+            connection = self._connect()
+            try:
+                yield connection
+            finally:
+                connection.close()
+
+    @contextmanager
+    def single(self) -> Iterator[Connection]:
+        """Yield a connection for single statements, each of which sees one commit."""
+        with self._errors(), self._connection() as connection:
+            yield connection
 
     @contextmanager
     def lasting(self) -> Iterator[Connection]:

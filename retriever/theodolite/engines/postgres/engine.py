@@ -1,9 +1,12 @@
 """The PostgreSQL engine: documents with their vectors in tables of one schema, searched with pgvector."""
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any, NoReturn
 
+from theodolite.engines.postgres.approximate import ApproximateIndex, Indexes, parse_spec
 from theodolite.engines.postgres.catalog import (
     Collection,
     CollectionState,
@@ -12,15 +15,21 @@ from theodolite.engines.postgres.catalog import (
     read_state,
 )
 from theodolite.engines.postgres.connections import Connection, Connections, Limits
+from theodolite.engines.postgres.duplicates import duplicates
+from theodolite.engines.postgres.field_tokens import exists_tokens
 from theodolite.engines.postgres.location import PostgresLocation
+from theodolite.engines.postgres.maintenance import Maintainer
 from theodolite.engines.postgres.notes import NoteStore
-from theodolite.engines.postgres.reader import Pair, Reader
+from theodolite.engines.postgres.reader import Pair, Reader, matching
+from theodolite.engines.postgres.source import Views
 from theodolite.engines.postgres.writer import Writer
-from theodolite.errors import ConfigError, UnsupportedError
+from theodolite.engines.remote.search import RemoteSearch
+from theodolite.engines.remote.source import Eligible
+from theodolite.errors import ConfigError
 from theodolite.filters import Filter
 from theodolite.protocols import Answer, Request, Scope
 from theodolite.settings import CollectionSettings, Manifest
-from theodolite.types import Document, EmbedderSpec, Field, Space, Vectors
+from theodolite.types import Compaction, Document, Duplicate, EmbedderSpec, Field, Space, Vectors, Verification
 
 _DEFAULTS = CollectionSettings()
 
@@ -46,6 +55,14 @@ class PostgresEngine:
         self._writer = Writer(connections, collection, manifest.partition, settings.embedder)
         self._reader = Reader(connections, collection, manifest.partition)
         self._notes = NoteStore(connections, collection)
+        self._views = Views(
+            connections, collection, manifest.space.metric, manifest.partition, lambda: self._indexes.current()
+        )
+        self._indexes = Indexes(connections, collection, self._notes, self._views.similarities)
+        self._search = RemoteSearch(self._views, manifest.space.metric, manifest.partition)
+        self._maintainer = Maintainer(connections, collection)
+        # An engine that is dropped without close() leaves no connections behind.
+        self._release = weakref.finalize(self, connections.close)
 
     def __reduce__(self) -> NoReturn:
         """Raise TypeError: a copy would share connections, or lack them."""
@@ -87,7 +104,20 @@ class PostgresEngine:
         except BaseException:
             pool.close()
             raise
-        return cls(pool, collection, manifest, settings)
+        engine = cls(pool, collection, manifest, settings)
+        try:
+            engine._apply_index(settings.index)
+        except BaseException:
+            engine.close()
+            raise
+        return engine
+
+    def _apply_index(self, spec: str | None) -> None:
+        """Build the index that was asked for, if there are documents and no index."""
+        if spec is None or parse_spec(spec) is None:
+            return
+        if self._indexes.current() is None and not self._connections.read_only and self._reader.live():
+            self._indexes.reindex(spec, 0.99, None, None)
 
     @staticmethod
     def check(
@@ -140,6 +170,8 @@ class PostgresEngine:
         self._writer.update(changes, scope, replace=replace)
 
     def delete(self, which: Sequence[str] | Filter, *, scope: Scope | None = None) -> int:
+        if isinstance(which, Filter):
+            self._count(which, scope)
         return self._writer.delete(which, scope)
 
     def clear(self, *, scope: Scope | None = None) -> None:
@@ -159,13 +191,69 @@ class PostgresEngine:
         return self._reader.documents(where, after, limit, scope)
 
     def count(self, where: Filter | None = None, *, scope: Scope | None = None) -> int:
-        return self._reader.count(where, scope)
+        return self._reader.live() if where is None and scope is None else self._count(where, scope)
+
+    def _count(self, where: Filter | None, scope: Scope | None) -> int:
+        """Count the documents that match, and warn about a filter that cannot match."""
+        with self._views(lasting=True) as source:
+            count = source.count(Eligible(scope, where))
+            if where is not None and (count or source.state(scope).live):
+                self._search.notes.notes(source, where, scope, matching=count)
+            return count
 
     def fields(self, where: Filter | None = None, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
+        if where is not None:
+            self._count(where, scope)
         return self._reader.fields(where, values, scope)
 
     def search(self, request: Request) -> list[Answer]:
-        raise UnsupportedError("search is not supported yet")
+        self._connections.check_open()
+        return self._search.search(request)
+
+    def duplicates(
+        self,
+        threshold: float,
+        where: Filter | None = None,
+        *,
+        scope: Scope | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> Iterator[Duplicate]:
+        condition = matching(where, scope, self.partition)
+        return duplicates(self._connections, self._collection, condition, threshold, progress)
+
+    def reindex(
+        self,
+        index: str,
+        *,
+        target_recall: float = 0.99,
+        queries: Vectors | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> None:
+        self._indexes.reindex(index, target_recall, queries, progress)
+
+    def warm(self, fields: Sequence[str] = ()) -> None:
+        """Read the table once, so that the server has it in memory."""
+
+        def read(connection: Connection) -> None:
+            connection.execute(
+                f"SELECT count(embedding), count(*) FILTER (WHERE tokens && %s::text[]) "
+                f"FROM {self._collection.documents}",
+                ([token for name in fields for token in exists_tokens(name)],),
+            )
+
+        self._connections.read(read)
+
+    def verify(self, progress: Callable[[int], object] | None = None) -> Verification:
+        return self._maintainer.verify(progress)
+
+    def repair(self, progress: Callable[[int], object] | None = None) -> Verification:
+        return self._maintainer.repair(progress)
+
+    def backup(self, target: Path, progress: Callable[[int], object] | None = None) -> None:
+        self._maintainer.backup(target, progress)
+
+    def compact(self, progress: Callable[[int], object] | None = None) -> Compaction:
+        return self._maintainer.compact(progress)
 
     def note(self, name: str) -> str | None:
         return self._notes.read(name)
@@ -177,6 +265,8 @@ class PostgresEngine:
         return self._notes.names()
 
     def info(self) -> dict[str, Any]:
+        index = self._indexes.current()
+
         def describe(connection: Connection) -> dict[str, Any]:
             state = read_state(connection, self._collection)
             manifest = state.manifest
@@ -203,15 +293,26 @@ class PostgresEngine:
                 "bytes": size,
                 "postgresql": server,
                 "pgvector": pgvector,
+                "index": "flat" if index is None else index.spec,
+                "approximate": None if index is None else _described(index),
             }
 
         return self._connections.snapshot(describe)
 
     def close(self) -> None:
-        self._connections.close()
+        self._release()
 
     def _state(self) -> CollectionState:
         return self._connections.read(lambda connection: read_state(connection, self._collection))
+
+
+def _described(index: ApproximateIndex) -> dict[str, Any]:
+    return {
+        "ready": True,
+        "building": False,
+        "target_recall": index.calibration.target_recall,
+        "calibration": index.calibration.to_dict(),
+    }
 
 
 def _connections(

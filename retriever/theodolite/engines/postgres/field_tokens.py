@@ -26,9 +26,11 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import date
 from decimal import Decimal
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, get_args
 
+from theodolite.engines.postgres.binary import sized, text_array
 from theodolite.engines.postgres.text import escape
 from theodolite.filters.dates import instant, is_unreadable
 from theodolite.filters.values import kind_of
@@ -42,42 +44,67 @@ _WORD = 1 << 63
 
 
 def reachable(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return every dotted path that `filters.values.lookup` finds, with its value."""
+    """Return every dotted path in stored metadata that `filters.values.lookup` finds, with its value."""
     found: dict[str, Any] = {}
     for key, value in metadata.items():
-        if isinstance(value, Mapping) and "." not in key:
+        if type(value) is dict and "." not in key:
             found.update((f"{key}.{path}", inner) for path, inner in reachable(value).items())
     found.update(metadata)  # a key that contains the dot itself takes precedence
     return found
 
 
-def encode_fields(metadata: Mapping[str, Any]) -> tuple[list[str], str]:
-    """Return the tokens of stored metadata, and its typed scalars as JSON."""
-    tokens: list[str] = []
+def encode_fields(metadata: Mapping[str, Any]) -> tuple[bytes, str]:
+    """Return the tokens of stored metadata as an array in binary form, and its typed scalars as JSON."""
+    tokens: list[bytes] = []
     scalars: list[str] = []
     for path, value in reachable(metadata).items():
-        kind = kind_of(value)
-        tokens.append(kind_token(path, kind))
-        if value is None or value == "" or value == []:
-            tokens.append(empty_token(path))
-        tokens += [value_token(path, form) for form in _stored_forms(value)]
-        if isinstance(value, list):
-            tokens += {element_token(path, form) for item in value for form in _stored_forms(item)}
-            tokens += {element_kind_token(path, each) for each in set(map(kind_of, value))}
-            variants = _date_variants(value)
-            if variants:
-                scalars.append(_entry("l", path, json.dumps(variants, ensure_ascii=False)))
-        elif isinstance(value, (str, date)):
-            if isinstance(value, str):
-                scalars.append(_entry("s", path, json.dumps(escape(value), ensure_ascii=False)))
-                if kind == "string" and is_unreadable(value):
-                    tokens.append(unreadable_token(path))
-            moment = instant(value)
-            if moment is not None:
-                scalars.append(_entry("i", path, str(moment)))
-        elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            scalars.append(_entry("n", path, decimal_text(value)))
-    return tokens, "{" + ",".join(scalars) + "}"
+        kind: Any = type(value)
+        if kind in _SCALARS:
+            found, typed = _remembered(path, kind, value)
+        elif kind is list and _SCALARS.issuperset(types := tuple(map(type, value))):
+            found, typed = _remembered_list(path, types, tuple(value))
+        else:
+            found, typed = _encoded(path, kind, value)
+        tokens += found
+        if typed:
+            scalars.append(typed)
+    return text_array(tokens), "{" + ",".join(scalars) + "}"
+
+
+def _encoded(path: str, kind: type, value: Any) -> tuple[tuple[bytes, ...], str]:
+    """Return the tokens of one field, and its typed scalars, joined. `kind` keeps 1 and True apart in a cache."""
+    kind_name = kind_of(value)
+    tokens = [kind_token(path, kind_name)]
+    scalars: list[str] = []
+    if value is None or value == "" or value == []:
+        tokens.append(empty_token(path))
+    tokens += [value_token(path, form) for form in _stored_forms(value)]
+    if isinstance(value, list):
+        tokens += {element_token(path, form) for item in value for form in _stored_forms(item)}
+        tokens += {element_kind_token(path, each) for each in set(map(kind_of, value))}
+        variants = _date_variants(value)
+        if variants:
+            scalars.append(_entry("l", path, json.dumps(variants, ensure_ascii=False)))
+    elif isinstance(value, (str, date)):
+        if isinstance(value, str):
+            scalars.append(_entry("s", path, json.dumps(escape(value), ensure_ascii=False)))
+            if kind_name == "string" and is_unreadable(value):
+                tokens.append(unreadable_token(path))
+        moment = instant(value)
+        if moment is not None:
+            scalars.append(_entry("i", path, str(moment)))
+    elif kind_name == "number":
+        scalars.append(_entry("n", path, decimal_text(value)))
+    return tuple(sized(token.encode()) for token in tokens), ",".join(scalars)
+
+
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+_remembered = lru_cache(maxsize=1 << 14)(_encoded)  # most fields have few different values
+
+
+@lru_cache(maxsize=1 << 13)
+def _remembered_list(path: str, types: tuple[type, ...], values: tuple[Any, ...]) -> tuple[tuple[bytes, ...], str]:
+    return _encoded(path, list, list(values))
 
 
 def exists_tokens(path: str) -> list[str]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -37,24 +37,21 @@ class PostgresLocation:
     @classmethod
     def parse(cls, url: str) -> "PostgresLocation":
         """Parse a URL. Raises InputError, without the password in it."""
-        try:
-            parts = urlsplit(url)
-            query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-        except ValueError:
-            raise InputError("the URL of the database cannot be parsed. Write special characters as %XX") from None
+        query = _query(url)
+        if query is None:
+            raise InputError("the URL of the database cannot be parsed. Write special characters as %XX")
         ours = {name: value for name, value in query if name in _OURS}
         rest = [(name, value) for name, value in query if name not in _OURS]
         collection, schema = ours.get("collection", ""), ours.get("schema", DEFAULT_SCHEMA)
-        try:
-            parameters = conninfo_to_dict(urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(rest), "")))
-        except psycopg.Error:
+        parameters = _parameters(url, rest)
+        if parameters is None:
             known = [*_OURS, "host", "port", "user", "password", "dbname", "sslmode", "connect_timeout"]
             near = [found for name, _ in rest if name not in known and (found := closest(name, known))]
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise InputError(
                 "the URL of the database is not one that PostgreSQL accepts: a parameter is unknown, or a part is not "
                 f"written as %XX.{hint} Expected: postgresql://user@host/database?collection=name"
-            ) from None
+            )
         shown = _shown(parameters, collection, schema)
         if not collection or len(collection) > _LONGEST_NAME or "\0" in collection or not _is_text(collection):
             raise InputError(
@@ -69,6 +66,30 @@ class PostgresLocation:
                 url=shown,
             )
         return cls(collection, schema, shown, parameters)
+
+
+# Errors of these functions quote the URL, and with it the password: nothing of them may become part of ours.
+
+
+def _query(url: str) -> list[tuple[str, str]] | None:
+    """Return the parameters of a URL; None if it cannot be parsed."""
+    try:
+        query = urlsplit(url).query
+        return parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+    except ValueError:
+        return None
+
+
+def _parameters(url: str, query: list[tuple[str, str]]) -> dict[str, Any] | None:
+    """Return what libpq reads from a URL with these parameters; None if it refuses it."""
+    parts = urlsplit(url)
+    try:
+        parameters = conninfo_to_dict(f"postgresql://{parts.netloc}{parts.path}?{urlencode(query)}")
+    except psycopg.Error:
+        return None
+    # A password with a slash would be read as host and port, and shown.
+    port = str(parameters.get("port", "")).replace(",", "")
+    return parameters if not port or port.isdecimal() else None
 
 
 def _shown(parameters: Mapping[str, Any], collection: str, schema: str) -> str:

@@ -1,4 +1,4 @@
-"""Reads: get, documents, count and fields."""
+"""Reads: get, documents and fields."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.engines.postgres.binary import decode_vectors, vector_length
 from theodolite.engines.postgres.catalog import Collection, read_state
 from theodolite.engines.postgres.codec import READ, decode_document
 from theodolite.engines.postgres.connections import Connection, Connections
 from theodolite.engines.postgres.text import escape
-from theodolite.engines.postgres.vectors import decode_vectors
 from theodolite.engines.postgres.where import Condition, all_of, compile_filter
 from theodolite.filters import Filter
 from theodolite.filters.summary import summarize_documents
@@ -34,6 +34,12 @@ def in_scope(scope: Scope | None, field: str | None) -> list[Condition]:
     if scope.where is not None:
         conditions.append(compile_filter(scope.where))
     return conditions
+
+
+def matching(where: Filter | None, scope: Scope | None, field: str | None) -> Condition:
+    """Return the condition of documents in a scope that pass a filter. Raises the errors of `in_scope`."""
+    conditions = in_scope(scope, field)
+    return all_of(conditions if where is None else [*conditions, compile_filter(where)])
 
 
 class Reader:
@@ -67,9 +73,7 @@ class Reader:
         return result
 
     def documents(self, where: Filter | None, after: str, limit: int | None, scope: Scope | None) -> Iterator[Pair]:
-        conditions = in_scope(scope, self._partition)
-        if where is not None:
-            conditions.append(compile_filter(where))
+        conditions = [matching(where, scope, self._partition)]
         order = "id, partition"
         if self._partition is None:
             conditions.append(Condition("partition = ''"))
@@ -93,20 +97,12 @@ class Reader:
             if remaining is not None:
                 remaining -= len(rows)
 
-    def count(self, where: Filter | None, scope: Scope | None) -> int:
-        conditions = in_scope(scope, self._partition)
-        if where is None and not conditions:
-            return self._connections.read(lambda connection: read_state(connection, self._collection).live)
-        if where is not None:
-            conditions.append(compile_filter(where))
-        condition = all_of(conditions)
-        return self._connections.read(lambda connection: count_rows(connection, self._collection, condition))
+    def live(self) -> int:
+        """Return the number of documents."""
+        return self._connections.read(lambda connection: read_state(connection, self._collection).live)
 
     def fields(self, where: Filter | None, values: int, scope: Scope | None) -> dict[str, Field]:
-        conditions = in_scope(scope, self._partition)
-        if where is not None:
-            conditions.append(compile_filter(where))
-        condition = all_of(conditions)
+        condition = matching(where, scope, self._partition)
 
         def read(connection: Connection) -> dict[str, Field]:
             with connection.cursor("fields") as cursor:  # pages: all metadata may not fit into memory
@@ -131,16 +127,9 @@ class Reader:
             return cursor.fetchall()
 
 
-def count_rows(connection: Connection, collection: Collection, condition: Condition) -> int:
-    row = connection.execute(
-        f"SELECT count(*) FROM {collection.documents} WHERE {condition.sql}", condition.parameters
-    ).fetchone()
-    return 0 if row is None else int(row[0])
-
-
 def _decoded(rows: Sequence[Sequence[Any]]) -> list[Pair]:
     if not rows:
         return []
-    dimension = (len(rows[0][3]) - 4) // 4
-    vectors = decode_vectors([row[3] for row in rows], dimension)
+    stored = [row[3] for row in rows]
+    vectors = decode_vectors(stored, vector_length(stored))
     return [(decode_document(row), vector) for row, vector in zip(rows, vectors, strict=True)]

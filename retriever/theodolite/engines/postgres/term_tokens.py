@@ -33,7 +33,7 @@ def document_terms(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Terms]:
     return [_terms(terms) for terms in tokenizer.terms([prepare_text(text) for text in texts])]
 
 
-def lookup_token(phrase: Phrase) -> list[str]:
+def lookup_tokens(phrase: Phrase) -> list[str]:
     """Return the entries of `terms` that a document with this phrase has, all of them."""
     if len(phrase) == 1 and is_letter(phrase[0]):
         return [_LETTER + phrase[0]]

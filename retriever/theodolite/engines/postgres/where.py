@@ -6,10 +6,11 @@ false or NULL, which a WHERE clause treats alike. A negation is written `IS NOT 
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, assert_never
 
+from theodolite.engines.postgres.binary import encode_texts
 from theodolite.engines.postgres.field_tokens import (
     date_strings,
     decimal_text,
@@ -41,6 +42,11 @@ class Condition(NamedTuple):
 
     sql: str
     parameters: tuple[Any, ...] = ()
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for equal conditions. Trees of filters are not: for Python, 1 equals True."""
+        return self.sql, tuple(tuple(value) if isinstance(value, list) else value for value in self.parameters)
 
 
 TRUE = Condition("TRUE")
@@ -81,7 +87,7 @@ def _compile(tree: Filter) -> Condition:
         case Or(parts=parts):
             return any_of([_compile(part) for part in parts])
         case Ids(ids=ids):
-            return Condition("id = ANY(%s::text[])", (sorted(map(escape, ids)),))
+            return Condition("id = ANY(%s::text[])", (encode_texts(map(escape, ids)),))
         case In(field=field, values=values):
             return _in(_checked(field), values)
         case Compare(field=field, order=order, value=value):
@@ -111,7 +117,9 @@ def _has(tokens: Sequence[str]) -> Condition:
     if len(tokens) <= _MANY:
         return Condition("tokens && %s::text[]", (list(tokens),))
     # Arrays are compared element by element; `= ANY` of a constant array is a lookup in a hash table.
-    return Condition("EXISTS (SELECT FROM unnest(tokens) AS t(token) WHERE token = ANY(%s::text[]))", (list(tokens),))
+    return Condition(
+        "EXISTS (SELECT FROM unnest(tokens) AS t(token) WHERE token = ANY(%s::text[]))", (encode_texts(tokens),)
+    )
 
 
 def _lacks(field: str) -> Condition:

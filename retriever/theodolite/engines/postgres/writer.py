@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from theodolite.analysis.query_terms import Tokenizer
+from theodolite.engines.postgres.binary import decode_vectors
 from theodolite.engines.postgres.catalog import Collection, CollectionState, read_state
 from theodolite.engines.postgres.codec import COLUMNS, encode_rows
 from theodolite.engines.postgres.connections import Connection, Connections
 from theodolite.engines.postgres.term_tokens import document_terms
 from theodolite.engines.postgres.text import escape, unescape
-from theodolite.engines.postgres.vectors import decode_vectors
 from theodolite.engines.postgres.where import Condition, all_of, compile_filter
 from theodolite.engines.records import Record, make_records
 from theodolite.errors import DocumentError, type_of
@@ -155,21 +155,22 @@ class Writer:
         connection.execute(_STAGING)
         with connection.cursor().copy(f"COPY staging ({COLUMNS}) FROM STDIN (FORMAT BINARY)".encode()) as copy:
             copy.write(rows)
-        replaced = truncated = 0
-        if state.live:
+        truncated = 0
+        if state.truncated:  # rare: spares a join
             row = connection.execute(
-                f"SELECT count(*), count(*) FILTER (WHERE old.truncated) FROM {table} AS old "
-                "JOIN staging AS new ON (old.partition, old.id) = (new.partition, new.id)"
+                f"SELECT count(*) FROM {table} AS old JOIN staging AS new "
+                "ON (old.partition, old.id) = (new.partition, new.id) WHERE old.truncated"
             ).fetchone()
-            replaced, truncated = row or (0, 0)
-        connection.execute(
-            f"INSERT INTO {table} ({COLUMNS}) SELECT {COLUMNS} FROM staging "
-            f"ON CONFLICT (partition, id) DO UPDATE SET {_REPLACED}".encode()
-        )
+            truncated = row[0] if row else 0
+        row = connection.execute(
+            # A row that was there has been locked by this transaction, which xmax tells.
+            f"WITH stored AS (INSERT INTO {table} ({COLUMNS}) SELECT {COLUMNS} FROM staging "
+            f"ON CONFLICT (partition, id) DO UPDATE SET {_REPLACED} RETURNING xmax = 0 AS added) "
+            "SELECT count(*) FROM stored WHERE added".encode()
+        ).fetchone()
+        added = row[0] if row else 0
         norm = float(np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=1)).max())
-        self._commit(
-            connection, len(records) - replaced, sum(record.truncated for record in records) - truncated, norm=norm
-        )
+        self._commit(connection, added, sum(record.truncated for record in records) - truncated, norm=norm)
 
     def _commit(self, connection: Connection, documents: int, truncated: int, *, norm: float = 0.0) -> None:
         """Count a commit."""

@@ -156,7 +156,7 @@ def calibrate(
     measure = _Measure(candidates, rows, flat, source, indexed, queries)
     k = min(k, eligible)
     tried, best, rescored = measure.climb(k, target_recall, progress)
-    recall, lower = _recall(tried[best] < rescored)
+    recall, lower = recall_and_bound(tried[best] < rescored)
     longer = None
     if eligible >= _LONGER * _LONGER * k:
         _, n, scored = measure.climb(_LONGER * k, target_recall, progress, least=best)
@@ -170,7 +170,7 @@ def calibrate(
         lower,
         len(queries),
         kind,
-        ladder=tuple(Rung(n, *_recall(places < n)) for n, places in tried.items()),
+        ladder=tuple(Rung(n, *recall_and_bound(places < n)) for n, places in tried.items()),
         longer=longer,
         filtered=measure.filtered(k, best),
     )
@@ -210,7 +210,7 @@ class _Measure:
         lower: dict[int, float] = {}
         for n in sorted({min(max(least, math.ceil(k * step)), len(self._rows)) for step in LADDER}):
             tried[n] = self._places(self._queries, truth, self._indexed, n, k)
-            lower[n] = _recall(tried[n] < n)[1]
+            lower[n] = recall_and_bound(tried[n] < n)[1]
             if progress is not None:
                 progress(n)
             if lower[n] >= target:
@@ -219,7 +219,7 @@ class _Measure:
         enough = min(target, lower[best])
         for step in LADDER:
             rescored = min(math.ceil(k * step), best)
-            if rescored == best or _recall(tried[best] < rescored)[1] >= enough:
+            if rescored == best or recall_and_bound(tried[best] < rescored)[1] >= enough:
                 break
         return tried, best, rescored
 
@@ -233,7 +233,7 @@ class _Measure:
         truth = [result.rows for result in self._flat.search(few, k, self._source, mask)]
         if min(map(len, truth)) < k:
             return None
-        return _recall(self._places(few, truth, mask, ask, k) < ask)[0]
+        return recall_and_bound(self._places(few, truth, mask, ask, k) < ask)[0]
 
     def _places(self, queries: Vectors, truth: list[Rows], mask: Mask, n: int, k: int) -> NDArray[np.float64]:
         """Return the places of the true top k among n proposals, (m, k); infinity for rows that were not proposed.
@@ -260,7 +260,7 @@ def mean_and_stderr(recalls: Sequence[float] | NDArray[np.float64]) -> tuple[flo
     return float(more.mean()), float(more.std(ddof=1)) / math.sqrt(len(more))
 
 
-def _recall(found: NDArray[np.bool_]) -> tuple[float, float]:
+def recall_and_bound(found: NDArray[np.bool_]) -> tuple[float, float]:
     """Return the mean recall over queries, and its lower confidence bound."""
     each = found.mean(axis=1)
     mean, error = mean_and_stderr(each)

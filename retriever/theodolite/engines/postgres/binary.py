@@ -1,0 +1,71 @@
+"""Values in PostgreSQL's binary form: vectors of pgvector, and arrays of keys and of texts."""
+
+import struct
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+_HEADER = 4  # bytes of a vector: its dimension and zero; 32-bit floats follow, all big-endian
+_SIZE = struct.Struct(">i").pack
+_ARRAY = struct.Struct(">iiIii").pack  # dimensions, nulls, the type's number, length, first index
+_EMPTY_ARRAY = struct.Struct(">iiI").pack
+_TEXT = 25
+_BIGINT = 20
+
+
+class BinaryParameter(bytes):
+    """A parameter in binary form. The statement names its type: %s::vector."""
+
+
+def encode_vectors(vectors: NDArray[np.float32]) -> list[bytes]:
+    """Return each row of (n, d)."""
+    count, dimension = vectors.shape
+    rows = np.zeros((count, _HEADER + 4 * dimension), np.uint8)
+    rows[:, :2] = np.array([dimension], ">u2").view(np.uint8)
+    rows[:, _HEADER:] = vectors.astype(">f4").view(np.uint8).reshape(count, 4 * dimension)
+    return [row.tobytes() for row in rows]
+
+
+def encode_vector(vector: NDArray[np.float32]) -> BinaryParameter:
+    """Return one vector, (d,), as a parameter."""
+    return BinaryParameter(encode_vectors(vector[None])[0])
+
+
+def decode_vectors(stored: Sequence[bytes], dimension: int) -> NDArray[np.float32]:
+    """Return vectors as an array, (n, d)."""
+    if not stored:
+        return np.empty((0, dimension), np.float32)
+    rows = np.frombuffer(b"".join(stored), np.uint8).reshape(len(stored), _HEADER + 4 * dimension)
+    return np.ascontiguousarray(rows[:, _HEADER:]).view(">f4").astype(np.float32)
+
+
+def vector_length(stored: Sequence[bytes]) -> int:
+    """Return the dimension of vectors; 0 if there are none."""
+    return (len(stored[0]) - _HEADER) // 4 if stored else 0
+
+
+def encode_keys(keys: NDArray[np.int64]) -> BinaryParameter:
+    """Return keys, (n,), as a parameter of the type bigint[]."""
+    if not len(keys):
+        return BinaryParameter(_EMPTY_ARRAY(0, 0, _BIGINT))
+    items = np.empty(len(keys), [("size", ">i4"), ("key", ">i8")])
+    items["size"], items["key"] = 8, keys
+    return BinaryParameter(_ARRAY(1, 0, _BIGINT, len(keys), 1) + items.tobytes())
+
+
+def encode_texts(values: Iterable[str]) -> BinaryParameter:
+    """Return texts as a parameter of the type text[]."""
+    return BinaryParameter(text_array([sized(value.encode()) for value in values]))
+
+
+def text_array(items: Sequence[bytes]) -> bytes:
+    """Return an array of texts that `sized` has encoded."""
+    if not items:
+        return _EMPTY_ARRAY(0, 0, _TEXT)
+    return _ARRAY(1, 0, _TEXT, len(items), 1) + b"".join(items)
+
+
+def sized(value: bytes) -> bytes:
+    """Return a value with its length before it."""
+    return _SIZE(len(value)) + value
