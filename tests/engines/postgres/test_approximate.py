@@ -12,6 +12,7 @@ from theodolite.engines.postgres import PostgresEngine
 from theodolite.filters import In
 from theodolite.protocols import Request
 from theodolite.settings import CollectionSettings
+from theodolite.types import Vectors
 from theodolite.vectors.metrics import MetricName
 from theodolite.vectors.prepare import prepare
 
@@ -60,10 +61,10 @@ def test_recall_and_length_of_lists(location: str, metric: MetricName) -> None:
         ]
         assert np.mean(shares) >= 0.95
     assert {answer.trace.path for answer in found} <= {"index", "scan"}
-    assert engine.search(Request(queries[:1], 10))[0].trace.path == "index"
+    assert engine.search(Request(Vectors(queries[:1]), 10))[0].trace.path == "index"
     assert engine.verify().sound
     engine.reindex("flat")
-    assert engine.search(Request(queries[:1], 10))[0].trace.path == "scan"
+    assert engine.search(Request(Vectors(queries[:1]), 10))[0].trace.path == "scan"
     engine.close()
 
 
