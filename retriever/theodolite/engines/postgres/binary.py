@@ -18,6 +18,14 @@ class BinaryParameter(bytes):
     """A parameter in binary form. The statement names its type: %s::vector."""
 
 
+class BinaryArray(BinaryParameter):
+    """An array of any length.
+
+    `= ANY` of an array is a lookup in a hash table if the plan is made for this array. So such statements
+    are not prepared.
+    """
+
+
 def encode_vectors(vectors: NDArray[np.float32]) -> list[bytes]:
     """Return each row of (n, d)."""
     count, dimension = vectors.shape
@@ -45,18 +53,18 @@ def vector_length(stored: Sequence[bytes]) -> int:
     return (len(stored[0]) - _HEADER) // 4 if stored else 0
 
 
-def encode_keys(keys: NDArray[np.int64]) -> BinaryParameter:
+def encode_keys(keys: NDArray[np.int64]) -> BinaryArray:
     """Return keys, (n,), as a parameter of the type bigint[]."""
     if not len(keys):
-        return BinaryParameter(_EMPTY_ARRAY(0, 0, _BIGINT))
+        return BinaryArray(_EMPTY_ARRAY(0, 0, _BIGINT))
     items = np.empty(len(keys), [("size", ">i4"), ("key", ">i8")])
     items["size"], items["key"] = 8, keys
-    return BinaryParameter(_ARRAY(1, 0, _BIGINT, len(keys), 1) + items.tobytes())
+    return BinaryArray(_ARRAY(1, 0, _BIGINT, len(keys), 1) + items.tobytes())
 
 
-def encode_texts(values: Iterable[str]) -> BinaryParameter:
+def encode_texts(values: Iterable[str]) -> BinaryArray:
     """Return texts as a parameter of the type text[]."""
-    return BinaryParameter(text_array([sized(value.encode()) for value in values]))
+    return BinaryArray(text_array([sized(value.encode()) for value in values]))
 
 
 def text_array(items: Sequence[bytes]) -> bytes:

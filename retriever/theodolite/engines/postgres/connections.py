@@ -15,7 +15,7 @@ from psycopg import errors
 from psycopg.adapt import AdaptersMap, Dumper
 from psycopg.pq import Format, TransactionStatus
 
-from theodolite.engines.postgres.binary import BinaryParameter
+from theodolite.engines.postgres.binary import BinaryArray, BinaryParameter
 from theodolite.engines.postgres.location import PostgresLocation
 from theodolite.errors import EngineError, LockedError, TheodoliteError
 from theodolite.forking import leave, register_at_fork
@@ -66,7 +66,8 @@ class Connections:
         self._idle: list[Connection] = []
         self._closed = False
         self._adapters = AdaptersMap(psycopg.adapters)
-        self._adapters.register_dumper(BinaryParameter, _BinaryDumper)
+        for kind in (BinaryParameter, BinaryArray):
+            self._adapters.register_dumper(kind, _BinaryDumper)
         self._free = threading.BoundedSemaphore(limits.connections)
         register_at_fork(self)
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from theodolite.analysis.query_terms import Phrase
 from theodolite.engines.postgres.approximate import ApproximateIndex
 from theodolite.engines.postgres.binary import (
+    BinaryArray,
     BinaryParameter,
     decode_vectors,
     encode_keys,
@@ -69,7 +70,6 @@ _SMALLEST = 2.0**-149
 _PAGE = 5_000
 _SAMPLE = 100
 _MOST_CACHED = 512
-_LARGE = 1_000  # values, or bytes, of a parameter
 
 
 class CommitCache:
@@ -431,10 +431,9 @@ class PostgresSource:
         return value
 
     def _rows(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
-        large = any(isinstance(value, (list, BinaryParameter)) and len(value) > _LARGE for value in parameters)
+        has_array = any(isinstance(value, BinaryArray) for value in parameters)
         with self._connection.cursor(binary=True) as cursor:
-            # A plan that is kept for any parameters would compare large arrays element by element.
-            cursor.execute(sql.encode(), parameters, prepare=False if large else None)
+            cursor.execute(sql.encode(), parameters, prepare=False if has_array else None)
             return cursor.fetchall()
 
 
