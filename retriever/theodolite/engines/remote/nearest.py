@@ -143,17 +143,14 @@ class NearestSearch:
                 query, n, self._eligible, exact=exact, probe=self._probe, with_vectors=False
             )
             proposed += candidates.proposed
-            approximate = candidates.ceiling == np.inf
-            ceiling = candidates.ceiling
-            if approximate:
-                if len(candidates.keys) < min(n, self._count()):
-                    if len(candidates.keys) < self._k:
-                        exact, notes = True, (self._short_note(len(candidates.keys)),)
-                        continue
-                    ceiling = -np.inf  # the index has no more
-                else:
-                    ceiling = float(candidates.similarities.min(initial=np.inf))
+            approximate, ceiling = candidates.ceiling == np.inf, candidates.ceiling
+            listed = len(candidates.keys)
+            if approximate:  # an estimate: an approximate index misses a few documents above it
+                ceiling = -np.inf if listed >= self._count() else float(candidates.similarities.min(initial=np.inf))
             found = scores.best(candidates)
+            if approximate and listed < n and not scores.proven(found, ceiling):  # the index has no more
+                exact, notes = True, (self._short_note(listed),)
+                continue
             if scores.proven(found, ceiling) or n == self._source.limit:
                 complete = not approximate and scores.proven(found, ceiling)
                 if not complete and not approximate:
@@ -183,8 +180,8 @@ class NearestSearch:
 
     def _short_note(self, listed: int) -> str:
         return (
-            f"The approximate index returned {listed:,} of the {self._k:,} documents requested, so all eligible "
-            "documents were compared."
+            f"The approximate index returned {listed:,} documents, too few for this search, so all eligible documents "
+            "were compared."
         )
 
     def _result(

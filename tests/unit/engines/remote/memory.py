@@ -269,7 +269,7 @@ class MemoryEngine(DictEngine):
 
     def __init__(self, contents: Contents, *args: Any, **options: Any) -> None:
         super().__init__(contents, *args, **options)
-        self._commits: list[Commit] = []
+        self._commit: Commit | None = None
         self.sources: list[MemorySource] = []
         self._remote = RemoteSearch(self._view, self.space.metric, self.partition)
 
@@ -279,11 +279,12 @@ class MemoryEngine(DictEngine):
     @contextmanager
     def _view(self, *, lasting: bool) -> Iterator[MemorySource]:
         stored = self._check_open()
-        commits = self._commits
-        if not commits or commits[-1].stored is not stored:
-            commits.append(Commit(stored, self.partition, len(commits) + 1))
-        source = MemorySource(commits[-1], self.space.metric, self.traits, lasting=lasting)
-        self.sources.append(source)
+        commit = self._commit
+        if commit is None or commit.stored is not stored:
+            number = 1 if commit is None else commit.number + 1
+            self._commit = commit = Commit(stored, self.partition, number)
+        source = MemorySource(commit, self.space.metric, self.traits, lasting=lasting)
+        self.sources = [*self.sources[-9:], source]
         yield source
 
 

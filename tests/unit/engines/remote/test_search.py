@@ -126,7 +126,7 @@ def test_an_index_that_ends_early_makes_the_answer_exact(engine: MemoryEngine, b
     assert ids(answer) == ids(*expected(engine, request))
     assert (answer.trace.path, answer.trace.complete) == ("scan", True)
     assert answer.trace.notes == (
-        "The approximate index returned 7 of the 10 documents requested, so all eligible documents were compared.",
+        "The approximate index returned 7 documents, too few for this search, so all eligible documents were compared.",
     )
     (scoped,) = engine.search(Request(query(engine), 10, scope=Scope(None, In("n", (1, 2, 3)))))
     assert (len(scoped.documents), scoped.trace.notes) == (10, ())
@@ -134,8 +134,10 @@ def test_an_index_that_ends_early_makes_the_answer_exact(engine: MemoryEngine, b
 
 def test_fewer_eligible_documents_than_k_are_no_short_list(engine: MemoryEngine) -> None:
     engine.traits = Traits(found=0.999999)
-    (answer,) = engine.search(Request(query(engine), 100, In("n", (1,))))
-    assert (len(answer.documents), answer.trace.path, answer.trace.notes) == (40, "index", ())
+    for boosts in ((), (Levels(),)):
+        request = Request(query(engine), 100, In("n", (1,)), boosts=boosts, relevance=Relevance("cosine"))
+        (answer,) = engine.search(request)
+        assert (len(answer.documents), answer.trace.path, answer.trace.notes) == (40, "index", ())
 
 
 def test_boosts_widen_until_nothing_below_can_rise(engine: MemoryEngine) -> None:
