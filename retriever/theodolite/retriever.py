@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import fields, replace
+from functools import partial
 from inspect import signature
 from os import PathLike
 from pathlib import Path
@@ -1076,9 +1077,11 @@ class Retriever:
         else:
             check_lengths(documents, as_vectors(vectors, "vectors"))
         source, take = iter(documents), taker(vectors)
+        # Not for each document: until the collection exists, `_engine` looks for it in its folder.
+        place = partial(placed, self._scope, self._engine.partition)
         count = 0
         while batch := [
-            as_document(item, count + i, self._place) for i, item in enumerate(itertools.islice(source, batch_size))
+            as_document(item, count + i, place) for i, item in enumerate(itertools.islice(source, batch_size))
         ]:
             yield batch, take(len(batch))
             count += len(batch)
@@ -1087,11 +1090,6 @@ class Retriever:
                 f"there are more vectors than the {count} documents; those documents are stored",
                 count=count,
             )
-
-    def _place(self, document: Document) -> Document:
-        """Fill in the partition of the scope."""
-        field, scope = self._engine.partition, self._scope
-        return document if field is None or scope is None else placed(document, field, scope.partition)
 
     def _add(
         self,

@@ -124,11 +124,11 @@ def _misspelled(scope: Scope | None, field: str) -> str:
     return next((f". The scope names {short_repr(name)}.{hint}" for name, hint in hints.items() if hint), "")
 
 
-def placed(document: Document, field: str, value: Any) -> Document:
-    """Fill in a missing partition field. A different value stays, and raises an error later."""
-    if not isinstance(document.metadata, Mapping) or field in document.metadata:
+def placed(scope: Scope | None, field: str | None, document: Document) -> Document:
+    """Fill in the partition of a scope where it is missing. A different value stays, and raises an error later."""
+    if scope is None or field is None or not isinstance(document.metadata, Mapping) or field in document.metadata:
         return document
-    return replace(document, metadata={**document.metadata, field: value})
+    return replace(document, metadata={**document.metadata, field: scope.partition})
 
 
 def within(scope: Scope | None, field: str | None, where: Filter | None) -> Filter | None:

@@ -32,6 +32,7 @@ from theodolite import (
     plugins,
 )
 from theodolite.embedders.options import RECORDED
+from theodolite.engines.local.storage import opening
 from theodolite.engines.local.storage.schema import digest
 from theodolite.files.sync import sync
 from theodolite.testing import DictEngine, HashingEmbedder
@@ -283,6 +284,26 @@ def test_closing_comes_first(location: Any) -> None:
             call()
     with pytest.raises(CollectionNotFoundError):
         Retriever.open(location, create=False)
+
+
+def test_the_first_add_looks_for_the_collection_once_and_not_for_each_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+    real = opening._similar
+
+    def similar(folder: Path) -> str | None:
+        looked.append(1)
+        return real(folder)
+
+    monkeypatch.setattr(opening, "_similar", similar)
+    counts = []
+    for rows in (3, 300):
+        with Retriever.open(tmp_path / f"kb{rows}") as kb:
+            looked.clear()
+            kb.add([f"text {row}" for row in range(rows)], vectors=np.ones((rows, 2)))
+            counts.append(len(looked))
+    assert counts[0] == counts[1] > 0
 
 
 def test_a_temporary_collection_is_there_at_once() -> None:

@@ -42,6 +42,7 @@ def test_help_shows_examples(shell: Shell) -> None:
         "audit",
         "backup",
         "compact",
+        "copy",
         "delete",
         "demo",
         "doctor",

@@ -14,7 +14,7 @@ from theodolite.files.sync.report import SyncProgress, SyncReport
 from theodolite.files.sync.sources import Place, Sources
 from theodolite.files.sync.writer import Group, StoredPassages, Writer, digests, text_digest
 from theodolite.retriever import Retriever
-from theodolite.scopes import key_of, partition_key
+from theodolite.scopes import key_of, partition_key, placed
 from theodolite.types import Document
 
 _OTHER_ID = "--map FILE:id=FIELD (maps=) takes the id from another field"
@@ -276,8 +276,8 @@ class _Run:
 
     def _placed(self, document: Document) -> Document:
         """Return the document in the partition of the scope. Raises DocumentError if it names another partition."""
-        document = self._kb._place(document)
         field, scope = self._kb._engine.partition, self._kb._scope
+        document = placed(scope, field, document)
         if field is not None and scope is not None:
             key = partition_key(field, document.metadata)
             if scope.partition is not None and key != key_of(scope.partition):
