@@ -13,7 +13,7 @@ PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python -m pytest
 QUICK = not thorough and not slow and not engine and not upstream
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all test-engines check docs bench clean
+.PHONY: help venv demo demo-postgres test test-all test-engines check docs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +22,9 @@ venv: $(VENV)/.installed ## set up the virtual environment, if anything changed
 
 demo: $(VENV)/.installed ## run the quick-start example
 	$(VENV)/bin/python examples/quickstart.py $(ARGS)
+
+demo-postgres: $(VENV)/.installed ## copy the quick start's collection into PostgreSQL and ask both
+	$(VENV)/bin/python examples/demo_postgres.py $(ARGS)
 
 test: $(VENV)/.installed ## run the short tests, each with one of its parameters
 	$(PYTEST) --sample -m "$(QUICK)" $(ARGS)

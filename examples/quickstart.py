@@ -79,7 +79,7 @@ def main() -> int:
 
 def run(folder: Path, limit: int | None) -> None:
     documents = passages()[:limit]
-    with Retriever.open(folder, embedder=MODEL) as kb:
+    with Retriever.open(folder, embedder=MODEL, create=True) as kb:
         known = {document.id for document in kb.documents()}
         new = [document for document in documents if document.id not in known]
         if new:

@@ -121,8 +121,9 @@ def index_line(index: Mapping[str, Any]) -> str:
     if not index["ready"]:
         return "not built" if index["calibration"] is None else "its files cannot be used: reindex"
     measured = index["calibration"]
+    rows = f"{index['rows']:,} rows, " if "rows" in index else ""  # not every engine counts them
     return (
-        f"{index['rows']:,} rows, recall@{measured['k']} {measured['recall']:.3f} (target {index['target_recall']}; "
+        f"{rows}recall@{measured['k']} {measured['recall']:.3f} (target {index['target_recall']}; "
         f"{measured['queries']} queries, {measured['kind']}), {measured['n']} proposals"
     )
 

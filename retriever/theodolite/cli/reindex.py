@@ -33,7 +33,8 @@ def reindex(
     """
     with open_collection(location, read_only=False) as kb:
         before = kb.info()
-        if index != "flat" and not json_ and before["dimension"] is not None:
+        is_here = kb.location is not None  # a server's memory and time are not estimated
+        if index != "flat" and is_here and not json_ and before["dimension"] is not None:
             output.note(output.estimate_line(estimate(canonical(index), before["documents"], before["dimension"])))
         with output.progress_bar("indexing", before["documents"], quiet=json_) as advance:
             kb.reindex(index, target_recall=target_recall, progress=advance)

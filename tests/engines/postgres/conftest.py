@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from tests.postgres_server import PostgresServer
+
+from theodolite.testing.postgres_server import PostgresServer
 
 NAMED = os.environ.get("THEODOLITE_POSTGRES_URL", "")
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import numpy as np
 import psycopg
 import pytest
-from tests.postgres_server import PASSWORD, PostgresServer
 
 from theodolite import (
     CollectionNotFoundError,
@@ -25,6 +24,7 @@ from theodolite import (
 from theodolite.engines.postgres import PostgresEngine
 from theodolite.filters import In
 from theodolite.settings import CollectionSettings
+from theodolite.testing.postgres_server import PASSWORD, PostgresServer
 from theodolite.vectors.prepare import prepare
 
 pytestmark = pytest.mark.engine

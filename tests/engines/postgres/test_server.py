@@ -4,7 +4,8 @@ import os
 
 import psycopg
 import pytest
-from tests.postgres_server import PostgresServer
+
+from theodolite.testing.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.engine
 

@@ -1,0 +1,323 @@
+"""PostgreSQL: our engine beside SQL by hand, and beside the stores of LangChain and LlamaIndex.
+
+    python benchmarks/engines.py --data FOLDER
+    python benchmarks/engines.py --data FOLDER --rows 100000 --questions 100 --markdown
+
+The folder has `corpus.jsonl`, `corpus.f16.npy`, `queries.jsonl` and `queries.f16.npy`. The packaged PostgreSQL is
+started, unless --server names one. All peers hold the same rows in tables of the same server and are asked by turns.
+Recall@10 compares with float64 over the rows that the filter admits; `short` is the share of answers with fewer than
+min(10, eligible) rows. The rows by hand do the same work as ours: text, metadata and exact order.
+"""
+
+import argparse
+import importlib
+import json
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+sys.path.pop(0)  # this folder, in which `llama_index` would be a benchmark
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import measure
+from theodolite import Document, Freshness, Retriever
+from theodolite.testing import brute_force
+
+K = 10
+SHARES = {"20 %": 0.2, "1 %": 0.01, "0.1 %": 0.001}
+FIELDS = {"20 %": "fifth", "1 %": "hundredth", "0.1 %": "thousandth"}
+_BATCH = 5_000
+
+Floats = NDArray[np.float32]
+Ask = Callable[[int], Sequence[int]]
+"""Answers a question by its number with the numbers of rows."""
+
+
+class Data:
+    """Rows and questions: texts, unit vectors, and a field of which each value admits a share of the rows."""
+
+    def __init__(self, folder: Path, rows: int, questions: int) -> None:
+        self.texts = _texts(folder / "corpus.jsonl")[:rows]
+        self.questions = _texts(folder / "queries.jsonl")[:questions]
+        self.vectors = _unit(np.load(folder / "corpus.f16.npy")[:rows])
+        self.queries = _unit(np.load(folder / "queries.f16.npy")[:questions])
+        order = np.random.default_rng(1).permutation(len(self.texts))
+        self.metadata: list[dict[str, Any]] = [
+            {
+                **{FIELDS[name]: bool(order[i] < share * len(order)) for name, share in SHARES.items()},
+                "day": f"{2000 + i % 25}-{1 + i % 12:02}-{1 + i % 28:02}",
+            }
+            for i in range(len(self.texts))
+        ]
+
+    def mask(self, share: str | None) -> NDArray[np.bool_]:
+        return np.array([share is None or entry[FIELDS[share]] for entry in self.metadata])
+
+
+def ours(url: str, data: Data) -> tuple[float, Retriever]:
+    kb = Retriever.open(url, embedder=None)
+    documents = [
+        Document(text, entry, str(row)) for row, (text, entry) in enumerate(zip(data.texts, data.metadata, strict=True))
+    ]
+    taken, _ = measure.timed(kb.add, documents, vectors=data.vectors, batch_size=_BATCH)
+    return taken, kb
+
+
+def by_hand(connection: Any, data: Data) -> float:
+    """COPY into a staging table and one upsert, in batches: what a careful programmer writes."""
+    connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+    connection.execute(
+        "CREATE TABLE by_hand (id text PRIMARY KEY, text text, metadata jsonb, words tsvector, embedding vector(384))"
+    )
+    connection.execute("CREATE INDEX ON by_hand USING gin (metadata jsonb_path_ops)")
+    connection.execute("CREATE INDEX ON by_hand USING gin (words)")
+    started = time.perf_counter()
+    for start in range(0, len(data.texts), _BATCH):
+        rows = range(start, min(start + _BATCH, len(data.texts)))
+        with connection.transaction():
+            connection.execute(
+                "CREATE TEMP TABLE staged (id text, text text, metadata jsonb, embedding vector(384)) ON COMMIT DROP"
+            )
+            with (
+                connection.cursor() as cursor,
+                cursor.copy("COPY staged FROM STDIN WITH (FORMAT BINARY)") as copy,
+            ):
+                copy.set_types(["text", "text", "jsonb", "vector"])
+                for row in rows:
+                    copy.write_row((str(row), data.texts[row], json.dumps(data.metadata[row]), data.vectors[row]))
+            connection.execute(
+                "INSERT INTO by_hand SELECT id, text, metadata, to_tsvector('english', text), embedding FROM staged "
+                "ON CONFLICT (id) DO UPDATE SET text = excluded.text, metadata = excluded.metadata, "
+                "words = excluded.words, embedding = excluded.embedding"
+            )
+    taken = time.perf_counter() - started
+    connection.execute("ANALYZE by_hand")
+    return taken
+
+
+def langchain(url: str, data: Data) -> tuple[float, Any]:
+    module: Any = importlib.import_module("langchain_postgres")
+
+    class Given:
+        """Vectors are given, so it embeds nothing."""
+
+        def embed_documents(self, texts: list[str]) -> list[list[float]]:
+            raise NotImplementedError
+
+        embed_query = embed_documents
+
+    store = module.PGVector(
+        Given(),
+        connection=url.replace("postgresql://", "postgresql+psycopg://"),
+        collection_name="peer",
+        embedding_length=384,
+        use_jsonb=True,
+    )
+    started = time.perf_counter()
+    for start in range(0, len(data.texts), _BATCH):
+        part = slice(start, start + _BATCH)
+        ids = [str(row) for row in range(start, min(start + _BATCH, len(data.texts)))]
+        store.add_embeddings(data.texts[part], data.vectors[part].tolist(), data.metadata[part], ids)
+    return time.perf_counter() - started, store
+
+
+def llama_index(url: str, data: Data, hnsw: bool) -> tuple[float, Any]:
+    from llama_index.core.schema import TextNode
+
+    module: Any = importlib.import_module("llama_index.vector_stores.postgres")
+    store = module.PGVectorStore.from_params(
+        connection_string=url.replace("postgresql://", "postgresql+psycopg2://"),
+        async_connection_string=url.replace("postgresql://", "postgresql+asyncpg://"),
+        table_name="peer_hnsw" if hnsw else "peer",
+        embed_dim=384,
+        use_jsonb=True,
+        hnsw_kwargs={"hnsw_m": 16, "hnsw_ef_construction": 64, "hnsw_ef_search": 40} if hnsw else None,
+    )
+    started = time.perf_counter()
+    for start in range(0, len(data.texts), _BATCH):
+        store.add(
+            [
+                TextNode(
+                    text=data.texts[row],
+                    id_=str(uuid.UUID(int=row)),
+                    metadata=data.metadata[row],
+                    embedding=data.vectors[row].tolist(),
+                )
+                for row in range(start, min(start + _BATCH, len(data.texts)))
+            ]
+        )
+    return time.perf_counter() - started, store
+
+
+def searches(data: Data, kb: Retriever, connection: Any, stores: dict[str, Any], share: str | None) -> dict[str, Ask]:
+    """The peers' searches by vector, with a filter or without."""
+    where = None if share is None else {FIELDS[share]: True}
+    condition = "" if share is None else f"""WHERE metadata @> '{{"{FIELDS[share]}": true}}' """
+    sql = f"SELECT id, text, metadata, embedding <#> %s AS distance FROM by_hand {condition}ORDER BY distance LIMIT 10"  # noqa: S608
+    asks: dict[str, Ask] = {
+        "theodolite": lambda number: [
+            int(hit.document.id) for hit in kb.search(vector=data.queries[number], k=K, where=where)
+        ],
+        "SQL by hand": lambda number: [
+            int(row[0]) for row in connection.execute(sql, (data.queries[number],)).fetchall()
+        ],
+    }
+    for name, store in stores.items():
+        if name.startswith("LangChain"):
+            asks[name] = lambda number, store=store: [  # type: ignore[misc]  # a default, so that each keeps its store
+                int(found.id)
+                for found in store.similarity_search_by_vector(data.queries[number].tolist(), k=K, filter=where)
+            ]
+        else:
+            asks[name] = _llama_search(store, data, where)
+    return asks
+
+
+def _llama_search(store: Any, data: Data, where: dict[str, Any] | None) -> Ask:
+    from llama_index.core.vector_stores import MetadataFilter, MetadataFilters, VectorStoreQuery
+
+    filters = None
+    if where is not None:
+        filters = MetadataFilters(filters=[MetadataFilter(key=key, value="true") for key in where])
+
+    def ask(number: int) -> list[int]:
+        query = VectorStoreQuery(query_embedding=data.queries[number].tolist(), similarity_top_k=K, filters=filters)
+        return [uuid.UUID(node_id).int for node_id in store.query(query).ids]
+
+    return ask
+
+
+def measured(data: Data, asks: dict[str, Ask], share: str | None) -> list[list[str]]:
+    """A line for each peer: milliseconds, recall, share of short lists."""
+    mask = data.mask(share)
+    rows = np.flatnonzero(mask)
+    truths = []
+    for query in data.queries:
+        scores = brute_force(query, data.vectors[rows], "cosine")
+        truths.append(np.sort(scores)[::-1][: min(K, len(rows))])
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in asks}
+    found: dict[str, list[float]] = {name: [] for name in asks}
+    short: dict[str, int] = dict.fromkeys(asks, 0)
+    for name, number in measure.in_turns(list(asks), len(data.queries)):
+        if number == 0:
+            asks[name](0)  # warm
+        answer: list[int] = []
+        taken[name].append(measure.clocked(lambda: answer.extend(asks[name](number))))  # noqa: B023 - used up here
+        truth = truths[number]
+        scores = brute_force(data.queries[number], data.vectors[answer], "cosine") if answer else np.empty(0)
+        found[name].append(float((scores >= truth[-1] - 1e-9).sum()) / len(truth) if len(truth) else 1.0)
+        short[name] += len(answer) < len(truth)
+    return [
+        [
+            share or "none",
+            name,
+            f"{measure.summary(taken[name])['p50']:.2f}",
+            f"{measure.summary(taken[name])['p95']:.2f}",
+            f"{np.mean(found[name]):.3f}",
+            f"{100 * short[name] / len(data.queries):.0f} %",
+        ]
+        for name in asks
+    ]
+
+
+def ranked(data: Data, kb: Retriever) -> Iterator[list[str]]:
+    """Lines for searches that no peer does: boosted, by words, hybrid."""
+    boost = Freshness("day", half_life="5y", weight=0.2)
+    ways: dict[str, dict[str, Any]] = {
+        "boosted": {"boosts": boost},
+        "by words": {"mode": "lexical"},
+        "hybrid": {"mode": "hybrid"},
+    }
+    for name, options in ways.items():
+        taken = []
+        for number in (0, *range(len(data.questions))):  # the first one is repeated, and not counted
+            query = None if name == "boosted" else data.questions[number]
+            vector = None if name == "by words" else data.queries[number]
+            taken.append(measure.clocked(kb.search, query, vector=vector, k=K, **options))
+        del taken[0]
+        summary = measure.summary(taken)
+        yield [name, "theodolite", f"{summary['p50']:.2f}", f"{summary['p95']:.2f}", "", ""]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--questions", type=int, default=100)
+    parser.add_argument("--server", metavar="URL", help="an empty database, instead of the packaged server")
+    parser.add_argument("--no-frameworks", action="store_true", help="leave LangChain and LlamaIndex out")
+    parser.add_argument("--index", action="store_true", help="with HNSW indexes, instead of exact")
+    parser.add_argument("--markdown", action="store_true")
+    given = parser.parse_args(arguments)
+    data = Data(given.data, given.rows, given.questions)
+    with ExitStack() as stack:
+        url = given.server
+        if url is None:
+            from theodolite.testing.postgres_server import PostgresServer
+
+            url = stack.enter_context(PostgresServer()).url()
+        import psycopg
+
+        connection = stack.enter_context(psycopg.connect(url, autocommit=True))
+        measure.progress("adding by hand")
+        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        importlib.import_module("pgvector.psycopg").register_vector(connection)
+        adding = {"SQL by hand": by_hand(connection, data)}
+        measure.progress("adding with theodolite")
+        adding["theodolite"], kb = ours(url + ("&" if "?" in url else "?") + "collection=bench", data)
+        stack.callback(kb.close)
+        stores: dict[str, Any] = {}
+        if not given.no_frameworks:
+            measure.progress("adding with LangChain")
+            adding["LangChain PGVector"], stores["LangChain PGVector"] = langchain(url, data)
+            measure.progress("adding with LlamaIndex")
+            adding["LlamaIndex PGVectorStore"], stores["LlamaIndex PGVectorStore"] = llama_index(url, data, given.index)
+        if given.index:
+            measure.progress("building indexes")
+            connection.execute("CREATE INDEX ON by_hand USING hnsw (embedding vector_ip_ops)")
+            kb.reindex("hnsw")
+            if "LangChain PGVector" in stores:
+                connection.execute(
+                    "CREATE INDEX ON langchain_pg_embedding USING hnsw ((embedding::vector(384)) vector_cosine_ops)"
+                )
+        connection.execute("VACUUM ANALYZE")
+        lines = []
+        for share in (None, *SHARES):
+            measure.progress(f"searching, filter {share}")
+            lines += measured(data, searches(data, kb, connection, stores, share), share)
+        lines += ranked(data, kb)
+    print(measure.machine())
+    print(
+        measure.table(
+            ["add", "seconds", "rows a second", "against SQL by hand"],
+            [
+                [name, f"{taken:.1f}", f"{len(data.texts) / taken:,.0f}", f"{taken / adding['SQL by hand']:.2f}"]
+                for name, taken in adding.items()
+            ],
+            given.markdown,
+        )
+    )
+    print(measure.table(["filter", "", "p50 ms", "p95 ms", "recall@10", "short"], lines, given.markdown))
+    return 0
+
+
+def _texts(path: Path) -> list[str]:
+    with path.open(encoding="utf-8") as file:
+        return [" ".join(filter(None, (entry.get("title"), entry["text"]))) for entry in map(json.loads, file)]
+
+
+def _unit(vectors: NDArray[Any]) -> Floats:
+    wide = vectors.astype(np.float32)
+    unit: Floats = wide / np.linalg.norm(wide, axis=1, keepdims=True)
+    return unit
+
+
+if __name__ == "__main__":
+    sys.exit(main())
