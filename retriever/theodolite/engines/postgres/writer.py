@@ -31,6 +31,13 @@ _STAGING = """CREATE TEMPORARY TABLE IF NOT EXISTS staging (
 ) ON COMMIT DELETE ROWS"""
 _REPLACED = ", ".join(f"{name} = excluded.{name}" for name in ("key", *COLUMNS.split(", ")[2:]))
 
+_INLINE = 1536
+"""The most dimensions of vectors that are stored within their row. The rest of a row needs room in the page of 8 kB.
+
+By default PostgreSQL moves a vector of 384 dimensions to another table, and a scan that fetches it from there takes
+several times as long.
+"""
+
 
 class Writer:
     """Changes a collection. The methods are those of `protocols.Engine`."""
@@ -146,6 +153,8 @@ class Writer:
         if state.manifest.space.dimension is None and dimension is not None:
             table = self._collection.documents
             connection.execute(f"ALTER TABLE {table} ALTER COLUMN embedding TYPE vector({int(dimension)})".encode())
+            if dimension <= _INLINE:
+                connection.execute(f"ALTER TABLE {table} ALTER COLUMN embedding SET STORAGE PLAIN".encode())
 
     def _store(
         self, connection: Connection, state: CollectionState, records: Sequence[Record], rows: bytes, vectors: Vectors
