@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 VENV_BENCH ?= .venv-bench
+VENV_MILVUS ?= .venv-milvus
 # Further arguments for the program a target runs: make test ARGS="-k filters"
 ARGS ?=
 # Processes that share the tests; 0 runs them in one, as a debugger needs.
@@ -13,7 +14,7 @@ PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python -m pytest
 QUICK = not thorough and not slow and not engine and not upstream
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo demo-postgres test test-all test-engines check docs bench clean
+.PHONY: help venv demo demo-postgres test test-all test-engines test-milvus check docs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -32,8 +33,11 @@ test: $(VENV)/.installed ## run the short tests, each with one of its parameters
 test-all: $(VENV)/.installed ## run all tests with all parameters
 	$(PYTEST) $(ARGS)
 
-test-engines: $(VENV)/.installed ## run the tests that need database servers, which they start
-	$(PYTEST) -m engine $(ARGS) tests/engines
+test-engines: $(VENV)/.installed ## run the tests that need PostgreSQL, which they start
+	$(PYTEST) -m engine $(ARGS) tests/engines/postgres
+
+test-milvus: $(VENV)/.installed $(VENV_MILVUS)/.installed ## run the tests that need Milvus, which they start; 20 minutes
+	THEODOLITE_MILVUS_ENVIRONMENT=$(abspath $(VENV_MILVUS)) $(PYTEST) -m engine $(ARGS) tests/engines/milvus
 
 check: docs ## lint, format, types, import rules, documentation
 	$(VENV)/bin/ruff check .
@@ -62,4 +66,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 $(VENV_BENCH)/.installed: pyproject.toml constraints.txt benchmarks/requirements.txt
 	test -x $(VENV_BENCH)/bin/python || $(PYTHON) -m venv $(VENV_BENCH)
 	$(VENV_BENCH)/bin/python -m pip install -c constraints.txt -r benchmarks/requirements.txt -e '.[all]'
+	touch $@
+
+# A Milvus server from a package, which needs an old setuptools.
+$(VENV_MILVUS)/.installed: Makefile
+	test -x $(VENV_MILVUS)/bin/python || $(PYTHON) -m venv $(VENV_MILVUS)
+	$(VENV_MILVUS)/bin/python -m pip install 'milvus==2.3.5' 'setuptools<80'
 	touch $@

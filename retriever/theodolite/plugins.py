@@ -34,6 +34,7 @@ _TABLE: dict[str, dict[str, tuple[str, str]]] = {
     "engines": {
         "dict": ("theodolite.testing.dict_engine:DictEngine", ""),
         "file": ("theodolite.engines.local:LocalEngine", ""),
+        "milvus": ("theodolite.engines.milvus:MilvusEngine", "milvus"),
         "postgres": ("theodolite.engines.postgres:PostgresEngine", "postgres"),
         "postgresql": ("theodolite.engines.postgres:PostgresEngine", "postgres"),
     },
@@ -58,6 +59,7 @@ _PACKAGES: dict[str, tuple[str, ...]] = {
     "embed": ("huggingface_hub", "onnxruntime", "tokenizers"),
     "faiss": ("faiss",),
     "hnsw": ("hnswlib",),
+    "milvus": ("pymilvus",),
     "office": ("docx", "pptx"),
     "pdf": ("pypdf",),
     "postgres": ("psycopg",),

@@ -10,8 +10,8 @@ from tests.oracle.filters import Draw, Metadata
 
 from theodolite import Document, FilterError
 from theodolite.engines.postgres import PostgresEngine
-from theodolite.engines.postgres.text import escape, unescape
 from theodolite.engines.postgres.where import _cased, _variants
+from theodolite.engines.remote.escaping import escape, unescape
 from theodolite.filters import Compare, Contains, F, Filter, Ids, In, Like, matches, parse
 from theodolite.vectors.prepare import prepare
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from theodolite.engines.postgres.binary import encode_vectors, sized, text_array
 from theodolite.engines.postgres.field_tokens import encode_fields
 from theodolite.engines.postgres.term_tokens import Terms
-from theodolite.engines.postgres.text import escape, unescape
 from theodolite.engines.records import Record
+from theodolite.engines.remote.escaping import escape, unescape
 from theodolite.errors import DocumentError
 from theodolite.metadata import decode_stored, stored_metadata
 from theodolite.types import Document

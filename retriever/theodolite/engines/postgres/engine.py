@@ -16,13 +16,13 @@ from theodolite.engines.postgres.catalog import (
 )
 from theodolite.engines.postgres.connections import Connection, Connections, Limits
 from theodolite.engines.postgres.duplicates import duplicates
-from theodolite.engines.postgres.field_tokens import exists_tokens
 from theodolite.engines.postgres.location import PostgresLocation
 from theodolite.engines.postgres.maintenance import Maintainer
 from theodolite.engines.postgres.notes import NoteStore
 from theodolite.engines.postgres.reader import Pair, Reader, matching
 from theodolite.engines.postgres.source import Views
 from theodolite.engines.postgres.writer import Writer
+from theodolite.engines.remote.field_tokens import exists_tokens
 from theodolite.engines.remote.search import RemoteSearch
 from theodolite.engines.remote.source import Eligible
 from theodolite.errors import ConfigError

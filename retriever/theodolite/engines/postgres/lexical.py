@@ -18,8 +18,8 @@ from theodolite.analysis.bm25 import K1, B
 from theodolite.analysis.query_terms import Phrase
 from theodolite.engines.postgres.binary import encode_texts
 from theodolite.engines.postgres.term_tokens import counted_text, lookup_tokens
-from theodolite.engines.postgres.text import unescape
 from theodolite.engines.postgres.where import Condition
+from theodolite.engines.remote.escaping import unescape
 from theodolite.engines.remote.source import LexicalCandidates
 
 Rows = Callable[[str, Sequence[Any]], list[Any]]

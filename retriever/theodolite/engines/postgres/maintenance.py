@@ -22,8 +22,8 @@ from theodolite.engines.postgres.catalog import Collection, read_state
 from theodolite.engines.postgres.codec import COLUMNS, encode_rows, read_rows, row_values
 from theodolite.engines.postgres.connections import Connection, Connections
 from theodolite.engines.postgres.term_tokens import document_terms
-from theodolite.engines.postgres.text import unescape
 from theodolite.engines.records import Record
+from theodolite.engines.remote.escaping import unescape
 from theodolite.errors import ConfigError, CorruptionError, TheodoliteError
 from theodolite.settings import CollectionSettings
 from theodolite.types import Compaction, Problem, Vectors, Verification

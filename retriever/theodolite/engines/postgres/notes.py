@@ -2,7 +2,7 @@
 
 from theodolite.engines.postgres.catalog import Collection
 from theodolite.engines.postgres.connections import Connection, Connections
-from theodolite.engines.postgres.text import escape, unescape
+from theodolite.engines.remote.escaping import escape, unescape
 
 
 class NoteStore:

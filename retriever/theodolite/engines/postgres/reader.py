@@ -10,8 +10,8 @@ from theodolite.engines.postgres.binary import decode_vectors, vector_length
 from theodolite.engines.postgres.catalog import Collection, read_state
 from theodolite.engines.postgres.codec import READ, decode_document
 from theodolite.engines.postgres.connections import Connection, Connections
-from theodolite.engines.postgres.text import escape
 from theodolite.engines.postgres.where import Condition, all_of, compile_filter
+from theodolite.engines.remote.escaping import escape
 from theodolite.filters import Filter
 from theodolite.filters.summary import summarize_documents
 from theodolite.metadata import stored_metadata

@@ -32,18 +32,18 @@ from theodolite.engines.postgres.binary import (
 from theodolite.engines.postgres.catalog import Collection, read_state
 from theodolite.engines.postgres.codec import READ, decode_document
 from theodolite.engines.postgres.connections import Connection, Connections
-from theodolite.engines.postgres.field_tokens import (
+from theodolite.engines.postgres.field_tokens import scalar_key
+from theodolite.engines.postgres.lexical import lexical_candidates
+from theodolite.engines.postgres.reader import in_scope
+from theodolite.engines.postgres.where import Condition, all_of, compile_filter
+from theodolite.engines.remote.escaping import unescape
+from theodolite.engines.remote.field_tokens import (
     KINDS,
     element_kind_token,
     exists_tokens,
     kind_token,
-    scalar_key,
     unreadable_token,
 )
-from theodolite.engines.postgres.lexical import lexical_candidates
-from theodolite.engines.postgres.reader import in_scope
-from theodolite.engines.postgres.text import unescape
-from theodolite.engines.postgres.where import Condition, all_of, compile_filter
 from theodolite.engines.remote.source import (
     Candidates,
     Doubles,

@@ -11,18 +11,17 @@ from functools import lru_cache
 from typing import Any, NamedTuple, assert_never
 
 from theodolite.engines.postgres.binary import encode_texts
-from theodolite.engines.postgres.field_tokens import (
+from theodolite.engines.postgres.field_tokens import decimal_text, scalar_key
+from theodolite.engines.remote.escaping import ESCAPES, MARK, escape
+from theodolite.engines.remote.field_tokens import (
     date_strings,
-    decimal_text,
     element_token,
     empty_token,
     exists_tokens,
     list_form,
-    scalar_key,
     value_token,
     wanted_forms,
 )
-from theodolite.engines.postgres.text import ESCAPES, MARK, escape
 from theodolite.errors import UnsupportedError
 from theodolite.filters import And, Compare, Contains, Empty, Exists, Filter, Ids, In, Like, Not, Or
 from theodolite.filters.parse import check_field

@@ -15,9 +15,9 @@ from theodolite.engines.postgres.catalog import Collection, CollectionState, rea
 from theodolite.engines.postgres.codec import COLUMNS, encode_rows
 from theodolite.engines.postgres.connections import Connection, Connections
 from theodolite.engines.postgres.term_tokens import document_terms
-from theodolite.engines.postgres.text import escape, unescape
 from theodolite.engines.postgres.where import Condition, all_of, compile_filter
 from theodolite.engines.records import Record, make_records
+from theodolite.engines.remote.escaping import escape, unescape
 from theodolite.errors import DocumentError, type_of
 from theodolite.filters import Filter
 from theodolite.metadata import check_names, encode, stored_metadata

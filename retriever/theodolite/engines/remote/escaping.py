@@ -1,4 +1,4 @@
-"""Text as PostgreSQL can store it: U+0000, which it refuses, is escaped reversibly.
+"""Text without U+0000, which stores such as PostgreSQL refuse: it is escaped reversibly.
 
 The first four characters of Unicode are written as U+0001 and two characters of U+0002 and U+0003, so that
 

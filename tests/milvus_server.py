@@ -1,0 +1,102 @@
+"""A Milvus server of its own, from the package `milvus` in an environment of its own, on free ports."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+
+ENVIRONMENT = Path(os.environ.get("THEODOLITE_MILVUS_ENVIRONMENT", Path(__file__).parents[1] / ".venv-milvus"))
+"""A virtual environment with the package: `make test-engines` makes it. It needs an old setuptools."""
+
+_PATIENCE = 120.0
+
+
+class MilvusServer:
+    """A server that can be stopped and started again: `with MilvusServer() as server`."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="milvus-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = _free_port()
+
+    def __enter__(self) -> "MilvusServer":
+        try:
+            self.start()
+        except BaseException:
+            self.remove()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.remove()
+
+    def url(self, collection: str) -> str:
+        """Return the URL of a collection."""
+        return f"milvus://127.0.0.1:{self.port}/{collection}"
+
+    def start(self) -> None:
+        """Start the server, and wait until it takes connections."""
+        program = ENVIRONMENT / "bin" / "milvus-server"
+        if not program.exists():
+            raise RuntimeError(f"{program} does not exist: run make test-engines")
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [program, "--data", self._folder / "data", "--proxy-port", str(self.port)],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # so that the server, a child of this program, ends with it
+            )
+        deadline = time.monotonic() + _PATIENCE
+        while not _listens(self.port):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                log_text = (self._folder / "log").read_text(errors="replace")
+                self.stop()
+                raise RuntimeError(f"Milvus did not start: {log_text[-2000:]}")
+            time.sleep(0.2)
+
+    def stop(self) -> None:
+        """End the program, and the server that it has started."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(process.pid, number)
+            except ProcessLookupError:
+                break
+            deadline = time.monotonic() + 10
+            while time.monotonic() < deadline and _group_lives(process):
+                time.sleep(0.1)
+        process.wait()
+
+    def remove(self) -> None:
+        self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _group_lives(process: "subprocess.Popen[bytes]") -> bool:
+    process.poll()  # so that it is no zombie
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
