@@ -99,7 +99,7 @@ def test_an_unknown_scheme_names_the_known_ones_and_how_to_install_others() -> N
     with pytest.raises(ConfigError) as caught:
         Retriever.open("dct://kb")
     assert str(caught.value) == (
-        "there is no engine for 'dct://kb'. Did you mean 'dict'? Known schemes: dict, file, postgres, "
+        "there is no engine for 'dct://kb'. Did you mean 'dict'? Known schemes: dict, file, milvus, postgres, "
         "postgresql. Install the package that "
         "brings dct:// (entry-point group theodolite.engines), or pass a folder"
     )
@@ -114,7 +114,16 @@ def test_unknown_options_are_refused_before_anything_is_opened(tmp_path: Path) -
 
 
 def test_a_third_party_engine_is_opened_by_its_scheme(toy: Any) -> None:
-    assert plugins.names("engines") == ["dict", "file", "noengine", "noopen", "postgres", "postgresql", "toydb"]
+    assert plugins.names("engines") == [
+        "dict",
+        "file",
+        "milvus",
+        "noengine",
+        "noopen",
+        "postgres",
+        "postgresql",
+        "toydb",
+    ]
     with Retriever.open("toydb://one", metric="dot", create=True, region="us") as kb:
         kb.add(["a"], vectors=EYE[:1])
         assert [hit.document.text for hit in kb.search(vector=EYE[0])] == ["a"]

@@ -268,7 +268,7 @@ class TestNames:
             ("hnsw:m=32", "hnsw has no setting 'm'. Did you mean 'M'"),
             ("hnsw:ef_contruction=32", "Did you mean 'ef_construction'"),
             ("hnsw:colour=32", r"no setting 'colour'. Known: M, ef_construction, ef_search"),
-            ("hnsw:32", r"'32' is no setting; expected name=value"),
+            ("hnsw:32", r"'32' is not a setting; expected name=value"),
             ("hnsw:M=8,M=9", "M is given twice"),
             (None, "named by a string such as 'hnsw', not by None"),
         ],
