@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 ENVIRONMENT = Path(os.environ.get("THEODOLITE_MILVUS_ENVIRONMENT", Path(__file__).parents[1] / ".venv-milvus"))
-"""A virtual environment with the package: `make test-engines` makes it. It needs an old setuptools."""
+"""A virtual environment with the package: `make test-milvus` makes it. It needs an old setuptools."""
 
 _PATIENCE = 120.0
 
@@ -45,7 +45,7 @@ class MilvusServer:
         """Start the server, and wait until it takes connections."""
         program = ENVIRONMENT / "bin" / "milvus-server"
         if not program.exists():
-            raise RuntimeError(f"{program} does not exist: run make test-engines")
+            raise RuntimeError(f"{program} does not exist: run make test-milvus")
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [program, "--data", self._folder / "data", "--proxy-port", str(self.port)],

@@ -180,7 +180,7 @@ def test_what_the_command_refuses(shell: Shell) -> None:
     (shell.folder / "empty").mkdir()
     assert "nothing.npy does not exist" in shell.run("audit", "nothing.npy", code=2)[1]
     assert "shorter than its header says" in shell.run("audit", "broken.npy", code=2)[1]
-    assert "expected one of cosine, dot, l2" in shell.run("audit", "raw.npy", "--metric", "angle", code=2)[1]
+    assert "is not one of cosine, dot, l2" in shell.run("audit", "raw.npy", "--metric", "angle", code=2)[1]
     np.save(shell.folder / "wide.npy", rows(30, 9))
     assert "queries have dimension 9" in shell.run("audit", "raw.npy", "--queries", "wide.npy", code=2)[1]
     assert "there is no collection" in shell.run("audit", "empty", code=3)[1]
