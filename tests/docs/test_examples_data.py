@@ -100,7 +100,7 @@ def test_policies_have_versions_that_follow_one_another() -> None:
 
 
 def test_what_contradicts_the_policies_is_listed() -> None:
-    rows = section("What contradicts them")
+    rows = section("Contradictions")
     asked = {id for question in QUESTIONS for id in question["outdated"]}
     assert rows.keys() == {id for id in asked if METADATA[id]["source"] != "policy"}
     assert sum(METADATA[id]["source"] == "chat" for id in rows) >= 12
