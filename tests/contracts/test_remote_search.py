@@ -22,6 +22,7 @@ class Remote(EngineContract):
         return open_memory(CollectionSettings(space.metric, partition=field), self.traits)
 
 
+@pytest.mark.thorough  # the other two round as well
 class TestFloat32(Remote):
     """Similarities that are rounded, in one list."""
 
