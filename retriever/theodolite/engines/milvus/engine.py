@@ -24,6 +24,7 @@ from theodolite.engines.remote.source import Eligible, Source
 from theodolite.errors import ConfigError, EngineError, InputError, LockedError, UnsupportedError
 from theodolite.filters import Filter
 from theodolite.filters.summary import summarize_documents
+from theodolite.forking import register_at_fork
 from theodolite.metadata import stored_metadata
 from theodolite.protocols import Answer, Request, Scope
 from theodolite.scopes import key_within, within
@@ -74,6 +75,7 @@ class MilvusEngine:
         self._norms = LargestNorm()
         self._index = IndexSetting.from_json(self._collection.catalog.read(_INDEX_NOTE))
         self._building = threading.Lock()
+        register_at_fork(self)
 
     def __reduce__(self) -> NoReturn:
         """Raise TypeError: a copy would share connections, or lack them."""

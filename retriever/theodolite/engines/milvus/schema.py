@@ -26,6 +26,7 @@ from theodolite.engines.records import Record
 from theodolite.errors import DocumentError
 from theodolite.metadata import stored_metadata
 from theodolite.types import Vectors
+from theodolite.vectors.metrics import MetricName, get_metric
 
 MAX_BYTES = 65_535
 """Of a text, of metadata and of a primary key, in UTF-8."""
@@ -35,12 +36,10 @@ MAX_TOKENS = 4096
 
 TOKEN_LENGTH = 24
 
-_METRICS = {"cosine": "IP", "dot": "IP", "l2": "L2"}  # cosine vectors are of unit length
 
-
-def metric_type(metric: str) -> str:
-    """Return Milvus's name for a metric."""
-    return _METRICS[metric]
+def metric_type(metric: MetricName) -> str:
+    """Return Milvus's name for a metric. Vectors for cosine are of unit length, so inner products are cosines."""
+    return "L2" if get_metric(metric).by_distance else "IP"
 
 
 def collection_schema(dimension: int, description: str) -> Any:
