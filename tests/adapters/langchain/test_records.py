@@ -1,6 +1,7 @@
 """The indexing API: against langchain-core's own stores, and through crashes."""
 
 import asyncio
+import gc
 import os
 import random
 import shutil
@@ -143,6 +144,7 @@ def test_the_core_knows_the_file(tmp_path: Path) -> None:
 
 def test_damaged_records_do_not_stop_a_backup(tmp_path: Path) -> None:
     run(tmp_path / "kb", FIRST, "full")
+    gc.collect()  # closes the first run's connection, whose log SQLite would read instead
     (tmp_path / "kb" / "records.sqlite").write_bytes(b"no database" * 1000)
     with Retriever.open(tmp_path / "kb", embedder=HashingEmbedder()) as kb:
         with pytest.raises(EngineError, match="delete it and index everything again"):
