@@ -1,14 +1,14 @@
 """Documents as engines store them: checked, encoded and hashed."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.errors import CorruptionError, DocumentError, type_of
-from theodolite.metadata import encode_to_store, stored_metadata
+from theodolite.metadata import check_names, encode, encode_to_store, stored_metadata
 from theodolite.protocols import Scope
 from theodolite.scopes import key_within, partition_key
 from theodolite.types import Document
@@ -67,6 +67,40 @@ def make_records(
     last = {(record.id, record.partition): index for index, record in enumerate(batch)}
     places = sorted(last.values())
     return [batch[index] for index in places], places
+
+
+def check_all_found(ids: Collection[str], found: Container[str]) -> None:
+    """Raise DocumentError if ids to update are not in the collection."""
+    missing = [name for name in ids if name not in found]
+    if missing:
+        raise DocumentError(
+            f"{len(missing)} of {len(ids)} documents to update are not in the collection, first {missing[0]!r}. "
+            "Nothing was updated; add them instead",
+            ids=missing,
+        )
+
+
+def updated_record(stored: Record, change: Mapping[str, Any], field: str | None, *, replace: bool) -> Record:
+    """Return a stored record with its metadata merged with `change`, or replaced.
+
+    Args:
+        field: the field that partitions the collection.
+
+    Raises:
+        DocumentError: the metadata cannot be stored, or the document would move to another partition.
+    """
+    if not isinstance(change, Mapping):
+        raise DocumentError(f"metadata is {type_of(change)}, not a mapping of names to values. Nothing was updated")
+    metadata = dict(change) if replace else {**stored_metadata(stored.metadata), **change}
+    encoded = encode(metadata)
+    check_names(change)  # not the stored ones: earlier versions allowed longer names
+    if partition_key(field, metadata) != stored.partition:
+        raise DocumentError(
+            f"document {stored.id!r} cannot move to another partition: {field!r} is part of a document's key. Nothing "
+            "was updated. Delete it and add it to the other partition",
+            ids=[stored.id],
+        )
+    return stored._replace(metadata=encoded)
 
 
 def _record(document: Document, index: int, truncated: Container[int], field: str | None) -> Record:

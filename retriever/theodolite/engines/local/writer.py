@@ -16,13 +16,12 @@ from theodolite.engines.local.storage.io_errors import FOR_CLEARING, free_room, 
 from theodolite.engines.local.storage.records import select_documents
 from theodolite.engines.local.storage.store import Store
 from theodolite.engines.local.storage.vector_file import empty_vectors
-from theodolite.engines.records import Record, make_records
-from theodolite.errors import DocumentError, EngineError, type_of
+from theodolite.engines.records import Record, check_all_found, make_records, updated_record
+from theodolite.errors import EngineError
 from theodolite.filters import And, Filter
 from theodolite.indexes.flat.codes import BLOCK
-from theodolite.metadata import check_names, encode, stored_metadata
 from theodolite.protocols import Scope
-from theodolite.scopes import partition_key, partition_to_write, within
+from theodolite.scopes import partition_to_write, within
 from theodolite.types import Document, EmbedderSpec, Space, Vectors
 
 T = TypeVar("T")
@@ -81,32 +80,14 @@ class Writer:
         with self._store.write() as (connection, state):
             columns = "row, id, text, metadata, truncated"
             stored = {row[1]: row for row in select_documents(connection, columns, "id", list(changes), key)}
-            missing = [name for name in changes if name not in stored]
-            if missing:
-                raise DocumentError(
-                    f"{len(missing)} of {len(changes)} documents to update are not in the collection, first "
-                    f"{missing[0]!r}. Nothing was updated; add them instead",
-                    ids=missing,
-                )
+            check_all_found(changes, stored)
             snapshot = self._snapshots.current(connection, state)
             vectors = Vectors(snapshot.vectors.take(snapshot.rows_of([stored[name][0] for name in changes])))
             rows = []
             for name, change in changes.items():
-                if not isinstance(change, Mapping):
-                    raise DocumentError(
-                        f"metadata is {type_of(change)}, not a mapping of names to values. Nothing was updated"
-                    )
-                _, _, text, old, truncated = stored[name]
-                metadata = dict(change) if replace else {**stored_metadata(old), **change}
-                encoded = encode(metadata)
-                check_names(change)  # not the stored ones: earlier versions allowed longer names
-                if partition_key(self._partition, metadata) != key:
-                    raise DocumentError(
-                        f"document {name!r} cannot move to another partition: {self._partition!r} is part of a "
-                        "document's key. Nothing was updated. Delete it and add it to the other partition",
-                        ids=[name],
-                    )
-                rows.append(Record(name, text, encoded, truncated, key))
+                _, _, text, metadata, truncated = stored[name]
+                record = Record(name, text, metadata, truncated, key)
+                rows.append(updated_record(record, change, self._partition, replace=replace))
             commit(
                 connection,
                 self._store,

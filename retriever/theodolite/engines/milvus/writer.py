@@ -15,13 +15,12 @@ from theodolite.engines.milvus.catalog import Collection
 from theodolite.engines.milvus.rows import read_pages
 from theodolite.engines.milvus.schema import MAX_BYTES, id_of, make_rows, primary_key, row_bytes
 from theodolite.engines.milvus.server import Row
-from theodolite.engines.records import Record, make_records
-from theodolite.errors import DocumentError, EngineError, type_of
+from theodolite.engines.records import Record, check_all_found, make_records, updated_record
+from theodolite.errors import EngineError
 from theodolite.filters import Filter
 from theodolite.forking import register_at_fork
-from theodolite.metadata import check_names, encode, stored_metadata
 from theodolite.protocols import Scope
-from theodolite.scopes import partition_key, partition_to_write
+from theodolite.scopes import partition_to_write
 from theodolite.settings import Manifest
 from theodolite.types import Document, EmbedderSpec, Space, Vectors
 
@@ -81,17 +80,12 @@ class Writer:
         key = partition_to_write(scope, self._partition, ids=True)
         with self._lock:
             stored = {id_of(row["pk"]): row for row in self._rows([primary_key(name, key) for name in changes])}
-            missing = [name for name in changes if name not in stored]
-            if missing:
-                raise DocumentError(
-                    f"{len(missing)} of {len(changes)} documents to update are not in the collection, first "
-                    f"{missing[0]!r}. Nothing was updated; add them instead",
-                    ids=missing,
-                )
-            records = [
-                _changed(name, stored[name], change, key, self._partition, replace=replace)
-                for name, change in changes.items()
-            ]
+            check_all_found(changes, stored)
+            records = []
+            for name, change in changes.items():
+                row = stored[name]
+                record = Record(name, row["text"], row["metadata"], bool(row["truncated"]), key)
+                records.append(updated_record(record, change, self._partition, replace=replace))
             vectors = np.array([stored[record.id]["vector"] for record in records], np.float32)
             self._upsert(make_rows(records, Vectors(vectors)))
 
@@ -160,24 +154,6 @@ class Writer:
             if part:
                 found += self._collection.server.query(self._collection.name, _pk_in(part), fields)
         return found
-
-
-def _changed(
-    name: str, row: Row, change: Mapping[str, Any], key: str, partition: str | None, *, replace: bool
-) -> Record:
-    """Return the record of a document with other metadata."""
-    if not isinstance(change, Mapping):
-        raise DocumentError(f"metadata is {type_of(change)}, not a mapping of names to values. Nothing was updated")
-    metadata = dict(change) if replace else {**stored_metadata(row["metadata"]), **change}
-    encoded = encode(metadata)
-    check_names(change)
-    if partition_key(partition, metadata) != key:
-        raise DocumentError(
-            f"document {name!r} cannot move to another partition: {partition!r} is part of a document's key. Nothing "
-            "was updated. Delete it and add it to the other partition",
-            ids=[name],
-        )
-    return Record(name, row["text"], encoded, bool(row["truncated"]), key)
 
 
 def _pk_in(pks: Sequence[str]) -> str:

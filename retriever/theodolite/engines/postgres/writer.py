@@ -16,13 +16,11 @@ from theodolite.engines.postgres.codec import COLUMNS, encode_rows
 from theodolite.engines.postgres.connections import Connection, Connections
 from theodolite.engines.postgres.term_tokens import document_terms
 from theodolite.engines.postgres.where import Condition, all_of, compile_filter
-from theodolite.engines.records import Record, make_records
+from theodolite.engines.records import Record, check_all_found, make_records, updated_record
 from theodolite.engines.remote.escaping import escape, unescape
-from theodolite.errors import DocumentError, type_of
 from theodolite.filters import Filter
-from theodolite.metadata import check_names, encode, stored_metadata
 from theodolite.protocols import Scope
-from theodolite.scopes import key_within, partition_key, partition_to_write
+from theodolite.scopes import key_within, partition_to_write
 from theodolite.types import Document, EmbedderSpec, Space, Vectors
 
 _STAGING = """CREATE TEMPORARY TABLE IF NOT EXISTS staging (
@@ -90,14 +88,12 @@ class Writer:
                     (escape(key), list(map(escape, names))),
                 )
                 stored = {unescape(row[0]): row for row in cursor}
-            missing = [name for name in names if name not in stored]
-            if missing:
-                raise DocumentError(
-                    f"{len(missing)} of {len(changes)} documents to update are not in the collection, first "
-                    f"{missing[0]!r}. Nothing was updated; add them instead",
-                    ids=missing,
-                )
-            records = [self._changed(name, changes[name], stored[name], key, replace=replace) for name in names]
+            check_all_found(changes, stored)
+            records = []
+            for name, change in changes.items():
+                _, text, metadata, truncated, _ = stored[name]
+                record = Record(name, unescape(text), metadata, truncated, key)
+                records.append(updated_record(record, change, self._partition, replace=replace))
             dimension = state.manifest.space.dimension or 0
             vectors = Vectors(decode_vectors([stored[name][4] for name in names], dimension))
             self._store(connection, state, records, self._encoded(records, vectors), vectors)
@@ -188,17 +184,3 @@ class Writer:
             "truncated = truncated + %s, max_norm = greatest(max_norm, %s) WHERE number = %s",
             (documents, truncated, norm, self._collection.number),
         )
-
-    def _changed(self, name: str, change: Any, row: Sequence[Any], key: str, *, replace: bool) -> Record:
-        if not isinstance(change, Mapping):
-            raise DocumentError(f"metadata is {type_of(change)}, not a mapping of names to values. Nothing was updated")
-        metadata = dict(change) if replace else {**stored_metadata(row[2]), **change}
-        encoded = encode(metadata)
-        check_names(change)
-        if partition_key(self._partition, metadata) != key:
-            raise DocumentError(
-                f"document {name!r} cannot move to another partition: {self._partition!r} is part of a document's "
-                "key. Nothing was updated. Delete it and add it to the other partition",
-                ids=[name],
-            )
-        return Record(name, unescape(row[1]), encoded, row[3], key)
