@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import measure
+from benchmarks.truth import eligible_hits, similarities
 from theodolite import Document, Freshness, Retriever
-from theodolite.testing import brute_force
 
 K = 10
 SHARES = {"20 %": 0.2, "1 %": 0.01, "0.1 %": 0.001}
@@ -41,7 +41,7 @@ Ask = Callable[[int], Sequence[int]]
 
 
 class Data:
-    """Rows and questions: texts, unit vectors, and a field of which each value admits a share of the rows."""
+    """Rows and questions: texts, unit vectors, and fields that admit a share of the rows each."""
 
     def __init__(self, folder: Path, rows: int, questions: int) -> None:
         self.texts = _texts(folder / "corpus.jsonl")[:rows]
@@ -78,6 +78,7 @@ def by_hand(connection: Any, data: Data) -> float:
     )
     connection.execute("CREATE INDEX ON by_hand USING gin (metadata jsonb_path_ops)")
     connection.execute("CREATE INDEX ON by_hand USING gin (words)")
+    jsonb = importlib.import_module("psycopg.types.json").Jsonb
     started = time.perf_counter()
     for start in range(0, len(data.texts), _BATCH):
         rows = range(start, min(start + _BATCH, len(data.texts)))
@@ -91,7 +92,7 @@ def by_hand(connection: Any, data: Data) -> float:
             ):
                 copy.set_types(["text", "text", "jsonb", "vector"])
                 for row in rows:
-                    copy.write_row((str(row), data.texts[row], json.dumps(data.metadata[row]), data.vectors[row]))
+                    copy.write_row((str(row), data.texts[row], jsonb(data.metadata[row]), data.vectors[row]))
             connection.execute(
                 "INSERT INTO by_hand SELECT id, text, metadata, to_tsvector('english', text), embedding FROM staged "
                 "ON CONFLICT (id) DO UPDATE SET text = excluded.text, metadata = excluded.metadata, "
@@ -197,11 +198,7 @@ def _llama_search(store: Any, data: Data, where: dict[str, Any] | None) -> Ask:
 def measured(data: Data, asks: dict[str, Ask], share: str | None) -> list[list[str]]:
     """A line for each peer: milliseconds, recall, share of short lists."""
     mask = data.mask(share)
-    rows = np.flatnonzero(mask)
-    truths = []
-    for query in data.queries:
-        scores = brute_force(query, data.vectors[rows], "cosine")
-        truths.append(np.sort(scores)[::-1][: min(K, len(rows))])
+    scores, wanted = similarities(data.vectors, data.queries), min(K, int(np.count_nonzero(mask)))
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in asks}
     found: dict[str, list[float]] = {name: [] for name in asks}
     short: dict[str, int] = dict.fromkeys(asks, 0)
@@ -210,10 +207,9 @@ def measured(data: Data, asks: dict[str, Ask], share: str | None) -> list[list[s
             asks[name](0)  # warm
         answer: list[int] = []
         taken[name].append(measure.clocked(lambda: answer.extend(asks[name](number))))  # noqa: B023 - used up here
-        truth = truths[number]
-        scores = brute_force(data.queries[number], data.vectors[answer], "cosine") if answer else np.empty(0)
-        found[name].append(float((scores >= truth[-1] - 1e-9).sum()) / len(truth) if len(truth) else 1.0)
-        short[name] += len(answer) < len(truth)
+        hits = eligible_hits(scores[number], mask, np.array(answer, np.int64), K)
+        found[name].append(hits / wanted if wanted else 1.0)
+        short[name] += len(answer) < wanted
     return [
         [
             share or "none",
