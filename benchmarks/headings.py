@@ -1,4 +1,4 @@
-"""What `--with-headings` does to the quality of a search: nDCG@10 with and without it, on judged collections.
+"""The quality of a search with and without `--with-headings`: nDCG@10 on judged collections.
 
     python benchmarks/headings.py shared/data
     python benchmarks/headings.py shared/data --sets covidfaq --chunk-tokens 64 --embedder onnx-int8:all-MiniLM-L6-v2
@@ -25,7 +25,7 @@ from theodolite.files.sync import sync
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-PASSAGES = 100  # of which the first ten documents are taken
+PASSAGES = 100  # found for each question; the first ten documents among them count
 
 
 def judgments(folder: Path) -> dict[str, dict[str, float]]:

@@ -6,7 +6,7 @@ written. So an interrupted copy resumes by itself, and a second pass over both p
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from theodolite.engines.missing import MissingCollection
 from theodolite.engines.registry import EngineOpener
 from theodolite.errors import ConfigError, EngineError
+from theodolite.evaluation.recall import near_stored_rows
 from theodolite.guards import unfinished_copy
-from theodolite.indexes.ann.calibration import synthetic_queries
 from theodolite.metadata import encode
 from theodolite.protocols import Engine, Notes, Request, Scope
 from theodolite.scopes import partition_key
 from theodolite.settings import CollectionSettings
-from theodolite.types import Document, Space, Vectors
+from theodolite.types import Document, Vectors
 
 _OWN_NOTES = "engine:"  # notes that an engine keeps for itself
 _BATCH = 2000  # documents per commit
@@ -187,13 +187,7 @@ def _copy_notes(source: Engine, target: Engine) -> None:
 
 def _compare_searches(source: Engine, target: Engine) -> int:
     """Compare exact searches near rows of the source. Return their number. Raises EngineError if answers differ."""
-    count = source.count()
-    if not count:
-        return 0
-    step = max(1, -(-count // _SEARCHES))
-    rows = np.array([vector for _, vector in islice(source.documents(), 0, None, step)])
-    space = source.space
-    queries = synthetic_queries(rows, Space(space.metric, space.dimension, "any"))
+    queries = near_stored_rows(source, count=_SEARCHES)
     for start in range(0, len(queries), _TOGETHER):
         request = Request(Vectors(queries[start : start + _TOGETHER]), _K, exact=True, probe=True)
         for number, (expected, got) in enumerate(zip(source.search(request), target.search(request), strict=True)):

@@ -182,7 +182,7 @@ def measure(
         EngineError: concurrent writes kept changing the collection, so no query got both answers from one commit.
     """
     kind: Kind = "given" if queries is not None else "noise"
-    vectors = _near_stored_rows(engine, where) if queries is None else queries
+    vectors = near_stored_rows(engine, where) if queries is None else queries
     if not len(vectors):
         raise InputError("there are no queries to measure with, or no documents to make them of")
     longest = max(k)
@@ -246,7 +246,7 @@ def interval(values: Sequence[float], *, proven: bool = False, z: float = _Z) ->
     return max(0.0, mean - z * error), min(1.0, max(mean + z * error, float(np.mean(values))))
 
 
-def _near_stored_rows(engine: Engine, where: Filter | None, count: int = _SYNTHETIC) -> Vectors:
+def near_stored_rows(engine: Engine, where: Filter | None = None, count: int = _SYNTHETIC) -> Vectors:
     """Return synthetic queries near stored rows, (m, d): evenly spaced over the eligible rows in id order."""
     eligible = engine.count(where)
     step = max(1, -(-eligible // count))

@@ -316,7 +316,7 @@ class LocalEngine:
         with self._store.read() as (connection, _):
             return [name for (name,) in connection.execute("SELECT name FROM notes")]
 
-    # What few programs call is imported by the call: opening a collection stays cheap.
+    # Few programs call these. The calls import their modules, so that opening a collection stays cheap.
 
     def verify(self, progress: Callable[[int], object] | None = None) -> Verification:
         from theodolite.engines.local.maintenance.verify import raise_damage, verify

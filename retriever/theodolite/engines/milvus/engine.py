@@ -48,7 +48,7 @@ class MilvusEngine:
 
     Attributes:
         folder: none: the collection is not in a local folder.
-        foreign: whoever may write to the server may have written the collection.
+        foreign: True, because anyone with write access to the server may have written the collection.
     """
 
     folder = None

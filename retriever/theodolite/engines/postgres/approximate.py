@@ -176,7 +176,7 @@ class Indexes:
         try:
             self._run(connection, statement, progress)
         except BaseException:
-            # What is left of an interrupted build is no use: nothing can go on with it.
+            # Drop the remains of an interrupted build: PostgreSQL cannot resume it.
             connection.execute(f"DROP INDEX IF EXISTS {self._collection.schema}.{index.name}".encode())
             raise
         return index

@@ -40,7 +40,7 @@ class Collection:
 
 @dataclass(frozen=True, slots=True)
 class CollectionState:
-    """What one commit left.
+    """The state of a collection after a commit.
 
     Attributes:
         sequence: the number of the commit.

@@ -72,7 +72,7 @@ class Connections:
         register_at_fork(self)
 
     def read(self, work: Callable[[Connection], T]) -> T:
-        """Run single statements, each of which sees one commit."""
+        """Run single statements. Each sees one commit."""
         return self._attempt(work, "")
 
     def snapshot(self, work: Callable[[Connection], T]) -> T:
@@ -126,7 +126,7 @@ class Connections:
 
     @contextmanager
     def single(self) -> Iterator[Connection]:
-        """Yield a connection for single statements, each of which sees one commit."""
+        """Yield a connection for single statements. Each sees one commit."""
         with self._errors(), self._connection() as connection:
             yield connection
 

@@ -39,7 +39,7 @@ class PostgresEngine:
 
     Attributes:
         folder: none: the collection is not in a local folder.
-        foreign: whoever may write to the database may have written the collection.
+        foreign: True, because anyone with write access to the database may have written the collection.
     """
 
     folder = None

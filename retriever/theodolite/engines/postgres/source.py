@@ -92,7 +92,7 @@ class CommitCache:
 
 
 class SeenState(NamedTuple):
-    """What a view has seen of the collection's state."""
+    """The collection's state, as far as a view has read it."""
 
     sequence: int
     live: int

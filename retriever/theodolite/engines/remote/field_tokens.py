@@ -61,7 +61,7 @@ def field_tokens(path: str, value: Any) -> list[str]:
 
 
 def exists_tokens(path: str) -> list[str]:
-    """Return the tokens of which every document with the field has one."""
+    """Return tokens. Every document with the field has one of them."""
     return [kind_token(path, kind) for kind in KINDS]
 
 

@@ -37,7 +37,7 @@ class StaleViewError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a view sees.
+    """The state of the collection in a view.
 
     Attributes:
         live: the number of documents in the scope; in the collection, without one.

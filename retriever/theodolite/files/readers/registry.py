@@ -33,7 +33,7 @@ class Format:
         name: unique.
         suffixes: in small letters, with the dot.
         read: yields the units of a file.
-        marks: for binary formats, the bytes one of which is near the beginning of a file. None: the format is text.
+        marks: byte strings of a binary format; one of them is near the beginning of a file. None: the format is text.
     """
 
     name: str

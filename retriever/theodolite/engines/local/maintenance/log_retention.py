@@ -6,7 +6,7 @@ apply, so that a busy collection keeps a log of bounded length, and a quiet one 
 ended long ago.
 
 Entries have no time of their own, so that a commit writes no more than it needs. Each compaction records its time and
-the newest commit in a note, of which about two a day remain. A commit counts as old as the first of these times after
+the newest commit in a note; about two of these a day remain. A commit counts as old as the first of these times after
 it. A commit without one is kept by its number alone.
 """
 
