@@ -126,7 +126,7 @@ def decode_stored(metadata: str) -> Any:
 def stored_metadata(metadata: str) -> dict[str, Any]:
     """Decode the stored metadata of a document. Raises CorruptionError if it is damaged."""
     # Each hit of a search comes through here: few calls.
-    if metadata.count("{") + metadata.count("[") > _DEEPEST:
+    if len(metadata) > 2 * _DEEPEST and metadata.count("{") + metadata.count("[") > _DEEPEST:
         check_depth(metadata)
     try:
         decoded = decode(metadata)

@@ -21,7 +21,15 @@ from theodolite.embedders.resolve import resolve
 from theodolite.embedders.spec import spec_of
 from theodolite.engines.missing import MissingCollection
 from theodolite.engines.registry import engine_for
-from theodolite.errors import DocumentError, EngineError, InputError, UnsupportedError, closest
+from theodolite.errors import (
+    DocumentError,
+    EngineError,
+    InputError,
+    MetadataWarning,
+    UnsupportedError,
+    closest,
+    warn_caller,
+)
 from theodolite.filters import Where, parse
 from theodolite.inputs import (
     DocumentLike,
@@ -52,7 +60,7 @@ from theodolite.ranking.diversity import MMR
 from theodolite.ranking.options import Accept, SearchOptions
 from theodolite.ranking.relevance import Relevance, RelevanceLike
 from theodolite.ranking.versions import Rule, SupersededPolicy, write_rules
-from theodolite.scopes import narrowed, placed, read_only_scope
+from theodolite.scopes import misspelled_partition, narrowed, placed, read_only_scope
 from theodolite.searcher import Searcher
 from theodolite.session import Session
 from theodolite.settings import CollectionSettings
@@ -625,10 +633,14 @@ class Retriever:
 
         Raises:
             FilterError: not a filter. InputError: nothing that would narrow the view.
+
+        Warns (MetadataWarning) if the scope is empty and names a field that looks like the partition's, misspelled.
         """
         view = copy(self)
         view._scope, view._writable = narrowed(self._scope, self._engine.partition, where, fields)
         view._writable &= self._writable
+        if (hint := misspelled_partition(view._scope, self._engine.partition)) and not view.count():
+            warn_caller(f"The scope is empty{hint}", MetadataWarning)
         return view
 
     # ----- read

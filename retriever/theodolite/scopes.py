@@ -85,7 +85,7 @@ def key_within(scope: Scope | None, field: str | None) -> str:
         return ""
     raise InputError(
         f"the collection is partitioned by {field!r}, so an id alone is ambiguous: use scoped({field}=...)"
-        + _misspelled(scope, field),
+        + misspelled_partition(scope, field),
         partition=field,
     )
 
@@ -111,13 +111,13 @@ def read_only_scope(scope: Scope | None, field: str | None) -> UnsupportedError:
         )
     return UnsupportedError(
         f"this scope is read-only: only a scope of exactly one partition, scoped({field}=value), can be written to"
-        + _misspelled(scope, field)
+        + misspelled_partition(scope, field)
     )
 
 
-def _misspelled(scope: Scope | None, field: str) -> str:
+def misspelled_partition(scope: Scope | None, field: str | None) -> str:
     """Return a hint if the scope filters on a field with a similar name instead of the partition field."""
-    if scope is None or scope.partition is not None or scope.where is None:
+    if field is None or scope is None or scope.partition is not None or scope.where is None:
         return ""
     names = fields_of(scope.where)
     hints = {name: did_you_mean(name, (field,)) for name in sorted(names)} if field not in names else {}

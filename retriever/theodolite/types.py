@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.explanation import Explanation
+from theodolite.frozen import frozen
 from theodolite.metadata import as_json
 from theodolite.vectors.metrics import DEFAULT_METRIC, MetricName, get_metric
 
@@ -152,7 +153,7 @@ class Space:
         return Space(self.metric, self.dimension, "unit" if unit else "any")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Document:
     """A passage of text with an id and metadata.
 
@@ -208,7 +209,7 @@ class Step:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(repr=False)
 class Hit:
     """One ranked passage.
 
@@ -263,7 +264,7 @@ class Hit:
         return hit_html(self)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Trace:
     """How an answer was found.
 
@@ -304,7 +305,7 @@ class Trace:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(repr=False)
 class Hits(Sequence[Hit]):
     """The result of one search: a sequence of `Hit`, best first, with a `trace`.
 

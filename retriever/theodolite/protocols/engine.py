@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.filters import Filter
+from theodolite.frozen import frozen
 from theodolite.protocols.parts import Boost
 from theodolite.types import Document, Mode, Trace, Vectors, Version
 
@@ -51,7 +52,7 @@ class Fusion:
     depth: int = 100
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Request:
     """A search as plain data, for one or several queries.
 
@@ -91,7 +92,7 @@ class Request:
     with_vectors: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Answer:
     """The documents found for one query: best first, ties ordered by similarity, then by id.
 

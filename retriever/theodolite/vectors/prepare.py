@@ -66,7 +66,7 @@ def prepare(
     for start in range(0, count, _CHUNK):
         part = slice(start, start + _CHUNK)
         norms[part] = _convert(raw[part], out[part], normalize=metric.normalizes)
-    smallest, largest = norms.min(), norms.max()
+    smallest, largest = np.minimum.reduce(norms), np.maximum.reduce(norms)
     if not (smallest > 0 and largest <= MAX_NORM):  # rare, and true for NaN
         _check(norms, space, ids, name)
     low, high = UNIT_RANGE
@@ -185,7 +185,7 @@ def _convert(raw: NDArray[Any], out: NDArray[np.float32], *, normalize: bool) ->
     with np.errstate(all="ignore"):  # rows that are not finite are found by their norms
         wide = raw.astype(np.float64)
         norms: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", wide, wide))
-        if not (norms.min() >= 1e-100 and norms.max() <= 1e100):
+        if not (np.minimum.reduce(norms) >= 1e-100 and np.maximum.reduce(norms) <= 1e100):
             extreme = ~((norms >= 1e-100) & (norms <= 1e100))
             # Squares under- or overflow: divide by the largest component first.
             largest = np.abs(wide[extreme]).max(axis=1)

@@ -11,13 +11,13 @@ distance, which has the same order (`Metric.to_scan`).
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.errors import CorruptionError
+from theodolite.frozen import frozen
 from theodolite.indexes.flat.boosted import BoostedScore, boosted_candidates, lower_bound, lowered, upper_bound
 from theodolite.indexes.flat.codes import BLOCK, Block, Codes, quantize
 from theodolite.indexes.flat.scan import Scan, kth_largest
@@ -48,7 +48,7 @@ class VectorSource(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Found:
     """The rows found for one query, by falling boosted score (if there is one), falling similarity, then rising row.
 

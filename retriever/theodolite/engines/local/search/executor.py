@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from sqlite3 import Connection
 
 import numpy as np
@@ -16,6 +15,7 @@ from theodolite.engines.local.search.field_summary import Hints
 from theodolite.engines.local.search.lexical import LexicalResult, LexicalSearch
 from theodolite.engines.local.storage.lexical_table import OUTDATED, is_prepared
 from theodolite.engines.local.storage.records import select_documents
+from theodolite.frozen import frozen
 from theodolite.indexes.flat.boosted import BoostedScore
 from theodolite.indexes.flat.index import Found
 from theodolite.protocols import Answer, Request
@@ -31,7 +31,7 @@ Doubles = NDArray[np.float64]
 RecordQuery = Callable[[Snapshot, Request], None]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class EligibleRows:
     """The rows that a request may return.
 
@@ -54,7 +54,7 @@ class EligibleRows:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class Matches:
     """The rows that match one query: the k best, and all rows that tie with the last of them.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from theodolite.engines.local.storage import lexical_table
 from theodolite.engines.local.storage.change_log import chain_start, drop_base, write_entry
-from theodolite.engines.local.storage.database import State, change_state, read_manifest
+from theodolite.engines.local.storage.database import State, change_state
 from theodolite.engines.local.storage.folder import vectors_name
 from theodolite.engines.local.storage.store import Store
 from theodolite.engines.local.storage.vector_file import (
@@ -50,7 +50,7 @@ def commit(
     if has_orphan(file, state.slots, state.sequence, dimension, size):
         move_orphan_aside(file, store.folder, state.slots, state.sequence, dimension)
     sequence = state.sequence + 1
-    start = chain_start(read_manifest(connection).uid, state.generation)
+    start = chain_start(store.identity.uid, state.generation)
     frame = plan_frame(state.slots, sequence, state.keys, vectors)
     commit_hash = write_entry(connection, frame, hashes, [row for row, _ in ended], start)
     store.announce_frame(file, state.slots * 4 * dimension)

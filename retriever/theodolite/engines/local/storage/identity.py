@@ -27,7 +27,7 @@ class Identity:
 
     def __init__(self, folder: Folder, uid: str) -> None:
         self._folder = folder
-        self._uid = uid
+        self.uid = uid
         self._database: os.stat_result | None = None
         self._newest: tuple[int, bytes] | None = None
 
@@ -56,7 +56,7 @@ class Identity:
             uid: the uid that it shows.
             last: the last commit that it shows, if known.
         """
-        if uid != self._uid:
+        if uid != self.uid:
             raise replaced_error(self._folder)
         if self._newest is None:
             return

@@ -52,6 +52,7 @@ class Store:
         self._new_commit: tuple[int, bytes] | None = None
         self._vectors: VectorFile | None = None
         self._appended_at: tuple[VectorFile, int] | None = None
+        self._writer: os.stat_result | None = None  # of writer.pid, as this process wrote it
         self._writing = threading.Lock()
         self._closed = False
         self.on_release: Callable[[], object] = lambda: None
@@ -90,7 +91,7 @@ class Store:
                 try:
                     state = read_state(connection)
                     self._check_identity(connection, state)
-                    _record_writer(self.folder)
+                    self._record_writer()
                     yield connection, state
                     crash_point("transaction.filled")
                     connection.execute("COMMIT")
@@ -211,6 +212,7 @@ class Store:
         """Let go of the parent's connections, in a forked child."""
         COLLECTIONS.drop(self._idle)
         self._connections.clear()
+        self._writer = None  # it names the parent
 
     def check_writable(self) -> None:
         """Raise EngineError if the collection is closed or was opened read-only."""
@@ -303,6 +305,17 @@ class Store:
                     raise self._locked_error(timeout) from error
             time.sleep(0.005)
 
+    def _record_writer(self) -> None:
+        """Write our pid to writer.pid. If that fails, only the message of a `LockedError` lacks it."""
+        with contextlib.suppress(OSError, CorruptionError):
+            # Each writer creates the file again, so the one that we wrote is the same file only as long as it is ours.
+            if self._writer is not None and _is_same(self.folder.stat(WRITER), self._writer):
+                return
+            with self.folder.create(WRITER) as file:
+                file.write(str(os.getpid()).encode())
+                file.flush()
+                self._writer = os.fstat(file.fileno())
+
     def _locked_error(self, timeout: float) -> LockedError:
         pid = _last_writer(self.folder)
         holder = "this process" if pid == os.getpid() else f"process {pid}" if pid else "another process"
@@ -314,15 +327,8 @@ class Store:
         )
 
 
-def _record_writer(folder: Folder) -> None:
-    """Write our pid to writer.pid. If that fails, only the message of a `LockedError` lacks it."""
-    own_pid = str(os.getpid()).encode()
-    with contextlib.suppress(OSError, CorruptionError):
-        with contextlib.suppress(FileNotFoundError):
-            if _read_writer(folder) == own_pid:
-                return
-        with folder.create(WRITER) as file:
-            file.write(own_pid)
+def _is_same(status: os.stat_result | None, other: os.stat_result) -> bool:
+    return status is not None and (status.st_ino, status.st_mtime_ns) == (other.st_ino, other.st_mtime_ns)
 
 
 def _last_writer(folder: Folder) -> int | None:
