@@ -4,10 +4,10 @@
     python benchmarks/boosts.py --large --markdown
     python benchmarks/boosts.py --vectors corpus.npy --queries queries.npy --kinds real
 
-The searches take turns: query 1 plain, then with each kind of factors, then query 2. `ranking` are the factors of
-Freshness (half-life 180 days, weight 0.2; ages of 400 days in the mean) times those of Authority (four levels, weight
-0.2); `random` lie anywhere in [0.6, 1]; `levels` take twelve values there; `ones` change nothing. Every answer is
-held against the boosted scores of all rows; the exit code is 1 if one is not the true top k.
+The searches take turns: query 1 plain, then with each kind of factors, then query 2. `ranking` multiplies the factors
+of Freshness (half-life 180 days, weight 0.2; mean age 400 days) and Authority (four levels, weight 0.2); `random` is
+uniform in [0.6, 1]; `levels` takes twelve values there; `ones` changes nothing. Every answer is compared with the
+boosted scores of all rows; the exit code is 1 if one is not the true top k.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from theodolite.vectors.metrics import get_metric
 SIZE, LARGE = 200_000, 1_000_000
 TARGET = 1.3  # times a plain search
 LISTS = (10, 100)
-CHECKED = 5  # queries whose answers are held against all rows
+CHECKED = 5  # queries whose answers are compared with all rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Task:
 
 
 def factors(rows: int) -> dict[str, NDArray[np.float64]]:
-    """The kinds of factors, one for each row."""
+    """Return the kinds of factors by name, (rows,) each."""
     draw = np.random.default_rng(5)
     ages = draw.exponential(400, rows)
     levels = np.array([1.0, 0.6, 0.4, 0.2])[draw.integers(4, size=rows)]
@@ -62,7 +62,7 @@ def factors(rows: int) -> dict[str, NDArray[np.float64]]:
 
 
 def measure(task: Task) -> dict[str, Any]:
-    """Milliseconds of each kind of search, the fastest of the repetitions of each query."""
+    """Return the milliseconds of each kind of search: for each query, the fastest repetition."""
     folder = Path(task.folder)
     queries = Vectors(np.load(folder / "queries.npy"))
     mapped = np.memmap(folder / "rows.f32", np.float32, "r").reshape(-1, queries.shape[1])
@@ -102,7 +102,7 @@ def _wrong(flat: FlatIndex, source: ArraySource, query: NDArray[np.float32], k: 
 
 
 def report(outcomes: list[dict[str, Any]], markdown: bool) -> str:
-    """A table of all figures."""
+    """Return a table of all figures."""
     rows = []
     for outcome in outcomes:
         for k, took in outcome["took"].items():
@@ -126,7 +126,7 @@ def main() -> int:
     add_options(parser, KINDS)
     parser.add_argument("--large", action="store_true", help=f"{LARGE:,} rows, too")
     parser.add_argument("--asked", type=int, default=40, help="queries")
-    parser.add_argument("--repeat", type=int, default=9, help="times each is asked")
+    parser.add_argument("--repeat", type=int, default=9, help="repetitions of each query")
     args = parser.parse_args()
     if args.child:
         print(json.dumps(measure(Task(**json.loads(args.child)))))

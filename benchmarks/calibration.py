@@ -1,7 +1,7 @@
-"""The recall that a calibration promises, and the recall of other queries: `hnsw.py --calibration`.
+"""Compare the recall of a calibration with the recall of other queries: `hnsw.py --calibration`.
 
-The queries are split into halves, several times over. One half calibrates (or none does: then noisy rows stand in for
-them), the other is asked through the calibrated index and held against float64.
+The queries are split into halves several times. One half (or noisy rows instead) calibrates the index. The other half
+is searched through the calibrated index and compared with float64.
 """
 
 import argparse
@@ -28,12 +28,12 @@ from theodolite.types import Space, Vectors
 K = 10
 SPLITS = 5
 TARGETS = (0.9, 0.95, 0.99)
-NOISY = 500  # queries made of rows
+NOISY = 500  # queries made from rows
 SLACK = 0.01  # how far below the promise other queries may be
 
 
 def measure(task: dict[str, Any]) -> dict[str, Any]:
-    """Every target and split of one collection."""
+    """Measure every target and split of one collection."""
     limit(task["threads"])
     folder = Path(task["folder"])
     queries = Vectors(np.load(folder / "queries.npy"))
@@ -71,7 +71,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """All collections, the table and the verdicts."""
+    """Measure all collections; print the table and the verdicts."""
     outcomes = []
     for name, corpus, queries in [("clustered", "", ""), *(args.collection or [])]:
         with tempfile.TemporaryDirectory(prefix="bench-calibration-", dir=args.folder) as made:

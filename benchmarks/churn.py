@@ -1,7 +1,7 @@
-"""Rows replaced again and again, `hnsw.py --churn`: recall and latency at the end, against a fresh build.
+"""Repeated replacement of rows, `hnsw.py --churn`: recall and latency at the end, compared with a fresh build.
 
-Half of the vectors are documents at first. Each round replaces a fifth of the documents, by id, with vectors that are
-not in use, and waits until the index behind has been rebuilt. The fresh collection gets the vectors of the end.
+Half of the vectors are documents at first. Each round replaces a fifth of the documents, by id, with unused vectors,
+and waits until the index has been rebuilt in the background. The fresh collection gets the final vectors.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def store(kb: Retriever, vectors: Vectors, documents: Ids) -> None:
 
 
 def settled(kb: Retriever) -> float:
-    """Seconds until the index behind has been built again."""
+    """Wait until the background rebuild is done; return the seconds."""
     started = time.perf_counter()
     while time.perf_counter() - started < PATIENCE:
         index = kb.info()["approximate"]
@@ -59,7 +59,7 @@ def settled(kb: Retriever) -> float:
 
 
 def ask(kb: Retriever, queries: Vectors) -> tuple[list[float], list[Ids]]:
-    """Seconds and documents of each query."""
+    """Return the seconds and the documents of each query."""
     times, found = [], []
     for query in queries:
         seconds, hits = timed(kb.search, vector=query, k=K)
@@ -69,7 +69,7 @@ def ask(kb: Retriever, queries: Vectors) -> tuple[list[float], list[Ids]]:
 
 
 def measure(task: dict[str, Any]) -> dict[str, Any]:
-    """All rounds of one kind of data, then the comparison."""
+    """Run all rounds on one kind of data, then compare with a fresh index."""
     limit(task["threads"])
     folder = Path(task["folder"])
     queries = Vectors(np.load(folder / "queries.npy"))
@@ -77,7 +77,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     spare, asked = Vectors(queries[: len(queries) // 2]), Vectors(queries[len(queries) // 2 :])
     count = len(vectors) // 2
     rng = np.random.default_rng(31)
-    used, free = np.arange(count), np.arange(count, 2 * count)  # which vector each document has, and which none
+    used, free = np.arange(count), np.arange(count, 2 * count)  # the vector of each document, and the unused vectors
     rounds = []
     with Retriever.open(folder / "churned") as kb, Retriever.open(folder / "fresh") as fresh:
         store(kb, Vectors(vectors[used]), used)
@@ -120,7 +120,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def run(args: argparse.Namespace, kinds: list[str]) -> int:
-    """Each kind of data, the tables and the verdicts."""
+    """Measure each kind of data; print the tables and the verdicts."""
     outcomes = []
     for kind in kinds:
         progress(f"{kind}: making the data")

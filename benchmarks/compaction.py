@@ -1,4 +1,4 @@
-"""Space that compaction gives back, and its cost for searches and writes meanwhile.
+"""The space that compaction frees, and its cost for concurrent searches and writes.
 
     python benchmarks/compaction.py replacing
     python benchmarks/compaction.py clearing --rounds 10000
@@ -6,8 +6,8 @@
 
 `replacing` replaces all documents ten times, compacts, and compares the folder and its searches with a fresh one's.
 `clearing` compares the first and the last of many rounds of `add` and `clear`. `searching` compares searches while the
-collection compacts itself in the background, at half a core, with those of the three seconds before: of another
-process, and of a thread of the same process, in turns. Each compaction gives one ratio; the table shows their median.
+collection compacts itself in the background, at half a core, with those of the three seconds before. The searches run
+in another process and in a thread of the same process, in turns. The table shows the median ratio of all compactions.
 """
 
 import argparse
@@ -62,12 +62,12 @@ def vectors(count: int, dimension: int, version: int) -> NDArray[np.float32]:
 
 
 def size(folder: Path) -> float:
-    """Megabytes."""
+    """Return the size of a folder in megabytes."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
 def taken(kb: Retriever, queries: NDArray[np.float32]) -> list[float]:
-    """Seconds of each search."""
+    """Return the seconds of each search."""
     found = []
     for query in queries:
         started = time.perf_counter()
@@ -127,7 +127,7 @@ def clearing(folder: Path, rounds: int) -> None:
 
 
 class OtherProcess:
-    """Searches of another process, one after the other."""
+    """Searches in another process, one after the other."""
 
     def __init__(self, folder: Path, dimension: int) -> None:
         command = [sys.executable, "-c", READER, str(folder), str(dimension)]
@@ -154,7 +154,7 @@ class OtherProcess:
 
 
 class SameProcess:
-    """Searches of a thread, one after the other."""
+    """Searches in a thread, one after the other."""
 
     def __init__(self, kb: Retriever, dimension: int) -> None:
         self._kb = kb
@@ -233,7 +233,7 @@ def one_compaction(
     time.sleep(3)
     begun = time.monotonic()
     files = set(folder.glob("vectors-*"))
-    kb.delete(f"d{share}")  # which makes the compaction due
+    kb.delete(f"d{share}")  # this triggers the compaction
     while set(folder.glob("vectors-*")) == files:
         time.sleep(0.005)
     switched = time.monotonic()

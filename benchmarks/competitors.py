@@ -17,7 +17,7 @@ PEERS = ("numpy", "faiss", "usearch", "turbovec")
 
 
 def with_numpy(vectors: Floats, threads: int) -> Searching:
-    """A matrix product and a partition; the buffer for the scores is kept."""
+    """Search by a matrix product and a partition, with a reused buffer for the scores."""
     held: dict[int, Floats] = {}
 
     def search(queries: Vectors, k: int) -> Ids:
@@ -58,7 +58,7 @@ def with_usearch(vectors: Floats, threads: int) -> Searching:
 
 
 def with_turbovec(vectors: Floats, threads: int) -> Searching:
-    """Four bits a component, calibrated on a sample first. Its threads come from RAYON_NUM_THREADS."""
+    """Search with four bits per component, calibrated on a sample. RAYON_NUM_THREADS sets its threads."""
     index: Any = importlib.import_module("turbovec").TurboQuantIndex(dim=vectors.shape[1], bit_width=4)
     sample = np.random.default_rng(3).choice(len(vectors), min(4096, len(vectors)), replace=False)
     index.calibrate(np.ascontiguousarray(vectors[np.sort(sample)]))

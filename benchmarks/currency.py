@@ -1,9 +1,8 @@
-"""Is the current document first? Collections in which some documents take the place of others.
+"""Is the current document first? Collections in which some documents supersede others.
 
-PEPs: the titles of those that another one has superseded are the questions, and the successors, at the end of the
-chain, are current. What supersedes what is told by the headers of the PEPs, not by people who judged. FAQ: of the
-answers that several dates give to one question, that of the last date is current; the questions are paraphrases, by
-people. Many of these answers are as similar as can be, so that ids decide: they are given ids that grow with time, as
+PEPs: the questions are the titles of superseded PEPs, and the last successors are current. The headers of the PEPs say
+which supersedes which. FAQ: of several answers to one question, the one with the latest date is current; the questions
+are paraphrases by people. Many of these answers have equal similarity, so ids break the tie: the ids grow with time, as
 counters do.
 """
 
@@ -53,7 +52,7 @@ FAQ: dict[str, dict[str, Any]] = {
 
 
 def peps(kb: Retriever, collection: Judged, folder: Path, mode: Mode) -> dict[str, Any]:
-    """For each way of searching, how many questions of those in `queries.jsonl` find what is current."""
+    """Count, for each way of searching, the questions in `queries.jsonl` that find the current document."""
     asked = list(records(folder / "queries.jsonl"))
     ways = {}
     for name, options in PEPS.items():
@@ -67,7 +66,7 @@ def peps(kb: Retriever, collection: Judged, folder: Path, mode: Mode) -> dict[st
 
 
 def numbered_by_date(collection: Judged) -> Judged:
-    """The same documents with their date at the beginning of their ids."""
+    """Return the same documents with ids that begin with their date."""
     names = {document.id: f"{document.metadata['date']} {document.id}" for document in collection.documents}
     return replace(
         collection,
@@ -77,7 +76,7 @@ def numbered_by_date(collection: Judged) -> Judged:
 
 
 def faq(kb: Retriever, collection: Judged) -> dict[str, Any]:
-    """The same where the answers to a question are of several dates."""
+    """Do the same for questions with answers of several dates."""
     dates = {document.id: str(document.metadata["date"]) for document in collection.documents}
     chosen, current, older = [], [], []
     for number, grades in enumerate(collection.grades):
@@ -96,7 +95,7 @@ def faq(kb: Retriever, collection: Judged) -> dict[str, Any]:
 
 
 def promises(kb: Retriever, collection: Judged, folder: Path) -> dict[str, Any]:
-    """The effect of version rules on the PEPs.
+    """Measure the effect of version rules on the PEPs.
 
     Returns:
         `found`: questions with a successor in the first 50; `older`: hits that are superseded, in all of them;
@@ -131,7 +130,7 @@ def promises(kb: Retriever, collection: Judged, folder: Path) -> dict[str, Any]:
 
 
 def _as_of(present: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Options with a present, if anything depends on it."""
+    """Return the options, with `as_of` if anything depends on it."""
     return {**options, "as_of": present} if options else {}
 
 
@@ -140,7 +139,7 @@ def _numbers(hits: Hits) -> list[int]:
 
 
 def _counted(found: Sequence[list[Any]], current: Sequence[set[Any]], older: Sequence[set[Any]]) -> dict[str, int]:
-    """Questions whose first hit is current, or older; with a current one before all older, or at all; older hits."""
+    """Count questions whose first hit is current, or older; with a current hit first, or at all; and older hits."""
     counts = {"queries": len(found), "first": 0, "older_first": 0, "before": 0, "found": 0, "older": 0}
     for names, new, old in zip(found, current, older, strict=True):
         firsts = [next((place for place, name in enumerate(names) if name in kind), len(names)) for kind in (new, old)]

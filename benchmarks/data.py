@@ -20,12 +20,12 @@ Floats = NDArray[np.float32]
 KINDS = ("clustered", "anisotropic")
 CHUNK = 50_000
 _MEAN_COSINE = 0.9
-_SPREAD = 0.8  # length of the noise around a cluster's centre: two rows of a cluster have a cosine of 0.61
+_SPREAD = 0.8  # length of the noise around a cluster's center: two rows of a cluster have a cosine of 0.61
 _VOCABULARY = 30_000
 
 
 class Synthetic:
-    """Unit vectors around random centres; `anisotropic` ones lie in a cone, with a mean pairwise cosine of 0.9."""
+    """Unit vectors around random centers; `anisotropic` ones lie in a cone, with a mean pairwise cosine of 0.9."""
 
     def __init__(self, kind: str, rows: int, dimension: int, seed: int = 7) -> None:
         self._kind = kind
@@ -35,7 +35,7 @@ class Synthetic:
         self._axis = _unit(rng.standard_normal((1, dimension), np.float32))
 
     def vectors(self, part: int, rows: int) -> Vectors:
-        """The rows of a part; the same part is always the same."""
+        """Return the rows of a part, the same ones each time."""
         rng = np.random.default_rng((self._seed, part))
         centers = self._centers[rng.integers(0, len(self._centers), rows)]
         noise = rng.standard_normal(centers.shape, np.float32)
@@ -50,7 +50,7 @@ class Synthetic:
 
 
 def write_synthetic(folder: Path, kind: str, rows: int, dimension: int, queries: int) -> None:
-    """Make `rows.f32` and `queries.npy` in a folder, a chunk at a time."""
+    """Write `rows.f32` and `queries.npy` to a folder, chunk by chunk."""
     made = Synthetic(kind, rows, dimension)
     np.save(folder / "queries.npy", made.queries(queries))
     with (folder / "rows.f32").open("wb") as file:
@@ -59,7 +59,7 @@ def write_synthetic(folder: Path, kind: str, rows: int, dimension: int, queries:
 
 
 def write_real(folder: Path, vectors: str, queries: str | None, count: int, limit: int | None) -> None:
-    """The same from .npy files of float16 or float32, normalised. Without queries the last rows become them."""
+    """Write the same, normalized, from .npy files of float16 or float32. Without queries, the last rows are queries."""
     source = np.load(vectors, mmap_mode="r")
     asked = np.load(queries) if queries else source[len(source) - count :]
     rows = len(source) if queries else len(source) - count
@@ -73,19 +73,19 @@ def write_real(folder: Path, vectors: str, queries: str | None, count: int, limi
 
 
 def add_options(parser: argparse.ArgumentParser, synthetic: Sequence[str]) -> None:
-    """Command-line arguments of benchmarks on vectors: the data set, and the file for the figures."""
+    """Add the command-line arguments of benchmarks on vectors: the data set, and the file for the figures."""
     parser.add_argument("--dimension", type=int, default=384, help="of synthetic vectors")
-    parser.add_argument("--kinds", nargs="*", choices=[*synthetic, "real"], help="default: all there are data for")
-    parser.add_argument("--vectors", metavar="FILE.npy", help="real vectors, float16 or float32, normalised or not")
+    parser.add_argument("--kinds", nargs="*", choices=[*synthetic, "real"], help="default: all kinds with data")
+    parser.add_argument("--vectors", metavar="FILE.npy", help="real vectors, float16 or float32, normalized or not")
     parser.add_argument("--queries", metavar="FILE.npy", help="their queries (default: the last rows, left out)")
-    parser.add_argument("--folder", help="where data are kept meanwhile (default: the system's temporary folder)")
+    parser.add_argument("--folder", help="the folder for temporary data (default: the system's temporary folder)")
     parser.add_argument("--json", metavar="FILE", help="write the raw figures")
     parser.add_argument("--markdown", action="store_true", help="print tables for the documentation")
     parser.add_argument("--child", help=argparse.SUPPRESS)
 
 
 def kinds_of(args: argparse.Namespace, synthetic: Sequence[str]) -> list[str]:
-    """The kinds of vectors asked for, or all there are data for."""
+    """Return the requested kinds of vectors; by default all with data."""
     kinds = args.kinds or [*synthetic, *(["real"] if args.vectors else [])]
     if "real" in kinds and not args.vectors:
         raise SystemExit("kind `real` needs --vectors")
@@ -94,7 +94,7 @@ def kinds_of(args: argparse.Namespace, synthetic: Sequence[str]) -> list[str]:
 
 @contextmanager
 def made(args: argparse.Namespace, kind: str, rows: int, queries: int) -> Iterator[str]:
-    """A folder with vectors and queries of a kind, for as long as it is needed."""
+    """Yield a temporary folder with vectors and queries of a kind."""
     with tempfile.TemporaryDirectory(prefix="bench-", dir=args.folder) as name:
         if kind == "real":
             write_real(Path(name), args.vectors, args.queries, queries, rows)
@@ -104,7 +104,7 @@ def made(args: argparse.Namespace, kind: str, rows: int, queries: int) -> Iterat
 
 
 def texts(count: int, seed: int = 11, least: int = 30, most: int = 60) -> Iterator[str]:
-    """Sentences of `least` to `most` words, whose frequencies follow Zipf's law."""
+    """Return sentences of `least` to `most` words, whose frequencies follow Zipf's law."""
     rng = np.random.default_rng(seed)
     letters = np.array(list("etaoinshrdlcumwfgypbvk"))
     lengths = rng.integers(2, 11, _VOCABULARY)
@@ -117,14 +117,14 @@ def texts(count: int, seed: int = 11, least: int = 30, most: int = 60) -> Iterat
 
 
 def corpus_texts(path: str, count: int) -> Iterator[str]:
-    """The texts of a JSON Lines file, from its beginning again where it is shorter."""
+    """Return texts of a JSON Lines file, repeated if the file is too short."""
     lines = Path(path).read_text(encoding="utf-8").splitlines()
     found = [f"{line.get('title', '')} {line['text']}".strip() for line in map(json.loads, lines)]
     return itertools.islice(itertools.cycle(found), count)
 
 
 def metadata(number: int) -> dict[str, Any]:
-    """Three fields: a string of few values, a number, a date as a string."""
+    """Return metadata with three fields: a string with few values, a number, a date as a string."""
     return {
         "source": ("policy", "wiki", "chat", "mail", "web")[number % 5],
         "year": 2000 + number % 25,

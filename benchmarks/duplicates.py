@@ -4,9 +4,9 @@
     python benchmarks/duplicates.py --rows 20000 --kinds clustered --threads 1
     python benchmarks/duplicates.py --vectors corpus.npy --kinds real --threshold 0.95
 
-Theodolite is asked through `Retriever.duplicates`: its time includes reading the documents of each pair. Each
-combination of data and threads runs in a process of its own, in which the two take turns. Of synthetic rows one in a
-hundred is a near copy of another. The exit code is 1 only if theodolite misses a pair or lists one too many.
+The time of theodolite, through `Retriever.duplicates`, includes reading the documents of each pair. Each combination of
+data and threads runs in its own process, in which the two take turns. One in a hundred synthetic rows is a near copy of
+another. The exit code is 1 only if theodolite misses a pair or lists one too many.
 """
 
 import argparse
@@ -29,8 +29,8 @@ Floats = NDArray[np.float32]
 Found = dict[tuple[int, int], float]
 
 BLOCK = 2048  # rows of a numpy product: 16 MB of cosines
-COPIES = 100  # one row in so many is a near copy
-CLOSE = 1e-6  # of a cosine: float32 products decide no better
+COPIES = 100  # one row in this many is a near copy
+CLOSE = 1e-6  # tolerance of a cosine: float32 products are no more precise
 BATCH = 10_000  # documents of a commit
 
 
@@ -46,7 +46,7 @@ class Task:
 
 
 def measure(task: Task) -> dict[str, Any]:
-    """All figures of one kind of data and number of threads."""
+    """Measure one kind of data with one number of threads."""
     limit(task.threads)
     folder = Path(task.folder)
     dimension = np.load(folder / "queries.npy").shape[1]
@@ -106,7 +106,7 @@ def _cosine(rows: Floats, first: int, second: int) -> float:
 
 
 def report(outcomes: list[dict[str, Any]], markdown: bool) -> str:
-    """A line for each kind of data and number of threads."""
+    """Return a line for each kind of data and number of threads."""
     head = ["", "threads", "threshold", "pairs", "theodolite s", "numpy s", "× ours"]
     lines = []
     for outcome in outcomes:
@@ -126,7 +126,7 @@ def report(outcomes: list[dict[str, Any]], markdown: bool) -> str:
 
 
 def verdicts(outcomes: list[dict[str, Any]]) -> list[str]:
-    """Whether the targets are met; that of time is for 100,000 rows of 384 dimensions on two threads."""
+    """Say whether the targets are met. The target for time assumes 100,000 rows of 384 dimensions and two threads."""
     lines = []
     for outcome in outcomes:
         name = f"{outcome['kind']}, {outcome['threads']} thread{'s' if outcome['threads'] > 1 else ''}"

@@ -1,7 +1,8 @@
-"""all-MiniLM-L6-v2 by torch and by onnxruntime, in each precision: speed, and what a precision costs in quality.
+"""all-MiniLM-L6-v2 on torch and on onnxruntime, in each precision: speed, and the cost of a precision in quality.
 
-The ways take turns, a chunk of documents or one query at a time, so that noise hits all alike. Quality is nDCG@10 of
-exact cosine on judged collections, with the difference to the first way and its standard error over the queries.
+The embedders take turns, a chunk of documents or one query at a time, so that noise affects all alike. Quality is
+nDCG@10 of exact cosine search on judged collections, with the difference to the first embedder and its standard error
+over the queries.
 Needs the extras `minilm` and `onnx`.
 """
 
@@ -30,7 +31,7 @@ DATA = Path(os.environ.get("THEODOLITE_DATA") or Path(__file__).resolve().parent
 SETS = ("scifact", "cranfield", "medline", "covidfaq")
 K = 10
 CHUNK = 128
-QUERIES = 300  # timed of each set, at most
+QUERIES = 300  # maximum number timed per set
 
 WAYS: dict[str, Callable[[int], Any]] = {
     "torch float32": lambda threads: SentenceTransformerEmbedder(precision="float32", device="cpu", threads=threads),
@@ -52,7 +53,7 @@ class Collection:
 
 @dataclass
 class Result:
-    """Of one way on one collection: seconds of each chunk and each query, nDCG of each, cosines to the first way."""
+    """One embedder on one collection: seconds per chunk and query, nDCG per query, cosines to the first embedder."""
 
     chunks: list[float] = field(default_factory=list)
     queries: list[float] = field(default_factory=list)
@@ -81,7 +82,7 @@ def read(folder: Path) -> Collection:
 
 
 def ndcg(documents: Floats, queries: Floats, grades: list[dict[int, float]]) -> Floats:
-    """nDCG@10 of each query; the gain is the grade itself."""
+    """Return nDCG@10 of each query; the gain is the grade itself."""
     space = Space("cosine", documents.shape[1])
     scores = prepare(queries, space)[0] @ prepare(documents, space)[0].T
     discounts = 1 / np.log2(np.arange(2, K + 2))

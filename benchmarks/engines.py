@@ -1,12 +1,12 @@
-"""PostgreSQL: our engine beside SQL by hand, and beside the stores of LangChain and LlamaIndex.
+"""PostgreSQL: theodolite's engine beside hand-written SQL and the stores of LangChain and LlamaIndex.
 
     python benchmarks/engines.py --data FOLDER
     python benchmarks/engines.py --data FOLDER --rows 100000 --questions 100 --markdown
 
 The folder has `corpus.jsonl`, `corpus.f16.npy`, `queries.jsonl` and `queries.f16.npy`. The packaged PostgreSQL is
-started, unless --server names one. All peers hold the same rows in tables of the same server and are asked by turns.
-Recall@10 compares with float64 over the rows that the filter admits; `short` is the share of answers with fewer than
-min(10, eligible) rows. The rows by hand do the same work as ours: text, metadata and exact order.
+started, unless --server names one. All peers hold the same rows in tables of the same server, and take turns.
+Recall@10 compares with float64 over the rows that match the filter; `short` is the share of answers with fewer than
+min(10, eligible) rows. The hand-written SQL does the same work: text, metadata and exact order.
 """
 
 import argparse
@@ -41,7 +41,7 @@ Ask = Callable[[int], Sequence[int]]
 
 
 class Data:
-    """Rows and questions: texts, unit vectors, and fields that admit a share of the rows each."""
+    """Rows and questions: texts, unit vectors, and fields that each match a share of the rows."""
 
     def __init__(self, folder: Path, rows: int, questions: int) -> None:
         self.texts = _texts(folder / "corpus.jsonl")[:rows]
@@ -71,7 +71,7 @@ def ours(url: str, data: Data) -> tuple[float, Retriever]:
 
 
 def by_hand(connection: Any, data: Data) -> float:
-    """COPY into a staging table and one upsert, in batches: what a careful programmer writes."""
+    """Write rows as a careful programmer would: COPY into a staging table and one upsert per batch."""
     connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
     connection.execute(
         "CREATE TABLE by_hand (id text PRIMARY KEY, text text, metadata jsonb, words tsvector, embedding vector(384))"
@@ -107,7 +107,7 @@ def langchain(url: str, data: Data) -> tuple[float, Any]:
     module: Any = importlib.import_module("langchain_postgres")
 
     class Given:
-        """Vectors are given, so it embeds nothing."""
+        """An embedder that is never called, because vectors are given."""
 
         def embed_documents(self, texts: list[str]) -> list[list[float]]:
             raise NotImplementedError
@@ -158,7 +158,7 @@ def llama_index(url: str, data: Data, hnsw: bool) -> tuple[float, Any]:
 
 
 def searches(data: Data, kb: Retriever, connection: Any, stores: dict[str, Any], share: str | None) -> dict[str, Ask]:
-    """The peers' searches by vector, with a filter or without."""
+    """Return the peers' searches by vector, with or without a filter."""
     where = None if share is None else {FIELDS[share]: True}
     condition = "" if share is None else f"""WHERE metadata @> '{{"{FIELDS[share]}": true}}' """
     sql = f"SELECT id, text, metadata, embedding <#> %s AS distance FROM by_hand {condition}ORDER BY distance LIMIT 10"  # noqa: S608
@@ -196,7 +196,7 @@ def _llama_search(store: Any, data: Data, where: dict[str, Any] | None) -> Ask:
 
 
 def measured(data: Data, asks: dict[str, Ask], share: str | None) -> list[list[str]]:
-    """A line for each peer: milliseconds, recall, share of short lists."""
+    """Return a line for each peer: milliseconds, recall, share of short answers."""
     mask = data.mask(share)
     scores, wanted = similarities(data.vectors, data.queries), min(K, int(np.count_nonzero(mask)))
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in asks}
@@ -224,7 +224,7 @@ def measured(data: Data, asks: dict[str, Ask], share: str | None) -> list[list[s
 
 
 def ranked(data: Data, kb: Retriever) -> Iterator[list[str]]:
-    """Lines for searches that no peer does: boosted, by words, hybrid."""
+    """Yield lines for searches that only theodolite supports: boosted, lexical, hybrid."""
     boost = Freshness("day", half_life="5y", weight=0.2)
     ways: dict[str, dict[str, Any]] = {
         "boosted": {"boosts": boost},

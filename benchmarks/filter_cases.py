@@ -20,7 +20,7 @@ Column = NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """A field equals a value, or is below it."""
+    """A condition: a field equals a value, or is below it."""
 
     field: str
     op: Literal["eq", "lt"]
@@ -55,12 +55,12 @@ class Corpus:
     cases: list[Case]
 
     def metadata(self, start: int, stop: int) -> list[dict[str, Any]]:
-        """The fields of some rows, as plain Python values."""
+        """Return the fields of some rows as plain Python values."""
         columns = [values[start:stop].tolist() for values in self.fields.values()]
         return [dict(zip(self.fields, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def mask(self, rule: Rule) -> Mask:
-        """The rows a rule admits."""
+        """Return the mask of the rows that match a rule."""
         mask = np.ones(len(self.vectors), np.bool_)
         for clause in rule:
             values = self.fields[clause.field]
@@ -69,7 +69,7 @@ class Corpus:
 
 
 def make(vectors: Vectors, pool: Vectors, repeat: int, seed: int = 17) -> Corpus:
-    """A corpus with fields, from at least repeat + 100 queries.
+    """Make a corpus with fields, from at least repeat + 100 queries.
 
     The first half of the pool is spare. Of the other, the first `repeat` are asked with the filters that know nothing
     of vectors; of the rest, 8 seeds with their nearest queries are the regions.
@@ -113,6 +113,6 @@ def _single(share: float) -> str:
 
 
 def _regions(queries: Floats, rng: np.random.Generator) -> list[Ids]:
-    """Groups of neighbouring queries: seeds, each followed by its nearest."""
+    """Return groups of neighboring queries: seeds, each followed by its nearest queries."""
     seeds = rng.choice(len(queries), REGIONS, replace=False)
     return [np.argsort(-(queries @ queries[seed]), kind="stable")[:EACH] for seed in seeds]

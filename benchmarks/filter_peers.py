@@ -1,6 +1,6 @@
-"""Ways to search with a filter: a rule becomes a library's own filter beforehand, then one query at a time.
+"""The peers of the filter benchmark: rules become a library's own filters first, then queries run one at a time.
 
-Each peer is built from a corpus, answers with row numbers, and keeps its files below the folder it is given.
+Each peer is built from a corpus, answers with row numbers, and keeps its files below the given folder.
 """
 
 import functools
@@ -24,11 +24,11 @@ LADDER = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
 class Peer(Protocol):
     def native(self, rule: Rule) -> Any:
-        """The rule as this library's filter; what takes time here is not measured."""
+        """Convert a rule to this library's filter. This is not timed."""
         ...
 
     def search(self, query: Floats, k: int, native: Any) -> Ids:
-        """Rows found for one query, (d,)."""
+        """Return the rows found for one query, (d,)."""
         ...
 
 
@@ -157,7 +157,7 @@ class Qdrant:
         client = importlib.import_module("qdrant_client")
         self._models = client.models
         rows, dimension = corpus.vectors.shape
-        with warnings.catch_warnings():  # it recommends its server from 20,000 points on
+        with warnings.catch_warnings():  # it warns and recommends its server from 20,000 points on
             warnings.simplefilter("ignore")
             self._client = client.QdrantClient(":memory:")
             size = self._models.VectorParams(size=dimension, distance=self._models.Distance.COSINE)
@@ -225,7 +225,7 @@ class LlamaIndex:
     def native(self, rule: Rule) -> Any:
         operators = {"eq": self._types.FilterOperator.EQ, "lt": self._types.FilterOperator.LT}
         filters = [
-            # Its values are strings or numbers; of bools only 1 and 0 are left, which equal them in Python.
+            # Its values are strings or numbers: bools become 1 and 0, which are equal in Python.
             self._types.MetadataFilter(
                 key=clause.field,
                 operator=operators[clause.op],

@@ -5,11 +5,11 @@ from typing import Any
 from benchmarks.measure import table, verdict
 
 Outcome = dict[str, Any]
-OURS = {"theodolite": 1.0, "theodolite hnsw": 0.99}  # the least recall we want
+OURS = {"theodolite": 1.0, "theodolite hnsw": 0.99}  # the minimum recall
 
 
 def report(outcomes: list[Outcome], markdown: bool) -> str:
-    """For each kind of data and group: recall with results, latency, ratios, and the paths we took."""
+    """Return, for each kind of data and group: recall with results, latency, ratios, and theodolite's search paths."""
     parts = []
     for outcome in outcomes:
         threads = outcome["threads"]
@@ -23,7 +23,7 @@ def report(outcomes: list[Outcome], markdown: bool) -> str:
 
 
 def verdicts(outcomes: list[Outcome]) -> list[str]:
-    """Whether ours is complete, exact or nearly, and as fast as without a filter."""
+    """Say whether theodolite is complete, exact or nearly, and as fast as without a filter."""
     lines = []
     for outcome in outcomes:
         base = outcome["cases"]["none"]["peers"].get("theodolite")
@@ -50,7 +50,7 @@ def _table(outcome: Outcome, head: str, cell: Any, markdown: bool) -> str:
 
 
 def _recall(figures: Outcome, name: str) -> str:
-    """The recall, and where answers are short how few results there were at the worst."""
+    """Format the recall; if answers are short, with the fewest results."""
     mine = figures["peers"][name]
     said = f"{mine['recall']:.3f}"
     if mine["short"]:
@@ -69,7 +69,7 @@ def _ratio(figures: Outcome, name: str) -> str:
 
 
 def _paths(outcome: Outcome, markdown: bool) -> str:
-    """Which way our planner went, with the number of queries where it went several."""
+    """Format the search paths of theodolite, with query counts if there are several."""
     rows = []
     for case, figures in outcome["cases"].items():
         line = [case, f"{figures['eligible']:,.0f}", str(figures["queries"])]

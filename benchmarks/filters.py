@@ -5,10 +5,10 @@
     python benchmarks/filters.py --kinds clustered --peers theodolite "faiss hnsw" --slow
     python benchmarks/filters.py --predicates
 
-A filter admits a share of the rows that knows nothing of the vectors; or two keywords are asked for at once; or (far)
-only those rows are admitted that are farthest from the query and its neighbours. Recall is held against float64 over
-the eligible rows. Each kind of data has one process for the libraries that take 100,000 documents and one, with fewer
-documents and queries, for those that go through them in Python; in each, the libraries take turns, ten queries each.
+A filter matches a share of the rows that is independent of the vectors, or two keywords at once, or (far) only the rows
+farthest from the query and its neighbors. Recall is compared with float64 over the eligible rows. Each kind of data has
+one process for the libraries that can handle 100,000 documents and one, with fewer documents and queries, for those
+that filter in Python. In each, the libraries take turns, ten queries each.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from benchmarks.truth import Ids, eligible_hits, similarities
 from theodolite.types import Vectors
 
 K = 10
-POOL = 1000  # queries there are: half of them for tuning, the others for the cases
+POOL = 1000  # number of queries: half for tuning, half for the cases
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Task:
 
 
 def measure(task: Task) -> dict[str, Any]:
-    """All figures of one kind of data and group of peers."""
+    """Measure one kind of data and one group of peers."""
     limit(task.threads)
     folder = Path(task.folder)
     pool = Vectors(np.load(folder / "queries.npy"))
@@ -70,11 +70,11 @@ def measure(task: Task) -> dict[str, Any]:
 
 
 def _case(case: Case, corpus: Corpus, peers: dict[str, Peer], scores: Any) -> dict[str, Any]:
-    """Every query of a case to every peer, by turns."""
+    """Send every query of a case to every peer, in turns."""
     masks = [corpus.mask(rule) for rule in case.rules]
     natives = {name: [peer.native(rule) for rule in case.rules] for name, peer in peers.items()}
     first = {rule: number for number, rule in reversed(case.asked)}
-    for name, peer in peers.items():  # whatever is made at the first use of a field
+    for name, peer in peers.items():  # builds anything that the first use of a field needs
         for rule, number in first.items():
             peer.search(corpus.queries[number], K, natives[name][rule])
         if isinstance(peer, Theodolite):
@@ -114,10 +114,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--small", type=int, default=10_000, help="rows for the slow ones")
     add_options(parser, ["clustered"])
-    parser.add_argument("--repeat", type=int, default=40, help="queries a case, each another one")
+    parser.add_argument("--repeat", type=int, default=40, help="queries per case, all different")
     parser.add_argument("--slow-repeat", type=int, default=10, help="the same for the slow ones")
     parser.add_argument("--peers", nargs="*", choices=FAST, default=list(FAST))
-    parser.add_argument("--slow", nargs="*", choices=SLOW, default=list(SLOW), help="empty: leave them out")
+    parser.add_argument("--slow", nargs="*", choices=SLOW, default=list(SLOW), help="empty: none")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--predicates", action="store_true", help="measure filters alone, without a search")
     parser.add_argument("--documents", type=int, default=1_000_000, help="for --predicates")

@@ -1,13 +1,13 @@
-"""The first mile of a new user: what is installed, how long a search from the command line takes, how fast texts are
-indexed, and in how much memory.
+"""The first steps of a new user: size of the installation, time of a search from the command line, speed and memory of
+indexing.
 
     python benchmarks/first_mile.py
     python benchmarks/first_mile.py --venvs /tmp/venvs --rows 500 --markdown
 
-Three ways to all-MiniLM-L6-v2, each in a virtual environment of its own: `theodolite[cli,embed]` (onnxruntime),
+Three ways to run all-MiniLM-L6-v2, each in its own virtual environment: `theodolite[cli,embed]` (onnxruntime),
 `theodolite[cli,sentence-transformers]` (torch), and `chromadb` with its default embedding function (onnxruntime). All
-compute with the same model: it is exported here, served to theodolite from a hub on the loopback interface, and put
-where Chroma keeps what it has downloaded. Needs the extras `minilm` and `onnx`; `pip` needs an index of packages.
+use the same model: it is exported here, served to theodolite from a hub on the loopback interface, and put into
+Chroma's download folder. Needs the extras `minilm` and `onnx`; `pip` needs an index of packages.
 """
 
 import argparse
@@ -101,7 +101,7 @@ def installed(folder: Path) -> int:
 
 
 def publish(root: Path) -> None:
-    """Make the model's repository as the hub has it: weights in safetensors, and a graph."""
+    """Write the model's repository as on the hub: weights in safetensors, and a graph."""
     from theodolite.embedders import minilm
     from theodolite.embedders.onnx.embedder import OnnxEmbedder
 

@@ -5,8 +5,8 @@
     python benchmarks/flat.py --vectors corpus.npy --queries queries.npy --kinds real --markdown
     python benchmarks/flat.py --callers 2 4 --peers
 
-Each combination of data and threads runs in a process of its own, in which the competitors take turns: query 1 to
-each of them, then query 2 to each. `reading` adds the codes' bytes up once: what no scan of them can be faster than.
+Each combination of data and threads runs in its own process, in which the competitors take turns: query 1 to each of
+them, then query 2 to each. `reading` sums the bytes of the codes once, a lower bound for every scan.
 The exit code is 1 only if an answer of theodolite is not the true top k.
 """
 
@@ -73,7 +73,7 @@ class MemoryRead:
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     def once(self) -> Ids | None:
-        """Read them all; there is nothing to find."""
+        """Read all codes. Finds nothing."""
         if self._pool is None:
             np.add.reduce(self._parts[0])
         else:
@@ -86,7 +86,7 @@ class MemoryRead:
 
 
 def measure(task: Task) -> dict[str, Any]:
-    """All figures of one kind of data, size and number of threads."""
+    """Measure one kind of data, size and number of threads."""
     folder = Path(task.folder)
     queries = Vectors(np.load(folder / "queries.npy"))
     dimension = queries.shape[1]
@@ -153,7 +153,7 @@ def measure(task: Task) -> dict[str, Any]:
 def _turns(
     stage: str, asked: NDArray[np.float32], turns: int, ways: dict[str, Searching], reading: MemoryRead, truth: Truth
 ) -> tuple[dict[str, list[float]], dict[str, list[float]], dict[str, float]]:
-    """Seconds of each way for each turn, those of processors, and the share of the true top k each has found."""
+    """Return the seconds of each competitor per turn, its processor seconds, and its share of the true top k."""
     times: dict[str, list[float]] = {name: [] for name in [*ways, "reading"]}
     cpu: dict[str, list[float]] = {name: [] for name in times}
     hits: dict[str, int] = dict.fromkeys(ways, 0)
@@ -180,7 +180,7 @@ def _turns(
 
 
 def _callers(flat: FlatIndex, source: ArraySource, singles: Vectors, count: int) -> dict[str, float]:
-    """Queries a second, and the latency of one, with `count` threads asking at once."""
+    """Return queries per second, and the latency of one query, with `count` concurrent threads."""
     each = max(20, len(singles))
     start = threading.Barrier(count + 1)
 
@@ -217,11 +217,11 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", type=int, default=[200_000, 1_000_000])
     add_options(parser, KINDS)
-    parser.add_argument("--repeat", type=int, default=40, help="single queries, each another one")
+    parser.add_argument("--repeat", type=int, default=40, help="single queries, all different")
     parser.add_argument("--batches", type=int, default=6, help="repetitions of the batches, at least 1")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     parser.add_argument("--threads", nargs="+", type=int, default=[1])
-    parser.add_argument("--callers", nargs="*", type=int, default=[1, 2, 4], help="threads that search at once")
+    parser.add_argument("--callers", nargs="*", type=int, default=[1, 2, 4], help="concurrent searching threads")
     return parser.parse_args()
 
 
@@ -231,7 +231,7 @@ def main() -> int:
         print(json.dumps(measure(Task(**json.loads(args.child)))))
         return 0
     kinds = kinds_of(args, KINDS)
-    # Real vectors are taken once, all of them or as many as the largest size asks for.
+    # Real vectors are read once: all of them, or as many as the largest size needs.
     cases = [(kind, size) for kind in kinds for size in ([max(args.sizes)] if kind == "real" else args.sizes)]
     outcomes = []
     for kind, size in cases:

@@ -8,7 +8,7 @@ Outcome = dict[str, Any]
 
 
 def report(outcomes: list[Outcome], markdown: bool) -> str:
-    """One table for each kind of data, size and number of threads, then memory and concurrent callers."""
+    """Return a table for each kind of data, size and number of threads, then memory and concurrent callers."""
     parts = []
     for outcome in outcomes:
         parts += [_title(outcome, markdown), _latency(outcome, markdown), ""]
@@ -19,7 +19,7 @@ def report(outcomes: list[Outcome], markdown: bool) -> str:
 
 
 def verdicts(outcomes: list[Outcome]) -> list[str]:
-    """Whether the targets are met; those of speed are for one query on one thread."""
+    """Say whether the targets are met. Targets for speed assume one query on one thread."""
     lines = []
     for outcome in outcomes:
         name = _name(outcome)
@@ -49,7 +49,7 @@ def _name(outcome: Outcome) -> str:
 
 
 def _by_cpu(outcome: Outcome, name: str, other: str) -> float:
-    """How many times the processor time of `other` one query takes: waiting for a busy machine does not count."""
+    """Return the processor time of a query relative to `other`, which a busy machine does not distort."""
     return float(outcome["one"][name]["cpu"] / outcome["one"][other]["cpu"])
 
 

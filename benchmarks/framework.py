@@ -1,4 +1,4 @@
-"""The parts that a framework adds to the benchmark of its vector stores: documents, stores, and queries."""
+"""The parts of the vector store benchmark that depend on the framework: documents, stores, and queries."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ Asking = Callable[[Any, list[list[float]], int, dict[str, Any]], Callable[[int],
 
 
 def _nothing(store: Any, folder: Path) -> None:
-    """A store that keeps itself."""
+    """Do nothing: the store persists itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A store: how it is opened, what keeps it, the keywords for a filter among so many rows, and its package."""
+    """A store: how to open it, how to persist it, its keywords for a filter on so many rows, and its package."""
 
-    open: Callable[[Path, Any, int], Any]  # folder, embeddings, dimension: with what the folder holds, or empty
+    open: Callable[[Path, Any, int], Any]  # folder, embeddings, dimension; the store has the contents of the folder
     package: str
-    filter: Callable[[Rule, int], dict[str, Any]] | None  # None: it has no filters
+    filter: Callable[[Rule, int], dict[str, Any]] | None  # None: no filters
     save: Callable[[Any, Path], None] = _nothing
-    shares: str | None = None  # the store is that of another, asked in another way; only with filters
+    shares: str | None = None  # the same store as another peer, searched in another way; only with filters
 
     @property
     def version(self) -> str:
@@ -37,7 +37,7 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Framework:
-    """How a framework makes documents, and what it does with a store of its own."""
+    """How a framework makes documents, and adds and searches them."""
 
     script: str  # which children run
     noun: str
@@ -50,7 +50,7 @@ class Framework:
     ways: Mapping[str, Asking]  # without a filter; the first also takes filters
     found: Callable[[Any], list[Any]]  # the documents of an answer
     kb: Callable[[Any], Any]  # the Retriever below
-    share: tuple[float, float]  # milliseconds that our adapter may take for a search, and for each document found
+    share: tuple[float, float]  # milliseconds allowed for our adapter: per search, and per document found
 
     @property
     def main_way(self) -> Asking:

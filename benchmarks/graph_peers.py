@@ -1,7 +1,7 @@
-"""Ways to search approximately, all with the same graph parameters: one query in, rows out, with an effort.
+"""The peers of approximate search, all with the same graph parameters: one query in, rows out, with an effort.
 
-The effort is what a library trades time for recall with (`ef`). Each way is built from prepared vectors and keeps its
-files below the folder it is given.
+The effort (`ef`) trades time for recall. Each peer is built from prepared vectors and keeps its files below the given
+folder.
 """
 
 import importlib
@@ -32,11 +32,11 @@ BATCH = 10_000
 class Way(Protocol):
     """One library's index."""
 
-    efforts: Sequence[int]  # rising; one where there is nothing to choose
+    efforts: Sequence[int]  # ascending; a single one if there is no choice
     file_bytes: int
 
     def search(self, query: Floats, k: int, effort: int) -> Ids:
-        """Rows found for one query, (d,)."""
+        """Return the rows found for one query, (d,)."""
         ...
 
 
@@ -158,7 +158,7 @@ class Flat:
 
 
 class Ours:
-    """An approximate index of theodolite, without a store; it is calibrated, not told an effort."""
+    """An approximate index of theodolite, without a store. Calibration sets the effort."""
 
     efforts: Sequence[int] = (0,)
 
@@ -171,7 +171,7 @@ class Ours:
         self.file_bytes = path.stat().st_size
 
     def calibrated(self, flat: Flat, queries: Vectors, target: float) -> Calibration:
-        """Search from now on with what these queries need for `target`."""
+        """Calibrate for `target` with these queries."""
         self._flat = flat
         made = calibrate(self._candidates, self._rows, flat.index, flat.source, None, queries, target_recall=target)
         self._index = Approximate(self._candidates, self._rows, made)
@@ -211,7 +211,7 @@ class Kb:
 
 
 class Engine:
-    """The engine beneath such a collection: prepared vectors in, documents out."""
+    """The engine of such a collection: prepared vectors in, documents out."""
 
     efforts: Sequence[int] = (0,)
 

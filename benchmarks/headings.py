@@ -3,8 +3,8 @@
     python benchmarks/headings.py shared/data
     python benchmarks/headings.py shared/data --sets covidfaq --chunk-tokens 64 --embedder onnx-int8:all-MiniLM-L6-v2
 
-Each document becomes a Markdown file, with its title as the heading, and is indexed as `theodolite index` does. A
-document ranks where the first of its passages does. The folder holds collections: `corpus.jsonl` (id, title, text),
+Each document becomes a Markdown file, with its title as the heading, and is indexed as by `theodolite index`. A
+document has the rank of its first passage. The folder holds collections: `corpus.jsonl` (id, title, text),
 `queries.jsonl` (id, text) and `qrels.tsv` (query, document, grade). Needs the extras `cli` and `embed`.
 """
 
@@ -25,11 +25,11 @@ from theodolite.files.sync import sync
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-PASSAGES = 100  # found for each question; the first ten documents among them count
+PASSAGES = 100  # hits per question; the first ten documents among them count
 
 
 def judgments(folder: Path) -> dict[str, dict[str, float]]:
-    """Return the grades of documents for each query that has a relevant one."""
+    """Return the grades of documents, for each query with a relevant document."""
     grades: defaultdict[str, dict[str, float]] = defaultdict(dict)
     with (folder / "qrels.tsv").open(encoding="utf-8", newline="") as lines:
         for query, document, grade in csv.reader(lines, delimiter="\t"):

@@ -6,8 +6,8 @@
     python benchmarks/hnsw.py --churn --vectors corpus.npy --queries queries.npy
 
 All graphs have M = 16 and ef_construction = 200. One half of the queries (no query is a row) calibrates
-theodolite. The other half is timed, the libraries taking turns, ten queries each, and held against float64. Of `ef`
-the other libraries get the least on a ladder with which the timed queries themselves reach the target.
+theodolite. The other half is timed, with the libraries taking turns, ten queries each, and compared with float64. The
+other libraries get the lowest `ef` of a ladder with which the timed queries themselves reach the target.
 """
 
 import argparse
@@ -55,11 +55,11 @@ class Task:
     threads: int
     targets: list[float]
     peers: list[str]
-    others: list[str]  # further indexes of ours, as reindex takes them
+    others: list[str]  # further indexes of theodolite, by their spec
 
 
 def measure(task: Task) -> dict[str, Any]:
-    """All figures of one kind of data."""
+    """Measure one kind of data."""
     limit(task.threads)
     folder = Path(task.folder)
     queries = Vectors(np.load(folder / "queries.npy"))
@@ -72,7 +72,7 @@ def measure(task: Task) -> dict[str, Any]:
     builders["theodolite kb"] = Kb
     builders |= {name: PEERS[name] for name in task.peers}
     if "hnswlib" in task.peers:
-        builders["hnswlib, our ef"] = PEERS["hnswlib"]  # a graph of its own: one that is searched twice stays in caches
+        builders["hnswlib, our ef"] = PEERS["hnswlib"]  # a separate graph: a shared one would stay in the caches
     ways: dict[str, Any] = {}
     built: dict[str, dict[str, float]] = {}
     for name, build in builders.items():
@@ -81,7 +81,7 @@ def measure(task: Task) -> dict[str, Any]:
         seconds, ways[name] = timed(build, vectors, folder, task.threads)
         if name == "theodolite kb":
             extra, _ = timed(ways[name].calibrated, spare, task.targets[0])
-            ways[name].search(asked[0], K, 0)  # packs the codes of the flat index beside it
+            ways[name].search(asked[0], K, 0)  # also packs the codes of the flat index
             seconds += extra
         settle()
         if name == "theodolite kb":
@@ -101,14 +101,14 @@ def measure(task: Task) -> dict[str, Any]:
 def _target(
     target: float, ways: dict[str, Any], ours: list[str], spare: Vectors, asked: Vectors, truth: Truth
 ) -> dict[str, Any]:
-    """Efforts for a target, then the timed queries."""
+    """Choose the efforts for a target, then time the queries."""
     ways = dict(ways)
     efforts = {}
     for name, way in ways.items():
         if name != "hnswlib, our ef":
             efforts[name] = 0 if len(way.efforts) == 1 else _effort(way, asked, truth, target)
     chosen = {name: ways[name].calibrated(ways["theodolite flat"], spare, target) for name in ours}
-    if "hnswlib, our ef" in ways:  # the same work as ours beneath
+    if "hnswlib, our ef" in ways:  # the same work as theodolite
         efforts["hnswlib, our ef"] = chosen["theodolite hnsw"].n
     times: dict[str, list[float]] = {name: [] for name in ways}
     found: dict[str, dict[int, Ids]] = {name: {} for name in ways}
@@ -133,7 +133,7 @@ def _target(
 
 
 def _effort(way: Way, queries: Vectors, truth: Truth, target: float) -> int:
-    """The least effort that reaches the target on these queries; the most there is, if none does."""
+    """Return the lowest effort that reaches the target on these queries; the highest one if none does."""
     for effort in way.efforts:
         found = [way.search(query, K, effort) for query in queries]
         if truth.recall(range(len(queries)), found) >= target:
@@ -143,14 +143,14 @@ def _effort(way: Way, queries: Vectors, truth: Truth, target: float) -> int:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=200_000, help="of the synthetic kind; at most, of real vectors")
+    parser.add_argument("--rows", type=int, default=200_000, help="rows of synthetic vectors; maximum for real vectors")
     add_options(parser, ["clustered"])
     parser.add_argument("--count", type=int, default=1000, help="queries, half of them to choose the effort")
     parser.add_argument("--targets", nargs="+", type=float, default=[0.95, 0.99])
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     parser.add_argument("--others", nargs="*", default=["faiss:IVF1024,PQ48np", "faiss:LSH"], help="of our indexes")
     parser.add_argument("--threads", type=int, default=1, help="for building and searching")
-    parser.add_argument("--calibration", action="store_true", help="the recall promised, and that of other queries")
+    parser.add_argument("--calibration", action="store_true", help="compare its recall with that of other queries")
     parser.add_argument(
         "--collection",
         nargs=3,

@@ -9,7 +9,7 @@ _MIB = 2**20
 
 
 def report(outcomes: list[Outcome], markdown: bool) -> str:
-    """For each kind of data: what building takes, then each target's recall and latency."""
+    """Return, for each kind of data, the costs of building, then recall and latency for each target."""
     parts = []
     for outcome in outcomes:
         title = _title(outcome)
@@ -19,7 +19,7 @@ def report(outcomes: list[Outcome], markdown: bool) -> str:
 
 
 def verdicts(outcomes: list[Outcome]) -> list[str]:
-    """Whether the targets of recall and latency are met."""
+    """Say whether the targets for recall and latency are met."""
     lines = []
     for outcome in outcomes:
         for result in outcome["results"]:

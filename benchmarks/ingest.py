@@ -4,8 +4,8 @@
     python benchmarks/ingest.py --corpus corpus.jsonl --repeat 3 --markdown
     python benchmarks/ingest.py --peers theodolite --profile
 
-Every library gets the same rows, a fresh folder, and its text index: theodolite and Chroma keep one as they go,
-LanceDB builds it at the end. What a library leaves to the system to write is synced at the end, within its time.
+Every library gets the same rows, a fresh folder, and a text index: theodolite and Chroma update theirs with each batch,
+LanceDB builds it at the end. Files that a library has not synced are synced at the end, within its time.
 """
 
 import argparse
@@ -59,7 +59,7 @@ class Rows:
 
 
 def make_rows(count: int, dimension: int, corpus: str | None) -> Rows:
-    """The rows to ingest."""
+    """Make the rows to ingest."""
     source = Synthetic("clustered", count, dimension)
     parts = [source.vectors(i, min(CHUNK, count - start)) for i, start in enumerate(range(0, count, CHUNK))]
     ids = [f"doc-{number:07d}" for number in range(count)]
@@ -75,7 +75,7 @@ def into_theodolite(folder: Path, rows: Rows, batch: int) -> None:
 
 
 def into_theodolite_warm(folder: Path, rows: Rows, batch: int) -> None:
-    """With the columns of all fields, and the flat index, brought up to date after each batch, as searches would."""
+    """Ingest, and update the flat index and the columns of all fields after each batch, as searches would."""
     with Retriever.open(folder) as kb:
         for start in range(0, len(rows.ids), batch):
             part = slice(start, start + batch)
@@ -133,7 +133,7 @@ def ways(positions: bool) -> dict[str, Callable[[Path, Rows, int], None]]:
 
 
 def run_once(work: Callable[[Path, Rows, int], None], rows: Rows, batch: int, under: str | None) -> dict[str, float]:
-    """One ingest into a fresh folder, which is deleted."""
+    """Ingest once into a fresh folder, and delete it."""
     folder = Path(tempfile.mkdtemp(prefix="bench-ingest-", dir=under))
     try:
         with quiet_gc():
@@ -153,7 +153,7 @@ def run_once(work: Callable[[Path, Rows, int], None], rows: Rows, batch: int, un
 
 
 class Clock:
-    """Seconds and calls by name, of functions that are wrapped from outside."""
+    """Counts seconds and calls of wrapped functions, by name."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
@@ -171,7 +171,7 @@ class Clock:
         return timer
 
     def connection(self) -> type[sqlite3.Connection]:
-        """A kind of connection that times its statements by their first words."""
+        """Return a connection class that times statements by their first words."""
         clock = self
 
         class Timed(sqlite3.Connection):
@@ -192,10 +192,10 @@ def _statement(sql: str) -> str:
     return "sql: " + " ".join(words[:take]).split("=")[0]
 
 
-# The timed functions: our name for it, the module, the attribute. A name that has moved is reported, not an error.
+# The timed functions: a label, the module, the attribute. A missing function is reported, not an error.
 _STAGES = (
     ("as_document (ids given)", "theodolite.retriever", "as_document"),
-    ("prepare (check, normalise)", "theodolite.retriever", "prepare"),
+    ("prepare (check, normalize)", "theodolite.retriever", "prepare"),
     ("records (check, metadata to JSON)", "theodolite.engines.local.writer", "make_records"),
     ("hash of each row", "theodolite.engines.local.storage.records", "Record.hash"),
     ("frame of vectors, written and fsynced", "theodolite.engines.local.storage.commit", "append_frame"),
@@ -206,7 +206,7 @@ _STAGES = (
 
 
 def profile(rows: Rows, batch: int, under: str | None) -> str:
-    """Where theodolite's time goes, by timers around its functions."""
+    """Return where theodolite's time goes, by timers around its functions."""
     clock = Clock()
     with ExitStack() as stack:
         for name, module, attribute in _STAGES:
@@ -230,7 +230,7 @@ def profile(rows: Rows, batch: int, under: str | None) -> str:
 
 
 def report(runs: dict[str, list[dict[str, float]]], count: int, markdown: bool) -> str:
-    """The table: medians over the repetitions, and the ratios of each repetition."""
+    """Return the medians over the repetitions, and the ratios of each repetition."""
     ours = [run["seconds"] for run in runs.get("theodolite", [])]
     lines = []
     for name, taken in runs.items():
@@ -253,7 +253,7 @@ def report(runs: dict[str, list[dict[str, float]]], count: int, markdown: bool) 
 
 
 def verdicts(runs: dict[str, list[dict[str, float]]]) -> list[str]:
-    """Whether the targets are met."""
+    """Say whether the targets are met."""
     ours = [run["seconds"] for run in runs.get("theodolite", [])]
     lines = []
     if ours and "chroma" in runs:
@@ -286,7 +286,7 @@ def main() -> None:
     progress("making the rows")
     rows = make_rows(args.rows, args.dimension, args.corpus)
     chosen = {name: work for name, work in ways(args.positions).items() if name in args.peers}
-    for name in chosen:  # imports and first-time set-up are not what is measured
+    for name in chosen:  # do not measure imports and first-time setup
         run_once(chosen[name], make_rows(500, args.dimension, None), args.batch, args.folder)
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in chosen}
     order = list(chosen)

@@ -23,7 +23,7 @@ Grades = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A collection: `grades[i]` are the grades of documents, by id, for query i. Vectors are as they were made."""
+    """A judged collection: `grades[i]` are the grades of documents, by id, for query i. Vectors are raw."""
 
     name: str
     documents: list[Document]
@@ -34,7 +34,7 @@ class Judged:
 
 
 def read(folder: Path) -> Judged:
-    """`corpus.jsonl`, `queries.jsonl`, `qrels.tsv` and the vectors of both; only queries with a relevant document."""
+    """Read `corpus.jsonl`, `queries.jsonl`, `qrels.tsv` and the vectors. Skip queries without a relevant document."""
     documents = [
         Document(
             r["text"] if r["title"] in ("", r["text"]) else f"{r['title']} {r['text']}",
@@ -61,13 +61,13 @@ def read(folder: Path) -> Judged:
 
 
 def records(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a JSON Lines file."""
+    """Return the lines of a JSON Lines file."""
     with path.open(encoding="utf-8") as lines:
         yield from map(json.loads, lines)
 
 
 def read_vectors(folder: str | Path, name: str, rows: int, queries: int | None) -> tuple[Floats, Floats] | None:
-    """The first vectors of a collection, and of its queries (None: all); None where it is not there."""
+    """Return the first vectors of a collection and of its queries (None: all); None if it is missing."""
     place = Path(folder) / name
     if not (place / "corpus.f16.npy").exists():
         return None
@@ -77,7 +77,7 @@ def read_vectors(folder: str | Path, name: str, rows: int, queries: int | None) 
 
 
 def opened(collection: Judged) -> Retriever:
-    """All of it in a temporary collection. The caller closes it."""
+    """Open a temporary collection with all documents. The caller closes it."""
     kb = Retriever.open()
     try:
         kb.add(collection.documents, vectors=collection.vectors)
@@ -88,14 +88,14 @@ def opened(collection: Judged) -> Retriever:
 
 
 def ask(kb: Retriever, queries: Sequence[str], vectors: Floats, mode: Mode = "dense", **options: Any) -> list[Hits]:
-    """A search for each query: with its vector, its words, or both, whatever the mode reads."""
+    """Search for each query, with its vector, its words or both, as the mode requires."""
     return kb.search_many(
         None if mode == "dense" else queries, vectors=None if mode == "lexical" else vectors, mode=mode, **options
     )
 
 
 def ndcg(found: Sequence[str], grades: Grades, k: int = K) -> float:
-    """DCG / IDCG of the first k, with DCG = Σ gain(i) / log2(i + 1) over ranks from 1; the gain is the grade itself.
+    """Return DCG / IDCG of the first k, with DCG = Σ gain(i) / log2(i + 1) over ranks from 1; the gain is the grade.
 
     Järvelin and Kekäläinen, Cumulated gain-based evaluation of IR techniques (2002).
     """
@@ -103,7 +103,7 @@ def ndcg(found: Sequence[str], grades: Grades, k: int = K) -> float:
 
 
 def recall(found: Sequence[str], grades: Grades, k: int = K) -> float:
-    """The share of the relevant documents that is among the first k."""
+    """Return the share of the relevant documents among the first k."""
     relevant = {name for name, grade in grades.items() if grade > 0}
     return len(relevant & set(found[:k])) / len(relevant)
 

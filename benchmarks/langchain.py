@@ -3,9 +3,9 @@
     python benchmarks/langchain.py
     python benchmarks/langchain.py --sizes 10000 --peers theodolite FAISS Chroma --markdown
 
-Every store gets the same documents in the same batches, and then the same questions, by turns, ten each; the embedder
-only looks vectors up. Recall@10 is held against float64 over the rows that the filter admits. Reopening is timed in
-fresh processes, from opening what is stored to the first answer.
+Every store gets the same documents in the same batches, and then the same questions, in turns, ten each. The embedder
+only looks vectors up. Recall@10 is compared with float64 over the rows that match the filter. Reopening is timed in
+fresh processes, from opening the stored data to the first answer.
 """
 
 import sys
@@ -41,7 +41,7 @@ class Given(Embeddings):
 
 
 def document(row: int, text: str, metadata: dict[str, Any]) -> Document:
-    """With an id that every store takes."""
+    """Return a document with an id that every store accepts."""
     return Document(text, metadata=metadata, id=str(uuid.UUID(int=row)))
 
 
@@ -58,7 +58,7 @@ def by_text(store: Any, vectors: list[list[float]], k: int, options: dict[str, A
 
 
 def as_they_are(documents: list[Document], vectors: Vectors) -> list[Document]:
-    """LangChain's documents have no vectors: the embedder knows them."""
+    """Return the documents unchanged: the embedder looks their vectors up."""
     return documents
 
 

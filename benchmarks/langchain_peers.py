@@ -1,6 +1,6 @@
-"""LangChain's embedded vector stores: how each is opened, kept, and told of a filter.
+"""LangChain's embedded vector stores: how to open and persist each, and its filters.
 
-All are used as their guides say, with cosine similarity, and with their own defaults otherwise.
+All are used as their guides say, with cosine similarity and otherwise their own defaults.
 """
 
 import importlib
@@ -41,7 +41,7 @@ def _in_memory(folder: Path, embedding: Embeddings, dimension: int) -> VectorSto
 
 
 def open_faiss(folder: Path, embedding: Embeddings, dimension: int, plain: bool = False) -> VectorStore:
-    """Inner products, for unit vectors: with its strategy `COSINE` it is an index for L2. `plain`: L2, the default."""
+    """Open FAISS with inner products of unit vectors: its strategy `COSINE` uses L2. `plain`: L2, the default."""
     faiss = importlib.import_module("faiss")
     faiss.omp_set_num_threads(1)
     module = importlib.import_module("langchain_community.vectorstores.faiss")
@@ -59,12 +59,12 @@ def open_faiss(folder: Path, embedding: Embeddings, dimension: int, plain: bool 
 
 
 def _fetch_all(rule: Rule, rows: int) -> dict[str, Any]:
-    """It looks at the filter after the search, so only all rows are enough."""
+    """Return keywords that fetch all rows, because FAISS filters after the search."""
     return {"filter": {rule.field: rule.value}, "fetch_k": rows}
 
 
 def open_chroma(folder: Path, embedding: Embeddings, dimension: int, plain: bool = False) -> VectorStore:
-    """With cosine distances. `plain`: squared L2, its default."""
+    """Open Chroma with cosine distances. `plain`: squared L2, its default."""
     settings = importlib.import_module("chromadb.config").Settings(anonymized_telemetry=False)
     made: VectorStore = importlib.import_module("langchain_chroma").Chroma(
         embedding_function=embedding,
@@ -77,7 +77,7 @@ def open_chroma(folder: Path, embedding: Embeddings, dimension: int, plain: bool
 
 def _qdrant(folder: Path, embedding: Embeddings, dimension: int) -> VectorStore:
     client = importlib.import_module("qdrant_client")
-    with warnings.catch_warnings():  # it recommends its server from 20,000 points on
+    with warnings.catch_warnings():  # it warns and recommends its server from 20,000 points on
         warnings.simplefilter("ignore")
         opened = client.QdrantClient(path=str(folder))
         if not opened.collection_exists("rows"):
@@ -94,7 +94,7 @@ def _qdrant_filter(rule: Rule, rows: int) -> dict[str, Any]:
 
 
 def _lancedb(folder: Path, embedding: Embeddings, dimension: int) -> VectorStore:
-    """The store of langchain-community: that of langchain-lancedb 0.1.0 takes no filter."""
+    """Open the store of langchain-community: the one of langchain-lancedb 0.1.0 has no filter."""
     database = importlib.import_module("lancedb").connect(str(folder))
     made: VectorStore = importlib.import_module("langchain_community.vectorstores.lancedb").LanceDB(
         database, embedding, table_name="rows", mode="append", distance="cosine"

@@ -1,7 +1,7 @@
-"""What we promise of a LangChain vector store beyond the standard tests, in terms that hold for any.
+"""Promises of a LangChain vector store beyond the standard tests, in terms that apply to any store.
 
-Angles stand for texts: the cosine of two texts is that of the angle between them. Ids are UUIDs, which all stores take;
-found documents are compared by their texts, as not all have ids. The standard tests look after that.
+Texts are angles: the cosine of two texts is that of the angle between them. Ids are UUIDs, which all stores accept.
+Hits are compared by text, because not all stores return ids; the standard tests check that.
 """
 
 import math
@@ -31,7 +31,7 @@ TABLE = {"0": 1.0, str(NEAR): 0.9, "90": 0.0, "180": -1.0}
 
 
 class Angles(Embeddings):
-    """A text is an angle in degrees; `nan`, `zero` and `short` are vectors that no store should take."""
+    """A text is an angle in degrees; `nan`, `zero` and `short` are vectors that every store should reject."""
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         return [self.embed_query(text) for text in texts]
@@ -43,13 +43,13 @@ class Angles(Embeddings):
             return [1.0] * (DIMENSION - 1)
         try:
             angle = math.radians(float(text))
-        except ValueError:  # a text that is no angle lies across all of them
+        except ValueError:  # a text that is not an angle is orthogonal to all angles
             return [0.0, 0.0, *(float(1 + (sum(text.encode()) >> bit) % 7) for bit in range(DIMENSION - 2))]
         return [math.cos(angle), math.sin(angle), *([0.0] * (DIMENSION - 2))]
 
 
 class Awaited(Angles):
-    """Embeddings that can be awaited; they keep the questions for which that was not done."""
+    """Async embeddings that record the questions embedded synchronously."""
 
     def __init__(self) -> None:
         self.questions: list[str] = []
@@ -63,7 +63,7 @@ class Awaited(Angles):
 
 
 def name(number: int) -> str:
-    """The id of a document."""
+    """Return the id of a document."""
     return str(uuid.UUID(int=number + 1))
 
 
@@ -73,7 +73,7 @@ def texts_of(found: list[Document]) -> list[str]:
 
 @contextmanager
 def refusal(word: str = "") -> Iterator[None]:
-    """An error is fine if it says what is wrong."""
+    """Accept an error that says what is wrong."""
     try:
         yield
     except Exception as error:
@@ -82,7 +82,7 @@ def refusal(word: str = "") -> Iterator[None]:
 
 
 class Promises:
-    """One store; subclasses say which."""
+    """The promises, for the store that a subclass names."""
 
     peer: Peer
     opening: Opening
@@ -92,10 +92,10 @@ class Promises:
         return type(self).opening(tmp_path / "store", Angles(), DIMENSION)
 
     def far(self, rows: int) -> dict[str, Any]:
-        """The keywords of a search for what is far, among so many rows."""
-        told = type(self).peer.filter
-        assert told is not None
-        return told(Rule("far", True), rows)
+        """Return the keywords of a search for far documents, among so many rows."""
+        filter_keywords = type(self).peer.filter
+        assert filter_keywords is not None
+        return filter_keywords(Rule("far", True), rows)
 
     def test_texts_from_a_generator_are_all_stored(self, store: Any) -> None:
         assert len(store.add_texts(text for text in ["1", "2", "3"])) == 3
@@ -171,8 +171,8 @@ class Promises:
     def test_relevance_is_the_cosine_within_0_and_1_or_in_its_order(self, store: Any) -> None:
         store.add_texts(list(TABLE), ids=[name(i) for i in range(len(TABLE))])
         found = store.similarity_search_with_relevance_scores("0", k=len(TABLE))
-        told = {document.page_content: score for document, score in found}
-        values = [told[text] for text in TABLE]
+        scores = {document.page_content: score for document, score in found}
+        values = [scores[text] for text in TABLE]
         assert all(0 <= value <= 1 for value in values)
         assert values[0] == pytest.approx(1, abs=1e-5)
         assert values == sorted(values, reverse=True)
@@ -240,7 +240,7 @@ class Promises:
             return len(store.similarity_search("0", k=200))
 
         before = sys.getswitchinterval()
-        sys.setswitchinterval(1e-6)  # threads take turns as often as can be
+        sys.setswitchinterval(1e-6)  # threads switch as often as possible
         try:
             with ThreadPoolExecutor(16) as pool:
                 assert min(pool.map(work, range(160))) >= 1
@@ -274,7 +274,7 @@ class Promises:
         store.add_texts(["1", "2"], metadatas=[{"a": 1}, {"a": 2}], ids=[name(1), name(2)])
         before = store.similarity_search_with_score("0", k=2)
         type(self).peer.save(store, tmp_path / "store")
-        for held in ("kb", "client"):  # a folder that one process may open once
+        for held in ("kb", "client"):  # for stores whose folder a process may open only once
             if hasattr(store, held) and hasattr(getattr(store, held), "close"):
                 getattr(store, held).close()
         after = type(self).opening(tmp_path / "store", Angles(), DIMENSION).similarity_search_with_score("0", k=2)

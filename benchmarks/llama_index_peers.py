@@ -1,7 +1,7 @@
-"""LlamaIndex's embedded vector stores, each in an index: how it is opened and kept.
+"""LlamaIndex's embedded vector stores, each in an index: how to open and persist it.
 
-All are used as their guides say, with cosine similarity where it can be set, and with their own defaults otherwise.
-Those that keep no text, SimpleVectorStore and FAISS, have the docstore of their index beside them.
+All are used as their guides say, with cosine similarity if it can be set, and otherwise their own defaults. Stores
+without texts, SimpleVectorStore and FAISS, use the docstore of their index.
 """
 
 import importlib
@@ -39,7 +39,7 @@ def _reindex(index: Any, folder: Path) -> None:
 
 
 def _with_docstore(folder: Path, embedding: BaseEmbedding, store: Any) -> VectorStoreIndex:
-    """Return the persisted index, or a new one; the context makes a SimpleVectorStore where there is none."""
+    """Return the persisted index, or a new one. Without a store, the context creates a SimpleVectorStore."""
     kept = str(folder) if folder.exists() else None
     context = StorageContext.from_defaults(vector_store=store, persist_dir=kept)
     if kept is None:
@@ -58,7 +58,7 @@ def _simple(folder: Path, embedding: BaseEmbedding, dimension: int) -> VectorSto
 
 
 def _faiss(folder: Path, embedding: BaseEmbedding, dimension: int) -> VectorStoreIndex:
-    """Inner products of unit vectors."""
+    """Open FAISS with inner products of unit vectors."""
     faiss = importlib.import_module("faiss")
     faiss.omp_set_num_threads(1)
     kind = importlib.import_module("llama_index.vector_stores.faiss").FaissVectorStore
@@ -71,7 +71,7 @@ def _chroma(folder: Path, embedding: BaseEmbedding, dimension: int) -> VectorSto
 
 
 def _qdrant(folder: Path, embedding: BaseEmbedding, dimension: int) -> VectorStoreIndex:
-    # It says that its local collections have no payload indexes, and from 20,000 points on recommends its server.
+    # It warns that local collections have no payload indexes, and recommends its server from 20,000 points on.
     warnings.filterwarnings("ignore", module="qdrant_client|llama_index.vector_stores.qdrant")
     return _over(qdrant(folder), embedding)
 

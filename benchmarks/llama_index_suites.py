@@ -1,9 +1,9 @@
-"""Who keeps what: the promises of our conformance suite against LlamaIndex's embedded vector stores.
+"""Which of LlamaIndex's embedded vector stores keep the promises of our conformance suite.
 
     python benchmarks/llama_index_suites.py
 
-Prints Markdown tables, one line a promise. theodolite keeps one if it does in every form: flat and hnsw, in memory, on
-disk, and reopened before each step. The stores, and how each is opened: tests/adapters/llama_index/conformance.
+Prints Markdown tables with a line per promise. theodolite must keep a promise in every form: flat and hnsw, in memory,
+on disk, and reopened before each step. tests/adapters/llama_index/conformance defines the stores.
 """
 
 import os
@@ -26,20 +26,20 @@ _RULE = "filter: "
 
 
 class Outcomes:
-    """A plugin of pytest that keeps, for each promise and store, whether all went well."""
+    """A pytest plugin that records whether each store keeps each promise."""
 
     def __init__(self) -> None:
         self.promises: dict[str, dict[str, bool]] = {}
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        told = dict(report.user_properties)
-        if "promise" in told:
-            stores = self.promises.setdefault(told["promise"], {})
-            stores[told["store"]] = stores.get(told["store"], True) and report.passed
+        properties = dict(report.user_properties)
+        if "promise" in properties:
+            stores = self.promises.setdefault(properties["promise"], {})
+            stores[properties["store"]] = stores.get(properties["store"], True) and report.passed
 
 
 def report(head: str, promises: dict[str, dict[str, bool]]) -> str:
-    """A Markdown table: one line a promise, the count below."""
+    """Return a Markdown table with a line per promise, and the count at the end."""
     rows = [[name, *("yes" if stores[store] else "**no**" for store in NAMES)] for name, stores in promises.items()]
     kept = [sum(stores[store] for stores in promises.values()) for store in NAMES]
     rows.append([f"of {len(promises)}", *map(str, kept)])
@@ -57,7 +57,7 @@ def main() -> int:
     shown = [] if "--verbose" in sys.argv else ["-q", "--tb=no", "--no-summary"]
     pytest.main([str(_ROOT / "tests/adapters/llama_index/conformance"), *settings, *shown], plugins=[outcomes])
     print("\n" + ", ".join({spec.name: spec.version for spec in SPECS}.values()) + "\n")
-    # Each rule for filters is a promise, and they are many: a table of their own.
+    # Each filter rule is a promise. There are many, so they get their own table.
     rules = {name: stores for name, stores in outcomes.promises.items() if name.startswith(_RULE)}
     others = {name: stores for name, stores in outcomes.promises.items() if name not in rules}
     print(report("promise", others) + "\n")

@@ -1,4 +1,4 @@
-"""What the benchmarks share: percentiles, memory, tables, children."""
+"""Shared by the benchmarks: percentiles, memory, tables, child processes."""
 
 import json
 import os
@@ -29,7 +29,7 @@ THREADS = (
 
 
 def progress(message: str) -> None:
-    """One line to stderr."""
+    """Print a line to stderr."""
     print(f"[{time.strftime('%H:%M:%S')}] {message}", file=sys.stderr, flush=True)
 
 
@@ -41,20 +41,20 @@ def timed(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> tuple[floa
 
 
 def clocked(work: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> tuple[float, float]:
-    """Milliseconds it takes: by the clock, and of all threads' processor time."""
+    """Return the milliseconds of a call: wall-clock time, and the processor time of all threads."""
     started, used = time.perf_counter(), time.process_time()
     work(*args, **kwargs)
     return 1e3 * (time.perf_counter() - started), 1e3 * (time.process_time() - used)
 
 
 def summary(taken: Sequence[tuple[float, float]]) -> dict[str, float]:
-    """Of what `clocked` gave: `p50` and `p95` by the clock, and the median processor time `cpu`."""
+    """Summarize results of `clocked`: `p50` and `p95` of wall-clock time, and the median processor time `cpu`."""
     walls = [wall for wall, _ in taken]
     return {"p50": median(walls), "p95": percentile(walls, 95), "cpu": median([cpu for _, cpu in taken])}
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The `share` (0 to 100) percentile."""
+    """Return the `share` percentile (0 to 100)."""
     return float(np.percentile(np.asarray(values, np.float64), share))
 
 
@@ -63,7 +63,7 @@ def median(values: Sequence[float]) -> float:
 
 
 def anonymous_bytes() -> int:
-    """Memory of this process that is not backed by files; 0 where the system does not tell."""
+    """Return this process's memory that is not backed by files; 0 if the system does not report it."""
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("RssAnon:"):
@@ -74,7 +74,7 @@ def anonymous_bytes() -> int:
 
 
 def settle() -> None:
-    """Give freed memory back to the system, so that what is measured next starts even."""
+    """Return freed memory to the system, so that each measurement starts from the same state."""
     import ctypes
     import gc
 
@@ -84,12 +84,12 @@ def settle() -> None:
 
 
 def folder_bytes(folder: Path) -> int:
-    """Bytes of all files below a folder."""
+    """Return the bytes of all files below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def sync_folder(folder: Path) -> None:
-    """Return when every file below the folder is on the disk."""
+    """Sync every file below the folder to disk."""
     for path in [folder, *folder.rglob("*")]:
         if path.is_file() or os.name == "posix":
             handle = os.open(path, os.O_RDONLY)
@@ -100,7 +100,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def environment(threads: int) -> dict[str, str]:
-    """The environment of a child in which libraries use so many threads.
+    """Return the environment of a child process whose libraries use this many threads.
 
     It keeps compiled modules, as an installed package has them.
     """
@@ -109,16 +109,16 @@ def environment(threads: int) -> dict[str, str]:
 
 
 def limit(threads: int) -> None:
-    """Keep this process to so many processors, where the system can, and our scans to so many threads."""
+    """Limit this process to this many processors, if the system can, and our scans to as many threads."""
     from theodolite.indexes.flat.workers import Workers, workers
 
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
-    Workers.__init__(workers, threads)  # every user holds this very object
+    Workers.__init__(workers, threads)  # every user holds this object
 
 
 def child(script: str, task: Mapping[str, Any], threads: int) -> Any:
-    """Run `script --child TASK` in a fresh process; what it prints last on stdout is JSON.
+    """Run `script --child TASK` in a fresh process, and return the JSON in its last line of output.
 
     Raises:
         subprocess.CalledProcessError: it failed; its message is on stderr.
@@ -129,7 +129,7 @@ def child(script: str, task: Mapping[str, Any], threads: int) -> Any:
 
 
 def machine() -> str:
-    """One line about where this was measured."""
+    """Return a line that describes the machine."""
     model = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -140,7 +140,7 @@ def machine() -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], markdown: bool) -> str:
-    """A table as text or Markdown; the first column is aligned left, the others right."""
+    """Return a table as text or Markdown. The first column is aligned left, the others right."""
     cells = [list(map(str, head)), *(list(map(str, row)) for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
     lines = [
@@ -158,17 +158,17 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], markdown: bool) ->
 
 
 def verdict(name: str, value: float, limit: float, *, least: bool = False, unit: str = "") -> str:
-    """A line that says whether `value` is at most `limit` (or with `least`, at least)."""
+    """Return a line that says whether `value` is at most `limit` (at least, with `least`)."""
     passed = value >= limit if least else value <= limit
     asked = f"{'at least' if least else 'at most'} {limit:g}{unit}"
     return f"{'PASS' if passed else 'FAIL'}  {name}: {value:.3g}{unit} ({asked})"
 
 
 def in_turns(names: Sequence[str], count: int, block: int = 10) -> Iterator[tuple[str, int]]:
-    """Each name with each number below `count`: some numbers for one name, as many for the next, and so on.
+    """Yield each name with each number below `count`, in turns: some numbers for one name, as many for the next.
 
-    What disturbs one hits all alike, and yet most queries find the caches as their own kind has left them. At any time
-    each is at other numbers, so that none finds what another has just read for the same query.
+    So noise affects all names alike, while most queries find the caches as the previous query of the same name left
+    them. At any time the names are at different numbers, so none benefits from another one's reads for the same query.
     """
     blocks = [range(start, min(count, start + block)) for start in range(0, count, block)]
     for turn in range(len(blocks)):
@@ -180,7 +180,7 @@ def in_turns(names: Sequence[str], count: int, block: int = 10) -> Iterator[tupl
 
 @contextmanager
 def quiet_gc() -> Any:
-    """No garbage collection inside a timed stretch."""
+    """Disable garbage collection inside a timed block."""
     import gc
 
     gc.collect()
@@ -192,6 +192,6 @@ def quiet_gc() -> Any:
 
 
 def write_json(path: str | None, outcome: Any) -> None:
-    """Write the raw figures where a path is given."""
+    """Write the raw figures if a path is given."""
     if path:
         Path(path).write_text(json.dumps(outcome, indent=1) + "\n")

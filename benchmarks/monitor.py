@@ -3,9 +3,9 @@
     python benchmarks/monitor.py
     python benchmarks/monitor.py --rows 2000 --searches 20000 --markdown
 
-One collection, opened twice: with a monitor and without. The same queries go to both by turns, so that noise hits both
-alike; the difference of each pair is what counts. Processor time is that of the whole process, with the monitor's
-thread, measured over blocks of searches in turns.
+One collection, opened twice: with and without a monitor. Both get the same queries in turns, so that noise affects both
+alike, and the difference of each pair counts. Processor time is that of the whole process, including the monitor's
+thread, measured over alternating blocks of searches.
 """
 
 import argparse
@@ -29,7 +29,7 @@ BLOCK = 500
 
 
 def filled(folder: Path, rows: int, dimension: int, index: str) -> NDArray[np.float32]:
-    """Make the collection; returns queries."""
+    """Fill the collection, and return queries."""
     source = Synthetic("clustered", rows, dimension)
     written = texts(rows, least=8, most=12)
     with Retriever.open(folder) as kb:
@@ -42,7 +42,7 @@ def filled(folder: Path, rows: int, dimension: int, index: str) -> NDArray[np.fl
 
 
 def walls(plain: Retriever, watched: Retriever, queries: NDArray[np.float32], count: int) -> list[float]:
-    """Seconds that the watched one took more, search by search; the first of a pair takes turns."""
+    """Return the extra seconds of each monitored search. The order within a pair alternates."""
     more = []
     for number in range(count):
         query = queries[number % len(queries)]
@@ -56,7 +56,7 @@ def walls(plain: Retriever, watched: Retriever, queries: NDArray[np.float32], co
 
 
 def processor(kb: Retriever, queries: NDArray[np.float32], start: int) -> float:
-    """Processor seconds a search, over a block."""
+    """Return processor seconds per search, over a block."""
     began = time.process_time()
     for number in range(start, start + BLOCK):
         kb.search(vector=queries[number % len(queries)])
@@ -64,7 +64,7 @@ def processor(kb: Retriever, queries: NDArray[np.float32], start: int) -> float:
 
 
 def notes(kb: Retriever, queries: NDArray[np.float32]) -> float:
-    """Seconds of the monitor's part of a search alone, in this thread."""
+    """Return the seconds of the monitor's part of a search, in this thread."""
     from theodolite.protocols import Request
     from theodolite.types import Vectors
 

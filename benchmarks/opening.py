@@ -1,4 +1,4 @@
-"""Opening a large folder, and what a search costs beyond the index.
+"""The time to open a large folder, and the cost of a search beyond the index.
 
     python benchmarks/opening.py
     python benchmarks/opening.py --keep folder --processes 10
@@ -6,8 +6,8 @@
 
 Opening: fresh processes import theodolite, open the folder without an embedder, search twice, close, and open it once
 more, on a warm page cache (`opening_process.py`). The first `open` of a process imports the engine, so importing and
-opening are also timed together. Overhead: `Retriever.search(vector=...)` less `FlatIndex.search` on the same snapshot,
-for the same queries, in turns, without a filter and with an equality filter on a column that has been read.
+opening are also timed together. Overhead: `Retriever.search(vector=...)` minus `FlatIndex.search` on the same
+snapshot, for the same queries, in turns, without a filter and with an equality filter on a cached column.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def warm(folder: Path) -> None:
 
 
 def opening(folder: Path, processes: int, threads: int, read_only: bool) -> dict[str, list[float]]:
-    """Figures of several fresh processes."""
+    """Measure several fresh processes."""
     from benchmarks.measure import child, progress
 
     task = {
@@ -74,7 +74,7 @@ def opening(folder: Path, processes: int, threads: int, read_only: bool) -> dict
     }
     script = str(Path(__file__).with_name("opening_process.py"))
     warm(folder)
-    child(script, task, threads)  # makes what is not cached yet
+    child(script, task, threads)  # creates missing cache files
     warm(folder)
     runs = [child(script, task, threads) for _ in range(processes)]
     progress(f"  {processes} processes have opened {folder}")
@@ -82,7 +82,7 @@ def opening(folder: Path, processes: int, threads: int, read_only: bool) -> dict
 
 
 def overhead(folder: Path, repeat: int) -> dict[str, dict[str, list[float]]]:
-    """Seconds of a search through the retriever, and through the index alone, for the same queries."""
+    """Return the seconds of searches through the retriever, and through the index alone, for the same queries."""
     import numpy as np
 
     from theodolite import Retriever
@@ -96,7 +96,7 @@ def overhead(folder: Path, repeat: int) -> dict[str, dict[str, list[float]]]:
     with Retriever.open(folder / "kb") as kb:
         for name, where in (("no filter", None), ("equality filter", {"source": "wiki"})):
             kb.search(vector=queries[0], k=K, where=where)
-            # The snapshot the retriever itself searches: there is no public way to it, and none is needed but here.
+            # The snapshot that the retriever itself searches. It has no public accessor; only benchmarks need one.
             engine: Any = kb._engine
             snapshot = engine._snapshots._current
             with engine._store.read() as (connection, _):
@@ -116,7 +116,7 @@ def _search_index(snapshot: Any, prepared: Any, mask: Any, at: int) -> None:
 
 
 def in_turns(ways: dict[str, Callable[[int], None]], queries: int, repeat: int) -> dict[str, list[float]]:
-    """Seconds of each way for the same queries, in a random order each turn."""
+    """Return the seconds of each function for the same queries, in a random order each turn."""
     from benchmarks.measure import quiet_gc
 
     order = random.Random(5)
@@ -191,13 +191,13 @@ def report_overhead(taken: dict[str, dict[str, list[float]]], title: str, markdo
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=["opening", "overhead"], help="one of the two")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="of the folder that is opened")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the folder that is opened")
     parser.add_argument("--small", type=int, default=100_000, help="rows of the folder for the overhead")
     parser.add_argument("--dimension", type=int, default=384)
-    parser.add_argument("--words", type=int, default=3, help="least words of a text")
+    parser.add_argument("--words", type=int, default=3, help="minimum words of a text")
     parser.add_argument("--processes", type=int, default=7, help="fresh processes that open the folder")
     parser.add_argument("--repeat", type=int, default=500, help="searches for the overhead")
-    parser.add_argument("--threads", type=int, default=1, help="of the libraries beneath; theodolite takes its own")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the libraries; theodolite chooses its own")
     parser.add_argument("--read-only", action="store_true", help="open read-only")
     parser.add_argument("--keep", metavar="FOLDER", help="keep the folders here, and use them if they are there")
     parser.add_argument("--json", metavar="FILE", help="write the raw figures")

@@ -1,12 +1,12 @@
-"""From a folder of files to answers: how fast, and how much of it is not the embedder.
+"""From a folder of files to answers: the time, and the share that is not the embedder's.
 
     python benchmarks/overhead.py
     python benchmarks/overhead.py --embedders onnx onnx-int8 --files 500
     python benchmarks/overhead.py --folder docs --markdown
 
 Indexing: `sync` of a folder of Markdown files (made here, unless one is given) into a new collection. Query: from the
-text to the hits, each question another one, in a collection of `--rows` passages. What the embedder takes is measured
-around its `encode_query` and `encode_document`; all the rest is ours, counting tokens included.
+text to the hits, with a new question each time, in a collection of `--rows` passages. The embedder's time is measured
+around its `encode_query` and `encode_document`; the rest is theodolite's, including counting tokens.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def embedder(name: str, threads: int) -> Any:
 
 
 def write_files(folder: Path, files: int, words: int) -> None:
-    """Markdown files of about so many words, in sections of 150."""
+    """Write Markdown files of about this many words, in sections of 150."""
     from benchmarks.data import texts
 
     sections = texts(files * (words // 150), least=145, most=155)
@@ -74,7 +74,7 @@ def write_files(folder: Path, files: int, words: int) -> None:
 
 
 def index(task: dict[str, Any]) -> dict[str, float]:
-    """Figures of one indexing run, and of a second one that finds nothing to do."""
+    """Measure one indexing run, and a second one that has nothing to do."""
     from theodolite import Retriever
     from theodolite.files.sync import sync
 
@@ -101,7 +101,7 @@ def index(task: dict[str, Any]) -> dict[str, float]:
 
 
 def query(task: dict[str, Any]) -> dict[str, list[float]]:
-    """Seconds of each question, and of the embedder in it."""
+    """Return the seconds of each question, and the embedder's share of them."""
     import numpy as np
 
     from benchmarks.data import Synthetic, texts
@@ -172,7 +172,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--embedders", nargs="+", default=["torch", "torch-bf16", "onnx", "onnx-int8"])
     parser.add_argument("--folder", type=Path, help="index the files of this folder")
-    parser.add_argument("--files", type=int, default=80, help="files to make, where no folder is given")
+    parser.add_argument("--files", type=int, default=80, help="files to make, if no folder is given")
     parser.add_argument("--words", type=int, default=1200, help="words of each")
     parser.add_argument("--rows", type=int, default=20_000, help="passages to search")
     parser.add_argument("--repeat", type=int, default=200, help="questions")

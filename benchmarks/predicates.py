@@ -1,8 +1,8 @@
-"""Filters alone, `filters.py --predicates`: how long counting the documents that pass takes.
+"""Filters alone, `filters.py --predicates`: the time to count the matching documents.
 
-Documents with tiny vectors are stored once. A fresh process counts with each filter for the first time, which reads
-the column and writes its file, then with other values on the warm column; another process opens the folder and counts
-from the files. Every count is held against numpy on the values themselves.
+Documents with tiny vectors are stored once. A fresh process first counts with each filter, which reads the column and
+writes its file, then with other values on the warm column. Another process opens the folder and counts from the files.
+Every count is compared with numpy on the values themselves.
 """
 
 import argparse
@@ -41,7 +41,7 @@ REPEAT = 30
 DIMENSION = 8
 TAGS = 1000
 WORDS = 2000
-SLOW = ("$like", "$ilike", "$contains in text")  # on strings that are all different: stated, with no target
+SLOW = ("$like", "$ilike", "$contains in text")  # on strings that are all different: reported without a target
 
 Column = NDArray[Any]
 
@@ -77,13 +77,13 @@ class Values:
 
 
 def word(number: int) -> str:
-    """Of one length, so that none is part of another."""
+    """Return a word. All have the same length, so none contains another."""
     return f"Word{number:04d}x"
 
 
 @dataclass(frozen=True, slots=True)
 class Predicate:
-    """A filter for each of many values, and the rows it admits."""
+    """A filter for each of many values, and the rows that match it."""
 
     name: str
     fields: tuple[str, ...]
@@ -166,7 +166,7 @@ def build(folder: Path, count: int) -> None:
 
 
 def count_all(task: dict[str, Any]) -> dict[str, Any]:
-    """One process: the first count with each filter, then on the warm column."""
+    """Count in one process: first with each filter, then on the warm column."""
     limit(task["threads"])
     values = Values(task["documents"])
     outcome: dict[str, Any] = {"first": {}, "warm": {}, "wrong": []}
@@ -192,7 +192,7 @@ def count_all(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Both processes, the table and the verdicts."""
+    """Run both processes, and print the table and the verdicts."""
     with tempfile.TemporaryDirectory(prefix="bench-predicates-", dir=args.folder) as name:
         folder = Path(name) / "kb"
         progress(f"storing {args.documents:,} documents")

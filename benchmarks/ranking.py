@@ -1,14 +1,14 @@
-"""What each stage of the ranking costs, through the public API, one search at a time.
+"""The cost of each stage of the ranking, through the public API, one search at a time.
 
     python benchmarks/ranking.py --data FOLDER
     python benchmarks/ranking.py --data FOLDER --only hybrid versions --threads 2 --markdown
     python benchmarks/ranking.py --quick
 
-Boosts: boosted exact search beside the plain one, of the index alone and of the whole search. Hybrid: beside dense
-search, of short texts and of passages of 80 words, with a filter, with boosts, in a partition. Versions: what rules add
-to a search of many documents of few dimensions. Reranker: a cross-encoder on torch and on onnxruntime. Each part has a
-process of its own. What is compared takes turns, and `added` is the difference of the medians; of processor time, too,
-which with one thread is what an idle machine would take, and what the verdicts go by.
+Boosts: boosted exact search beside plain search, for the index alone and for the whole search. Hybrid: beside dense
+search, on short texts and on passages of 80 words, with a filter, with boosts, in a partition. Versions: the time that
+rules add to a search of many documents with few dimensions. Reranker: a cross-encoder on torch and on onnxruntime. Each
+part has its own process. Compared searches take turns, and `added` is the difference of the medians. The verdicts use
+processor time: with one thread, it is the time on an idle machine.
 """
 
 import argparse
@@ -25,13 +25,13 @@ from benchmarks.measure import child, limit, machine, progress, table, verdict, 
 
 PARTS = ("boosts", "hybrid", "versions", "reranker")
 QUICK = {"boosts": 5_000, "glosses": 2_000, "passages": 2_000, "versions": 20_000, "queries": 20}
-PROMISED = 200_000  # rows from which on boosts have a target: of few rows, what is not the scan weighs more
+PROMISED = 200_000  # minimum rows for the target of boosts: with fewer, other work than the scan dominates
 
 Outcome = dict[str, Any]
 
 
 def measured(task: Outcome) -> Outcome:
-    """What a child does: one part."""
+    """Measure one part, in a child process."""
     from benchmarks import ranking_arms, ranking_boosts, ranking_reranker, ranking_versions
 
     limit(task["threads"])
@@ -116,13 +116,13 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA, help="the folder of the collections")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="some of the parts")
-    parser.add_argument("--threads", type=int, default=1, help="the reranker is measured with 1 and 2 in any case")
+    parser.add_argument("--threads", type=int, default=1, help="the reranker is always measured with 1 and 2")
     parser.add_argument("--boosts", type=int, default=200_000, help="synthetic rows for the boosts")
-    parser.add_argument("--glosses", type=int, default=100_000, help="glosses for hybrid search, at most")
+    parser.add_argument("--glosses", type=int, default=100_000, help="maximum number of glosses for hybrid search")
     parser.add_argument("--passages", type=int, default=100_000, help="passages of 80 words for hybrid search")
     parser.add_argument("--versions", type=int, default=1_000_000, help="documents for the versions")
     parser.add_argument("--queries", type=int, default=200, help="searches of each kind")
-    parser.add_argument("--quick", action="store_true", help="small sizes: whether it runs, not what it takes")
+    parser.add_argument("--quick", action="store_true", help="small sizes, only to check that it runs")
     parser.add_argument("--json", metavar="FILE", help="write the raw figures")
     parser.add_argument("--markdown", action="store_true", help="print tables for the documentation")
     parser.add_argument("--child", help=argparse.SUPPRESS)

@@ -1,4 +1,4 @@
-"""Hybrid and lexical search beside dense search: glosses, and passages of 80 words, with questions of people."""
+"""Hybrid and lexical search beside dense search: glosses, and passages of 80 words, with questions by people."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +42,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def passages(folder: Path, count: int) -> tuple[list[str], Floats, list[str], Floats]:
-    """Two parts of 40 words each, of real texts that need not be the same; the vector is that of the first one's text.
+    """Return passages of two parts of 40 words, from real texts. The vector is that of the first part's text.
 
     With the questions of the collections, and their vectors, shuffled.
     """
@@ -78,7 +78,7 @@ def _title(name: str, texts: Sequence[str]) -> str:
 def _measure(
     texts: Sequence[str], vectors: Floats, queries: Sequence[str], asked: Floats, count: int
 ) -> dict[str, dict[str, Any]]:
-    """Each case has questions of its own as far as there are enough; each mode is asked all of them, by turns."""
+    """Time each mode on all questions of a case, in turns. Cases have different questions if there are enough."""
     outcome = {}
     with Retriever.open(partition="source") as kb:
         documents = (Document(text, metadata(row), id=f"{row:07}") for row, text in enumerate(texts))
@@ -87,7 +87,7 @@ def _measure(
         for place, (case, options) in enumerate(CASES.items()):
             view = kb.scoped(source="wiki") if "partition" in case else kb
             numbers = [number % len(queries) for number in range(place * count, (place + 1) * count)]
-            for mode in MODES:  # whatever is made at the first use of a field
+            for mode in MODES:  # builds anything that the first use of a field needs
                 _search(view, mode, queries[-1 - place], asked[-1 - place], options)
             taken: dict[str, list[tuple[float, float]]] = {mode: [] for mode in MODES}
             with quiet_gc():
@@ -99,7 +99,7 @@ def _measure(
 
 
 def _search(kb: Retriever, mode: str, text: str, vector: Any, options: dict[str, Any]) -> tuple[float, float]:
-    """Milliseconds of one search."""
+    """Return the milliseconds of one search."""
     if mode == "dense":
         return clocked(kb.search, vector=vector, k=K, **options)
     if mode == "lexical":

@@ -1,4 +1,4 @@
-"""Boosted exact search beside the plain one: the index alone, and the whole search."""
+"""Boosted exact search beside plain search: the index alone, and the whole search."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ BOOSTS = (Freshness("published", "365d", weight=0.2), Authority("source", LEVELS
 
 
 def metadata(number: int) -> dict[str, str]:
-    """A source, and a day of the ten years before `NOW`; they repeat at different paces."""
+    """Return a source, and a day of the ten years before `NOW`, with different periods."""
     day = np.datetime64(NOW) - np.timedelta64(number * 7919 % 3650, "D")
     return {"source": SOURCES[number % len(SOURCES)], "published": str(day)}
 
@@ -44,7 +44,7 @@ def _measure(vectors: Floats, queries: Floats) -> tuple[int, dict[str, Any]]:
         kb.add(documents, vectors=vectors, batch_size=20_000)
         kb.search(vector=queries[0], boosts=BOOSTS, as_of=NOW)
         progress(f"  {len(vectors):,} rows are ready")
-        # The snapshot that the retriever itself searches: there is no public way to it, and none is needed but here.
+        # The snapshot that the retriever itself searches. It has no public accessor; only benchmarks need one.
         engine: Any = kb._engine
         snapshot = engine._snapshots._current
         asked = prepare(queries, Space("cosine", queries.shape[1]))[0]

@@ -1,4 +1,4 @@
-"""A cross-encoder of the shape of ms-marco-MiniLM-L6 on torch and on onnxruntime. What it costs, not what it says.
+"""The cost of a cross-encoder with the shape of ms-marco-MiniLM-L6, on torch and on onnxruntime.
 
 Its weights are random. The tokenizer is that of the extra `minilm`, which has the same vocabulary.
 """
@@ -19,7 +19,7 @@ CANDIDATES = 50
 
 
 def untrained(folder: Path) -> Path:
-    """A BERT of 6 layers of 384, 12 heads, with one label."""
+    """Return an untrained BERT with 6 layers of 384, 12 heads and one label."""
     import torch
     from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 

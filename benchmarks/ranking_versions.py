@@ -1,6 +1,6 @@
-"""What rules for versions add to a search of many documents, beside a filter that admits as many.
+"""The time that version rules add to a search of many documents, beside a filter that matches as many.
 
-Few dimensions keep the search itself short, but no fewer than 64: products of shorter rows take longer.
+Few dimensions keep the search itself short, but at least 64: products of shorter rows take longer.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ RULES["all three"] = [rules[0] for rules in RULES.values()]
 
 
 def documents(rows: int) -> Iterator[Document]:
-    """Three of ten have a policy of their own; one of ten has a successor; days are of ten years.
+    """Return documents: three of ten have their own policy, one of ten has a successor, days span ten years.
 
     Each rule has fields of its own, so that the first search that follows it reads their columns.
     """
@@ -68,7 +68,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def _lasting(kb: Retriever, rules: Sequence[Any], queries: Any) -> dict[str, Any]:
-    """What is added at first, and from then on: with one `as_of`, with another one for each search, by a filter."""
+    """Measure the added time at first and later: with one `as_of`, with a different one per search, with a filter."""
     seconds, hits = timed(kb.search, vector=queries[0], k=K, versions=rules, as_of=str(TODAY))
     eligible, rows = hits.trace.eligible, hits.trace.rows
     where = {"draw": {"$lt": round(1000 * eligible / rows)}}
@@ -93,7 +93,7 @@ def _lasting(kb: Retriever, rules: Sequence[Any], queries: Any) -> dict[str, Any
 
 
 def _after_commits(kb: Retriever, rules: Sequence[Any], queries: Any) -> tuple[float, float]:
-    """The first search after a commit, plain; and what rules add to that. Every other commit is for one of the two."""
+    """Time the first search after a commit, and the time that rules add. The two alternate between commits."""
     taken: dict[bool, list[float]] = {False: [], True: []}
     for number in range(2 * COMMITS):
         ruled = bool(number % 2)

@@ -1,11 +1,11 @@
-"""What the stages of the ranking are worth on judged collections, through the public API.
+"""The gain of each ranking stage on judged collections, through the public API.
 
     python benchmarks/relevance.py --data FOLDER
     python benchmarks/relevance.py --data FOLDER --only currency --markdown
 
-Arms: nDCG@10 and recall@10 of dense, lexical and hybrid search. Currency: how often the current document is first,
-where an older one says nearly the same: without versions, with boosts alone, with rules for versions. Vectors are
-given (`corpus.f16.npy`, `queries.f16.npy`), so that nothing is embedded.
+Arms: nDCG@10 and recall@10 of dense, lexical and hybrid search. Currency: how often the current document is first
+although an older one says nearly the same: without versions, with boosts alone, with version rules. Vectors are given
+(`corpus.f16.npy`, `queries.f16.npy`), so nothing is embedded.
 """
 
 import argparse
@@ -28,7 +28,7 @@ LEXICAL, HYBRID, SLIP = 0.675, 0.71, 0.01
 
 
 def arms(collection: Judged) -> dict[str, Any]:
-    """Of each mode nDCG and recall, means over the queries; and hybrid less dense with its standard error."""
+    """Return mean nDCG and recall of each mode, and hybrid minus dense with its standard error."""
     values: dict[str, Any] = {}
     outcome: dict[str, Any] = {"documents": len(collection.documents), "queries": len(collection.queries)}
     with opened(collection) as kb:

@@ -1,8 +1,8 @@
-"""The vector stores of a framework: asking with and without a filter, adding, reopening.
+"""The vector stores of a framework: searching with and without a filter, adding, reopening.
 
-What belongs to LangChain or LlamaIndex is in the scripts of their names; this is what they share. Every store gets the
-same documents in the same batches, and then the same questions, by turns, ten each; the embedder only looks vectors up.
-Recall@10 is held against float64 over the rows that the filter admits. Reopening is timed in fresh processes.
+Shared by `langchain.py` and `llama_index.py`. Every store gets the same documents in the same batches, and then the
+same questions, in turns, ten each. The embedder only looks vectors up. Recall@10 is compared with float64 over the rows
+that match the filter. Reopening is timed in fresh processes.
 """
 
 import argparse
@@ -40,7 +40,7 @@ OVERHEAD = (10, 100)  # numbers of documents
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What one child does: everything but reopening, or (with `reopen`) that, for one store."""
+    """A task of a child process: everything but reopening; or with `reopen`, only that, for one store."""
 
     folder: str
     rows: int
@@ -51,14 +51,14 @@ class Task:
     reopen: str | None = None
 
     def place(self, name: str) -> Path:
-        """Where a store keeps what it has."""
+        """Return the folder of a store."""
         folder = Path(self.folder, "stores", name)
         folder.parent.mkdir(exist_ok=True)
         return folder
 
 
 def measure(task: Task, framework: Framework) -> dict[str, Any]:
-    """All figures of one size but reopening; the stores stay in the folder."""
+    """Measure everything but reopening for one size. The stores stay in the folder."""
     peers = framework.peers
     corpus = make(framework.document, task.rows, task.questions, task.dimension)
     np.save(Path(task.folder, "rows.npy"), corpus.vectors)
@@ -80,9 +80,9 @@ def measure(task: Task, framework: Framework) -> dict[str, Any]:
         progress(f"  {case}")
         searches = {}
         for name, store in stores.items():
-            told = peers[name].filter
-            if told is not None:
-                searches[name] = framework.main_way(store, vectors, K, told(rule, task.rows))
+            filter_keywords = peers[name].filter
+            if filter_keywords is not None:
+                searches[name] = framework.main_way(store, vectors, K, filter_keywords(rule, task.rows))
         asked[case] = _ask(searches, framework, corpus, rule, scores)
     outcome = {"rows": task.rows, "dimension": task.dimension, "questions": task.questions, "searches": asked}
     outcome |= {"add": added, "versions": {name: peers[name].version for name in own}}
@@ -92,7 +92,7 @@ def measure(task: Task, framework: Framework) -> dict[str, Any]:
 
 
 def _add(task: Task, framework: Framework, corpus: Corpus, stores: dict[str, Any]) -> dict[str, float]:
-    """Seconds until all is stored on the disk: batches by turns, and saving, where that is another call."""
+    """Return the seconds until everything is on disk: batches in turns, plus saving if that is a separate call."""
     taken = dict.fromkeys(stores, 0.0)
     names = list(stores)
     for turn, start in enumerate(range(0, task.rows, task.batch)):
@@ -111,13 +111,13 @@ def _add(task: Task, framework: Framework, corpus: Corpus, stores: dict[str, Any
 def _ask(
     searches: dict[str, Callable[[int], Any]], framework: Framework, corpus: Corpus, rule: Rule | None, scores: Any
 ) -> dict[str, Any]:
-    """Every question to every store, by turns."""
+    """Send every question to every store, in turns."""
     count = len(corpus.questions)
     mask = corpus.mask(rule)
     times: dict[str, list[float]] = {name: [] for name in searches}
     spent: dict[str, list[float]] = {name: [] for name in searches}
     hits = dict.fromkeys(searches, 0)
-    for search in searches.values():  # whatever is made at the first search
+    for search in searches.values():  # builds anything that the first search needs
         search(0)
     with quiet_gc():
         for name, number in in_turns(list(searches), count):
@@ -135,7 +135,7 @@ def _ask(
 
 
 def _overhead(store: Any, framework: Framework, corpus: Corpus, k: int) -> float:
-    """The median of what it takes longer than `Retriever.search`, which is given an array in place of a list."""
+    """Return the median time beyond `Retriever.search`, which gets an array instead of a list."""
     kb = framework.kb(store)
     count = len(corpus.questions)
     ways: dict[str, Callable[[int], Any]] = {
@@ -150,7 +150,7 @@ def _overhead(store: Any, framework: Framework, corpus: Corpus, k: int) -> float
 
 
 def reopened(task: Task, framework: Framework, name: str) -> float:
-    """Seconds from opening what is stored to the first answer; importing is not in it."""
+    """Return the seconds from opening the stored data to the first answer, without imports."""
     peer = framework.peers[name]
     questions = np.load(Path(task.folder, "questions.npy"))
     embedding = framework.embedding(Known(np.load(Path(task.folder, "rows.npy"), mmap_mode="r"), questions))
@@ -168,7 +168,7 @@ def reopened(task: Task, framework: Framework, name: str) -> float:
 
 
 def _run(task: Task, framework: Framework, reopens: int) -> dict[str, Any]:
-    """One size, in processes of its own."""
+    """Measure one size, in its own processes."""
     outcome: dict[str, Any] = child(framework.script, asdict(task), 1)
     taken: dict[str, list[float]] = {name: [] for name in task.peers if framework.peers[name].shares is None}
     for _ in range(reopens):
@@ -196,7 +196,7 @@ def _arguments(framework: Framework, description: str | None) -> argparse.Namesp
 
 
 def main(framework: Framework, description: str | None) -> int:
-    """The script of a framework: what the command line asks for."""
+    """Run the script of a framework, as the command line asks."""
     args = _arguments(framework, description)
     if args.child:
         task = Task(**json.loads(args.child))

@@ -14,7 +14,7 @@ from theodolite.types import Vectors
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A field that must have a value."""
+    """A condition: a field must have a value."""
 
     field: str
     value: str | int
@@ -24,14 +24,14 @@ RULES = {"filter, 20 %": Rule("source", "policy"), "filter, 4 %": Rule("year", 2
 
 
 class Known:
-    """Vectors that are there already: a text's first word is the number of its row, `q` stands before a question's."""
+    """Precomputed vectors. A text begins with its row number, a question with `q` and its number."""
 
     def __init__(self, rows: Floats, questions: Floats) -> None:
         self._rows = rows
         self._questions: list[list[float]] = questions.tolist()
 
     def of(self, text: str) -> list[float]:
-        """The vector of a text."""
+        """Return the vector of a text."""
         word = text.split(" ", 1)[0]
         if word[:1] == "q" and word[1:].isdigit():
             return self._questions[int(word[1:])]
@@ -56,14 +56,14 @@ class Corpus:
         return Known(self.vectors, self.questions)
 
     def mask(self, rule: Rule | None) -> Mask:
-        """Which rows a rule admits."""
+        """Return the mask of the rows that match a rule."""
         if rule is None:
             return np.ones(len(self.vectors), np.bool_)
         return np.array([document.metadata[rule.field] == rule.value for document in self.documents], np.bool_)
 
 
 def make(document: Callable[[int, str, dict[str, Any]], Any], rows: int, questions: int, dimension: int) -> Corpus:
-    """Clustered vectors, generated texts of 30 to 60 words, four fields of metadata; `document` makes one of them."""
+    """Make clustered vectors, texts of 30 to 60 words, and four metadata fields; `document` builds a document."""
     source = Synthetic("clustered", rows, dimension)
     parts = [source.vectors(i, min(CHUNK, rows - start)) for i, start in enumerate(range(0, rows, CHUNK))]
     documents = [document(row, f"{row} {text}", {**metadata(row), "row": row}) for row, text in enumerate(texts(rows))]

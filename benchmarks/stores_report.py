@@ -9,7 +9,7 @@ _OURS = "theodolite"
 
 
 def report(outcomes: list[dict[str, Any]], noun: str, markdown: bool) -> str:
-    """For each size: medians with their recall, and the ratios."""
+    """Return, for each size, medians with their recall, and ratios."""
     return "\n".join(part for outcome in outcomes for part in _tables(outcome, noun, markdown))
 
 
@@ -47,13 +47,13 @@ def _ratio(column: dict[str, float], name: str) -> str:
 
 
 def verdicts(outcomes: list[dict[str, Any]], noun: str, share: tuple[float, float]) -> list[str]:
-    """First or within 5 % of it among those that find what there is; and what the adapter costs."""
+    """Say whether theodolite is within 5 % of the fastest complete store, and what its adapter costs."""
     lines = []
     for outcome in outcomes:
         size = f"{outcome['rows']:,}"
         for case, found in outcome["searches"].items():
             times = {name: one["p50"] for name, one in found.items() if one["recall"] >= RECALL}
-            ours = [name for name in times if name.startswith(_OURS)]  # exact, or with the index a large one has
+            ours = [name for name in times if name.startswith(_OURS)]  # exact, or with the index of a large store
             if ours:
                 best, mine = min(times, key=times.__getitem__), min(ours, key=times.__getitem__)
                 ratio = times[mine] / times[best]

@@ -1,8 +1,8 @@
 """The cost and savings of transforms: recall@10 against the original vectors, nDCG@10, latency, memory.
 
 Judged collections with vectors of all-MiniLM-L6-v2 (`corpus.f16.npy`, `queries.f16.npy`, `qrels.tsv`) go through a
-`Retriever`, fitted on a batch of all their vectors. Recall is held against the exact answer without transforms. Latency
-is that of one search by a vector at a time, the chains taking turns, on a larger collection that needs no judgments.
+`Retriever`, fitted on a batch of all their vectors. Recall is compared with the exact answer without transforms.
+Latency is that of single searches by vector, with the chains taking turns, on a larger collection without judgments.
 """
 
 import argparse
@@ -68,7 +68,7 @@ class Collection:
 
 
 def read(folder: Path) -> Collection:
-    """Only queries with a relevant document are kept."""
+    """Read a collection. Keeps only queries with a relevant document."""
 
     def rows(name: str) -> dict[str, int]:
         lines = (folder / name).read_text(encoding="utf-8").splitlines()
@@ -86,7 +86,7 @@ def read(folder: Path) -> Collection:
 
 
 def built(documents: NDArray[np.float32], chain: Sequence[Any]) -> Retriever:
-    """A collection in memory, fitted on all of them; the documents' ids are their rows."""
+    """Build a collection in memory, fitted on all vectors. The ids are row numbers."""
     kb = Retriever.open(transforms=chain)
     try:
         kb.add((Document("", id=f"{row:07}") for row in range(len(documents))), vectors=documents, batch_size=None)
@@ -101,7 +101,7 @@ def found(kb: Retriever, queries: NDArray[np.float32]) -> list[list[int]]:
 
 
 def ndcg(rows: Sequence[int], grades: dict[int, float]) -> float:
-    """nDCG@10; the gain is the grade itself."""
+    """Return nDCG@10; the gain is the grade itself."""
     discounts = 1 / np.log2(np.arange(2, K + 2))
     gains = np.array([grades.get(row, 0.0) for row in rows])
     ideal = np.sort([*grades.values(), *[0.0] * K])[::-1][:K]
@@ -109,7 +109,7 @@ def ndcg(rows: Sequence[int], grades: dict[int, float]) -> float:
 
 
 def quality(collection: Collection) -> dict[str, Any]:
-    """Recall@10 and nDCG@10 of each chain, None where it takes more documents to fit."""
+    """Return recall@10 and nDCG@10 of each chain; None if fitting needs more documents."""
     exact: list[list[int]] = []
     lines: dict[str, Any] = {}
     for chain in CHAINS:
@@ -127,7 +127,7 @@ def quality(collection: Collection) -> dict[str, Any]:
 
 
 def latency(folder: Path, count: int) -> dict[str, Any]:
-    """Milliseconds of one search, and bytes a document: in the file of vectors, and in memory."""
+    """Return milliseconds per search, and bytes per document in the vector file and in memory."""
     documents = np.load(folder / "corpus.f16.npy").astype(np.float32)
     queries = np.load(folder / "queries.f16.npy").astype(np.float32)[:count]
     by_name: dict[str, Retriever] = {}
@@ -194,8 +194,8 @@ def report(outcome: dict[str, Any], markdown: bool) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA, help="the folder of the collections")
-    parser.add_argument("--large", default=LARGE, help="the collection to take the time on; empty: none")
-    parser.add_argument("--queries", type=int, default=300, help="how many searches of each to time")
+    parser.add_argument("--large", default=LARGE, help="the collection to time; empty: none")
+    parser.add_argument("--queries", type=int, default=300, help="number of timed searches")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--markdown", action="store_true")
     parser.add_argument("--json", help="write the raw figures here")

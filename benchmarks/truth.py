@@ -1,4 +1,4 @@
-"""The exact answers, in float64, and how much of them was found."""
+"""The exact answers, in float64, and the share of them that was found."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,25 +28,25 @@ class Truth:
         self._kth = best.min(axis=1)
 
     def hits(self, number: int, rows: Ids) -> int:
-        """How many of these rows belong to the top k of query `number`, ties of float32 included."""
+        """Count the rows in the top k of query `number`, including ties in float32."""
         chosen = np.unique(rows[rows >= 0])
         scores = self._vectors[chosen].astype(np.float64) @ self._queries[number]
         return min(self.k, int(np.count_nonzero(scores >= self._kth[number] - TOLERANCE)))
 
     def recall(self, numbers: range, found: list[Ids]) -> float:
-        """The mean share of the true top k that was found for these queries."""
+        """Return the mean share of the true top k found for these queries."""
         return sum(map(self.hits, numbers, found)) / (self.k * len(numbers))
 
 
 def similarities(vectors: Floats, queries: Floats) -> Doubles:
-    """All of them, (queries, rows)."""
+    """Return all similarities, (queries, rows)."""
     wide = queries.astype(np.float64)
     parts = [wide @ vectors[at : at + _STEP].astype(np.float64).T for at in range(0, len(vectors), _STEP)]
     return np.concatenate(parts, axis=1)
 
 
 def eligible_hits(scores: Doubles, mask: Mask, rows: Ids, k: int) -> int:
-    """How many of `rows` belong to the top k of the rows in `mask`, by the `scores`, (rows,), of one query."""
+    """Count the `rows` in the top k of the rows in `mask`, by the `scores`, (rows,), of one query."""
     among = scores[mask]
     k = min(k, len(among))
     if not k:

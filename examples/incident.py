@@ -54,7 +54,7 @@ class Library:
 
 
 def main() -> int:
-    argparse.ArgumentParser(description="Play an upgrade that drops a normalisation step.").parse_args()
+    argparse.ArgumentParser(description="Play an upgrade that drops a normalization step.").parse_args()
     try:
         with TemporaryDirectory() as folder:
             play(Library(), Path(folder) / "kb")

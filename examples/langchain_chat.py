@@ -44,8 +44,8 @@ def fill(store: TheodoliteVectorStore, handbook: Path = HANDBOOK) -> str:
     """Bring the store up to date with the handbook. Unchanged passages are not embedded again."""
     entries = [json.loads(line) for line in handbook.read_text(encoding="utf-8").splitlines()]
     documents = [Document(entry["text"], metadata={**entry["metadata"], "name": entry["id"]}) for entry in entries]
-    told = index(documents, TheodoliteRecordManager(store, "handbook"), store, cleanup="full", key_encoder="blake2b")
-    return "{num_added} passages added, {num_deleted} deleted, {num_skipped} unchanged".format_map(told)
+    done = index(documents, TheodoliteRecordManager(store, "handbook"), store, cleanup="full", key_encoder="blake2b")
+    return "{num_added} passages added, {num_deleted} deleted, {num_skipped} unchanged".format_map(done)
 
 
 def chat(store: TheodoliteVectorStore, model: BaseChatModel) -> None:

@@ -46,8 +46,8 @@ class Quoting(CustomLLM):
         return LLMMetadata()
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        told, passage, *_ = prompt.partition("Passages:\n")[2].split("\n\n")  # the first passage's metadata and text
-        day = next(line for line in told.splitlines() if line.startswith("published: "))
+        metadata, passage, *_ = prompt.partition("Passages:\n")[2].split("\n\n")  # of the first passage
+        day = next(line for line in metadata.splitlines() if line.startswith("published: "))
         return CompletionResponse(text=f"{passage} ({day})")
 
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:

@@ -28,7 +28,7 @@ Flags = NDArray[np.bool_]
 """Shape (users, products): whether a user bought a product."""
 
 
-def catalogue() -> list[Document]:
+def catalog() -> list[Document]:
     return [
         Document(f"{line} {kind}", {"kind": kind, "line": line}, f"{line}-{kind}".lower())
         for kind, line in product(KINDS, LINES)
@@ -83,7 +83,7 @@ def recommend(
 
 def run(liked: list[str]) -> None:
     rng = np.random.default_rng(7)
-    products = catalogue()
+    products = catalog()
     ids = np.array([product.id for product in products])
     bought = purchases(USERS, products, rng)
     hidden = hold_back(bought, rng)

@@ -52,7 +52,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Hashes of the indexes that tests build are not kept in the home of whoever runs them."""
+    """Keep the hashes of indexes that tests build out of the user's home."""
     before = os.environ.get("THEODOLITE_STATE")
     os.environ["THEODOLITE_STATE"] = str(tmp_path_factory.mktemp("state"))
     yield

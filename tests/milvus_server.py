@@ -1,4 +1,4 @@
-"""A Milvus server of its own, from the package `milvus` in an environment of its own, on free ports."""
+"""A Milvus server from the package `milvus`, in a separate virtual environment, on free ports."""
 
 import os
 import shutil

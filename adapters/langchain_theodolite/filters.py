@@ -45,8 +45,8 @@ def split_filter(filter: Any) -> tuple[Any, Predicate | None]:
             if error.obj is not given:
                 raise
             raise FilterError(
-                f"filter {_name(filter)} takes document {document.id!r} for its metadata, as FAISS would give it; here "
-                "it is given the Document: write document.metadata['field'], or pass {'field': value}",
+                f"filter {_name(filter)} treats document {document.id!r} as its metadata, as with FAISS. It gets the "
+                "Document: write document.metadata['field'], or pass {'field': value}",
                 id=document.id,
             ) from error
         if inspect.isawaitable(passes):

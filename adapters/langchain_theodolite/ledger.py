@@ -90,7 +90,7 @@ class Ledger:
         with self._writing() as connection:
             now = _now(connection)
             if time_at_least is not None and now < time_at_least:
-                raise ValueError(f"the clock says {now}, which is before {time_at_least}: is that time from elsewhere?")
+                raise ValueError(f"the clock says {now}, before {time_at_least}: is that time from another machine?")
             connection.executemany(
                 f"INSERT INTO records VALUES (?, ?, ?, ?, 0) ON CONFLICT DO UPDATE SET at = excluded.at{changed}",  # noqa: S608 - one of two texts
                 [(self._namespace, key, source, now) for key, source in entries],
@@ -174,7 +174,7 @@ class Ledger:
             except sqlite3.Error as error:
                 raise EngineError(
                     f"{self._place}: {error}. Only index() needs it. If it is damaged, delete it and index everything "
-                    "again: what is in the collection is not written twice",
+                    "again: stored documents are not written twice",
                     path=self._place,
                 ) from error
 

@@ -54,7 +54,7 @@ class TheodoliteRecordManager(RecordManager):
         kb = collection(store, type(self).__name__)
         if not kb.writable:  # a filtered scope would treat documents outside it as deleted, and drop their records
             raise InputError(
-                "this collection is read-only, or a scope that is: index() needs all of it, or a partition"
+                "this collection or scope is read-only: index() needs a whole collection, or a scope of one partition"
             )
         self._kb, self._source_id_key = kb, source_id_key
         space = namespace if kb.partition is None else json.dumps([namespace, kb.partition])

@@ -61,7 +61,7 @@ def relevance_of(hit: Hit) -> float:
             return min(1.0, max(0.0, hit.scores[name]))
     raise ConfigError(
         f"document {hit.document.id!r} has no relevance: in lexical and hybrid mode only a reranker gives one, and dot "
-        "products need relevance=, a function, where the store is opened"
+        "products need a function relevance= when the store is opened"
     )
 
 
@@ -100,7 +100,7 @@ def prepare(
         asked["rerank"] = as_stage(asked["rerank"], threshold)
     elif threshold is not None:
         if "min_relevance" in asked:
-            raise InputError("score_threshold is min_relevance where nothing is reranked: pass one of them")
+            raise InputError("score_threshold and min_relevance are the same without a reranker: pass one of them")
         asked["min_relevance"] = threshold
     where, passes = split_filter(filter)
     if where is not None:

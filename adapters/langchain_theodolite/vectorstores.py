@@ -27,7 +27,7 @@ _HINTS = {
     "kb": "TheodoliteVectorStore.from_retriever(kb)",
     "relevance_score_fn": "relevance, a function on arrays of similarities",
     "distance_strategy": "metric: 'cosine', 'dot' or 'l2'",
-    "normalize_L2": "metric='cosine', which normalises",
+    "normalize_L2": "metric='cosine', which normalizes",
     "allow_dangerous_deserialization": "not needed: nothing is pickled",
 }
 

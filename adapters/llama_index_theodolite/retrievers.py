@@ -184,7 +184,7 @@ class TheodoliteRetriever(BaseRetriever):
         try:
             hits = self.kb.search(**self._asked(query_bundle, vector))
         except VectorError as error:
-            raise _told(query_bundle, error) from error
+            raise _explained(query_bundle, error) from error
         return [self._node(hit) for hit in hits]
 
     @_dispatcher.span
@@ -194,13 +194,13 @@ class TheodoliteRetriever(BaseRetriever):
         try:
             hits = await self.kb.asearch(**self._asked(query_bundle, vector))
         except VectorError as error:
-            raise _told(query_bundle, error) from error
+            raise _explained(query_bundle, error) from error
         return [self._node(hit) for hit in hits]
 
     def _asked(self, bundle: QueryBundle, vector: Any) -> dict[str, Any]:
         """Return the arguments of the search that answers the query."""
         if vector is None and not bundle.query_str and bundle.image_path:
-            raise UnsupportedError("texts are searched for here, not images: pass the embedding of one, or a question")
+            raise UnsupportedError("images are not embedded here: pass the embedding of an image, or a question")
         asked = {**self.options, "k": self.similarity_top_k, "where": self._where()}
         if vector is None or self.options["mode"] == "lexical":
             return {**asked, "query": bundle.query_str}
@@ -249,11 +249,11 @@ def collection(given: Any, what: str) -> Retriever:
     return as_collection(given, what, "TheodoliteVectorStore")
 
 
-def _told(bundle: QueryBundle, error: VectorError) -> VectorError:
+def _explained(bundle: QueryBundle, error: VectorError) -> VectorError:
     if bundle.embedding is None:
         return error
     return VectorError(
-        f"the query bundle's embedding does not fit: {error} It may be of another model, such as that of an index the "
-        "bundle was passed to before, which keeps its own in it: pass a new QueryBundle",
+        f"the query bundle's embedding does not fit: {error} It may come from another model: an index stores its own "
+        "embedding in the bundle. Pass a new QueryBundle",
         **error.details,
     )

@@ -79,7 +79,7 @@ def asked(
     nothing = query.doc_ids is not None and not query.doc_ids
     dense = mode in (VectorStoreQueryMode.DEFAULT, VectorStoreQueryMode.MMR)
     if "pool" in options:
-        raise ConfigError("pool would do nothing: it says what mode MMR chooses from")
+        raise ConfigError("pool would do nothing: it is for mode MMR")
     return None if nothing else view, options, "similarity" if dense and not ranked else None
 
 
@@ -118,7 +118,7 @@ def _vector(view: Retriever, query: VectorStoreQuery) -> dict[str, Any]:
 
 def _words(query: VectorStoreQuery) -> str:
     if not query.query_str:
-        raise InputError(f"mode {_name(query)!r}, or a reranker, reads words: query_str is {query.query_str!r}")
+        raise InputError(f"mode {_name(query)!r} or a reranker needs query_str, which is {query.query_str!r}")
     return query.query_str
 
 

@@ -103,7 +103,7 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
         check_names(options, opening_options(location), type(self).__name__, _HINTS)
         has_model = embed_model is not None and embed_model is not RECORDED
         if kb is not None and (location is not None or has_model or options):
-            raise ConfigError("kb is a collection that is open already: pass it alone")
+            raise ConfigError("kb is an open collection: pass no other arguments")
         if kb is not None:
             check_kb(kb, f"{type(self).__name__}(location)")
         super().__init__(stores_text=True)
@@ -112,8 +112,8 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
         known = loaded_embedder(self.kb) is not None or self.kb.info()["embedder"] is not None
         if not known and self.kb.location is not None:
             warnings.warn(
-                "without embed_model nothing tells whether the vectors that come are of the model the collection was "
-                "built with; pass embed_model=, the one that the index has, or embed_model=Settings",
+                "without embed_model, a change of the embedding model cannot be detected; pass the model of the index "
+                "as embed_model=, or embed_model=Settings",
                 stacklevel=2,
             )
 
@@ -379,9 +379,9 @@ def _compare(embedder: Any, node: BaseNode, vector: Any) -> None:
         cosine = max(own @ vector / (np.linalg.norm(own, axis=1) * np.linalg.norm(vector)))
     if not cosine >= _SAME:
         warnings.warn(
-            f"the embedding of node {node.node_id!r} and what embed_model gives for its text have a cosine of "
-            f"{cosine:.2f}: does the index embed with another model? If it is an embedding of something else than the "
-            "text, all is well",
+            f"the embedding of node {node.node_id!r} and the embedding of its text by embed_model have a cosine of "
+            f"{cosine:.2f}: does the index embed with another model? Ignore this if the node's embedding is not of its "
+            "text",
             stacklevel=3,
         )
 

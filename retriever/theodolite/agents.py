@@ -39,7 +39,7 @@ class SearchTool:
 
     Attributes:
         parameters: the JSON schema of the arguments: `query`, `k`, `since` and `until` if there is a `date_field`,
-            and `filter`. The filter lists each field's values if they are few, else it takes a range or any text.
+            and `filter`. The filter lists each field's values if there are few, else it takes a range or any text.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class SearchTool:
             TypeError: an option is unknown.
         """
         if "where" in options:
-            raise TypeError("SearchTool takes no 'where'; pass scope=, which the model cannot leave")
+            raise TypeError("SearchTool has no argument 'where'; pass scope=, which the model cannot leave")
         ready = SearchOptions(k=k, **options)
         plain = isinstance(scope, Mapping) and all(isinstance(name, str) and name[:1] != "$" for name in scope)
         view = kb if scope is None else kb.scoped(**scope) if plain else kb.scoped(scope)

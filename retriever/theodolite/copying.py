@@ -1,7 +1,7 @@
 """Copy a collection to another engine or folder, row by row, without embedding anything again.
 
-A copy is a comparison: both collections are read in id order, and what the target lacks or holds differently is
-written. So an interrupted copy resumes by itself, and a second pass over both proves that every row arrived.
+A copy is a comparison: both collections are read in id order, and documents that are missing or different in the
+target are written. So an interrupted copy resumes by itself, and a second pass over both proves that every row arrived.
 """
 
 from collections.abc import Callable, Iterator
@@ -54,12 +54,12 @@ def copy_collection(source: Engine, opener: EngineOpener, *, progress: Callable[
     """Copy a collection to a new location: documents, vectors, pinned settings, and notes such as the canary.
 
     Args:
-        opener: of a location without a collection, or with an unfinished copy of the same source.
+        opener: opens the target, which holds no collection or an unfinished copy of the same source.
         progress: called with the number of documents compared or written since the last call: twice the number of
             documents in all.
 
     Raises:
-        CollectionNotFoundError: there is no source.
+        CollectionNotFoundError: the source does not exist.
         ConfigError: the target holds other documents.
         EngineError: other programs kept writing to the source, or the copy answers differently. The target is then
             marked as unfinished.
@@ -80,7 +80,7 @@ def copy_collection(source: Engine, opener: EngineOpener, *, progress: Callable[
             if passes == _PASSES:
                 raise EngineError(
                     f"{changed:,} documents still differed after {passes} passes, because other programs write to the "
-                    "source. Stop them and copy again; what has arrived is kept"
+                    "source. Stop them and copy again; copied documents are kept"
                 )
         _copy_notes(source, target)
         searches = _compare_searches(source, target)
@@ -154,7 +154,7 @@ def _rows(engine: Engine) -> Iterator[Row]:
 
 
 def _pairs(first: Iterator[Row], second: Iterator[Row]) -> Iterator[tuple[Row | None, Row | None]]:
-    """Merge two ordered iterators. Rows with equal keys form a pair; others have None beside them."""
+    """Merge two ordered iterators. Rows with equal keys form a pair; other rows are paired with None."""
     one, other = next(first, None), next(second, None)
     while one is not None or other is not None:
         if other is None or (one is not None and one[0] < other[0]):

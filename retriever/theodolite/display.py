@@ -98,7 +98,7 @@ def hit_html(hit: "Hit") -> str:
 
 
 def passage_html(hit: "Hit") -> Markup:
-    """Return a passage as HTML, from a little before the sentence that matches best, which is marked."""
+    """Return a passage as HTML, beginning shortly before the best matching sentence, which is marked."""
     text = str(hit.document.text)
     best = next(iter(hit.highlights), None)
     if best is None:

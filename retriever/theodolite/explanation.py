@@ -74,7 +74,7 @@ def _lines(hit: "Hit") -> Iterator[_Line]:
 
 
 def _parts(hit: "Hit") -> Iterator[_Line]:
-    """Without steps, one part of the score decides the order; the others are shown beside it."""
+    """Yield the parts of a score without steps. The part that decides the order has the rank beside it."""
     decided = False
     for name, value in hit.scores.items():
         decides = not decided and value == hit.score
@@ -102,7 +102,7 @@ def _step(step: "Step", hit: "Hit") -> _Line:
 
 
 def _left_out(step: "Step") -> bool:
-    """Whether this step made the hit a near-duplicate of another."""
+    """Return whether this step made the hit a near-duplicate of another."""
     return step.stage == "dedupe" and step.after is None
 
 

@@ -136,7 +136,7 @@ def inherited(package: str) -> bool:
 
 
 def leave(inherited: object) -> None:
-    """Never free this object of the parent: freeing it would wait for locks or threads that do not exist here."""
+    """Never free this object of the parent: freeing it would wait for locks or threads that this process lacks."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
 
 

@@ -105,7 +105,7 @@ def as_ids(ids: str | Iterable[str]) -> list[str]:
 
 
 def is_number(given: Any) -> bool:
-    """Whether it is a number of Python or numpy, and not a boolean."""
+    """Return whether the value is a number of Python or numpy, and not a boolean."""
     return isinstance(given, (int, float, np.integer, np.floating)) and not isinstance(given, bool)
 
 

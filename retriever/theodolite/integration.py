@@ -1,6 +1,6 @@
 """Shared by adapters to other frameworks: keywords, opening, scopes, embeddings, rerank stages, scores.
 
-`langchain_theodolite` and `llama_index_theodolite` use it; an adapter of your own may, too.
+`langchain_theodolite` and `llama_index_theodolite` use it; your own adapters may use it, too.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ def check_names(
         given: names of keyword arguments.
         known: the names that `what` takes.
         what: the callable, as the message names it.
-        hints: what to use instead of some unknown names.
+        hints: replacements for some unknown names.
     """
     for name in given:
         if name not in known:
@@ -80,16 +80,16 @@ def check_names(
 
 
 def opening_options(location: Any = None) -> frozenset[str]:
-    """Return the names of the options of an opening: `Retriever.open`'s, `EmbedderOptions`' and the engine's."""
+    """Return the names of the options for opening: those of `Retriever.open`, `EmbedderOptions` and the engine."""
     try:
         declared = engine_for(location, {}).declared
-    except (InputError, TypeError):  # opening it says what is wrong
+    except (InputError, TypeError):  # opening it will raise the error
         declared = None
     return _OWN_OPTIONS | _EMBEDDER_OPTIONS | frozenset(declared or ())
 
 
 def check_order(location: Any, embedder: Any, order: str) -> None:
-    """Raise InputError for a collection in place of its location or embedder, and for arguments in the other order.
+    """Raise InputError if a collection is passed as its location or embedder, or if the arguments are swapped.
 
     Args:
         order: the right call, for the message.
@@ -113,7 +113,7 @@ def check_kb(kb: Any, store: str) -> None:
 
 
 def open_collection(location: Any, embedder: Any = RECORDED, **options: Any) -> Retriever:
-    """Open a collection. `options` are those of `opening_options`; embedder options need no object of their own."""
+    """Open a collection. `options` are those of `opening_options`; embedder options are passed by name."""
     own = {name: options.pop(name) for name in _EMBEDDER_OPTIONS if name in options}
     return Retriever.open(location, embedder=EmbedderOptions(embedder, **own), **options)
 
@@ -126,13 +126,13 @@ def open_existing(location: Any, embedder: Any = RECORDED, **options: Any) -> Re
 
 
 def loaded_embedder(kb: Retriever) -> Embedder | None:
-    """Return the embedder that was passed, or that a text has needed already. Loads nothing."""
+    """Return the embedder if it was passed, or loaded for an earlier text; else None. Loads nothing."""
     texts = kb._session.parts.texts
     return texts.encoder.embedder if texts.is_made else None
 
 
 def embeds_texts(kb: Retriever) -> bool:
-    """Whether texts can be searched: an embedder was passed, or one is recorded. Loads nothing."""
+    """Return whether texts can be searched: an embedder was passed, or one is recorded. Loads nothing."""
     try:
         kb._session.parts.texts.check_available()
     except ConfigError:
@@ -141,7 +141,7 @@ def embeds_texts(kb: Retriever) -> bool:
 
 
 def ensure_created(kb: Retriever) -> None:
-    """Create the collection if it does not exist yet, for what is stored in its folder before the first document."""
+    """Create the collection if it does not exist, for files that its folder holds before the first document."""
     kb._session.create()
 
 
@@ -174,12 +174,12 @@ def scoped(kb: Retriever, scope: Any) -> Retriever:
 
 
 def reusable(given: Any) -> Any:
-    """Return an iterator's items as a tuple, so that they serve more than one search; anything else as it is."""
+    """Return an iterator's items as a tuple, so that several searches can use them; anything else unchanged."""
     return tuple(given) if isinstance(given, Iterator) else given
 
 
 def as_rerank(reranker: Any, min_relevance: float | None = None) -> "Rerank":
-    """Return a rerank stage, with a threshold on its calibrated scores. A model that is named is loaded once.
+    """Return a rerank stage, with a threshold on its calibrated scores. A named model is loaded once.
 
     Raises:
         ConfigError, MissingExtraError: see `theodolite.Rerank`.

@@ -39,7 +39,7 @@ _canonical = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=("
 
 
 def as_json(value: Any) -> Any:
-    """Return a metadata value as plain JSON: dates and datetimes as ISO-8601 strings, which cannot be told from text.
+    """Return a metadata value as plain JSON: dates and datetimes as ISO-8601 strings, indistinguishable from text.
 
     `encode` keeps them apart.
     """

@@ -15,7 +15,7 @@ from typing import Any
 
 from theodolite.errors import ConfigError, MissingExtraError, did_you_mean
 
-# kind -> name -> ("module:attribute", the extra that brings what the module needs)
+# kind -> name -> ("module:attribute", the extra with the packages that the module needs)
 _TABLE: dict[str, dict[str, tuple[str, str]]] = {
     "embedders": {
         "sentence-transformers": (
@@ -29,7 +29,7 @@ _TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "cross-encoder": ("theodolite.rerankers.cross_encoder:CrossEncoderReranker", "sentence-transformers"),
         "cross-encoder-onnx": ("theodolite.rerankers.cross_encoder:onnx", "onnx"),
     },
-    # faiss comes by an entry point of our own package: the way that is open to any other.
+    # faiss is an entry point of our own package, registered like those of other packages.
     "indexes": {"hnsw": ("theodolite.indexes.hnsw:HnswIndex", "hnsw")},
     "engines": {
         "dict": ("theodolite.testing.dict_engine:DictEngine", ""),
@@ -111,7 +111,7 @@ def names(kind: str) -> list[str]:
 
 
 def installed(*packages: str) -> bool:
-    """Whether all the packages can be imported. None is imported to find out."""
+    """Return whether all the packages can be imported, without importing them."""
     return all(
         sys.modules[name] is not None if name in sys.modules else find_spec(name) is not None for name in packages
     )
@@ -141,8 +141,7 @@ def _from_entry_point(kind: str, name: str) -> Callable[..., Any]:
             return found
     known = names(kind)
     raise ConfigError(
-        f"there is nothing called {name!r} among the {kind}.{did_you_mean(name, known)} "
-        f"Known: {', '.join(known) or 'none'}",
+        f"there are no {kind} named {name!r}.{did_you_mean(name, known)} Known: {', '.join(known) or 'none'}",
         name=name,
         known=known,
     )

@@ -168,14 +168,14 @@ class Retriever:
             create: None waits for the first `add` to create a collection that does not exist: until then nothing is
                 found, with a warning and a note in `hits.trace`. True creates it at once; False raises an error.
             read_only: never write; works on folders that cannot be written to. The collection must exist.
-            versions: rules for what is current (`Latest`, `Valid`, `Superseded`). They are stored with the collection,
+            versions: version rules (`Latest`, `Valid`, `Superseded`). They are stored with the collection,
                 and each search follows them unless it is given others. None uses the stored ones; `keep_versions`
                 changes them.
             relevance: how similarity becomes relevance, which boosts and thresholds act on. None: the cosine, or
                 1 / (1 + distance). A number: the cosine of unrelated texts (`kb.audit().typical_cosine`), where
                 relevance starts. A function: maps arrays of similarities to at most 1, as dot products need.
             monitor: watch searches and alert when they get worse: True, or a `Monitor` with other settings.
-                `kb.monitor` reports what it has seen.
+                `kb.monitor` returns its reports.
             engine: options of the engine. A folder has `lock_timeout` (5.0): seconds to wait for another writer;
                 `trust_index` (False): load an approximate index that this user did not build on this machine, even if
                 its library cannot check the file (see docs/safety.md); `compact_at` (1/3): compact in the background
@@ -378,7 +378,7 @@ class Retriever:
         await in_thread(self.clear)
 
     def keep_versions(self, versions: Rule | Iterable[Rule]) -> None:
-        """Store rules for what is current as the collection's own, for everybody who opens it; an empty list for none.
+        """Store version rules with the collection, for every program that opens it; an empty list for none.
 
         Raises:
             ConfigError: not rules for versions. LockedError, EngineError: the store cannot be written.
@@ -418,19 +418,19 @@ class Retriever:
             query: the text to search for.
             vector: one vector, (d,), instead of a text; or beside it, if words or a reranker need the text.
             like: ids of stored documents: search near the mean of their vectors, without finding these documents.
-            k: how many hits.
+            k: the number of hits.
             where: a filter on metadata.
             mode: `dense` (by similarity), `lexical` (by words, BM25), `hybrid` (both, fused by rank), or `Fusion(...)`
                 for hybrid with other weights.
             boosts: bounded factors on relevance, such as `Freshness` and `Authority`.
-            versions: rules for what is current, instead of the collection's own; an empty list for none.
+            versions: version rules to use instead of the collection's own; an empty list for none.
             as_of: the present, for versions and boosts. Default: now.
             superseded: documents that are no longer current: `hide` them, `show` them marked, or `substitute`
                 successors that fail the filter for documents that pass it.
             min_relevance: leave out passages of lower relevance, before boosts; in dense mode.
             rerank: a reranker, its name, or `Rerank(...)` with options.
-            diversity: from 0 to 1: how much similarity to the hits before counts against a hit; or `MMR(...)`.
-            dedupe: a cosine, such as 0.97: the best of hits at least this similar stays, and lists the others.
+            diversity: from 0 to 1: how much similarity to earlier hits counts against a hit; or `MMR(...)`.
+            dedupe: a cosine, such as 0.97: of hits at least this similar, only the best stays; it lists the others.
             accept: a function of documents, for conditions that no filter can express.
 
         Raises:
@@ -500,7 +500,7 @@ class Retriever:
         vector: VectorLike | None = None,
         like: str | Iterable[str] | None = None,
     ) -> Hits:
-        """`search` with options that are made already, for programs that use the same ones again and again."""
+        """Search with ready-made options, for programs that use the same ones again and again."""
         return self._search(_checked(options), query, vector, like)
 
     async def asearch_with(
@@ -590,7 +590,7 @@ class Retriever:
     def search_many_with(
         self, options: SearchOptions, queries: Sequence[str] | None = None, *, vectors: VectorsLike | None = None
     ) -> list[Hits]:
-        """`search_many` with options that are made already."""
+        """Search for several queries with ready-made options."""
         return self._search_many(_checked(options), queries, vectors)
 
     async def asearch_many_with(
@@ -728,7 +728,7 @@ class Retriever:
         For a form or a tool that filters, and for facets: with a filter, only the documents that pass it count. A scope
         summarizes its own documents only. Fields within mappings have dotted names, as in filters; names of more than
         four parts are left out. The first call reads all metadata, which takes seconds for a million documents with
-        some fields; later calls read what has changed.
+        some fields; later calls read only changes.
 
         Args:
             where: a filter.
@@ -832,7 +832,7 @@ class Retriever:
         engine = require(self._session.create().engine, Indexing, "reindex()")
         if not 0 < target_recall <= 1:
             raise InputError(f"target_recall is {target_recall!r}; it must be above 0 and at most 1")
-        # Queries must not settle the dimension: documents do.
+        # Queries must not fix the dimension: documents do.
         known = queries is not None and self._engine.space.dimension is not None
         prepared = self._searcher.as_vectors(queries) if queries is not None and known else None
         engine.reindex(index, target_recall=target_recall, queries=prepared, progress=progress)
@@ -968,9 +968,9 @@ class Retriever:
     ) -> "Copy":
         """Copy the collection to another folder or server, without embedding anything again.
 
-        Documents, vectors, pinned settings, rules for versions and what guards remember arrive. Then both collections
-        are compared: every document, and 200 exact searches. An interrupted copy is marked, and resumes when it is
-        copied again. Programs may write to this collection until the comparison; what they wrote is copied, too.
+        Copies documents, vectors, pinned settings, version rules and the notes of the guards. Then both collections are
+        compared: every document, and 200 exact searches. An interrupted copy is marked, and resumes when it is
+        copied again. Programs may write to this collection until the comparison; their writes are copied, too.
 
         Args:
             location: a folder or URL, as `open` takes it. It must not hold documents, except those of an unfinished
@@ -1148,7 +1148,7 @@ class Retriever:
 
 
 def _resolved(options: EmbedderOptions) -> EmbedderOptions:
-    """Return the options with an Embedder in the place of what stands for it."""
+    """Return the options with their embedder resolved."""
     given = options.embedder
     return options if given is RECORDED else replace(options, embedder=resolve(given))
 
@@ -1181,7 +1181,7 @@ def _check_engine_options(given: Iterable[str], declared: Sequence[str] | None) 
             meant = f"did you mean {close!r}?"
         else:
             meant = f"the engine takes {', '.join(declared)}" if declared else "the engine has no options"
-        raise TypeError(f"Retriever.open takes no {name!r}; {meant}")
+        raise TypeError(f"Retriever.open has no argument {name!r}; {meant}")
 
 
 def _monitor() -> "Monitor":

@@ -39,8 +39,8 @@ class Prepared:
     """Queries that are checked and embedded, ready to run.
 
     Attributes:
-        request: for the engine; None if nothing was ever added to the collection.
-        count: how many queries.
+        request: the request to the engine; None if nothing was ever added to the collection.
+        count: the number of queries.
         texts: the queries as texts, if there are any.
         truncated_tokens: how many tokens of each query the embedder did not read.
         started: when embedding started, by `time.perf_counter`.
@@ -58,7 +58,7 @@ class Prepared:
 
 
 class Searcher:
-    """Searches an engine: embeds queries, has the guards check them, and ranks what the engine finds.
+    """Searches an engine: embeds queries, lets the guards check them, and ranks the hits of the engine.
 
     Attributes:
         rules: the collection's own rules for versions, which a search follows unless it has others.
@@ -95,7 +95,7 @@ class Searcher:
 
         Args:
             texts: the queries; or `vectors`, or both, where the options read texts beside vectors.
-            awaited: what the encoder's `aqueries` returned for the texts.
+            awaited: the result of the encoder's `aqueries` for the texts.
 
         Raises:
             InputError, ConfigError, VectorError, EmbedderDriftError.
@@ -243,7 +243,7 @@ class Searcher:
         return await encoder.aqueries(texts) if encoder is not None and encoder.awaits("query") else None
 
     def _ready(self, awaited: Awaited | None = None) -> None:
-        """Have the guard check the embedder before it is used, and awaited vectors against called ones, once each."""
+        """Let the guard check the embedder before its first use, and its coroutines against its plain methods, once."""
         guard = self._texts.guard
         guard.ensure_checked()
         if awaited is not None and awaited.vectors and guard.needs_async_check("query"):

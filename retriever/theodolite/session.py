@@ -54,7 +54,7 @@ class Session:
         """
         Args:
             engine: open; a `MissingCollection` if `later` is given.
-            options: with an embedder that is resolved already.
+            options: options with a resolved embedder.
             versions, relevance: see `Retriever.open`.
             later: opens the engine of a collection that does not exist yet.
         """
@@ -70,7 +70,7 @@ class Session:
             monitor.attach(engine)
 
     def __reduce__(self) -> NoReturn:
-        """Raise TypeError: a copy would share files and locks, or lack them."""
+        """Raise TypeError: a copy would share files and locks or have none."""
         raise TypeError("an open collection cannot be pickled or copied. Pass on its folder, and open it there")
 
     @property
@@ -81,7 +81,7 @@ class Session:
         return self._parts
 
     async def aparts(self) -> Parts:
-        """`parts`, without keeping the event loop waiting."""
+        """Return `parts` without blocking the event loop."""
         return self._parts if self._later is None else await in_thread(lambda: self.parts)
 
     def create(self) -> Parts:

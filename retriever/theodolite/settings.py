@@ -39,7 +39,7 @@ class CollectionSettings:
         partition: the metadata field that partitions the collection.
         transforms: applied to vectors before they are stored; fitted by the first batch unless they are already. Kept
             as a tuple.
-        embedder: what to record of the embedder with the first documents, so that it can be made again.
+        embedder: the record of the embedder, stored with the first documents, so that it can be made again.
         index: the spec of an approximate index, such as `hnsw`; `flat` for exact search, `auto` or None for no wish.
 
     Raises:
@@ -64,17 +64,17 @@ class CollectionSettings:
 
     @property
     def space(self) -> Space:
-        """The space of a new collection: the first batch settles its dimension, and `auto` norms."""
+        """The space of a new collection. The first batch fixes its dimension, and `auto` norms."""
         return Space(self.metric or DEFAULT_METRIC, None, self.norms, tuple(self.transforms))
 
     def applied_to(self, space: Space) -> Space:
-        """Return the space of a collection with these norms and transforms, as far as no batch has settled its own."""
+        """Return the space of a collection with these norms and transforms, where no batch has fixed its own yet."""
         if space.dimension is None and self.transforms:
             space = replace(space, transforms=tuple(self.transforms))
         return replace(space, norms=self.norms) if space.norms == "auto" else space
 
     def check_pinned(self, space: Space, partition: str | None) -> None:
-        """Compare with what an existing collection is pinned to: its space and its partition field.
+        """Compare with the pinned settings of an existing collection: its space and its partition field.
 
         Raises:
             MetricMismatchError: another metric.
@@ -134,7 +134,7 @@ class Manifest:
     @classmethod
     @lru_cache(maxsize=16)  # every commit reads it, and transforms can make it long
     def from_json(cls, text: str) -> "Manifest":
-        """Read what `to_json` returned. Raises ManifestError if it is not a manifest."""
+        """Read the output of `to_json`. Raises ManifestError if it is not a manifest."""
         try:
             values: dict[str, Any] = json.loads(text)
             transforms = tuple(decode_transform(each) for each in values["space"].get("transforms", ()))
@@ -167,7 +167,7 @@ class Manifest:
         if self.space != space and self.space.dimension is not None:
             raise VectorError(
                 f"the vectors are prepared for {space}, but the collection is pinned to {self.space}: "
-                "another writer has settled it first",
+                "another writer fixed it first",
                 expected=self.space.dimension,
                 got=space.dimension,
             )
@@ -176,8 +176,8 @@ class Manifest:
 
 def _embedder(value: Any) -> EmbedderSpec | None:
     if isinstance(value, str):
-        # Formats 3 and 4 record a name alone, of an object that of its class. A model on the hub may have the same
-        # name, and be another.
+        # Formats 3 and 4 record only a name; for an object, the name of its class. Another model on the hub may have
+        # the same name.
         return EmbedderSpec(value, by_name=not value.isidentifier())
     return None if value is None else EmbedderSpec(**value)
 

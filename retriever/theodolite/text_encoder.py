@@ -84,7 +84,7 @@ class TextEncoder:
             raise self._none_error()
 
     async def aencoder(self) -> Encoder | None:
-        """Return the encoder, made on a thread if need be; None if there is no embedder."""
+        """Return the encoder, created on a thread if necessary; None if there is no embedder."""
         if self._made is not None:
             return self._made[0]
         if self._options.embedder is None or await in_thread(lambda: self.spec) is None:

@@ -1,4 +1,4 @@
-"""Values that cross module borders: what users pass in and get back."""
+"""Values that cross module borders: the arguments and results of users."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -105,7 +105,7 @@ class EmbedderSpec:
         name: as `embedder=` takes it: a name on the Hugging Face hub, or "plug-in:argument". Of an object of the
             program, the name of the object or of its class.
         revision: the commit of the model on the hub.
-        precision: of the computation.
+        precision: the data type to compute in.
         query_prompt: put before each query; None for the model's own.
         document_prompt: put before each document; None for the model's own.
         by_name: whether the name makes the embedder. It does not if the program passed an object of its own.

@@ -18,7 +18,7 @@ def store(
 ) -> Vectors:
     """Prepare vectors, (n, d), and add them with their documents; return them as they are stored.
 
-    If another writer settles the space in between, its dimension, norms and fitted transforms apply to these, too.
+    If another writer fixes the space in between, its dimension, norms and fitted transforms apply to these, too.
 
     Raises:
         VectorError, ConfigError, DocumentError, LockedError: see `vectors.prepare` and `Engine.add`.

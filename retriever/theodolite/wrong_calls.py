@@ -1,7 +1,7 @@
-"""Errors for calls that do not fit a method: names from other libraries, and options passed by position.
+"""Better errors for wrong calls: argument names from other libraries, and options passed by position.
 
-`explain_wrong_calls` looks at a call only after Python has refused it, so the signatures stay written out for editors
-and type checkers, and calls that fit pay for one function call more.
+`explain_wrong_calls` looks at a call only after Python has rejected it. So the signatures stay visible to editors and
+type checkers, and correct calls cost one more function call.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -22,10 +22,10 @@ RENAMED = {
 
 Class = TypeVar("Class", bound=type)
 Explainer = Callable[[Sequence[Any], Mapping[str, Any]], TypeError | None]
-"""From the arguments of a call that does not fit to a better error, if there is one."""
+"""Takes the arguments of a rejected call, and returns a better error if there is one."""
 
 Meaning = tuple[str, str]
-"""A parameter, and what to write if the method has it; `{value}` is the value that was passed."""
+"""A parameter, and the text for the message if the method has it; `{value}` is the value that was passed."""
 
 _DOCUMENT = "part of each document: Document(text, metadata, id=...)"
 _K: tuple[Meaning, ...] = (("k", "k={value}"), ("limit", "limit={value}"))
@@ -70,7 +70,7 @@ _FOREIGN: dict[str, tuple[Meaning, ...]] = {
     "embed_model": (("embedder", "embedder"),),
     **{name: (("as_of", text),) for name, text in RENAMED.items()},
 }
-"""Names from other libraries. The first meaning counts whose parameter the method has."""
+"""Names from other libraries. The first meaning whose parameter the method has is used."""
 
 # Probable meanings of a value by position, in order: the first parameter that the method takes by name.
 _NUMBERS = ("k", "limit", "values", "batch_size")
@@ -81,12 +81,12 @@ _NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 
 def unknown_name(what: str, name: str, known: Collection[str], meaning: str | None = None) -> TypeError:
-    """Return the error for a keyword that is not known.
+    """Return the error for an unknown keyword.
 
     Args:
-        what: the callable, as the message names it.
+        what: the name of the callable, for the message.
         known: the names that it takes.
-        meaning: what to use instead, if that is known.
+        meaning: the replacement, if known.
     """
     if meaning is not None:
         hint = f"here that is {meaning}"
@@ -94,14 +94,14 @@ def unknown_name(what: str, name: str, known: Collection[str], meaning: str | No
         hint = f"did you mean {close!r}?"
     else:
         hint = f"it takes {', '.join(sorted(known))}" if known else "it takes no further arguments"
-    return TypeError(f"{what} takes no {name!r}; {hint}")
+    return TypeError(f"{what} has no argument {name!r}; {hint}")
 
 
 def explain_wrong_calls(constructor: str) -> Callable[[Class], Class]:
-    """Return a class decorator: calls that do not fit a public method raise a TypeError that names the right call.
+    """Return a class decorator: wrong calls of a public method raise a TypeError that names the right call.
 
     Args:
-        constructor: the message for calls of the class itself that do not fit.
+        constructor: the message for wrong calls of the class itself.
     """
 
     def decorate(cls: Class) -> Class:
@@ -122,7 +122,7 @@ def explain_wrong_calls(constructor: str) -> Callable[[Class], Class]:
 
 
 def _explained(function: Callable[..., Any], explain: Explainer) -> Callable[..., Any]:
-    """Return the function with better errors for calls that do not fit its signature."""
+    """Return the function with better errors for calls that do not match its signature."""
     if iscoroutinefunction(function):
 
         @wraps(function)
@@ -149,16 +149,16 @@ def _explained(function: Callable[..., Any], explain: Explainer) -> Callable[...
 
 
 def _refused(error: TypeError) -> bool:
-    """Whether Python refused the call itself: errors from inside the function have its frame, too."""
+    """Return whether Python rejected the call itself: errors from inside the function have its frame, too."""
     return error.__traceback__ is not None and error.__traceback__.tb_next is None
 
 
 def _explainer(what: str, function: Callable[..., Any], call: str) -> Explainer:
-    """Return a function from a call's arguments to its error; it returns None for what Python says well enough.
+    """Return a function from a call's arguments to its error, or to None if Python's own error is good enough.
 
     Args:
-        what: the method, as the message names it.
-        call: the same as a caller writes it.
+        what: the name of the method, for the message.
+        call: the method as callers write it.
     """
 
     def explain(args: Sequence[Any], named: Mapping[str, Any]) -> TypeError | None:
@@ -190,7 +190,7 @@ def _meaning(name: str, value: Any, parameters: Collection[str]) -> str | None:
 
 
 def _by_name(value: Any, parameters: Sequence[str]) -> str:
-    """Return how a value that was passed by position is passed by name."""
+    """Return how to pass a value by name that was passed by position."""
     likely: tuple[str, ...] = ()
     if isinstance(value, int) and not isinstance(value, bool):
         likely = _NUMBERS

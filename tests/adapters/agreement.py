@@ -1,4 +1,4 @@
-"""A toy reranker that knows "not", and what it makes of four texts."""
+"""A toy reranker that understands "not", and its scores for four texts."""
 
 from collections.abc import Sequence
 
@@ -14,5 +14,5 @@ def negated(text: str) -> int:
 
 
 def agreement(query: str, texts: Sequence[str]) -> list[float]:
-    """Score texts high that negate as the query does; of equal passages the longer one is a little better."""
+    """Score texts high if they negate like the query; of equal texts, prefer the longer one slightly."""
     return [(2.0 if negated(text) == negated(query) else -2.0) + len(text) / 100 for text in texts]

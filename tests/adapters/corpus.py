@@ -1,4 +1,4 @@
-"""Some passages, and what is asked of them."""
+"""Sample passages and questions."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,13 +32,13 @@ def filled(location: Path | None = None, index: str | None = None) -> Retriever:
 
 
 def dated(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options with a present, if any of them depends on it."""
+    """Return the options, with `as_of` if any of them depends on it."""
     depends = options.get("boosts") or options.get("versions")
     return {"as_of": NOW, **options} if depends else options
 
 
 def found(kb: Retriever, query: str | None = QUESTION, **options: Any) -> list[tuple[str, float]]:
-    """Return what the core finds."""
+    """Return the hits of the core."""
     return [(hit.document.id, hit.score) for hit in kb.search(query, **dated({"k": 5, **options}))]
 
 
@@ -50,7 +50,7 @@ ACME = {"tenant": "acme"}
 
 
 def passages(tenant: str) -> list[Document]:
-    """Thirty days of a year, of two languages; the other tenant has words, fields and values of its own."""
+    """Passages for thirty days, in two languages; the other tenant has its own words, fields and values."""
     return [
         Document(
             f"Refunds of {tenant} take {n} days.",

@@ -10,7 +10,7 @@ from theodolite.testing import HashingEmbedder
 
 @contextmanager
 def two_tenants() -> Iterator[Retriever]:
-    """A collection of acme and bolt; acme's tools must never show what is bolt's."""
+    """A collection of two tenants; acme's tools must never show a document of bolt."""
     with Retriever.open(embedder=HashingEmbedder(), partition="tenant") as kb:
         for tenant in ("acme", "bolt"):
             kb.scoped(tenant=tenant).add(

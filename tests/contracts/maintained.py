@@ -18,7 +18,7 @@ COPY = "copy.pickle"
 
 
 class Maintained(DictEngine):
-    """Its vectors are sound as long as they are finite, and it searches exactly with each of its indexes."""
+    """Treats finite vectors as sound, and searches exactly with every index."""
 
     def verify(self, progress: Progress = None) -> Verification:
         found = self._checked(progress)

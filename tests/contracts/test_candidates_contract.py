@@ -194,7 +194,7 @@ class Meddling(Cells):
 
 
 class WritesToThem(Cells):
-    """Fails where the vectors cannot be written to, and ends up with others."""
+    """Writes to the given vectors, so it fails on read-only ones and indexes different ones."""
 
     def build(self, vectors: Vectors, space: Space, progress: Progress = None) -> None:
         super().build(vectors if vectors.flags.writeable else Vectors(np.zeros_like(vectors)), space, progress)
@@ -208,7 +208,7 @@ class CountsTooMuch(Cells):
 
 
 class Again(Cells):
-    """Indexes what is in already."""
+    """Indexes rows again that it already has."""
 
     def build(self, vectors: Vectors, space: Space, progress: Progress = None) -> None:
         self.vectors = self.vectors[:0]
@@ -216,7 +216,7 @@ class Again(Cells):
 
 
 class SwallowsIt(Cells):
-    """Takes what ends a build for a fault in the reporting."""
+    """Swallows the exception that should end a build."""
 
     def build(self, vectors: Vectors, space: Space, progress: Progress = None) -> None:
         with suppress(Exception):
@@ -226,7 +226,7 @@ class SwallowsIt(Cells):
 
 
 class LosesThePart(Cells):
-    """Goes on behind the part that was interrupted, which is not in."""
+    """Continues after the interrupted part, which is missing."""
 
     def build(self, vectors: Vectors, space: Space, progress: Progress = None) -> None:
         try:
@@ -259,7 +259,7 @@ class SavesNowhere(Cells):
 
 
 class Unchecked(Cells):
-    """Makes the best of any file, as hnswlib does."""
+    """Loads any file, as hnswlib does."""
 
     def load(self, path: Path, space: Space) -> None:
         raw = path.read_bytes()[HEAD:]
@@ -271,7 +271,7 @@ class Unchecked(Cells):
 
 
 class SaysItValidates(Cells):
-    """Says that it validates what it loads. It takes any file, and proposes rows that are not there."""
+    """Claims to validate files, but loads any file and proposes rows that do not exist."""
 
     validates = True
 

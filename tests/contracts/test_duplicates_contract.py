@@ -20,7 +20,7 @@ Doubles = NDArray[np.float64]
 
 
 class Products(DictEngine):
-    """Takes the lengths for granted."""
+    """Ignores the lengths."""
 
     def _cosines(self, vector: Floats, vectors: Floats) -> Doubles:
         return vectors.astype(np.float64) @ vector
@@ -77,7 +77,7 @@ class WithItself(DictEngine):
 
 
 class AsOfNow(DictEngine):
-    """The documents are looked for only once a pair is reached, under whatever id they had."""
+    """Looks documents up by id only when a pair is reached."""
 
     def duplicates(self, *arguments: Any, **options: Any) -> Iterator[Duplicate]:
         for found in super().duplicates(*arguments, **options):

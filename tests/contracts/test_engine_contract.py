@@ -280,7 +280,7 @@ class ClearKeepsOne(DictEngine):
 
 
 class FoldsCase(DictEngine):
-    """Names are equal that are not the same, as in many databases."""
+    """Treats names as equal that differ in case, as many databases do."""
 
     def add(
         self,
@@ -425,7 +425,7 @@ class LooseEquality(DictEngine):
 
 
 class StaleColumn(DictEngine):
-    """Remembers what a filter admitted."""
+    """Caches the result of a filter."""
 
     def __init__(self, contents: Contents) -> None:
         super().__init__(contents)
@@ -462,7 +462,7 @@ class Distances(ReferenceSearch):
 
 
 class NotNormalized(ReferenceSearch):
-    """The incident: the scores of dot are taken for cosines of vectors that are not of unit length."""
+    """The incident: uses dot products as cosines, though the vectors are not of unit length."""
 
     def similar(self, query: NDArray[np.float32], found: Sequence[Document]) -> Values:
         return {place: float(np.float32(score * 1.01)) for place, score in super().similar(query, found).items()}
@@ -493,7 +493,7 @@ class TiesCutAnywhere(ReferenceSearch):
 
 
 class NeverExact(DictEngine):
-    """Proposes, whatever is asked for."""
+    """Proposes even for exact requests."""
 
     def search(self, request: Request) -> list[Answer]:
         return [changed(a, trace=changed(a.trace, complete=False)) for a in super().search(request)]
@@ -561,7 +561,7 @@ class FilterMatters(DictEngine):
 
 
 class Ghosts(DictEngine):
-    """Clears in name only: what is added afterwards brings the old back."""
+    """Does not really clear: the next add brings the old documents back."""
 
     def __init__(self, contents: Contents) -> None:
         super().__init__(contents)
@@ -632,7 +632,7 @@ class LostUpdates(DictEngine):
 
 
 class ReadersThrown(DictEngine):
-    """Writers and readers get in each other's way."""
+    """Readers fail while others write."""
 
     def search(self, request: Request) -> list[Answer]:
         if not self._contents.lock.acquire(blocking=False):

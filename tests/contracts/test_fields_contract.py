@@ -60,7 +60,7 @@ class CountsElements(DictEngine):
 
 
 class Remembers(DictEngine):
-    """Counts what has died."""
+    """Counts deleted documents."""
 
     def __init__(self, contents: Contents) -> None:
         super().__init__(contents)
@@ -80,7 +80,7 @@ class CutsValues(DictEngine):
 
 
 class NamesOfOthers(DictEngine):
-    """Counts are the scope's own, names everybody's."""
+    """Counts only the scope, but lists all names."""
 
     def fields(self, where: Filter | None = None, *, values: int = 20, scope: Scope | None = None) -> dict[str, Field]:
         outside = {name: Field(0, {}) for name in super().fields()}
@@ -119,7 +119,7 @@ BROKEN: list[tuple[Callable[..., Any], str]] = [
     (TopLevelOnly, "test_fields_are_what_the_manual_says"),
     (CountsElements, "test_fields_are_what_the_manual_says"),
     (Remembers, "test_fields_agree_with_the_reference"),
-    (CutsValues, "test_no_more_values_are_told_than_asked_for"),
+    (CutsValues, "test_at_most_the_requested_values_are_listed"),
     (NamesOfOthers, "test_fields_of_a_scope_are_its_own"),
     (ForgetsPartitions, "test_fields_of_a_scope_are_its_own"),
     (IgnoresFilters, "test_fields_under_a_filter_are_of_documents_that_pass"),

@@ -1,4 +1,4 @@
-"""The contract of filters: it fails an engine that understands them otherwise."""
+"""The contract of filters fails an engine that evaluates them differently."""
 
 import re
 from collections.abc import Callable
@@ -83,7 +83,7 @@ class RaisesOnLargeNumbers(Otherwise):
 
 
 class IdsAreMetadata(Otherwise):
-    """It looks for ids among the fields."""
+    """Looks for ids among the fields."""
 
     def passes(self, tree: Filter, metadata: Metadata, name: str) -> bool:
         return matches(tree, metadata, metadata.get("id"))
@@ -147,7 +147,7 @@ class DatesAreDays(Otherwise):
 
 
 class OnlyTheFirst(Otherwise):
-    """Of several conditions one is looked at."""
+    """Evaluates only one of several conditions."""
 
     def passes(self, tree: Filter, metadata: Metadata, name: str) -> bool:
         parts = getattr(tree, "parts", None)

@@ -15,7 +15,7 @@ from theodolite.testing.engine_indexing import IndexingContract
 
 
 class Indexed(Maintained):
-    """Remembers its index, and what was stored when it was built."""
+    """Keeps its index, and the documents from the time it was built."""
 
     index = "flat"
 
@@ -62,7 +62,7 @@ class LosesDocuments(Indexed):
 
 
 class Stale(Indexed):
-    """Searches what was stored when the index was built."""
+    """Searches the documents from the time the index was built."""
 
     def search(self, request: Request) -> list[Answer]:
         now = self._contents.stored
@@ -95,7 +95,7 @@ class NoTombstones(Indexed):
 
 
 class GoesOn(Indexed):
-    """Takes no notice of an interruption."""
+    """Ignores an interruption."""
 
     def reindex(self, index: str, **options: Any) -> None:
         with suppress(Exception):
@@ -142,7 +142,7 @@ class OnlyKnownFields(Indexed):
 
 
 class ForgetsCold(Indexed):
-    """Keeps in memory what it has warmed, and nothing else."""
+    """Keeps only warmed data in memory."""
 
     def warm(self, fields: Sequence[str] = ()) -> None:
         super().warm(fields)

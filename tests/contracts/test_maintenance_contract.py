@@ -40,7 +40,7 @@ class Blind(Maintained):
 
 
 class Reports(Maintained):
-    """Returns damage, which callers then overlook."""
+    """Returns damage instead of raising, so callers overlook it."""
 
     def verify(self, progress: Progress = None) -> Verification:
         return self._checked(progress)
@@ -107,7 +107,7 @@ class InPlace(Maintained):
 
 
 class HalfCopy(Maintained):
-    """Leaves out what was updated."""
+    """Omits updated documents."""
 
     def backup(self, target: Path, progress: Progress = None) -> None:
         whole = self._contents.stored

@@ -19,7 +19,7 @@ class CreatesAnyway(DictEngine):
 
 
 class SaysOtherwise(DictEngine):
-    """Raises the general error, so nobody can tell a missing collection from a broken one."""
+    """Raises the general error, so a missing collection looks like a broken one."""
 
     @classmethod
     def open(cls, location: Any, settings: Any, *, create: bool = True, read_only: bool = False) -> DictEngine:

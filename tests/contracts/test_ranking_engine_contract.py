@@ -40,7 +40,7 @@ class BoostsWhatIsNotRelevant(ReferenceSearch):
 
 
 class BoostsTheFirstFew(ReferenceSearch):
-    """As many ranking layers do: what boosts see is what was near enough."""
+    """Boosts only the nearest candidates, as many ranking layers do."""
 
     def scores(self, request: Request, found: Sequence[Document], near: Values, bm25: Values) -> Values:
         scores = super().scores(request, found, near, bm25)
@@ -87,7 +87,7 @@ class Unfiltered(ReferenceSearch):
 
 
 class FiltersFirst(ReferenceSearch):
-    """Rules look at what has passed the filter."""
+    """Applies the rules after the filter."""
 
     def eligible(self, request: Request) -> Eligible:
         passing = Eligible(self.documents, replace(request, versions=None))
@@ -130,7 +130,7 @@ class TellsOfVersionsAlways(ReferenceSearch):
 
 
 class RankedOnceOnly(ReferenceSearch):
-    """Keeps what it has worked out, whatever is written."""
+    """Caches the version state across writes."""
 
     known: dict[Any, Any]
 
@@ -168,7 +168,7 @@ class AllWordsOnly(ReferenceSearch):
 
 
 class WordsBetweenSpaces(ReferenceSearch):
-    """As FTS5 takes letters that follow one another for one word."""
+    """Treats consecutive letters as one word, as FTS5 does."""
 
     def words(self, text: str) -> list[str]:
         return text.lower().split()
@@ -202,7 +202,7 @@ class WordsAsTheyCome(ReferenceSearch):
 
 
 class WordsCountEverywhere(ReferenceSearch):
-    """How rare a word is depends on what lies outside of the scope."""
+    """The rarity of a word depends on documents outside of the scope."""
 
     def counted(self, eligible: Eligible) -> Sequence[Document]:
         return self.documents
@@ -245,7 +245,7 @@ def remembering(contents: Contents) -> DictEngine:
 
 
 class Refusing(DictEngine):
-    """Refuses what it lacks."""
+    """Rejects unsupported requests."""
 
     lacks: frozenset[Lacking] = frozenset()
 
@@ -282,7 +282,7 @@ BEST, WORDS = "test_the_best_current_documents_are_found", "test_words_find_the_
 WORDS_WRITTEN, MORE = "test_words_follow_what_is_written", "test_more_of_the_words_come_first"
 WORDS_BOOSTED, WORDS_RULES = "test_boosts_multiply_what_words_are_worth", "test_versions_bind_words"
 UNSPACED = "test_words_are_found_in_scripts_without_spaces"
-FUSED, OUTSIDE = "test_both_arms_are_fused_by_rank", "test_words_tell_nothing_of_the_outside"
+FUSED, OUTSIDE = "test_both_arms_are_fused_by_rank", "test_words_reveal_nothing_outside_the_scope"
 
 BROKEN: list[tuple[type[ReferenceSearch], str]] = [
     *((Unboosted, test) for test in (BOOSTS, FAR, WRITTEN, SCOPE, WORDS_BOOSTED)),
@@ -336,13 +336,13 @@ def test_partitions_that_keep_apart_pass(test: str) -> None:
 
 
 class SaysNothingOfRules(DictEngine):
-    """Tells of versions where nobody has asked."""
+    """Returns versions that were not requested."""
 
     def search(self, request: Request) -> list[Answer]:
         return [replace(one, versions=[None] * len(one.documents)) for one in super().search(request)]
 
 
-def test_versions_that_nobody_asked_for_fail() -> None:
+def test_versions_that_were_not_requested_fail() -> None:
     fails(Contract(SaysNothingOfRules), NO_RULES)
 
 

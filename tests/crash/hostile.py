@@ -74,9 +74,9 @@ def write(folder: Path, seed: int, index: str | None, partition: bool, *, hot: b
 
 
 def answers(kb: Retriever) -> Answers:
-    """Everything that a collection returns."""
+    """Return everything that a collection returns."""
     queries = np.random.default_rng(99).standard_normal((6, DIMENSION))
-    told: Answers = {
+    reported: Answers = {
         "documents": sorted(
             (document.id, document.text, str(dict(document.metadata)), vector.tobytes())
             for document, vector in kb.documents(vectors=True)
@@ -85,20 +85,20 @@ def answers(kb: Retriever) -> Answers:
         "filtered": [kb.count({"n": 3}), kb.count({"tags": {"$contains": "b"}}), kb.count({"version": {"$gte": 1}})],
     }
     for name, where in (("all", None), ("some", {"n": [1, 2]})):
-        told[name] = [
+        reported[name] = [
             [(hit.document.id, round(hit.score, 5)) for hit in hits]
             for hits in kb.search_many(vectors=queries, k=5, where=where)
         ]
-    return told
+    return reported
 
 
-def exact(told: Answers, index: str | None) -> bool:
-    """Whether the hits equal those of a float64 scan over the returned documents."""
-    vectors = np.stack([np.frombuffer(one[3], np.float32) for one in told["documents"]]).astype(float)
+def exact(reported: Answers, index: str | None) -> bool:
+    """Return whether the hits equal those of a float64 scan over the returned documents."""
+    vectors = np.stack([np.frombuffer(one[3], np.float32) for one in reported["documents"]]).astype(float)
     queries = np.random.default_rng(99).standard_normal((6, DIMENSION))
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
     best = np.sort(queries @ vectors.T, axis=1)[:, ::-1][:, :5]
-    return bool(np.allclose(best, [[score for _, score in hits] for hits in told["all"]], atol=2e-5))
+    return bool(np.allclose(best, [[score for _, score in hits] for hits in reported["all"]], atol=2e-5))
 
 
 class Bench:
@@ -113,7 +113,7 @@ class Bench:
                     place = folder / f"sound-{len(self.sound)}"
                     history = write(place / "kb", len(self.sound), index, partition, hot=hot)
                     write(place / "other", 1000 + len(self.sound), index, partition, hot=False)
-                    assert all(exact(told, index) for told in history)
+                    assert all(exact(reported, index) for reported in history)
                     self.sound.append((place, index, history))
 
     def case(self, seed: int) -> str:
@@ -172,15 +172,15 @@ def damage(copy: Path, name: Path, operation: str, other: Path, files: list[Path
 
 def look(folder: Path, history: list[Answers], *, read_only: bool) -> str:
     """Open, search, verify. Raises AssertionError if something is wrong and nothing reports it."""
-    told: Answers | None = None
+    reported: Answers | None = None
     try:
         kb = Retriever.open(folder, create=False, read_only=read_only)
     except (CorruptionError, ManifestError):
         return "refused"
     with kb:
         try:
-            told = answers(kb)
-            outcome = "right" if told == history[-1] else "before" if told in history else "wrong"
+            reported = answers(kb)
+            outcome = "right" if reported == history[-1] else "before" if reported in history else "wrong"
         except CorruptionError:
             outcome = "raised"
         try:
@@ -207,7 +207,7 @@ def main() -> None:
     for line in sys.stdin:
         try:
             print(bench.case(int(line)), flush=True)
-        except Exception:  # whatever it is, it is told
+        except Exception:  # any error is reported
             print("FAILED " + traceback.format_exc().replace("\n", "\\n"), flush=True)
 
 

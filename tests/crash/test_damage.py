@@ -150,7 +150,7 @@ def flipped(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_damaged_codes_are_made_anew(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_codes_are_computed_again(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
     folder = built(tmp_path / "kb", "seals")
     path = folder / "codes-1" / "000000.i8"
     sound = path.read_bytes()

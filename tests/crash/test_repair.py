@@ -71,7 +71,7 @@ def folder(sound: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("what", DERIVED)
-def test_what_is_derived_is_made_anew(folder: Path, what: str) -> None:
+def test_derived_data_is_rebuilt(folder: Path, what: str) -> None:
     part, damage = DERIVED[what]
     with Retriever.open(folder) as kb:
         before = held(kb)
@@ -125,7 +125,7 @@ def test_left_over_files(folder: Path) -> None:
     assert not (folder / "index-77").exists()
 
 
-def test_all_damage_is_told(folder: Path) -> None:
+def test_all_damage_is_reported(folder: Path) -> None:
     spoil(folder / "codes-1" / "000000.i8")
     spoil(folder / "index-1" / "native")
     sql(folder, "UPDATE documents SET text = 'x' WHERE id IN ('d3', 'd5')", "DELETE FROM documents WHERE id = 'd9'")
@@ -184,7 +184,7 @@ def test_a_graph_from_elsewhere_never_reaches_native_code(
 
 
 @pytest.mark.thorough
-def test_rows_that_a_graph_cannot_reach_are_told(tmp_path: Path) -> None:
+def test_rows_that_a_graph_cannot_reach_are_reported(tmp_path: Path) -> None:
     """With two links a row, islands form. That is not damage."""
     vectors = np.random.default_rng(3).standard_normal((3000, 16))
     with Retriever.open(tmp_path / "kb") as kb:

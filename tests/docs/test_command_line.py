@@ -130,13 +130,13 @@ def test_the_options_are_those_of_the_help(command: str) -> None:
     help_ = printed(f"theodolite {command} --help")
     listed = "\n".join(help_).partition("Options:")[2]
     options = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", " ".join(re.findall(r"^  (-.*?)(?:  |$)", listed, re.M))))
-    told = set(re.findall(r"`(--?[a-z][a-z-]*)", section(command)))
-    assert told <= options, "the page has options that do not exist"
+    reported = set(re.findall(r"`(--?[a-z][a-z-]*)", section(command)))
+    assert reported <= options, "the page has options that do not exist"
     shorts = {"-h", "-o", "-y"}
-    assert options - SHARED - shorts <= told, "the page lacks options"
+    assert options - SHARED - shorts <= reported, "the page lacks options"
 
 
-def test_every_command_is_told() -> None:
+def test_every_command_is_documented() -> None:
     assert re.findall(r"^\| \[`(\w+)`\]", TEXT, re.MULTILINE) == list(_order())
 
 

@@ -1,4 +1,4 @@
-"""The examples of the guides are run, and what they say of operators is what the parser knows."""
+"""Run the examples of the guides, and compare the documented operators with the parser's."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""The chatbot cites what it has read, follows up, and ends politely."""
+"""The chatbot cites its passages, follows up, and ends politely."""
 
 import os
 import re

@@ -70,11 +70,11 @@ def test_the_metadata_is_complete() -> None:
 def test_the_readme_counts_right() -> None:
     sources = Counter(meta["source"] for meta in METADATA.values())
     languages = Counter(meta["lang"] for meta in METADATA.values())
-    told = " ".join(README.split())
-    assert f"{len(DOCUMENTS)} documents of" in told
-    assert f"{sources['policy']} policies, {sources['wiki']} wiki pages, {sources['chat']} chat messages" in told
-    assert f"{languages['en']} in English, {languages['de']} in German, {languages['fr']} in French" in told
-    assert f"{len(QUESTIONS)} questions" in told
+    reported = " ".join(README.split())
+    assert f"{len(DOCUMENTS)} documents of" in reported
+    assert f"{sources['policy']} policies, {sources['wiki']} wiki pages, {sources['chat']} chat messages" in reported
+    assert f"{languages['en']} in English, {languages['de']} in German, {languages['fr']} in French" in reported
+    assert f"{len(QUESTIONS)} questions" in reported
     assert languages["de"] >= 10
     assert languages["fr"] >= 5
 
@@ -93,8 +93,8 @@ def test_policies_have_versions_that_follow_one_another() -> None:
     rows = section("Policies that changed")
     assert rows.keys() == long.keys()
     for policy, chain in long.items():
-        told = re.findall(r"\d{4}-\d\d-\d\d", rows[policy])
-        assert told == [METADATA[id]["effective_from"] for id in chain], policy
+        reported = re.findall(r"\d{4}-\d\d-\d\d", rows[policy])
+        assert reported == [METADATA[id]["effective_from"] for id in chain], policy
     alone = README.partition("Without a second version: ")[2].partition(".")[0]
     assert set(re.findall(r"`([\w-]+)`", alone)) == chains().keys() - long.keys()
 

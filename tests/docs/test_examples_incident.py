@@ -29,5 +29,5 @@ def test_the_page_shows_the_incident() -> None:
 
 
 def masked(text: str) -> str:
-    """Without the figures' last digits and where lines end: other processors round otherwise."""
+    """Remove the last digits of figures and the line breaks: other processors round differently."""
     return " ".join(re.sub(r"(\d\.\d)\d+", r"\1", text).split())

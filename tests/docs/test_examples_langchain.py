@@ -1,4 +1,4 @@
-"""The LangChain examples: what they answer comes from what was retrieved."""
+"""The LangChain examples answer from the retrieved passages."""
 
 import os
 import subprocess

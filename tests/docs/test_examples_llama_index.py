@@ -1,4 +1,4 @@
-"""The LlamaIndex examples: what they answer comes from what was retrieved."""
+"""The LlamaIndex examples answer from the retrieved passages."""
 
 import gc
 import os
@@ -128,17 +128,17 @@ def test_the_query_engine_runs() -> None:
 @needs_model
 @pytest.mark.thorough
 def test_the_agent_runs() -> None:
-    told = run("llama_index_agent", "How long do refunds take?")
-    assert "five working days" in told
-    assert "Read: refunds-v3, " in told
+    reported = run("llama_index_agent", "How long do refunds take?")
+    assert "five working days" in reported
+    assert "Read: refunds-v3, " in reported
 
 
 @needs_model
 @pytest.mark.thorough
 def test_the_chat_runs() -> None:
-    told = run("llama_index_chat", "--condense", typed="How long do refunds take?\nAnd by card?\n")
-    assert told.count("Sources: refunds-v3, ") == 2
-    assert told.endswith("Goodbye.\n")
+    reported = run("llama_index_chat", "--condense", typed="How long do refunds take?\nAnd by card?\n")
+    assert reported.count("Sources: refunds-v3, ") == 2
+    assert reported.endswith("Goodbye.\n")
 
 
 @needs_model

@@ -38,7 +38,7 @@ def test_length_is_worth_something(output: str) -> None:
     assert best > 5 * last
 
 
-def test_nobody_is_offered_what_they_have(output: str) -> None:
+def test_no_customer_is_offered_an_owned_product(output: str) -> None:
     owned = products("A user who has", output)
     wanted = products("  may want", output)
     tents = products("  of the tents", output)

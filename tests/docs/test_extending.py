@@ -74,7 +74,7 @@ def test_there_are_steps_to_check() -> None:
 
 @pytest.fixture
 def package(tmp_path: Path) -> dict[str, str]:
-    """A package made of the page's blocks, registered by its entry points; returns the environment that sees it."""
+    """Make a package of the page's blocks, registered by entry points; return the environment that sees it."""
     home = tmp_path / "site"
     about = home / "my_package-1.0.dist-info"
     about.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""`import theodolite` is light, and `__all__` is what it says."""
+"""`import theodolite` is light, and `__all__` is complete."""
 
 import json
 import subprocess

@@ -122,7 +122,7 @@ def test_public_names_have_a_docstring(name: str) -> None:
     public = getattr(theodolite, name)
     docstring = (vars(public).get("__doc__") if inspect.isclass(public) else inspect.getdoc(public)) or ""
     assert docstring.strip()
-    assert not docstring.startswith(f"{name}("), "dataclasses write such a one themselves"
+    assert not docstring.startswith(f"{name}("), "this is the docstring that dataclasses generate"
 
 
 @pytest.mark.parametrize(("name", "member"), methods(), ids=lambda value: value if isinstance(value, str) else "")

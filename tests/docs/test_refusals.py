@@ -1,4 +1,4 @@
-"""The page of refusals and the code are in step: each message there is raised here, as it stands."""
+"""The page of refusals matches the code: each message there is raised here, word for word."""
 
 import asyncio
 import re

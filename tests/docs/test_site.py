@@ -44,13 +44,13 @@ def commands() -> list[str]:
 
 
 def test_the_reference_has_every_public_name() -> None:
-    told = re.findall(r"^::: (\S+)$", "\n".join(map(read, DOCS.glob("reference/*.md"))), re.MULTILINE)
+    reported = re.findall(r"^::: (\S+)$", "\n".join(map(read, DOCS.glob("reference/*.md"))), re.MULTILINE)
     public = [
         f"{package.__name__}.{name}"
         for package in (theodolite, theodolite.testing, langchain_theodolite, llama_index_theodolite)
         for name in package.__all__
     ]
-    assert sorted(told) == sorted(public)
+    assert sorted(reported) == sorted(public)
 
 
 def test_the_readme_links_to_pages_by_their_address() -> None:

@@ -19,7 +19,7 @@ TRUTH = ("store.sqlite", "store.sqlite-wal", "store.sqlite-shm", "store.sqlite-j
 DERIVED = ("codes-1", "codes-1/000000.i8", "columns-1", "COLUMN", "INDEX", "INDEX/native", "INDEX/rows.npy")
 OTHERS = ("index-partial", "writer.pid", "build.lock", "orphan-1-5.f32", "monitor.sqlite", "records.sqlite")
 
-# In a process of its own: what hangs is killed, and what crashes is told.
+# In a separate process: if it hangs, it is killed; if it crashes, the test reports it.
 CHILD = """
 import logging, os, shutil, socket, stat, sys
 from pathlib import Path
@@ -143,15 +143,15 @@ def test_only_regular_files_are_opened(tmp_path: Path, kind: str) -> None:
     if done.returncode == 77:
         pytest.skip("devices cannot be made here")
     assert done.returncode == 0, done.stdout + done.stderr
-    told = dict(line.split(" | ", 1) for line in done.stdout.splitlines())
-    assert len(told) == len(names)
+    reported = dict(line.split(" | ", 1) for line in done.stdout.splitlines())
+    assert len(reported) == len(names)
     for name in TRUTH:
-        if name in told:
-            assert f"{name} is a" in told[name], (name, told[name])
-            assert "not a file; it is not opened" in told[name], (name, told[name])
-    for name in told.keys() - set(TRUTH) - {"build.lock"}:  # writes go on, and repair() makes good what it can
-        assert not re.search(r"repair: (?!EngineError: \S+ is opened read-only)", told[name]), (name, told[name])
-        assert "open:" not in told[name], (name, told[name])
+        if name in reported:
+            assert f"{name} is a" in reported[name], (name, reported[name])
+            assert "not a file; it is not opened" in reported[name], (name, reported[name])
+    for name in reported.keys() - set(TRUTH) - {"build.lock"}:  # writes continue, and repair() repairs what it can
+        assert not re.search(r"repair: (?!EngineError: \S+ is opened read-only)", reported[name]), reported[name]
+        assert "open:" not in reported[name], (name, reported[name])
 
 
 def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:

@@ -53,17 +53,17 @@ def test_cut_off_after_each_page(tmp_path: Path, workload: str) -> None:
     (tmp_path / "hot" / INDEX).unlink()
     pages, size = newest_pages((tmp_path / "hot" / LOG).read_bytes())
     assert len(pages) > 5
-    told = expected(states(workload)[-1])
+    reported = expected(states(workload)[-1])
     database = bytearray((tmp_path / "hot" / DATABASE).read_bytes())
     for number, (page, data) in enumerate(sorted(pages.items())):
         start = (page - 1) * len(data)
         for end in (len(data) // 2, len(data)):  # the last page torn, and whole
             database[start : start + end] = data[:end]
-            check(tmp_path / f"cut-{number}-{end}", tmp_path / "hot", bytes(database), len(told))
+            check(tmp_path / f"cut-{number}-{end}", tmp_path / "hot", bytes(database), len(reported))
     whole = tmp_path / "whole"
-    check(whole, tmp_path / "hot", bytes(database[: size * len(data)]), len(told))
+    check(whole, tmp_path / "hot", bytes(database[: size * len(data)]), len(reported))
     with Retriever.open(whole) as kb:
-        assert held(kb) == told
+        assert held(kb) == reported
         kb.verify()
 
 

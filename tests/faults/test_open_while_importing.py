@@ -1,4 +1,4 @@
-"""A collection opens at any moment while another process fills it."""
+"""A collection can be opened at any time while another process fills it."""
 
 import subprocess
 import sys

@@ -46,7 +46,7 @@ def named(name: str, count: int) -> set[str]:
 
 
 class Place:
-    """Two collections in a folder, and the path by which a service has opened one of them."""
+    """Two collections in a folder, and the path by which a service opened one of them."""
 
     def __init__(self, base: Path, count: int) -> None:
         self.base, self.count = base, count
@@ -223,14 +223,14 @@ assert len(kb.search(vector=vector, k=100)) == 5
 exec(sys.argv[2])
 child = os.fork()
 if not child:
-    told = []
+    results = []
     for work in (lambda: kb.search(vector=vector, k=100), lambda: kb.add(["late"], vectors=[vector])):
         try:
-            told.append(sorted(hit.document.id[:3] for hit in work())[0])
+            results.append(sorted(hit.document.id[:3] for hit in work())[0])
         except EngineError as error:
             assert "no longer the one that was opened" in str(error), error
-            told.append("refused")
-    print(*told, flush=True)
+            results.append("refused")
+    print(*results, flush=True)
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
 assert len(kb.search(vector=vector, k=100)) == 5
@@ -258,7 +258,7 @@ def test_a_forked_child(tmp_path: Path, way: str) -> None:
 
 
 def test_what_sqlite_has_not_folded_in_is_not_deleted(tmp_path: Path) -> None:
-    """On closing, SQLite deletes the log by its path, which may belong to another collection by now."""
+    """On closing, SQLite deletes the log by its path, which may now belong to another collection."""
     place = Place(tmp_path, 3)
     with Retriever.open(place.path) as kb:
         kb.add(["old"], vectors=[vector(7)])
@@ -388,7 +388,7 @@ def test_sound_folders_are_not_refused(tmp_path: Path, way: str, monkeypatch: py
         kb.verify()
 
 
-def test_a_damaged_vector_file_is_told_as_damage(tmp_path: Path) -> None:
+def test_a_damaged_vector_file_is_reported_as_damage(tmp_path: Path) -> None:
     build(tmp_path / "kb", "old", OLD)
     with Retriever.open(tmp_path / "kb") as kb:
         path = tmp_path / "kb" / "vectors-1.f32"

@@ -51,13 +51,13 @@ def kb() -> Any:
         yield kb
 
 
-@pytest.mark.parametrize(("filter", "told"), ASKED, ids=stable)
-def test_what_is_not_there_is_named(kb: Retriever, filter: dict[str, Any], told: str) -> None:
+@pytest.mark.parametrize(("filter", "reported"), ASKED, ids=stable)
+def test_what_is_not_there_is_named(kb: Retriever, filter: dict[str, Any], reported: str) -> None:
     arguments = {"query": "refund", "filter": filter}
     tool = SearchTool(kb, k=1)
     hits = tool.search(arguments)
     assert not hits
-    assert told in tool.passages(hits)
+    assert reported in tool.passages(hits)
     assert tool.passages(hits).startswith("No passages fit.")
     assert asyncio.run(tool.asearch(arguments)).trace.notes == hits.trace.notes
     assert theodolite_tool(kb, k=1).invoke(arguments) == tool.passages(hits)

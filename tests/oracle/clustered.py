@@ -1,4 +1,4 @@
-"""Rows in clusters, as those of real models are, with questions near some of them: what graphs are tried on."""
+"""Clustered rows, like those of real models, with queries near some of them, to test graphs."""
 
 import numpy as np
 

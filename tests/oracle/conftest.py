@@ -1,4 +1,4 @@
-"""Random filters often match nothing, which the library warns of. Here that is not news."""
+"""Random filters often match nothing. Ignore the warnings about that here."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""Random requests over the same documents, asked of two engines: the same documents, scores to 1e-6.
+"""Compare two engines by random requests over the same documents: equal documents, scores equal to 1e-6.
 
-The local engine is the one to agree with. Other engines are filled and asked here, too.
+The local engine is the reference. The other engine gets the same documents and requests.
 """
 
 import random

@@ -1,4 +1,4 @@
-"""A history of writes that follows from its seed, and readers that hold every answer against it.
+"""A history of writes that follows from its seed, and readers that check every answer against it.
 
 Each commit but deletions stamps the document `head` with its number, so an answer that lists everything tells which
 state it shows; what was asked between two such answers must be the answer of a state between theirs.
@@ -58,7 +58,7 @@ class History:
         return self._steps[commit - 1]
 
     def forget(self, commits: int) -> None:
-        """Drop states nobody will ask for again."""
+        """Drop states that are no longer needed."""
         for number in [number for number in self._states if number < commits - 400]:
             del self._states[number]
 
@@ -116,7 +116,7 @@ def shown(history: History, hits: Hits) -> int:
 def check(
     history: History, query: NDArray[np.float32], hits: Hits, k: int, group: int | None, first: int, last: int
 ) -> None:
-    """The answer is that of one of the states from `first` to `last`; of a proposing index, what such a state holds."""
+    """Check that the answer is that of a state from `first` to `last`, or, for a proposing index, in such a state."""
     got = [(hit.document.id, hit.document.metadata["commit"], round(hit.score, 5)) for hit in hits]
     for commit in range(first, last + 1):
         state = history.state(commit)
@@ -137,7 +137,7 @@ def check(
 
 
 def read(kb: Retriever, seed: int, until: Callable[[], bool], history_seed: int) -> int:
-    """Search until told to stop; every answer is checked. Returns how many there were."""
+    """Search until `until` returns True; check every answer, and return their number."""
     draw = np.random.default_rng(seed)
     history = History(history_seed)
     first, answers = 0, 0

@@ -1,4 +1,4 @@
-"""Approximate search against the exact answer: full lists, right scores, and the recall that was promised."""
+"""Approximate search against the exact answer: full lists, right scores, and the promised recall."""
 
 import json
 from collections.abc import Callable

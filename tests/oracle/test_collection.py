@@ -42,7 +42,7 @@ def opened(location: Path | None, **settings: Any) -> Retriever:
 
 
 class Collection(RuleBasedStateMachine):
-    """Two that write and one that reads have the same folder open; what it should hold is `model`."""
+    """Two writers and a reader have the same folder open; `model` holds the expected documents."""
 
     @initialize(metric=st.sampled_from(["cosine", "dot", "l2"]), memory=st.booleans())
     def open(self, metric: MetricName, memory: bool) -> None:
@@ -77,7 +77,7 @@ class Collection(RuleBasedStateMachine):
 
     @rule(first=st.integers(0, 600), count=st.integers(200, 600), tag=tags, who=writers)
     def add_many(self, first: int, count: int, tag: Any, who: int) -> None:
-        """So many that searches scan codes, in blocks of which none, some or all documents pass."""
+        """Add so many that searches scan codes, in blocks where none, some or all documents pass."""
         names = [f"m{number}" for number in range(first, first + count)]
         self.store([(name, i % SEEDS, tag) for i, name in enumerate(names)], 256, who)
         for who in range(3):  # the new rows become blocks of their own; then all of them are wanted

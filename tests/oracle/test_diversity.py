@@ -30,8 +30,8 @@ def chosen(values: Doubles, vectors: Floats, k: int, diversity: float) -> list[i
 def drawn(seed: int, n: int, d: int) -> tuple[Doubles, Floats]:
     """Values, descending, that are cosines to a query, and vectors of all lengths in a few clusters."""
     draw = np.random.default_rng(seed)
-    centres = draw.normal(size=(3, d))
-    rows = centres[draw.integers(0, 3, n)] + 0.5 * draw.normal(size=(n, d))
+    centers = draw.normal(size=(3, d))
+    rows = centers[draw.integers(0, 3, n)] + 0.5 * draw.normal(size=(n, d))
     vectors = (rows * draw.uniform(0.1, 9, (n, 1))).astype(np.float32)
     query = draw.normal(size=d).astype(np.float32)
     values = np.array([cosine(query, row) for row in vectors])

@@ -66,7 +66,7 @@ def test_rows_that_nearly_tie() -> None:
 
 
 @pytest.mark.parametrize("damage", [np.nan, np.inf, -np.inf, 1e30, -1e30, 3.0])
-def test_damaged_rows_are_told(damage: float) -> None:
+def test_damaged_rows_are_reported(damage: float) -> None:
     vectors, _ = prepare(np.random.default_rng(0).standard_normal((2000, 32)), Space("cosine"))
     index = FlatIndex("cosine", 32).grown(ArraySource(vectors), 2000)
     damaged = vectors.copy()

@@ -1,4 +1,4 @@
-"""Boosted search against brute force: what rows are boost, over all of them, ordered; the same bits on every path."""
+"""Boosted search against brute force over all rows: the same order, and the same bits on every path."""
 
 from typing import Any
 

@@ -323,7 +323,7 @@ def test_what_was_deleted_or_replaced_counts_no_more(engine: LocalEngine) -> Non
         assert found == pytest.approx(reference(living, dict.fromkeys(query.split(), 1.0)), rel=1e-12)
 
 
-def test_rows_begin_anew_once_a_collection_was_cleared(engine: LocalEngine) -> None:
+def test_rows_start_over_after_a_collection_was_cleared(engine: LocalEngine) -> None:
     lexical = LexicalSearch()
     added(engine, ["cat sun map box", "dog"])
     find(engine, "cat dog", lexical=lexical)

@@ -43,7 +43,7 @@ class Shortness:
 
 @dataclass(frozen=True)
 class Kind:
-    """Another, which asks for what a field holds, whatever that is."""
+    """Another boost, for any values of a field."""
 
     name: str = "kind"
     field: str = "order"
@@ -99,7 +99,7 @@ class Both:
         return Space(self.metric, DIMENSION, "any")
 
     @property
-    def told(self) -> Relevance:
+    def relevance_fn(self) -> Relevance:
         floor = isinstance(self.relevance, float)
         return Relevance(self.metric, self.relevance if floor else 0.0, None if floor else self.relevance)
 
@@ -190,7 +190,7 @@ def check(both: Both, request: Request, seed: int) -> Hits | None:
     ]
     assert [hit.document for hit in hits] == answer.documents
     for hit in hits:
-        relevance = both.told(np.array([hit.scores["similarity"]]))[0]
+        relevance = both.relevance_fn(np.array([hit.scores["similarity"]]))[0]
         assert hit.scores["relevance"] == max(0.0, relevance)
         for boost in request.boosts:
             value = hit.document.metadata.get(boost.field)
@@ -198,8 +198,8 @@ def check(both: Both, request: Request, seed: int) -> Hits | None:
     if request.versions is not None:
         assert [canonical(hit.version) for hit in hits] == [canonical(one) for one in answer.versions]
     trace = hits.trace
-    told = answer.trace
-    assert (trace.rows, trace.eligible, trace.superseded) == (told.rows, told.eligible, told.superseded)
+    expected = answer.trace
+    assert (trace.rows, trace.eligible, trace.superseded) == (expected.rows, expected.eligible, expected.superseded)
     return hits
 
 
@@ -209,7 +209,7 @@ def requests(draw: st.DrawFn, both: Both, seed: int) -> Request:
     least = draw(st.sampled_from([None, None, None, 0.0, 0.4, 0.9, -0.5]))
     if least is not None and both.stored and draw(st.booleans()):  # exactly what one of them has
         _, vector = draw(st.sampled_from(list(both.stored.values())))
-        (least,) = both.told(get_metric(both.metric).scores(both.query(seed)[0], vector[None])).tolist()
+        (least,) = both.relevance_fn(get_metric(both.metric).scores(both.query(seed)[0], vector[None])).tolist()
     rules: Versions | None = draw(st.none() | versions())
     present = moment(draw(st.sampled_from(INSTANTS))) if rules is None else rules.as_of
     return Request(
@@ -220,7 +220,7 @@ def requests(draw: st.DrawFn, both: Both, seed: int) -> Request:
         boosts=tuple(chosen),
         now=math.ceil(present / 60e6) * 60.0,
         versions=rules,
-        relevance=both.told if chosen or least is not None else None,
+        relevance=both.relevance_fn if chosen or least is not None else None,
         min_relevance=least,
     )
 

@@ -1,6 +1,6 @@
 """Searches with all stages while another writes, and through an approximate index.
 
-Every answer is that of the commit its trace names: a new collection that holds what was there by then gives the same.
+Every answer belongs to the commit in its trace: a new collection with the documents of that commit gives the same.
 """
 
 import random
@@ -71,7 +71,7 @@ class Drawn:
 
 
 def seen(hits: Hits) -> Any:
-    """All of an answer but how it came about."""
+    """Return everything of an answer except its trace."""
     return repr([hit.to_dict() for hit in hits]), hits.trace.rows, hits.trace.eligible, hits.trace.superseded
 
 
@@ -152,7 +152,7 @@ def test_boosts_through_an_index(metric: Any, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(FlatIndex, "max_direct", 8)
     drawn = Drawn(7)
     documents, vectors = drawn.batch(150)
-    told = Relevance(metric)
+    relevance_fn = Relevance(metric)
     with Retriever.open(metric=metric) as kb:
         kb.add(documents, vectors=vectors)
         kb.reindex("hnsw")
@@ -172,7 +172,7 @@ def test_boosts_through_an_index(metric: Any, monkeypatch: pytest.MonkeyPatch) -
                 1000,
                 boosts=boosts,
                 now=NOW,
-                relevance=told if boosts else None,
+                relevance=relevance_fn if boosts else None,
                 versions=Versions(tuple(rules), int(NOW * 1e6)) if rules else None,
             )
             (answer,) = ranked.answers(request)

@@ -1,4 +1,4 @@
-"""Hostile use of scopes: whatever filters, ids and updates come, other tenants are not seen and not touched."""
+"""Hostile use of scopes: no filter, id or update can read or change other tenants' documents."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ class Fuzz:
         self._everything = {tenant: self._contents(tenant) for tenant in TENANTS}
 
     def step(self) -> None:
-        """One hostile act in a random tenant's scope; every answer is that tenant's."""
+        """Do one hostile call in a random tenant's scope; every answer must belong to that tenant."""
         choose = self.draw.random.choice
         tenant, name = choose(TENANTS), choose(IDS)
         view, held = self.kb.scoped(tenant=tenant), self.stored[tenant]
@@ -61,7 +61,7 @@ class Fuzz:
         self._everything[tenant] = self._contents(tenant)
 
     def check(self) -> None:
-        """Every tenant holds what its dictionary says, to the byte; together they are the collection."""
+        """Check that every tenant's documents equal its dictionary, and that together they are the collection."""
         for tenant in TENANTS:
             assert self._contents(tenant) == self.stored[tenant] == self._everything[tenant]
         assert len(self.kb) == sum(map(len, self.stored.values()))
@@ -132,18 +132,18 @@ class Fuzz:
             inner.delete(self.draw.random.choice(IDS))
 
     def _errors(self, view: Retriever, tenant: str | int) -> None:
-        """An id of another tenant gives the message of an id that nobody has."""
+        """An id of another tenant gives the message of an id that does not exist."""
         foreign = [name for name in IDS if name not in self.stored[tenant]]
         if not foreign:
             return
         name = self.draw.random.choice(foreign)
-        told = []
+        reported = []
         for asked in (name, "nobody's"):
             for call in (lambda a=asked: view.update(a, {"x": 1}), lambda a=asked: view.search(like=a)):
                 with pytest.raises((DocumentError, InputError)) as caught:
                     call()
-                told.append(str(caught.value).replace(repr(asked), "?"))
-        assert told[:2] == told[2:]
+                reported.append(str(caught.value).replace(repr(asked), "?"))
+        assert reported[:2] == reported[2:]
 
     def _contents(self, tenant: str | int) -> dict[str, tuple[str, Metadata, bytes]]:
         listed = self.kb.scoped(tenant=tenant).documents(vectors=True)
@@ -171,7 +171,7 @@ def test_ten_thousand_hostile_acts(tmp_path: Path) -> None:
 
 
 def test_filters_that_are_refused_tell_nothing(tmp_path: Path) -> None:
-    """A wrong filter gives the same error in every scope, and nothing is evaluated."""
+    """A wrong filter gives the same error in every scope, and is not evaluated."""
     with Retriever.open(tmp_path, partition="tenant") as kb:
         kb.add([Document("t", {"tenant": "bolt", "secret": 42}, "s")], vectors=np.ones((1, 2)))
         hostile: list[Any] = [
@@ -184,10 +184,10 @@ def test_filters_that_are_refused_tell_nothing(tmp_path: Path) -> None:
             {"a": {"$not": {}}},
         ]
         for where in hostile:
-            told = []
+            reported = []
             for view in (kb.scoped(tenant="acme"), kb.scoped(tenant="bolt")):
                 with pytest.raises(FilterError) as caught:
                     view.count(where)
-                told.append(str(caught.value))
-            assert told[0] == told[1]
-            assert "42" not in told[0]
+                reported.append(str(caught.value))
+            assert reported[0] == reported[1]
+            assert "42" not in reported[0]

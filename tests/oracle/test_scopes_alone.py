@@ -1,6 +1,6 @@
-"""A tenant among others and one alone see the same: every answer, every error, every trace, whatever is asked.
+"""A tenant sees the same with or without other tenants: every answer, every error, every trace.
 
-Stronger than looking for what must not be seen: whatever could be told of the outside, in any message or number, would
+This is stronger than searching for forbidden data: any information about other tenants, in any message or number, would
 be a difference between the two.
 """
 
@@ -53,7 +53,7 @@ RULES: list[Any] = [
 
 
 class Prying:
-    """A boost that fails with all it is shown."""
+    """A boost that raises an error with all values it gets."""
 
     field = "a"
 
@@ -81,7 +81,7 @@ def shortest(query: str, passages: Sequence[str]) -> list[float]:
 
 
 class Pair:
-    """My view of a collection that I have to myself, and of one that I share."""
+    """A tenant's view of its own collection, and of a shared one."""
 
     def __init__(self, seed: int) -> None:
         self.draw = Draw(seed)
@@ -89,21 +89,21 @@ class Pair:
         self.alone = Retriever.open(partition="tenant")
         self.shared = Retriever.open(partition="tenant")
         self.views = self.alone.scoped(tenant=MINE), self.shared.scoped(tenant=MINE)
-        self.neighbours = {other: self.shared.scoped(tenant=other) for other in OTHERS if other != ""}
+        self.neighbors = {other: self.shared.scoped(tenant=other) for other in OTHERS if other != ""}
         self.kept: dict[Any, list[Any]] = {}
         # One document each, so that both know the dimension.
         self.both(lambda view: view.add([Document("t", {"a": 1}, "a")], vectors=np.ones((1, DIMENSION))))
-        for other in self.neighbours:
-            self.neighbour(other)
+        for other in self.neighbors:
+            self.neighbor(other)
 
     def close(self) -> None:
         self.alone.close()
         self.shared.close()
 
     def step(self) -> None:
-        """A neighbour may do something; then I do something hostile, and hold the two outcomes side by side."""
+        """Let another tenant act at random, then do something hostile in both views and compare the outcomes."""
         if self.draw.random.random() < 0.2:
-            self.neighbour(self.choose(list(self.neighbours)))
+            self.neighbor(self.choose(list(self.neighbors)))
         self.both(self.choose([self.read, self.read, self.read, self.add, self.update, self.delete, self.narrow])())
 
     def both(self, act: Callable[[Retriever], Any]) -> None:
@@ -112,13 +112,13 @@ class Pair:
         assert contents(self.views[0]) == contents(self.views[1])
 
     def check(self) -> None:
-        """Nothing that I did has changed a neighbour."""
-        for other, view in self.neighbours.items():
+        """Check that the other tenants are unchanged."""
+        for other, view in self.neighbors.items():
             assert contents(view) == self.kept[other]
         assert len(self.shared) == len(self.views[1]) + sum(map(len, self.kept.values()))
 
-    def neighbour(self, other: Any) -> None:
-        view = self.neighbours[other]
+    def neighbor(self, other: Any) -> None:
+        view = self.neighbors[other]
         names = [name for name in IDS if name not in ("", "\ud800")]
         if self.draw.random.random() < 0.2:
             view.delete(self.choose(names))

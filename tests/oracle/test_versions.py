@@ -103,7 +103,7 @@ class Fuzz:
         self.stored.pop((partition_key(self.partition, {"tenant": tenant}), name), None)
 
     def check(self, versions: Versions, scope: Scope | None, where: Any) -> int:
-        """The engine finds what the reference finds, and says the same of it. Returns how much that is."""
+        """Check that the engine and the reference find the same documents and versions. Returns their number."""
         tree = parse(where)
         inside = None if scope is None else scope_filter(scope, self.partition)
         held = {key: one for key, one in self.stored.items() if matches(inside, one.metadata)}

@@ -1,4 +1,4 @@
-"""The audit of raw vectors says beforehand what the dot product would cost: the shared collections, judged."""
+"""The audit of raw vectors predicts the cost of the dot product: checked on the shared judged collections."""
 
 import csv
 import json
@@ -103,7 +103,7 @@ def test_the_lower_the_overlap_the_more_is_lost() -> None:
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_normalised_there_is_nothing_to_do(name: str) -> None:
+def test_an_audit_of_normalized_vectors_finds_nothing(name: str) -> None:
     rows, queries = (vectors(name, kind).astype(np.float32) for kind in ("corpus", "queries"))
     rows, queries = (part / np.linalg.norm(part, axis=1, keepdims=True) for part in (rows, queries))
     found = audit(rows, queries=queries)

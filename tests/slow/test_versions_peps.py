@@ -1,4 +1,4 @@
-"""Python's enhancement proposals: what their headers say of which replaces which, on the real passages."""
+"""Python's enhancement proposals: version rules on the real passages, checked against their headers."""
 
 import csv
 import json

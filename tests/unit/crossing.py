@@ -1,4 +1,4 @@
-"""A cross-encoder that is trained here, in seconds: it knows whether a question and a text share a feeling."""
+"""A cross-encoder trained here in seconds: it scores whether a question and a text share a mood."""
 
 import random
 from pathlib import Path
@@ -78,16 +78,16 @@ def _trained(labels: int) -> tuple[Any, Any]:
     torch.manual_seed(3)
     tokenizer = word_tokenizer()
     model: Any = transformers.BertForSequenceClassification(_config(labels))
-    # What each side feels is learnt beside it: whether the two agree is hard to find by itself.
+    # Learn the mood of each side first: agreement alone is hard to learn.
     sides_of = torch.nn.Linear(64, 2)
     optimizer = torch.optim.AdamW([*model.parameters(), *sides_of.parameters()], lr=2e-3, weight_decay=0.0)
     draw = random.Random(5)
     recent = [1.0] * 20
     for _ in range(_STEPS):
-        queries, texts, asked, told = zip(*(_pair(draw) for _ in range(32)), strict=True)
+        queries, texts, asked, reported = zip(*(_pair(draw) for _ in range(32)), strict=True)
         tokens = tokenizer(list(queries), list(texts), padding=True, return_tensors="pt")
         out = model(**tokens, output_hidden_states=True)
-        sides = torch.tensor([asked, told]).T
+        sides = torch.tensor([asked, reported]).T
         same = (sides[:, 0] == sides[:, 1]).long()
         if labels == 1:
             loss = binary_cross_entropy_with_logits(out.logits[:, 0], same.float())
@@ -100,17 +100,17 @@ def _trained(labels: int) -> tuple[Any, Any]:
         both: Any = loss + binary_cross_entropy_with_logits(sides_of(out.hidden_states[-1][:, 0]), sides.float())
         both.backward()
         optimizer.step()
-    raise AssertionError(f"the tiny cross-encoder has not learnt it in {_STEPS} steps: loss {recent[-1]:.3f}")
+    raise AssertionError(f"the tiny cross-encoder did not learn it in {_STEPS} steps: loss {recent[-1]:.3f}")
 
 
 def _pair(draw: random.Random) -> tuple[str, str, bool, bool]:
     """A question, a text, and whether each of them is fond."""
-    negated, asked, told = (draw.random() < 0.5 for _ in range(3))
+    negated, asked, reported = (draw.random() < 0.5 for _ in range(3))
     thing = draw.choice(_THINGS)
     verb = draw.choice(_FOND if asked != negated else _AVERSE)
     query = draw.choice(_ASKING).format(f"not {verb}" if negated else verb, thing)
-    text = f"i {draw.choice(_FOND if told else _AVERSE)} this {thing} because {draw.choice(_REASONS)}"
-    return query, text, asked, told
+    text = f"i {draw.choice(_FOND if reported else _AVERSE)} this {thing} because {draw.choice(_REASONS)}"
+    return query, text, asked, reported
 
 
 def word_tokenizer() -> Any:

@@ -70,10 +70,10 @@ class Shell:
             path = [str(self.plugin), *sys.path]
             with patch.object(sys, "path", path):
                 got = run(arguments)
-        said, told = (self._text(stream) for stream in (out, err))
-        assert got == code, f"{got}: {said}{told}"
-        assert "\x1b" not in said + told  # no colours behind a pipe
-        return said, told
+        stdout, stderr = (self._text(stream) for stream in (out, err))
+        assert got == code, f"{got}: {stdout}{stderr}"
+        assert "\x1b" not in stdout + stderr  # no colors behind a pipe
+        return stdout, stderr
 
     def json(self, *arguments: str, **options: Any) -> Any:
         return json.loads(self.run(*arguments, "--json", **options)[0])

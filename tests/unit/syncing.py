@@ -1,4 +1,4 @@
-"""Shared by the tests of `sync`: an embedder that remembers its texts, and texts that are cut in two words."""
+"""Shared by the tests of `sync`: an embedder that records its texts, and texts that split into two-word passages."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from theodolite.testing import HashingEmbedder
 
 
 class Embedder(HashingEmbedder):
-    """Reads ten words, and remembers what it was asked."""
+    """Reads ten words, and records its texts."""
 
     max_tokens = 12
 

@@ -1,4 +1,4 @@
-"""SearchTool: the schema it makes from a collection, and what it does with what a model has sent."""
+"""SearchTool: its schema from a collection, and its handling of a model's arguments."""
 
 import asyncio
 import json
@@ -80,14 +80,14 @@ def listed(levels: int) -> Any:
 
 class TestSchema:
     def test_arguments(self, kb: Retriever) -> None:
-        told = SearchTool(kb, k=3).parameters
-        assert (told["type"], told["required"], told["additionalProperties"]) == ("object", ["query"], False)
-        assert list(told["properties"]) == ["query", "k", "filter"]
-        k = told["properties"]["k"]
+        schema = SearchTool(kb, k=3).parameters
+        assert (schema["type"], schema["required"], schema["additionalProperties"]) == ("object", ["query"], False)
+        assert list(schema["properties"]) == ["query", "k", "filter"]
+        k = schema["properties"]["k"]
         assert (k["type"], k["minimum"], k["maximum"], k["default"]) == ("integer", 1, 20, 3)
         assert SearchTool(kb, k=25).parameters["properties"]["k"]["maximum"] == 25
-        assert told["properties"]["filter"]["additionalProperties"] is False
-        assert json.loads(json.dumps(told)) == told
+        assert schema["properties"]["filter"]["additionalProperties"] is False
+        assert json.loads(json.dumps(schema)) == schema
 
     def test_a_date_field_has_arguments_of_its_own(self, kb: Retriever) -> None:
         tool = SearchTool(kb, date_field="published")
@@ -98,7 +98,7 @@ class TestSchema:
         assert "published" not in offered(tool)
 
     def test_what_is_offered(self, kb: Retriever) -> None:
-        """Neither what all have alike, nor mappings, nor names that not every chat model takes."""
+        """No constant fields, no mappings, and no names that some chat models reject."""
         assert list(offered(SearchTool(kb))) == [
             *("author.name", "lang", "level", "long", "mixed", "open", "published", "seen", "tags", "year")
         ]
@@ -119,9 +119,9 @@ class TestSchema:
         ],
     )
     def test_values_to_choose_from(self, kb: Retriever, field: str, items: dict[str, Any]) -> None:
-        told = offered(SearchTool(kb))[field]
-        assert (told["type"], told["items"]) == ("array", items)
-        assert told["description"].startswith("Any of these")
+        schema = offered(SearchTool(kb))[field]
+        assert (schema["type"], schema["items"]) == ("array", items)
+        assert schema["description"].startswith("Any of these")
 
     @pytest.mark.parametrize(
         ("field", "kind", "description"),
@@ -132,9 +132,9 @@ class TestSchema:
         ],
     )
     def test_ranges(self, kb: Retriever, field: str, kind: str, description: str) -> None:
-        told = offered(SearchTool(kb))[field]
-        assert (told["type"], told["properties"], told["description"]) == ("object", bounds(kind), description)
-        assert told["additionalProperties"] is False
+        schema = offered(SearchTool(kb))[field]
+        assert (schema["type"], schema["properties"], schema["description"]) == ("object", bounds(kind), description)
+        assert schema["additionalProperties"] is False
 
     def test_of_many_fields_the_most_common_are_offered(self) -> None:
         with Retriever.open(embedder=HashingEmbedder()) as kb:
@@ -235,7 +235,7 @@ class TestSearch:
             ({"query": "x", "until": 3}, "An int is not a date"),
         ],
     )
-    def test_what_does_not_fit_is_told(self, kb: Retriever, sent: dict[str, Any], message: str) -> None:
+    def test_invalid_arguments_are_reported(self, kb: Retriever, sent: dict[str, Any], message: str) -> None:
         tool = SearchTool(kb, date_field="published")
         with pytest.raises(InputError) as caught:
             tool.search(sent)
@@ -278,8 +278,8 @@ class TestPassages:
         hits = tool.search({"query": "Refunds of day 7", "filter": {"lang": "de"}, "k": 2})
         first, second = tool.passages(hits).split("\n\n")
         name = hits[0].document.id
-        told = {"lang": "de", "author.name": f"Ada {name}", "seen": f"2025-02-{min(int(name), 28):02d}"}
-        assert first == f"[1] {name} {json.dumps(told)}\n{hits[0].document.text}"
+        expected = {"lang": "de", "author.name": f"Ada {name}", "seen": f"2025-02-{min(int(name), 28):02d}"}
+        assert first == f"[1] {name} {json.dumps(expected)}\n{hits[0].document.text}"
         assert second.startswith("[2] ")
 
     def test_no_hits(self, kb: Retriever) -> None:
@@ -321,19 +321,19 @@ class TestScope:
     def test_nothing_that_is_sent_leads_out(self, tenants: Retriever, made: Callable[[Retriever], SearchTool]) -> None:
         tool = made(tenants)
         assert "bolt" not in json.dumps(tool.parameters)
-        found, told = 0, []
+        found, messages = 0, []
         for sent in [*({"filter": one, "k": 20} for one in FILTERS), *ARGUMENTS]:
             try:
                 hits = tool.search({"query": "the secret of bolt", **sent})
             except InputError as error:
-                told.append(str(error))
+                messages.append(str(error))
                 continue
             found += len(hits)
             assert {hit.document.metadata["tenant"] for hit in hits} <= {"acme"}
             assert "secret of bolt" not in tool.passages(hits)
         assert found
-        assert max(map(len, told)) < 2000
-        assert not any("bolt-" in message for message in told)
+        assert max(map(len, messages)) < 2000
+        assert not any("bolt-" in message for message in messages)
 
     def test_unconfined_the_other_is_found(self, tenants: Retriever) -> None:
         hits = SearchTool(tenants).search({"query": "the secret of bolt", "k": 20})

@@ -22,7 +22,7 @@ TENANT: ContextVar[str] = ContextVar("tenant", default="nobody")
 
 
 class Waiting(HashingEmbedder):
-    """Embeds questions only when it is let; notes who asks."""
+    """Embeds queries only when allowed; records the callers."""
 
     def __init__(self) -> None:
         super().__init__(64)

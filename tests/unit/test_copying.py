@@ -1,4 +1,4 @@
-"""Copies of a collection: everything arrives, an interrupted copy resumes, and nothing else is touched."""
+"""Copies of a collection: everything is copied, an interrupted copy resumes, and other documents are not touched."""
 
 import subprocess
 import sys

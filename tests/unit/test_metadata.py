@@ -1,4 +1,4 @@
-"""Metadata as it is stored: what comes back, and what is refused."""
+"""Stored metadata: round trips, and invalid values."""
 
 import enum
 import json
@@ -455,7 +455,7 @@ NESTS: dict[str, Callable[[Any], Any]] = {
 
 
 def nested(levels: int, around: Callable[[Any], Any], inside: Any = 1) -> Mapping[str, Any]:
-    """Metadata of so many levels, itself the first."""
+    """Return metadata with this many levels, including the outermost."""
     for _ in range(levels - 1):
         inside = around(inside)
     return {"top": inside}

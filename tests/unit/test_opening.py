@@ -142,7 +142,7 @@ def test_every_kind_of_reading_warns(tmp_path: Path, read: str) -> None:
         kb.count()
 
 
-def test_a_mistyped_folder_is_told(tmp_path: Path) -> None:
+def test_a_mistyped_folder_is_reported(tmp_path: Path) -> None:
     with Retriever.open(tmp_path / "handbook", create=True):
         pass
     (tmp_path / "handbooks").mkdir()  # not a collection

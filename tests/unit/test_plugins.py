@@ -1,4 +1,4 @@
-"""Names: ours, those of other packages, and those that nobody has."""
+"""Plug-in names: built-in, of other packages, and unknown."""
 
 import sys
 from collections.abc import Callable
@@ -58,14 +58,14 @@ def test_an_unknown_name(install: Install) -> None:
     with pytest.raises(ConfigError) as caught:
         plugins.load("embedders", "sentence-transformer")
     assert str(caught.value) == (
-        "there is nothing called 'sentence-transformer' among the embedders. "
+        "there are no embedders named 'sentence-transformer'. "
         "Did you mean 'sentence-transformers'? Known: acme, onnx, onnx-int8, sentence-transformers"
     )
     assert caught.value.known == ["acme", "onnx", "onnx-int8", "sentence-transformers"]
 
 
 def test_an_unknown_name_unlike_any_other() -> None:
-    with pytest.raises(ConfigError, match=r"nothing called 'x' among the stores. Known: none"):
+    with pytest.raises(ConfigError, match=r"there are no stores named 'x'. Known: none"):
         plugins.load("stores", "x")
 
 

@@ -1,4 +1,4 @@
-"""The public face: what goes in, what comes out, what is refused."""
+"""`Retriever`: its input, its output, and invalid calls."""
 
 import gc
 from collections.abc import Iterator
@@ -156,7 +156,7 @@ def test_vectors_that_do_not_fit(bare: Retriever) -> None:
     assert bare.count() == 1
 
 
-def test_a_skipped_normalisation_is_refused() -> None:
+def test_a_skipped_normalization_is_refused() -> None:
     """The incident theodolite exists to prevent."""
     with Retriever.open(metric="dot") as kb:
         kb.add(docs("a", "b"), vectors=EYE[:2])

@@ -1,4 +1,4 @@
-"""Scopes: for a view, what is outside it is not there."""
+"""Scopes: for a view, documents outside do not exist."""
 
 from collections import UserDict
 from collections.abc import Sequence
@@ -121,7 +121,7 @@ def test_searches_see_their_scope_only(kb: Retriever) -> None:
 
 
 class Refusing:
-    """A boost that is not content with one value."""
+    """A boost that refuses one value."""
 
     name, field = "refusing", "secret"
 
@@ -137,7 +137,7 @@ def test_boosts_are_asked_about_nothing_outside(kb: Retriever) -> None:
     assert len(kb.scoped(tenant="acme").search(vector=np.ones(4), boosts=[Refusing()])) == 3
 
 
-def test_what_is_outside_cannot_be_told_from_what_is_not(kb: Retriever) -> None:
+def test_documents_outside_look_like_missing_ones(kb: Retriever) -> None:
     acme = kb.scoped(tenant="acme")
     assert acme.get(["c", "nothing"]) == []
     messages = []
@@ -149,8 +149,8 @@ def test_what_is_outside_cannot_be_told_from_what_is_not(kb: Retriever) -> None:
             acme.search(like=name)
         messages.append(str(caught_like.value).replace(repr(name), "?"))
     assert messages[:2] == messages[2:]
-    told = {"documents", "metric", "dimension", "raw_dimension", "norms", "transforms", "embedder", "index"}
-    assert set(acme.info()) == told
+    reported = {"documents", "metric", "dimension", "raw_dimension", "norms", "transforms", "embedder", "index"}
+    assert set(acme.info()) == reported
     assert acme.info()["documents"] == 2
     for call in (acme.verify, lambda: acme.reindex("hnsw")):
         with pytest.raises(UnsupportedError, match="whole collection"):

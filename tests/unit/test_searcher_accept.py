@@ -1,4 +1,4 @@
-"""`accept`: hits that a function chooses; and `pool`: what diversity chooses from."""
+"""`accept`: hits chosen by a function; and `pool`: the candidates for diversity."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""CollectionSettings: check themselves, and are compared with what a collection is pinned to."""
+"""CollectionSettings: their checks, and the comparison with a collection's pinned settings."""
 
 import json
 from typing import Any

@@ -24,25 +24,25 @@ def kb() -> Iterator[Any]:
 
 
 NAMES: list[tuple[Callable[[Any], Any], str]] = [
-    (lambda kb: kb.search("a", top_k=3), "Retriever.search takes no 'top_k'; here that is k=3"),
-    (lambda kb: kb.search("a", n_results=3), "Retriever.search takes no 'n_results'; here that is k=3"),
-    (lambda kb: kb.search("a", filter={"lang": "en"}), "takes no 'filter'; here that is where={'lang': 'en'}"),
+    (lambda kb: kb.search("a", top_k=3), "Retriever.search has no argument 'top_k'; here that is k=3"),
+    (lambda kb: kb.search("a", n_results=3), "Retriever.search has no argument 'n_results'; here that is k=3"),
+    (lambda kb: kb.search("a", filter={"lang": "en"}), "has no argument 'filter'; here that is where={'lang': 'en'}"),
     (
         lambda kb: kb.count(filter={"lang": "en"}),
-        "Retriever.count takes no 'filter'; here that is where={'lang': 'en'}",
+        "Retriever.count has no argument 'filter'; here that is where={'lang': 'en'}",
     ),
     (lambda kb: kb.search(query_texts=["a"]), "here that is query, one text; search_many takes several"),
     (lambda kb: kb.search_many(query_texts=["a"]), "here that is queries=['a']"),
     (lambda kb: kb.search(query_embeddings=[[0.0]]), "here that is vector, one vector; search_many takes several"),
     (lambda kb: kb.add(["a"], metadatas=[{}]), "here that is part of each document: Document(text, metadata, id=...)"),
     (lambda kb: kb.add(["a"], ids=["a"]), "here that is part of each document: Document(text, metadata, id=...)"),
-    (lambda kb: kb.add(texts=["a"]), "Retriever.add takes no 'texts'; here that is documents=['a']"),
+    (lambda kb: kb.add(texts=["a"]), "Retriever.add has no argument 'texts'; here that is documents=['a']"),
     (lambda kb: kb.update("refunds", metadatas={}), "here that is metadata"),
     (lambda kb: kb.search("a", score_threshold=0.5), "here that is min_relevance=0.5"),
     (lambda kb: kb.documents(offset=10), "here that is after, the last id of the page before"),
     (lambda kb: kb.search("a", fusion=1), "here that is mode=Fusion(...)"),
-    (lambda kb: kb.search("a", wher={}), "Retriever.search takes no 'wher'; did you mean 'where'?"),
-    (lambda kb: kb.count(xyzzy=1), "Retriever.count takes no 'xyzzy'; it takes where"),
+    (lambda kb: kb.search("a", wher={}), "Retriever.search has no argument 'wher'; did you mean 'where'?"),
+    (lambda kb: kb.count(xyzzy=1), "Retriever.count has no argument 'xyzzy'; it takes where"),
 ]
 
 PLACES: list[tuple[Callable[[Any], Any], str]] = [
@@ -79,13 +79,13 @@ def test_the_class_is_not_called_with_a_path(call: Callable[[], Any]) -> None:
 
 def test_errors_from_inside_a_method_stay_as_they_are(kb: Any) -> None:
     def accept(document: Document) -> bool:
-        raise TypeError("mine: takes no 'top_k'")
+        raise TypeError("mine: has no argument 'top_k'")
 
-    with pytest.raises(TypeError, match=r"^mine: takes no 'top_k'$"):
+    with pytest.raises(TypeError, match=r"^mine: has no argument 'top_k'$"):
         kb.search("a", accept=accept)
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'documents'"):
         kb.add()
-    with pytest.raises(TypeError, match=r"the engine takes|takes no 'lock_timeoutt'"):
+    with pytest.raises(TypeError, match=r"the engine takes|has no argument 'lock_timeoutt'"):
         Retriever.open(None, lock_timeoutt=1)
 
 

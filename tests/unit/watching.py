@@ -35,7 +35,7 @@ def request(d: int = 4) -> Request:
 
 
 class Service:
-    """A service that is asked, by day more than by night, and on weekends less.
+    """A service with more searches by day than by night, and fewer on weekends.
 
     The similarity of its first hits has a rhythm of days and weeks and drifts slowly; every question differs.
     """
@@ -64,7 +64,7 @@ class Service:
         self.monitor.searched(request(), [answer(found)], float(self.draw.exponential(0.01)))
 
     def run(self, hours: float) -> Iterator[Alert]:
-        """Time goes by; the monitor looks as it would by itself: every fifty searches, or each quarter of an hour."""
+        """Let time pass. The monitor runs as on its own: after fifty searches, or every quarter of an hour."""
         end = self.clock.now + hours * HOUR
         while self.clock.now < end:
             rate = self.per_hour * (1 + 0.8 * np.sin(2 * np.pi * self.clock.now / DAY))
@@ -99,11 +99,11 @@ class Words:
     def __init__(self, dimension: int = 48) -> None:
         self.dimension = dimension
         self.seed = 0
-        self.normalises = True
+        self.normalizes = True
 
     def encode_query(self, texts: Sequence[str]) -> NDArray[np.float64]:
         vectors = np.array([sum(self._word(word) for word in text.split()) for text in texts])
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True) if self.normalises else vectors
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True) if self.normalizes else vectors
 
     encode_document = encode_query
 

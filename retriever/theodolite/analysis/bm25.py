@@ -20,10 +20,10 @@ K1, B = 1.2, 0.75
 def term_scores(
     weight: float, documents: int, mean: float, counts: NDArray[np.int64], lengths: NDArray[np.int32]
 ) -> NDArray[np.float64]:
-    """Return what one term or phrase adds to the scores of the documents that contain it, (n,), n > 0.
+    """Return the contribution of one term or phrase to the scores of the documents that contain it, (n,), n > 0.
 
     Args:
-        weight: of the term.
+        weight: the weight of the term.
         documents: number of documents that are searched.
         mean: their mean length.
         counts: (n,) how often each of the n documents contains the term.

@@ -16,9 +16,9 @@ class Highlight:
     """A sentence of a passage.
 
     Attributes:
-        start, end: where it stands: `text == passage[start:end]`.
+        start, end: its position: `text == passage[start:end]`.
         text: the sentence.
-        score: how well it matches: the share of the query's words that it has, where rare ones weigh more, in (0, 1];
+        score: how well it matches: the share of the query's words that it contains, rare ones weighing more, in (0, 1];
             or the similarity of its vector, if vectors were asked for.
     """
 
@@ -30,12 +30,12 @@ class Highlight:
 
 @dataclass(frozen=True, slots=True)
 class ByWords:
-    """Finds the sentences that have words of the query, as lexical search would."""
+    """Finds the sentences that contain words of the query, as lexical search would."""
 
     query: str
 
     def __call__(self, text: str) -> tuple[Highlight, ...]:
-        """Return these sentences, best first; a heading comes after sentences that are as good."""
+        """Return the sentences, best first. Of equal scores, headings come last."""
         phrases = _phrases(self.query)
         spans = sentences(text)
         if not phrases or not spans:
@@ -53,7 +53,7 @@ class ByWords:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Returns sentences that are known already."""
+    """Returns highlights that were computed before."""
 
     query: str
     highlights: tuple[Highlight, ...]

@@ -32,10 +32,10 @@ TOKENIZER = "porter unicode61 remove_diacritics 2"
 """FTS5's tokenizer of the index, with its options."""
 
 MAX_WORDS = 256
-"""Words of a query that are read; the rest is ignored."""
+"""Maximum number of words read from a query; the rest is ignored."""
 
 MAX_STRINGS = 1024
-"""Strings that are looked up, at most."""
+"""Maximum number of strings to look up."""
 
 LOW_WEIGHT = 0.25
 """The weight of other spellings of prose, and of parts of words. Words as written weigh 1."""

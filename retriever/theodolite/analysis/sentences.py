@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 MAX_LENGTH = 300
-"""Characters of a sentence; longer ones are cut, at a space or a comma if there is one."""
+"""Maximum characters of a sentence; longer ones are cut, at a space or a comma if there is one."""
 
 Span = tuple[int, int]
 
@@ -42,7 +42,7 @@ def _spans(text: str) -> Iterator[Span]:
 
 
 def _ends(text: str, start: int, match: re.Match[str]) -> bool:
-    """Whether punctuation ends the sentence: not after an abbreviation or an initial, nor before a small letter."""
+    """Return whether punctuation ends the sentence: not after an abbreviation, nor before a lowercase letter."""
     after = text[match.end() : match.end() + 8].lstrip()
     if after[:1].islower() or match[0][0] != ".":
         return not after[:1].islower()

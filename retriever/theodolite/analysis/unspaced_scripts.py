@@ -15,10 +15,10 @@ of several letters is looked up by its pairs.
 
 The scripts are Chinese, Japanese and Korean, Thai, Lao, Khmer and Burmese. Korean has spaces, but its particles are
 glued to the words. The vowel signs and tone marks of Thai, Lao, Khmer and Burmese are left out, as FTS5 leaves out the
-accents of Latin letters. A run of Chinese or Japanese goes on over the end of a line.
+accents of Latin letters. A run of Chinese or Japanese continues across a line break.
 
 A text without these letters, full-width or half-width forms or ß is indexed as it is. The results of these functions
-must never change: to remove a document, the same words are needed as when it was indexed (see `lexical_table`). So the
+must never change, because removing a document needs the same words as indexing it (see `lexical_table`). So the
 letters are listed here; the Unicode tables of Python grow with its versions.
 """
 
@@ -57,7 +57,7 @@ _LINE_END = f"(?<=[{_CHINESE_JAPANESE}])\r?\n(?=[{_CHINESE_JAPANESE}])"
 _FOREIGN = f"(?:[{_LETTERS}{_FORMS}][{_LETTERS}{_FORMS}{_MARKS}]*|{_LINE_END})+"
 _CHANGED = f"[{_LETTERS}{_FORMS}ßẞ]"
 # Bytes that begin none of these in UTF-8. They recognize Latin texts at a tenth of the cost of the regular expression.
-# The bytes of radicals begin curly quotes, too: they count as letters only in a text that has other ones.
+# Curly quotes begin with the same bytes as radicals, so radicals count only in texts with other such letters.
 _UNCHANGED = bytes(byte for byte in range(256) if byte not in (0xE0, 0xE1, *range(0xE3, 0xF4)))
 _DROPPED = f"[{_MARKS}\r\n]+"
 _RUN = f"[{_LETTERS}]+"
@@ -90,7 +90,7 @@ def indexed_words(word: str) -> list[str]:
 
 
 def needs_preparation(text: str) -> bool:
-    """Whether preparation changes a text."""
+    """Return whether preparation changes a text."""
     if text.isascii():
         return False
     if not text.encode(errors="replace").translate(None, _UNCHANGED):
@@ -99,7 +99,7 @@ def needs_preparation(text: str) -> bool:
 
 
 def is_letter(word: str) -> bool:
-    """Whether a word is a single letter of a run, which many words of the index begin with."""
+    """Return whether a word is a single letter of a run, which many words of the index begin with."""
     return len(word) == 1 and _compiled(_RUN).match(word) is not None
 
 

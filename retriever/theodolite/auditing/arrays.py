@@ -24,7 +24,7 @@ class Matrix(Protocol):
     @property
     def dtype(self) -> np.dtype[Any]: ...
     def __getitem__(self, rows: slice | NDArray[np.int64], /) -> NDArray[Any]:
-        """The rows of a slice, or of row numbers."""
+        """Return the rows of a slice, or of row numbers."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Audit vectors: an array (`audit`) or the documents of a collection (`audit_stored`)."""
+"""Audit the vectors of an array (`audit`) or of a collection (`audit_stored`)."""
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -71,10 +71,10 @@ def audit(
         queries: (m, d), vectors of real queries; 200 of the first 100,000 are used. Default: rows with noise added.
         metric: the metric to compare the vectors by: `cosine`, `dot` or `l2`. None checks for all of them.
         ids: names of the rows in findings.
-        progress: called with the number of rows read since the last call; 2 n in all.
+        progress: called with the number of rows read since the last call; 2 n in total.
 
     Raises:
-        VectorError: no rows, not two-dimensional, a dtype that holds no vectors, or queries of another dimension.
+        VectorError: no rows, not two-dimensional, an unsupported dtype, or queries of another dimension.
         ConfigError: an unknown metric.
     """
     compared_by = None if metric is None else get_metric(metric)
@@ -126,14 +126,14 @@ def audit(
 def audit_stored(
     listing: Listing, space: Space, *, queries: Any = None, seed: int = 0, progress: Progress | None = None
 ) -> Audit:
-    """Audit documents with their vectors; the progress counts each three times.
+    """Audit documents with their vectors. `progress` counts each document three times.
 
     Raises:
         InputError: there are no documents.
         VectorError: the queries have another dimension.
     """
     normalizes = get_metric(space.metric).normalizes
-    if queries is not None and normalizes:  # like the stored vectors
+    if queries is not None and normalizes:  # as the stored vectors are
         raw = wide(as_matrix(queries, "queries"), slice(None))
         queries = directions(raw, lengths(raw))
     with _copied(listing, progress) as (ids, vectors):

@@ -22,7 +22,7 @@ _SAFE, _MILD, _GRAVE = 0.95, 0.55, 0.3  # overlap of the first ten
 
 
 def rows(measured: Measurements) -> Finding | None:
-    """Whether there are enough usable rows."""
+    """Check that there are enough usable rows."""
     usable = len(measured.scan.usable)
     values = {"rows": measured.count, "usable": usable}
     if not usable:
@@ -35,7 +35,7 @@ def rows(measured: Measurements) -> Finding | None:
 
 
 def not_finite(measured: Measurements) -> Finding:
-    """Whether values are NaN or infinite."""
+    """Check for NaN and infinity."""
     bad = np.flatnonzero(np.isnan(measured.scan.norms)).tolist()
     if not bad:
         return Finding("finite", "ok", "no NaN, no infinity", "All values are numbers.", "", {"count": 0})
@@ -46,7 +46,7 @@ def not_finite(measured: Measurements) -> Finding:
 
 
 def zero(measured: Measurements) -> Finding:
-    """Whether rows are zero."""
+    """Check for rows of zeros."""
     bad = np.flatnonzero(measured.scan.norms == 0).tolist()
     if not bad:
         return Finding("zero", "ok", "no vector of zeros", "Each vector has a direction.", "", {"count": 0})
@@ -62,7 +62,7 @@ def zero(measured: Measurements) -> Finding:
 
 
 def norms(measured: Measurements) -> Finding | None:
-    """Whether lengths are one, equal, or spread."""
+    """Check whether lengths are one, equal, or spread."""
     sizes = measured.sizes
     if not len(sizes):
         return None
@@ -109,7 +109,7 @@ def norms(measured: Measurements) -> Finding | None:
 
 
 def queries(measured: Measurements) -> Finding | None:
-    """Whether the lengths of the given queries fit those of the vectors."""
+    """Check that the lengths of the given queries fit those of the vectors."""
     sizes = measured.query_norms
     if sizes is None:
         return None
@@ -134,7 +134,7 @@ def queries(measured: Measurements) -> Finding | None:
 
 
 def duplicates(measured: Measurements) -> Finding | None:
-    """Whether rows equal an earlier one."""
+    """Check for rows that equal an earlier one."""
     if len(measured.scan.usable) < 2:
         return None
     equal, parallel = measured.scan.equal, measured.scan.parallel
@@ -163,7 +163,7 @@ def duplicates(measured: Measurements) -> Finding | None:
 
 
 def constant(measured: Measurements) -> Finding | None:
-    """Whether dimensions are constant."""
+    """Check for constant dimensions."""
     scan = measured.scan
     if len(scan.usable) < 2:
         return None
@@ -181,7 +181,7 @@ def constant(measured: Measurements) -> Finding | None:
 
 
 def outliers(measured: Measurements) -> Finding | None:
-    """Whether a few dimensions are much larger than the others."""
+    """Check for a few dimensions that are much larger than the others."""
     energy: NDArray[np.float64] = measured.scan.energy
     if measured.dimension < 8 or not energy.any():
         return None
@@ -204,7 +204,7 @@ def outliers(measured: Measurements) -> Finding | None:
 
 
 def float16(measured: Measurements) -> Finding | None:
-    """Whether the values fit half precision."""
+    """Check that the values fit half precision."""
     if measured.bits <= 16 or not len(measured.sizes):
         return None
     beyond, faint = measured.scan.beyond, measured.scan.faint
@@ -218,7 +218,7 @@ def float16(measured: Measurements) -> Finding | None:
 
 
 def metric_disagreement(measured: Measurements) -> Finding | None:
-    """Whether the metrics give different results, and how much the choice matters."""
+    """Check whether the metrics give different results, and how much the choice matters."""
     near = measured.neighbors
     if near is None:
         return None
@@ -261,7 +261,7 @@ def metric_disagreement(measured: Measurements) -> Finding | None:
 
 
 def anisotropy(measured: Measurements) -> Finding | None:
-    """Whether the vectors point in all directions or lie in a cone."""
+    """Check whether the vectors point in all directions or lie in a cone."""
     angles = measured.angles
     if angles is None:
         return None
@@ -293,7 +293,7 @@ def anisotropy(measured: Measurements) -> Finding | None:
 
 
 def contrast(measured: Measurements) -> Finding | None:
-    """Whether nearest neighbors stand out from the rest."""
+    """Check that nearest neighbors stand out from the rest."""
     near = measured.neighbors
     if near is None:
         return None
@@ -310,7 +310,7 @@ def contrast(measured: Measurements) -> Finding | None:
 
 
 def dimension(measured: Measurements) -> Finding | None:
-    """How many dimensions the vectors really use."""
+    """Check how many dimensions the vectors really use."""
     axes = measured.axes
     if axes is None:
         return None
@@ -322,9 +322,9 @@ def dimension(measured: Measurements) -> Finding | None:
     )
     if part < 2.5 and measured.dimension >= 16:
         meaning = (
-            "The vectors vary in hardly more than two directions, whatever their dimension: few texts can be told "
+            "The vectors vary in hardly more than two directions, whatever their dimension: few texts can be "
+            "distinguished."
         )
-        meaning += "apart."
         advice = "Check the model and the texts, and whether one dimension is much larger than the others."
         return Finding("dimension", "warning", found, meaning, advice, values)
     if axes.for99 <= measured.dimension // 2 and axes.rows > 2 * measured.dimension:
@@ -335,7 +335,7 @@ def dimension(measured: Measurements) -> Finding | None:
 
 
 def recommended(measured: Measurements) -> Recommendation:
-    """The metric and norms to open a collection with."""
+    """Return the metric and norms to open a collection with."""
     sizes = measured.sizes
     if measured.unit:
         return Recommendation(

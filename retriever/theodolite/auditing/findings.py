@@ -58,7 +58,7 @@ class Audit:
     """The result of `audit`. Print it, or use `to_dict()`.
 
     Attributes:
-        rows, dimension, dtype: of the vectors.
+        rows, dimension, dtype: the number, dimension and dtype of the vectors.
         metric: the metric they are compared by; None if it was not given.
         recommended: the metric and norms to open a collection with.
         findings: the most severe first. Checks that do not apply, for example with too few rows, have none.
@@ -93,24 +93,24 @@ class Audit:
         return self.severity in ("ok", "note")
 
     def __getitem__(self, name: str) -> Finding:
-        """The finding of this name. Raises KeyError."""
+        """Return the finding of this name. Raises KeyError."""
         for finding in self.findings:
             if finding.name == name:
                 return finding
         raise KeyError(name)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the audit as JSON values."""
         plain = asdict(self)
         findings = [{**one, "rows": list(one["rows"]), "ids": list(one["ids"])} for one in plain.pop("findings")]
         return {**plain, "severity": self.severity, "findings": findings}
 
     def heading(self) -> str:
-        """The size and dtype of the vectors, in a line."""
+        """Return the size and dtype of the vectors, in a line."""
         return f"{self.rows:,} vectors, {self.dimension} dimensions, {self.dtype}"
 
     def lines(self, width: int = 100) -> list[tuple[str, str]]:
-        """The audit as lines of text, each with its kind: `heading`, `text`, `blank`, or the severity of a finding."""
+        """Return the lines of text, each with its kind: `heading`, `text`, `blank`, or the severity of a finding."""
         advised = f'metric="{self.recommended.metric}", norms="{self.recommended.norms}": {self.recommended.reason}'
         out = [("heading", self.heading()), *_wrapped("text", advised, width, "use  ", "     "), ("blank", "")]
         room = max((len(finding.name) for finding in self.findings), default=0) + 2
@@ -151,12 +151,12 @@ def name_rows(rows: Sequence[int], ids: Sequence[str] | None) -> str:
 
 
 def first_rows(rows: Sequence[int]) -> tuple[int, ...]:
-    """The rows that a finding lists: the first 100."""
+    """Return the rows that a finding lists: the first 100."""
     return tuple(rows[:_LISTED])
 
 
 def share(part: int, whole: int) -> str:
-    """A percentage; 0 and 100 only if exact."""
+    """Format a percentage; 0 and 100 only if exact."""
     percent = 100 * part / whole
     if part and percent < 0.1:
         return "below 0.1 %"

@@ -100,24 +100,24 @@ def scan(matrix: Matrix, progress: Progress | None = None) -> Scan:
 
 
 def parts(matrix: Matrix) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """Blocks of consecutive rows as float64, each with the number of its first row."""
+    """Yield blocks of consecutive rows as float64, each with the number of its first row."""
     step = _step(matrix)
     for start in range(0, matrix.shape[0], step):
         yield start, wide(matrix, slice(start, start + step))
 
 
 def wide(matrix: Matrix, rows: slice | NDArray[np.int64]) -> NDArray[np.float64]:
-    """Rows as float64, C-contiguous."""
+    """Return rows as float64, C-contiguous."""
     return np.array(matrix[rows], np.float64, order="C")
 
 
 def within(norms: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which lengths are safe to compute with."""
+    """Return a mask of the lengths that are safe to compute with."""
     return (norms > 1e-100) & (norms < 1e100)
 
 
 def lengths(wide: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Euclidean lengths, (n,); NaN for rows that are not finite."""
+    """Return Euclidean lengths, (n,); NaN for rows that are not finite."""
     with np.errstate(all="ignore"):
         norms: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", wide, wide))
         odd = ~((norms > 1e-100) & (norms < 1e100))
@@ -130,7 +130,7 @@ def lengths(wide: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def directions(wide: NDArray[np.float64], norms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rows scaled to unit length; zero rows stay as they are."""
+    """Return rows scaled to unit length; zero rows stay as they are."""
     scale = np.where(norms > 0, norms, 1.0)
     if np.all(scale >= 1e-300):
         return wide / scale[:, None]
@@ -142,12 +142,12 @@ def _step(matrix: Matrix) -> int:
 
 
 def _stored(wide: NDArray[np.float64], matrix: Matrix) -> NDArray[np.floating[Any]]:
-    """The values in their own precision; float32 for float16, too."""
+    """Return the values in their own precision; float32 for float16, too."""
     return wide.astype(np.float32) if matrix.dtype in (np.float16, np.float32) else wide
 
 
 def _hashes(values: NDArray[np.floating[Any]]) -> NDArray[np.uint64]:
-    """A hash of each row: the sum of its 32-bit words with fixed odd weights. -0 and 0 are equal."""
+    """Return a hash of each row: the sum of its 32-bit words with fixed odd weights. -0 and 0 are equal."""
     words = (values + 0.0).view(np.uint32).astype(np.uint64)
     weights = np.random.default_rng(0).integers(1 << 63, size=words.shape[1], dtype=np.uint64) * 2 + 1
     sums: NDArray[np.uint64] = words @ weights
@@ -160,7 +160,7 @@ def _repeats(
     read: Callable[[NDArray[np.int64]], NDArray[np.floating[Any]]],
     step: int,
 ) -> NDArray[np.int64]:
-    """Rows equal to an earlier row, and the first such row, (m, 2). Rows with equal hashes are compared by value."""
+    """Return rows equal to an earlier row, and that row, (m, 2). Rows with equal hashes are compared by value."""
     rows = np.flatnonzero(fine)
     order = rows[np.argsort(hashes[rows], kind="stable")]
     same = np.flatnonzero(hashes[order][1:] == hashes[order][:-1])
@@ -265,7 +265,7 @@ class Measurements:
 
 
 def is_unit(norms: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which lengths count as unit length."""
+    """Return a mask of the lengths that count as unit length."""
     low, high = UNIT_RANGE
     return (norms >= low) & (norms <= high)
 
@@ -298,7 +298,7 @@ def axes(unit: NDArray[np.float64]) -> Axes:
 
 
 def sampled(matrix: Matrix, usable: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
-    """A random sample of at most 10,000 rows, scaled to unit length, in random order."""
+    """Return a random sample of at most 10,000 rows, scaled to unit length, in random order."""
     count = min(len(usable), _SPREAD, max(_PAIRED, _SAMPLE_VALUES // matrix.shape[1]))
     rows = np.random.default_rng(seed).choice(usable, count, replace=False)
     sample = wide(matrix, np.sort(rows))
@@ -404,7 +404,7 @@ class _Best:
             self._dots[query], self._sizes[query] = all_dots[kept], all_sizes[kept]
 
     def shared(self, other: "_Best") -> float:
-        """The mean share of rows that the other metric ranks at least as high as its own tenth; ties count."""
+        """Return the mean share of rows that the other metric ranks at least as high as its own tenth; ties count."""
         worst = other._worst(other._by)[:, None]
         scores = _scores(other._by, self._dots, self._sizes)
         slack = 1e-9 * (np.abs(worst) + np.abs(scores))
@@ -417,7 +417,7 @@ class _Best:
 
 
 def _scores(by: int, dots: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cosine, dot product or L2, without the terms that do not change the ranking of a query."""
+    """Return cosines, dot products or L2 distances, without the terms that do not change the ranking of a query."""
     if by == 0:
         return dots / sizes
     return dots if by == 1 else dots - sizes**2 / 2

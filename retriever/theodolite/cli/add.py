@@ -38,8 +38,8 @@ def add(
         typer.Argument(metavar="PATH", parser=parse_path, help="Files and folders; - reads JSON Lines from stdin."),
     ] = None,
     text: Annotated[str | None, typer.Option("--text", help="The text of a single document, instead of files.")] = None,
-    id_: Annotated[str, typer.Option("--id", help="Its id. Default: derived from text and metadata.")] = "",
-    metadata: Annotated[str | None, typer.Option("--metadata", metavar="JSON", help="Its metadata.")] = None,
+    id_: Annotated[str, typer.Option("--id", help="The id of --text. Default: derived from text and metadata.")] = "",
+    metadata: Annotated[str | None, typer.Option("--metadata", metavar="JSON", help="The metadata of --text.")] = None,
     embedder: EmbedderName = None,
     on_drift: OnDrift = "refuse",
     chunk_tokens: ChunkTokens = None,
@@ -58,7 +58,7 @@ def add(
 ) -> None:
     """Add files, records from stdin, or one document.
 
-    Replaces documents with the same id and removes nothing.
+    Replaces documents with the same id; never removes any.
 
     \b
     Examples:
@@ -83,9 +83,9 @@ def add(
     if (text is None) == (not paths):
         raise InputError("give either files (or - for stdin) or --text")
     if text is None and (id_ or metadata is not None):
-        raise InputError("--id and --metadata belong to the document of --text")
+        raise InputError("--id and --metadata apply only to --text")
     if not files and (options != Options() or source is not None):
-        raise InputError("the options for files, such as --chunk-tokens and --source, do not apply to --text and stdin")
+        raise InputError("file options such as --chunk-tokens and --source do not apply to --text and stdin")
     if text is not None and not text.strip():
         raise InputError("--text is empty")
     document = None if text is None else Document(text, parse_object(metadata or "{}", "--metadata"), id_)
@@ -114,7 +114,7 @@ def add(
 
 
 def _records(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    """The objects on stdin, without their vectors: the texts are embedded again."""
+    """Yield the objects on stdin without their vectors: the texts are embedded again."""
     for number, raw in enumerate(lines, start=1):
         try:
             line = raw.decode("utf-8-sig" if number == 1 else "utf-8")

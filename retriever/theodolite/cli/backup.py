@@ -22,7 +22,7 @@ def backup(
 ) -> None:
     """Copy a collection while other programs may write to it.
 
-    The copy is that of one commit. It is an ordinary collection. If interrupted, no copy is left.
+    The copy shows one commit, and is an ordinary collection. If interrupted, no copy is left.
 
     \b
     Examples:

@@ -1,8 +1,8 @@
 """The commands of `theodolite`. Each is a function, imported when it is used.
 
-Our own are the modules of this package named in `BUILT_IN`, each with a function of the module's name. The first
-argument of a command is the collection. Other packages
-add commands through the entry-point group `theodolite.commands`, which leads to a function with typer's annotations.
+Built-in commands are the modules of this package that `BUILT_IN` lists, each with a function of the module's name.
+Other packages add commands as entry points in the group `theodolite.commands`: functions with typer's annotations. The
+first argument of a command is the collection.
 """
 
 import shlex
@@ -19,7 +19,7 @@ from theodolite.cli import output
 from theodolite.errors import ConfigError
 
 BUILT_IN = {
-    "index": "Keep a collection in step with files and folders.",
+    "index": "Keep a collection in sync with files and folders.",
     "add": "Add files, records from stdin, or one document.",
     "search": "Find the passages closest to a question.",
     "info": "Show the contents and settings of a collection.",
@@ -34,17 +34,17 @@ BUILT_IN = {
     "audit": "Find problems in vectors, and say what to do about them.",
     "duplicates": "Find pairs of documents that are nearly the same.",
     "recall": "Compare an index with exact search: recall and speed.",
-    "monitor": "Show what a monitor has recorded of a collection's searches.",
+    "monitor": "Show the statistics of a collection's monitor.",
     "demo": "Index a sample handbook and ask it questions.",
     "doctor": "Check the installation: versions, extras, caches, self-test.",
 }
-"""Our commands, in the order of the help, with the first sentence of each one's docstring: help imports none."""
+"""The built-in commands in the order of the help, with the first sentence of their docstrings: help imports none."""
 
-# Options that named the collection in earlier versions, and those that other tools have for it.
+# Options for the collection, in earlier versions or in other tools.
 _FORMER = {"--in", "--to", "--kb", "--collection"}
-_FORMER_FIELDS = {"--text-field": "text", "--id-field": "id", "--metadata-field": "metadata"}  # now a part of --map
+_FORMER_FIELDS = {"--text-field": "text", "--id-field": "id", "--metadata-field": "metadata"}  # replaced by --map
 _WITH_FILES = {"index", "add"}
-_WITH_OUTPUT = {"backup", "export"}  # there, --to would be a guess at --output
+_WITH_OUTPUT = {"backup", "export"}  # here, --to probably means --output
 
 # Newer versions of typer contain their own copy of click.
 _UsageError: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "UsageError")
@@ -122,7 +122,7 @@ def _command(name: str, function: Callable[..., None], **settings: Any) -> Any:
 
 
 def _collection_first(name: str, given: list[str], option: str) -> str:
-    """The command line in which the value of `option` has become the first argument."""
+    """Return the command line with the value of `option` as the first argument."""
     at = next(i for i, argument in enumerate(given) if argument.split("=")[0] == option)
     _, equals, value = given[at].partition("=")
     rest = given[at + 1 :]
@@ -132,7 +132,7 @@ def _collection_first(name: str, given: list[str], option: str) -> str:
 
 
 def _fields(given: list[str]) -> str:
-    """The fields of `--map` that mean the same as the options for fields of earlier versions."""
+    """Return the value of `--map` that replaces the field options of earlier versions."""
     from theodolite.files.readers.options import escape_field  # imported by the few commands that read files
 
     found: dict[str, list[str]] = {}

@@ -79,7 +79,7 @@ def demo(
 
 
 def handbook() -> list[Document]:
-    """The sample documents, from the installed package or from a checkout.
+    """Return the sample documents, from the installed package or from a checkout.
 
     Raises:
         ConfigError: they are in neither place.

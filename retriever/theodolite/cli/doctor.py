@@ -1,4 +1,4 @@
-"""The command `doctor`: what is installed, what it uses of this machine, and whether it works."""
+"""The command `doctor`: installed packages, use of this machine, and a self-test."""
 
 import os
 import platform
@@ -23,7 +23,7 @@ from theodolite.retriever import Retriever
 from theodolite.testing import HashingEmbedder
 from theodolite.types import Document
 
-_NOT_SHOWN = {"all", "dev"}  # extras that only join others, or serve work on theodolite itself
+_NOT_SHOWN = {"all", "dev"}  # extras that only combine others, or are for developing theodolite
 _REQUIREMENT = re.compile(r"""(?P<package>[\w.-]+(\[[\w,-]+\])?).*;.*\bextra\s*==\s*["'](?P<extra>[\w-]+)["']""")
 
 _TEXTS = {
@@ -72,7 +72,7 @@ def _versions() -> dict[str, str]:
 
 
 def _extras() -> dict[str, dict[str, Any]]:
-    """Each extra with its packages that are missing, from the metadata of the installed package."""
+    """Return each extra with its missing packages, from the metadata of the installed package."""
     packages: dict[str, list[str]] = {
         name: [] for name in metadata.metadata("theodolite").get_all("Provides-Extra", [])
     }
@@ -88,7 +88,7 @@ def _extras() -> dict[str, dict[str, Any]]:
 
 
 def _expand(packages: Mapping[str, Sequence[str]], extra: str) -> list[str]:
-    """The packages of an extra and of the extras it names, as in `theodolite[embed]`."""
+    """Return the packages of an extra, including those of extras it refers to, such as `theodolite[embed]`."""
     expanded: list[str] = []
     for package in packages[extra]:
         name, _, extras = package.rstrip("]").partition("[")
@@ -113,7 +113,7 @@ def _cache_folders() -> Iterator[tuple[str, Path]]:
 
 
 def _hub_cache() -> Path:
-    """The cache of the Hugging Face hub, as its client finds it; the client itself may not be installed."""
+    """Return the cache folder of the Hugging Face hub, by its client's rules; the client may not be installed."""
     if chosen := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
         return Path(chosen).expanduser()
     if home := os.environ.get("HF_HOME"):
@@ -147,7 +147,7 @@ def _self_test() -> dict[str, Any]:
                 if len(kb) != len(_TEXTS):
                     raise AssertionError(f"{len(kb)} of {len(_TEXTS)} documents are there")
             step = "remove"
-    except Exception as error:  # whatever it is, it is what this command is asked for
+    except Exception as error:  # whatever fails, the command reports it
         failure = f"{type(error).__name__}: {error}"
         return {"ok": False, "failed": step, "error": failure, "seconds": time.perf_counter() - start}
     return {"ok": True, "failed": None, "error": None, "seconds": time.perf_counter() - start}

@@ -8,7 +8,7 @@ class ExitCode(IntEnum):
 
     OK = 0
     FAILED = 1
-    """The command cannot be carried out: the collection, a missing package, options that do not fit together."""
+    """The command failed: a problem of the collection, a missing package, or options that contradict each other."""
     USAGE = 2
     """Invalid arguments: usage, a path that does not exist, a filter, metadata."""
     DAMAGED = 3

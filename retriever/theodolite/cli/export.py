@@ -60,7 +60,7 @@ def export(
 
 
 def json_line(document: Document, vector: Any = None) -> str:
-    """A document as a line of JSON, in the format that `add` and `index` read."""
+    """Return a document as a line of JSON, in the format that `add` and `index` read."""
     parts = [
         f'"id": {json.dumps(document.id, ensure_ascii=False)}',
         f'"text": {json.dumps(document.text, ensure_ascii=False)}',

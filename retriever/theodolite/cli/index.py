@@ -46,7 +46,7 @@ def index(
     ] = False,
     json_: Json = False,
 ) -> None:
-    """Keep a collection in step with files and folders.
+    """Keep a collection in sync with files and folders.
 
     Reads text, Markdown, HTML, code, office files, notebooks, mail, records and PDF. Adds new passages, replaces
     changed ones, removes those whose file is gone, and leaves the rest alone. Run it again whenever files have changed.

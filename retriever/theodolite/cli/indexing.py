@@ -1,4 +1,4 @@
-"""Filling a collection from files: the options and the work that `index` and `add` share."""
+"""Fill a collection from files: the options and the code that `index` and `add` share."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -81,7 +81,7 @@ def reader_options(
     keep_strings: bool,
     with_headings: bool,
 ) -> Options:
-    """The readers' options from those of the command line. Raises InputError."""
+    """Return the readers' options from those of the command line. Raises InputError."""
     if not 0 < max_mb < 1e9:  # false for NaN
         raise InputError(f"--max-mb is {max_mb}; it must be more than 0")
     known = dict(map(_format, formats or ()))
@@ -156,7 +156,7 @@ def _check_paths(location: str, paths: list[Path], source: str | None) -> None:
 
 
 def _show(report: SyncReport) -> None:
-    """Print the counts of passages, then what was left out and why."""
+    """Print the counts of passages, then the skipped files with reasons."""
     names = ("added", "replaced", "moved", "unchanged", "removed")
     parts = [f"{getattr(report, name):,} {name}" for name in names if getattr(report, name)]
     rate = f", {report.passages / report.seconds:,.0f} passages/s" if report.seconds else ""
@@ -199,7 +199,7 @@ def _show_notes(notes: Iterable[Note]) -> None:
 
 
 def _summary(items: Iterable[Skipped]) -> list[str]:
-    """Describe what was left out without a fault: a line for each reason, with the number of files and their kinds."""
+    """Describe files that were skipped without a fault: a line per reason, with the number of files and their kinds."""
     groups: dict[str, Counter[str]] = {}
     for item in items:
         if item.kind != "failed":

@@ -33,7 +33,7 @@ def info(location: Collection, json_: Json = False) -> None:
 
 
 def _lines(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of `Retriever.info`, each fit for a line; those that say nothing are left out."""
+    """Return the values of `Retriever.info`, each on one line, without those that are empty."""
     left_out = _OF_THIS_PROCESS if values["transforms"] else {*_OF_THIS_PROCESS, "transforms", "raw_dimension"}
     lines = {name: value for name, value in values.items() if value is not None and name not in left_out}
     if values["transforms"]:

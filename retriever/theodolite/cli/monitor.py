@@ -27,7 +27,7 @@ def monitor(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Show what a monitor has recorded of a collection's searches.
+    """Show the statistics of a collection's monitor.
 
     These are hourly windows, the baseline and alerts. Times are UTC.
 

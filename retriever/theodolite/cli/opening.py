@@ -14,7 +14,7 @@ DEFAULT = "all-MiniLM-L6-v2"
 
 
 def is_collection(location: str | Path) -> bool:
-    """Whether a folder or URL leads to a collection. Raises other errors than ManifestError that opening it does."""
+    """Return whether a folder or URL leads to a collection. Raises the errors of opening it except ManifestError."""
     try:
         open_collection(location).close()
     except ManifestError:
@@ -72,7 +72,7 @@ def open_with_embedder(
 
 
 def _info(location: str | Path, *, create: bool) -> dict[str, Any] | None:
-    """The collection's info; None if it is to be created, or opening it will say why it cannot be."""
+    """Return the collection's info; None if `create` is set and there is no collection that can be opened yet."""
     try:
         with open_collection(location) as kb:
             return kb.info()
@@ -83,5 +83,5 @@ def _info(location: str | Path, *, create: bool) -> dict[str, Any] | None:
 
 
 def _options(trust_index: bool) -> dict[str, Any]:
-    """The engine's options: only an engine with approximate indexes takes this one, so it is passed only if set."""
+    """Return the engine's options. Only engines with approximate indexes have this one, so it is passed only if set."""
     return {"trust_index": True} if trust_index else {}

@@ -48,7 +48,7 @@ def note(text: str, style: str = "") -> None:
 
 
 def hits_as_json(query: str, hits: Hits, *, explain: bool = False) -> dict[str, Any]:
-    """The result of a search as JSON values; dates in metadata are tagged as they are stored."""
+    """Return the result of a search as JSON values; dates in metadata are tagged as they are stored."""
     return {"query": query, "hits": [_hit_as_json(hit, explain) for hit in hits], "trace": asdict(hits.trace)}
 
 
@@ -74,7 +74,7 @@ def _hit_as_json(hit: Hit, explain: bool) -> dict[str, Any]:
 def show_hits(hits: Hits, *, explain: bool = False) -> None:
     """Print hits. Behind a pipe: one line a hit with the whole text, separated by tabs.
 
-    At a terminal: score, id, place, and some lines of the passage from the sentence on that matches best.
+    At a terminal: score, id, place, and some lines of the passage, beginning with the sentence that matches best.
     """
     if not console.is_terminal:
         for hit in hits:
@@ -96,7 +96,7 @@ def show_hits(hits: Hits, *, explain: bool = False) -> None:
 
 
 def _best_part(hit: Hit) -> str:
-    """Return the passage on one line, from the sentence on that has most words of the query."""
+    """Return the passage on one line, beginning with the sentence that contains most words of the query."""
     text = hit.document.text
     start = hit.highlights[0].start if hit.highlights else 0
     return f"… {one_line(text[start:])}" if text[:start].strip() else one_line(text)
@@ -136,13 +136,13 @@ def estimate_line(estimate: Mapping[str, Any]) -> str:
 
 
 def text_width(indent: int) -> int:
-    """The width for text at a terminal, indented."""
+    """Return the width for text at a terminal, indented."""
     return max(40, min(console.width, 120)) - indent
 
 
 @contextmanager
 def spinner(text: str, *, quiet: bool = False) -> Iterator[None]:
-    """Show a spinner at a terminal while something takes its time."""
+    """Show a spinner at a terminal while something runs."""
     if quiet or not errors.is_terminal:
         yield
         return
@@ -157,10 +157,10 @@ def progress_bar(
     """Show progress; yields a function to call with the number of items done since the last call.
 
     Args:
-        name: what is being done.
+        name: the activity.
         total: the number of items, if known.
         quiet: show nothing.
-        above: print messages above the bar meanwhile, on the same terminal.
+        above: print messages above the bar, on the same terminal.
     """
     with _bar(quiet, above and console.is_terminal) as bar:
         task = bar.add_task(name, total=total)
@@ -216,12 +216,12 @@ def _is_due(quiet: bool, printed: float) -> bool:
 
 
 def _score(score: float, digits: int) -> str:
-    """A score; small ones (reciprocal ranks, some BM25) with the same number of significant digits."""
+    """Format a score; small ones (reciprocal ranks, some BM25) keep the same number of significant digits."""
     return f"{score:.{digits}f}" if abs(score) >= 0.1 or not score else f"{score:#.{digits}g}"
 
 
 def _place(document: Document) -> str:
-    """Where a passage is from; its path only if the id does not begin with it."""
+    """Say where a passage is from; its path only if the id does not begin with it."""
     path = str(document.metadata.get("path", ""))
     parts = [path] if not document.id.startswith(path) else []
     parts += [str(document.metadata[name]) for name in _PLACE if document.metadata.get(name)]

@@ -111,7 +111,7 @@ def _read_queries(path: Path) -> Any:
 
 
 def _query_text(line: str, name: str) -> str:
-    """The query in a line of JSON: a string, or a field of an object."""
+    """Return the query in a line of JSON: a string, or a field of an object."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:

@@ -85,7 +85,7 @@ def _exit_code(error: TheodoliteError) -> ExitCode:
 
 
 def _drop_output() -> None:
-    """Send unwritten output nowhere, so that Python does not fail to flush it at exit."""
+    """Discard unwritten output, so that Python does not fail to flush it at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -175,7 +175,7 @@ def _boosts(freshness: str | None, authority: str | None) -> list[Boost]:
 
 
 def _rules(latest: str | None, valid: str | None, superseded_by: str | None) -> list[Rule] | None:
-    """The rules given, or None for the collection's own."""
+    """Return the given rules; None for the collection's own."""
     rules: list[Rule] = []
     if latest is not None:
         per, by = _parts("--latest", latest, 2, 2)

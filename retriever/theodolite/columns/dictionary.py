@@ -32,7 +32,7 @@ Run = tuple[int, int]
 """Codes from the first up to, and excluding, the second."""
 
 _INT64 = 1 << 63
-_MANY = 1000  # values above which the dictionary's values are looked up among them, not the reverse
+_MANY = 1000  # with more values than this, look up the dictionary's values among them instead of the reverse
 _WORDS = [spelled for word in WORDS for spelled in (word, word.lower(), word.upper())]
 
 
@@ -375,14 +375,14 @@ def _of_types(values: Sequence[Any], types: set[type], kept: set[type]) -> Seque
 
 
 def _are_among(known: Sequence[Any], wanted: Sequence[Any]) -> list[bool]:
-    """Whether each known value is one of `wanted`. The smaller of the two is made a set."""
+    """Return whether each known value is one of `wanted`. The smaller of the two becomes a set."""
     found = set(wanted) if len(wanted) < len(known) else set(known).intersection(wanted)
     return list(map(found.__contains__, known))
 
 
 def _are_in(known: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """`np.isin`, in a tenth of the time for a million wanted values."""
-    ordered = np.append(np.sort(wanted), np.iinfo(np.int64).max)  # no instant is that late
+    """Do the same as `np.isin`, ten times faster for a million wanted values."""
+    ordered = np.append(np.sort(wanted), np.iinfo(np.int64).max)  # above every instant
     found: NDArray[np.bool_] = ordered[np.searchsorted(ordered, known)] == known
     return found
 

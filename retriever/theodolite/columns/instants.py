@@ -21,15 +21,15 @@ Ints = NDArray[np.int64]
 _CHUNK = 1 << 15  # strings at a time, which fit the processor's cache
 _MICROSECOND = timedelta(microseconds=1)
 _OFFSETS = ("", "Z", "+dd:dd", "+dddd", "+dd")
-_EPOCH = 719_163  # the day of 1970-01-01, counted from that of 0001-01-01
+_EPOCH = 719_163  # the number of 1970-01-01, counting days from 0001-01-01
 _LETTERS = {
     "T": b"Tt ",
     "t": b"Tt",
     "Z": b"Zz",
     "+": b"+-",
     ".": b".,",
-}  # the characters that a letter of a form stands for; others stand for themselves
-_DAYS_BEFORE = np.array([0, 0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334])  # days of the months before
+}  # the characters that match a letter of a form; other letters match themselves
+_DAYS_BEFORE = np.array([0, 0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334])  # days before each month
 _DAYS_OF = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 
 

@@ -28,14 +28,14 @@ def encode_in_batches(
 
     A batch holds texts of similar length, to keep padding short. The longest texts come first, so that a batch that
     does not fit into memory fails at once. If the lengths in tokens are known, a text of less than half the length of
-    the longest in its batch begins a batch of its own.
+    the longest in its batch begins a new batch.
 
     Args:
         size: maximum number of texts in a batch.
         compute: takes the texts of a batch and returns their vectors.
         name: the model's name, for errors.
         progress: called after each batch. Its exceptions pass through.
-        lengths: of the texts, in tokens. Default: their characters, which are known without a tokenizer.
+        lengths: the lengths of the texts in tokens. Default: their characters, which need no tokenizer.
 
     Raises:
         VectorError: `compute` did not return one vector for each text.

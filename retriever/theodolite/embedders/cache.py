@@ -42,7 +42,7 @@ class QueryCache:
         if held:
             self._rows = OrderedDict()
 
-    def remembered(self, texts: Sequence[str]) -> dict[str, Floats]:
+    def cached(self, texts: Sequence[str]) -> dict[str, Floats]:
         """Return the cached vectors, (d,) each, by text; texts that are not cached are left out."""
         with self._lock:
             return {text: self._rows[text] for text in texts if text in self._rows}
@@ -59,7 +59,7 @@ class QueryCache:
 
         Args:
             encode: encodes them this time, instead of the cache's own function.
-            known: what `remembered` returned earlier, for texts that may have been evicted since.
+            known: an earlier result of `cached`, for texts that may have been evicted since.
 
         Raises:
             VectorError: `encode` returned more or fewer vectors than texts, or another dimension than before.

@@ -1,4 +1,4 @@
-"""Embed texts for a collection: check them, count what the embedder cuts off, remember recent queries."""
+"""Embed texts for a collection: check them, count truncated tokens, cache recent queries."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -39,11 +39,11 @@ class Awaited(NamedTuple):
 
     Attributes:
         vectors: as the embedder returned them, (d,) by text.
-        remembered: of the other texts, prepared, as the cache held them.
+        cached: prepared vectors of the other texts, from the cache.
     """
 
     vectors: Mapping[str, NDArray[Any]]
-    remembered: Mapping[str, NDArray[np.float32]]
+    cached: Mapping[str, NDArray[np.float32]]
 
 
 def check_dimension(embedder: Embedder, space: Space) -> None:
@@ -83,7 +83,7 @@ class Encoder:
         Args:
             space: returns the space that queries' vectors are prepared for.
             on_truncate: what to do about texts longer than the embedder's limit. They are counted in any case.
-            query_cache: how many queries' vectors to remember.
+            query_cache: how many queries' vectors to cache.
             seen: called with the norms, (n,), of queries' vectors that the embedder has just returned.
         """
         self.embedder = embedder
@@ -98,7 +98,7 @@ class Encoder:
         self._reports = "progress" in parameters
 
     def awaits(self, side: Side) -> bool:
-        """Whether the embedder has a coroutine for queries, or for documents."""
+        """Return whether the embedder has a coroutine for queries, or for documents."""
         return hasattr(self.embedder, f"aencode_{side}")
 
     def documents(
@@ -107,7 +107,7 @@ class Encoder:
         """Return the embedder's vectors of a batch, and the positions of documents that were cut off.
 
         Args:
-            awaited: what `adocuments` returned for the texts.
+            awaited: the result of `adocuments` for the texts.
 
         Raises:
             DocumentError: documents without text, or, if `on_truncate` is "error", longer than the embedder's limit.
@@ -161,7 +161,7 @@ class Encoder:
         """Return prepared vectors of queries, (n, d), and how many tokens of each the embedder cuts off.
 
         Args:
-            awaited: what `aqueries` returned for the texts.
+            awaited: the result of `aqueries` for the texts.
 
         Raises:
             InputError: a query is longer than the embedder's limit, and `on_truncate` is "error".
@@ -176,12 +176,12 @@ class Encoder:
         if awaited is None:
             return Vectors(self._cache.encode_query(texts)), cut
         encode = partial(self._encode, awaited=awaited)
-        return Vectors(self._cache.encode_query(texts, encode, awaited.remembered)), cut
+        return Vectors(self._cache.encode_query(texts, encode, awaited.cached)), cut
 
     async def aqueries(self, texts: Sequence[str]) -> Awaited:
-        """Await the vectors of queries that are not remembered, for `queries`."""
-        remembered = self._cache.remembered(texts)
-        return Awaited(await self._await("query", [text for text in texts if text not in remembered]), remembered)
+        """Await the vectors of queries that are not cached, for `queries`."""
+        cached = self._cache.cached(texts)
+        return Awaited(await self._await("query", [text for text in texts if text not in cached]), cached)
 
     async def adocuments(self, texts: Sequence[str]) -> Awaited:
         """Await the vectors of documents' texts, for `documents`."""

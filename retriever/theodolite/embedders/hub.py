@@ -58,7 +58,7 @@ class Source(NamedTuple):
     Attributes:
         name: for messages: the name on the hub (`name@revision` if a revision was given), or the folder's name.
         place: the folder, or the name on the hub.
-        revision: on the hub; None for the latest.
+        revision: a revision on the hub; None for the latest.
         local: whether `place` is a folder.
         minilm: whether the model is all-MiniLM-L6-v2.
     """
@@ -82,7 +82,7 @@ _downloads: ContextVar[bool] = ContextVar("downloads", default=True)
 
 @contextmanager
 def cache_only() -> Iterator[None]:
-    """Ask the hub for nothing in this block, on this thread: its cache on this machine must hold the model."""
+    """Do not contact the hub in this block, on this thread: the cache on this machine must hold the model."""
     token = _downloads.set(False)
     try:
         yield
@@ -124,7 +124,7 @@ def locate(model: str | os.PathLike[str], revision: str | None) -> Source:
 
 
 def recorded(source: Source) -> EmbedderSpec:
-    """Return what a collection records of a model: its name and its commit on the hub, or its folder.
+    """Return the record of a model: its name and its commit on the hub, or its folder.
 
     all-MiniLM-L6-v2 has no commit unless one was asked for: an installed package holds the same model.
     """
@@ -137,7 +137,7 @@ def recorded(source: Source) -> EmbedderSpec:
 
 
 def download(source: Source) -> Source:
-    """Return the model in a folder, with its weights in safetensors, after downloading what the cache does not hold.
+    """Return the model in a folder, with its weights in safetensors, after downloading missing files.
 
     Raises:
         ConfigError: the hub cannot be reached, or has no such model.
@@ -187,7 +187,7 @@ def cached(source: Source, choose: Choose) -> Path | None:
 
 
 def fetch(source: Source, choose: Choose, *, needed: Iterable[str] = ()) -> Path:
-    """Return the folder of a model in the hub's cache, after downloading what is missing.
+    """Return the folder of a model in the hub's cache, after downloading missing files.
 
     Args:
         needed: files without which the cache cannot be used offline. A program that downloads one file at a time may
@@ -231,7 +231,7 @@ def list_files(source: Source) -> dict[str, str]:
     """Ask the hub for the files of a model, with their digests: one request, without retries.
 
     Raises:
-        UnreachableError: the hub does not answer, or is not to be asked (see `cache_only`).
+        UnreachableError: the hub does not answer, or must not be contacted (see `cache_only`).
         ConfigError: there is no such model or revision, or the user may not read it.
         MissingExtraError: huggingface_hub is not installed.
     """
@@ -304,7 +304,7 @@ def cache_folder() -> Path:
 
 
 def _listing(folder: Path) -> Path:
-    """Return the file that records what the hub says about a snapshot: `models--owner--name/snapshots/commit`."""
+    """Return the file that records the hub's description of a snapshot: `models--owner--name/snapshots/commit`."""
     return cache_folder() / "hub" / f"{folder.parent.parent.name}--{folder.name}.json"
 
 

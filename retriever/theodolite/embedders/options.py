@@ -50,7 +50,7 @@ class EmbedderOptions:
             embedder that the collection records.
         on_truncate: what to do about texts longer than the embedder's limit: `warn`, `error` or `ignore`. `info()`
             counts such documents, and the `trace` of a search says how many tokens of the query were cut off.
-        query_cache: how many queries' vectors to remember; 0 turns the cache off.
+        query_cache: how many queries' vectors to cache; 0 turns the cache off.
         on_drift: what to do if the embedder no longer produces the vectors the collection was built with: `refuse` or
             `warn`. It also applies to query vectors of unusual norms in a dot product collection.
         canary: when to compare the embedder with the collection: on `open`; on `first_use`, for slow or paid embedders;

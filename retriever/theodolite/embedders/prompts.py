@@ -84,7 +84,7 @@ def choose_prompts(
         own: the prompts of the model's configuration.
         complete: whether to take missing prompts from `NEEDED`. False for a loaded model, because its texts may already
             begin with the prompts.
-        stacklevel: of the caller's caller, for the warning.
+        stacklevel: the stack level of the caller's caller, for the warning.
     """
     trained_with = needed_prompts(name)
     sides = [

@@ -20,7 +20,7 @@ _ACCEPTED = (
 
 
 def resolve(embedder: Any) -> Embedder | None:
-    """Return the Embedder that the argument stands for.
+    """Convert the argument to an Embedder.
 
     Args:
         embedder: one of
@@ -75,7 +75,7 @@ def model_embedder(model: str | os.PathLike[str], *, precision: str | None = Non
     file or has been exported before.
 
     Args:
-        precision: of the computation. Only torch computes in another than `float32`.
+        precision: the data type to compute in. Anything but `float32` needs torch.
         settings: `revision`, `query_prompt` and `document_prompt`, if they are not the model's own.
 
     Raises:
@@ -105,7 +105,7 @@ def model_embedder(model: str | os.PathLike[str], *, precision: str | None = Non
 
 
 def check_embedder(made: Any, name: str) -> Embedder:
-    """Return what a plug-in made. Raises ConfigError if it is not an Embedder."""
+    """Return the object that a plug-in made. Raises ConfigError if it is not an Embedder."""
     if not (_encodes(made) and _has(made, "dimension")):
         raise ConfigError(
             f"the embedder {name!r} made {type_of(made)}, which lacks dimension, encode_query or encode_document"

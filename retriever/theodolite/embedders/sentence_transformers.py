@@ -51,8 +51,8 @@ class SentenceTransformerEmbedder:
                 a thread that starts using torch during the batch inherits it. Default: torch's own number. On a busy
                 machine, 1 can be many times faster.
             revision: a commit, tag or branch of the model on the hub; the same as `name@revision`.
-            precision: of the computation. `bfloat16` needs half the memory and, on processors that support it, a
-                fraction of the time. Vectors are returned as float32 in any case. Default: the library's choice.
+            precision: the data type to compute in. `bfloat16` needs half the memory and, on processors that support
+                it, a fraction of the time. Vectors are returned as float32 in any case. Default: the library's choice.
             query_prompt: put before each query; `""` for none. Default: the prompt in the model's configuration, else
                 the one that the model is known to be trained with.
             document_prompt: the same for documents.

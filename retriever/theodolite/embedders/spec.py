@@ -1,4 +1,4 @@
-"""The embedder that a collection records: what is recorded, and how it is made again.
+"""The recorded embedder of a collection: the record, and how an embedder is made from it.
 
 A folder may come from somebody else, and so may the record. So it is only ever read as a name: of a model on the hub,
 or of a plug-in that is installed. Paths and names of Python objects are refused.
@@ -28,11 +28,11 @@ _ARGUMENT = re.compile(r"(?![A-Za-z]:/)\w[\w.:/@+-]*", re.ASCII)  # not a path, 
 
 
 def spec_of(given: Any, embedder: Embedder) -> EmbedderSpec:
-    """Return what a collection records of an embedder.
+    """Return the record of an embedder.
 
     Args:
-        given: what the caller passed as `embedder=`: a name, a folder, or an object.
-        embedder: what `resolve` made of it. Its own `spec`, if it has one, is recorded.
+        given: the value passed as `embedder=`: a name, a folder, or an object.
+        embedder: the resolved embedder. Its own `spec`, if it has one, is recorded.
     """
     own = getattr(embedder, "spec", None)
     if isinstance(own, EmbedderSpec):

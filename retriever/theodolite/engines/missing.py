@@ -1,4 +1,4 @@
-"""MissingCollection: stands for a collection that does not exist yet. It answers that nothing is there."""
+"""MissingCollection: stands in for a collection that does not exist yet, and behaves like an empty one."""
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,12 +24,12 @@ from theodolite.types import Compaction, Document, Duplicate, Field, Space, Trac
 class MissingCollection:
     """An engine without a collection (see `protocols.Engine`), for any location.
 
-    Reading finds nothing, and the first time warns that there is no collection. Nothing is written: `Session` opens the
+    Reads find nothing; the first one warns that there is no collection. Nothing is written: `Session` opens the
     real engine before the first write, and as soon as another program has created the collection.
 
     Attributes:
         folder: where the collection will be; None if that is not a local folder.
-        embedder: none is recorded.
+        embedder: None, because no embedder is recorded.
     """
 
     embedder = None
@@ -37,8 +37,8 @@ class MissingCollection:
     def __init__(self, location: Any, settings: CollectionSettings, error: CollectionNotFoundError) -> None:
         """
         Args:
-            settings: the collection will be created with these.
-            error: what the real engine says about the location.
+            settings: the settings that the collection will be created with.
+            error: the error of the real engine for the location.
         """
         self.folder = location.expanduser().absolute() if isinstance(location, Path) else None
         self._location = location

@@ -38,7 +38,7 @@ class EngineOpener:
         return _options_of(self.engine.open)
 
     def check(self, settings: CollectionSettings, *, create: bool) -> None:
-        """Raise what `open` would raise about the location and the settings, if the engine can tell; change nothing."""
+        """Raise the errors of `open` about location and settings, if the engine supports it. Changes nothing."""
         check = getattr(self.engine, "check", None)
         if check is not None and self.location is not None:
             declared = _options_of(check)
@@ -52,7 +52,7 @@ class EngineOpener:
             create: None returns a `MissingCollection` if there is none, unless `read_only` is set.
 
         Raises:
-            CollectionNotFoundError: there is none, and none may be created.
+            CollectionNotFoundError: it does not exist and may not be created.
             UnsupportedError: an index is wanted, and the engine has none to choose from.
         """
         if create is None and self.location is not None and not read_only:

@@ -50,7 +50,7 @@ TARGETS = {
 def target(use_case: str) -> Target:
     """Return the target of a use case. Raises InputError for an unknown one."""
     if use_case not in TARGETS:
-        raise InputError(f"there is no target for {use_case!r}; there are {', '.join(TARGETS)}", use_case=use_case)
+        raise InputError(f"there is no target for {use_case!r}; known: {', '.join(TARGETS)}", use_case=use_case)
     return TARGETS[use_case]
 
 
@@ -146,7 +146,7 @@ class Recall:
         what = "given" if self.kind == "given" else "made of stored rows and noise"
         yield f"{self.queries:,} queries, {what}; {self.approximate:.0%} answered by the approximate index"
         if self.unsettled:
-            yield f"{self.unsettled:,} more were left out: others wrote all the time"
+            yield f"{self.unsettled:,} more were left out because of concurrent writes"
         yield ""
         for k, mean in self.recall.items():
             low, high = self.interval[k]
@@ -207,7 +207,7 @@ def measure(
             progress(1)
     measured = len(vectors) - unsettled
     if not measured:
-        raise EngineError("others write all the time: no query got both answers from one commit. Try again")
+        raise EngineError("concurrent writes kept changing the collection, so no query could be compared. Try again")
     return Recall(
         queries=measured,
         kind=kind,

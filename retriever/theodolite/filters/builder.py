@@ -85,6 +85,6 @@ class F:
 
 
 def _as_list(values: Any) -> Any:
-    """Any iterable as a list. Values that the operator refuses stay as they are."""
+    """Return any iterable as a list. Values that the operator refuses are returned unchanged."""
     refused = isinstance(values, (str, bytes, Mapping, np.ndarray)) or not isinstance(values, Iterable)
     return values if refused else list(values)

@@ -29,7 +29,7 @@ def _compiled(expression: str) -> re.Pattern[str]:
 
 
 def read_date(text: str) -> date | None:
-    """The date a string names, or the datetime if it has a time; None for any other string.
+    """Return the date a string names, or the datetime if it has a time; None for any other string.
 
     Without an offset the datetime is naive. Fractions are truncated to microseconds. A leap second counts as the last
     microsecond of its minute, and 24:00 as midnight of the next day.
@@ -57,7 +57,7 @@ def read_date(text: str) -> date | None:
 
 
 def instant(value: Any) -> int | None:
-    """Microseconds since 1970 in UTC of a date, a datetime, or a string that names one; None for other values.
+    """Return microseconds since 1970 in UTC of a date, a datetime, or a string that names one; else None.
 
     A date is its midnight; without an offset, times are in UTC.
     """
@@ -74,7 +74,7 @@ def instant(value: Any) -> int | None:
 
 
 def from_instant(moment: int) -> datetime:
-    """The datetime of an instant, in UTC if possible; the first and last hours of time need another offset."""
+    """Return the datetime of an instant, in UTC if possible; the first and last hours of time need another offset."""
     try:
         return EPOCH + moment * _MICROSECOND
     except OverflowError:
@@ -83,7 +83,7 @@ def from_instant(moment: int) -> datetime:
 
 
 def _leap_second(last: datetime) -> datetime | None:
-    """The last microsecond of a minute that may have 61 seconds: the last of a day in UTC. None for other minutes."""
+    """Return the last microsecond of the minute if it may have 61 seconds (the last of a day in UTC), else None."""
     utc = last - (last.utcoffset() or timedelta())
     return last if (utc.hour, utc.minute) == (23, 59) else None
 
@@ -127,7 +127,7 @@ SIGNS: tuple[tuple[int, bytes], ...] = ((1, b"/.- snrt"), (2, b"/.- snrt"), (4, 
 
 
 def is_unreadable(text: str) -> bool:
-    """Whether a string looks like a date but is not read as one: an impossible day, a local format, a named zone.
+    """Return whether a string looks like a date but is not read as one: an impossible day, a local format, a zone name.
 
     A month or week alone, and digits alone, do not look like a date.
     """

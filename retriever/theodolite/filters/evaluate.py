@@ -16,7 +16,7 @@ ORDERS: Mapping[Order, Callable[[Any, Any], bool]] = {
 
 
 def matches(tree: Filter | None, metadata: Mapping[str, Any], name: str | None = None) -> bool:
-    """Whether a document with this metadata and id matches a filter. The reference for all engines."""
+    """Return whether a document with this metadata and id matches a filter. The reference for all engines."""
     match tree:
         case None:
             return True
@@ -35,7 +35,7 @@ def matches(tree: Filter | None, metadata: Mapping[str, Any], name: str | None =
 
 
 def holds(test: Test, value: Any) -> bool:
-    """Whether the value of a field (or MISSING) passes a test."""
+    """Return whether the value of a field (or MISSING) passes a test."""
     match test:
         case In(values=values):
             return any(equal(value, wanted) for wanted in values)

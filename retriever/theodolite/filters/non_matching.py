@@ -27,7 +27,7 @@ _LISTED = 8  # fields named in a note if no field is similar to the missing one
 def non_matching_notes(
     tree: Filter, known: Mapping[str, Field], names: Callable[[], Iterable[str]], *, where: str = "document"
 ) -> tuple[str, ...]:
-    """Why no document can match a filter, a note for each field; empty if a document could.
+    """Explain why no document can match a filter, with a note for each field; empty if a document could.
 
     Args:
         known: the filter's fields that some document has, with their kinds of values.
@@ -47,7 +47,7 @@ def non_matching_notes(
 
 
 def _impossible(tree: Filter, known: Mapping[str, Field], *, negated: bool) -> tuple[bool, list[Test]]:
-    """Whether no document can match, and the tests that are the reason."""
+    """Return whether no document can match, and the tests that are the reason."""
     match tree:
         case Not(part=part):
             return _impossible(part, known, negated=not negated)
@@ -69,7 +69,7 @@ def _impossible(tree: Filter, known: Mapping[str, Field], *, negated: bool) -> t
 
 
 def _possible(test: Test, field: Field | None) -> bool:
-    """Whether a field with these kinds of values may pass the test."""
+    """Return whether a field with these kinds of values may pass the test."""
     kinds = set() if field is None else set(field.kinds)
     elements = set() if field is None else set(field.elements)
     match test:
@@ -91,7 +91,7 @@ def _possible(test: Test, field: Field | None) -> bool:
 
 
 def _any_among(values: Sequence[Any], kinds: set[FieldKind]) -> bool:
-    """Whether one of the values is None or of one of the kinds. There may be a million values."""
+    """Return whether one of the values is None or of one of the kinds. There may be a million values."""
     by_type = {type(value): value for value in values}  # one of each type decides, except for strings
     if any(value is None or _is_among(value, kinds) for value in by_type.values()):
         return True
@@ -99,14 +99,14 @@ def _any_among(values: Sequence[Any], kinds: set[FieldKind]) -> bool:
 
 
 def _is_among(value: Any, kinds: set[FieldKind]) -> bool:
-    """Whether a value is of one of the kinds. Parses a string as a date only if that decides."""
+    """Return whether a value is of one of the kinds. Parses a string as a date only if necessary."""
     if isinstance(value, str) and ("string" in kinds) == ("date" in kinds):
         return "string" in kinds
     return kind_of(value) in kinds
 
 
 def _wanted_kinds(test: Test) -> list[str]:
-    """The kinds of values that a test asks for, in words."""
+    """Return the kinds of values that a test asks for, in words."""
     match test:
         case In(values=values):
             found = list(dict.fromkeys(map(kind_of, values[:_LISTED])))

@@ -60,7 +60,7 @@ def parse(where: Where) -> Filter | None:
 
 
 def field_condition(field: str, operator: Any, value: Any, depth: int = 1) -> Filter:
-    """The filter for one operator on one field. Raises FilterError."""
+    """Return the filter for one operator on one field. Raises FilterError."""
     if isinstance(operator, str) and operator in _FIELD_OPERATORS:
         return _FIELD_OPERATORS[operator](field, operator, value)
     if operator == "$not":
@@ -71,7 +71,7 @@ def field_condition(field: str, operator: Any, value: Any, depth: int = 1) -> Fi
 
 
 def id_condition(operator: Any, value: Any) -> Filter:
-    """The filter for one operator on the document's id. Raises FilterError."""
+    """Return the filter for one operator on the document's id. Raises FilterError."""
     if operator not in ("$eq", "$ne", "$in", "$nin"):
         message = f"{ID} takes an id, a list of ids, $eq, $ne, $in or $nin, not {short_repr(operator)}"
         raise FilterError(message, field=ID)
@@ -80,7 +80,7 @@ def id_condition(operator: Any, value: Any) -> Filter:
 
 
 def check_field(field: Any) -> None:
-    """Raises FilterError unless the value can be the name of a field."""
+    """Raise FilterError unless the value can be the name of a field."""
     if not isinstance(field, str):
         raise FilterError(f"field {short_repr(field)} is {type_of(field)}; field names are strings")
     if len(field) > MAX_FIELD:
@@ -104,7 +104,7 @@ def _mapping(where: Any, depth: int) -> Filter:
 
 
 def _entry(key: Any, value: Any, depth: int) -> Filter:
-    """One entry of a filter: a logical operator, the id, or a field."""
+    """Parse one entry of a filter: a logical operator, the id, or a field."""
     if key == "$not":
         return Not(_mapping(value, depth + 1))
     if key in _LOGICAL_OPERATORS:
@@ -123,7 +123,7 @@ def _entry(key: Any, value: Any, depth: int) -> Filter:
 
 
 def _field(field: str, value: Any, depth: int) -> Filter:
-    """The conditions on one field: a value, a list of values, or a mapping of operators."""
+    """Return the conditions on one field: a value, a list of values, or a mapping of operators."""
     if depth > MAX_DEPTH:
         raise _too_deep()
     if isinstance(value, Mapping) and not _is_tagged_date(value):
@@ -279,13 +279,13 @@ def _operand(field: str, operator: str, value: Any, depth: int = 1) -> Any:
 
 
 def _operands(field: str, operator: str, values: Any) -> Collection[Any]:
-    """The values of an operator that takes several; there may be a million. Raises FilterError."""
+    """Return the values of an operator that takes several; there may be a million. Raises FilterError."""
     several = _several(field, operator, values)
     return several if _are_plain(several) else [_operand(field, operator, value) for value in several]
 
 
 def _several(field: str, operator: str, values: Any) -> Collection[Any]:
-    """The values as they are; an array of numbers as a list. Raises FilterError unless there can be several."""
+    """Return the values, an array of numbers as a list. Raises FilterError for a value that is not a collection."""
     several = isinstance(values, (Sequence, Set)) or (isinstance(values, np.ndarray) and values.ndim > 0)
     if not several or isinstance(values, (str, bytes)):
         raise _error(field, operator, f" takes a list of values, not {short_repr(values)}")
@@ -295,7 +295,7 @@ def _several(field: str, operator: str, values: Any) -> Collection[Any]:
 
 
 def _are_plain(values: Collection[Any]) -> bool:
-    """Whether `_operand` would return each value as it is."""
+    """Return whether `_operand` would return each value as it is."""
     types = set(map(type, values))
     if not types <= _PLAIN or (float in types and any(map(ne, values, values))):
         return False
@@ -304,7 +304,7 @@ def _are_plain(values: Collection[Any]) -> bool:
 
 
 def _ids(operator: str, values: Collection[Any]) -> frozenset[str]:
-    """The ids of documents; there may be a million. Raises FilterError for a value that cannot be one."""
+    """Return the ids of documents; there may be a million. Raises FilterError for a value that cannot be one."""
     if set(map(type, values)) <= {str}:
         try:
             "".join(values).encode()
@@ -327,7 +327,7 @@ def _id(operator: str, value: Any) -> str:
 
 
 def _is_tagged_date(value: Mapping[Any, Any]) -> bool:
-    """Whether a mapping is a date or datetime as JSON holds it."""
+    """Return whether a mapping is a date or datetime as JSON holds it."""
     return len(value) == 1 and next(iter(value)) in ("$date", "$datetime")
 
 

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import Any, Literal, NoReturn, assert_never
 
 ID = "$id"
-"""The key of the document's id in the dictionary form; it stands where the name of a field may stand."""
+"""The key of the document's id in the dictionary form, in place of a field name."""
 
 Order = Literal["$gt", "$gte", "$lt", "$lte"]
 
@@ -115,7 +115,7 @@ Filter = Test | Ids | Not | And | Or
 
 
 def fields(tree: Filter) -> set[str]:
-    """The fields that a filter names."""
+    """Return the fields that a filter names."""
     match tree:
         case In() | Compare() | Exists() | Empty() | Contains() | Like():
             return {tree.field}
@@ -130,7 +130,7 @@ def fields(tree: Filter) -> set[str]:
 
 
 def is_deeper(tree: Filter, levels: int) -> bool:
-    """Whether a tree is nested deeper than `levels`. Does not recurse, so that no tree is too deep to check."""
+    """Return whether a tree is nested deeper than `levels`. Does not recurse, so that no tree is too deep to check."""
     layer: list[Filter] = [tree]
     for _ in range(levels):
         inner: list[Filter] = []
@@ -144,7 +144,7 @@ def is_deeper(tree: Filter, levels: int) -> bool:
 
 
 def to_dict(tree: Filter | None) -> dict[str, Any]:
-    """The dictionary form of a filter, with JSON values only. `parse` turns it into the same tree.
+    """Return the dictionary form of a filter, with JSON values only. `parse` turns it into the same tree.
 
     Dates become `{"$date": "2025-03-01"}` and datetimes `{"$datetime": ...}`, as in stored metadata.
     """

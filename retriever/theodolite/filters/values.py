@@ -16,7 +16,7 @@ Kind = Literal["number", "instant", "text"]
 
 
 def lookup(metadata: Any, field: str) -> Any:
-    """The value at a dotted path, or MISSING. A key that contains the dot itself takes precedence."""
+    """Return the value at a dotted path, or MISSING. A key that contains the dot itself takes precedence."""
     if not isinstance(metadata, Mapping):
         return MISSING
     if field in metadata:
@@ -26,7 +26,7 @@ def lookup(metadata: Any, field: str) -> Any:
 
 
 def kind_of(value: Any) -> FieldKind:
-    """The kind of a stored value."""
+    """Return the kind of a stored value."""
     if isinstance(value, (str, date)):
         return "string" if instant(value) is None else "date"
     if isinstance(value, bool):
@@ -37,7 +37,7 @@ def kind_of(value: Any) -> FieldKind:
 
 
 def orderable(value: Any) -> tuple[Kind, Any] | None:
-    """The kind of order a value has and its sort key; None if it has no order.
+    """Return the kind of order a value has and its sort key; None if it has no order.
 
     Dates, datetimes and ISO 8601 strings are ordered as instants, other strings by code point.
     """
@@ -52,7 +52,7 @@ def orderable(value: Any) -> tuple[Kind, Any] | None:
 
 
 def equal(value: Any, wanted: Any) -> bool:
-    """Whether a stored value, or an element of a stored list, equals a filter's value."""
+    """Return whether a stored value, or an element of a stored list, equals a filter's value."""
     if wanted is None and (value is None or value is MISSING):
         return True
     if isinstance(value, list):
@@ -61,7 +61,7 @@ def equal(value: Any, wanted: Any) -> bool:
 
 
 def same(value: Any, wanted: Any) -> bool:
-    """Equality of two values as a whole.
+    """Return whether two values are equal as a whole.
 
     1 equals 1.0, but a bool is not a number. Two strings are compared exactly. Dates and datetimes are compared with
     each other and with ISO 8601 strings as instants; without an offset they are in UTC.
@@ -78,7 +78,7 @@ def same(value: Any, wanted: Any) -> bool:
 
 @lru_cache(maxsize=256)
 def like(pattern: str, ignore_case: bool) -> Callable[[str], bool]:
-    """A function that tells whether a string matches a `$like` pattern.
+    """Return a function that tells whether a string matches a `$like` pattern.
 
     It takes at most length × pattern steps. Between two % the leftmost match is as good as any other, so it never
     backtracks, as one regular expression for the whole pattern would.
@@ -102,7 +102,7 @@ def like(pattern: str, ignore_case: bool) -> Callable[[str], bool]:
 
 
 def _pieces(pattern: str) -> list[list[str | None]]:
-    """The parts between the %, as characters; None stands for any character."""
+    """Return the parts between the %, as characters; None stands for any character."""
     pieces: list[list[str | None]] = [[]]
     characters = iter(pattern)
     for character in characters:

@@ -76,8 +76,8 @@ class Canary:
         query: (n, d), from `encode_query`.
         document: (n, d), from `encode_document`.
         about: name, dimension and limit of the embedder, and versions of packages; for messages.
-        noise: by kind of text; None if it was not measured.
-        version: of the stored format.
+        noise: the noise by kind of text; None if it was not measured.
+        version: the version of the stored format.
     """
 
     texts: tuple[str, ...]
@@ -113,7 +113,7 @@ def record(embedder: Embedder, name: str, *, noise: bool) -> Canary:
     """Embed the fixed texts.
 
     Args:
-        name: of the embedder, for messages.
+        name: the name of the embedder, for messages.
         noise: whether to measure how much vectors of the same text vary, in three more calls for queries and three for
             documents (for a symmetric embedder, only those for queries).
 

@@ -23,7 +23,7 @@ class Drift:
         texts: the texts, (n,).
         cosines: between the recorded vectors and the present ones, (n,); NaN if one of the two is zero or not finite.
         norms: recorded and present, (n, 2); NaN if not recorded.
-        noise: of the embedder, which does not count as drift.
+        noise: the noise of the embedder, which does not count as drift.
     """
 
     kind: str

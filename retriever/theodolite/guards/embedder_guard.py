@@ -64,7 +64,7 @@ class EmbedderGuard:
     ) -> None:
         """
         Args:
-            name: of the embedder, for messages.
+            name: the name of the embedder, for messages.
             on_drift: whether an embedder that has changed raises an error or a warning.
             when: whether to compare the embedder now, when it is first used, or never.
             noise: whether to measure the embedder's noise when the canary is recorded.
@@ -105,7 +105,7 @@ class EmbedderGuard:
                 self._check_or_record(adding)
 
     def needs_async_check(self, kind: str) -> bool:
-        """Whether `check_async` has not been called for this kind of text."""
+        """Return whether `check_async` has not been called for this kind of text."""
         return kind not in self._async_checked
 
     def check_async(self, kind: Kind, text: str, vector: Any) -> None:

@@ -1,4 +1,4 @@
-"""Known answers: queries whose similarity to a document is known, checked whenever the embedder is compared."""
+"""Known answers: queries with an expected similarity to a document, checked whenever the embedder is."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from theodolite.protocols import Embedder, Engine, Scope
 from theodolite.vectors.metrics import get_metric
 
 NOTE = "known-answers"
-_ROUNDING = 1e-5  # between vectors of the same float32 model on other machines or with other numbers of threads
+_ROUNDING = 1e-5  # angle between vectors of one float32 model on different machines or thread counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class KnownAnswer:
 
 
 def as_answers(expect: Iterable[Any], field: str | None) -> tuple[KnownAnswer, ...]:
-    """Check known answers as a caller passes them.
+    """Validate the known answers that a caller passes.
 
     Args:
         expect: tuples (query, id, low, high), or (query, (partition, id), low, high) in a partitioned collection.
@@ -96,7 +96,7 @@ def _from_json(query: Any, document: Any, low: Any, high: Any, partition: Any = 
 
 
 def store_answers(engine: Engine, answers: Sequence[KnownAnswer]) -> None:
-    """Store known answers with the collection, instead of those before."""
+    """Store known answers with the collection, replacing earlier ones."""
     keep_note(engine, NOTE, json.dumps([astuple(answer) for answer in answers]) if answers else None)
 
 
@@ -105,8 +105,8 @@ def wrong_answers(
 ) -> tuple[str, ...]:
     """Return a sentence for each answer whose document is missing or whose similarity is out of bounds.
 
-    Bounds are widened by the noise of a query's vector, because queries are embedded together here and one by one in a
-    search.
+    The bounds are widened by the noise of a query's vector, because queries are embedded together here but one by one
+    in a search.
     """
     if not answers:
         return ()

@@ -49,7 +49,7 @@ class Noise:
         return max(NORM_TOLERANCE, _MARGIN * self.norm)
 
     def changes_results(self, *, norms: bool) -> bool:
-        """Whether the noise is as large as a change of the model that would be refused.
+        """Return whether the noise is as large as a change of the model that would be refused.
 
         Args:
             norms: whether scores depend on norms.
@@ -85,7 +85,7 @@ def measure(embed: Embed, texts: tuple[str, ...], vectors: Doubles, filler: str)
     """Measure noise in three calls: one text alone, twice, and all texts in another batch.
 
     Args:
-        vectors: of the texts, from an earlier call.
+        vectors: vectors of the texts, from an earlier call.
         filler: a longer text for the batch, so that the others are padded.
 
     Raises:

@@ -77,7 +77,7 @@ def sample_drift(engine: Engine, embedder: Embedder, sample: list[Entry], noise:
     without limit.
 
     Args:
-        noise: of the embedder, as recorded with the canary.
+        noise: the noise of the embedder, as recorded with the canary.
     """
     if any(transform.subtracts_mean for transform in engine.space.transforms):
         return None

@@ -11,7 +11,7 @@ NOTE = "unfinished-copy"
 
 
 def is_unfinished(engine: Engine) -> bool:
-    """Whether the collection is an unfinished copy."""
+    """Return whether the collection is an unfinished copy."""
     return read_note(engine, NOTE) is not None
 
 

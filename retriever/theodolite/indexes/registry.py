@@ -51,7 +51,7 @@ def canonical(spec: str, **options: Any) -> str:
 
 
 def estimate(spec: str, rows: int, dimension: int) -> dict[str, Any]:
-    """Estimate what an index of these rows takes: `seconds` to build, and bytes of `memory` and of its `file`.
+    """Estimate the costs of an index of these rows: `seconds` to build, and bytes of `memory` and of its `file`.
 
     The numbers come from the index's own method `estimate(rows, dimension)`. They are None if it has none.
     """

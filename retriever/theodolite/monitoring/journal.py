@@ -77,7 +77,7 @@ class Batch:
             self.latest += [(name, start, value) for value in kept[-_LATEST[name] :]]
 
     def bound(self) -> None:
-        """Drop what the file would not keep. Bounds the size of a batch that could not be written yet."""
+        """Drop entries that the file would not keep. Bounds the size of a batch that could not be written yet."""
         for key in sorted(self.series)[: -_HOURS * (len(_LATEST) + 1)]:
             del self.series[key]
         self.latest = self.latest[-2 * sum(_LATEST.values()) :]

@@ -111,7 +111,7 @@ class Monitor:
             ConfigError: the monitor is attached to a collection already.
         """
         if self._engine is not None:
-            raise ConfigError("this monitor watches a collection already; create another one")
+            raise ConfigError("this monitor is already attached to a collection; create another one")
         self._engine = engine
         folder = folder_of(engine)
         if self._path is not None or folder is None or engine.info().get("read_only", False):

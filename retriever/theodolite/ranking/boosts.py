@@ -170,7 +170,7 @@ class Authority:
     default: float | None = None
     weight: float = 0.2
     name: str = "authority"
-    # Python takes 1 and True for the same, so the types are compared, too.
+    # In Python 1 equals True, so the types are compared, too.
     _table: tuple[tuple[str, Any, float], ...] = dataclasses.field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -179,7 +179,7 @@ class Authority:
             raise ConfigError(f"levels is {self.levels!r}; it must map values to levels, such as {{'policy': 1.0}}")
         for value, level in self.levels.items():
             if not isinstance(value, (str, int, float, type(None))) or value != value:
-                raise ConfigError(f"levels names {value!r}; it must be a string, a number, a boolean or None")
+                raise ConfigError(f"levels has the key {value!r}; keys must be strings, numbers, booleans or None")
             _check_share(f"the level of {value!r}", level)
         if self.default is not None:
             _check_share("default", self.default)
@@ -258,7 +258,7 @@ def check_refusals(
         now: seconds since 1970, UTC.
         mask_of: returns the rows of live documents that pass a filter, shape (rows,).
         eligible: the rows that the search may find, shape (rows,); None for all live ones.
-        total: how many there are.
+        total: the number of these rows.
         id_of: returns the id of a row's document.
 
     Raises:
@@ -367,7 +367,7 @@ def _check_share(what: str, share: Any) -> None:
 
 
 def _check_weight(weight: Any, lowest: float, advice: str) -> None:
-    """A factor of 0 would make all documents equally bad, whatever they say."""
+    """Raise ConfigError if a factor could be 0, which would make all such documents equally bad."""
     _check_share("weight", weight)
     if 1.0 - weight * (1.0 - lowest) <= 0:
         raise ConfigError(f"with weight {weight!r} a factor could be 0, and documents would lose their order. {advice}")

@@ -25,7 +25,7 @@ class MMR:
     """Diversity by maximal marginal relevance: hits that are relevant and unlike each other.
 
     Attributes:
-        diversity: how much a hit's similarity to the hits before it counts against it, from 0 (not at all) to 1.
+        diversity: how much a hit's similarity to earlier hits counts against it, from 0 (not at all) to 1.
         pool: how many of the best candidates to choose from. Default: max(5 * k, 50).
 
     Raises:

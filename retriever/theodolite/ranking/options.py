@@ -36,27 +36,27 @@ _SPARE = 20  # candidates beyond k where near-duplicates are left out
 class SearchOptions:
     """The options of a search. `Retriever.search` takes the same ones; `search_with` takes them ready-made.
 
-    Options are checked when they are made, so one object serves any number of searches. Attributes hold what was
-    given in one form: boosts and rules as tuples, a filter as a tree, a date as a datetime in UTC.
+    Options are checked when they are created, so one object serves any number of searches. Attributes hold the values
+    in one form: boosts and rules as tuples, a filter as a tree, a date as a datetime in UTC.
 
     Attributes:
-        k: how many hits. There are fewer only if fewer documents are eligible, or `min_relevance` leaves fewer.
+        k: the number of hits; fewer only if fewer documents are eligible, or `min_relevance` leaves fewer.
         where: a filter on metadata (see `theodolite.filters`).
         mode: `dense` ranks by similarity, `lexical` by words (BM25), `hybrid` by both, fused by rank; `Fusion(...)` is
             `hybrid` with other weights.
         boosts: bounded factors on relevance, such as `Freshness` and `Authority`. Those of weight 0 are left out.
-        versions: rules for what is current (`Latest`, `Valid`, `Superseded`), instead of the collection's own; an empty
+        versions: version rules (`Latest`, `Valid`, `Superseded`) to use instead of the collection's own; an empty
             list for none.
         as_of: the present, for versions and boosts: a date, a datetime, an ISO-8601 string, or seconds since 1970.
             Default: now. Boosts round it up to the minute.
-        superseded: what happens to documents that are no longer current: `hide` leaves them out, `show` finds them,
+        superseded: how to treat documents that are no longer current: `hide` leaves them out, `show` finds them,
             marked (`Hit.version`), `substitute` finds a successor that fails the filter in place of a document that
             passes it, marked.
         min_relevance: leave out passages of lower relevance, before boosts; in dense mode.
         rerank: a reranker, its name, or `Rerank(...)` with options. It reads the first 50 candidates and orders them.
-        diversity: how much a hit's similarity to the hits before it counts against it, from 0 to 1, or `MMR(...)` with
+        diversity: how much a hit's similarity to earlier hits counts against it, from 0 to 1, or `MMR(...)` with
             the size of the pool to choose from.
-        dedupe: a cosine, such as 0.97. Of hits at least this similar the best one stays, and lists the others.
+        dedupe: a cosine, such as 0.97. Of hits at least this similar, only the best stays; it lists the others.
         accept: a function of documents, for conditions that no filter can express. It runs before reranking. More and
             more documents are read until k are accepted, so a filter is faster.
 
@@ -196,7 +196,7 @@ def _as_mmr(given: float | MMR) -> MMR | None:
 
 
 def as_rerank(given: Any) -> "Rerank":
-    """Return the reranking stage of a stage or a reranker. A model that is named is loaded once."""
+    """Return the reranking stage of a stage or a reranker. A named model is loaded once."""
     from theodolite.rerankers.stage import Rerank
 
     if isinstance(given, Rerank):

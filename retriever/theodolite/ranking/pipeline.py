@@ -33,7 +33,7 @@ class Stage:
         before, after: positions in their order before and after the stage, best first. They may leave positions out,
             such as those that the stage dropped. `before` is None where the stage made the first order, as each arm of
             a hybrid search does.
-        notes: what is behind the values, by position; or empty.
+        notes: the reasons for the values, by position; or empty.
     """
 
     name: str
@@ -52,7 +52,7 @@ class _Candidates:
         scores: by position, the values that order them.
         parts: by position, all parts of the score.
         kind: the scale of the scores (see `diversity.scaled`).
-        stages: what each stage did.
+        stages: the stages so far.
         part: the part of the score that is on this scale, where it is not the score itself.
         duplicates: near-duplicates by the position of the hit that stands for them.
         rerank, truncated: the outcome of the reranking, and how many passages the reranker did not read to their end.
@@ -132,7 +132,7 @@ def finish(
     Args:
         relevance: how similarity becomes relevance; None where it cannot.
         text: the query, for the reranker and for highlights.
-        candidates: how many of the first the reranker reads.
+        candidates: how many of the first documents the reranker reads.
         embed: seconds it took to embed the query.
         truncated_tokens: tokens of the query that the embedder did not read.
         leave_out: ids of documents that must not be hits.
@@ -209,7 +209,7 @@ def _places(count: int, order: Sequence[int] | NDArray[np.integer] | None) -> li
 
 
 def _first(answer: Answer, request: Request, relevance: Relevance | None, order: list[int]) -> _Candidates:
-    """Collect what the engine has decided: similarity, words, boosts, fusion."""
+    """Collect the stages that the engine ran: similarity, words, boosts, fusion."""
     count = len(answer.documents)
     parts: list[dict[str, float]] = [{} for _ in range(count)]
     if answer.similarities:
@@ -279,7 +279,7 @@ def _rerank(found: _Candidates, stage: "Rerank", text: str, candidates: int, boo
         if boosts:
             found.scores[place] = sure * math.prod(part[boost.name] for boost in boosts)
     before = found.order
-    # Passages that were not read have no place beside those that were.
+    # Drop the passages that were not reranked: they cannot be compared with the others.
     number_of = {place: number for number, place in enumerate(read)}
     least = stage.min_relevance or 0.0
     kept = [place for place in read if found.parts[place]["rerank_relevance"] >= least]

@@ -156,7 +156,7 @@ def as_instant(given: Instant, name: str = "as_of") -> int:
 
 
 def read_rules(engine: Engine) -> tuple[Rule, ...] | None:
-    """Read the collection's own rules; None where none were ever stored.
+    """Read the collection's own rules; None if none were ever stored.
 
     Raises:
         CorruptionError: they are damaged.
@@ -171,7 +171,7 @@ def read_rules(engine: Engine) -> tuple[Rule, ...] | None:
 
 
 def write_rules(engine: Engine, given: Rule | Iterable[Rule]) -> tuple[Rule, ...]:
-    """Store rules as the collection's own, in place of those before."""
+    """Store rules as the collection's own, replacing earlier ones."""
     rules = as_rules(given)
     require(engine, Notes, "keep_versions()").remember(_NOTE, json.dumps(to_json(rules)))
     return rules
@@ -212,7 +212,7 @@ def to_json(rules: Iterable[Rule]) -> list[dict[str, Any]]:
 
 
 def from_json(given: Any) -> tuple[Rule, ...]:
-    """Read what `to_json` returned. Raises ConfigError."""
+    """Read the output of `to_json`. Raises ConfigError."""
     try:
         rules = []
         for entry in given:

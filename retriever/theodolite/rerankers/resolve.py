@@ -21,7 +21,7 @@ _ACCEPTED = (
 
 
 def resolve(reranker: Any) -> Reranker:
-    """Return the Reranker that the argument stands for.
+    """Convert the argument to a Reranker.
 
     Args:
         reranker: one of

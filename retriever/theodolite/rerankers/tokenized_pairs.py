@@ -50,7 +50,7 @@ class PairTokenizer:
     def __init__(self, tokenizer: Any, limit: int, *, windows: bool = True) -> None:
         """
         Args:
-            tokenizer: of the package tokenizers, with padding set. It is kept, and its settings are changed.
+            tokenizer: a tokenizer of the package tokenizers, with padding set. It is kept, and its settings change.
             limit: maximum number of tokens of a pair, special tokens included.
             windows: whether to split long texts into windows that overlap by a quarter, instead of truncating them.
 
@@ -68,7 +68,7 @@ class PairTokenizer:
         self._windows = windows
 
     def tokenize(self, query: str, texts: Sequence[str]) -> TokenizedPairs:
-        """Pair the query with each window of each text. The query may take up to half of the room."""
+        """Pair the query with each window of each text. The query may take up to half of the limit."""
         with MODELS:
             first, *encoded = self._tokenizer.encode_batch([query, *texts], add_special_tokens=False)
         truncated_tokens = max(0, len(first.ids) - self._room // 2)

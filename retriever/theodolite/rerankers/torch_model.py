@@ -24,7 +24,7 @@ class TorchModel:
     def __init__(self, model: Any, tokenizer: Any, name: str, device: str | None, threads: int | None) -> None:
         """
         Args:
-            model: of transformers, for sequence classification.
+            model: a model of transformers for sequence classification.
             tokenizer: a fast tokenizer of transformers.
             device: where to compute; None leaves the model where it is.
 

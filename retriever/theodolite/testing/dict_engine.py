@@ -1,8 +1,7 @@
 """DictEngine: an engine in a dictionary, as an example of the contract, and for tests.
 
-Every search is exact and slow: it goes through all documents with the reference evaluation that the contract compares
-engines with. It has partitions, boosts, versions, lexical search, notes and duplicates, and no maintenance and no
-indexes.
+Every search is exact and slow: it goes through all documents with the reference evaluation of the contract. The engine
+has partitions, boosts, versions, lexical search, notes and duplicates, but no maintenance and no indexes.
 """
 
 import threading
@@ -41,7 +40,7 @@ class Stored(NamedTuple):
 
 @dataclass
 class Contents:
-    """A collection. Each commit puts a new dictionary in the place of the last one, so readers keep what they have."""
+    """A collection. Each commit replaces the dictionary, so readers keep a consistent view."""
 
     space: Space
     partition: str | None = None
@@ -85,7 +84,7 @@ class DictEngine:
     ) -> None:
         """
         Args:
-            embedder: recorded when documents are added to an empty collection.
+            embedder: the embedder to record when documents are added to an empty collection.
         """
         self._contents = contents
         self._location = location
@@ -105,7 +104,7 @@ class DictEngine:
         """Open the collection of this name, or create it.
 
         Raises:
-            CollectionNotFoundError: there is none of this name, and none may be created.
+            CollectionNotFoundError: it does not exist and may not be created.
             MetricMismatchError, ConfigError: settings other than the collection's.
         """
         name = str(location or "").partition("://")[2]
@@ -291,13 +290,13 @@ class DictEngine:
             raise DocumentError("a document has an empty id")
 
     def _eligible(self, scope: Scope | None, where: Filter | None) -> dict[Key, Stored]:
-        """The documents in a scope that pass a filter, in the order of their ids."""
+        """Return the documents in a scope that pass a filter, in the order of their ids."""
         tree = within(scope, self.partition, where)
         stored = sorted(self._check_open().items())
         return {key: kept for key, kept in stored if tree is None or matches(tree, decode(kept.metadata), key[0])}
 
     def _named(self, ids: Sequence[str], scope: Scope | None) -> list[Key]:
-        """The keys of the ids that exist in a scope, in the order given."""
+        """Return the keys of the ids that exist in a scope, in the order given."""
         partition = key_within(scope, self.partition)
         eligible = self._eligible(scope, None)
         return [(name, partition) for name in ids if (name, partition) in eligible]

@@ -78,7 +78,7 @@ class DuplicatesContract(EngineUnderTest):
             pair.update({name: {"new": True} for name in names[5:10]})
             seen = _checked([*begun, *listing])
             kept = set(_two(names[10:]))
-            check(kept <= seen.keys(), f"{len(kept - seen.keys())} pairs that nobody has written to are missing")
+            check(kept <= seen.keys(), f"{len(kept - seen.keys())} pairs of unchanged documents are missing")
             late = {two for two in seen if not set(two) <= set(names)}
             check(not late, f"{len(late)} pairs are of documents that were added later")
             listing = _duplicates(pair.engine, 0.9)
@@ -93,9 +93,9 @@ class DuplicatesContract(EngineUnderTest):
             return
         with self.opened() as pair:
             pair.add(passages(numbered(90)), drawn(1, 90))
-            told: list[int] = []
-            list(_duplicates(pair.engine, 0.99, progress=told.append))
-            check(sum(told) == 90 * 89 // 2, f"{sum(told)} pairs are said to be compared, of {90 * 89 // 2}")
+            compared: list[int] = []
+            list(_duplicates(pair.engine, 0.99, progress=compared.append))
+            check(sum(compared) == 90 * 89 // 2, f"progress counts {sum(compared)} compared pairs of {90 * 89 // 2}")
 
     def test_duplicates_stay_in_a_scope(self) -> None:
         if "duplicates" in self.lacks:

@@ -131,11 +131,11 @@ class LexicalContract(EngineUnderTest):
                 if "versions" not in self.lacks:
                     self._check_fused(pair, replace(_hybrid(pair, 20, None), versions=_VERSIONS))
 
-    def test_words_tell_nothing_of_the_outside(self) -> None:
+    def test_words_reveal_nothing_outside_the_scope(self) -> None:
         """Check that a search in a scope reports the same, however often the words occur outside it."""
         if "lexical" in self.lacks:
             return
-        told = []
+        answers_by_crowd = []
         for crowd in (0, 1, 200):
             engine = self.partitioned(Space("cosine"), "tenant")
             if engine is None:
@@ -144,9 +144,9 @@ class LexicalContract(EngineUnderTest):
                 if count:
                     vectors, space = prepare(drawn(count, count), engine.space)
                     engine.add(_passages(count, tenant=tenant), vectors, space)
-            told.append(list(_told(engine)))
+            answers_by_crowd.append(list(_answers(engine)))
             engine.close()
-        for alone, *crowded in zip(*told, strict=True):
+        for alone, *crowded in zip(*answers_by_crowd, strict=True):
             check(crowded == [alone] * 2, f"words find in a scope alone {alone}, beside others {crowded}")
 
     def _check_words(
@@ -194,8 +194,8 @@ class LexicalContract(EngineUnderTest):
             bm25 = {document.id: value for document, value in zip(other.documents, other.lexical, strict=True)}
             parts = zip(answer.documents, answer.similarities, answer.lexical, strict=True)
             for document, similarity, lexical in parts:
-                told, true = (similarity, lexical), (similar[document.id], bm25.get(document.id))
-                check(told == true, f"{what} gives {document.id!r} {told}, and either arm by itself {true}")
+                given, expected = (similarity, lexical), (similar[document.id], bm25.get(document.id))
+                check(given == expected, f"{what} gives {document.id!r} {given}, the arms alone {expected}")
 
 
 def _check_each(answer: Answer, what: str) -> None:
@@ -243,7 +243,7 @@ def _check_parts(answer: Answer, what: str) -> None:
     check(answer.trace.mode == "lexical", f"{what}: trace.mode is {answer.trace.mode!r}")
 
 
-def _told(engine: Engine) -> Iterator[Any]:
+def _answers(engine: Engine) -> Iterator[Any]:
     """Yield the answers of lexical and hybrid searches in scopes, without timings."""
     vectors = prepared(drawn(9, len(_QUERIES)), engine)
     for scope in (Scope("acme"), Scope("acme", In("n", (1,))), Scope(None, In("tenant", ("acme",))), Scope("nobody")):

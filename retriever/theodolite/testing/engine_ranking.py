@@ -115,7 +115,7 @@ class RankingContract(EngineUnderTest):
             for k in (1, 5):
                 (answer,) = self._check_boosted(pair, raw[:1], k, None, (Table(),))
                 first = answer.documents[0].metadata["source"]
-                check(first == "policy", f"k={k}: what a boost lifts from place 1401 to 1 is not found")
+                check(first == "policy", f"k={k}: a document that a boost lifts from place 1401 to 1 is not found")
 
     def test_boosts_of_equal_worth_are_ordered_by_similarity_and_id(self) -> None:
         if "boosts" in self.lacks:
@@ -142,7 +142,7 @@ class RankingContract(EngineUnderTest):
             (answer,) = self._check_boosted(pair, -raw[:1], 40, None, (Table(0.9),))
             check(
                 answer.scores is not None and np.allclose(answer.scores, answer.similarities, rtol=0, atol=CLOSE),
-                "a boost changes the relevance of what has none",
+                "a boost changes the score of documents without relevance",
             )
 
     def test_min_relevance_leaves_out_what_has_less(self) -> None:
@@ -181,7 +181,7 @@ class RankingContract(EngineUnderTest):
                 try:
                     pair.engine.search(replace(request, where=parse(where), scope=scope))
                 except InputError as error:
-                    raise AssertionError(f"a search is refused for what it could not find: {error}") from error
+                    raise AssertionError(f"a search is refused for a document it cannot find: {error}") from error
 
     def test_boosts_stay_in_a_scope(self) -> None:
         if "boosts" in self.lacks:

@@ -78,7 +78,7 @@ class ReadsContract(EngineUnderTest):
                     pair.add(passages([f"{name}+" for name in ordered[::10]]), drawn(3, 30))
             check(seen == sorted(set(seen)), "documents lists an id twice, or out of order, while others write")
             missed = set(ordered) - set(ordered[150:160]) - set(seen)
-            check(not missed, f"documents misses {missed}, which nobody deleted, while others write")
+            check(not missed, f"documents misses {missed}, which were not deleted, while others write")
             pair.check_contents()
 
     def test_search_agrees_with_brute_force(self) -> None:
@@ -163,7 +163,7 @@ class ReadsContract(EngineUnderTest):
             pair.add(passages(numbered(20)), drawn(1, 20))
             request = Request(prepared(drawn(2, 2), pair.engine), 3)
             first, again = (pair.engine.search(request)[0].trace.commit for _ in range(2))
-            check(first == again, f"trace.commit is {first}, and then {again}, though nobody has written")
+            check(first == again, f"trace.commit is {first}, and then {again} without a write")
             writes: tuple[Callable[[], None], ...] = (
                 lambda: pair.update({numbered(1)[0]: {"tag": 1}}),
                 lambda: pair.delete(numbered(1)),

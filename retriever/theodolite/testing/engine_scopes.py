@@ -63,9 +63,9 @@ class ScopesContract(EngineUnderTest):
             check(answer.trace.rows == 3, f"trace.rows counts {answer.trace.rows} documents; the scope holds 3")
         engine.close()
 
-    def test_the_trace_tells_nothing_of_the_outside(self) -> None:
+    def test_the_trace_reveals_nothing_outside_the_scope(self) -> None:
         """Check that the trace of a search in a scope is the same, however many documents lie outside."""
-        told = []
+        traces_by_crowd = []
         for crowd in (0, 1, 400):
             engine = self.partitioned(Space("cosine"), _FIELD)
             if engine is None:
@@ -76,9 +76,9 @@ class ScopesContract(EngineUnderTest):
                 _add(engine, numbered(crowd), 7)
             traces = _traces(engine)
             engine.clear(scope=Scope("acme"))
-            told.append(traces + _traces(engine))
+            traces_by_crowd.append(traces + _traces(engine))
             engine.close()
-        for alone, *crowded in zip(*told, strict=True):
+        for alone, *crowded in zip(*traces_by_crowd, strict=True):
             check(crowded == [alone] * 2, f"the trace of a scope alone is {alone}, beside others {crowded}")
 
     def test_writes_stay_in_their_partition(self) -> None:

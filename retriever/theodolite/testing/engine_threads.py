@@ -120,6 +120,6 @@ def _of_one_commit(documents: list[Document], names: list[str]) -> None:
         sorted(document.id for document in documents) == sorted(names),
         f"{len(documents)} documents are found where every commit has {len(names)}",
     )
-    told = {document.text for document in documents}
-    told |= {f"version {document.metadata['version']}" for document in documents}
-    check(len(told) == 1, f"one answer shows several commits: {sorted(told)}")
+    contents = {document.text for document in documents}
+    contents |= {f"version {document.metadata['version']}" for document in documents}
+    check(len(contents) == 1, f"one answer shows several commits: {sorted(contents)}")

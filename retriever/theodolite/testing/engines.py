@@ -46,7 +46,7 @@ class CapabilitiesContract(EngineUnderTest):
             return
         with self.opened() as pair:
             engine = require(pair.engine, Notes, "note()")
-            check(engine.note("a") is None, "a note that nobody has written is not None")
+            check(engine.note("a") is None, "a note that was never written is not None")
             long = "é\0\n" * 100_000
             for value in ("first", "", long):
                 engine.remember("a", value)

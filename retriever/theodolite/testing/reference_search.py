@@ -60,7 +60,7 @@ class ReferenceSearch:
             trace,
             None if request.mode == "dense" and not request.boosts else [scores[place] for place in places],
             [bm25.get(place) for place in places] if request.mode != "dense" else (),
-            [_told(eligible.version(one)) for one in documents] if request.versions is not None else (),
+            [_as_engine_version(eligible.version(one)) for one in documents] if request.versions is not None else (),
             np.array([self.vectors[id(one)] for one in documents]) if request.with_vectors else None,
         )
 
@@ -132,12 +132,12 @@ class ReferenceSearch:
 
 
 def _first(scores: Values, depth: int) -> Values:
-    """Return the best `depth` scores, and all that tie with the last of them."""
+    """Return the best `depth` scores, plus all that tie with the last one."""
     best = sorted(scores.values(), reverse=True)[:depth]
     return {place: score for place, score in scores.items() if score >= best[-1]}
 
 
-def _told(version: Version | None) -> Version | None:
+def _as_engine_version(version: Version | None) -> Version | None:
     """Convert a version to an engine's form: the reference represents dates and booleans differently."""
     if version is None:
         return None
@@ -149,8 +149,8 @@ def _told(version: Version | None) -> Version | None:
     )
 
 
-def _value(told: Any) -> Any:
-    if not isinstance(told, tuple):
-        return told
-    kind, value = told
+def _value(plain: Any) -> Any:
+    if not isinstance(plain, tuple):
+        return plain
+    kind, value = plain
     return value if kind == "bool" else _EPOCH + timedelta(microseconds=value)

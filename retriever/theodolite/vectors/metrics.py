@@ -1,6 +1,6 @@
 """Metrics: how two vectors are compared, and everything that follows from it.
 
-A metric is one class here: its exact score, what `prepare` does for it, its relevance, and the scale on which scans
+A metric is one class here: its exact score, its preparation of vectors, its relevance, and the scale on which scans
 bound it. Users pass its name, and a collection stores its name; other modules ask `get_metric(name)` and never compare
 names. To add one, write a class, and add its name to `MetricName` and its instance to `METRICS`.
 """
@@ -35,7 +35,7 @@ class Metric(ABC):
     """How two vectors are compared. A higher score is better.
 
     Attributes:
-        name: what users pass, and what a collection is pinned to.
+        name: its name, as users pass it and collections store it.
         synonyms: names that other libraries use, for the hint in an error message.
         normalizes: whether `prepare` brings vectors to unit length. Otherwise vectors keep their length.
         by_distance: whether the order of scores is that of Euclidean distances. Otherwise it is that of inner products.
@@ -67,7 +67,7 @@ class Metric(ABC):
         return not (self.normalizes or self.by_distance)
 
     def gives_cosines(self, norms: "Norms" = "any") -> bool:
-        """Whether scores are cosines, in [-1, 1], for vectors with these norms."""
+        """Return whether scores are cosines, in [-1, 1], for vectors with these norms."""
         return not self.by_distance and (self.normalizes or norms == "unit")
 
     def scores(self, query: NDArray[np.float32], vectors: NDArray[np.float32]) -> "Scores":
@@ -97,7 +97,7 @@ class Metric(ABC):
 
     @abstractmethod
     def to_scan(self, scores: NDArray[np.floating[Any]]) -> Doubles:
-        """Map scores to what a scan computes: the inner product, or minus the squared distance."""
+        """Map scores to the scale of scans: the inner product, or minus the squared distance."""
 
     @abstractmethod
     def from_scan(self, values: Doubles) -> Doubles:
@@ -128,7 +128,7 @@ class Cosine(_InnerProduct):
     score_range = (-1.0, 1.0)
 
     def relevance(self, score: Numbers) -> Numbers:
-        """The cosine itself."""
+        """Return the cosine itself."""
         return score
 
     def from_scan(self, values: Doubles) -> Doubles:
@@ -163,7 +163,7 @@ class L2(Metric):
         return -distances
 
     def relevance(self, score: Numbers) -> Numbers:
-        """1 / (1 + distance)."""
+        """Return 1 / (1 + distance)."""
         return 1.0 / (1.0 - score)
 
     def to_scan(self, scores: NDArray[np.floating[Any]]) -> Doubles:
@@ -201,5 +201,5 @@ def _unknown(name: object) -> ConfigError:
 
 def _rounded(scores: Doubles) -> "Scores":
     rounded = scores.astype(np.float32)
-    rounded += 0.0  # -0.0 equals 0.0 but does not look it
+    rounded += 0.0  # -0.0 equals 0.0 but prints differently
     return rounded

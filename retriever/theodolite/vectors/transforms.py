@@ -83,7 +83,7 @@ class Spec:
 
         Args:
             vectors: (n, d), as `add` takes them: a sample of those to be stored.
-            metric: of the collection. For cosine the vectors are normalized first.
+            metric: the metric of the collection. For cosine the vectors are normalized first.
 
         Raises:
             VectorError: invalid vectors, or too few of them.
@@ -275,7 +275,7 @@ def fit(
 
     Args:
         vectors: (n, d), as `add` takes them.
-        metric: of the collection. For cosine the vectors are normalized first.
+        metric: the metric of the collection. For cosine the vectors are normalized first.
 
     Raises:
         VectorError: invalid vectors, or too few of them.

@@ -41,7 +41,7 @@ def opened(folder: Path) -> tuple[TheodoliteVectorStore, TheodoliteRecordManager
 
 
 def run(folder: Path, given: list[Document], cleanup: Any) -> Any:
-    """One `index()` over small batches, and what it says."""
+    """Run `index()` over small batches, and return its result."""
     store, manager = opened(folder)
     with store.kb:
         return index(

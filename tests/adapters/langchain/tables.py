@@ -17,7 +17,7 @@ REFERENCE = {
 
 
 class Table(Embeddings):
-    """Looks vectors up; texts that it does not know get one of their own."""
+    """Looks vectors up; an unknown text gets a new vector."""
 
     def __init__(self, vectors: Mapping[str, Sequence[float]] = REFERENCE, size: int = 3) -> None:
         self.vectors, self.size = vectors, size
@@ -40,7 +40,7 @@ class Table(Embeddings):
 
 
 class Native(Table):
-    """The same, with async methods of its own; the others are counted."""
+    """The same, with native async methods; counts calls of the synchronous ones."""
 
     def __init__(self, size: int = 8) -> None:
         super().__init__({}, size)

@@ -50,7 +50,7 @@ def test_what_is_open_is_not_copied(store: TheodoliteVectorStore) -> None:
 
 
 def test_options_that_exclude_each_other_are_refused_when_it_is_made(store: TheodoliteVectorStore) -> None:
-    with pytest.raises(ValidationError, match="score_threshold is min_relevance"):
+    with pytest.raises(ValidationError, match="score_threshold and min_relevance are the same"):
         TheodoliteRetriever.from_store(store, score_threshold=0.5, min_relevance=0.2)
 
 
@@ -91,10 +91,10 @@ def test_of_long_values_a_tool_shows_the_beginning(store: TheodoliteVectorStore)
     blob: Any
     for blob in ("x" * 100_000, ["x" * 100_000], {"deep": "x" * 100_000}):
         store.add_texts(["short"], [{"blob": blob, "n": 1}], ids=["a"])
-        told = theodolite_tool(store.kb, k=1, fields=["blob", "n"]).invoke({"query": "short"})
-        assert len(told) < 1000
-        assert "xxx…" in told
-        assert '"n": 1' in told
+        reported = theodolite_tool(store.kb, k=1, fields=["blob", "n"]).invoke({"query": "short"})
+        assert len(reported) < 1000
+        assert "xxx…" in reported
+        assert '"n": 1' in reported
 
 
 def test_embeddings_that_return_no_list() -> None:

@@ -89,7 +89,7 @@ async def test_errors_are_the_same(store: Store, tmp_path: Path) -> None:
 
 
 class Gated(Table):
-    """Embeds only when it is let; would the event loop wait for it, nobody could."""
+    """Embeds only when allowed. If the event loop waited for it, the test would hang."""
 
     def __init__(self) -> None:
         super().__init__({}, 8)

@@ -1,4 +1,4 @@
-"""Filters as LangChain knows them: dictionaries, functions on documents, structured queries."""
+"""LangChain's filters: dictionaries, functions on documents, structured queries."""
 
 import itertools
 import re
@@ -88,7 +88,7 @@ def test_what_a_function_gives_is_taken_for_true_or_false() -> None:
     ],
     ids=["key", "get", "in"],
 )
-def test_a_function_written_for_faiss_is_told_what_to_change(function: Callable[[Any], bool]) -> None:
+def test_a_function_written_for_faiss_gets_an_explanation(function: Callable[[Any], bool]) -> None:
     _, predicate = split_filter(function)
     assert predicate is not None
     with pytest.raises(FilterError, match=re.escape("write document.metadata['field']")):
@@ -135,7 +135,7 @@ def test_a_function_whose_result_must_be_awaited_is_refused() -> None:
 
 
 def instant(value: Any) -> datetime | None:
-    """A date of the test data as an instant."""
+    """Return a date of the test data as an instant."""
     match value:
         case {"type": kind, **written}:
             value = written[kind]

@@ -73,10 +73,10 @@ def test_as_langchains_own(tmp_path: Path, cleanup: Any, awaited: bool) -> None:
         for given, options in history(seed):
             options = {"source_id_key": "source", "key_encoder": "sha256", "cleanup": cleanup, **options}
             if awaited:
-                told = [asyncio.run(aindex(given, *into, **options)) for into in ((manager, store), (record, theirs))]
+                both = [asyncio.run(aindex(given, *into, **options)) for into in ((manager, store), (record, theirs))]
             else:
-                told = [index(given, *into, **options) for into in ((manager, store), (record, theirs))]
-            assert told[0] == told[1]
+                both = [index(given, *into, **options) for into in ((manager, store), (record, theirs))]
+            assert both[0] == both[1]
             kept = sorted(entry["text"] for entry in theirs.store.values())
             assert texts(store.kb) == kept
             assert "by hand" in kept
@@ -92,13 +92,13 @@ def test_as_langchains_own(tmp_path: Path, cleanup: Any, awaited: bool) -> None:
 @pytest.mark.filterwarnings("ignore:Using SHA-1:UserWarning")
 def test_key_encoders_and_forced_updates(kb: Retriever, encoder: Any) -> None:
     store, manager = TheodoliteVectorStore.from_retriever(kb), TheodoliteRecordManager(kb, "tests")
-    told = [
+    results = [
         index(FIRST, manager, store, cleanup="full", key_encoder=encoder, force_update=forced)
         for forced in (False, False, True)
     ]
-    assert [one["num_added"] for one in told] == [6, 0, 0]
-    assert [one["num_skipped"] for one in told] == [0, 6, 0]
-    assert [one["num_updated"] for one in told] == [0, 0, 6]
+    assert [one["num_added"] for one in results] == [6, 0, 0]
+    assert [one["num_skipped"] for one in results] == [0, 6, 0]
+    assert [one["num_updated"] for one in results] == [0, 0, 6]
     assert len(kb) == 6
 
 
@@ -188,9 +188,9 @@ def test_killed_at_any_statement(tmp_path: Path, cleanup: str, step: int) -> Non
             connection.close()
             unrecorded += len(kb.get([key for (key,) in pending]))
         # The same again: what was written is not written twice.
-        told = run(again, SECOND, cleanup)
+        results = run(again, SECOND, cleanup)
         if cleanup == "full":
-            assert told["num_added"] == len({one.page_content for one in SECOND} - there)
+            assert results["num_added"] == len({one.page_content for one in SECOND} - there)
         for place, given in ((again, SECOND), (folder, THIRD)):
             run(place, given, cleanup)
             with Retriever.open(place, embedder=HashingEmbedder()) as kb:
@@ -263,16 +263,16 @@ def test_the_clock_never_goes_back_and_never_stands(tmp_path: Path) -> None:
         managers = [TheodoliteRecordManager(kb, "one"), TheodoliteRecordManager(kb, "other")]
         times = [manager.get_time() for manager in managers * 50]
         assert times == sorted(set(times))
-        told: list[float] = []
+        results: list[float] = []
         threads = [
-            threading.Thread(target=lambda manager=manager: told.extend(manager.get_time() for _ in range(20)))
+            threading.Thread(target=lambda manager=manager: results.extend(manager.get_time() for _ in range(20)))
             for manager in managers * 3
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert len(set(told)) == 120
+        assert len(set(results)) == 120
         connection = sqlite3.connect(tmp_path / "kb" / "records.sqlite")
         with connection:
             connection.execute("UPDATE clock SET at = 4e9")  # by a computer whose clock was wrong
@@ -284,7 +284,7 @@ def test_what_is_refused(kb: Retriever, tmp_path: Path) -> None:
     manager = TheodoliteRecordManager(kb, "tests")
     with pytest.raises(ValueError, match="there are 2 keys and 1 group_ids"):
         manager.update(["a", "b"], group_ids=["s"])
-    with pytest.raises(ValueError, match="is that time from elsewhere"):
+    with pytest.raises(ValueError, match="is that time from another machine"):
         manager.update(["a"], time_at_least=manager.get_time() + 60)
     assert manager.list_keys(group_ids=[]) == []
     with pytest.raises(InputError, match="takes a theodolite Retriever or a TheodoliteVectorStore, not InMemory"):
@@ -305,7 +305,7 @@ def test_what_is_refused(kb: Retriever, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="an open folder cannot be replaced on Windows")
 def test_a_folder_that_was_replaced_gets_no_records(tmp_path: Path) -> None:
-    """The manager finds its records by the folder's path, which leads to another collection by now."""
+    """The manager finds its records by the folder's path, which now leads to another collection."""
     for name in ("v1", "v2"):
         with Retriever.open(tmp_path / name, embedder=HashingEmbedder()) as kb:
             kb.add([f"text of {name}"])

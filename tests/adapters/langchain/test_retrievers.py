@@ -1,4 +1,4 @@
-"""Retrievers: every option of a search arrives, and nothing a caller says is ignored."""
+"""Retrievers pass on every search option and ignore none."""
 
 import asyncio
 import threading
@@ -41,7 +41,7 @@ def kb() -> Iterator[Retriever]:
         yield kb
 
 
-def told(documents: list[LangChainDocument]) -> list[tuple[str | None, float]]:
+def ids_and_scores(documents: list[LangChainDocument]) -> list[tuple[str | None, float]]:
     return [(document.id, document.metadata["theodolite"]["score"]) for document in documents]
 
 
@@ -54,15 +54,15 @@ def test_options_of_a_call_are_those_of_a_retriever(
         options["filter"] = options.pop("where")
     plain = TheodoliteRetriever(kb=kb)
     expected = found(kb, **given)
-    assert told(plain.invoke(QUESTION, with_scores=True, **options)) == expected
-    assert told(asyncio.run(plain.ainvoke(QUESTION, with_scores=True, **options))) == expected
+    assert ids_and_scores(plain.invoke(QUESTION, with_scores=True, **options)) == expected
+    assert ids_and_scores(asyncio.run(plain.ainvoke(QUESTION, with_scores=True, **options))) == expected
 
 
 class TestStrict:
     @pytest.mark.parametrize(
         ("fields", "message"),
         [
-            ({"search_kwargs": {}}, "takes no 'search_kwargs'"),
+            ({"search_kwargs": {}}, "has no argument 'search_kwargs'"),
             ({"score_threshold": 2.0}, "less than or equal to 1"),
         ],
     )
@@ -73,8 +73,8 @@ class TestStrict:
     @pytest.mark.parametrize(
         ("fields", "message"),
         [
-            ({"now": "2024-01-01"}, "takes no 'now'; here that is as_of"),
-            ({"fusion": Fusion()}, "takes no 'fusion'; here that is mode="),
+            ({"now": "2024-01-01"}, "has no argument 'now'; here that is as_of"),
+            ({"fusion": Fusion()}, "has no argument 'fusion'; here that is mode="),
             ({"mode": "hybrid", "rerank": newest_first, "boosts": "x"}, "boosts is 'x'"),
         ],
         ids=lambda given: ",".join(given) if isinstance(given, dict) else "",
@@ -96,8 +96,8 @@ class TestStrict:
         ("name", "message"),
         [
             ("filtr", "did you mean 'filter'"),
-            ("kb", "takes no 'kb'"),
-            ("where", "takes no 'where'; here that is filter"),
+            ("kb", "has no argument 'kb'"),
+            ("where", "has no argument 'where'; here that is filter"),
         ],
     )
     def test_calls(self, kb: Retriever, name: str, message: str) -> None:
@@ -185,7 +185,7 @@ class TestScores:
 
 
 class Events(BaseCallbackHandler):
-    """Collects the events that LangChain reports of a run."""
+    """Collects the events of a LangChain run."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -245,7 +245,7 @@ class TestRunnable:
         free = threading.Event()
 
         class Waiting(HashingEmbedder):
-            """Gives nothing before the event loop has had its turn."""
+            """Returns only after the event loop has run another task."""
 
             def encode_query(self, texts: Any, /) -> Any:
                 assert free.wait(30), "the event loop was held up"

@@ -62,8 +62,8 @@ def test_search_types_differ(store: TheodoliteVectorStore) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"filter": {}}, r"takes no 'filter'; here that is search_kwargs={'filter': ...}"),
-        ({"k": 3}, "takes no 'k'"),
+        ({"filter": {}}, r"has no argument 'filter'; here that is search_kwargs={'filter': ...}"),
+        ({"k": 3}, "has no argument 'k'"),
         ({"search_kwarg": {}}, "did you mean 'search_kwargs'"),
         ({"search_type": "bm25"}, "bm25 not allowed"),
         ({"search_type": "similarity_score_threshold"}, "score_threshold"),
@@ -75,7 +75,7 @@ def test_nothing_is_ignored(store: TheodoliteVectorStore, fields: dict[str, Any]
 
 
 def test_no_search_keyword_is_ignored(store: TheodoliteVectorStore) -> None:
-    with pytest.raises(TypeError, match="search_kwargs takes no 'filtr'; did you mean 'filter'"):
+    with pytest.raises(TypeError, match="search_kwargs has no argument 'filtr'; did you mean 'filter'"):
         store.as_retriever(search_kwargs={"filtr": {}})
 
 
@@ -104,9 +104,9 @@ def test_the_model_of_the_embeddings_is_traced() -> None:
 
     with TheodoliteVectorStore(Named(size=8)) as store:
         for retriever in (store.as_retriever(), TheodoliteRetriever.from_store(store)):
-            told = retriever._get_ls_params()
-            assert told["ls_embedding_provider"] == "Named"
-            assert told["ls_embedding_model"] == "small-3"
+            reported = retriever._get_ls_params()
+            assert reported["ls_embedding_provider"] == "Named"
+            assert reported["ls_embedding_model"] == "small-3"
     with TheodoliteVectorStore() as store:
         assert "ls_embedding_model" not in store.as_retriever()._get_ls_params()
 

@@ -189,7 +189,7 @@ def test_k_at_its_edges(reference: Store, search: Callable[..., list[Any]]) -> N
     ],
 )
 def test_no_keyword_is_swallowed(reference: Store, search: Callable[..., list[Any]], keyword: str, hint: str) -> None:
-    with pytest.raises(TypeError, match=f"takes no '{keyword}'.*{hint}"):
+    with pytest.raises(TypeError, match=f"has no argument '{keyword}'.*{hint}"):
         search(reference, **{keyword: {"a": 1}})
 
 
@@ -290,7 +290,7 @@ def test_filters_that_say_nothing_are_errors(store: Store, wrong: Any) -> None:
         store.similarity_search("question", filter=wrong)
 
 
-def test_a_function_on_metadata_is_told_what_it_is_given(store: Store) -> None:
+def test_a_function_on_metadata_gets_an_explanation(store: Store) -> None:
     with pytest.raises((TypeError, FilterError), match=r"document.metadata\["):
         store.similarity_search("question", filter=lambda metadata: metadata["n"] == 1)
 

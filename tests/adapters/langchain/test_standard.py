@@ -52,7 +52,7 @@ class Reopened(TheodoliteVectorStore):
 
 
 class Indexed(TheodoliteVectorStore):
-    """Builds its approximate index anew after every write, so that searches can go through it from the first row on."""
+    """Rebuilds its approximate index after every write, so that searches can use it from the first row on."""
 
     def add_documents(self, documents: Any, **kwargs: Any) -> list[str]:
         ids = super().add_documents(documents, **kwargs)
@@ -106,6 +106,6 @@ class TestHnswReopened(VectorStoreIntegrationTests):
 def test_that_index_is_an_approximate_one() -> None:
     with Indexed(VectorStoreIntegrationTests.get_embeddings(), index="hnsw") as store:
         store.add_documents([Document("foo"), Document("bar")])
-        told = store.kb.info()
-        assert told["index"].startswith("hnsw")
-        assert told["approximate"]["rows"] == 2, told["approximate"]
+        reported = store.kb.info()
+        assert reported["index"].startswith("hnsw")
+        assert reported["approximate"]["rows"] == 2, reported["approximate"]

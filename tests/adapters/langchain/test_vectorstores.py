@@ -269,7 +269,7 @@ def test_options_of_open_pass_through(tmp_path: Path) -> None:
 )
 def test_options_that_there_are_not_are_refused_with_what_was_meant(option: str, hint: str) -> None:
     options: dict[str, Any] = {option: "x"}
-    with pytest.raises(TypeError, match=f"takes no '{option}'.*{hint}"):
+    with pytest.raises(TypeError, match=f"has no argument '{option}'.*{hint}"):
         Store(Table(), **options)
     with pytest.raises(TypeError, match=hint):
         Store.from_texts(["a"], Table(), **options)

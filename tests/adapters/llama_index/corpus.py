@@ -7,5 +7,5 @@ def ids(nodes: list[NodeWithScore]) -> list[str]:
     return [one.node.node_id for one in nodes]
 
 
-def told(nodes: list[NodeWithScore]) -> list[tuple[str, float | None]]:
+def ids_and_scores(nodes: list[NodeWithScore]) -> list[tuple[str, float | None]]:
     return [(one.node.node_id, one.score) for one in nodes]

@@ -1,4 +1,4 @@
-"""Four nodes whose cosines are known, and what is asked of them."""
+"""Four nodes with known cosines, and questions about them."""
 
 import warnings
 from pathlib import Path
@@ -57,7 +57,7 @@ def commits(store: Store) -> int:
 
 
 def plain(location: Path | None = None, **options: Any) -> Store:
-    """A store without a model: that this is told of is tested below."""
+    """Return a store without a model. A test below checks the warning for it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "without embed_model", UserWarning)
         return Store(location, **options)

@@ -1,4 +1,4 @@
-"""Filters: held against the predicate of llama-index-core itself, and what differs from it on purpose."""
+"""Filters, compared with the predicate of llama-index-core, and the intended differences."""
 
 import random
 from collections.abc import Iterator
@@ -103,7 +103,7 @@ def refused(one: MetadataFilter) -> bool:
 
 
 def check(nodes: Nodes, filters: MetadataFilters) -> int:
-    """Equal wherever the predicate gives a bool; how many nodes that were."""
+    """Check equality wherever the predicate returns a bool; return the number of such nodes."""
     expected, found = nodes.core(filters), nodes.ours(filters)
     compared = {name: passes for name, passes in expected.items() if passes is not None}
     wrong = [(name, nodes.metadata[name], passes) for name, passes in compared.items() if passes != (name in found)]

@@ -77,7 +77,7 @@ def is_kept(folder: Path) -> bool:
 @pytest.mark.parametrize("suffix", ["", ".new", ".theodolite", ".fresh"])
 @pytest.mark.parametrize("to", ["other", "file", "missing"])
 def test_links_are_neither_replaced_nor_written_through(tmp_path: Path, suffix: str, to: str) -> None:
-    """The folder may come from somebody else, and lead to what is ours."""
+    """The folder may be untrusted, and its links may lead to our files."""
     keep(tmp_path / "other")
     (tmp_path / "file").write_text("keep")
     place = tmp_path / "storage"
@@ -104,7 +104,7 @@ def test_a_folder_behind_a_link_is_persisted_to(tmp_path: Path) -> None:
 
 
 def test_an_empty_path_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The working directory would be replaced, if it is a collection."""
+    """Otherwise the working directory would be replaced if it is a collection."""
     keep(tmp_path / "kb")
     monkeypatch.chdir(tmp_path / "kb")
     with Store() as store, pytest.raises(InputError, match="empty"):

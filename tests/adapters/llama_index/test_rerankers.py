@@ -94,7 +94,7 @@ class TestFailures:
     @pytest.mark.parametrize(
         ("fields", "error", "message"),
         [
-            ({"topn": 1}, TypeError, "TheodoliteRerank takes no 'topn'; did you mean 'top_n'"),
+            ({"topn": 1}, TypeError, "TheodoliteRerank has no argument 'topn'; did you mean 'top_n'"),
             ({"model": "x"}, TypeError, "here that is reranker"),
         ],
     )
@@ -110,7 +110,7 @@ class Noting(BaseEventHandler):
         self.events.append(event)
 
 
-def test_instrumentation_and_callbacks_are_told() -> None:
+def test_instrumentation_and_callbacks_are_notified() -> None:
     root, noting, debug = get_dispatcher(), Noting(), LlamaDebugHandler(print_trace_on_end=False)
     given = nodes()
     root.add_event_handler(noting)

@@ -1,4 +1,4 @@
-"""The retriever: every option of a search arrives, and nothing a caller says is ignored."""
+"""The retriever passes on every search option and ignores none."""
 
 import asyncio
 import copy
@@ -20,7 +20,7 @@ from llama_index.core.schema import IndexNode, MetadataMode, NodeWithScore, Quer
 from llama_index.core.vector_stores.types import MetadataFilters
 from pydantic import Field
 from tests.adapters.corpus import DOCUMENTS, NOW, QUESTION, filled, found, newest_first
-from tests.adapters.llama_index.corpus import ids, told
+from tests.adapters.llama_index.corpus import ids, ids_and_scores
 from tests.adapters.llama_index.nodes import Letters
 
 from llama_index_theodolite import TheodoliteRetriever, as_embedder
@@ -86,7 +86,7 @@ def test_filters_may_be_replaced_for_a_call(kb: Retriever) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"filter": {}}, TypeError, "TheodoliteRetriever takes no 'filter'; here that is filters"),
+        ({"filter": {}}, TypeError, "TheodoliteRetriever has no argument 'filter'; here that is filters"),
         ({"k": 1}, TypeError, "here that is similarity_top_k"),
         ({"similarity_topk": 1}, TypeError, "did you mean 'similarity_top_k'"),
         ({"zzz": 1}, TypeError, "it takes as_of, boosts"),
@@ -110,7 +110,7 @@ def test_a_folder_is_no_collection() -> None:
 @pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
 @pytest.mark.parametrize("mode", ["dense", "hybrid", "lexical"])
 def test_collections_of_every_kind_have_one(metric: Any, mode: Any) -> None:
-    """Also those that are empty, and those without an embedder: nothing is embedded when a retriever is made."""
+    """Even empty collections and those without an embedder: creating a retriever embeds nothing."""
     vector = [1.0] + [0.0] * 63
     with Retriever.open(metric=metric) as kb:
         retriever = TheodoliteRetriever(kb, mode=mode)
@@ -125,7 +125,7 @@ def test_collections_of_every_kind_have_one(metric: Any, mode: Any) -> None:
 
 
 class Counting(HashingEmbedder):
-    """Counts what it embeds, and in which threads."""
+    """Counts the embedded texts, and records the threads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -181,9 +181,9 @@ class TestBundles:
     async def test_an_embedding_of_another_model_is_refused(self, kb: Retriever, options: Any) -> None:
         retriever = TheodoliteRetriever(kb, **options)
         bundle = QueryBundle(QUESTION, embedding=[1.0, 2.0])
-        with pytest.raises(VectorError, match=r"dimension 2; the collection has 64.*pass a new QueryBundle"):
+        with pytest.raises(VectorError, match=r"dimension 2; the collection has 64.*Pass a new QueryBundle"):
             retriever.retrieve(bundle)
-        with pytest.raises(VectorError, match=r"dimension 2; the collection has 64.*pass a new QueryBundle"):
+        with pytest.raises(VectorError, match=r"dimension 2; the collection has 64.*Pass a new QueryBundle"):
             await retriever.aretrieve(bundle)
 
     async def test_other_words_may_be_embedded(self, counted: tuple[Retriever, Counting]) -> None:
@@ -193,8 +193,8 @@ class TestBundles:
         assert ids(retriever.retrieve(one))[0] == ids(await retriever.aretrieve(one))[0] == "hours"
         several = QueryBundle(QUESTION, custom_embedding_strs=["We open at nine.", "Error E-1234"])
         mean = np.mean(HashingEmbedder().encode_query(["We open at nine.", "Error E-1234"]), axis=0)
-        assert told(retriever.retrieve(several)) == found(kb, None, vector=mean)
-        assert told(await retriever.aretrieve(several)) == found(kb, None, vector=mean)
+        assert ids_and_scores(retriever.retrieve(several)) == found(kb, None, vector=mean)
+        assert ids_and_scores(await retriever.aretrieve(several)) == found(kb, None, vector=mean)
         assert set(embedder.queries) == {"We open at nine.", "Error E-1234"}
         words = TheodoliteRetriever(kb, mode="hybrid").retrieve(QueryBundle("E-1234", custom_embedding_strs=["nine"]))
         assert set(ids(words)) == {"wiki", "hours"}
@@ -205,7 +205,7 @@ class TestBundles:
             retriever.retrieve("")
         with pytest.raises(InputError, match="string that is not blank"):
             await retriever.aretrieve(QueryBundle("", custom_embedding_strs=[]))
-        with pytest.raises(UnsupportedError, match="not images"):
+        with pytest.raises(UnsupportedError, match="images are not embedded"):
             retriever.retrieve(QueryBundle("", image_path="cat.png"))
 
 
@@ -213,7 +213,7 @@ def test_copies_share_the_collection(kb: Retriever) -> None:
     given = TheodoliteRetriever(kb, rerank=newest_first)
     other = copy.deepcopy(given)
     assert other.kb is kb
-    assert told(other.retrieve(QUESTION)) == told(given.retrieve(QUESTION))
+    assert ids_and_scores(other.retrieve(QUESTION)) == ids_and_scores(given.retrieve(QUESTION))
     other.options["mode"] = "lexical"
     assert given.options["mode"] == "dense"
 
@@ -230,7 +230,7 @@ def test_scores_may_be_put_into_the_metadata(kb: Retriever) -> None:
 
 
 async def test_the_event_loop_never_waits() -> None:
-    """Each question is held up until the other is asked, too: on the loop's thread neither would ever end."""
+    """Each query waits for the other one to start. On the loop's thread neither would end."""
     meeting = threading.Barrier(2, timeout=60)
 
     class Meeting(HashingEmbedder):
@@ -253,7 +253,7 @@ class Noting(BaseEventHandler):
         self.names.append(event.class_name())
 
 
-async def test_instrumentation_is_told(kb: Retriever) -> None:
+async def test_instrumentation_is_notified(kb: Retriever) -> None:
     root, noting = get_dispatcher(), Noting()
     root.add_event_handler(noting)
     try:
@@ -272,7 +272,7 @@ def test_index_nodes_lead_to_their_objects(kb: Retriever) -> None:
     asked = retriever._handle_recursive_retrieval(
         QueryBundle("x"), [NodeWithScore(node=IndexNode(text="x", index_id="somewhere"), score=0.5)]
     )
-    assert told(asked) == [("there", 0.5)]
+    assert ids_and_scores(asked) == [("there", 0.5)]
 
 
 async def test_a_query_engine_answers_from_it(kb: Retriever) -> None:

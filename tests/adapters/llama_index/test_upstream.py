@@ -77,10 +77,10 @@ def written(node: BaseNode) -> Written:
     with TheodoliteVectorStore() as store:
         store.add([node.model_copy(update={"embedding": [1.0]})])
         (passage,) = store.kb.get([node.node_id])
-        told = Written(passage.metadata)
-        told["_node_content"] += passage.id  # where theirs has it: with us the id is the stored document's own
-        (told.node,) = store.get_nodes([node.node_id])
-    return told
+        reported = Written(passage.metadata)
+        reported["_node_content"] += passage.id  # where theirs has it: with us the id is the stored document's own
+        (reported.node,) = store.get_nodes([node.node_id])
+    return reported
 
 
 def predicate(metadata_of: Callable[[str], dict[str, Any]], filters: MetadataFilters) -> Callable[[str], bool]:
@@ -132,7 +132,7 @@ for file in FILES:
 
 @pytest.fixture
 def mocker() -> Any:
-    """In place of pytest-mock's: their tests may watch a function of the simple store, which ours has none of."""
+    """Replaces pytest-mock's fixture: upstream tests may spy on a function of the simple store that ours lacks."""
     watched = SimpleNamespace(call_args=SimpleNamespace(kwargs={"mmr_threshold": ANY}))
     return SimpleNamespace(spy=lambda *_: watched)
 

@@ -1,4 +1,4 @@
-"""The vector store: what the suite for all stores does not ask, for each way ours can be kept."""
+"""The vector store, beyond the conformance suite, in every form: in memory, on disk, indexed."""
 
 import warnings
 from collections.abc import Callable, Iterator

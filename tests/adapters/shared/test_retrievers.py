@@ -1,4 +1,4 @@
-"""Retrievers: every option of a search arrives, and nothing a caller says is ignored."""
+"""Retrievers pass on every search option and ignore none."""
 
 import asyncio
 import inspect
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.adapters.corpus import DOCUMENTS, NOW, QUESTION, dated, filled, found, newest_first
-from tests.adapters.shared.verbs import REFUSED, Adapter, ids, told
+from tests.adapters.shared.verbs import REFUSED, Adapter, ids, ids_and_scores
 
 from theodolite import (
     Authority,
@@ -71,15 +71,15 @@ async def test_every_option_reaches_the_core(
     if "where" in options:
         options["filter"] = options.pop("where")
     retriever = adapter.retriever(kb, with_scores=True, **options)
-    assert told(adapter.retrieve(retriever, QUESTION)) == expected
-    assert told(await adapter.aretrieve(retriever, QUESTION)) == expected
+    assert ids_and_scores(adapter.retrieve(retriever, QUESTION)) == expected
+    assert ids_and_scores(await adapter.aretrieve(retriever, QUESTION)) == expected
 
 
 def test_iterators_last(adapter: Adapter, kb: Retriever) -> None:
     given: dict[str, Any] = {"boosts": iter(FRESH), "versions": iter(VERSIONS), "as_of": NOW, "k": 5}
     retriever = adapter.retriever(kb, with_scores=True, **given)
     for _ in range(2):
-        assert told(adapter.retrieve(retriever, QUESTION)) == found(kb, boosts=FRESH, versions=VERSIONS)
+        assert ids_and_scores(adapter.retrieve(retriever, QUESTION)) == found(kb, boosts=FRESH, versions=VERSIONS)
 
 
 def test_a_filter_decides_before_the_best_are_chosen(adapter: Adapter, kb: Retriever) -> None:
@@ -110,7 +110,7 @@ def test_a_scope_confines_whatever_the_filter_says(adapter: Adapter) -> None:
 
 @pytest.mark.parametrize("option", ["filtr", "mod", "boost", "version"])
 def test_an_unknown_option_is_refused_with_what_was_meant(adapter: Adapter, kb: Retriever, option: str) -> None:
-    with pytest.raises(REFUSED, match=f"takes no '{option}'.*did you mean '{option[:3]}"):
+    with pytest.raises(REFUSED, match=f"has no argument '{option}'.*did you mean '{option[:3]}"):
         adapter.retriever(kb, **{option: 1})
 
 
@@ -162,7 +162,7 @@ def test_scores_may_be_put_into_the_metadata(adapter: Adapter, kb: Retriever) ->
 
 
 async def test_the_event_loop_never_waits(adapter: Adapter) -> None:
-    """Each question is held up until the other is asked, too: on the loop's thread neither would ever end."""
+    """Each query waits for the other one to start. On the loop's thread neither would end."""
     meeting = threading.Barrier(2, timeout=60)
 
     class Meeting(HashingEmbedder):

@@ -1,4 +1,4 @@
-"""The search tool for agents: its schema, what it finds, and what it answers to wrong arguments."""
+"""The search tool for agents: its schema, its results, and its answers to wrong arguments."""
 
 import json
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ def test_the_schema_is_made_from_the_collection(adapter: Adapter, tool: Any) -> 
 
 
 def test_the_schema_tells_nothing_of_others(adapter: Adapter, kb: Retriever) -> None:
-    """Neither fields nor values nor ranges: it is what it is in a collection without them."""
+    """It shows no fields, values or ranges of others: it equals the schema of a collection without them."""
     beside = adapter.parameters(adapter.tool(kb, scope=ACME, date_field="published"))
     with Retriever.open(embedder=HashingEmbedder(), partition="tenant") as own:
         own.scoped(tenant="acme").add(passages("acme"))

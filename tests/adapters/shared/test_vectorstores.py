@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.adapters.corpus import DOCUMENTS, QUESTION, filled, found
-from tests.adapters.shared.verbs import REFUSED, Adapter, Condition, ids, told
+from tests.adapters.shared.verbs import REFUSED, Adapter, Condition, ids, ids_and_scores
 
 from theodolite import ConfigError, Document, EmbedderOptions, FilterError, InputError, Retriever
 from theodolite.testing import HashingEmbedder
@@ -53,8 +53,8 @@ async def test_a_filter_decides_before_the_best_are_chosen(
     for k in (1, 5):
         expected = found(kb, k=k, where=where)
         assert expected
-        assert told(adapter.find(store, QUESTION, k, conditions)) == expected
-        assert told(await adapter.afind(store, QUESTION, k, conditions)) == expected
+        assert ids_and_scores(adapter.find(store, QUESTION, k, conditions)) == expected
+        assert ids_and_scores(await adapter.afind(store, QUESTION, k, conditions)) == expected
 
 
 @pytest.mark.parametrize("condition", [("from", "$gt", [1]), ("source", "$in", 5)])
@@ -82,7 +82,7 @@ async def test_an_unknown_option_of_a_search_is_refused_with_what_was_meant(
 ) -> None:
     store = adapter.store_of(kb)
     options: dict[str, Any] = {option: 1}
-    message = f"takes no '{option}'; did you mean '{meant}'"
+    message = f"has no argument '{option}'; did you mean '{meant}'"
     with pytest.raises(TypeError, match=message):
         adapter.find(store, QUESTION, 1, **options)
     with pytest.raises(TypeError, match=message):
@@ -94,7 +94,7 @@ def test_an_unknown_option_of_the_opening_is_refused_with_what_was_meant(
     adapter: Adapter, tmp_path: Path, option: str, meant: str
 ) -> None:
     options: dict[str, Any] = {option: "x"}
-    with pytest.raises(TypeError, match=f"takes no '{option}'; did you mean '{meant}'"):
+    with pytest.raises(TypeError, match=f"has no argument '{option}'; did you mean '{meant}'"):
         adapter.store(tmp_path / "kb", HashingEmbedder(), **options)
     assert not list(tmp_path.iterdir())
 
@@ -103,13 +103,13 @@ async def test_unknown_keywords_write_and_delete_nothing(adapter: Adapter, store
     adapter.add(store, DOCUMENTS)
     more = [Document("more", id="more")]
     everything: list[Condition] = [("source", "$in", ["policy", "wiki", "chat"])]
-    with pytest.raises(TypeError, match="takes no 'namespace'"):
+    with pytest.raises(TypeError, match="has no argument 'namespace'"):
         adapter.add(store, more, namespace="x")
-    with pytest.raises(TypeError, match="takes no 'namespace'"):
+    with pytest.raises(TypeError, match="has no argument 'namespace'"):
         await adapter.aadd(store, more, namespace="x")
-    with pytest.raises(TypeError, match="takes no 'namespace'"):
+    with pytest.raises(TypeError, match="has no argument 'namespace'"):
         adapter.delete(store, everything, namespace="x")
-    with pytest.raises(TypeError, match="takes no 'namespace'"):
+    with pytest.raises(TypeError, match="has no argument 'namespace'"):
         await adapter.adelete(store, everything, namespace="x")
     assert names(store) == {document.id for document in DOCUMENTS}
 
@@ -127,7 +127,7 @@ async def test_async_twins_do_the_same(adapter: Adapter, store: Any) -> None:
 
 
 async def test_the_event_loop_never_waits(adapter: Adapter) -> None:
-    """Each question is held up until the other is asked, too: on the loop's thread neither would ever end."""
+    """Each query waits for the other one to start. On the loop's thread neither would end."""
     meeting = threading.Barrier(2, timeout=60)
 
     class Meeting(HashingEmbedder):

@@ -33,7 +33,7 @@ class Called:
 
 
 class Adapter(Protocol):
-    """One adapter. Tests name options as the core does; `names` says what the adapter calls them."""
+    """One adapter. Tests use the core's option names; `names` maps them to the adapter's."""
 
     names: dict[str, str]
 
@@ -95,5 +95,5 @@ def ids(found: Sequence[Found]) -> list[str | None]:
     return [one.id for one in found]
 
 
-def told(found: Sequence[Found]) -> list[tuple[str | None, float | None]]:
+def ids_and_scores(found: Sequence[Found]) -> list[tuple[str | None, float | None]]:
     return [(one.id, one.score) for one in found]

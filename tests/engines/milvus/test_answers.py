@@ -1,4 +1,4 @@
-"""The Milvus engine gives the answers of the local engine, and says what it cannot do before anything is sent."""
+"""The Milvus engine gives the answers of the local engine, and rejects unsupported calls before sending anything."""
 
 from collections.abc import Callable
 from typing import get_args

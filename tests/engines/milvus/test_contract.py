@@ -1,4 +1,4 @@
-"""The Milvus engine keeps the contract of engines, for what it declares."""
+"""The Milvus engine keeps the contract of engines, except for the features that it declares missing."""
 
 from collections.abc import Callable
 

@@ -66,6 +66,6 @@ def test_every_command(shell: Shell, url: str) -> None:
 
 
 def test_a_missing_collection(shell: Shell, url: str) -> None:
-    _, told = shell.run("info", url, code=3)
-    assert "there is no collection" in told
-    assert "correct-horse" not in told
+    _, stderr = shell.run("info", url, code=3)
+    assert "there is no collection" in stderr
+    assert "correct-horse" not in stderr

@@ -1,4 +1,4 @@
-"""What goes wrong with a server: each has an error of ours, and nothing is half written."""
+"""Server faults: each raises one of our errors, and nothing is half written."""
 
 import contextlib
 import os
@@ -140,7 +140,7 @@ def test_users_without_rights(server: PostgresServer, database: str) -> None:
     fill(database).close()
     name = psycopg.conninfo.conninfo_to_dict(database)["dbname"]
     url = server.url(user="reader", password="r", database=str(name))  # noqa: S106
-    with pytest.raises(EngineError, match="lacks a right"):
+    with pytest.raises(EngineError, match="lacks a permission"):
         PostgresEngine.open(url + "&collection=c")
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("GRANT USAGE ON SCHEMA theodolite TO reader")
@@ -149,7 +149,7 @@ def test_users_without_rights(server: PostgresServer, database: str) -> None:
         assert len(kb.search(vector=vectors(1)[0], k=5)) == 5
         with pytest.raises(EngineError, match="read-only"):
             kb.add(documents(1), vectors=vectors(1))
-    with Retriever.open(url + "&collection=c") as kb, pytest.raises(EngineError, match="lacks a right"):
+    with Retriever.open(url + "&collection=c") as kb, pytest.raises(EngineError, match="lacks a permission"):
         kb.add(documents(1), vectors=vectors(1))
 
 

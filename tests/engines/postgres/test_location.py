@@ -1,4 +1,4 @@
-"""URLs of collections: our parameters, those of libpq, and what is refused without naming a password."""
+"""URLs of collections: our parameters, those of libpq, and errors that never show a password."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Highlights: which sentence of a passage matches a query, and where it stands."""
+"""Highlights: the sentences of a passage that match a query, and their positions."""
 
 import pickle
 from collections.abc import Iterator

@@ -254,10 +254,10 @@ def test_it_can_be_read_and_kept() -> None:
     rows = gaussian(300)
     rows[3] = 0
     found = audit(rows)
-    told = json.loads(json.dumps(found.to_dict(), allow_nan=False))
-    assert told["severity"] == "error"
-    assert told["findings"][0]["name"] == "zero"
-    assert told["recommended"]["metric"] == "cosine"
+    reported = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert reported["severity"] == "error"
+    assert reported["findings"][0]["name"] == "zero"
+    assert reported["recommended"]["metric"] == "cosine"
     assert len(repr(found).splitlines()) == 1
     assert "300 vectors, 64 dimensions, float64" in str(found)
     assert all(len(line) <= 100 for line in str(found).splitlines())

@@ -1,4 +1,4 @@
-"""Auditing files: what is read, what is refused, and what the command prints."""
+"""Auditing files: valid and invalid files, and the output of the command."""
 
 import io
 import json
@@ -148,10 +148,10 @@ def test_the_command(shell: Shell) -> None:
     assert "(20 given queries)" in out
     assert "warning  metric_disagreement" in shell.run("audit", "raw.npy", code=4)[0]
     assert "warning" not in shell.run("audit", "raw.npy", "--metric", "cosine")[0]
-    told = shell.json("audit", "raw.npy", code=4)
-    assert told["severity"] == "warning"
-    assert told == json.loads(json.dumps(audit(raw()).to_dict()))
-    assert shell.json("audit", "raw.npy", "--seed", "5", code=4) != told
+    reported = shell.json("audit", "raw.npy", code=4)
+    assert reported["severity"] == "warning"
+    assert reported == json.loads(json.dumps(audit(raw()).to_dict()))
+    assert shell.json("audit", "raw.npy", "--seed", "5", code=4) != reported
 
 
 def test_a_folder(shell: Shell) -> None:

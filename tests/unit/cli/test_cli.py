@@ -1,4 +1,4 @@
-"""The commands, one by one: what they print for people and for programs, and what they refuse."""
+"""The commands, one by one: output for people and for programs, and invalid calls."""
 
 import contextlib
 import json
@@ -276,13 +276,13 @@ def test_the_demo_tells_the_truth_about_its_answers(shell: Shell) -> None:
         (["search", "kb", "x", "--where", "{"], 2, "--where is not JSON"),
         (["search", "kb", "x", "--where", "[1]"], 2, "must be a JSON object"),
         (["search", "kb", "x", "--where", '{"a": {"$nope": 1}}'], 2, "unknown operator"),
-        (["search", "kb", "x", "--embedder", "nope:1"], 1, "nothing called 'nope'"),
+        (["search", "kb", "x", "--embedder", "nope:1"], 1, "there are no embedders named 'nope'"),
         (["add", "kb"], 2, "either files"),
         (["add", "kb", "--text", "x", "--metadata", "1"], 2, "must be a JSON object"),
         (["add", "new", "--text", "x", "--metadata", "{"], 2, "--metadata is not JSON"),
         (["add", "new", "--text", " "], 2, "--text is empty"),
         (["add", "new", "nothing"], 2, "nothing does not exist"),
-        (["add", "kb", "docs", "--id", "x"], 2, "belong to the document of --text"),
+        (["add", "kb", "docs", "--id", "x"], 2, "apply only to --text"),
         (["add", "kb", "--text", "x", "--chunk-tokens", "9"], 2, "do not apply to --text and stdin"),
         (["add", "kb", "-", "--map", "text=body"], 2, "do not apply to --text and stdin"),
         (["index", "new", "docs", "--max-mb", "nan"], 2, "--max-mb is nan"),
@@ -375,10 +375,10 @@ def test_compact(filled: Shell) -> None:
     with Retriever.open(filled.folder / "kb") as kb:
         kb.update([document.id for document in kb.documents(limit=2)], {"checked": True})
     before = filled.json("search", "kb", "invoice")["hits"]
-    told = filled.json("compact", "kb")
-    assert told["rows"] == 2
-    assert told["bytes_before"] > 0
-    assert told["bytes_after"] > 0  # so small a folder need not become smaller
+    reported = filled.json("compact", "kb")
+    assert reported["rows"] == 2
+    assert reported["bytes_before"] > 0
+    assert reported["bytes_after"] > 0  # so small a folder need not become smaller
     assert filled.run("compact", "kb")[0].startswith("0 dead rows removed; ")
     assert filled.json("search", "kb", "invoice")["hits"] == before
     assert filled.json("verify", "kb")["sound"]

@@ -39,7 +39,7 @@ def test_json_holds_all_that_is_shown(shell: Shell) -> None:
 
 
 def test_an_extra_with_a_missing_package(shell: Shell) -> None:
-    """An installation whose metadata demands a package that nobody has."""
+    """An installation whose metadata requires a package that does not exist."""
     about = shell.plugin / "theodolite-9.9.dist-info"
     about.mkdir()
     (about / "METADATA").write_text(
@@ -76,7 +76,7 @@ def test_caches_are_measured(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.skipif(sys.platform == "win32", reason="limits on the size of a file are of POSIX")
 @pytest.mark.parametrize("option", [[], ["--json"]])
 def test_what_does_not_work_is_said(shell: Shell, option: list[str]) -> None:
-    """A disk that takes no more than a few bytes a file."""
+    """A disk that accepts only a few bytes per file."""
     code = (
         "import resource, sys; from theodolite.cli.run import run; "
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({TOO_SMALL}, {TOO_SMALL})); sys.exit(run(['doctor', *{option!r}]))"

@@ -26,7 +26,7 @@ def filled(shell: Shell) -> Shell:
     return shell
 
 
-def test_truncation_is_told(shell: Shell) -> None:
+def test_truncation_is_reported(shell: Shell) -> None:
     long = ("add", "kb", "--text", " ".join(["word"] * 30), "--embedder", "words")
     _, err = shell.apart(*long)
     assert err.startswith("Warning: 1 of 1 documents are longer than the 12 tokens")

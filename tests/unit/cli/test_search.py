@@ -1,4 +1,4 @@
-"""The command `search`: what it prints of what it has found."""
+"""The command `search`: its output."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from tests.unit.shell import Shell
 
 
 @pytest.mark.parametrize("mode", ["lexical", "hybrid"])
-def test_small_scores_are_told(tmp_path: Path, mode: str) -> None:
+def test_small_scores_are_printed(tmp_path: Path, mode: str) -> None:
     shell = Shell(tmp_path)
     records = [{"id": name, "text": f"refunds {name}"} for name in ("first", "second")]
     shell.run("add", "kb", "-", "--embedder", "words", given="\n".join(map(json.dumps, records)))

@@ -1,4 +1,4 @@
-"""`index` and `add`: which folder is meant, what is left out, and the exit codes of both."""
+"""`index` and `add`: sources, excluded files, and exit codes."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def test_another_folder_of_the_same_name(filled: Shell) -> None:
     assert "do not apply to --text" in filled.run("add", "kb", "--text", "x", "--source", "x", code=2)[1]
 
 
-def test_moves_are_told(filled: Shell) -> None:
+def test_moves_are_reported(filled: Shell) -> None:
     (filled.folder / "docs").rename(filled.folder / "guide")
     _, err = filled.run("index", "kb", "guide")
     assert f"docs has moved from {filled.folder / 'docs'} to {filled.folder / 'guide'}" in err

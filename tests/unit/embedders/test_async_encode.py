@@ -15,7 +15,7 @@ TENANT: ContextVar[str] = ContextVar("tenant", default="nobody")
 
 
 class Awaited(HashingEmbedder):
-    """Notes what it is asked, on which side, and how many of its coroutines wait at a time."""
+    """Records its texts by side, and how many of its coroutines wait at a time."""
 
     def __init__(self) -> None:
         super().__init__(64)
@@ -70,9 +70,9 @@ async def test_questions_are_awaited_once_and_found_as_without(kb: Retriever, em
     assert embedder.called == []
     assert found.items == kb.search("number 3", k=3).items == several[0].items
     assert several[1].items == several[2].items == kb.search("number 4", k=3).items
-    assert embedder.called == [], "what was awaited is kept"
+    assert embedder.called == [], "awaited vectors are cached"
     kb.search("number 5")
-    assert embedder.called == ["number 5"], "nobody awaits here"
+    assert embedder.called == ["number 5"], "nothing is awaited here"
 
 
 async def test_documents_are_awaited_batch_by_batch(kb: Retriever, embedder: Awaited) -> None:
@@ -245,7 +245,7 @@ async def test_what_is_cancelled_ends_with_a_whole_batch(embedder: Awaited) -> N
 
 async def test_what_is_awaited_is_held_to_what_the_collection_is_guarded_by(tmp_path: Any) -> None:
     class Forgets(Awaited):
-        """It is normalised only where it is not awaited."""
+        """Only the synchronous method normalizes."""
 
         async def aencode_query(self, texts: Sequence[str], /) -> Any:
             return 3 * await super().aencode_query(texts)
@@ -264,7 +264,7 @@ async def test_what_is_awaited_is_held_to_what_the_collection_is_guarded_by(tmp_
     with Retriever.open(tmp_path / "kb", embedder=EmbedderOptions(Forgets(), on_drift="warn")) as kb:
         with pytest.warns(DriftWarning, match="aencode_query"):
             await kb.asearch("text 1")
-        assert await kb.asearch("text 2"), "it is told once"
+        assert await kb.asearch("text 2"), "the warning comes once"
     embedder = Awaited()
     with Retriever.open(tmp_path / "kb", embedder=embedder) as kb:
         embedder.called.clear()

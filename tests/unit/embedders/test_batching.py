@@ -14,7 +14,7 @@ TEXTS = ["a", "dddd", "bb", "eeeee", "ccc"]
 
 
 class Recording:
-    """Encodes, and keeps what it was asked for."""
+    """Encodes, and records the texts."""
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []

@@ -1,4 +1,4 @@
-"""The vectors of recent questions."""
+"""The cache of query vectors."""
 
 import threading
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from theodolite.testing.checks import together
 
 
 class Counting:
-    """Encodes, and keeps what it was asked for."""
+    """Encodes, and records the texts."""
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []
@@ -116,7 +116,7 @@ class TestQueryCache:
         np.testing.assert_array_equal(cache.encode_query(["a"]), hashed(["a"]))
         assert encode.calls == [["a"]]
 
-    def test_nobody_waits_for_anothers_encoding(self) -> None:
+    def test_no_thread_waits_for_another_ones_encoding(self) -> None:
         begun, done = threading.Event(), threading.Event()
 
         def encode(texts: Sequence[str]) -> Floats:

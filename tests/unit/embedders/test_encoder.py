@@ -1,4 +1,4 @@
-"""Texts through an embedder: what it does not read, progress, and what is refused."""
+"""Embedding texts: truncation, progress, and invalid texts."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -49,11 +49,11 @@ SIX, SEVEN, TEN = ("one two three four five six seven eight nine ten".rsplit(max
 TEN += " ten"
 
 
-def test_truncated_texts_are_told_counted_and_forgotten_with_their_documents(tmp_path: Path) -> None:
+def test_truncated_texts_are_reported_and_counted_until_deleted(tmp_path: Path) -> None:
     with Retriever.open(tmp_path / "kb", embedder=Short()) as kb:
-        with pytest.warns(TruncationWarning, match=r"2 of 3 documents .* 8 tokens .* first 'b' with 9") as told:
+        with pytest.warns(TruncationWarning, match=r"2 of 3 documents .* 8 tokens .* first 'b' with 9") as caught:
             kb.add([Document(SIX, id="a"), Document(SEVEN, id="b"), Document(TEN, id="c")])
-        assert [Path(each.filename) for each in told] == [Path(__file__)]
+        assert [Path(each.filename) for each in caught] == [Path(__file__)]
         assert kb.info()["truncated"] == 2
         kb.update("b", {"x": 1})
         assert kb.info()["truncated"] == 2
@@ -66,7 +66,7 @@ def test_truncated_texts_are_told_counted_and_forgotten_with_their_documents(tmp
 
 
 def test_equal_ids_are_truncated_each_for_themselves() -> None:
-    """The last of a partition counts; another partition's document of that id is another document."""
+    """Within a partition the last one counts; the same id in another partition is another document."""
     for texts, expected in (((SIX, TEN, SIX), 0), ((SIX, SIX, TEN), 1), ((TEN, SIX, SIX), 1), ((TEN, TEN, SIX), 1)):
         with Retriever.open(embedder=EmbedderOptions(Short(), on_truncate="ignore"), partition="tenant") as kb:
             tenants = ("bolt", "acme", "acme")
@@ -97,7 +97,7 @@ def test_the_trace_tells_what_of_a_query_was_not_read() -> None:
         with pytest.warns(TruncationWarning, match="query 1"):
             few, many = kb.search_many([SIX, TEN])
         assert (few.trace.truncated_tokens, many.trace.truncated_tokens) == (0, 4)
-        with pytest.warns(TruncationWarning, match="query 0"):  # its vector is remembered, the fact is not
+        with pytest.warns(TruncationWarning, match="query 0"):  # its vector is cached, the truncation is not
             assert kb.search(TEN).trace.truncated_tokens == 4
 
 
@@ -158,9 +158,9 @@ def test_of_equal_ids_the_last_text_counts() -> None:
 def test_warnings_name_the_caller() -> None:
     with Retriever.open(embedder=Short()) as kb:
         for call in (lambda: kb.add([TEN]), lambda: kb.search(TEN), lambda: kb.search_many([TEN])):
-            with pytest.warns(TruncationWarning) as told:
+            with pytest.warns(TruncationWarning) as caught:
                 call()
-            assert [each.filename for each in told] == [__file__]
+            assert [each.filename for each in caught] == [__file__]
 
 
 def test_questions_are_counted_with_their_own_prompt() -> None:
@@ -174,8 +174,8 @@ def test_questions_are_counted_with_their_own_prompt() -> None:
             assert kb.search(SIX).trace.truncated_tokens == 3
 
 
-def test_norms_are_told_of_as_they_are_given() -> None:
-    """Before anything is normalised; not again for a question whose vector was kept."""
+def test_norms_are_reported_before_normalization() -> None:
+    """Norms are reported before normalization, and not again for cached queries."""
     seen: list[list[float]] = []
 
     class Long(HashingEmbedder):

@@ -43,7 +43,7 @@ class TestMiniLM:
         near, far = mini.encode_document(["Refunds are paid within five days.", "Cats sleep most of the day."])
         assert question[0] @ near > question[0] @ far + 0.2
 
-    def test_it_normalises(self, mini: SentenceTransformerEmbedder) -> None:
+    def test_it_normalizes(self, mini: SentenceTransformerEmbedder) -> None:
         norms = np.linalg.norm(mini.encode_document(["a", "two words", "x " * 400]), axis=1)
         np.testing.assert_allclose(norms, 1, atol=1e-5)
 

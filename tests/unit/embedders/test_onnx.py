@@ -105,7 +105,7 @@ class TestSameAsTorch:
 
     @pytest.mark.parametrize("kind", ["MPNet", "XLMRoberta", "DistilBert"])
     def test_kin_of_bert(self, kind: str, tmp_path: Path) -> None:
-        """What all-mpnet-base-v2, and BGE-M3 and the multilingual E5, are made of."""
+        """The architectures of all-mpnet-base-v2, BGE-M3 and the multilingual E5."""
         folder = tiny_bert(tmp_path / "model", kind=kind)
         own, theirs = (
             OnnxEmbedder(folder, cache=tmp_path / "cache"),
@@ -174,7 +174,7 @@ class TestInt8:
         embedder = OnnxEmbedder(tiny_folder, precision="int8", cache=cache)
         vectors, exact = embedder.encode_document(TEXTS), tiny.encode_document(TEXTS)
         assert cosines(vectors, exact).min() > 0.95
-        assert np.abs(vectors - exact).max() > 1e-4, "it was not quantised"
+        assert np.abs(vectors - exact).max() > 1e-4, "it was not quantized"
         assert embedder.precision == "int8"
         assert embedder.folder != small.folder
         assert not (embedder.folder / "float32.onnx").exists()
@@ -201,7 +201,7 @@ class TestCache:
     def test_another_file_is_another_model(self, file: str, tiny_folder: Path, tmp_path: Path) -> None:
         folder = Path(shutil.copytree(tiny_folder, tmp_path / "model"))
         before = export_folder.folder_for(tmp_path, "m", "float32", folder)
-        assert before == export_folder.folder_for(tmp_path, "m", "float32", tiny_folder), "where it is does not matter"
+        assert before == export_folder.folder_for(tmp_path, "m", "float32", tiny_folder), "its location does not matter"
         content = bytearray((folder / file).read_bytes())
         content[-1] ^= 1
         (folder / file).write_bytes(content)

@@ -191,7 +191,7 @@ def reopen(folder: Path, embedder: Any) -> float:
     return min(float(drift.cosines.min()) for drift in check.drifts)
 
 
-_LOADED = {"torch bfloat16", "torch float16", "onnx", "onnx int8"}  # anew for each test
+_LOADED = {"torch bfloat16", "torch float16", "onnx", "onnx int8"}  # loaded again for each test
 MARKED = [pytest.param(way, marks=pytest.mark.slow) if way in _LOADED else way for way in WAYS]
 
 
@@ -213,7 +213,7 @@ def test_thousands_open_again(tmp_path: Path, exports: Path, model: Path, way: s
 
 @pytest.fixture(scope="module")
 def changes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Models that are not the one a collection was filled with."""
+    """Models other than the one a collection was filled with."""
     folder = tmp_path_factory.mktemp("changes")
 
     def changed(name: str, change: Callable[[Any], object]) -> Path:

@@ -1,4 +1,4 @@
-"""What may be passed as an embedder, and what it must be given."""
+"""`resolve`: valid and invalid embedders."""
 
 import json
 import subprocess
@@ -109,7 +109,7 @@ class TestResolve:
             ("", "embedder is an empty name"),
             ("  ", "embedder is an empty name"),
             ("sentence-transformer:x", "Did you mean 'sentence-transformers'?"),
-            ("https://example.org/model", "nothing called 'https' among the embedders"),
+            ("https://example.org/model", "there are no embedders named 'https'"),
             ("./no-such-folder", "there is no folder './no-such-folder' to load a model from"),
             ("C:\\models\\none", "there is no folder"),
             (Path("no-such-folder"), "there is no folder 'no-such-folder'"),

@@ -209,7 +209,7 @@ class TestThreads:
 
         together(4, work)
 
-    def test_whoever_waits_comes_before_whoever_returns(self) -> None:
+    def test_waiting_threads_come_before_returning_ones(self) -> None:
         turns = FairLock()
         order: list[str] = []
 

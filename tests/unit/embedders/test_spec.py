@@ -1,4 +1,4 @@
-"""What a collection records of its embedder, and what is made of a record."""
+"""The recorded embedder: what is recorded, and how it is made again."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Engines by URL scheme: paths, file URLs, plug-ins, options, and what is said about unknown ones."""
+"""Engines by URL scheme: paths, file URLs, plug-ins, options, and messages for unknown ones."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -106,9 +106,9 @@ def test_an_unknown_scheme_names_the_known_ones_and_how_to_install_others() -> N
 
 
 def test_unknown_options_are_refused_before_anything_is_opened(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match=r"takes no 'lock_timeot'; did you mean 'lock_timeout'\?"):
+    with pytest.raises(TypeError, match=r"has no argument 'lock_timeot'; did you mean 'lock_timeout'\?"):
         Retriever.open(tmp_path / "kb", lock_timeot=3)
-    with pytest.raises(TypeError, match="takes no 'lock_timeout'; the engine has no options"):
+    with pytest.raises(TypeError, match="has no argument 'lock_timeout'; the engine has no options"):
         Retriever.open("dict://", lock_timeout=3)
     assert not os.listdir(tmp_path)
 

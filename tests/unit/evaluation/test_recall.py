@@ -41,7 +41,7 @@ class Busy(LocalEngine):
 
 
 class Remembers(LocalEngine):
-    """Keeps what it was asked."""
+    """Records its requests."""
 
     requests: ClassVar[list[Request]] = []
 
@@ -65,7 +65,7 @@ def test_an_exact_index_has_recall_1() -> None:
         found = kb.recall(drawn(2, 40), k=(1, 10))
     assert (found.queries, found.kind, found.approximate, found.unsettled) == (40, "given", 0.0, 0)
     assert found.recall == {1: 1.0, 10: 1.0}
-    assert found.interval == {1: (1.0, 1.0), 10: (1.0, 1.0)}, "what is proven has no doubt"
+    assert found.interval == {1: (1.0, 1.0), 10: (1.0, 1.0)}, "proven answers have no interval"
     for latency in (found.index, found.exact):
         assert 0 < latency.p50 <= latency.p95 <= latency.p99
 
@@ -91,7 +91,7 @@ def test_ties_are_right() -> None:
 def test_share() -> None:
     assert share([0.9, 0.7, 0.7], [0.9, 0.8, 0.7], 3) == 1, "as similar as the last is as good"
     assert share([0.9, 0.7], [0.9, 0.8], 2) == 0.5
-    assert share([0.9], [0.9, 0.8], 10) == 0.5, "a short list lacks what is missing"
+    assert share([0.9], [0.9, 0.8], 10) == 0.5, "a short list has a lower recall"
     assert share([0.9, 0.8, 0.7], [0.9], 1) == 1
     assert share([], [], 10) == 1
 
@@ -116,7 +116,7 @@ def test_queries_may_be_texts_vectors_or_made() -> None:
     assert np.array_equal(requests[-1].vectors, prepare(model.encode_query(["passage"]), engine.space)[0])
     synthetic = kb.recall()
     assert (synthetic.queries, synthetic.kind) == (350, "noise")
-    assert all(request.probe for request in requests), "nobody asked: an engine must not learn from it"
+    assert all(request.probe for request in requests), "probes: an engine must not learn from them"
     stored = np.array([vector for _, vector in kb.documents(vectors=True)])
     nearest = [float((stored @ request.vectors[0]).max()) for request in requests[-700:]]
     assert np.mean(nearest) < 0.95, "a row itself would be too easy"
@@ -138,7 +138,7 @@ def test_what_progress_raises_ends_it() -> None:
 
 def test_both_answers_see_one_commit() -> None:
     with filled(Busy.open(), drawn(1, 30)) as kb:
-        with pytest.raises(EngineError, match="others write all the time"):
+        with pytest.raises(EngineError, match="concurrent writes kept changing"):
             kb.recall(drawn(2, 3))
         engine = kb._engine
         assert isinstance(engine, LocalEngine)
@@ -187,7 +187,7 @@ def test_targets(use_case: str, recall: float, seconds: float) -> None:
     assert not a_recall(recall, seconds * 1.01).passes(use_case)
 
 
-def test_offline_waits_for_nobody() -> None:
+def test_offline_has_no_latency_target() -> None:
     assert a_recall(0.99, 3600).passes("offline")
     assert not a_recall(0.98, 0.001).passes("offline")
     with pytest.raises(InputError, match="rag, recommendation, images, fraud, offline"):
@@ -197,10 +197,10 @@ def test_offline_waits_for_nobody() -> None:
 def test_a_recall_can_be_read() -> None:
     with filled(Misses.open(), drawn(1, 300)) as kb:
         found = kb.recall(drawn(2, 40))
-    told = str(found).splitlines()
-    assert told[0] == "40 queries, given; 100% answered by the approximate index"
-    assert told[4].startswith("recall@10       0.9000   95 % interval 0.8")
-    assert told[-5].split() == ["rag", "0.90–0.95", "50–100", "fail"], "the lower bound counts"
+    reported = str(found).splitlines()
+    assert reported[0] == "40 queries, given; 100% answered by the approximate index"
+    assert reported[4].startswith("recall@10       0.9000   95 % interval 0.8")
+    assert reported[-5].split() == ["rag", "0.90–0.95", "50–100", "fail"], "the lower bound counts"
     as_dict = found.to_dict()
     assert as_dict["recall"]["5"]["mean"] == pytest.approx(0.8)
     assert {name: aim["passed"] for name, aim in as_dict["targets"].items()} == {

@@ -1,4 +1,4 @@
-"""`F`, and what combines filters."""
+"""`F`, and the operators that combine filters."""
 
 import operator
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Any filter on any document: what the manual says, what logic says, and the same after a trip through JSON."""
+"""Any filter on any document: the documented meaning, the laws of logic, and round trips through JSON."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The dictionary form: what parses, and that nothing hostile breaks it."""
+"""The dictionary form: valid filters, and hostile ones that must not break it."""
 
 import enum
 import sys
@@ -146,7 +146,7 @@ class Name(str):
         return "another"
 
 
-class Colour(str, enum.Enum):  # noqa: UP042 - whose str() is 'Colour.RED'
+class Color(str, enum.Enum):  # noqa: UP042 - whose str() is 'Color.RED'
     RED = "red"
 
 
@@ -166,12 +166,12 @@ class Day(date):
     ("value", "plain"),
     [
         (Name("red"), "red"),
-        (Colour.RED, "red"),
+        (Color.RED, "red"),
         (Level.HIGH, 3),
         (np.float64(0.5), 0.5),
         (Moment(2025, 3, 1, 12, tzinfo=UTC), NOON),
         (Day(2025, 3, 1), date(2025, 3, 1)),
-        ((Level.HIGH, [Colour.RED]), [3, ["red"]]),
+        ((Level.HIGH, [Color.RED]), [3, ["red"]]),
         ({"$date": "2025-03-01"}, date(2025, 3, 1)),
         ({"$datetime": "2025-03-01T14:00:00+02:00"}, NOON),
     ],

@@ -1,4 +1,4 @@
-"""`$like` and `$ilike`: what fits, and that no pattern takes long."""
+"""`$like` and `$ilike`: matches, and no pattern takes long."""
 
 from functools import cache
 from typing import Any

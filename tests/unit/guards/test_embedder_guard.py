@@ -1,4 +1,4 @@
-"""The watch over embedders: what has changed is refused at open, before anybody sees a result."""
+"""The embedder guard refuses a changed embedder at open, before any result is returned."""
 
 import re
 import threading
@@ -37,8 +37,8 @@ class Plain(HashingEmbedder):
         return super()._encode([" ".join(text.split(" ")[: self.max_tokens]) for text in texts])
 
 
-class Unnormalised(Plain):
-    """An upgrade has dropped the normalisation: norms of 40 to 80."""
+class Unnormalized(Plain):
+    """An upgrade has dropped the normalization: norms of 40 to 80."""
 
     def _encode(self, texts: Sequence[str]) -> Any:
         lengths = [40 + 40 * (len(text) % 7) / 6 for text in texts]
@@ -46,7 +46,7 @@ class Unnormalised(Plain):
 
 
 class OtherTokenizer(Plain):
-    """Characters beyond ASCII would be split otherwise."""
+    """Splits characters beyond ASCII differently."""
 
     def _encode(self, texts: Sequence[str]) -> Any:
         return super()._encode([re.sub(r"([^\x00-\x7f])", r" \1 ", text) for text in texts])
@@ -76,7 +76,7 @@ def built(folder: Path, embedder: Any = None, **settings: Any) -> Path:
 
 
 INCIDENTS: list[tuple[Callable[[], Any], str]] = [
-    (Unnormalised, r"norms 40 to 80, recorded 1 to 1\. .*normalization step was added or removed"),
+    (Unnormalized, r"norms 40 to 80, recorded 1 to 1\. .*normalization step was added or removed"),
     (OtherTokenizer, r"another tokenizer"),
     (OtherModel, r"Cosines -?0\.\d+ to 0\.\d+, median -?0\.\d+ .*another model"),
     (ReadsLess, r"only the long text has changed.*max_tokens"),
@@ -124,9 +124,9 @@ def test_rounding_passes(tmp_path: Path) -> None:
 
 def test_a_warning_instead(tmp_path: Path) -> None:
     folder = built(tmp_path)
-    with pytest.warns(DriftWarning, match="another model") as told:
+    with pytest.warns(DriftWarning, match="another model") as caught:
         kb = Retriever.open(folder, embedder=EmbedderOptions(OtherModel(), on_drift="warn"))
-    assert [warning.filename for warning in told] == [__file__]
+    assert [warning.filename for warning in caught] == [__file__]
     with kb:
         assert len(kb.search("refunds")) == 10
         found = kb.check_embedder()

@@ -1,4 +1,4 @@
-"""Where the watch over embedders meets other parts: known answers, transforms, the monitor, clear()."""
+"""The embedder guard together with other parts: known answers, transforms, the monitor, clear()."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.unit.guards.test_embedder_guard import DIMENSION, PASSAGES, OtherModel, Plain, Unnormalised
+from tests.unit.guards.test_embedder_guard import DIMENSION, PASSAGES, OtherModel, Plain, Unnormalized
 
 from theodolite import Center, EmbedderDriftError, EmbedderOptions, Pca, Retriever, Whiten
 
@@ -14,7 +14,7 @@ from theodolite import Center, EmbedderDriftError, EmbedderOptions, Pca, Retriev
 @pytest.mark.parametrize("factor", [50.0, float("nan")])
 @pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
 def test_known_answers_of_an_embedder_that_has_changed(tmp_path: Path, metric: Any, factor: float) -> None:
-    """The doors would refuse its questions; the watch is to say what has changed, and a check to raise nothing."""
+    """The guard must say what has changed before a query is refused, and a check must not raise."""
 
     class Scaled(Plain):
         def _encode(self, texts: Sequence[str]) -> Any:
@@ -30,13 +30,13 @@ def test_known_answers_of_an_embedder_that_has_changed(tmp_path: Path, metric: A
         assert not kb.check_embedder().ok
 
 
-def test_lost_normalisation_is_told_as_such_behind_transforms(tmp_path: Path) -> None:
+def test_lost_normalization_is_recognized_behind_transforms(tmp_path: Path) -> None:
     folder = tmp_path / "kb"
     with Retriever.open(folder, embedder=Plain(), metric="dot", transforms=[Pca(8)]) as kb:
         kb.add([f"{document.text} {i}" for i, document in enumerate(PASSAGES * 2)])
         assert kb._engine.space.norms == "unit"
     with pytest.raises(EmbedderDriftError, match="a normalization step was added or removed"):
-        Retriever.open(folder, embedder=Unnormalised())
+        Retriever.open(folder, embedder=Unnormalized())
 
 
 class Noisy(Plain):
@@ -50,7 +50,7 @@ class Noisy(Plain):
 
 
 @pytest.mark.parametrize("transform", [Center(), Whiten()])
-def test_transforms_that_enlarge_rounding_refuse_nobody(tmp_path: Path, transform: Any) -> None:
+def test_transforms_that_enlarge_rounding_cause_no_refusal(tmp_path: Path, transform: Any) -> None:
     folder = tmp_path / "kb"
     with Retriever.open(folder, embedder=Plain(), transforms=[transform]) as kb:
         kb.add([f"{document.text} {i}" for i, document in enumerate(PASSAGES * 20)])
@@ -89,7 +89,7 @@ def test_only_documents_have_changed(tmp_path: Path) -> None:
 
 
 def test_an_embedder_that_cannot_embed_the_canary(tmp_path: Path) -> None:
-    """The texts are ours, so whoever reads the error is told whose they are."""
+    """The error says that the texts are ours."""
 
     class Ascii(Plain):
         def _encode(self, texts: Sequence[str]) -> Any:

@@ -1,4 +1,4 @@
-"""An embedder's own noise: measured when a collection is made, allowed for later, refused if results depend on it."""
+"""An embedder's noise: measured when a collection is created, tolerated later, refused if results depend on it."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.unit.guards.test_embedder_guard import DIMENSION, PASSAGES, OtherModel, Plain, Unnormalised, built
+from tests.unit.guards.test_embedder_guard import DIMENSION, PASSAGES, OtherModel, Plain, Unnormalized, built
 
 from theodolite import Document, DriftWarning, EmbedderDriftError, EmbedderOptions, Retriever
 from theodolite.guards.noise import MIN_COSINE, NORM_TOLERANCE, Noise, noise_between
@@ -121,16 +121,16 @@ def test_noise_below_a_change_is_allowed_for(tmp_path: Path, count: int) -> None
         with Retriever.open(tmp_path / "kb", embedder=Slightly()) as kb:
             noise = kb.check_embedder().to_dict()["noise"]
     assert MIN_COSINE < noise["document"]["batch"] < 0.9999
-    for changed in (OtherModel(), Unnormalised(), Plain(query_prefix="query: ")):
+    for changed in (OtherModel(), Unnormalized(), Plain(query_prefix="query: ")):
         with pytest.raises(EmbedderDriftError):
             Retriever.open(tmp_path / "kb", embedder=changed)
 
 
 def test_a_collection_made_in_spite_of_noise_opens_with_a_warning(tmp_path: Path) -> None:
     with Retriever.open(tmp_path / "kb", embedder=EmbedderOptions(Quantized(), on_drift="warn")) as kb:
-        with pytest.warns(DriftWarning, match="between batches") as told:
+        with pytest.warns(DriftWarning, match="between batches") as caught:
             kb.add(PASSAGES)
-        assert [warning.filename for warning in told] == [__file__]
+        assert [warning.filename for warning in caught] == [__file__]
     with pytest.warns(DriftWarning, match=r"between batches.* Re-embed the documents after fixing it"):
         kb = Retriever.open(tmp_path / "kb", embedder=Quantized())
     with kb:
@@ -218,7 +218,7 @@ def test_canaries_of_earlier_versions(tmp_path: Path) -> None:
     forget_noise(folder)
     with silence():
         Retriever.open(folder, embedder=Plain(), create=True).close()
-    for changed in (OtherModel, Quantized, Unnormalised):
+    for changed in (OtherModel, Quantized, Unnormalized):
         with pytest.raises(EmbedderDriftError):
             Retriever.open(folder, embedder=changed())
 
@@ -286,7 +286,7 @@ async def test_what_is_awaited_may_have_shared_a_batch(tmp_path: Path) -> None:
 
 
 def test_read_only_folders_are_not_measured(tmp_path: Path) -> None:
-    """Nothing of it could be kept: each opening would measure again."""
+    """The result could not be stored, so each opening would measure again."""
     with Retriever.open(tmp_path / "kb") as kb:
         kb.add(PASSAGES, vectors=Plain().encode_document([document.text for document in PASSAGES]))
     embedder = Plain()

@@ -51,16 +51,16 @@ def test_a_query_of_unusual_length_is_refused(tmp_path: Path) -> None:
         kb.search(vector=drawn(2, 1)[0] * 50)
 
 
-def test_or_told(tmp_path: Path) -> None:
+def test_or_warned_about(tmp_path: Path) -> None:
     with filled(tmp_path / "kb", on_drift="warn") as kb:
         kb.search_many(vectors=drawn(1, 100))
-        with pytest.warns(DriftWarning, match="normalization") as told:
+        with pytest.warns(DriftWarning, match="normalization") as caught:
             assert len(kb.search(vector=drawn(2, 1)[0] * 50)) == 10
-        assert told[0].filename == __file__
+        assert caught[0].filename == __file__
 
 
 def test_it_learns_from_the_first_only(tmp_path: Path) -> None:
-    """Slow drift within the bounds does not carry them along for ever."""
+    """Slow drift within the bounds does not move the bounds."""
     with filled(tmp_path / "kb") as kb:
         kb.search_many(vectors=drawn(1, 31))
         kb.search(vector=drawn(2, 1)[0] * 50)  # too early to tell

@@ -263,8 +263,8 @@ class TestNames:
     @pytest.mark.parametrize(
         ("spec", "message"),
         [
-            ("hnws", "nothing called 'hnws' among the indexes. Did you mean 'hnsw'"),
-            ("", "nothing called ''"),
+            ("hnws", "there are no indexes named 'hnws'. Did you mean 'hnsw'"),
+            ("", "there are no indexes named ''"),
             ("hnsw:m=32", "hnsw has no setting 'm'. Did you mean 'M'"),
             ("hnsw:ef_contruction=32", "Did you mean 'ef_construction'"),
             ("hnsw:colour=32", r"no setting 'colour'. Known: M, ef_construction, ef_search"),

@@ -1,4 +1,4 @@
-"""monitor.sqlite: shared by processes, bounded, and never in the way of a search."""
+"""monitor.sqlite: shared by processes, bounded, and never blocking a search."""
 
 import logging
 import os
@@ -55,7 +55,7 @@ def worker(path: Path, number: int, searches: int) -> subprocess.Popen[str]:
     )
 
 
-def told(path: Path) -> dict[str, object]:
+def reported(path: Path) -> dict[str, object]:
     found = contents(path)
     assert found is not None
     return report(found, path)
@@ -95,13 +95,13 @@ def test_a_killed_process_leaves_what_it_had_written(tmp_path: Path) -> None:
     flushed = sum(process.stdout.readline() == "flushed\n" for _ in range(8))
     process.kill()
     process.communicate(timeout=60)
-    searches = told(path)["searches"]
+    searches = reported(path)["searches"]
     assert isinstance(searches, int)
     assert searches >= 10 * flushed > 0
     monitor, _ = watched(path)
     search(monitor)
     monitor.close()
-    assert told(path)["searches"] == searches + 1
+    assert reported(path)["searches"] == searches + 1
 
 
 def test_a_restart_keeps_windows_baseline_and_alerts(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_restart_keeps_windows_baseline_and_alerts(tmp_path: Path) -> None:
     third, _ = watched(tmp_path / "m.sqlite")
     service.monitor = third
     third._clock = later
-    assert service.searches_until_noticed()[1] == [], "others have told of it"
+    assert service.searches_until_noticed()[1] == [], "another process already reported it"
     assert [alert["cause"] for alert in third.report()["alerts"]] == [alert.cause for alert in alerts]
     third.close()
 
@@ -277,7 +277,7 @@ def test_what_cannot_be_written_is_written_later(tmp_path: Path, caplog: pytest.
     path.rmdir()
     search(monitor, 2)
     monitor.close()
-    assert told(path)["searches"] == 7
+    assert reported(path)["searches"] == 7
 
 
 def test_a_locked_file_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,7 +294,7 @@ def test_a_locked_file_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert again.flush() == []
         other.execute("ROLLBACK")
     again.close()
-    assert told(path)["searches"] == 4
+    assert reported(path)["searches"] == 4
 
 
 def test_there_is_nothing_to_read(tmp_path: Path) -> None:
@@ -325,10 +325,10 @@ def test_the_thread_writes_by_itself_and_ends(tmp_path: Path) -> None:
     assert thread is not None
     monitor.close()
     assert not thread.is_alive()
-    assert told(tmp_path / "m.sqlite")["searches"] == 60
+    assert reported(tmp_path / "m.sqlite")["searches"] == 60
 
 
-def test_a_monitor_that_nobody_holds_ends(tmp_path: Path) -> None:
+def test_an_unreferenced_monitor_ends(tmp_path: Path) -> None:
     monitor = Monitor(interval=1000.0)
     monitor.attach(LocalEngine.open())
     search(monitor)
@@ -356,7 +356,7 @@ def test_a_child_writes_for_itself(tmp_path: Path) -> None:
     assert os.waitpid(child, 0)[1] == 0
     kb.search(vector=np.ones(4))
     kb.close()
-    assert told(tmp_path / "kb" / "monitor.sqlite")["searches"] == 13
+    assert reported(tmp_path / "kb" / "monitor.sqlite")["searches"] == 13
 
 
 @pytest.mark.thorough
@@ -369,7 +369,7 @@ def test_searches_from_many_threads_are_all_counted(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     monitor.close()
-    assert told(tmp_path / "m.sqlite")["searches"] == 8000
+    assert reported(tmp_path / "m.sqlite")["searches"] == 8000
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX only")

@@ -82,7 +82,7 @@ def test_a_jump_in_empty_answers_is_noticed() -> None:
 
 
 @pytest.mark.thorough
-def test_the_same_cause_is_told_of_once_a_day() -> None:
+def test_the_same_cause_is_reported_once_a_day() -> None:
     monitor, clock = watched()
     service = Service(monitor, clock, 5)
     assert list(service.run(8 * 24)) == []
@@ -137,7 +137,7 @@ def test_a_clock_that_goes_back_does_no_harm() -> None:
     assert asked <= 100
     assert len(alerts) == 1
     clock.now -= HOUR
-    assert [a.cause for a in service.run(2)] == [], "the same cause is not told of again"
+    assert [a.cause for a in service.run(2)] == [], "the same cause is not reported again"
 
 
 def in_the_open(
@@ -161,9 +161,9 @@ def in_the_open(
 @pytest.mark.filterwarnings("ignore::theodolite.DriftWarning")
 @pytest.mark.parametrize("metric", ["cosine", "dot"])
 def test_the_incident_is_noticed(tmp_path: Path, metric: Any) -> None:
-    """The embedder stops normalising under a program that runs, where no check at opening can see it."""
+    """The embedder stops normalizing under a program that runs, where no check at opening can see it."""
     kb, model, clock, stored = in_the_open(tmp_path, metric)
-    model.normalises = False
+    model.normalizes = False
     alerts: list[Alert] = []
     for asked, question in enumerate(questions(stored, 100, 99)):
         kb.search(question)
@@ -191,10 +191,10 @@ def test_a_swapped_embedder_is_noticed(tmp_path: Path, metric: Any) -> None:
 
 
 def test_alerts_go_to_the_callback_and_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    told: list[Alert] = []
+    reported: list[Alert] = []
 
     def fails(alert: Alert) -> None:
-        told.append(alert)
+        reported.append(alert)
         raise RuntimeError("no such channel")
 
     monitor, clock = watched(tmp_path / "m.sqlite", on_alert=fails)
@@ -203,7 +203,7 @@ def test_alerts_go_to_the_callback_and_the_log(tmp_path: Path, caplog: pytest.Lo
     service.norm = 60
     with caplog.at_level(logging.WARNING, "theodolite.monitor"):
         _, alerts = service.searches_until_noticed()
-    assert told == alerts
+    assert reported == alerts
     assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
     assert "normalization step" in caplog.records[0].getMessage()
     assert alerts[0].at.utcoffset() is not None
@@ -283,7 +283,7 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         with pytest.raises(InputError):
             Monitor(**settings)
     monitor, _ = watched()
-    with pytest.raises(ConfigError, match="watches a collection already"):
+    with pytest.raises(ConfigError, match="already attached to a collection"):
         monitor.attach(LocalEngine.open())
     idle = Monitor()
     assert idle.flush() == []

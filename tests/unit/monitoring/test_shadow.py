@@ -18,7 +18,7 @@ from theodolite.vectors.prepare import prepare
 
 
 class Proposing(LocalEngine):
-    """Misses the best of some answers, as an approximate index may; counts the exact ones it is asked for."""
+    """Misses the best hit of some answers, as an approximate index may; counts requests for exact answers."""
 
     misses = 0.0
     exact = 0

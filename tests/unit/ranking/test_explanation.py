@@ -151,7 +151,7 @@ def test_ordinals() -> None:
 
 
 class ByKind:
-    """A boost that tells values apart which are one to filters."""
+    """A boost that distinguishes values that filters treat as equal."""
 
     name, field = "kind", "value"
 
@@ -159,7 +159,7 @@ class ByKind:
         return np.array([1 / (1 + len(repr(value))) for value in values])
 
 
-def test_the_factor_that_is_told_is_the_one_that_acted() -> None:
+def test_the_explained_factor_is_the_applied_one() -> None:
     zone = timezone(timedelta(hours=2))
     values = [1, 1.0, True, {"a": 1}, {}, [1.0, {"a": 1}], [], "2024-01-01", None, 2**70, 0.5]
     values += [date(2024, 1, 1), datetime.fromisoformat("2024-01-01T00:00"), datetime(2024, 1, 1, tzinfo=zone)]

@@ -1,4 +1,4 @@
-"""Searching with all stages, through the public door."""
+"""Searching with all stages, through the public API."""
 
 import itertools
 import math
@@ -92,7 +92,7 @@ def test_a_boost_never_overturns_a_larger_gap(kb: Retriever) -> None:
     assert ids(find(kb, boosts=[Authority("source", {"policy": 0.0, "chat": 1.0}, weight=0.04)]))[0] == "chat"
 
 
-def test_what_a_boost_refuses_is_told_with_the_document(kb: Retriever) -> None:
+def test_a_boost_that_refuses_names_the_document(kb: Retriever) -> None:
     strict = Freshness("from", "365d", missing="error")
     with pytest.raises(InputError, match=r"1 of 5 eligible documents have no date in 'from'.*'hours'"):
         find(kb, boosts=[strict])

@@ -1,4 +1,4 @@
-"""The steps of each document, from the orders that stages made."""
+"""The steps of each document, from the orders of the stages."""
 
 import math
 

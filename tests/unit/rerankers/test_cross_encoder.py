@@ -1,4 +1,4 @@
-"""Cross-encoders: the order corrected where embeddings fail, the same on both backends, and nothing cut in silence."""
+"""Cross-encoders correct the order where embeddings fail, agree on both backends, and report truncation."""
 
 import shutil
 from collections.abc import Sequence
@@ -298,12 +298,12 @@ class TestCache:
 class TestProgress:
     def test_each_text_is_counted_once(self, cross_folder: Path) -> None:
         reranker = CrossEncoderReranker(cross_folder, device="cpu", batch_size=2)
-        told: list[int] = []
+        reported: list[int] = []
         reranker.score(QUERY, ["love"])
-        reranker.read(QUERY, [LONG, "love", "hate", "love", "film", "film"], progress=told.append)
-        assert told[0] == 2  # remembered
-        assert sum(told) == 6
-        assert len(told) > 3
+        reranker.read(QUERY, [LONG, "love", "hate", "love", "film", "film"], progress=reported.append)
+        assert reported[0] == 2  # remembered
+        assert sum(reported) == 6
+        assert len(reported) > 3
 
     def test_what_it_raises_passes_and_the_next_call_goes_on(self, cross_folder: Path) -> None:
         def stop(done: int) -> None:
@@ -329,7 +329,7 @@ class TestExport:
         assert (direct.name, direct.backend, direct.max_tokens) == (on_onnx.name, "onnx", on_onnx.max_tokens)
         np.testing.assert_array_equal(direct.score(QUERY, TEXTS[:2]), again.score(QUERY, TEXTS[:2]))
 
-    def test_damage_is_told(self, on_onnx: CrossEncoderReranker, tmp_path: Path) -> None:
+    def test_damage_is_reported(self, on_onnx: CrossEncoderReranker, tmp_path: Path) -> None:
         assert on_onnx.folder is not None
         copied = Path(shutil.copytree(on_onnx.folder, tmp_path / "copied"))
         content = bytearray((copied / "model.onnx").read_bytes())

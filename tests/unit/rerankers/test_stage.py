@@ -1,4 +1,4 @@
-"""The stage: all passages are scored, or none; late and failed rerankers are told of, never passed over."""
+"""The stage scores all passages or none, and reports late and failed rerankers."""
 
 import time
 from collections.abc import Sequence
@@ -181,12 +181,12 @@ class TestDeadline:
         assert caught.value.__cause__ is None
 
     def test_that_is_kept_changes_nothing(self) -> None:
-        told: list[int] = []
+        reported: list[int] = []
         slow = Slow(0, batch_size=7)
-        found = Rerank(slow, deadline=600, progress=told.append).run("q", TEXTS)
+        found = Rerank(slow, deadline=600, progress=reported.append).run("q", TEXTS)
         assert found.scores is not None
         np.testing.assert_array_equal(found.scores, np.arange(20))
-        assert slow.calls == told == [7, 7, 6]
+        assert slow.calls == reported == [7, 7, 6]
 
     def test_parts(self) -> None:
         for deadline, batch, calls in ((None, None, [20]), (600, None, [8, 8, 4]), (600, 50, [20])):
@@ -199,7 +199,7 @@ class TestDeadline:
         assert found.status == "fallback: deadline of 0.01 s, 20 of 20 documents scored"
 
     def test_of_a_cross_encoder_is_looked_at_after_each_batch(self, cross_folder: Path) -> None:
-        """Also within one long text; what was scored is remembered."""
+        """Even within one long text. Scores so far stay in the cache."""
         reranker = CrossEncoderReranker(cross_folder, device="cpu", batch_size=2)
         texts = ["office " * 2000, "love", "hate"]
         stage = Rerank(reranker, deadline=1e-9, on_error="fallback")

@@ -68,7 +68,7 @@ def test_fits_the_protocol() -> None:
 
 
 def test_vectors_are_the_same_everywhere() -> None:
-    """Written down once: a change breaks the collections of those who test with it."""
+    """Recorded values: a change would break collections of users who test with this embedder."""
     vector = HashingEmbedder(8).encode_document(["How long do refunds take?"])[0]
     assert vector.tolist() == [np.float32(part) for part in EXPECTED]
 

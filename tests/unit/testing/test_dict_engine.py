@@ -1,4 +1,4 @@
-"""DictEngine through a retriever: what it can do agrees with a folder, and what it cannot is refused by name."""
+"""DictEngine through a retriever: supported calls agree with a folder, unsupported ones are rejected by name."""
 
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -44,7 +44,7 @@ def opened(location: str | None, *, quiet: bool = False, **options: Any) -> Retr
     return kb
 
 
-def told(hits: Hits) -> list[Any]:
+def contents(hits: Hits) -> list[Any]:
     return [(hit.document, hit.score, dict(hit.scores), hit.version) for hit in hits]
 
 
@@ -69,7 +69,7 @@ def test_searches_agree_with_a_folder(search: Callable[[Retriever], Hits], metri
         opened("dict://", metric=metric, relevance=relevance) as toy,
         opened(None, metric=metric, relevance=relevance) as local,
     ):
-        assert told(search(toy)) == told(search(local))
+        assert contents(search(toy)) == contents(search(local))
 
 
 def test_words_find_passages() -> None:

@@ -1,4 +1,4 @@
-"""Metrics: what each promises to indexes and ranking, and that nothing else needs to know its name."""
+"""Metrics: their promises to indexes and ranking; no other code needs their names."""
 
 import ast
 import math
@@ -93,7 +93,7 @@ def test_relevance_rises_with_the_score_and_is_at_most_one(metric: Metric) -> No
 
 
 def test_only_metrics_names_them() -> None:
-    """A comparison with a name anywhere else would be wrong for the next metric."""
+    """Comparing names elsewhere would be wrong for the next metric."""
     root = Path(theodolite.__file__).parent
     # The names of hnswlib's spaces, and a key in the header of our FAISS files.
     own_vocabulary = {root / "indexes" / "hnsw.py", root / "indexes" / "faiss.py"}

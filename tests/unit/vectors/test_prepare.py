@@ -1,4 +1,4 @@
-"""prepare(): what it takes, what it gives, what it refuses and what it says then."""
+"""prepare(): valid input, output, invalid input and its messages."""
 
 import copy
 from collections.abc import Callable
@@ -377,7 +377,7 @@ def test_the_incident() -> None:
             prepare(NUMBERS, pinned, name=name)
 
 
-def test_norms_are_told_of_unless_refused() -> None:
+def test_norms_are_reported_unless_refused() -> None:
     seen: list[list[float]] = []
 
     def keep(norms: Any) -> None:

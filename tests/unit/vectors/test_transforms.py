@@ -1,4 +1,4 @@
-"""Transforms alone: what they compute, bit by bit and beside numpy, and what they refuse."""
+"""Transforms alone: their results, bit for bit and beside numpy, and invalid settings."""
 
 import json
 import subprocess
@@ -204,9 +204,9 @@ def test_centring_keeps_distances_and_changes_cosines() -> None:
     moved = prepare(rows, Space("l2", transforms=(Center(),)))[0].astype(np.float64)
     distances = np.linalg.norm(rows[:, None].astype(np.float64) - rows[None], axis=2)
     np.testing.assert_allclose(np.linalg.norm(moved[:, None] - moved[None], axis=2), distances, atol=1e-5)
-    centred = prepare(rows, Space("cosine", transforms=(Center(),)))[0]
+    centered = prepare(rows, Space("cosine", transforms=(Center(),)))[0]
     cosines = prepare(rows, Space("cosine"))[0] @ prepare(rows, Space("cosine"))[0].T
-    assert np.abs(centred @ centred.T - cosines).max() > 0.5
+    assert np.abs(centered @ centered.T - cosines).max() > 0.5
 
 
 def test_pca_keeps_dot_products_better_than_any_other_directions() -> None:

@@ -158,7 +158,7 @@ def test_texts_and_vectors_take_the_same_way(tmp_path: Path) -> None:
         Retriever.open(tmp_path / "new", embedder=HashingEmbedder(64), transforms=[Center(), Pca(65)])
 
 
-def test_what_is_told(tmp_path: Path) -> None:
+def test_info_describes_the_transforms(tmp_path: Path) -> None:
     with Retriever.open(tmp_path / "kb", transforms=[Center(), Pca(5)], partition="even") as kb:
         info = kb.info()
         assert (info["transforms"], info["raw_dimension"], info["dimension"]) == (["Center()", "Pca(5)"], None, None)

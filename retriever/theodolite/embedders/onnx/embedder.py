@@ -204,7 +204,7 @@ def int8(model: str | os.PathLike[str] = "all-MiniLM-L6-v2", **settings: Any) ->
 
 
 def _find(source: Source, precision: str, cache: Path, export: bool) -> Path:
-    """Return the folder of a model's ONNX graph: downloaded or exported if need be."""
+    """Return the folder of a model's ONNX graph. Download or export the model if necessary."""
     if source.local and export_folder.is_export(Path(source.place)):
         return Path(source.place)
     if precision == "int8":

@@ -47,7 +47,7 @@ class Settings:
 
 
 def is_export(folder: Path) -> bool:
-    """Whether a folder holds an exported model."""
+    """Return whether a folder holds an exported model."""
     return (folder / SETTINGS).is_file()
 
 
@@ -57,9 +57,9 @@ def cache_folder() -> Path:
 
 
 def find(cache: Path, name: str, kind: str, source: Path) -> Path | None:
-    """Return the folder of a model's export; None if there is none. The arguments are those of `folder_for`."""
+    """Return the folder of a model's export; None if it was not exported. Takes the arguments of `folder_for`."""
     if not any(cache.glob(f"{_readable(name)}-{kind}-*")):
-        return None  # without reading the weights
+        return None  # saves reading the weights
     folder = folder_for(cache, name, kind, source)
     return folder if is_export(folder) else None
 
@@ -72,8 +72,8 @@ def folder_for(cache: Path, name: str, kind: str, source: Path) -> Path:
     """Return the folder for a model's export. It depends on the content of every file of the model.
 
     Args:
-        name: of the model.
-        kind: of the export, such as `float32`.
+        name: the model's name.
+        kind: the kind of export, such as `float32`.
         source: the model's folder.
     """
     digest = hashlib.sha256(f"{FORMAT} {kind}".encode())
@@ -86,7 +86,7 @@ def read(folder: Path, form: type[S]) -> S:
     """Return the settings of an export, after comparing each of its files with its SHA-256.
 
     Args:
-        form: the class of the settings that the kind of model has.
+        form: the settings class for this kind of model.
 
     Raises:
         CorruptionError: a file is missing, cannot be read or differs; the message names it.
@@ -122,10 +122,10 @@ def read(folder: Path, form: type[S]) -> S:
 def write(target: Path, build: Callable[[Path], Any]) -> None:
     """Create an export atomically: fill a new folder, then move it to `target`.
 
-    If two processes do so at once, the folder of the first one stays.
+    If two processes do so at once, the first one wins.
 
     Args:
-        build: fills the folder that it is given, and returns the settings.
+        build: fills the given folder and returns the settings.
 
     Raises:
         ConfigError: the folder cannot be written.
@@ -146,7 +146,7 @@ def write(target: Path, build: Callable[[Path], Any]) -> None:
         with suppress(OSError):  # another process was first
             new.rename(target)
         if not is_export(target):
-            raise ConfigError(f"the exported model cannot be moved to {target}. Remove what is there")
+            raise ConfigError(f"the exported model cannot be moved to {target}. Remove the file or folder there")
     finally:
         shutil.rmtree(new, ignore_errors=True)
 

@@ -41,7 +41,7 @@ class Graph:
     def __init__(self, path: Path, threads: int | None, outputs: tuple[str, ...] = ()) -> None:
         """
         Args:
-            path: of a verified file.
+            path: a verified file.
             threads: CPU threads for a batch; None for one per core.
             outputs: names of outputs; the first that the graph has is returned. Default: the graph's first output.
 

@@ -57,7 +57,7 @@ class LocalEngine:
     ) -> None:
         self._store = store
         self._manifest = manifest
-        self._settings = settings  # its norms and transforms apply until the first batch settles them
+        self._settings = settings  # its norms and transforms apply until the first batch fixes them
         self._temporary = temporary
         self._snapshots = SnapshotManager(store, cache=temporary is None)
         self._writer = Writer(store, self._snapshots, manifest.partition, settings.embedder)
@@ -65,14 +65,14 @@ class LocalEngine:
         self._fields = FieldSummaries(self._snapshots)
         self._hints = Hints(self._snapshots, self._fields)
         self._executor = self._new_executor()
-        # An engine that is dropped without close() leaves no connections and no temporary folder behind.
+        # Also cleans up after an engine that is garbage-collected without close().
         self._release = weakref.finalize(self, _release, store, self._snapshots, self._index_manager, temporary)
 
     def _new_executor(self) -> SearchExecutor:
         return SearchExecutor(self._snapshots, self._hints, self.partition, self._index_manager.record_query)
 
     def __reduce__(self) -> NoReturn:
-        """Raise TypeError: a copy would share files and locks, or lack them."""
+        """Raise TypeError: a copy would share files and locks or have none."""
         raise TypeError("an open collection cannot be pickled or copied. Pass on its folder, and open it there")
 
     @classmethod
@@ -342,7 +342,7 @@ class LocalEngine:
 
         def describe(connection: Connection, snapshot: Snapshot) -> dict[str, Any]:
             state, manifest = snapshot.state, snapshot.manifest
-            embedder = read_manifest(connection).embedder  # a snapshot keeps that of documents that are deleted
+            embedder = read_manifest(connection).embedder  # a snapshot may hold the embedder of deleted documents
             return {
                 "location": None if self._temporary else str(folder),
                 "read_only": self._store.mode != "rw",

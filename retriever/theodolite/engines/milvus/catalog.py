@@ -1,7 +1,7 @@
 """The manifest and the notes of collections, in one collection of the server that all collections share.
 
-Milvus has no transactions. What has to be settled once, the dimension of the vectors, is settled by creating the
-collection of the documents, which only one writer can do: the description of that collection names the manifest.
+Milvus has no transactions. The dimension of the vectors, which must be fixed once, is fixed by creating the collection
+of the documents, which only one writer can do: the description of that collection names the manifest.
 Reads of the catalog have the consistency "Strong": they see what any writer has written before.
 """
 
@@ -125,9 +125,9 @@ class Collection:
     """A collection of documents on a server. Its rows exist once a first batch has settled the dimension.
 
     Attributes:
-        name: of the Milvus collection.
+        name: the name of the Milvus collection.
         has_rows: whether the collection of the documents exists.
-        settled_as: names the manifest that its creation has settled.
+        settled_as: the name of the manifest that its creation has fixed.
     """
 
     server: MilvusServer
@@ -206,7 +206,7 @@ def open_collection(
     """Find a collection, or record a new one.
 
     Raises:
-        CollectionNotFoundError: there is none, and none may be created.
+        CollectionNotFoundError: it does not exist and may not be created.
         ManifestError: another program's collection has the name.
         MetricMismatchError, ConfigError: settings other than the collection's.
     """

@@ -1,14 +1,14 @@
-"""Filters as Milvus expressions, as far as these are exact.
+"""Filters as Milvus expressions, if these are exact.
 
 `filters.evaluate.matches` defines what a filter means. Documents have tokens (see `remote.field_tokens`): a test for
-equality, existence or an element of a list becomes a lookup of hashed tokens. Numbers and instants are stored as
-strings whose order is theirs, whatever their size, so comparisons are exact, too.
+equality, existence or an element of a list becomes a lookup of hashed tokens. Numbers and instants of any
+size are stored as strings in the same order, so comparisons are exact, too.
 
 Milvus has no exact expression for patterns, substrings, the order of texts, and lists that contain dates. For these a
-compiled filter has two expressions: every document that passes `must` matches, and every one that matches passes `may`.
+compiled filter has two expressions: documents that pass `must` match, and documents that match pass `may`.
 The documents between the two are read and evaluated here (see `source`), up to a limit.
 
-Expressions contain nothing that a user has written: only hashes, digits and our own words.
+Expressions contain no user input: only hashes, digits and our own words.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -196,7 +196,7 @@ def _joined(word: str, parts: Sequence[str], empty: str) -> str:
 
 def _checked(field: str) -> str:
     if not field.isascii():
-        check_field(field)  # a tree that was not parsed may name a field that is not text
+        check_field(field)  # trees built in Python may name a field that is not text
     return field
 
 

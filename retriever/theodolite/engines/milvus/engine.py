@@ -47,7 +47,7 @@ class MilvusEngine:
     """An engine on a Milvus server. Create it with `open`.
 
     Attributes:
-        folder: none: the collection is not in a local folder.
+        folder: None, because the collection is not in a local folder.
         foreign: True, because anyone with write access to the server may have written the collection.
     """
 
@@ -65,7 +65,7 @@ class MilvusEngine:
     ) -> None:
         self._server = server
         self._location = location
-        self._settings = settings  # its norms and transforms apply until the first batch settles them
+        self._settings = settings  # its norms and transforms apply until the first batch fixes them
         self._read_only = read_only
         self._collection, self._manifest = open_collection(
             server, location.collection, settings, create=create and not read_only
@@ -78,7 +78,7 @@ class MilvusEngine:
         register_at_fork(self)
 
     def __reduce__(self) -> NoReturn:
-        """Raise TypeError: a copy would share connections, or lack them."""
+        """Raise TypeError: a copy would share connections or have none."""
         raise TypeError("an open collection cannot be pickled or copied. Pass on its URL, and open it there")
 
     @classmethod
@@ -92,14 +92,14 @@ class MilvusEngine:
         timeout: float = 30.0,
         consistency: Consistency = "Session",
     ) -> "MilvusEngine":
-        """Open the collection that a URL names, or create it.
+        """Open the collection at a URL, or create it.
 
         Args:
             location: milvus://user:password@host:port/collection, with `?database=name` and `secure=true` if needed.
-            timeout: seconds that a call to the server may take.
-            consistency: of reads: "Session" sees the writes of this process, and those of others a fraction of a second
-                later; "Strong" sees those of all, and takes about 0.2 seconds; "Bounded" and "Eventually" may not even
-                see those of this process.
+            timeout: maximum seconds for one call to the server.
+            consistency: the consistency of reads. "Session" sees writes of this process at once, and of others a
+                fraction of a second later; "Strong" sees all writes, and takes about 0.2 seconds; "Bounded" and
+                "Eventually" may miss even writes of this process.
 
         Raises:
             InputError: the URL cannot be used.
@@ -218,7 +218,7 @@ class MilvusEngine:
 
     def search(self, request: Request) -> list[Answer]:
         if request.mode != "dense":
-            raise UnsupportedError(f"{request.mode} search is not supported: the engine MilvusEngine has none")
+            raise UnsupportedError(f"{request.mode} search is not supported by the engine MilvusEngine")
         return self._search.search(request)
 
     def reindex(
@@ -299,7 +299,7 @@ class MilvusEngine:
         return self._source().expression(Eligible(scope, where))
 
     def _has_rows(self) -> bool:
-        """Whether a first batch has settled the dimension; another process may have added it."""
+        """Return whether a first batch has settled the dimension; another process may have added it."""
         return self.space.dimension is not None and self._collection.has_rows
 
     def _read_manifest(self) -> Manifest:

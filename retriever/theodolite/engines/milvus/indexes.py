@@ -29,8 +29,8 @@ class IndexSetting:
 
     Attributes:
         name: flat, hnsw or ivf.
-        effort: the search parameter, at least; a search for n documents uses n if that is more.
-        target_recall: of the calibration.
+        effort: the minimum of the search parameter; a search for n documents uses n if that is more.
+        target_recall: the recall that the calibration aims at.
         recall: measured at this effort; None without an approximate index.
     """
 

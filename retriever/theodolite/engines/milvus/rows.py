@@ -14,7 +14,7 @@ from theodolite.types import Document, Vectors
 from theodolite.vectors.metrics import Metric
 
 MAX_COMPARED = 100_000
-"""The most vectors that are compared here, in an exact search of a collection with an approximate index."""
+"""Maximum number of vectors compared here, in an exact search of a collection with an approximate index."""
 
 _PAGE = 2000
 _SHORT_PAGE = 200  # rows with texts, which may have 128 kB each

@@ -14,16 +14,16 @@ Consistency = Literal["Strong", "Session", "Bounded", "Eventually"]
 Row = dict[str, Any]
 
 MAX_LISTED = 16_384
-"""The most rows that one search or page lists."""
+"""Maximum number of rows in one search or page."""
 
 
 class MilvusServer:
-    """A connection. Thread-safe: the client is.
+    """A connection to a Milvus server. Thread-safe, as the client is.
 
     Attributes:
         shown: the URL, without a password.
-        consistency: of reads. With "Session", a process sees its own writes, and other processes see them within a
-            fraction of a second. "Strong" sees the writes of all, and waits about 0.2 seconds for each read.
+        consistency: the consistency of reads. With "Session", a process sees its own writes, and other processes see
+            them within a fraction of a second. "Strong" sees all writes, and waits about 0.2 seconds for each read.
     """
 
     def __init__(self, location: MilvusLocation, timeout: float, consistency: Consistency) -> None:

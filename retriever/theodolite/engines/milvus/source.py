@@ -54,17 +54,17 @@ from theodolite.types import Document, Field, Space, Vectors
 from theodolite.vectors.metrics import get_metric
 
 MAX_EVALUATED = 50_000
-"""The most documents whose filter is evaluated here."""
+"""Maximum number of documents to evaluate a filter on here."""
 
 _UNIT = 2.0**-24  # half the distance of 1 to the next float32
 _SAMPLE = 500
-_KEYS = 1000  # in one call
+_KEYS = 1000  # per call
 _LARGEST_UNIT = 1.03  # vectors called unit have norms up to 1.02
 
 
 @dataclass
 class LargestNorm:
-    """A bound of the norms of the vectors that searches have met."""
+    """An upper bound of the norms of all vectors that searches have found."""
 
     largest: float = 1.0
 
@@ -135,7 +135,7 @@ class MilvusSource:
         ]
 
     def lexical(self, phrases: Mapping[Phrase, float], n: int, eligible: Eligible) -> LexicalCandidates:
-        raise UnsupportedError("lexical search is not supported: the engine MilvusEngine has none")
+        raise UnsupportedError("lexical search is not supported by the engine MilvusEngine")
 
     def vectors(self, keys: Keys) -> NDArray[np.float32]:
         rows = self._of_keys(keys, ["vector"])
@@ -324,7 +324,7 @@ def _keys_in(keys: Sequence[int]) -> str:
 
 def _check_distinct(keys: Keys) -> None:
     if len(np.unique(keys)) != len(keys):
-        raise EngineError("two documents in Milvus have the same key, so they cannot be told apart. Add one again")
+        raise EngineError("two documents in Milvus have the same key and cannot be distinguished. Add one again")
 
 
 def _field_values(rows: Sequence[Row], fields: Sequence[str]) -> FieldValues:

@@ -1,4 +1,4 @@
-"""Approximate search with pgvector's HNSW: the index is built beside the table's use, and calibrated.
+"""Approximate search with pgvector's HNSW: the index is built while the table is in use, and calibrated.
 
 `hnsw` has the settings `M` and `ef_construction`. A vector of more than 2,000 dimensions is indexed as halfvec, up to
 4,000; stored vectors and scores stay float32. Iterative scans go on until enough documents pass a filter; where they
@@ -38,8 +38,8 @@ _DEFAULTS = {"M": 16, "ef_construction": 64}
 _LIMITS = {"M": (2, 100), "ef_construction": (4, 1000)}
 _QUERIES = 200
 _K = 10
-_MEMORY = 2 << 30  # bytes that a build may take; without enough, it is many times slower
-_FRESH = 2.0  # seconds for which a note that was read is believed
+_MEMORY = 2 << 30  # bytes of memory for a build; with less, it is many times slower
+_FRESH = 2.0  # seconds before a note is read again
 _POLL = 0.2
 
 
@@ -59,8 +59,8 @@ class ApproximateIndex:
 
     Attributes:
         spec: its name with all settings.
-        name: of the index in the database.
-        dimension: of the vectors.
+        name: the name of the index in the database.
+        dimension: the dimension of the vectors.
         calibration: `n` is the number that `ef_search` must have.
     """
 
@@ -83,7 +83,7 @@ class ApproximateIndex:
 
     @classmethod
     def from_note(cls, text: str) -> "ApproximateIndex":
-        """Read what `to_note` returned. Raises CorruptionError."""
+        """Read the output of `to_note`. Raises CorruptionError."""
         try:
             values = json.loads(text)
             found = cls(**{**values, "calibration": Calibration.from_dict(values["calibration"])})
@@ -295,7 +295,7 @@ def parse_spec(spec: str) -> dict[str, int] | None:
         low, high = _LIMITS.get(key, (0, -1))
         if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
             known = ", ".join(f"{each}={low}..{high}" for each, (low, high) in _LIMITS.items())
-            raise ConfigError(f"hnsw: {part!r} is no setting. Known: {known}", name=key)
+            raise ConfigError(f"hnsw: {part!r} is not a setting. Known: {known}", name=key)
         settings[key] = int(text)
     if settings["ef_construction"] < 2 * settings["M"]:
         raise ConfigError("hnsw: ef_construction must be at least twice M", name="ef_construction")

@@ -45,7 +45,7 @@ class CollectionState:
     Attributes:
         sequence: the number of the commit.
         live: the number of documents.
-        truncated: how many of them the embedder did not read to their end.
+        truncated: how many of them the embedder truncated.
         max_norm: the largest norm of a vector that was ever stored.
     """
 
@@ -62,7 +62,7 @@ def open_collection(
     """Find a collection, or create it.
 
     Raises:
-        CollectionNotFoundError: there is none, and none may be created.
+        CollectionNotFoundError: it does not exist and may not be created.
         MetricMismatchError, ConfigError: settings other than the collection's.
         ManifestError: the tables are of a newer version, or of another program.
         EngineError: the database cannot be used.

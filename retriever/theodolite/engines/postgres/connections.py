@@ -30,13 +30,13 @@ _LOST = (psycopg.OperationalError, psycopg.InterfaceError)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long to wait, in seconds, and how many connections to hold.
+    """Time limits, and the size of the pool.
 
     Attributes:
-        connect: for a connection.
-        lock: for another writer.
-        statement: for one statement; 0 for any time.
-        connections: the most that are open at a time.
+        connect: maximum seconds to wait for a connection.
+        lock: maximum seconds to wait for another writer.
+        statement: maximum seconds for one statement; 0 for no limit.
+        connections: maximum number of open connections.
     """
 
     connect: float = 10.0
@@ -237,7 +237,7 @@ class Connections:
             case errors.DiskFull() | errors.OutOfMemory():
                 return EngineError(f"{shown}: the server is out of space or memory: {cause}", location=shown)
             case errors.InsufficientPrivilege():
-                return EngineError(f"{shown}: the database user lacks a right: {cause}", location=shown)
+                return EngineError(f"{shown}: the database user lacks a permission: {cause}", location=shown)
             case errors.ReadOnlySqlTransaction():
                 return EngineError(f"{shown} cannot be written to. Open it with read_only=True", location=shown)
             case errors.UndefinedTable() | errors.UndefinedColumn() | errors.InvalidSchemaName():
@@ -265,7 +265,7 @@ def _roll_back(connection: Connection) -> None:
 
 
 def _has_news(connection: Connection) -> bool:
-    """Return whether the server has sent something that nobody asked for: the end of the connection, mostly."""
+    """Return whether the server has sent an unrequested message: usually, that it closed the connection."""
     if sys.platform == "win32":
         return bool(select.select([connection.fileno()], [], [], 0)[0])
     poll = select.poll()

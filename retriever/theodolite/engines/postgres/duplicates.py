@@ -14,7 +14,7 @@ from theodolite.errors import UnsupportedError
 from theodolite.types import Document, Duplicate, Rows
 
 MAX_BYTES = 4 << 30
-"""The most memory that the vectors of a search for duplicates may take: 2.8 million of 384 dimensions."""
+"""Maximum bytes of vectors in a search for duplicates: 2.8 million vectors of 384 dimensions."""
 
 _PAGE = 10_000
 _PAIRS = 500  # whose documents are read at a time

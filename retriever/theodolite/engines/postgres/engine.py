@@ -38,7 +38,7 @@ class PostgresEngine:
     """An engine on a PostgreSQL server (see `protocols.Engine`). Create it with `open`.
 
     Attributes:
-        folder: none: the collection is not in a local folder.
+        folder: None, because the collection is not in a local folder.
         foreign: True, because anyone with write access to the database may have written the collection.
     """
 
@@ -51,7 +51,7 @@ class PostgresEngine:
         self._connections = connections
         self._collection = collection
         self._manifest = manifest
-        self._settings = settings  # its norms and transforms apply until the first batch settles them
+        self._settings = settings  # its norms and transforms apply until the first batch fixes them
         self._writer = Writer(connections, collection, manifest.partition, settings.embedder)
         self._reader = Reader(connections, collection, manifest.partition)
         self._notes = NoteStore(connections, collection)
@@ -61,11 +61,11 @@ class PostgresEngine:
         self._indexes = Indexes(connections, collection, self._notes, self._views.similarities)
         self._search = RemoteSearch(self._views, manifest.space.metric, manifest.partition)
         self._maintainer = Maintainer(connections, collection)
-        # An engine that is dropped without close() leaves no connections behind.
+        # Also closes the connections of an engine that is garbage-collected without close().
         self._release = weakref.finalize(self, connections.close)
 
     def __reduce__(self) -> NoReturn:
-        """Raise TypeError: a copy would share connections, or lack them."""
+        """Raise TypeError: a copy would share connections or have none."""
         raise TypeError("an open collection cannot be pickled or copied. Pass on its URL, and open it there")
 
     @classmethod
@@ -81,15 +81,15 @@ class PostgresEngine:
         statement_timeout: float = 0.0,
         connections: int = 16,
     ) -> "PostgresEngine":
-        """Open the collection that a URL names, or create it, with its schema and tables.
+        """Open the collection at a URL. Create it, its schema and its tables if they are missing.
 
         Args:
             location: postgresql://user@host/database?collection=name, with any parameters of libpq, and
                 `schema=name`, by default `theodolite`.
             connect_timeout: seconds to wait for a connection.
             lock_timeout: seconds to wait for another writer.
-            statement_timeout: seconds that one statement may take; 0 for any time.
-            connections: the most connections that are open at a time.
+            statement_timeout: maximum seconds for one statement; 0 for no limit.
+            connections: maximum number of open connections.
 
         Raises:
             InputError: the URL cannot be used.
@@ -113,7 +113,7 @@ class PostgresEngine:
         return engine
 
     def _apply_index(self, spec: str | None) -> None:
-        """Build the index that was asked for, if there are documents and no index."""
+        """Build the requested index if there are documents but no index."""
         if spec is None or parse_spec(spec) is None:
             return
         if self._indexes.current() is None and not self._connections.read_only and self._reader.live():
@@ -232,7 +232,7 @@ class PostgresEngine:
         self._indexes.reindex(index, target_recall, queries, progress)
 
     def warm(self, fields: Sequence[str] = ()) -> None:
-        """Read the table once, so that the server has it in memory."""
+        """Read the table once so that the server caches it."""
 
         def read(connection: Connection) -> None:
             connection.execute(
@@ -325,8 +325,8 @@ def _connections(
     read_only: bool,
 ) -> Connections:
     for name, value in (("connect_timeout", connect), ("lock_timeout", lock), ("statement_timeout", statement)):
-        if not 0 <= value < 1e6:
-            raise ConfigError(f"{name} is {value!r}; it must be a number of seconds")
+        if not 0 <= value <= 1e6:
+            raise ConfigError(f"{name} is {value!r}; it must be between 0 and 1,000,000 seconds")
     if connections < 1:
         raise ConfigError(f"connections is {connections!r}; it must be at least 1")
     limits = Limits(connect, lock, statement, connections)

@@ -1,10 +1,10 @@
 """Metadata in the columns `tokens` and `fields`: tokens for equality, under a GIN index, and typed scalars.
 
-`remote.field_tokens` has the tokens. In lists, all dates have the form of their instant, and `l:path` in the scalars
-holds the strings themselves, for a second look (see `where`).
+`remote.field_tokens` defines the tokens. The typed scalars are one JSON object: `n:path` holds numbers, exactly as
+Python compares them (a float as its decimal expansion), `i:path` instants in microseconds, and `s:path` strings.
 
-The typed scalars are one JSON object: `n:path` has numbers, exactly as Python compares them (a float is its decimal
-expansion), `i:path` instants in microseconds, `s:path` strings.
+The token of a list treats all dates and strings of one instant as equal. `l:path` keeps the strings, so that `where`
+can compare them exactly.
 """
 
 import json
@@ -30,18 +30,18 @@ def encode_fields(metadata: Mapping[str, Any]) -> tuple[bytes, str]:
     for path, value in reachable(metadata).items():
         kind: Any = type(value)
         if kind in _SCALARS:
-            found, typed = _remembered(path, kind, value)
+            found, typed = _encode_cached(path, kind, value)
         elif kind is list and _SCALARS.issuperset(types := tuple(map(type, value))):
-            found, typed = _remembered_list(path, types, tuple(value))
+            found, typed = _encode_list_cached(path, types, tuple(value))
         else:
-            found, typed = _encoded(path, kind, value)
+            found, typed = _encode(path, kind, value)
         tokens += found
         if typed:
             scalars.append(typed)
     return text_array(tokens), "{" + ",".join(scalars) + "}"
 
 
-def _encoded(path: str, kind: type, value: Any) -> tuple[tuple[bytes, ...], str]:
+def _encode(path: str, kind: type, value: Any) -> tuple[tuple[bytes, ...], str]:
     """Return the tokens of one field, and its typed scalars, joined. `kind` keeps 1 and True apart in a cache."""
     kind_name = kind_of(value)
     tokens = field_tokens(path, value)
@@ -62,12 +62,12 @@ def _encoded(path: str, kind: type, value: Any) -> tuple[tuple[bytes, ...], str]
 
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
-_remembered = lru_cache(maxsize=1 << 14)(_encoded)  # most fields have few different values
+_encode_cached = lru_cache(maxsize=1 << 14)(_encode)  # most fields have few different values
 
 
 @lru_cache(maxsize=1 << 13)
-def _remembered_list(path: str, types: tuple[type, ...], values: tuple[Any, ...]) -> tuple[tuple[bytes, ...], str]:
-    return _encoded(path, list, list(values))
+def _encode_list_cached(path: str, types: tuple[type, ...], values: tuple[Any, ...]) -> tuple[tuple[bytes, ...], str]:
+    return _encode(path, list, list(values))
 
 
 def scalar_key(kind: str, path: str) -> str:
@@ -83,7 +83,7 @@ def decimal_text(value: int | float) -> str:
 
 
 def _date_variants(value: list[Any]) -> dict[str, list[list[str | None]]]:
-    """Return the strings in a list that name instants: by the form of the list, or of an element that is a list."""
+    """Return the date strings in a list, by the form of the list or of the nested list that holds them."""
     variants: dict[str, list[list[str | None]]] = {}
     candidates = [("=", value), *(("*", item) for item in value if isinstance(item, list))]
     for place, candidate in candidates:

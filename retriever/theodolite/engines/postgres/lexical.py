@@ -1,12 +1,13 @@
-"""Lexical search in SQL: the local engine's BM25, with the statistics of the scope alone (see `engines.local`).
+"""Lexical search in SQL: the local engine's BM25, with statistics of the scope only (see `engines.local`).
 
 For N documents in the scope with mean length L, and a term or phrase that n of them contain:
 
     idf = max(ln((N − n + 0.5) / (n + 0.5)), 1e-6)
     bm25 = Σ weight × idf × tf × (k1 + 1) / (tf + k1 × (1 − b + b × length / L))
 
-An index finds the documents that have one of the terms. `words` says how often they occur: a term stands between two
-spaces of its own there, so terms and phrases are counted by removing them.
+An index finds the documents that contain one of the terms. Occurrences are counted in the column `words`, which puts a
+space of its own before and after each term: the count is the length lost by removing a term or phrase, divided by its
+length.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,13 +36,13 @@ def lexical_candidates(
     documents: int,
     total_length: int,
 ) -> LexicalCandidates:
-    """Return the n best documents, and all that tie with the last of them (see `Source.lexical`).
+    """Return the n best documents, plus all that tie with the last one (see `Source.lexical`).
 
     Args:
-        rows: runs a statement.
+        rows: runs a statement and returns its rows.
         scope: the documents whose statistics count.
-        eligible: those of them that may be returned.
-        documents: how many are in the scope.
+        eligible: the documents of the scope that may be returned.
+        documents: the number of documents in the scope.
         total_length: the sum of their lengths.
     """
     known = _known(rows, table, phrases)
@@ -93,7 +94,7 @@ def lexical_candidates(
 
 
 def _known(rows: Rows, table: str, phrases: Mapping[Phrase, float]) -> list[Phrase]:
-    """Return the phrases whose terms all occur somewhere. Most spellings that are tried do not."""
+    """Return the phrases whose terms all occur somewhere. Most candidate spellings do not."""
     tokens = list(dict.fromkeys(token for phrase in phrases for token in lookup_tokens(phrase)))
     found = rows(
         f"SELECT token FROM unnest(%s::text[]) AS t(token) "
@@ -105,10 +106,10 @@ def _known(rows: Rows, table: str, phrases: Mapping[Phrase, float]) -> list[Phra
 
 
 def _count(phrase: Phrase) -> Condition:
-    """Return how often a phrase occurs in `words`."""
+    """Return an SQL expression for how often a phrase occurs in `words`."""
     text = counted_text(phrase)
     if any(phrase[shift:] == phrase[:-shift] for shift in range(1, len(phrase))):
-        # The phrase may overlap itself: every place counts, as in "again and again and again".
+        # The phrase may overlap itself, as in "again and again and again": count every position.
         escaped = "".join(f"\\{character}" if character in "#\\" else character for character in text)
         return Condition("(SELECT count(*) FROM regexp_matches(words, %s, 'g'))", (f"(?={escaped})",))
     return Condition("((length(words) - length(replace(words, %s, ''))) / %s)", (text, len(text)))

@@ -150,7 +150,7 @@ class Maintainer:
                 truncated += sum(row[_PLACE["truncated"]] == b"\1" for row in page)
                 if progress is not None:
                     progress(len(page))
-            problems += _problem(changed, "documents", "documents or vectors are not what was written", derived=False)
+            problems += _problem(changed, "documents", "documents or vectors do not match their hash", derived=False)
             problems += _problem(
                 damaged, "lexical", "documents have damaged columns for filters or words", derived=True
             )
@@ -162,7 +162,7 @@ class Maintainer:
         return Verification(tuple(problems), (), checked), damaged, indexes
 
     def _check_page(self, page: Sequence[Sequence[bytes]], dimension: int) -> tuple[list[str], list[int]]:
-        """Return the ids of rows that are not what was written, and the keys of those with other derived columns."""
+        """Return the ids of rows that do not match their checksum, and the keys of rows with wrong derived columns."""
         changed: list[str] = []
         damaged: list[int] = []
         terms = document_terms(self._tokenizer, [unescape(row[_PLACE["text"]].decode()) for row in page])

@@ -1,10 +1,10 @@
-"""The words of texts as lexical search stores them.
+"""The terms of texts, as lexical search stores them.
 
 The terms are those of the local engine: its tokenizer and its rules for scripts without spaces. A document's row has
 
-- `terms`: its distinct terms, and for each term that begins with a letter of a script without spaces, that letter with
-  a mark: a single letter is found by the words that begin with it. A GIN index finds documents by these;
-- `words`: all terms in order, each between two spaces of its own, so that terms and phrases can be counted;
+- `terms`: its distinct terms; and the first letter, marked, of terms in scripts without spaces, since a query of a
+  single letter finds the words that begin with it. A GIN index finds documents by these;
+- `words`: all terms in order, each with its own space on either side, so that terms and phrases can be counted;
 - `length`: the number of terms.
 """
 
@@ -34,7 +34,7 @@ def document_terms(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Terms]:
 
 
 def lookup_tokens(phrase: Phrase) -> list[str]:
-    """Return the entries of `terms` that a document with this phrase has, all of them."""
+    """Return the entries of `terms` that every document with this phrase has."""
     if len(phrase) == 1 and is_letter(phrase[0]):
         return [_LETTER + phrase[0]]
     return list(dict.fromkeys(map(_short, phrase)))
@@ -62,5 +62,5 @@ def _begins_run(character: str) -> bool:
 def _short(term: str) -> str:
     if len(term) <= _LONGEST:
         return term
-    # Begins with the same letter: a single letter is looked up by it.
+    # Keep the first letter: single letters are looked up by it.
     return term[0] + "#" + blake2b(term.encode(), digest_size=20).hexdigest()

@@ -1,7 +1,7 @@
 """Filters as SQL: conditions on the columns `id`, `tokens` and `fields`, with bound parameters only.
 
 `filters.evaluate.matches` defines what a filter means. A condition is true exactly where it holds; elsewhere it is
-false or NULL, which a WHERE clause treats alike. A negation is written `IS NOT TRUE` for that reason.
+false or NULL, which a WHERE clause treats alike. Therefore a negation is written as `IS NOT TRUE`.
 """
 
 import math
@@ -105,12 +105,12 @@ def _compile(tree: Filter) -> Condition:
 
 def _checked(field: str) -> str:
     if not field.isascii():
-        check_field(field)  # a tree that was not parsed may name a field that is not text
+        check_field(field)  # trees built in Python may name a field that is not text
     return field
 
 
 def _has(tokens: Sequence[str]) -> Condition:
-    """Return whether a document has one of the tokens."""
+    """Return the condition that a document has one of the tokens."""
     if not tokens:
         return FALSE
     if len(tokens) <= _MANY:
@@ -139,7 +139,7 @@ def _in(field: str, values: Sequence[Any]) -> Condition:
 
 
 def _is_list(field: str, value: list[Any], place: str) -> Condition:
-    """Return whether the field, or an element of its list, is equal to a list."""
+    """Return the condition that the field, or an element of its list, is equal to a list."""
     form = list_form(value)
     tokens = _has([(value_token if place == "=" else element_token)(field, form)])
     strings = date_strings(value)
@@ -203,11 +203,11 @@ def _contains(field: str, value: Any) -> Condition:
 
 
 def _like(field: str, pattern: str, *, ignore_case: bool) -> Condition:
-    """Return whether a string matches a pattern.
+    """Return the condition that a string matches a pattern.
 
-    Letters of either case are brought to one first, only those that the pattern has. An escape (see `text`) stands for
-    one character: in texts that have one, escapes are replaced by characters that the pattern does not have, and these
-    by another such character.
+    To ignore case, letters of the pattern are mapped to one case, in both the pattern and the text. An escape (see
+    `remote.escaping`) stands for one character. So in texts with escapes, each escape is replaced by a character that
+    does not occur in the pattern, and such characters in the text by another one.
     """
     if _before_surrogate(pattern) is not None:
         return FALSE  # no text has a lone surrogate
@@ -266,7 +266,7 @@ def _cased() -> str:
 
 @lru_cache(maxsize=1024)
 def _variants(character: str) -> tuple[str, ...]:
-    """Return the characters that `re.IGNORECASE` takes for the same, sorted. All of them have the same variants."""
+    """Return the characters that `re.IGNORECASE` treats as equal, sorted. All of them have the same variants."""
     if character.lower() == character and character.upper() == character:
         return (character,)
     return tuple(sorted(re.findall(re.escape(character), _cased(), re.IGNORECASE)))

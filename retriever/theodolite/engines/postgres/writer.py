@@ -1,7 +1,6 @@
 """Writes: add, update, delete and clear, each one transaction.
 
-Writers hold the lock of the collection's row, so they come one after the other, and each commit has a number. Readers
-wait for nobody.
+Writers lock the collection's row, so they run one after the other, and each commit has a number. Readers never wait.
 """
 
 from collections.abc import Container, Mapping, Sequence
@@ -30,7 +29,7 @@ _STAGING = """CREATE TEMPORARY TABLE IF NOT EXISTS staging (
 _REPLACED = ", ".join(f"{name} = excluded.{name}" for name in ("key", *COLUMNS.split(", ")[2:]))
 
 _INLINE = 1536
-"""The most dimensions of vectors that are stored within their row. The rest of a row needs room in the page of 8 kB.
+"""Maximum dimension of vectors stored within their row. The rest of the row needs room in the page of 8 kB.
 
 By default PostgreSQL moves a vector of 384 dimensions to another table, and a scan that fetches it from there takes
 several times as long.

@@ -1,1 +1,1 @@
-"""Search over a remote store: what a store must offer (`source`), and the search built on it (`search`)."""
+"""Search over a remote store: the interface of a store (`source`), and the search built on it (`search`)."""

@@ -16,8 +16,8 @@ from theodolite.ranking.boosts import refusal, refused_documents
 def factors_by_key(source: Source, request: Request) -> Callable[[Keys], Doubles]:
     """Return a function that computes the product of the boosts' factors, (n,), for documents by key.
 
-    Values are those of columns, as on the local engine: equal to the stored ones as far as filters can tell, and a
-    mapping is an empty one. A boost gets only values of these documents.
+    Values come from columns, as on the local engine: equal to the stored ones as far as filters can tell, except that
+    mappings are empty. A boost gets only values of these documents.
     """
     boosts, fields = request.boosts, list(dict.fromkeys(boost.field for boost in request.boosts))
 

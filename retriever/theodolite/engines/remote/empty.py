@@ -1,4 +1,4 @@
-"""A source without documents, for a collection that no batch has settled yet."""
+"""A source without documents, for a collection before its first batch."""
 
 from collections.abc import Iterator, Mapping, Sequence
 

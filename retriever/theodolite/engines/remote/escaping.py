@@ -29,5 +29,5 @@ def escape(text: str) -> str:
 
 
 def unescape(stored: str) -> str:
-    """Return the text that `escape` was given."""
+    """Undo `escape`."""
     return stored if MARK not in stored else _ESCAPE.sub(lambda match: _PLAIN[match[0]], stored)

@@ -6,7 +6,7 @@ values are. So the tests of a filter become lookups of tokens, whatever the fiel
     ? path kind    the field exists, with a value of this kind
     l path kind    it is a list with an element of this kind
     e path         its value is None, "" or []
-    u path         its value is a string that looks like a date and is none
+    u path         its value is a string that looks like a date but is not
     = path form    the value is equal to this
     * path form    an element of its list is equal to this
 

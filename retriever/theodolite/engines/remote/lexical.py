@@ -1,4 +1,4 @@
-"""Lexical search on a remote store: the store scores, boosts and ties are applied here."""
+"""Lexical search on a remote store. The store computes the scores; boosts and ties are handled here."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,20 +9,20 @@ from theodolite.analysis.query_terms import Phrase, Tokenizer, query_terms
 from theodolite.analysis.unspaced_scripts import separate_runs
 from theodolite.engines.remote.source import Doubles, Eligible, Keys, Source
 
-_MORE = 4  # times as many documents are fetched next
+_GROWTH = 4  # factor by which the number of fetched documents grows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LexicalMatches:
-    """The documents found for one query: the k best, and all that tie with the last of them, best first.
+    """The k best documents for one query, plus all that tie with the last one, best first.
 
     Attributes:
         keys: (n,).
         ids: n.
-        bm25: (n,) the scores of the words.
+        bm25: (n,) the BM25 scores.
         boosted: (n,) bm25 × factor: the scores to rank by.
-        has_terms: whether the query has words that are looked up.
-        known: whether any document of the scope has one of them, eligible or not.
+        has_terms: whether the query contains any term to look up.
+        known: whether any document in the scope contains one, eligible or not.
         complete: whether no other document can be among the best k.
     """
 
@@ -35,8 +35,8 @@ class LexicalMatches:
     complete: bool = True
 
     @classmethod
-    def none(cls) -> "LexicalMatches":
-        """Return the result of a query without words."""
+    def empty(cls) -> "LexicalMatches":
+        """Return the result of a query without terms."""
         return cls(np.empty(0, np.int64), [], np.empty(0), np.empty(0), has_terms=False, known=False)
 
 
@@ -58,13 +58,12 @@ class RemoteLexicalSearch:
 
         Args:
             text: the query.
-            factors: returns the factors, (n,) in (0, 1], of documents by key; None without boosts.
+            factors: returns the boost factors, (n,) in (0, 1], of documents by key; None without boosts.
         """
         phrases = self.phrases(text)
         if not phrases:
-            return LexicalMatches.none()
-        # The words of a query are ranked by a score that many documents may share, so more are fetched than with
-        # vectors; with boosts, documents further down may rise.
+            return LexicalMatches.empty()
+        # BM25 scores often tie, so fetch more than for vectors. Boosts can raise documents from further down.
         n = k + 16 + k // 4 if factors is None else 4 * k + 64
         while True:
             n = n if source.limit is None else min(n, source.limit)
@@ -72,11 +71,11 @@ class RemoteLexicalSearch:
             boosted = found.scores if factors is None else found.scores * factors(found.keys)
             enough = len(boosted) >= k
             kth = float(np.partition(boosted, len(boosted) - k)[len(boosted) - k]) if enough else -np.inf
-            # A factor is at most 1, so the others score at most the last listed one.
+            # A factor is at most 1, so no other document scores above the last one listed.
             complete = found.exhausted or (enough and bool(found.scores[-1] < kth))
             if complete or n == source.limit:
                 break
-            n *= _MORE
+            n *= _GROWTH
         best = np.flatnonzero(boosted >= kth)
         best = best[np.argsort(-boosted[best], kind="stable")]
         ids = [found.ids[place] for place in best.tolist()]

@@ -23,7 +23,7 @@ from theodolite.vectors.metrics import Metric
 
 FactorsOf = Callable[[Keys], Doubles]
 
-_MORE = 4  # times as many candidates are fetched next
+_GROWTH = 4  # factor by which the number of fetched candidates grows
 _WIDE = 512  # candidates fetched first with boosts: keys and similarities are cheap
 
 
@@ -44,7 +44,7 @@ class Boosting:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Nearest:
-    """The documents nearest to one query: the k best, and all that tie with the last of them. In any order.
+    """The documents nearest to one query: the k best, plus all that tie with the last one. In any order.
 
     Attributes:
         keys: (n,).
@@ -57,7 +57,7 @@ class Nearest:
         path: `scan` if the store compared the query with all eligible documents, or `index`.
         scored: how many similarities were computed here.
         proposed: how many documents an approximate index looked at.
-        notes: for the trace.
+        notes: notes for the trace.
     """
 
     keys: Keys
@@ -131,7 +131,7 @@ class NearestSearch:
                 self._check_enough(len(similarities))
                 return self._result(candidates, similarities, None, False, "scan", scored, proposed, notes)
             else:
-                n = self._within_limit(_MORE * n)
+                n = self._within_limit(_GROWTH * n)
             (candidates,) = self._list(query, n, exact=exact)
 
     def _boosted(self, query: Vectors, boosting: Boosting) -> Nearest:
@@ -163,7 +163,7 @@ class NearestSearch:
                 return Nearest(
                     keys, ids, similarities, vectors, boosted, None, complete, path, scores.scored, proposed, notes
                 )
-            n = self._within_limit(_MORE * n)
+            n = self._within_limit(_GROWTH * n)
 
     def _list(self, queries: Vectors, n: int, *, exact: bool) -> list[Candidates]:
         return self._source.nearest(
@@ -231,7 +231,7 @@ class _BoostedCandidates:
         self.scored = 0
 
     def best(self, candidates: Candidates) -> _Scored:
-        """Return the k best candidates by boosted score, and all that tie with the last of them."""
+        """Return the k best candidates by boosted score, plus all that tie with the last one."""
         keys, errors = candidates.keys, candidates.errors
         factors = self._factors_of(keys)
         score = self._score(factors)
@@ -251,7 +251,7 @@ class _BoostedCandidates:
         return keys[best], similarities[best], boosted[best], vectors[best]
 
     def proven(self, found: _Scored, ceiling: float) -> bool:
-        """Whether no document with a similarity up to `ceiling` can be among the best k."""
+        """Return whether no document with a similarity up to `ceiling` can be among the best k."""
         if ceiling == -np.inf:
             return True
         (highest,) = self._score(np.ones(1)).upper_bound(_float32(np.array([ceiling])), 1.0)
@@ -294,7 +294,7 @@ def _best(scores: NDArray[np.floating], k: int) -> NDArray[np.int64]:
 
 
 def _proven(similarities: NDArray[np.float32], k: int, ceiling: float) -> bool:
-    """Whether no document with a similarity up to `ceiling` can be among the best k, or tie with the last of them."""
+    """Return whether no document with a similarity up to `ceiling` can be among the best k or tie with the last one."""
     if ceiling == -np.inf:
         return True
     if len(similarities) < k:

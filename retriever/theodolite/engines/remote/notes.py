@@ -1,4 +1,4 @@
-"""Notes on a filter that cannot match and on dates that cannot be read, from what a source tells."""
+"""Notes on filters that cannot match and dates that cannot be read, from the answers of a source."""
 
 from collections.abc import Sequence
 

@@ -26,10 +26,10 @@ class _EligibleDocuments:
     """The documents that a request may return.
 
     Attributes:
-        eligible: how a source finds them.
-        count: how many there are.
+        eligible: the conditions by which a source finds them.
+        count: the number of documents.
         versions: the version rules, applied; None without rules.
-        notes: on the filter, the rules and the boosts.
+        notes: notes on the filter, the rules and the boosts.
     """
 
     eligible: Eligible
@@ -40,14 +40,14 @@ class _EligibleDocuments:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Matches:
-    """The documents that match one query: the k best, and all that tie with the last of them. In any order.
+    """The documents that match one query: the k best, plus all that tie with the last one. In any order.
 
     Attributes:
         similarities: (n,) float32; None in lexical mode.
         scores: (n,) the scores to rank by; None to rank by similarity.
         bm25: by key, of the documents that lexical search returned; None in dense mode.
-        vectors: (n, d) float32, if they are at hand.
-        documents: n, if they are at hand.
+        vectors: (n, d) float32, if already loaded.
+        documents: n, if already loaded.
         nearest: the result of the search by vector; None in lexical mode.
         lexical: the result of the search by words; None in dense mode.
     """
@@ -147,7 +147,7 @@ class RemoteSearch:
         if found.count:
             lexical = [self._lexical.search(source, text, depth, found.eligible, factors) for text in request.texts]
         else:
-            lexical = [LexicalMatches.none()] * len(request.texts)
+            lexical = [LexicalMatches.empty()] * len(request.texts)
         if request.mode == "lexical":
             return [_lexical_matches(result) for result in lexical]
         return [

@@ -1,14 +1,14 @@
 """The interface between a remote store and its search: `Source`, which lists documents and never ranks them.
 
-`RemoteSearch` runs a Request on a Source. The work is divided so:
+`RemoteSearch` runs a Request on a Source. They divide the work like this:
 
 - A source filters, lists the documents nearest to a vector, lists documents by their words, and reads documents by key.
   It runs on the server as far as possible.
 - `RemoteSearch` computes every similarity that leaves the engine, in float64 from the stored float32 vectors, proves
   that the list is complete, breaks ties, applies boosts and version rules, fuses arms, and writes the trace.
 
-**Keys.** A source names documents by a key, an int64. Within one view, a key means one document, and a document has one
-key. Arrays of keys are (n,) int64.
+**Keys.** A source identifies documents by a key, an int64. Within one view, a key means one document, and a document
+has one key. Arrays of keys are (n,) int64.
 
 **Scores.** All similarities are in the direction of `vectors.metrics`, higher is better: the cosine, the dot product,
 minus the Euclidean distance. The *true* similarity is the value that `Metric.scores` computes from the stored vector.
@@ -164,7 +164,7 @@ class Source(Protocol):
         ...
 
     def state(self, scope: Scope | None) -> State:
-        """Return what the view sees."""
+        """Return the state of the collection in this view."""
         ...
 
     def count(self, eligible: Eligible) -> int:
@@ -195,17 +195,17 @@ class Source(Protocol):
         Fewer than n only if no more are eligible, or if the list is approximate. More are allowed.
 
         Args:
-            n: at least 1. Plain searches are asked for slightly more than k.
+            n: at least 1. Plain searches request slightly more than k.
             exact: list the documents with the n highest similarities, up to the error bounds. Otherwise the store may
                 use an approximate index, if it has one; it then sets `ceiling` to +inf.
             probe: see `Request.probe`.
-            with_vectors: return the stored vectors. Without them, large n must be cheap: boosts ask for thousands.
+            with_vectors: return the stored vectors. Without them, large n must be cheap: boosts request thousands.
             with_documents: return the documents, too, in the same call to the server.
         """
         ...
 
     def lexical(self, phrases: Mapping[Phrase, float], n: int, eligible: Eligible) -> LexicalCandidates:
-        """Return the n documents with the highest lexical scores, and all that tie with the last of them if possible.
+        """Return the n documents with the highest lexical scores, plus all that tie with the last one if possible.
 
         Statistics (how many documents have a term, the mean length) are those of the scope, so that nothing is learned
         of other documents.
@@ -248,7 +248,7 @@ class Source(Protocol):
         ...
 
     def unreadable_dates(self, scope: Scope | None, fields: Sequence[str]) -> Mapping[str, UnreadableDates]:
-        """Return the fields that have unreadable dates, of the given ones. Worth caching: date filters ask each time.
+        """Return the fields that have unreadable dates, of the given ones. Worth caching: date filters call it.
 
         A store that would have to read every document remembers, when it writes a document, which fields have them.
         """

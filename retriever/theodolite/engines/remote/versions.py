@@ -24,7 +24,7 @@ class _Table:
 
     Attributes:
         keys: (rows,) ascending.
-        columns: by field.
+        columns: columns by field.
         states: computes and keeps intervals.
     """
 
@@ -39,7 +39,7 @@ class RemoteVersionState:
 
     Attributes:
         eligible: the documents that the search may return.
-        count: how many these are; None if the store has to count.
+        count: the number of these documents; None if the store has to count.
         superseded: how many documents of the scope the rules leave out.
     """
 
@@ -67,7 +67,7 @@ class RemoteVersions:
         """Apply the rules of a request.
 
         Args:
-            state: of the source, in the scope of the request.
+            state: the state of the source, in the scope of the request.
         """
         scope = request.scope
         table = self._table(source, state, scope, versions.rules)

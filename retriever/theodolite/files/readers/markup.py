@@ -90,8 +90,8 @@ def html_units(data: bytes | str) -> Iterator[Unit]:
 def read_rst(file: File, options: Options) -> Iterator[Unit]:
     """Yield the sections of a reStructuredText file. Directives stay as they are written.
 
-    docutils is not used: it drops the text in directives that it does not know, as those of Sphinx, and reads files
-    that an `include` directive names.
+    docutils is not used: it drops the text in unknown directives, such as those of Sphinx, and reads files that an
+    `include` directive names.
     """
     outline = Outline()
     lines = whole_text(file.path).splitlines()

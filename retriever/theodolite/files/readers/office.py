@@ -71,14 +71,14 @@ def read_pptx(file: File, options: Options) -> Iterator[Unit]:
 
 
 def _read(path: Path, options: Options, read: Callable[[], list[Unit]]) -> list[Unit]:
-    """Read all of an archive once its size is known. Raises DocumentError."""
+    """Read an archive after checking its unpacked size. Raises DocumentError."""
     with path.open("rb") as raw:
         if raw.read(4) == b"\xd0\xcf\x11\xe0":
             raise DocumentError("encrypted, or an old format: save it without a password, as .docx or .pptx")
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-        # Reading an entry stops at the size that is declared here, so a false one is not a way around.
+        # zipfile stops reading an entry at its declared size, so a false size cannot bypass the limit.
         xml = sum(entry.file_size for entry in entries if entry.filename.lower().endswith((".xml", ".rels")))
         total = sum(entry.file_size for entry in entries)
         for size, times, what in ((total, _UNPACKED, ""), (xml, _XML, " of XML")):
@@ -87,17 +87,17 @@ def _read(path: Path, options: Options, read: Callable[[], list[Unit]]) -> list[
                 raise DocumentError(
                     f"it unpacks to {size / 1e6:,.1f} MB{what}, above the limit of {limit / 1e6:,.1f} MB "
                     f"({times} times --max-mb, max_bytes=): damaged, or an attack. "
-                    "Save it with less in it, or raise the limit"
+                    "Split the document, or raise the limit"
                 )
         return read()
     except (DocumentError, MissingExtraError, MemoryError):
         raise
     except Exception as error:  # damaged files raise almost any exception
-        raise DocumentError(f"damaged, or made in an unknown way: {type(error).__name__}: {error}") from error
+        raise DocumentError(f"damaged, or not supported: {type(error).__name__}: {error}") from error
 
 
 def _blocks(body: Any) -> Iterator[Any]:
-    """Yield paragraphs and tables in order, also those in content controls, which python-docx leaves out."""
+    """Yield paragraphs and tables in order, including those in content controls, which python-docx skips."""
     for child in body.iterchildren():
         if child.tag in (f"{_WORD}p", f"{_WORD}tbl"):
             yield child
@@ -106,7 +106,7 @@ def _blocks(body: Any) -> Iterator[Any]:
 
 
 def _text(element: Any) -> str:
-    """Return the text of a paragraph, also in links, content controls and tracked insertions."""
+    """Return the text of a paragraph, including links, content controls and tracked insertions."""
     if element.tag == f"{_WORD}t":
         return element.text or ""
     if element.tag in _BREAKS:
@@ -128,7 +128,7 @@ def _level(paragraph: Any, styles: Any) -> int | None:
     """Return the level of a heading, 0 for the document's title, or None for other paragraphs."""
     style = next((each for each in styles if each.style_id == paragraph.style), None) if paragraph.style else None
     seen = 0
-    while style is not None and seen < 20:  # a damaged file may have a circle of styles
+    while style is not None and seen < 20:  # in a damaged file, styles may form a cycle
         name = style.name or ""
         if found := _HEADING.fullmatch(name):
             return int(found[1])

@@ -29,7 +29,7 @@ def read_pdf(file: File, options: Options) -> Iterator[Unit]:
     except (DocumentError, OSError, MemoryError):
         raise
     except Exception as error:  # damaged files raise almost any exception
-        raise DocumentError(f"damaged, or made in an unknown way: {type(error).__name__}: {error}") from error
+        raise DocumentError(f"damaged, or not supported: {type(error).__name__}: {error}") from error
     if not units:
         raise DocumentError("no text in it: scanned pages need text recognition first")
     yield from units

@@ -31,7 +31,7 @@ class Format:
 
     Attributes:
         name: unique.
-        suffixes: in small letters, with the dot.
+        suffixes: the suffixes in lowercase, with the dot.
         read: yields the units of a file.
         marks: byte strings of a binary format; one of them is near the beginning of a file. None: the format is text.
     """

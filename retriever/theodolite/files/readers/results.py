@@ -1,4 +1,4 @@
-"""Results of finding and reading files: files, units of text, and notes about what was skipped or changed."""
+"""Results of finding and reading files: files, units of text, and notes on skipped or changed parts."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ class File:
         source: its name, independent of the working directory: `folder/below/file.md` for a file under a given folder,
             and `file.md` for a given file.
         kind: the name of its format, see `registry.FORMATS`.
-        size: in bytes.
+        size: the size in bytes.
         modified: UTC, in whole seconds.
     """
 
@@ -38,8 +38,8 @@ class Skipped:
 
     Attributes:
         source: the file.
-        reason: for people.
-        kind: for programs, and to count alike ones together.
+        reason: a sentence for people.
+        kind: a category for programs, and to count similar ones together.
     """
 
     source: str
@@ -72,7 +72,7 @@ class Unit:
         markdown: whether to split at Markdown syntax.
         metadata: fields for all of its passages.
         record: the number of a record, from 1: its line, or its place in a list; None for a part of a text.
-        counted: what `record` counts, which is also the name of its metadata field.
+        counted: the noun for what `record` numbers, and the name of its metadata field.
         id: the id of a record, if it has one.
     """
 

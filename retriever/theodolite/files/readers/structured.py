@@ -47,7 +47,7 @@ def read_yaml(file: File, options: Options) -> Iterator[Unit | Skipped]:
     value = None
     try:
         nodes = [node for node in yaml.compose_all(text, loader) if node is not None]
-        # Not with aliases, which multiply what they stand for.
+        # Not with aliases: each use would repeat the content.
         if len(nodes) == 1 and isinstance(nodes[0], yaml.SequenceNode) and not _has_aliases(yaml, text, loader):
             value = yaml.load(text, loader)  # noqa: S506  # a safe loader
     except (yaml.YAMLError, RecursionError, ValueError):

@@ -54,7 +54,7 @@ class SyncReport:
         failed: files and records that could not be stored, because the embedder fails on them or gives no usable
             vector, or because they are too long and that is an error. They are also in `skipped`.
         skipped: files and records that were left out, with the reason.
-        excluded: files and folders that the options or a `.gitignore` exclude. What was stored of them is removed.
+        excluded: files and folders that the options or a `.gitignore` exclude. Their stored passages are removed.
         notes: things to know about files that were read, such as columns that were read as numbers.
         repaired: files with characters that are not valid text.
         relocated: sources that have moved.

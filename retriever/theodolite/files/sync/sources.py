@@ -97,7 +97,7 @@ class Sources:
 
         Raises:
             InputError: the name is invalid, or is given for several paths.
-            ConfigError: a path is not what was indexed under its name, or two paths have the same name.
+            ConfigError: a path is not the one that was indexed under its name, or two paths have the same name.
         """
         if name is not None:
             check_name(name, paths)
@@ -239,9 +239,9 @@ class Sources:
         if not files:
             return
         gone = _gone(known.root)
-        travelled = self._alias_leads_to(known, path)
-        found = self._overlap(name, path) if gone or travelled else 0
-        if (gone and travelled and found) or ((gone or travelled) and 2 * found >= files):
+        moved_along = self._alias_leads_to(known, path)
+        found = self._overlap(name, path) if gone or moved_along else 0
+        if (gone and moved_along and found) or ((gone or moved_along) and 2 * found >= files):
             self.relocated.append(Relocated(name, known.root, str(path)))
             return
         if gone:

@@ -23,8 +23,8 @@ LADDER = (1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 400)
 
 _SYNTHETIC = 500  # queries, if none are given
 _ONE_SIDED_95 = 1.645
-_LONGER = 10  # times as long are the longer lists that are measured, too
-_TENTH = 10  # one row in ten passes the filter that is tried
+_LONGER = 10  # lists this many times as long are measured, too
+_TENTH = 10  # the tested filter passes one row in ten
 _FILTERED = 100  # queries with that filter
 _MOST = 1 << 40  # proposals
 _CHANCE = 0.01  # the sampling error that the mean of so few queries may have
@@ -102,7 +102,7 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Calibration":
-        """Read what `to_dict` returned. Raises CorruptionError for anything else."""
+        """Read the output of `to_dict`. Raises CorruptionError for anything else."""
         try:
             ladder = tuple(Rung(**rung) for rung in data["ladder"])
             k, n, rescored = longer = data.get("longer") or (data["k"], data["n"], data["rescored"])

@@ -13,14 +13,14 @@ from theodolite.indexes.flat.workers import workers
 from theodolite.protocols import Candidates
 from theodolite.types import Space, Vectors
 
-_BLOCKS = 8  # scanned for the measurement; more take as long for each row
+_BLOCKS = 8  # blocks to scan; more would take as long per row
 _BATCH = 32
-_ROWS = 256  # scored exactly
+_ROWS = 256  # rows to score exactly
 _PICKED = 1024  # rows from which the best are picked
 _EFFORTS = (16, 64, 256, 1024)
 _REPEATS = 5
 _BATCHES = 3  # repeats of batches
-_PATIENCE = 0.02  # seconds of proposals after which no greater number is tried
+_PATIENCE = 0.02  # seconds of proposals after which no higher number is tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,10 @@ class Costs:
     """Seconds, as measured.
 
     Attributes:
-        scan: to scan one row for one query, with the threads that a search uses.
-        batch: to scan one row for each query of a batch.
-        score: to score one row exactly.
-        pick: to look at one of several eligible rows when the best of them are picked.
+        scan: seconds to scan one row for one query, with the threads that a search uses.
+        batch: seconds to scan one row for each query of a batch.
+        score: seconds to score one row exactly.
+        pick: seconds per eligible row to pick the best rows.
         call: the fixed cost of a search.
         proposals: (n, seconds) for n proposals to one query, by rising n. Empty if none were measured.
         shared: the share of these seconds that a query takes in a batch, where threads divide the queries.

@@ -63,7 +63,7 @@ class Approximate:
         candidates: built or loaded; not empty.
         rows: (len(candidates),) sorted: all rows that were alive when the index was built. Every eligible row up to the
             last one must be among them.
-        calibration: of these candidates.
+        calibration: the calibration of these candidates.
         costs: measured at the first search if None.
     """
 

@@ -25,7 +25,7 @@ from theodolite.vectors.metrics import Metric
 Doubles = NDArray[np.float64]
 
 _FIRST = 32  # groups opened first, in addition to k
-_MORE = 8  # times as many groups are opened next
+_GROWTH = 8  # factor by which the number of opened groups grows
 _STEPS = 256  # similarities in the table of relevance
 _LOWEST = float(np.finfo(np.float64).min)
 
@@ -132,9 +132,9 @@ def boosted_candidates(result: ScanResult, number: int, k: int, boost: BoostedSc
         least = np.full(len(first), best[first].min(initial=np.inf))
         rows, near, error = result.rows(number, first, result.group_errors(number, first), least)
         threshold = max(threshold, lowered(kth_largest(lower_bound(boost, rows, near - error, metric), k)))
-    for size in (k + _FIRST, _MORE * (k + _FIRST), len(high)):
+    for size in (k + _FIRST, _GROWTH * (k + _FIRST), len(high)):
         groups = (high >= threshold).nonzero()[0]
-        if len(groups) > max(size, _MORE * (k + _FIRST)):  # many enough that a better threshold pays
+        if len(groups) > max(size, _GROWTH * (k + _FIRST)):  # many enough that a better threshold pays
             groups = groups[np.argpartition(-high[groups], size)[:size]]
         high[groups] = -np.inf
         error = result.group_errors(number, groups)

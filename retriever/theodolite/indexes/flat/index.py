@@ -318,7 +318,7 @@ class FlatIndex:
 
 
 def top(rows: Rows, scores: Scores, k: int, boosted: Doubles | None = None) -> tuple[Rows, Scores, Doubles | None]:
-    """Return the k best rows and all that tie with the last of them, with their similarities and boosted scores.
+    """Return the k best rows, plus all that tie with the last one, with their similarities and boosted scores.
 
     They are ordered by falling boosted score (if given), falling similarity, then rising row. Rows with a boosted score
     of −inf are left out.

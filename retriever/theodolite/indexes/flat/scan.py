@@ -44,7 +44,7 @@ class Scan:
         self.blocks = blocks
         self.origin = blocks[0].start if blocks else 0  # the row that masks begin with
         self.dtype: Any = np.float32 if self.by_distance else np.int32
-        # The value that stands for no row, and one that is above it and not above any other.
+        # The value of a hidden row, and the lowest value of a real one.
         self.no_row: Any = -np.inf if self.by_distance else np.iinfo(np.int32).min
         self.lowest_value = _LOWEST if self.by_distance else float(self.no_row + 1)
         self._pool = pool

@@ -1,8 +1,8 @@
-"""Until when each row is current: by `Latest` as the newest of its group, by `Superseded` as the end of its chain.
+"""When each row stops being current: by `Latest`, if its group has a newer row; by `Superseded`, if it has a successor.
 
 In a chain, keys are nodes, and each link leads from a replaced key to its replacement. The members of a cycle (a
-strongly connected component of several nodes) do not supersede one another, so only what a node reaches outside its own
-cycle counts.
+strongly connected component of several nodes) do not supersede one another, so only nodes reached outside of the cycle
+count.
 """
 
 import itertools

@@ -84,7 +84,7 @@ def where(key: str, operator: str, value: Any) -> MetadataFilters:
 
 @contextmanager
 def refusal(word: str = "") -> Iterator[None]:
-    """An error is fine if it says what is wrong."""
+    """Accept an error that says what is wrong."""
     try:
         yield
     except Exception as error:
@@ -146,11 +146,11 @@ class Case:
         return found
 
     def found(self, **fields: Any) -> list[str]:
-        """The names of what is found, best first."""
+        """Return the names of the nodes found, best first."""
         return names(self.query(**fields).ids or [])
 
     def nodes(self, **fields: Any) -> list[BaseNode]:
-        """The nodes that are found, best first."""
+        """Return the nodes found, best first."""
         result = self.query(**fields)
         if self.store.stores_text:
             return list(result.nodes or [])
@@ -161,5 +161,5 @@ class Case:
         return one
 
     def got(self, *arguments: Any, **options: Any) -> list[str]:
-        """The names of what `get_nodes` gives."""
+        """Return the names of the nodes that `get_nodes` returns."""
         return names(one.node_id for one in self.store.get_nodes(*arguments, **options))

@@ -148,7 +148,7 @@ def promise_of(function: str, params: Mapping[str, Any]) -> str:
 
 
 def breaks(store: str, promise: str) -> bool:
-    """Whether it is on record that the store breaks the promise."""
+    """Return whether the store is recorded as breaking the promise."""
     if store == "FAISS" and promise.startswith("filter: "):
         return True  # it refuses all filters
     return store in [STORES[letter] for letter in BROKEN.get(promise, "").split()]

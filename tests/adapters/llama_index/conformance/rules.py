@@ -30,7 +30,7 @@ BOOLS: dict[str, dict[str, Any]] = {"yes": {"v": True}, "no": {"v": False}}
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Stored values, a filter, and the names of those that pass."""
+    """Stored values, a filter, and the names of the values that pass."""
 
     label: str
     stored: Mapping[str, dict[str, Any]]

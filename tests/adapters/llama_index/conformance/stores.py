@@ -1,6 +1,6 @@
 """The stores that the suite runs against: ours in every way it can be kept, and LlamaIndex's embedded ones.
 
-Each is used as its guide says, with cosine similarity where it can be told.
+Each is used as its guide says, with cosine similarity if it can be set.
 """
 
 import importlib

@@ -69,7 +69,7 @@ def test_a_vector_of_zeros_is_refused_or_is_as_an_orthogonal_one(case: Case) -> 
     with refusal():
         case.add(node("zero", (0, 0)))
     found = case.query()
-    told = dict(zip(found.ids or (), found.similarities or (), strict=True))
-    orthogonal = told[uid("orthogonal")]
-    assert told.pop(uid("zero"), orthogonal) == pytest.approx(orthogonal, abs=1e-6)
-    assert len(told) == 4
+    reported = dict(zip(found.ids or (), found.similarities or (), strict=True))
+    orthogonal = reported[uid("orthogonal")]
+    assert reported.pop(uid("zero"), orthogonal) == pytest.approx(orthogonal, abs=1e-6)
+    assert len(reported) == 4

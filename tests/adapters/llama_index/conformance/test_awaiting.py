@@ -8,7 +8,7 @@ from tests.adapters.llama_index.conformance.cases import Case, names, node, ques
 
 
 async def turns(work: Awaitable[Any]) -> int:
-    """How often another task got its turn until the work was done."""
+    """Count how often another task ran until the work was done."""
     counted = 0
 
     async def other() -> None:

@@ -83,7 +83,7 @@ def test_get_nodes_gives_embeddings(case: Case) -> None:
 
 
 def everything(kind: type[Any], **more: Any) -> BaseNode:
-    """A node of which every field says something."""
+    """Return a node with a value in every field."""
     relationships = {
         **related("source"),
         NodeRelationship.PREVIOUS: RelatedNodeInfo(node_id=uid("before"), metadata={"page": 1}, hash="x"),

@@ -168,7 +168,7 @@ def test_the_query_stays_as_it_was(case: Case) -> None:
 
 
 def maximal_marginal_relevance(asked: TextNode, nodes: list[TextNode], threshold: float, count: int) -> list[str]:
-    """As it was defined: a candidate is discounted by its similarity to the nearest of all that were chosen."""
+    """The original definition: a candidate is discounted by its similarity to the nearest chosen one."""
     rows = np.array([one.embedding for one in nodes])
     relevance, between = rows @ np.array(asked.embedding), rows @ rows.T
     chosen = [int(relevance.argmax())]

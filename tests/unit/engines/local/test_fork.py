@@ -47,7 +47,7 @@ def run(code: str, folder: Path) -> None:
 
 
 def test_what_a_child_writes_after_its_parent_has_closed(tmp_path: Path) -> None:
-    """SQLite would take the parent for the last user and delete the log that the child writes to."""
+    """SQLite would consider the parent the last user, and delete the log that the child writes to."""
     code = """
     kb = Retriever.open(folder)
     add(kb, "parent")

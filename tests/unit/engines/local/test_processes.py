@@ -102,7 +102,7 @@ def test_opening_a_folder_twice_keeps_its_locks(tmp_path: Path, read_only: bool)
 
 @pytest.mark.thorough
 def test_writers_readers_and_openers(tmp_path: Path) -> None:
-    """Nobody sees partial data or an error, whatever the others do, including clearing and closing."""
+    """No process sees partial data or an error while others write, clear or close."""
     folder = tmp_path / "kb"
     with Retriever.open(folder) as kb:
         kb.add(["first"], vectors=np.ones((1, 4)))

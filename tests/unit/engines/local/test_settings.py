@@ -152,7 +152,7 @@ def test_filters_over_blocks_without_an_eligible_row() -> None:
             assert {hit.document.metadata["team"] for hit in hits} == {"blue"}
 
 
-def test_searches_over_blocks_of_which_nothing_is_left() -> None:
+def test_searches_over_blocks_without_live_rows() -> None:
     rng = np.random.default_rng(2)
     with Retriever.open() as kb:
         for size in (3000, 900):

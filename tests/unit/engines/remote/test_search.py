@@ -1,4 +1,4 @@
-"""How `RemoteSearch` uses a store: how often it asks, what it proves, and what it says where it cannot."""
+"""How `RemoteSearch` uses a store: number of calls, proofs, and notes on incomplete answers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Files as they are found: damaged, oddly made, in other encodings, changing while they are read."""
+"""Real-world files: damaged, unusual, in other encodings, changing while they are read."""
 
 import os
 import random
@@ -51,7 +51,7 @@ def test_html_nested_too_deep_is_skipped(docs: Path) -> None:
         assert report.added == 1
 
 
-def test_html_of_which_all_is_in_a_form(docs: Path) -> None:
+def test_html_that_is_all_in_a_form(docs: Path) -> None:
     (docs / "a.html").write_text(
         "<body><form><p>The whole page.</p><input value='x'><select><option>Pick</select></form>"
     )
@@ -86,7 +86,7 @@ BYTES = random.Random(3).randbytes(20_000)
 
 
 @pytest.mark.parametrize("name", ["a.html", "a.txt", "a.md", "a.csv", "a.jsonl"])
-def test_binary_data_are_told_from_texts_with_a_nul(docs: Path, name: str) -> None:
+def test_binary_data_are_distinguished_from_texts_with_a_nul(docs: Path, name: str) -> None:
     """Wherever it begins, and whatever else the file holds."""
     for before, data in (
         (0, BYTES),
@@ -173,7 +173,7 @@ def test_a_damaged_table_gives_nothing(docs: Path) -> None:
 
 @pytest.mark.thorough
 def test_other_encodings_that_show_late(docs: Path) -> None:
-    """Nothing is stored in a wrong encoding, and nothing by halves."""
+    """Nothing is stored in a wrong encoding or in part."""
     german = "Die Größe der Tür läßt sich überprüfen, während Äpfel fallen. "
     (docs / "a.txt").write_bytes(("plain words " * 200_000 + german * 40).encode("cp1252"))
     texts = [item.text for item in items(docs) if isinstance(item, Document)]

@@ -221,7 +221,7 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_large_file_is_refused_by_its_size(tmp_path: Path) -> None:
-    """A sparse file of 2 GB takes no place on a disk, and none of it is read."""
+    """A sparse file of 2 GB takes no disk space, and is not read."""
     with (tmp_path / "a.log").open("wb") as file:
         file.truncate(2_000_000_000)
     reason = skipped(tmp_path / "a.log")["a.log"]

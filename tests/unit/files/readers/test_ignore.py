@@ -1,4 +1,4 @@
-"""What is left out: `.gitignore`, include and exclude."""
+"""Excluded files: `.gitignore`, include and exclude."""
 
 import shutil
 import subprocess

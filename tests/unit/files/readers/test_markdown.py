@@ -1,4 +1,4 @@
-"""Markdown: cut at its headings, whatever stands around them."""
+"""Markdown is split at its headings, whatever surrounds them."""
 
 from pathlib import Path
 

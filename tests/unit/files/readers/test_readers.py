@@ -1,4 +1,4 @@
-"""Files become passages: what is found, how it is cut, what it is called, what is left out."""
+"""Files become passages: finding, splitting, ids, and skipped files."""
 
 import json
 import os
@@ -302,7 +302,7 @@ def test_encrypted_pdf(tmp_path: Path) -> None:
 
 
 def test_damaged_pdf_ends_nothing(tmp_path: Path) -> None:
-    """Whatever is damaged in it."""
+    """Any part of it may be damaged."""
     whole = pdf("Refunds take five days.", "Parcels leave on Monday.")
     draw = random.Random(5)
     for _ in range(150):

@@ -67,7 +67,7 @@ def test_nothing_is_longer_than_what_is_read(kind: str, markdown: bool) -> None:
     assert "".join("".join(pieces).split()) == "".join(TEXT.split())
 
 
-def test_tokenizers_that_begin_anew_at_each_word_are_asked_rarely() -> None:
+def test_tokenizers_that_treat_words_separately_are_called_rarely() -> None:
     plain = "\n\n".join(line for line in TEXT.splitlines() if line.isascii()) * 5
     wordpiece, bpe = Tokens(trained("WordPiece"), 64), Tokens(trained("byte-level BPE"), 64)
     for embedder in (wordpiece, bpe):

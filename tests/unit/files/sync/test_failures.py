@@ -131,7 +131,7 @@ def test_an_embedder_that_does_not_work_ends_the_run(kb: Retriever, embedder: Fa
 
 
 def test_norms_that_do_not_fit_end_the_run(tmp_path: Path) -> None:
-    """They speak of the embedder, not of a text."""
+    """They are a fault of the embedder, not of a text."""
     docs = write(tmp_path / "docs", a=["1"])
     with Retriever.open(embedder=EmbedderOptions(Failing(), canary="off"), metric="dot", norms="unit") as kb:
         sync(kb, [docs])

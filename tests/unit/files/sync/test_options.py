@@ -70,7 +70,7 @@ def test_notes(tmp_path: Path) -> None:
 
 
 class Slow(HashingEmbedder):
-    """Takes a while for each text, and remembers how many it was given at once."""
+    """Takes a while for each text, and records the batch sizes."""
 
     seconds = 0.0
 

@@ -1,4 +1,4 @@
-"""Sources are known by where they are: moves are followed, other folders of the same name are refused."""
+"""Sources are identified by their path: moves are followed, other folders of the same name are rejected."""
 
 import json
 import os
@@ -191,7 +191,7 @@ def test_a_part_of_a_source(kb: Retriever, docs: Path, monkeypatch: pytest.Monke
 
 
 def test_a_folder_above_a_source(kb: Retriever, docs: Path) -> None:
-    """What is known below it keeps its names."""
+    """Known sources below it keep their names."""
     sync(kb, [docs])
     sync(kb, [docs.parent / "docs" / "sub"], source="section")
     notes = fill(docs.parent, "notes.txt")

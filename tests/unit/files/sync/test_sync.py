@@ -1,4 +1,4 @@
-"""Files and a collection kept in step: what is stored anew, what is embedded, what goes, what is left alone."""
+"""Syncing files and a collection: new, embedded, removed and unchanged passages."""
 
 import json
 import os
@@ -74,7 +74,7 @@ def test_texts_that_move_are_not_embedded_again(kb: Retriever, embedder: Embedde
     kb.verify()
 
 
-def test_a_touched_file_is_stored_anew_without_embedding(kb: Retriever, embedder: Embedder, docs: Path) -> None:
+def test_a_touched_file_is_stored_again_without_embedding(kb: Retriever, embedder: Embedder, docs: Path) -> None:
     sync(kb, [docs])
     os.utime(docs / "a.txt", (1e9, 1e9))
     embedder.asked = []
@@ -127,10 +127,10 @@ def test_an_id_used_twice_belongs_to_the_first(kb: Retriever, docs: Path) -> Non
 
 
 def test_progress(kb: Retriever, docs: Path) -> None:
-    told: list[SyncProgress] = []
-    sync(kb, [docs], batch_size=2, progress=told.append)
-    assert [each.passages for each in told] == sorted(each.passages for each in told)
-    last = told[-1]
+    reported: list[SyncProgress] = []
+    sync(kb, [docs], batch_size=2, progress=reported.append)
+    assert [each.passages for each in reported] == sorted(each.passages for each in reported)
+    last = reported[-1]
     size = sum(path.stat().st_size for path in docs.rglob("*.*"))
     assert (last.files, last.of_files, last.passages, last.bytes, last.of_bytes) == (2, 2, 4, size, size)
 
@@ -209,7 +209,7 @@ def test_options_reach_the_splitter(kb: Retriever, docs: Path) -> None:
 
 
 def test_what_the_report_says_was_embedded_was_embedded(kb: Retriever, embedder: Embedder, docs: Path) -> None:
-    """Also where a batch overwrites what the next one would have taken its vector from."""
+    """Even if a batch overwrites the passage whose vector the next batch would reuse."""
     names = [str(number) for number in range(40)]
     (docs / "a.txt").write_text(paragraphs(*names))
     sync(kb, [docs], batch_size=7)

@@ -108,7 +108,7 @@ class Tree:
 
 
 def check(kb: Retriever, tree: Tree) -> None:
-    """The collection is what a fresh one would be, to the bits of its vectors, and is sound."""
+    """Check that the collection equals a fresh one, vectors included, and is sound."""
     name = tree.root.name
     expected = {
         f"{name}/{file}{'' if not part else f'#{part + 1}'}": paragraphs(word)
@@ -163,7 +163,7 @@ def test_any_history_of_a_tree(tmp_path: Path, seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_two_trees_and_parts_of_them(tmp_path: Path, seed: int) -> None:
-    """Each run changes what it was given and nothing else."""
+    """Each run changes only the given paths."""
     trees = [Tree(tmp_path / "x" / "docs", seed), Tree(tmp_path / "y" / "docs", seed + 100)]
     names = ["docs", "other"]
     with Retriever.open(embedder=EmbedderOptions(Embedder(), canary="off")) as kb:

@@ -33,7 +33,7 @@ _MOST = 1 << 40  # rows, generations, changes of the index
 
 @dataclass(frozen=True, slots=True)
 class IndexRecord:
-    """The approximate index of a collection: the one that is wanted, and the one that is built.
+    """The approximate index of a collection: the requested settings, and the index that was built.
 
     Attributes:
         spec: its canonical name; `flat` for none.

@@ -60,7 +60,7 @@ class Snapshot:
     Attributes:
         state: the commit.
         manifest: the pinned settings.
-        keys: the keys of the rows, by which the database names documents.
+        keys: maps rows to the keys that the database uses.
         base: the base of the generation if a compaction has made it.
         live: (rows,) True for rows of living documents.
         frames: (n, 4) first row, rows, slot and commit of the frames that have rows.
@@ -261,7 +261,7 @@ class SnapshotManager:
 
     def _begin_generation(self, connection: sqlite3.Connection, state: State) -> Snapshot:
         """Return the snapshot of the generation as it began: empty, or the base of a compaction."""
-        manifest = read_manifest(connection)  # read now: the first batch has settled it
+        manifest = read_manifest(connection)  # read again: the first batch has fixed it
         base = read_base(connection, manifest.uid, state.generation)
         begun, frames, hashes = State(state.generation, 0, 0, 0, 0, 0), np.empty((0, 4), np.int64), np.empty(0, HASH)
         if base is not None:
@@ -368,7 +368,7 @@ def live_rows_after(live: Mask, log: Log, state: State, base: Base | None = None
 
 
 def _are_consecutive(rows: int, frames: Sequence[Frame], ended: Rows, state: State) -> bool:
-    """Whether the frames append row after row up to the state's, and end only rows that exist."""
+    """Return whether the frames append row after row up to the state's, and end only rows that exist."""
     end = 0
     for frame in frames:
         if type(frame.slot) is not int or type(frame.rows) is not int or frame.rows < 0:
@@ -381,5 +381,5 @@ def _are_consecutive(rows: int, frames: Sequence[Frame], ended: Rows, state: Sta
 
 
 def _is_at(snapshot: Snapshot, state: State) -> bool:
-    """Whether the snapshot is of this commit. Its approximate index may be newer: results do not depend on it."""
+    """Return whether the snapshot shows this commit. Its approximate index may be newer, which changes no result."""
     return snapshot.state[:-1] == state[:-1] and snapshot.state.approximate >= state.approximate

@@ -92,7 +92,7 @@ class GenerationStart(NamedTuple):
         return cls(state.generation, shift, sequence or 0)
 
     def is_compaction_due(self, state: State, share: float) -> bool:
-        """Whether dead rows exceed `share` of all rows, or the change log has grown long."""
+        """Return whether dead rows exceed `share` of all rows, or the change log has grown long."""
         rows = state.keys - self.shift
         dead = rows - state.live
         return (dead >= MIN_DEAD and dead > share * rows) or state.sequence - self.sequence > _MAX_COMMITS
@@ -235,7 +235,7 @@ def give_back(store: Store, pause: Callable[[int], None], *, background: bool, m
 
 
 def is_incremental(connection: sqlite3.Connection) -> bool:
-    """Whether the database can return single pages to the file system."""
+    """Return whether the database can return single pages to the file system."""
     return bool(connection.execute("PRAGMA auto_vacuum").fetchone()[0] == 2)
 
 

@@ -155,7 +155,7 @@ class NextGeneration:
         return self._chain
 
     def sync(self) -> None:
-        """Return when the vector file would survive a power cut."""
+        """Wait until the vector file would survive a power cut."""
         self._file.sync()
 
     def record(self, connection: sqlite3.Connection, state: State) -> None:

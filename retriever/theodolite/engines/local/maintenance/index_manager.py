@@ -377,7 +377,7 @@ def _is_due(record: IndexRecord, state: State) -> bool:
 
 
 def _is_unusable(snapshot: Snapshot) -> bool:
-    """Whether the index in use could not be loaded: its files are missing or damaged."""
+    """Return whether the index in use could not be loaded: its files are missing or damaged."""
     record = snapshot.record
     current = record is not None and record.files > 0 and record.generation == snapshot.state.generation
     return current and snapshot.approximate is None

@@ -71,7 +71,7 @@ def read_times(connection: sqlite3.Connection) -> list[CommitTime]:
     """Return the recorded times, oldest first. A note of another form counts as none.
 
     Raises:
-        CorruptionError: the note is not what was written.
+        CorruptionError: the note is damaged.
     """
     note = read_note(connection, NOTE)
     try:

@@ -19,7 +19,7 @@ def repair(
 ) -> Verification:
     """Rebuild damaged derived data, remove needless files, and verify again.
 
-    If primary data is damaged, nothing is changed: the derived data may be all that shows what it was. Each step is
+    If primary data is damaged, nothing is changed: the derived data may be needed to reconstruct it. Each step is
     atomic, so a repair may be interrupted at any point.
 
     Args:

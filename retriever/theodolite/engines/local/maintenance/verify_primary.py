@@ -1,6 +1,6 @@
 """Check the primary data, which cannot be rebuilt: database, manifest, change log, notes, vectors and documents.
 
-The report, in which all checks collect their findings, is here, too.
+It also has the report in which all checks collect their findings.
 """
 
 import errno
@@ -82,7 +82,7 @@ _MAX_MESSAGES = 10  # of SQLite
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether an error raised while reading can come from the bytes that were read."""
+    """Return whether an error raised while reading can come from the bytes that were read."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno in _OF_THE_SYSTEM):

@@ -56,7 +56,7 @@ class EligibleRows:
 
 @frozen(eq=False)
 class Matches:
-    """The rows that match one query: the k best, and all rows that tie with the last of them.
+    """The rows that match one query: the k best, plus all rows that tie with the last one.
 
     Attributes:
         rows: (n,).

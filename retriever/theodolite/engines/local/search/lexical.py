@@ -1,10 +1,10 @@
 """Lexical search: BM25 over the documents of a scope, exactly as if no others existed.
 
 FTS5 stores the index; the scores are computed here. FTS5's own bm25() uses the statistics of the whole table, which
-would leak what other tenants write. It has the same formula (`analysis.bm25`), and is slower because it scores one
-document at a time.
+would leak what other tenants write. It uses the same formula (`analysis.bm25`) but is slower, because it scores
+one document at a time.
 
-`Postings` and `DocumentLengths` hold in memory where terms occur and how long documents are.
+`Postings` caches where terms occur, `DocumentLengths` how long documents are.
 """
 
 import sqlite3
@@ -26,12 +26,12 @@ from theodolite.types import Mask, Rows
 BUDGET = 64 << 20
 """Bytes of postings to keep for later searches."""
 
-_SHIFT = 31  # bits of a position, below those of the row
+_SHIFT = 31  # the low bits hold the position, the higher ones the key
 _OVERHEAD = 200  # bytes of Python objects for each entry
-_MAX_PARAMETERS = 500  # of one statement; old SQLites take 999
-# The words that begin with a letter sort between the letter and the letter with the last character there is.
+_MAX_PARAMETERS = 500  # per statement; old versions of SQLite allow 999
+# Words that begin with a letter sort between the letter and the letter followed by the last code point.
 _LAST = "\U0010ffff"
-# One text that numpy parses is several times faster than a row of Python objects for each place.
+# Parsing one string with numpy is several times faster than fetching a row for each position.
 _ROWS = "SELECT group_concat(doc) FROM lexical_terms WHERE term = ?"
 _ROWS_OF_LETTER = "SELECT group_concat(doc) FROM lexical_terms WHERE term >= ? AND term <= ?"
 _PLACES = f"SELECT group_concat((doc << {_SHIFT}) + offset) FROM lexical_terms WHERE term = ?"  # noqa: S608
@@ -43,9 +43,9 @@ Lengths = NDArray[np.int32]
 
 
 class Postings:
-    """The postings of one commit, by the keys of documents.
+    """The postings of one commit, by document key.
 
-    Postings that were read are kept: a few terms occur in every other query.
+    Caches the postings it reads: a few terms occur in every other query.
     """
 
     def __init__(self, sequence: int, *, prepared: bool) -> None:
@@ -60,7 +60,7 @@ class Postings:
         """Return the keys of the documents that contain the phrase, ascending, and its count in each."""
         if len(phrase) == 1:
             return self._of_term(connection, phrase[0])
-        # Known terms first: a term without postings saves reading the others, which may be very common.
+        # Cached terms first: if one has no postings, the others, which may be very common, need not be read.
         for term in sorted(phrase, key=lambda term: term not in self._terms):
             if not len(self._of_term(connection, term)[0]):
                 return _NONE, _NONE
@@ -109,8 +109,8 @@ def _intersection(first: Rows, second: Rows) -> Rows:
 class DocumentLengths:
     """The number of words of each document of a generation, as FTS5 counts them.
 
-    A row never changes, so a length that is known is right for every transaction that sees the row. A row that was
-    already dead when the others were read is looked up by the transactions that still see it.
+    Rows never change, so a cached length holds for every transaction that sees the row. The cache is filled from live
+    rows; a transaction that still sees a deleted row looks its length up.
     """
 
     def __init__(self, generation: int, keys: Keys, *, prepared: bool) -> None:
@@ -139,12 +139,16 @@ class DocumentLengths:
             _fill(known, connection.execute(query, chunk).fetchall(), self._keys)
         if missing:
             lengths = known[rows]
-            if lengths.min() < 0:
-                raise CorruptionError(f"document number {missing[0]} is missing in the lexical index. Run repair()")
+            absent = self._keys.of(rows[lengths < 0])
+            if len(absent):
+                raise CorruptionError(
+                    f"{len(absent)} documents are missing from the lexical index, first document number {absent[0]}. "
+                    "Run repair()"
+                )
         return lengths
 
     def total(self, connection: sqlite3.Connection, scope: Mask) -> int:
-        """Return the sum over a scope, (rows,). The caller does not change the mask afterwards."""
+        """Return the sum over a scope, (rows,). The caller must not change the mask afterwards."""
         known_scope, total = self._total
         if known_scope is not scope:  # searches of one snapshot share its mask of live rows
             total = int(self.of(connection, np.flatnonzero(scope)).sum(dtype=np.int64))
@@ -181,7 +185,7 @@ def _varint(data: bytes) -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LexicalResult:
-    """The k best rows for one query, and all rows that tie with the last of them: the caller breaks ties.
+    """The k best rows for one query, plus all that tie with the last one: the caller breaks ties.
 
     Ranked by boosted score, then by row.
 
@@ -189,7 +193,7 @@ class LexicalResult:
         rows: (m,) rows that contain at least one term.
         bm25: (m,) their scores, above 0.
         boosted: (m,) bm25 × the row's factor.
-        known: whether any document of the scope contains a term, eligible or not.
+        known: whether any document in the scope contains a term, eligible or not.
     """
 
     rows: Rows
@@ -226,13 +230,13 @@ class LexicalSearch:
 
         Args:
             state: the state that the transaction sees.
-            terms: strings of one or several words, and the weight of each (see `query_terms`). If several are the same
-                to the index, the highest weight counts.
+            terms: strings of one or more words, with weights (see `query_terms`). If the index treats several as the
+                same term, the highest weight counts.
             scope: (rows,) the documents whose statistics count; live rows only.
             eligible: (rows,) the rows that may be returned; None for all of the scope.
             factors: (rows,) in (0, 1].
             prepared: whether the texts were prepared for the index (see `lexical_table.is_prepared`).
-            keys: the keys of the rows, by which the index names documents.
+            keys: maps rows to the document keys that the index uses.
         """
         lengths, postings = self._lengths, self._postings
         if (lengths.generation, lengths.prepared) != (state.generation, prepared):
@@ -269,7 +273,7 @@ def _scores(
         rows = keys.find(listed)
         if len(rows) and (not 0 <= rows[0] <= rows[-1] < len(scope) or (keys.shift and rows.min() < 0)):
             raise CorruptionError(
-                f"the lexical index names documents {listed[0]} to {listed[-1]}, and some do not exist. Run repair()"
+                f"the lexical index lists documents {listed[0]} to {listed[-1]}, but some do not exist. Run repair()"
             )
         in_scope = scope[rows]
         rows, counts = rows[in_scope], counts[in_scope]

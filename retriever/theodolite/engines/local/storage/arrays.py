@@ -45,7 +45,7 @@ def read_arrays(data: memoryview) -> dict[str, NDArray[Any]]:
             is_plain = all(each.compress_type == zipfile.ZIP_STORED and not each.flag_bits & 1 for each in members)
             # Members may share bytes of the file, so that each could be as large as the whole file.
             if not is_plain or len(members) > _MEMBERS or sum(each.file_size for each in members) > len(data):
-                raise CorruptionError("it was not packed by us")
+                raise CorruptionError("theodolite did not write it")
             parts = {each.filename.removesuffix(".npy"): archive.read(each) for each in members}
     except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError, RuntimeError) as error:
         raise CorruptionError(f"it holds no arrays: {error}") from error

@@ -71,7 +71,7 @@ def read_log(connection: sqlite3.Connection, since: int, before: bytes) -> Log:
     """Return the entries after commit `since`, whose hash is `before`.
 
     Raises:
-        CorruptionError: an entry is not what was written. The error names the first.
+        CorruptionError: an entry is damaged. The error names the first.
     """
     try:
         dead = connection.execute(
@@ -149,7 +149,7 @@ def base_hash(uid: str, generation: int, era: int, before: bytes, frame: Frame, 
 
 
 def has_base(connection: sqlite3.Connection) -> bool:
-    """Whether a compaction has made the current generation."""
+    """Return whether a compaction has made the current generation."""
     query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'base'"
     return connection.execute(query).fetchone() is not None
 
@@ -158,7 +158,7 @@ def read_base(connection: sqlite3.Connection, uid: str, generation: int) -> Base
     """Return the base of the current generation, or None if it began empty.
 
     Raises:
-        CorruptionError: the base is not what was written.
+        CorruptionError: the base is damaged.
     """
     if not has_base(connection):
         return None

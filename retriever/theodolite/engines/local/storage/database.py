@@ -146,7 +146,7 @@ def settle_manifest(
     """Pin the space of the first batch, or check that a later batch fits the pinned one. In a write transaction.
 
     Args:
-        embedder: of the batch, if known. It is recorded if the collection is empty.
+        embedder: the embedder of the batch, if known. It is recorded if the collection is empty.
 
     Raises:
         VectorError: the vectors were prepared for another space than the one that another writer has pinned.
@@ -163,7 +163,7 @@ def settle_manifest(
 
 
 def read_note(connection: sqlite3.Connection, name: str) -> str | None:
-    """Return a note of the guards, or None if there is none. Raises CorruptionError if it is not what was written."""
+    """Return a note of the guards, or None if it does not exist. Raises CorruptionError if it is damaged."""
     row = connection.execute("SELECT value, hash FROM notes WHERE name = ?", (name,)).fetchone()
     if row is None:
         return None
@@ -173,7 +173,7 @@ def read_note(connection: sqlite3.Connection, name: str) -> str | None:
 
 
 def check_note(name: object, value: object, stored_digest: object) -> None:
-    """Raise CorruptionError if a note is not what was written."""
+    """Raise CorruptionError if a note does not match its hash."""
     if not isinstance(name, str) or not isinstance(value, str) or digest(name, value) != stored_digest:
         raise CorruptionError(f"the note {name!r} is damaged; restore the folder from a copy", note=name)
 

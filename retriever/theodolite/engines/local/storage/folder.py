@@ -94,7 +94,7 @@ class Folder:
 
     Attributes:
         given: the path it was opened by, for messages; it may be a symbolic link.
-        path: where that led, without links.
+        path: the resolved path, without links.
     """
 
     def __init__(self, given: Path) -> None:
@@ -116,11 +116,11 @@ class Folder:
             self._release()
 
     def is_current(self) -> bool:
-        """Whether the path it was opened by still leads to it."""
+        """Return whether the path it was opened by still leads to it."""
         return self._is_at(self.given)
 
     def is_in_place(self) -> bool:
-        """Whether its own path, without links, still leads to it. SQLite opens files by that path."""
+        """Return whether its own path, without links, still leads to it. SQLite opens files by that path."""
         return self._is_at(self.path)
 
     def check_current(self) -> None:
@@ -139,7 +139,7 @@ class Folder:
             return None
 
     def is_file(self, name: str) -> bool:
-        """Whether a name is a regular file."""
+        """Return whether a name is a regular file."""
         status = self.stat(name)
         return status is not None and stat.S_ISREG(status.st_mode)
 
@@ -236,7 +236,7 @@ class Folder:
                     os.unlink(last, dir_fd=handle)
 
     def sync(self, inside: str = "") -> None:
-        """Return when files created in the folder would survive a power cut. Windows has no such call."""
+        """Wait until files created in the folder would survive a power cut. Does nothing on Windows."""
         with self._inside(inside) as (handle, _):
             if handle is not None:
                 os.fsync(handle)
@@ -359,7 +359,7 @@ def replaced_error(folder: Folder) -> EngineError:
 
 
 def sync_file(file: BufferedRandom | int) -> None:
-    """Return when the file's contents would survive a power cut."""
+    """Wait until the file's contents would survive a power cut."""
     if not isinstance(file, int):
         file.flush()
         file = file.fileno()
@@ -373,5 +373,5 @@ def sync_file(file: BufferedRandom | int) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Return when files created in any folder would survive a power cut."""
+    """Wait until files created in any folder would survive a power cut."""
     Folder(path).sync()

@@ -37,7 +37,7 @@ class Identity:
             self._newest = sequence, commit_hash
 
     def is_reachable(self) -> bool:
-        """Whether a new connection would open the same database."""
+        """Return whether a new connection would open the same database."""
         status = self._folder.stat(STORE) if self._folder.is_in_place() else None
         return status is not None and (self._database is None or os.path.samestat(status, self._database))
 

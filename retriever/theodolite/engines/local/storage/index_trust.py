@@ -44,7 +44,7 @@ class IndexTrust:
         )
 
     def refused(self, digest: str) -> bool:
-        """Whether `check` has refused this file."""
+        """Return whether `check` has refused this file."""
         return digest in self._refused
 
     def record_built(self, candidates: Candidates, digest: str) -> None:
@@ -68,7 +68,7 @@ class IndexTrust:
 
 
 def validates(candidates: Candidates) -> bool:
-    """Whether an index checks all numbers in the files it loads."""
+    """Return whether an index checks all numbers in the files it loads."""
     return getattr(type(candidates), "validates", False) is True
 
 

@@ -28,7 +28,7 @@ _SIGNS_OF_DAMAGE = ("Could not decode", "malformed JSON", "no such column", "no 
 
 
 def is_busy(error: sqlite3.Error) -> bool:
-    """Whether another connection holds the lock."""
+    """Return whether another connection holds the lock."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -84,7 +84,7 @@ def _advice(error: Exception) -> str:
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Whether an error, or one of its causes, says that the disk is full."""
+    """Return whether an error, or one of its causes, says that the disk is full."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _FULL:
             return True
@@ -100,7 +100,7 @@ def keep_reserve(folder: Folder) -> None:
     status = folder.stat(RESERVE)
     if status is None or status.st_size < RESERVED:
         with contextlib.suppress(OSError, CorruptionError), folder.replacing(RESERVE) as file:
-            file.write(os.urandom(RESERVED))  # a file system that compresses would store zeros in no room
+            file.write(os.urandom(RESERVED))  # a file system that compresses would store zeros in no space
 
 
 def free_room(folder: Folder, leave: int) -> bool:

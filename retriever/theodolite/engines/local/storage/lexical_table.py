@@ -34,7 +34,7 @@ Texts = Iterable[tuple[int, str]]
 
 
 def is_prepared(connection: sqlite3.Connection) -> bool:
-    """Whether the index of this transaction has prepared texts."""
+    """Return whether the index of this transaction has prepared texts."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     return bool(version >= _PREPARED_SINCE)
 
@@ -55,7 +55,7 @@ def delete(connection: sqlite3.Connection, texts: Texts) -> None:
 def upgrade(connection: sqlite3.Connection) -> None:
     """Turn an index of plain texts into one of prepared texts, within a write transaction. Others stay as they are.
 
-    Only documents whose texts change by preparation are indexed again, or all if these are many.
+    Only documents whose texts change by preparation are indexed again; if these are many, all are.
     """
     if is_prepared(connection):
         return

@@ -106,7 +106,7 @@ def check_folder(folder: Path, settings: CollectionSettings, *, create: bool, lo
 
 
 def _exists(folder: Path, *, create: bool) -> bool:
-    """Whether there is a collection. A missing one raises CollectionNotFoundError unless `create` is set."""
+    """Return whether there is a collection. A missing one raises CollectionNotFoundError unless `create` is set."""
     deadline = time.monotonic() + PATIENCE
     while not is_collection(folder):
         if create:
@@ -129,7 +129,7 @@ def _similar(folder: Path) -> str | None:
 
 
 def is_collection(folder: Path) -> bool:
-    """Whether the folder holds a collection, or at least a database. False if one can be created there.
+    """Return whether the folder holds a collection, or at least a database. False if one can be created there.
 
     Raises:
         ManifestError: the folder holds something else.
@@ -250,19 +250,19 @@ def reading_mode(folder: Folder) -> str:
 
 
 def is_writable(folder: Folder) -> bool:
-    """Whether this user may write to the folder and its database."""
+    """Return whether this user may write to the folder and its database."""
     return os.access(folder.path, os.W_OK) and os.access(folder.path / STORE, os.W_OK)
 
 
 def is_foreign(folder: Folder) -> bool:
-    """Whether the database belongs to another user, or this user may not write to it."""
+    """Return whether the database belongs to another user, or this user may not write to it."""
     status = folder.stat(STORE)
     is_owner = status is None or not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
     return not (is_owner and is_writable(folder))
 
 
 def _has_room(folder: Folder) -> bool:
-    """Whether the disk has room for the index of the log, which SQLite needs for reading."""
+    """Return whether the disk has room for the index of the log, which SQLite needs for reading."""
     if hasattr(os, "statvfs"):
         disk = os.statvfs(folder.path)
         if disk.f_bavail * disk.f_frsize > _FREE_BYTES:
@@ -325,7 +325,7 @@ def limit_steps(connection: sqlite3.Connection, size: int) -> None:
     """Interrupt any query that takes too many steps. Damaged pages that lead to each other would never end.
 
     Args:
-        size: of the database in bytes. The checks of an opening take a small part of the steps that it allows.
+        size: the size of the database in bytes. Opening takes a small part of the steps that it allows.
     """
     left = [1 + size // _STEPS]
 
@@ -384,6 +384,6 @@ def _check_declarations(connection: sqlite3.Connection, folder: Folder) -> None:
     if foreign:
         raise CorruptionError(
             f"{folder / STORE} does not have the schema of a collection: {len(foreign)} differences, first "
-            f"{foreign[0]}. Nothing of it was run. Restore the folder from a copy",
+            f"{foreign[0]}. None of its SQL was run. Restore the folder from a copy",
             folder=str(folder),
         )

@@ -1,4 +1,4 @@
-"""Reads of the table `documents`, and the keys that name its rows."""
+"""Read the table `documents`, and map rows of the vector file to its keys."""
 
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from theodolite.engines.records import Record
 from theodolite.errors import CorruptionError
 from theodolite.types import Rows
 
-_MAX_PARAMETERS = 500  # of one statement; old SQLites take 999
+_MAX_PARAMETERS = 500  # per statement; old versions of SQLite allow 999
 
 
 def select_documents(
@@ -36,21 +36,21 @@ def select_documents(
 
 
 def read_records(connection: sqlite3.Connection, keys: Sequence[int]) -> dict[int, Record]:
-    """Return the records of the documents with these keys; keys without a document are left out."""
+    """Return the records of the documents with these keys; keys without a document are omitted."""
     rows = select_documents(connection, "row, id, text, metadata", "row", keys)
     return {key: Record(*rest) for key, *rest in rows}
 
 
 class Keys:
-    """Maps rows of one generation's vector file to `documents.row`, the keys. Immutable; keys rise with the rows.
+    """Maps rows of one generation's vector file to `documents.row`, the keys. Immutable; keys increase with rows.
 
-    A document has one key for life, and no key is used twice. The database knows keys only. The vector file, and
-    everything derived from it, counts rows from 0, without gaps where a compaction has removed dead rows. Until the
+    A document has one key for life, and no key is used twice. The database stores only keys. The vector file, and
+    everything derived from it, numbers rows from 0 without gaps, also after a compaction removed dead rows. Until the
     first compaction keys and rows are the same.
 
     Attributes:
-        first: (n,) the keys of the rows that a compaction has kept.
-        shift: key minus row, of every later row.
+        first: (n,) the keys of the rows that the last compaction kept.
+        shift: key minus row, for all later rows.
     """
 
     __slots__ = ("first", "shift")
@@ -82,7 +82,8 @@ class Keys:
             return keys
         rows = self.find(keys)
         if len(rows) and rows.min() < 0:
-            raise CorruptionError(f"the database names a row that is not there: {keys[rows < 0][0]}")
+            lost = keys[rows < 0]
+            raise CorruptionError(f"the database has {len(lost)} documents without a vector, first number {lost[0]}")
         return rows
 
     def find(self, keys: Rows) -> Rows:
@@ -100,4 +101,4 @@ class Keys:
 
 
 IDENTITY = Keys()
-"""The keys of a generation that no compaction has made."""
+"""The keys before the first compaction."""

@@ -96,7 +96,7 @@ BASE = """CREATE TABLE base (
 """The start of a generation that a compaction has made (see change_log.py): one row. Others lack the table."""
 
 STATE = "SELECT generation, sequence, rows, slots, live, approximate, hash FROM state"
-"""The first statement of every transaction: it fixes what the transaction sees."""
+"""The first statement of every transaction: it fixes the commit that the transaction sees."""
 
 _CREATE = re.compile(r"CREATE (?:VIRTUAL )?(TABLE|INDEX) (\w+)(?: ON (\w+))?")
 _COMMENT = re.compile(r"--[^\n]*")

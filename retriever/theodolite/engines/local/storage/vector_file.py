@@ -41,8 +41,8 @@ class VectorFile:
     """An open file of vectors. It stays open while a snapshot uses it, even if its name is gone.
 
     Attributes:
-        name: in the folder.
-        path: the same, for messages.
+        name: its name in the folder.
+        path: its path, for messages.
         verified: the stamp it had when it was last found to hold the committed frames.
     """
 
@@ -78,7 +78,7 @@ class VectorFile:
         return os.fstat(self._handle).st_size
 
     def is_at(self, status: os.stat_result | None) -> bool:
-        """Whether the result of a stat is this file's."""
+        """Return whether the result of a stat is this file's."""
         return status is not None and os.path.samestat(status, os.fstat(self._handle))
 
     def stamp(self) -> tuple[int, int]:
@@ -103,7 +103,7 @@ class VectorFile:
             data, offset = data[written:], offset + written
 
     def sync(self) -> None:
-        """Return when everything written would survive a power cut."""
+        """Wait until everything written would survive a power cut."""
         sync_file(self._handle)
 
     def truncate(self, size: int) -> None:
@@ -190,7 +190,7 @@ def surplus_bytes(file: VectorFile, end: int, dimension: int) -> int:
 
 
 def has_orphan(file: VectorFile, end: int, sequence: int, dimension: int, size: int) -> bool:
-    """Whether a frame, or part of one, lies beyond the committed slots. A crash can leave one behind.
+    """Return whether a frame, or part of one, lies beyond the committed slots. A crash can leave one behind.
 
     Args:
         size: how many bytes of the file to look at. A reader takes the size before it reads the commit, since a writer
@@ -271,7 +271,7 @@ def _header_at(file: VectorFile, offset: int) -> tuple[int, int, int, int, int, 
 
 
 def holds_frame(file: VectorFile, frame: Frame, commit_hash: bytes, dimension: int) -> bool:
-    """Whether the file holds a commit's frame, with this hash in its header."""
+    """Return whether the file holds a commit's frame, with this hash in its header."""
     start = frame.slot - header_slots(dimension) if type(frame.slot) is int else -1
     if start < 0:
         return False

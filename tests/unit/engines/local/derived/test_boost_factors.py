@@ -394,5 +394,5 @@ def test_in_a_scope_factors_are_those_of_each_document(kb: Retriever) -> None:
     boosts = (Foreign("a"), Foreign("n.a", "other"), Freshness("b", "30d"))
     hits = kb.scoped(mine=True).search(vector=[1.0, 1.0], k=200, boosts=boosts, as_of=NOW)
     one = hits[0].scores["relevance"]
-    told = {hit.document.id: hit.score / one for hit in hits}
-    assert told == pytest.approx(expected(boosts, mine))
+    reported = {hit.document.id: hit.score / one for hit in hits}
+    assert reported == pytest.approx(expected(boosts, mine))

@@ -197,7 +197,7 @@ def test_a_damaged_file_is_noticed(
     caplog.clear()
     with Retriever.open(tmp_path) as kb:
         assert kb.count({"n": 1}) > 0
-    assert not caplog.text, "the file was made anew"
+    assert not caplog.text, "the file was written again"
 
 
 def test_a_file_of_a_later_commit_is_not_mixed_with_an_older_snapshot(tmp_path: Path, small_files: None) -> None:

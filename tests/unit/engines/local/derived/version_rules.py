@@ -1,4 +1,4 @@
-"""Evaluate rules for versions on the columns of a collection."""
+"""Evaluate version rules on the columns of a collection."""
 
 from dataclasses import dataclass
 from sqlite3 import Connection

@@ -49,10 +49,10 @@ def test_dead_rows_go_and_everything_else_stays(tmp_path: Path) -> None:
             fill(kb, 300, version)
         kb.delete([f"d{number}" for number in range(20)])
         before = held(kb)
-        told: list[int] = []
-        done = kb.compact(progress=told.append)
+        reported: list[int] = []
+        done = kb.compact(progress=reported.append)
         assert done.rows == 4 * 300 + 20
-        assert sum(told) == 280
+        assert sum(reported) == 280
         assert done.bytes_after - RESERVED < (done.bytes_before - RESERVED) / 2
         info = kb.info()
         assert (info["documents"], info["rows"], info["deleted_rows"]) == (280, 280, 0)

@@ -62,7 +62,7 @@ def test_files_of_earlier_generations_go_at_the_next_opening(tmp_path: Path) -> 
         kb.verify()
 
 
-def test_a_generation_that_was_never_committed_is_in_nobodys_way(tmp_path: Path) -> None:
+def test_an_uncommitted_generation_does_no_harm(tmp_path: Path) -> None:
     with Retriever.open(tmp_path) as kb:
         fill(kb)
         (tmp_path / "vectors-2.f32").write_bytes(b"left by a writer that was killed" * 100)

@@ -203,7 +203,7 @@ def test_it_is_built_again_when_much_has_changed(tmp_path: Path, cheap: None, ea
 
 
 @pytest.mark.thorough
-def test_after_clear_it_is_built_anew(tmp_path: Path, cheap: None, eager: None) -> None:
+def test_after_clear_it_is_built_again(tmp_path: Path, cheap: None, eager: None) -> None:
     with Retriever.open(tmp_path) as kb:
         fill(kb)
         kb.reindex("hnsw")
@@ -290,7 +290,7 @@ def test_an_interrupted_build_is_gone_on_with(tmp_path: Path, cheap: None, monke
     with Retriever.open(tmp_path) as kb:
         again: list[int] = []
         kb.reindex("hnsw", progress=again.append)
-        assert again[0] >= ROWS // 2, "what was there is not built again"
+        assert again[0] >= ROWS // 2, "existing parts are not built again"
         assert sum(again) == ROWS + 200
         assert paths(kb) == {"index"}
         assert recall(kb) >= 0.97
@@ -442,15 +442,15 @@ def test_what_cannot_be_built_is_refused(tmp_path: Path) -> None:
         assert len(found(kb, clustered(1, 1))[0]) == 10
 
 
-def test_a_large_collection_is_told_of_an_index(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_collection_gets_an_index_recommended(monkeypatch: pytest.MonkeyPatch) -> None:
     with Retriever.open(None) as kb:
         fill(kb, 50)
         assert kb.info()["recommended"] is None
         monkeypatch.setattr(index_manager, "_SLOW", 1e-9)
-        told = kb.info()["recommended"]
-        assert told["index"] == "hnsw"
-        assert told["memory"] > 50 * 4 * DIMENSION
-        assert told["seconds"] > 0
+        reported = kb.info()["recommended"]
+        assert reported["index"] == "hnsw"
+        assert reported["memory"] > 50 * 4 * DIMENSION
+        assert reported["seconds"] > 0
 
 
 def test_a_damaged_record_is_noticed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -547,7 +547,7 @@ def test_the_index_in_use_stays_until_the_next_one_is_recorded(tmp_path: Path, c
     with Retriever.open(tmp_path) as kb:
         again: list[int] = []
         kb.reindex("hnsw:M=8", progress=again.append)
-        assert again[0] == (ROWS if point == "index.saved" else 0), "what was saved is gone on with"
+        assert again[0] == (ROWS if point == "index.saved" else 0), "the build resumes from the saved part"
         assert {path.name for path in tmp_path.glob("index-*/*")} == {"native", "rows.npy"}
 
 

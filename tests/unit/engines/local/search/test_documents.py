@@ -103,8 +103,8 @@ def ids(kb: Retriever, *arguments: Any, **options: Any) -> list[tuple[str, str]]
 
 def clustered(n: int, d: int = 24) -> Doubles:
     draw = np.random.default_rng(7)
-    centres = draw.standard_normal((n // 10, d))
-    return centres[draw.integers(len(centres), size=n)] + 0.2 * draw.standard_normal((n, d))
+    centers = draw.standard_normal((n // 10, d))
+    return centers[draw.integers(len(centers), size=n)] + 0.2 * draw.standard_normal((n, d))
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -214,14 +214,14 @@ def test_writes_meanwhile(tmp_path: Path) -> None:
 
 def test_it_can_be_stopped_and_reports_progress() -> None:
     with filled(np.tile(np.random.default_rng(1).standard_normal(4), (3000, 1))) as kb:
-        told: list[int] = []
-        assert len(list(islice(kb.duplicates(progress=told.append), 1000))) == 1000
-        assert sum(told) < 200_000
+        reported: list[int] = []
+        assert len(list(islice(kb.duplicates(progress=reported.append), 1000))) == 1000
+        assert sum(reported) < 200_000
 
         def stop(compared: int) -> None:
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
             list(kb.duplicates(progress=stop, where={"n": {"$lt": 100}}))
-        told = []
-        assert len(ids(kb, where={"n": {"$lt": 100}}, progress=told.append)) == sum(told) == 4950
+        reported = []
+        assert len(ids(kb, where={"n": {"$lt": 100}}, progress=reported.append)) == sum(reported) == 4950

@@ -22,7 +22,7 @@ BUDGET = 256 << 20
 """Bytes of columns to keep; the least recently used are dropped first. A single column may be larger."""
 
 _CHUNK = 512  # rows at a time: so few that their tuples never trigger the garbage collector
-_LIST = [None]  # stands for any non-empty list
+_LIST = [None]  # a placeholder for any non-empty list
 _MAX_PATH = 1000  # characters of a name that SQLite evaluates: it parses the path again for each document
 _PARSED = 1 << 16  # JSON texts parsed in one piece
 
