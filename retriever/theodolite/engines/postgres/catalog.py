@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from theodolite.engines.postgres.connections import Connection, Connections
 from theodolite.engines.postgres.location import PostgresLocation
 from theodolite.engines.postgres.schema import (
+    MIGRATIONS,
     check_database,
     check_extension,
     create_documents,
@@ -64,9 +65,10 @@ def open_collection(
     Raises:
         CollectionNotFoundError: it does not exist and may not be created.
         MetricMismatchError, ConfigError: settings other than the collection's.
-        ManifestError: the tables are of a newer version, or of another program.
+        ManifestError: the tables are of another program, of a newer version, or of an older one and may only be read.
         EngineError: the database cannot be used.
     """
+    _upgrade(connections)
     found = _found(connections, create=create)
     if found is None:
         found = connections.write(lambda connection: _create(connection, connections.location, settings))
@@ -115,6 +117,22 @@ def read_state(connection: Connection, collection: Collection, *, lock: bool = F
     if row is None:
         raise EngineError(f"{collection.shown}: the collection was deleted; open it again", location=collection.shown)
     return CollectionState(_manifest(row[0], collection.shown), *row[1:])
+
+
+def _upgrade(connections: Connections) -> None:
+    """Bring tables of an older version to the current one. Raises ManifestError if they may only be read."""
+    location = connections.location
+    version = connections.read(lambda connection: read_version(connection, location))
+    if not version or version == len(MIGRATIONS):
+        return
+    if connections.read_only:
+        raise ManifestError(
+            f"{location.shown} has format {version}, and this theodolite reads {len(MIGRATIONS)}. Open it once without "
+            "read_only=True to upgrade it",
+            location=location.shown,
+            format=version,
+        )
+    connections.write(lambda connection: migrate(connection, location))
 
 
 def _found(connections: Connections, *, create: bool, check: bool = False) -> tuple[Collection, Manifest] | None:

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.engines.postgres.binary import encode_vectors, sized, text_array
+from theodolite.engines.postgres.binary import encode_vectors, sized
 from theodolite.engines.postgres.field_tokens import encode_fields
-from theodolite.engines.postgres.term_tokens import Terms
+from theodolite.engines.postgres.term_tokens import TermEncoder, Terms
 from theodolite.engines.records import Record
 from theodolite.engines.remote.escaping import escape, unescape
 from theodolite.errors import DocumentError
 from theodolite.metadata import decode_stored, stored_metadata
 from theodolite.types import Document
 
-COLUMNS = "partition, id, text, metadata, tokens, fields, terms, words, length, truncated, embedding, digest"
+COLUMNS = "partition, id, text, metadata, tokens, fields, words, length, truncated, embedding, digest"
 """The columns of a row, except for its key."""
 
 READ = "id, text, metadata"
@@ -26,25 +26,24 @@ READ = "id, text, metadata"
 MAX_ID = 2_600
 """Bytes of a document's id and partition together: an entry of PostgreSQL's index has at most 2,704."""
 
+_SAFE = MAX_ID // 8  # characters that cannot have more bytes: an escaped one has three, others up to four
+_PIECE = 250  # rows
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
-_COUNT = struct.pack(">h", 12)
+_COUNT = struct.pack(">h", 11)
 _SHORT = struct.Struct(">h")
 _INT = struct.Struct(">i")
 _SIZE = _INT.pack
+_DIGEST = _SIZE(16)
+_FALSE, _TRUE = sized(b"\0"), sized(b"\1")
 
 
-def encode_rows(records: Sequence[Record], terms: Sequence[Terms], vectors: NDArray[np.float32]) -> bytes:
-    """Return records with their vectors, (n, d), as COPY BINARY takes them.
-
-    Raises:
-        DocumentError: an id is too long for an index.
-    """
-    parts = [_HEADER]
-    encoded = encode_vectors(vectors)
-    for number, (record, words, vector, stored) in enumerate(zip(records, terms, vectors, encoded, strict=True)):
-        values = row_values(record, words, vector, stored)
-        size = len(values[0]) + len(values[1])
+def check_sizes(records: Sequence[Record]) -> None:
+    """Raise DocumentError if an id is too long for an index."""
+    for number, record in enumerate(records):
+        if len(record.id) + len(record.partition) <= _SAFE:
+            continue
+        size = len(escape(record.id).encode()) + len(escape(record.partition).encode())
         if size > MAX_ID:
             raise DocumentError(
                 f"document {record.id!r:.80} (number {number} of the batch) cannot be stored: its id and partition "
@@ -52,11 +51,19 @@ def encode_rows(records: Sequence[Record], terms: Sequence[Terms], vectors: NDAr
                 ids=[record.id],
                 index=number,
             )
-        parts.append(_COUNT)
-        for value in values:
-            parts += (_SIZE(len(value)), value)
-    parts.append(_TRAILER)
-    return b"".join(parts)
+
+
+def encode_rows(records: Sequence[Record], terms: TermEncoder, vectors: NDArray[np.float32]) -> Iterator[bytes]:
+    """Yield records with their vectors, (n, d), as COPY BINARY takes them, in pieces.
+
+    The server stores a piece while the next one is encoded.
+    """
+    yield _HEADER
+    for start in range(0, len(records), _PIECE):
+        part = slice(start, start + _PIECE)
+        words = terms.terms([record.text for record in records[part]])
+        yield b"".join(map(_encoded_row, records[part], words, vectors[part], encode_vectors(vectors[part])))
+    yield _TRAILER
 
 
 def row_values(record: Record, words: Terms, vector: NDArray[np.float32], stored: bytes) -> tuple[bytes, ...]:
@@ -66,21 +73,42 @@ def row_values(record: Record, words: Terms, vector: NDArray[np.float32], stored
         vector: (d,).
         stored: the same in binary form.
     """
-    tokens, fields = encode_fields(decode_stored(record.metadata))
-    return (
-        escape(record.partition).encode(),
-        escape(record.id).encode(),
-        escape(record.text).encode(),
-        record.metadata.encode(),
-        tokens,
-        b"\1" + fields.encode(),
-        text_array([_sized_term(term) for term in words.distinct]),
-        words.text.encode(),
-        _SIZE(words.length),
-        b"\1" if record.truncated else b"\0",
-        stored,
-        record.hash(vector),
+    return next(read_rows([_HEADER + _encoded_row(record, words, vector, stored)]))
+
+
+def _encoded_row(record: Record, words: Terms, vector: NDArray[np.float32], stored: bytes) -> bytes:
+    name, text, joined = escape(record.id).encode(), escape(record.text).encode(), words.words.encode()
+    return b"".join(
+        (
+            _COUNT,
+            _encoded_partition(record.partition),
+            _SIZE(len(name)),
+            name,
+            _SIZE(len(text)),
+            text,
+            _encoded_metadata(record.metadata),
+            _SIZE(len(joined)),
+            joined,
+            _SIZE(4),
+            _SIZE(words.length),
+            _TRUE if record.truncated else _FALSE,
+            _SIZE(len(stored)),
+            stored,
+            _DIGEST,
+            record.hash(vector),
+        )
     )
+
+
+@lru_cache(maxsize=1 << 12)  # documents of one source often have the same
+def _encoded_metadata(metadata: str) -> bytes:
+    """Return the columns `metadata`, `tokens` and `fields`."""
+    return b"".join(map(sized, (metadata.encode(), *encode_fields(decode_stored(metadata)))))
+
+
+@lru_cache(maxsize=1 << 10)
+def _encoded_partition(partition: str) -> bytes:
+    return sized(escape(partition).encode())
 
 
 def read_rows(chunks: Iterable[bytes | bytearray | memoryview]) -> Iterator[tuple[bytes, ...]]:
@@ -104,11 +132,6 @@ def read_rows(chunks: Iterable[bytes | bytearray | memoryview]) -> Iterator[tupl
             yield tuple(values)
             start = at
         rest, start = data[start:], 0
-
-
-@lru_cache(maxsize=1 << 16)
-def _sized_term(term: str) -> bytes:
-    return sized(term.encode())
 
 
 def decode_document(row: Sequence[Any]) -> Document:

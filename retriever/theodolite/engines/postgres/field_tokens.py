@@ -23,8 +23,8 @@ from theodolite.filters.values import kind_of
 _WORD = 1 << 63
 
 
-def encode_fields(metadata: Mapping[str, Any]) -> tuple[bytes, str]:
-    """Return the tokens of stored metadata as an array in binary form, and its typed scalars as JSON."""
+def encode_fields(metadata: Mapping[str, Any]) -> tuple[bytes, bytes]:
+    """Return the tokens of stored metadata as an array, and its typed scalars as jsonb, both in binary form."""
     tokens: list[bytes] = []
     scalars: list[str] = []
     for path, value in reachable(metadata).items():
@@ -38,7 +38,7 @@ def encode_fields(metadata: Mapping[str, Any]) -> tuple[bytes, str]:
         tokens += found
         if typed:
             scalars.append(typed)
-    return text_array(tokens), "{" + ",".join(scalars) + "}"
+    return text_array(tokens), b"\1{" + ",".join(scalars).encode() + b"}"
 
 
 def _encode(path: str, kind: type, value: Any) -> tuple[tuple[bytes, ...], str]:

@@ -18,7 +18,7 @@ import numpy as np
 from theodolite.analysis.bm25 import K1, B
 from theodolite.analysis.query_terms import Phrase
 from theodolite.engines.postgres.binary import encode_texts
-from theodolite.engines.postgres.term_tokens import counted_text, lookup_tokens
+from theodolite.engines.postgres.term_tokens import TERMS, counted_text, lookup_tokens
 from theodolite.engines.postgres.where import Condition
 from theodolite.engines.remote.escaping import unescape
 from theodolite.engines.remote.source import LexicalCandidates
@@ -57,7 +57,7 @@ def lexical_candidates(
         WITH hits AS MATERIALIZED (
             SELECT key, id, {norm} AS norm, ({eligible.sql}) IS TRUE AS eligible,
                 ARRAY[{", ".join(count.sql for count in counts)}]::float8[] AS counts
-            FROM {table} WHERE terms && %s::text[] AND ({scope.sql})
+            FROM {table} WHERE {TERMS} && %s::text[] AND ({scope.sql})
         ), found AS MATERIALIZED (
             SELECT ARRAY[{", ".join(f"count(*) FILTER (WHERE counts[{i}] > 0)" for i in numbers)}]::float8[] AS holders
             FROM hits
@@ -98,7 +98,7 @@ def _known(rows: Rows, table: str, phrases: Mapping[Phrase, float]) -> list[Phra
     tokens = list(dict.fromkeys(token for phrase in phrases for token in lookup_tokens(phrase)))
     found = rows(
         f"SELECT token FROM unnest(%s::text[]) AS t(token) "
-        f"WHERE EXISTS (SELECT FROM {table} WHERE terms && ARRAY[token])",
+        f"WHERE EXISTS (SELECT FROM {table} WHERE {TERMS} && ARRAY[token])",
         (encode_texts(tokens),),
     )
     there = {token for (token,) in found}

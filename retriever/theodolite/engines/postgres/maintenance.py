@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 
 from theodolite import plugins
-from theodolite.analysis.query_terms import Tokenizer
 from theodolite.engines.postgres.approximate import NOTE, ApproximateIndex
 from theodolite.engines.postgres.binary import decode_vectors, encode_keys
 from theodolite.engines.postgres.catalog import Collection, read_state
 from theodolite.engines.postgres.codec import COLUMNS, encode_rows, read_rows, row_values
 from theodolite.engines.postgres.connections import Connection, Connections
-from theodolite.engines.postgres.term_tokens import document_terms
+from theodolite.engines.postgres.term_tokens import TermEncoder
 from theodolite.engines.records import Record
 from theodolite.engines.remote.escaping import unescape
 from theodolite.errors import ConfigError, CorruptionError, TheodoliteError
@@ -31,7 +30,7 @@ from theodolite.types import Compaction, Problem, Vectors, Verification
 Progress = Callable[[int], object]
 
 _PAGE = 1_000
-_DERIVED = ("tokens", "fields", "terms", "words", "length")
+_DERIVED = ("tokens", "fields", "words", "length")
 _NAMES = COLUMNS.split(", ")
 _PLACE = {name: place + 1 for place, name in enumerate(_NAMES)}  # behind the key
 
@@ -42,7 +41,7 @@ class Maintainer:
     def __init__(self, connections: Connections, collection: Collection) -> None:
         self._connections = connections
         self._collection = collection
-        self._tokenizer = Tokenizer()
+        self._terms = TermEncoder()
 
     def verify(self, progress: Progress | None) -> Verification:
         """Check all rows, counts and indexes. Raises CorruptionError if there are problems."""
@@ -165,7 +164,7 @@ class Maintainer:
         """Return the ids of rows that do not match their checksum, and the keys of rows with wrong derived columns."""
         changed: list[str] = []
         damaged: list[int] = []
-        terms = document_terms(self._tokenizer, [unescape(row[_PLACE["text"]].decode()) for row in page])
+        terms = self._terms.terms([unescape(row[_PLACE["text"]].decode()) for row in page])
         for row, words in zip(page, terms, strict=True):
             stored = row[_PLACE["embedding"]]
             name = row[_PLACE["id"]].decode(errors="replace")
@@ -222,12 +221,12 @@ class Maintainer:
         vectors = decode_vectors(
             [row[_PLACE["embedding"]] for row in page], (len(page[0][_PLACE["embedding"]]) - 4) // 4
         )
-        data = encode_rows(records, document_terms(self._tokenizer, [record.text for record in records]), vectors)
         table = self._collection.documents
         connection.execute(f"CREATE TEMPORARY TABLE repaired (LIKE {table}) ON COMMIT DROP".encode())
         connection.execute("ALTER TABLE repaired ALTER COLUMN key DROP NOT NULL")
         with connection.cursor().copy(f"COPY repaired ({COLUMNS}) FROM STDIN (FORMAT BINARY)".encode()) as copy:
-            copy.write(data)
+            for piece in encode_rows(records, self._terms, vectors):
+                copy.write(piece)
         columns = ", ".join(f"{name} = new.{name}" for name in _DERIVED)
         connection.execute(
             f"UPDATE {table} AS old SET {columns} FROM repaired AS new "

@@ -10,6 +10,7 @@ Numbers, not names, make table names, so a collection may have any name.
 
 from theodolite.engines.postgres.connections import Connection, find_extension
 from theodolite.engines.postgres.location import PostgresLocation
+from theodolite.engines.postgres.term_tokens import TERMS
 from theodolite.errors import ConfigError, EngineError, ManifestError
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -29,6 +30,24 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             value text NOT NULL,
             PRIMARY KEY (collection, name)
         )""",
+    ),
+    (  # 2: terms are not stored beside the words that they are taken from
+        """DO $$
+        DECLARE documents text;
+        BEGIN
+            FOR documents IN SELECT 'documents_' || number FROM {schema}.collections LOOP
+                EXECUTE format($sql$
+                    UPDATE {schema}.%1$I SET words = words || (
+                        SELECT string_agg(' ' || term || ' ', '') FROM unnest(terms) AS t(term) WHERE term ^@ E'\\x02'
+                    ) WHERE EXISTS (SELECT FROM unnest(terms) AS t(term) WHERE term ^@ E'\\x02')
+                $sql$, documents);
+                EXECUTE format('ALTER TABLE {schema}.%I DROP COLUMN terms', documents);
+                EXECUTE format(
+                    $sql$CREATE INDEX %I ON {schema}.%I USING gin ((string_to_array(btrim(words), '  ')))$sql$,
+                    documents || '_terms', documents
+                );
+            END LOOP;
+        END $$""",
     ),
 )
 """The statements that lead from each version to the next. Never change one that was released."""
@@ -104,7 +123,6 @@ def create_documents(connection: Connection, schema: str, number: int, *, partit
             metadata text NOT NULL,
             tokens text[] COLLATE "C" NOT NULL,
             fields jsonb NOT NULL,
-            terms text[] COLLATE "C" NOT NULL,
             words text COLLATE "C" NOT NULL,
             length integer NOT NULL,
             truncated boolean NOT NULL,
@@ -114,7 +132,7 @@ def create_documents(connection: Connection, schema: str, number: int, *, partit
         )""",
         f"CREATE UNIQUE INDEX documents_{number}_key ON {table} (key)",
         f"CREATE INDEX documents_{number}_tokens ON {table} USING gin (tokens)",
-        f"CREATE INDEX documents_{number}_terms ON {table} USING gin (terms)",
+        f"CREATE INDEX documents_{number}_terms ON {table} USING gin (({TERMS}))",
     ]
     if partitioned:  # documents are listed by id, over all partitions
         statements.append(f"CREATE INDEX documents_{number}_id ON {table} (id, partition)")

@@ -2,9 +2,9 @@
 
 The terms are those of the local engine: its tokenizer and its rules for scripts without spaces. A document's row has
 
-- `terms`: its distinct terms; and the first letter, marked, of terms in scripts without spaces, since a query of a
-  single letter finds the words that begin with it. A GIN index finds documents by these;
-- `words`: all terms in order, each with its own space on either side, so that terms and phrases can be counted;
+- `words`: all terms in order, each with its own space on either side, so that terms and phrases can be counted. Then the
+  first letter, marked, of terms in scripts without spaces, since a query of a single letter finds the words that begin
+  with it. A GIN index over TERMS finds documents by these;
 - `length`: the number of terms.
 """
 
@@ -16,25 +16,58 @@ from typing import NamedTuple
 from theodolite.analysis.query_terms import Phrase, Tokenizer
 from theodolite.analysis.unspaced_scripts import is_letter, prepare_text
 
+TERMS = "string_to_array(btrim(words), '  ')"
+"""The distinct terms of a row as SQL, the expression that the index is over."""
+
 _LONGEST = 200  # characters of a term that is not hashed: an entry of the index has at most 2,700 bytes
 _LETTER = "\x02"
+_MOST_REMEMBERED = 8_000_000  # characters
+# The tokenizer ends a word at every other ASCII character, so what stands between them can be tokenized by itself.
+_SEPARATORS = {code: " " for code in range(128) if not chr(code).isalnum()}
 
 
 class Terms(NamedTuple):
     """The words of one document."""
 
-    distinct: tuple[str, ...]
-    text: str
+    words: str
     length: int
 
 
-def document_terms(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Terms]:
-    """Return the words of each text."""
-    return [_terms(terms) for terms in tokenizer.terms([prepare_text(text) for text in texts])]
+class TermEncoder:
+    """Makes the words of texts. Thread-safe.
+
+    Most words occur in many texts. So texts are split here, and the tokenizer is asked once for each distinct chunk.
+    """
+
+    def __init__(self) -> None:
+        self._tokenizer = Tokenizer()
+        self._known: dict[str, str] = {}  # the words of a chunk
+        self._size = 0
+
+    def terms(self, texts: Sequence[str]) -> list[Terms]:
+        """Return the words of each text."""
+        chunks = [prepare_text(text).translate(_SEPARATORS).split() for text in texts]
+        words_of = self._words_of(set().union(*chunks)).__getitem__
+        return [_terms("".join(map(words_of, each))) for each in chunks]
+
+    def _words_of(self, chunks: set[str]) -> dict[str, str]:
+        """Return the words of chunks; others may be among them."""
+        if self._size > _MOST_REMEMBERED:
+            self._known, self._size = {}, 0
+        known = self._known  # another thread may begin a new one
+        new = chunks.difference(known)
+        plain = list(filter(str.isascii, new))
+        (terms,) = self._tokenizer.terms([" ".join(plain)])  # each is one word: one text for all is much faster
+        known.update(zip(plain, [f" {_short(term)} " for term in terms], strict=True))
+        other = list(new.difference(plain))
+        for chunk, terms in zip(other, self._tokenizer.terms(other), strict=True):
+            known[chunk] = "".join([f" {_short(term)} " for term in terms])
+        self._size += sum(map(len, new))
+        return known
 
 
 def lookup_tokens(phrase: Phrase) -> list[str]:
-    """Return the entries of `terms` that every document with this phrase has."""
+    """Return the terms that every document with this phrase has."""
     if len(phrase) == 1 and is_letter(phrase[0]):
         return [_LETTER + phrase[0]]
     return list(dict.fromkeys(map(_short, phrase)))
@@ -47,11 +80,12 @@ def counted_text(phrase: Phrase) -> str:
     return "".join(f" {_short(term)} " for term in phrase)
 
 
-def _terms(terms: Sequence[str]) -> Terms:
-    short = [term if len(term) <= _LONGEST else _short(term) for term in terms]
-    distinct = dict.fromkeys(short)
-    letters = {_LETTER + term[0]: None for term in distinct if not term[0].isascii() and _begins_run(term[0])}
-    return Terms((*distinct, *letters), "".join(f" {term} " for term in short), len(short))
+def _terms(words: str) -> Terms:
+    length = words.count(" ") // 2
+    if not words.isascii():
+        first = dict.fromkeys(term[0] for term in words[1:-1].split("  ") if not term[0].isascii())
+        words += "".join(f" {_LETTER}{letter} " for letter in first if _begins_run(letter))
+    return Terms(words, length)
 
 
 @lru_cache(maxsize=1 << 15)

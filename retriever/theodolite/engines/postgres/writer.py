@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from theodolite.analysis.query_terms import Tokenizer
-from theodolite.engines.postgres.binary import decode_vectors
+from theodolite.engines.postgres.binary import decode_vectors, encode_texts
 from theodolite.engines.postgres.catalog import Collection, CollectionState, read_state
-from theodolite.engines.postgres.codec import COLUMNS, encode_rows
+from theodolite.engines.postgres.codec import COLUMNS, check_sizes, encode_rows
 from theodolite.engines.postgres.connections import Connection, Connections
-from theodolite.engines.postgres.term_tokens import document_terms
+from theodolite.engines.postgres.term_tokens import TermEncoder
 from theodolite.engines.postgres.where import Condition, all_of, compile_filter
 from theodolite.engines.records import Record, check_all_found, make_records, updated_record
 from theodolite.engines.remote.escaping import escape, unescape
@@ -22,18 +21,26 @@ from theodolite.protocols import Scope
 from theodolite.scopes import key_within, partition_to_write
 from theodolite.types import Document, EmbedderSpec, Space, Vectors
 
-_STAGING = """CREATE TEMPORARY TABLE IF NOT EXISTS staging (
-    partition text COLLATE "C", id text COLLATE "C", text text, metadata text, tokens text[] COLLATE "C", fields jsonb,
-    terms text[] COLLATE "C", words text COLLATE "C", length integer, truncated boolean, embedding vector, digest bytea
-) ON COMMIT DELETE ROWS"""
-_REPLACED = ", ".join(f"{name} = excluded.{name}" for name in ("key", *COLUMNS.split(", ")[2:]))
-
 _INLINE = 1536
 """Maximum dimension of vectors stored within their row. The rest of the row needs room in the page of 8 kB.
 
 By default PostgreSQL moves a vector of 384 dimensions to another table, and a scan that fetches it from there takes
 several times as long.
 """
+
+_PAGE = 8_168  # bytes for the rows of a page
+_POINTER = 4  # bytes of each row
+_TEXTS = 496  # bytes of a row with short texts, without its vector
+_DEFAULT = 2_032
+
+
+def _row_size(dimension: int) -> int:
+    """Return the size, in bytes, down to which texts are compressed and moved out of a row.
+
+    By default it is a quarter of a page, so every text beside a vector of 512 dimensions or more would be moved.
+    """
+    rows = max(1, _PAGE // (4 * dimension + _TEXTS))
+    return max(_DEFAULT, (_PAGE // rows - _POINTER) // 8 * 8)
 
 
 class Writer:
@@ -46,7 +53,7 @@ class Writer:
         self._collection = collection
         self._partition = partition
         self._embedder = embedder
-        self._tokenizer = Tokenizer()
+        self._terms = TermEncoder()
 
     def add(
         self,
@@ -62,12 +69,12 @@ class Writer:
         if not records:
             return
         chosen = vectors if len(places) == len(vectors) else Vectors(vectors[places])
-        rows = self._encoded(records, chosen)
+        check_sizes(records)
 
         def write(connection: Connection) -> None:
             state = read_state(connection, self._collection, lock=True)
             self._settle(connection, state, space)
-            self._store(connection, state, records, rows, chosen)
+            self._store(connection, records, chosen, empty=not state.live)
 
         self._connections.write(write)
 
@@ -95,7 +102,7 @@ class Writer:
                 records.append(updated_record(record, change, self._partition, replace=replace))
             dimension = state.manifest.space.dimension or 0
             vectors = Vectors(decode_vectors([stored[name][4] for name in names], dimension))
-            self._store(connection, state, records, self._encoded(records, vectors), vectors)
+            self._store(connection, records, vectors, empty=False)
 
         self._connections.write(write)
 
@@ -132,9 +139,6 @@ class Writer:
 
         return self._connections.write(write)
 
-    def _encoded(self, records: Sequence[Record], vectors: Vectors) -> bytes:
-        return encode_rows(records, document_terms(self._tokenizer, [record.text for record in records]), vectors)
-
     def _settle(self, connection: Connection, state: CollectionState, space: Space) -> None:
         """Pin the space of the first batch, or check that a later one fits. Raises VectorError."""
         settled = state.manifest.settled(space, None if state.live else self._embedder)
@@ -150,31 +154,42 @@ class Writer:
             connection.execute(f"ALTER TABLE {table} ALTER COLUMN embedding TYPE vector({int(dimension)})".encode())
             if dimension <= _INLINE:
                 connection.execute(f"ALTER TABLE {table} ALTER COLUMN embedding SET STORAGE PLAIN".encode())
+                target = _row_size(dimension)
+                connection.execute(f"ALTER TABLE {table} SET (toast_tuple_target = {target})".encode())
 
-    def _store(
-        self, connection: Connection, state: CollectionState, records: Sequence[Record], rows: bytes, vectors: Vectors
-    ) -> None:
-        """Insert rows, and replace those of the same ids."""
+    def _store(self, connection: Connection, records: Sequence[Record], vectors: Vectors, *, empty: bool) -> None:
+        """Insert rows, and replace those of the same ids.
+
+        Rows go straight into the table: the collection's row is locked, so no one else adds the same ids.
+
+        Args:
+            empty: the collection has no documents.
+        """
+        replaced, truncated = (0, 0) if empty else self._remove_replaced(connection, records)
         table = self._collection.documents
-        connection.execute(_STAGING)
-        with connection.cursor().copy(f"COPY staging ({COLUMNS}) FROM STDIN (FORMAT BINARY)".encode()) as copy:
-            copy.write(rows)
-        truncated = 0
-        if state.truncated:  # rare: spares a join
-            row = connection.execute(
-                f"SELECT count(*) FROM {table} AS old JOIN staging AS new "
-                "ON (old.partition, old.id) = (new.partition, new.id) WHERE old.truncated"
-            ).fetchone()
-            truncated = row[0] if row else 0
-        row = connection.execute(
-            # A row that was there has been locked by this transaction, which xmax tells.
-            f"WITH stored AS (INSERT INTO {table} ({COLUMNS}) SELECT {COLUMNS} FROM staging "
-            f"ON CONFLICT (partition, id) DO UPDATE SET {_REPLACED} RETURNING xmax = 0 AS added) "
-            "SELECT count(*) FROM stored WHERE added".encode()
-        ).fetchone()
-        added = row[0] if row else 0
+        with connection.cursor().copy(f"COPY {table} ({COLUMNS}) FROM STDIN (FORMAT BINARY)".encode()) as copy:
+            for piece in encode_rows(records, self._terms, vectors):
+                copy.write(piece)
         norm = float(np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=1)).max())
-        self._commit(connection, added, sum(record.truncated for record in records) - truncated, norm=norm)
+        truncated = sum(record.truncated for record in records) - truncated
+        self._commit(connection, len(records) - replaced, truncated, norm=norm)
+
+    def _remove_replaced(self, connection: Connection, records: Sequence[Record]) -> tuple[int, int]:
+        """Delete the rows that records replace. Return how many there were, and how many of them were truncated."""
+        table = self._collection.documents
+        row = connection.execute(
+            # LIMIT keeps the planner from reading the whole table: each id is one lookup.
+            f"WITH gone AS (DELETE FROM {table} WHERE key = ANY(ARRAY("
+            "SELECT old.key FROM unnest(%s::text[], %s::text[]) AS new(partition, id), LATERAL ("
+            f"SELECT key FROM {table} AS d WHERE (d.partition, d.id) = (new.partition, new.id) LIMIT 1) AS old"
+            ")) RETURNING truncated) SELECT count(*), count(*) FILTER (WHERE truncated) FROM gone",
+            (
+                encode_texts(escape(record.partition) for record in records),
+                encode_texts(escape(record.id) for record in records),
+            ),
+            prepare=False,
+        ).fetchone()
+        return (0, 0) if row is None else (row[0], row[1])
 
     def _commit(self, connection: Connection, documents: int, truncated: int, *, norm: float = 0.0) -> None:
         """Count a commit."""

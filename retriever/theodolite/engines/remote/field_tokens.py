@@ -37,6 +37,8 @@ _WORD = 1 << 63
 
 def reachable(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Return every dotted path in stored metadata that `filters.values.lookup` finds, with its value."""
+    if dict not in map(type, metadata.values()):
+        return dict(metadata)
     found: dict[str, Any] = {}
     for key, value in metadata.items():
         if type(value) is dict and "." not in key:
