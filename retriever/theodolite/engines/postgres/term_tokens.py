@@ -2,9 +2,9 @@
 
 The terms are those of the local engine: its tokenizer and its rules for scripts without spaces. A document's row has
 
-- `words`: all terms in order, each with its own space on either side, so that terms and phrases can be counted. Then the
-  first letter, marked, of terms in scripts without spaces, since a query of a single letter finds the words that begin
-  with it. A GIN index over TERMS finds documents by these;
+- `words`: all terms in order, each with its own space on either side, so that terms and phrases can be counted. Behind
+  them the first letter, marked, of terms in scripts without spaces, since a query of a single letter finds the words
+  that begin with it. A GIN index over TERMS finds documents by these;
 - `length`: the number of terms.
 """
 
