@@ -1,9 +1,11 @@
 """PostgreSQL: theodolite's engine beside hand-written SQL and the stores of LangChain and LlamaIndex.
 
     python benchmarks/engines.py --data FOLDER
-    python benchmarks/engines.py --data FOLDER --rows 100000 --questions 100 --markdown
+    python benchmarks/engines.py --data FOLDER --rows 100000 --questions 100 --copy --markdown
+    python benchmarks/engines.py --clustered --rows 500000 --questions 20 --no-frameworks --markdown
 
-The folder has `corpus.jsonl`, `corpus.f16.npy`, `queries.jsonl` and `queries.f16.npy`. The packaged PostgreSQL is
+The folder has `corpus.jsonl`, `corpus.f16.npy`, `queries.jsonl` and `queries.f16.npy`. With --clustered, vectors and
+short texts are made. --copy measures `copy_to` from a folder, too. The packaged PostgreSQL is
 started, unless --server names one. All peers hold the same rows in tables of the same server, and take turns.
 Recall@10 compares with float64 over the rows that match the filter; `short` is the share of answers with fewer than
 min(10, eligible) rows. The hand-written SQL does the same work: text, metadata and exact order.
@@ -17,7 +19,9 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 sys.path.pop(0)  # this folder, in which `llama_index` would be a benchmark
@@ -27,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import measure
+from benchmarks.data import CHUNK, Synthetic, texts
 from benchmarks.truth import eligible_hits, similarities
 from theodolite import Document, Freshness, Retriever
 
@@ -41,13 +46,13 @@ Ask = Callable[[int], Sequence[int]]
 
 
 class Data:
-    """Rows and questions: texts, unit vectors, and fields that each match a share of the rows."""
+    """Rows and questions: texts, unit vectors, and fields that admit a share of the rows each."""
 
-    def __init__(self, folder: Path, rows: int, questions: int) -> None:
-        self.texts = _texts(folder / "corpus.jsonl")[:rows]
-        self.questions = _texts(folder / "queries.jsonl")[:questions]
-        self.vectors = _unit(np.load(folder / "corpus.f16.npy")[:rows])
-        self.queries = _unit(np.load(folder / "queries.f16.npy")[:questions])
+    def __init__(self, texts: list[str], questions: list[str], vectors: Floats, queries: Floats) -> None:
+        self.texts = texts
+        self.questions = questions
+        self.vectors = vectors
+        self.queries = queries
         order = np.random.default_rng(1).permutation(len(self.texts))
         self.metadata: list[dict[str, Any]] = [
             {
@@ -57,17 +62,55 @@ class Data:
             for i in range(len(self.texts))
         ]
 
+    @classmethod
+    def of_folder(cls, folder: Path, rows: int, questions: int) -> "Data":
+        return cls(
+            _texts(folder / "corpus.jsonl")[:rows],
+            _texts(folder / "queries.jsonl")[:questions],
+            _unit(np.load(folder / "corpus.f16.npy")[:rows]),
+            _unit(np.load(folder / "queries.f16.npy")[:questions]),
+        )
+
+    @classmethod
+    def clustered(cls, rows: int, questions: int) -> "Data":
+        made = Synthetic("clustered", rows, 384)
+        parts = [made.vectors(part, min(CHUNK, rows - start)) for part, start in enumerate(range(0, rows, CHUNK))]
+        return cls(
+            list(texts(rows, least=8, most=16)),
+            list(texts(questions, seed=12, least=4, most=8)),
+            np.concatenate(parts),
+            made.queries(questions),
+        )
+
+    def documents(self) -> list[Document]:
+        pairs = zip(self.texts, self.metadata, strict=True)
+        return [Document(text, entry, str(row)) for row, (text, entry) in enumerate(pairs)]
+
     def mask(self, share: str | None) -> NDArray[np.bool_]:
         return np.array([share is None or entry[FIELDS[share]] for entry in self.metadata])
 
 
 def ours(url: str, data: Data) -> tuple[float, Retriever]:
     kb = Retriever.open(url, embedder=None)
-    documents = [
-        Document(text, entry, str(row)) for row, (text, entry) in enumerate(zip(data.texts, data.metadata, strict=True))
-    ]
-    taken, _ = measure.timed(kb.add, documents, vectors=data.vectors, batch_size=_BATCH)
+    taken, _ = measure.timed(kb.add, data.documents(), vectors=data.vectors, batch_size=_BATCH)
     return taken, kb
+
+
+def copied(url: str, data: Data) -> tuple[float, float, float]:
+    """Copy a folder to a new collection. Return the seconds: to write, to compare each row, to compare searches."""
+    with TemporaryDirectory() as folder, Retriever.open(folder, embedder=None) as kb:
+        kb.add(data.documents(), vectors=data.vectors, batch_size=_BATCH)
+        done, moments = 0, [time.perf_counter()]
+
+        def progress(count: int) -> None:
+            nonlocal done
+            done += count
+            if done in (len(data.texts), 2 * len(data.texts)):
+                moments.append(time.perf_counter())
+
+        kb.copy_to(url, progress=progress)
+        start, written, compared = moments
+        return written - start, compared - written, time.perf_counter() - compared
 
 
 def by_hand(connection: Any, data: Data) -> float:
@@ -244,7 +287,9 @@ def ranked(data: Data, kb: Retriever) -> Iterator[list[str]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--data", type=Path, metavar="FOLDER")
+    parser.add_argument("--clustered", action="store_true", help="make vectors and texts, instead of --data")
+    parser.add_argument("--copy", action="store_true", help="measure copy_to, too")
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--questions", type=int, default=100)
     parser.add_argument("--server", metavar="URL", help="an empty database, instead of the packaged server")
@@ -252,7 +297,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--index", action="store_true", help="with HNSW indexes, instead of exact")
     parser.add_argument("--markdown", action="store_true")
     given = parser.parse_args(arguments)
-    data = Data(given.data, given.rows, given.questions)
+    if given.clustered == (given.data is not None):
+        parser.error("give either --data or --clustered")
+    made = Data.clustered if given.clustered else partial(Data.of_folder, given.data)
+    data = made(given.rows, given.questions)
     with ExitStack() as stack:
         url = given.server
         if url is None:
@@ -289,6 +337,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             measure.progress(f"searching, filter {share}")
             lines += measured(data, searches(data, kb, connection, stores, share), share)
         lines += ranked(data, kb)
+        copying = None
+        if given.copy:
+            measure.progress("copying")
+            copying = copied(url + ("&" if "?" in url else "?") + "collection=copied", data)
     print(measure.machine())
     print(
         measure.table(
@@ -300,6 +352,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             given.markdown,
         )
     )
+    if copying is not None:
+        print(
+            f"\ncopy: written in {copying[0]:.1f} s, {len(data.texts) / copying[0]:,.0f} rows a second; each row "
+            f"compared in {copying[1]:.1f} s; 200 searches compared in {copying[2]:.1f} s\n"
+        )
     print(measure.table(["filter", "", "p50 ms", "p95 ms", "recall@10", "short"], lines, given.markdown))
     return 0
 

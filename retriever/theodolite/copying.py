@@ -4,9 +4,10 @@ A copy is a comparison: both collections are read in id order, and documents tha
 target are written. So an interrupted copy resumes by itself, and a second pass over both proves that every row arrived.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
@@ -123,7 +124,7 @@ def _write_differences(source: Engine, target: Engine, progress: Callable[[int],
             batch.clear()
 
     compared = 0
-    for wanted, got in _pairs(_rows(source), _rows(target) if target.count() else iter(())):
+    for wanted, got in _pairs(_read_ahead(source), _read_ahead(target) if target.count() else iter(())):
         if wanted is None:
             surplus += [] if got is None else [got]
             continue
@@ -143,8 +144,25 @@ def _write_differences(source: Engine, target: Engine, progress: Callable[[int],
     return changed
 
 
+def _read_ahead(engine: Engine) -> Iterator[Row]:
+    """Yield the rows of an engine. The next ones are read in another thread while the target stores the last ones."""
+    rows = _rows(engine)
+
+    def read() -> list[Row]:
+        return list(islice(rows, _BATCH))
+
+    with ThreadPoolExecutor(1) as pool:
+        later = pool.submit(read)
+        while page := later.result():
+            later = pool.submit(read)
+            yield from page
+
+
 def _rows(engine: Engine) -> Iterator[Row]:
     """Iterate over all documents, ordered by id, then by partition."""
+    if engine.partition is None:
+        yield from (((document.id, ""), document, vector) for document, vector in engine.documents())
+        return
     for _, same_id in groupby(engine.documents(), key=lambda pair: pair[0].id):
         rows = [
             ((document.id, partition_key(engine.partition, document.metadata)), document, vector)
@@ -173,8 +191,13 @@ def _is_same(one: Row, other: Row) -> bool:
     return (
         document.text == copy.text
         and vector.tobytes() == arrived.tobytes()
-        and encode(document.metadata, canonical=True) == encode(copy.metadata, canonical=True)
+        and _is_same_metadata(document.metadata, copy.metadata)
     )
+
+
+def _is_same_metadata(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    # Equal representations have equal values of equal types. The order of fields may differ.
+    return repr(one) == repr(other) or encode(one, canonical=True) == encode(other, canonical=True)
 
 
 def _copy_notes(source: Engine, target: Engine) -> None:

@@ -17,7 +17,7 @@ Kind = Literal["number", "instant", "text"]
 
 def lookup(metadata: Any, field: str) -> Any:
     """Return the value at a dotted path, or MISSING. A key that contains the dot itself takes precedence."""
-    if not isinstance(metadata, Mapping):
+    if type(metadata) is not dict and not isinstance(metadata, Mapping):
         return MISSING
     if field in metadata:
         return metadata[field]

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _HEADER = 4  # bytes of a vector: its dimension and zero; 32-bit floats follow, all big-endian
+_VECTOR = struct.Struct(">HH").pack
 _SIZE = struct.Struct(">i").pack
 _ARRAY = struct.Struct(">iiIii").pack  # dimensions, nulls, the type's number, length, first index
 _EMPTY_ARRAY = struct.Struct(">iiI").pack
@@ -37,7 +38,7 @@ def encode_vectors(vectors: NDArray[np.float32]) -> list[bytes]:
 
 def encode_vector(vector: NDArray[np.float32]) -> BinaryParameter:
     """Return one vector, (d,), as a parameter."""
-    return BinaryParameter(encode_vectors(vector[None])[0])
+    return BinaryParameter(_VECTOR(len(vector), 0) + vector.astype(">f4").tobytes())
 
 
 def decode_vectors(stored: Sequence[bytes], dimension: int) -> NDArray[np.float32]:

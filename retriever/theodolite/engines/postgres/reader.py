@@ -21,7 +21,7 @@ from theodolite.types import Document, Field
 
 Pair = tuple[Document, NDArray[np.float32]]
 
-_PAGE = 500
+_PAGE = 2_000
 
 
 def in_scope(scope: Scope | None, field: str | None) -> list[Condition]:

@@ -13,7 +13,7 @@ The order is by `distance + 0`: the same numbers, and an expression that no appr
 
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -56,7 +56,7 @@ from theodolite.engines.remote.source import (
     UnreadableDates,
 )
 from theodolite.errors import EngineError
-from theodolite.filters import lookup
+from theodolite.filters import Filter, lookup
 from theodolite.filters.summary import names
 from theodolite.metadata import stored_metadata
 from theodolite.protocols import Scope
@@ -70,6 +70,7 @@ _SMALLEST = 2.0**-149
 _PAGE = 5_000
 _SAMPLE = 100
 _MOST_CACHED = 512
+_MOST_VALUES = 100_000  # documents whose values are remembered, for each choice of fields
 
 
 class CommitCache:
@@ -140,11 +141,9 @@ class Views:
         self._current_index = current_index
         self._cache = CommitCache()
 
-    @contextmanager
-    def __call__(self, *, lasting: bool) -> Iterator["PostgresSource"]:
+    def __call__(self, *, lasting: bool) -> AbstractContextManager["PostgresSource"]:
         index = self._current_index()  # before a connection is taken: this may need one
-        with self._opened(index, None, lasting=lasting) as source:
-            yield source
+        return self._opened(index, None, lasting=lasting)
 
     def similarities(
         self, index: ApproximateIndex, queries: Vectors, k: int, ef: int | None
@@ -196,6 +195,7 @@ class PostgresSource:
         self._ef = ef
         self._lasting = lasting
         self._state: SeenState | None = None
+        self._compiled: tuple[Filter | None, Condition] = (None, all_of([]))  # the last filter
         if lasting:
             state = read_state(connection, collection)
             self._state = SeenState(state.sequence, state.live, state.max_norm)
@@ -263,11 +263,15 @@ class PostgresSource:
             half = f"::halfvec({index.dimension})" if index.is_half else ""
             distance = f"embedding {operator} %s::vector"
             order, ordered = f"embedding{half} {operator} %s::vector{half}", (vector,)
+        source = f"FROM {self._table} WHERE {condition.sql} ORDER BY {order} LIMIT {n}"
+        near = f"SELECT {distance} AS distance, {columns} {source}"
+        if documents or vectors:  # sort keys, and read the rows afterwards: a sort copies whole rows
+            keys = f"SELECT {distance} AS distance, key {source}"
+            near = f"SELECT distance, {columns} FROM ({keys}) AS listed JOIN {self._table} USING (key)"
         # The state is read by the same statement, so that it is of the same commit.
         rows = self._rows(
             f"SELECT s.sequence, s.live, s.max_norm, near.* FROM {self._collection.collections} AS s LEFT JOIN "
-            f"(SELECT {distance} AS distance, {columns} FROM {self._table} "
-            f"WHERE {condition.sql} ORDER BY {order} LIMIT {n}) AS near ON TRUE WHERE s.number = %s",
+            f"({near}) AS near ON TRUE WHERE s.number = %s",
             (vector, *condition.parameters, *ordered, self._collection.number),
         )
         if not rows:
@@ -325,9 +329,17 @@ class PostgresSource:
         return [decode_document(rows[key][1:]) for key in keys.tolist()]
 
     def values(self, keys: Keys, fields: Sequence[str]) -> FieldValues:
-        self._lasting_state()
-        rows = self._by_key("metadata", keys)
-        return _field_values(keys, [rows[key][1] for key in keys.tolist()], fields)
+        state, listed, names = self._lasting_state(), keys.tolist(), tuple(fields)
+        # Boosted searches read the values of the same documents again and again.
+        known: dict[int, tuple[Any, ...]] = self._cache.get(state.sequence, ("values", names), dict)
+        found = {key: known[key] for key in listed if key in known}
+        if len(found) < len(listed):
+            missing = keys[[key not in found for key in listed]]
+            rows = self._by_key("metadata", missing)
+            found.update(zip(rows, _values([row[1] for row in rows.values()], names), strict=True))
+            if len(known) < _MOST_VALUES:
+                known.update(found)
+        return FieldValues(keys, {name: [found[key][place] for key in listed] for place, name in enumerate(names)})
 
     def scan(self, eligible: Eligible, fields: Sequence[str]) -> Iterator[FieldValues]:
         self._lasting_state()
@@ -395,7 +407,9 @@ class PostgresSource:
     def _condition(self, eligible: Eligible) -> Condition:
         conditions = in_scope(eligible.scope, self._partition)
         if eligible.where is not None:
-            conditions.append(compile_filter(eligible.where))
+            if eligible.where is not self._compiled[0]:
+                self._compiled = eligible.where, compile_filter(eligible.where)
+            conditions.append(self._compiled[1])
         if eligible.included is not None:
             conditions.append(Condition("key = ANY(%s::bigint[])", (encode_keys(eligible.included),)))
         if eligible.excluded is not None:
@@ -438,5 +452,10 @@ class PostgresSource:
 
 
 def _field_values(keys: Keys, stored: Sequence[str], fields: Sequence[str]) -> FieldValues:
-    decoded = [stored_metadata(metadata) for metadata in stored]
-    return FieldValues(keys, {name: [lookup(metadata, name) for metadata in decoded] for name in fields})
+    values = list(zip(*_values(stored, fields), strict=True)) or [()] * len(fields)
+    return FieldValues(keys, dict(zip(fields, values, strict=True)))
+
+
+def _values(stored: Sequence[str], fields: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Return the values of some fields for each document's metadata."""
+    return [tuple([lookup(metadata, name) for name in fields]) for metadata in map(stored_metadata, stored)]
