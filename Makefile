@@ -33,8 +33,8 @@ test: $(VENV)/.installed ## run the short tests, each with one of its parameters
 test-all: $(VENV)/.installed ## run all tests with all parameters
 	$(PYTEST) $(ARGS)
 
-test-engines: $(VENV)/.installed ## run the tests that need PostgreSQL, which they start
-	$(PYTEST) -m engine $(ARGS) tests/engines/postgres
+test-engines: $(VENV)/.installed ## run the tests that need PostgreSQL, which they start, or Qdrant's local mode
+	$(PYTEST) -m engine $(ARGS) tests/engines/postgres tests/engines/qdrant
 
 test-milvus: $(VENV)/.installed $(VENV_MILVUS)/.installed ## run the tests that need Milvus, which they start; 20 minutes
 	THEODOLITE_MILVUS_ENVIRONMENT=$(abspath $(VENV_MILVUS)) $(PYTEST) -m engine $(ARGS) tests/engines/milvus

@@ -2,18 +2,27 @@
 
 import os
 import shutil
-import signal
 import socket
-import subprocess
 import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
 
+from theodolite.testing.guarded import Guarded
+
 ENVIRONMENT = Path(os.environ.get("THEODOLITE_MILVUS_ENVIRONMENT", Path(__file__).parents[1] / ".venv-milvus"))
 """A virtual environment with the package: `make test-milvus` makes it. It needs an old setuptools."""
 
 _PATIENCE = 120.0
+# Milliseconds. Reads wait for the next tick of the server's clock, and loading a collection for the next check of its
+# state. By default these are 200 to 1,000, which made the tests four times as long.
+_SETTINGS = {
+    "PROXY_TIMETICKINTERVAL": "10",
+    "QUERYCOORD_CHECKSEGMENTINTERVAL": "50",
+    "QUERYCOORD_CHECKCHANNELINTERVAL": "50",
+    "QUERYCOORD_COLLECTIONOBSERVERINTERVAL": "50",
+    "QUERYCOORD_DISTPULLINTERVAL": "50",
+}
 
 
 class MilvusServer:
@@ -21,7 +30,7 @@ class MilvusServer:
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="milvus-"))
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Guarded | None = None
         self.port = _free_port()
 
     def __enter__(self) -> "MilvusServer":
@@ -46,17 +55,14 @@ class MilvusServer:
         program = ENVIRONMENT / "bin" / "milvus-server"
         if not program.exists():
             raise RuntimeError(f"{program} does not exist: run make test-milvus")
-        with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [program, "--data", self._folder / "data", "--proxy-port", str(self.port)],
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # so that the server, a child of this program, ends with it
-            )
+        self._process = Guarded(
+            [program, "--data", self._folder / "data", "--proxy-port", str(self.port)],
+            self._folder / "log",
+            env={**os.environ, **_SETTINGS},
+        )
         deadline = time.monotonic() + _PATIENCE
         while not _listens(self.port):
-            if self._process.poll() is not None or time.monotonic() > deadline:
+            if self._process.has_ended() or time.monotonic() > deadline:
                 log_text = (self._folder / "log").read_text(errors="replace")
                 self.stop()
                 raise RuntimeError(f"Milvus did not start: {log_text[-2000:]}")
@@ -64,31 +70,13 @@ class MilvusServer:
 
     def stop(self) -> None:
         """End the program, and the server that it has started."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(process.pid, number)
-            except ProcessLookupError:
-                break
-            deadline = time.monotonic() + 10
-            while time.monotonic() < deadline and _group_lives(process):
-                time.sleep(0.1)
-        process.wait()
+        if self._process is not None:
+            self._process.stop()
+        self._process = None
 
     def remove(self) -> None:
         self.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _group_lives(process: "subprocess.Popen[bytes]") -> bool:
-    process.poll()  # so that it is no zombie
-    try:
-        os.killpg(process.pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def _free_port() -> int:

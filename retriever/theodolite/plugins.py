@@ -139,12 +139,14 @@ def _from_entry_point(kind: str, name: str) -> Callable[..., Any]:
         if point.name == name:
             found: Callable[..., Any] = point.load()
             return found
-    known = names(kind)
-    raise ConfigError(
-        f"there are no {kind} named {name!r}.{did_you_mean(name, known)} Known: {', '.join(known) or 'none'}",
-        name=name,
-        known=known,
-    )
+    raise unknown_name(kind, name, names(kind))
+
+
+def unknown_name(kind: str, name: object, known: list[str]) -> ConfigError:
+    """Return the error for a name that does not exist."""
+    hint = did_you_mean(name, known)
+    message = f"there are no {kind} named {name!r}.{hint} Known: {', '.join(known) or 'none'}"
+    return ConfigError(message, name=name, known=known)
 
 
 def _entry_points(kind: str) -> Any:

@@ -8,7 +8,16 @@ describes a search as plain data, a request and its answer. `capabilities` lists
 Everywhere, a higher score is better, and arrays are numpy arrays unless noted otherwise.
 """
 
-from theodolite.protocols.capabilities import Duplicates, Indexing, Maintenance, Notes, folder_of, require
+from theodolite.protocols.capabilities import (
+    Duplicates,
+    Indexing,
+    Maintenance,
+    Notes,
+    Part,
+    folder_of,
+    refuse_parts,
+    require,
+)
 from theodolite.protocols.engine import Answer, Engine, Fusion, Request, Scope
 from theodolite.protocols.parts import Boost, Candidates, Embedder, Reranker, RerankerLike
 
@@ -23,10 +32,12 @@ __all__ = [
     "Indexing",
     "Maintenance",
     "Notes",
+    "Part",
     "Request",
     "Reranker",
     "RerankerLike",
     "Scope",
     "folder_of",
+    "refuse_parts",
     "require",
 ]

@@ -1,20 +1,24 @@
-"""Optional features of an engine: notes, maintenance, indexing, duplicates.
+"""Optional features of an engine: notes, maintenance, indexing, duplicates, and some parts of a search.
 
 An engine offers a capability by having its methods. Code that needs one calls `require`, the only place that raises
-UnsupportedError for a missing capability. Code that can do without one checks `isinstance(engine, Notes)`.
+UnsupportedError for a missing capability. Code that can do without one checks `isinstance(engine, Notes)`. An engine
+that lacks a part of a search calls `refuse_parts` when it is asked to search.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from theodolite.errors import UnsupportedError
 from theodolite.filters import Filter
-from theodolite.protocols.engine import Engine, Scope
+from theodolite.protocols.engine import Engine, Request, Scope
 from theodolite.types import Compaction, Duplicate, Vectors, Verification
 
 C = TypeVar("C")
+
+Part = Literal["boosts", "versions", "lexical"]
+"""A part of a search that an engine may lack; without `lexical`, it has no hybrid search either."""
 
 
 @runtime_checkable
@@ -211,6 +215,20 @@ def require(engine: Engine, capability: type[C], call: str) -> C:
         engine=name,
         capability=capability.__name__,
     )
+
+
+def refuse_parts(engine: Engine, request: Request, lacks: Collection[Part]) -> None:
+    """Raise UnsupportedError if a request needs a part of a search that the engine lacks."""
+    needed: dict[Part, tuple[object, str, str]] = {
+        "lexical": (request.mode != "dense", f"{request.mode} search is", "Leave mode= out"),
+        "boosts": (request.boosts, "boosting is", "Leave boosts= out"),
+        "versions": (request.versions is not None, "searching by version rules is", "Leave versions= out"),
+    }
+    for part, (is_needed, what, instead) in needed.items():
+        if is_needed and part in lacks:
+            name = type(engine).__name__
+            message = f"{what} not supported by the engine {name}. {instead}"
+            raise UnsupportedError(message, engine=name, part=part)
 
 
 def folder_of(engine: Engine) -> Path | None:

@@ -12,13 +12,13 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from theodolite.testing.guarded import Guarded
+
 PASSWORD = "correct-horse"  # noqa: S105 - of a server that lives for minutes and listens on a socket only
 """The password of the superuser `postgres`."""
 
 _PATIENCE = 30.0
 _NOBODY = 65534  # PostgreSQL refuses to run as root
-# The shell stops the server when its own input closes: at `stop`, and when this process ends, however it ends.
-_GUARD = '"$@" & child=$!; trap "" INT TERM; read _; kill -INT $child; wait $child'
 
 
 class PostgresServer:
@@ -27,7 +27,7 @@ class PostgresServer:
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="pg-"))  # short: the path of a socket has at most 107 bytes
         self._data = self._folder / "data"
-        self._guard: subprocess.Popen[bytes] | None = None
+        self._process: Guarded | None = None
 
     def __enter__(self) -> "PostgresServer":
         try:
@@ -53,22 +53,26 @@ class PostgresServer:
         return int((self._data / "postmaster.pid").read_text().split()[0])
 
     @property
+    def folder(self) -> Path:
+        """The folder with the server's data and socket. It belongs to the account that runs the server."""
+        return self._folder
+
+    @property
     def log(self) -> str:
         return (self._folder / "log").read_text(errors="replace")
 
     def start(self) -> None:
         """Start the server, and wait until it takes connections."""
+        # -F: nothing here outlives the machine, so nothing is flushed to disk.
         options = ["-F", "-D", str(self._data), "-k", str(self._folder)]
         options += ["-c", "listen_addresses=", "-c", "max_connections=60"]
-        with (self._folder / "log").open("ab") as log:
-            self._guard = subprocess.Popen(
-                # -F: nothing here outlives the machine, so nothing is flushed to disk.
-                ["/bin/sh", "-c", _GUARD, "sh", self._program("postgres"), *options],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                **self._account(),
-            )
+        self._process = Guarded(
+            [self._program("postgres"), *options],
+            self._folder / "log",
+            stop_with=signal.SIGINT,  # at once, without waiting for clients
+            patience=_PATIENCE,
+            **self._account(),
+        )
         deadline = time.monotonic() + _PATIENCE
         while not self._is_ready():
             if time.monotonic() > deadline:
@@ -77,10 +81,9 @@ class PostgresServer:
 
     def stop(self) -> None:
         """Stop the server at once; connections end."""
-        if self._guard is not None and self._guard.stdin is not None:
-            self._guard.stdin.close()
-            self._guard.wait(_PATIENCE)
-        self._guard = None
+        if self._process is not None:
+            self._process.stop()
+        self._process = None
 
     def kill(self) -> None:
         """Kill the server's main process. Its other processes end by themselves."""
@@ -133,6 +136,6 @@ class PostgresServer:
             lines = status.read_text().split("\n")
         except FileNotFoundError:
             lines = []
-        if self._guard is None or self._guard.poll() is not None:
+        if self._process is None or self._process.has_ended():
             raise RuntimeError(f"the server has stopped: {self.log[-2000:]}")
         return len(lines) > 7 and lines[7].strip() == "ready"

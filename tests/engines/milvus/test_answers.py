@@ -104,7 +104,7 @@ def test_what_cannot_be_done_is_refused(new_url: NewUrl) -> None:
             kb.search("text", mode="lexical")
         with pytest.raises(UnsupportedError, match=r"verify\(\) is not supported"):
             kb.verify()
-        with pytest.raises(ConfigError, match=r"there is no index 'hnws' on Milvus. Did you mean 'hnsw'"):
+        with pytest.raises(ConfigError, match=r"there are no indexes named 'hnws'. Did you mean 'hnsw'"):
             kb.reindex("hnws")
     with pytest.raises(ConfigError, match="consistency is 'Weak'"):
         MilvusEngine.open(url, CollectionSettings(), consistency="Weak")  # type: ignore[arg-type]  # on purpose

@@ -3,14 +3,20 @@
 import contextlib
 import os
 import random
+import re
+import subprocess
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import psycopg
 import pytest
+from psycopg import sql
 
+import theodolite.engines.postgres
 from theodolite import (
     CollectionNotFoundError,
     ConfigError,
@@ -174,6 +180,81 @@ def test_tables_of_other_programs_and_versions(database: str) -> None:
         connection.execute("UPDATE theodolite.schema_version SET version = 99")
         with pytest.raises(ManifestError, match="format 99"):
             PostgresEngine.open(database + "&collection=c")
+
+
+def test_the_manifest_of_another_collection(database: str) -> None:
+    with fill(database) as kb, psycopg.connect(database, autocommit=True) as connection:
+        fill(database + "&schema=second").close()
+        stored = connection.execute("SELECT manifest FROM theodolite.collections").fetchone()
+        foreign = connection.execute("SELECT manifest FROM second.collections").fetchone()
+        connection.execute("UPDATE theodolite.collections SET manifest = %s", foreign)
+        for call in (lambda: kb.add(documents(1), vectors=vectors(1)), lambda: kb.search(vector=vectors(1)[0])):
+            with pytest.raises(EngineError, match="was deleted"):
+                call()
+        with pytest.raises(ManifestError, match="the manifest is that of another collection"):
+            PostgresEngine.open(database + "&collection=c")
+        connection.execute("UPDATE theodolite.collections SET manifest = 'of another program'")
+        with pytest.raises(ManifestError, match="manifest cannot be read"):
+            PostgresEngine.open(database + "&collection=c")
+        connection.execute("UPDATE theodolite.collections SET manifest = %s", stored)
+        PostgresEngine.open(database + "&collection=c").close()
+
+
+@pytest.fixture
+def small_disk(server: PostgresServer) -> Iterator[str]:
+    """The URL of a database on a disk of 32 MB, which is made in memory."""
+    place = server.folder / "small"
+    place.mkdir()
+    owner = server.folder.stat()
+    options = f"size=32m,mode=700,uid={owner.st_uid},gid={owner.st_gid}"
+    if os.getuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place]).returncode:
+        pytest.xfail("this machine does not let us make a small disk")
+    name = f"small_{time.monotonic_ns()}"
+    try:
+        with psycopg.connect(server.url(), autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE TABLESPACE small LOCATION {}").format(sql.Literal(str(place))))
+            connection.execute(f"CREATE DATABASE {name} TABLESPACE small".encode())
+            yield server.url(database=name)
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+            connection.execute("DROP TABLESPACE small")
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def test_a_full_disk(server: PostgresServer, small_disk: str) -> None:
+    def add(number: int) -> None:
+        words = [" ".join(random.randbytes(30).hex() for _ in range(50)) for _ in range(1000)]  # hardly compressible
+        kb.add([Document(text, {}, f"{number} {place}") for place, text in enumerate(words)], vectors=vectors(1000))
+
+    with fill(small_disk) as kb:
+        before = [hit.document.id for hit in kb.search(vector=vectors(1)[0])]
+        started = time.monotonic()
+        with pytest.raises(EngineError, match=r"the server is out of space or memory: .*No space left") as raised:
+            deque(map(add, range(100)), 0)
+        assert time.monotonic() - started < 60
+        assert isinstance(raised.value.__cause__, psycopg.errors.DiskFull)
+        assert PASSWORD not in f"{raised.value!r} {raised.value.details}"
+        _check_whole(kb)
+        subprocess.run(["mount", "-o", "remount,size=256m", server.folder / "small"], check=True)
+        kb.delete([document.id for document in kb.documents() if " " in document.id])
+        assert [hit.document.id for hit in kb.search(vector=vectors(1)[0])] == before
+        add(1)
+        _check_whole(kb)
+
+
+def _check_whole(kb: Retriever) -> None:
+    """Check that batches are stored whole, and that all counts agree."""
+    count = kb.count()
+    assert (count - 20) % 1000 == 0
+    assert kb.info()["documents"] == count == len(list(kb.documents()))
+
+
+def test_the_servers_clock_is_not_read() -> None:
+    """Times come from this program: the server's clock may be wrong by years."""
+    clocks = r"\b(now\(\)|(current|local)_?(date|time)|(clock|statement|transaction)_timestamp|timeofday)"
+    engines = Path(theodolite.engines.postgres.__file__).parents[1]
+    for path in [*engines.glob("postgres/*.py"), *engines.glob("remote/*.py"), *engines.glob("milvus/*.py")]:
+        assert not re.search(clocks, path.read_text(), re.IGNORECASE), path
 
 
 def test_settings_and_names_are_compared(database: str) -> None:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from pymilvus import DataType, MilvusClient
 
+from theodolite.engines import refusals
 from theodolite.engines.milvus.schema import MAX_BYTES, collection_schema, metric_type
 from theodolite.engines.milvus.server import MilvusServer
-from theodolite.errors import CollectionNotFoundError, CorruptionError, EngineError, ManifestError
+from theodolite.errors import CorruptionError, EngineError, ManifestError
 from theodolite.settings import FORMAT, OLDEST, CollectionSettings, Manifest, new_manifest
 from theodolite.types import EmbedderSpec, Space
 
@@ -214,7 +215,7 @@ def open_collection(
     manifest = collection.manifest()
     if manifest is None:
         if not create:
-            raise CollectionNotFoundError(f"there is no collection at {server.shown}", location=server.shown)
+            raise refusals.not_found(server.shown, location=server.shown)
         manifest = new_manifest(settings)
         collection._write(_MANIFEST, manifest)
     settings.check_pinned(manifest.space, manifest.partition)

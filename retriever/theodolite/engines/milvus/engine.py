@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.engines import refusals
 from theodolite.engines.milvus.catalog import open_collection
 from theodolite.engines.milvus.conditions import TRUE
 from theodolite.engines.milvus.indexes import FLAT, IndexSetting, build_settings, calibrated
@@ -21,12 +22,12 @@ from theodolite.engines.milvus.writer import Writer
 from theodolite.engines.remote.empty import EmptySource
 from theodolite.engines.remote.search import RemoteSearch
 from theodolite.engines.remote.source import Eligible, Source
-from theodolite.errors import ConfigError, EngineError, InputError, LockedError, UnsupportedError
+from theodolite.errors import ConfigError, InputError, LockedError
 from theodolite.filters import Filter
 from theodolite.filters.summary import summarize_documents
 from theodolite.forking import register_at_fork
 from theodolite.metadata import stored_metadata
-from theodolite.protocols import Answer, Request, Scope
+from theodolite.protocols import Answer, Request, Scope, refuse_parts
 from theodolite.scopes import key_within, within
 from theodolite.settings import CollectionSettings, Manifest
 from theodolite.types import Document, EmbedderSpec, Field, Space, Vectors
@@ -217,8 +218,7 @@ class MilvusEngine:
         return summarize_documents((stored_metadata(row["metadata"]) for page in pages for row in page), values)
 
     def search(self, request: Request) -> list[Answer]:
-        if request.mode != "dense":
-            raise UnsupportedError(f"{request.mode} search is not supported by the engine MilvusEngine")
+        refuse_parts(self, request, {"lexical"})
         return self._search.search(request)
 
     def reindex(
@@ -305,7 +305,7 @@ class MilvusEngine:
     def _read_manifest(self) -> Manifest:
         manifest = self._collection.manifest()
         if manifest is None:
-            raise EngineError(f"{self._server.shown}: the collection was deleted")
+            raise refusals.deleted(self._server.shown)
         return manifest
 
     def _settle(self, manifest: Manifest) -> None:
@@ -315,7 +315,7 @@ class MilvusEngine:
     def _check_writable(self) -> None:
         self._server.check_open()
         if self._read_only:
-            raise EngineError("the collection was opened with read_only=True")
+            raise refusals.read_only(self._server.shown, location=self._server.shown)
 
     def _calibrated(self, index: str, target_recall: float, queries: Vectors | None) -> IndexSetting:
         """Measure the recall of the index against the exact answer, for held-out queries."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from theodolite.errors import ConfigError, did_you_mean
+from theodolite.engines import refusals
 
 FLAT = "flat"
 
@@ -61,11 +61,7 @@ class IndexSetting:
 def build_settings(name: str, metric_type: str) -> dict[str, Any]:
     """Return the settings to build an index with. Raises ConfigError for unknown names."""
     if name not in _KINDS:
-        raise ConfigError(
-            f"there is no index {name!r} on Milvus.{did_you_mean(name, list(_KINDS))} Known: {', '.join(_KINDS)}",
-            index=name,
-            known=list(_KINDS),
-        )
+        raise refusals.unknown_index(name, list(_KINDS))
     return {**_KINDS[name][0], "metric_type": metric_type}
 
 

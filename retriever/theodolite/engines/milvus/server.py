@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pymilvus import MilvusClient
 from pymilvus.exceptions import MilvusException
 
+from theodolite.engines import refusals
 from theodolite.engines.milvus.location import MilvusLocation
 from theodolite.errors import EngineError
 
@@ -143,7 +144,7 @@ class MilvusServer:
 
     def check_open(self) -> None:
         if self._closed:
-            raise EngineError("the collection is closed")
+            raise refusals.closed()
 
     @contextmanager
     def _errors(self, action: str) -> Iterator[None]:

@@ -7,6 +7,7 @@ end short, `RemoteSearch` compares all eligible documents.
 
 import json
 import re
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -16,11 +17,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.engines import refusals
 from theodolite.engines.postgres.binary import decode_vectors, encode_keys, vector_length
 from theodolite.engines.postgres.catalog import Collection, read_state
 from theodolite.engines.postgres.connections import Connection, Connections
 from theodolite.engines.postgres.notes import NoteStore
-from theodolite.errors import ConfigError, CorruptionError, LockedError, UnsupportedError, did_you_mean
+from theodolite.errors import ConfigError, CorruptionError, LockedError, UnsupportedError
 from theodolite.indexes.ann.calibration import Calibration, Kind, Rung, recall_and_bound, synthetic_queries
 from theodolite.types import Space, Vectors
 from theodolite.vectors.metrics import get_metric
@@ -157,7 +159,7 @@ class Indexes:
                 f"vectors of {space.dimension:,} dimensions cannot be indexed: pgvector's HNSW takes {MAX_HALF:,}. "
                 "Searches stay exact"
             )
-        number = time.time_ns() // 1_000_000
+        number = secrets.randbelow(10**15)  # not the time: clocks differ, and go back
         spec = "hnsw:" + ",".join(f"{name}={value}" for name, value in settings.items())
         nothing = Calibration(0.0, _K, _K, _K, 0.0, 0.0, 0, "noise")
         index = ApproximateIndex(spec, f"documents_{self._collection.number}_hnsw_{number}", space.dimension, nothing)
@@ -284,11 +286,7 @@ def parse_spec(spec: str) -> dict[str, int] | None:
         return None
     name, _, argument = spec.partition(":") if isinstance(spec, str) else (spec, "", "")
     if name != "hnsw":
-        raise ConfigError(
-            f"there is no index {spec!r}.{did_you_mean(name, [FLAT, 'hnsw'])} Known on PostgreSQL: flat, hnsw",
-            name=spec,
-            known=[FLAT, "hnsw"],
-        )
+        raise refusals.unknown_index(spec, [FLAT, "hnsw"])
     settings = dict(_DEFAULTS)
     for part in filter(None, (part.strip() for part in argument.split(","))):
         key, _, text = (side.strip() for side in part.partition("="))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from theodolite.engines import refusals
 from theodolite.engines.postgres.connections import Connection, Connections
 from theodolite.engines.postgres.location import PostgresLocation
 from theodolite.engines.postgres.schema import (
@@ -12,7 +13,7 @@ from theodolite.engines.postgres.schema import (
     migrate,
     read_version,
 )
-from theodolite.errors import CollectionNotFoundError, EngineError, ManifestError, closest
+from theodolite.errors import ManifestError, closest
 from theodolite.settings import CollectionSettings, Manifest, new_manifest
 
 
@@ -48,6 +49,7 @@ class CollectionState:
         live: the number of documents.
         truncated: how many of them the embedder truncated.
         max_norm: the largest norm of a vector that was ever stored.
+        row_security: whether policies of row-level security apply to this user.
     """
 
     manifest: Manifest
@@ -55,6 +57,7 @@ class CollectionState:
     live: int
     truncated: int
     max_norm: float
+    row_security: bool
 
 
 def open_collection(
@@ -91,12 +94,19 @@ def find_collection(connection: Connection, location: PostgresLocation) -> tuple
         return None
     check_extension(connection, location)
     row = connection.execute(
-        f"SELECT number, manifest FROM {location.schema}.collections WHERE name = %s",
-        (location.collection,),
+        "SELECT number, manifest, obj_description(to_regclass(%s || number), 'pg_class') "
+        f"FROM {location.schema}.collections WHERE name = %s",
+        (f"{location.schema}.documents_", location.collection),
     ).fetchone()
     if row is None:
         return None
     manifest = _manifest(row[1], location.shown)
+    if row[2] not in (None, manifest.uid):
+        raise ManifestError(
+            f"{location.shown}: the manifest is that of another collection, so the vectors may mean something else. "
+            "Restore the row in the table collections",
+            location=location.shown,
+        )
     return Collection(location.schema, int(row[0]), manifest.uid, location.shown), manifest
 
 
@@ -110,13 +120,16 @@ def read_state(connection: Connection, collection: Collection, *, lock: bool = F
         EngineError: the collection is gone, or another one has its name now.
     """
     row = connection.execute(
-        "SELECT manifest, sequence, live, truncated, max_norm "
+        "SELECT manifest, sequence, live, truncated, max_norm, coalesce(row_security_active(to_regclass(%s)), false) "
         f"FROM {collection.collections} WHERE number = %s{' FOR NO KEY UPDATE' if lock else ''}",
-        (collection.number,),
+        (collection.documents, collection.number),
     ).fetchone()
     if row is None:
-        raise EngineError(f"{collection.shown}: the collection was deleted; open it again", location=collection.shown)
-    return CollectionState(_manifest(row[0], collection.shown), *row[1:])
+        raise refusals.deleted(collection.shown)
+    manifest = _manifest(row[0], collection.shown)
+    if manifest.uid != collection.uid:
+        raise refusals.deleted(collection.shown)
+    return CollectionState(manifest, *row[1:])
 
 
 def _upgrade(connections: Connections) -> None:
@@ -141,12 +154,8 @@ def _found(connections: Connections, *, create: bool, check: bool = False) -> tu
     found = connections.read(lambda connection: find_collection(connection, location))
     if found is None and (not create or (connections.read_only and not check)):
         similar = connections.read(lambda connection: _similar(connection, location))
-        hint = "" if similar is None else f"; did you mean {similar!r}?"
-        raise CollectionNotFoundError(
-            f"there is no collection {location.collection!r} at {location.shown}{hint}",
-            location=location.shown,
-            similar=similar,
-        )
+        hint = None if similar is None else repr(similar)
+        raise refusals.not_found(location.shown, hint, location=location.shown, similar=similar)
     return found
 
 
@@ -164,10 +173,11 @@ def _create(
     if row is None:  # another process has created it meanwhile
         found = find_collection(connection, location)
         if found is None:
-            raise EngineError(f"{location.shown}: the collection was deleted; open it again", location=location.shown)
+            raise refusals.deleted(location.shown)
         return found
     collection = Collection(location.schema, int(row[0]), manifest.uid, location.shown)
-    create_documents(connection, location.schema, collection.number, partitioned=manifest.partition is not None)
+    partitioned = manifest.partition is not None
+    create_documents(connection, location.schema, collection.number, manifest.uid, partitioned=partitioned)
     return collection, manifest
 
 

@@ -15,6 +15,7 @@ from psycopg import errors
 from psycopg.adapt import AdaptersMap, Dumper
 from psycopg.pq import Format, TransactionStatus
 
+from theodolite.engines import refusals
 from theodolite.engines.postgres.binary import BinaryArray, BinaryParameter
 from theodolite.engines.postgres.location import PostgresLocation
 from theodolite.errors import EngineError, LockedError, TheodoliteError
@@ -92,14 +93,11 @@ class Connections:
         """Raise EngineError if the collection is closed or was opened read-only."""
         self.check_open()
         if self.read_only:
-            raise EngineError(
-                f"{self.location.shown} is opened read-only. Open it without read_only=True to write",
-                location=self.location.shown,
-            )
+            raise refusals.read_only(self.location.shown, location=self.location.shown)
 
     def check_open(self) -> None:
         if self._closed:
-            raise EngineError("the collection is closed; open it again")
+            raise refusals.closed()
 
     def close(self) -> None:
         """Close the idle connections. Those in use are closed when their work ends."""

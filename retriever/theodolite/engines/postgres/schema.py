@@ -108,8 +108,10 @@ def migrate(connection: Connection, location: PostgresLocation) -> None:
     connection.execute(f"UPDATE {schema}.schema_version SET version = %s", (len(MIGRATIONS),))
 
 
-def create_documents(connection: Connection, schema: str, number: int, *, partitioned: bool) -> None:
+def create_documents(connection: Connection, schema: str, number: int, uid: str, *, partitioned: bool) -> None:
     """Create the table of a new collection's documents. The first batch gives `embedding` its dimension.
+
+    The table's comment names the collection, so that it cannot be read by another one's manifest.
 
     A key names one version of a document: a replaced document gets a new one, so nothing cached by key grows stale.
     """
@@ -130,6 +132,7 @@ def create_documents(connection: Connection, schema: str, number: int, *, partit
             digest bytea NOT NULL,
             PRIMARY KEY (partition, id)
         )""",
+        f"COMMENT ON TABLE {table} IS '{uid}'",  # of hexadecimal digits
         f"CREATE UNIQUE INDEX documents_{number}_key ON {table} (key)",
         f"CREATE INDEX documents_{number}_tokens ON {table} USING gin (tokens)",
         f"CREATE INDEX documents_{number}_terms ON {table} USING gin (({TERMS}))",

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.analysis.query_terms import Phrase
+from theodolite.engines import refusals
 from theodolite.engines.postgres.approximate import ApproximateIndex
 from theodolite.engines.postgres.binary import (
     BinaryArray,
@@ -55,7 +56,6 @@ from theodolite.engines.remote.source import (
     State,
     UnreadableDates,
 )
-from theodolite.errors import EngineError
 from theodolite.filters import Filter, lookup
 from theodolite.filters.summary import names
 from theodolite.metadata import stored_metadata
@@ -275,7 +275,7 @@ class PostgresSource:
             (vector, *condition.parameters, *ordered, self._collection.number),
         )
         if not rows:
-            raise EngineError(f"{self._collection.shown}: the collection was deleted; open it again")
+            raise refusals.deleted(self._collection.shown)
         state = SeenState(*rows[0][:3])
         if self._state is not None and self._state.sequence != state.sequence:
             raise StaleViewError

@@ -74,7 +74,7 @@ class Writer:
         def write(connection: Connection) -> None:
             state = read_state(connection, self._collection, lock=True)
             self._settle(connection, state, space)
-            self._store(connection, records, chosen, empty=not state.live)
+            self._store(connection, state, records, chosen, empty=not state.live)
 
         self._connections.write(write)
 
@@ -102,7 +102,7 @@ class Writer:
                 records.append(updated_record(record, change, self._partition, replace=replace))
             dimension = state.manifest.space.dimension or 0
             vectors = Vectors(decode_vectors([stored[name][4] for name in names], dimension))
-            self._store(connection, records, vectors, empty=False)
+            self._store(connection, state, records, vectors, empty=False)
 
         self._connections.write(write)
 
@@ -157,19 +157,34 @@ class Writer:
                 target = _row_size(dimension)
                 connection.execute(f"ALTER TABLE {table} SET (toast_tuple_target = {target})".encode())
 
-    def _store(self, connection: Connection, records: Sequence[Record], vectors: Vectors, *, empty: bool) -> None:
+    def _store(
+        self,
+        connection: Connection,
+        state: CollectionState,
+        records: Sequence[Record],
+        vectors: Vectors,
+        *,
+        empty: bool,
+    ) -> None:
         """Insert rows, and replace those of the same ids.
 
-        Rows go straight into the table: the collection's row is locked, so no one else adds the same ids.
+        Rows go straight into the table: the collection's row is locked, so no one else adds the same ids. Under
+        row-level security PostgreSQL has no COPY, so that they take a detour.
 
         Args:
             empty: the collection has no documents.
         """
         replaced, truncated = (0, 0) if empty else self._remove_replaced(connection, records)
-        table = self._collection.documents
-        with connection.cursor().copy(f"COPY {table} ({COLUMNS}) FROM STDIN (FORMAT BINARY)".encode()) as copy:
+        table, target = self._collection.documents, self._collection.documents
+        if state.row_security:
+            target = "pg_temp.theodolite_rows"
+            rows = f"SELECT {COLUMNS} FROM {table} WITH NO DATA"
+            connection.execute(f"CREATE TEMPORARY TABLE theodolite_rows ON COMMIT DROP AS {rows}".encode())
+        with connection.cursor().copy(f"COPY {target} ({COLUMNS}) FROM STDIN (FORMAT BINARY)".encode()) as copy:
             for piece in encode_rows(records, self._terms, vectors):
                 copy.write(piece)
+        if state.row_security:
+            connection.execute(f"INSERT INTO {table} ({COLUMNS}) SELECT {COLUMNS} FROM {target}".encode())
         norm = float(np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=1)).max())
         truncated = sum(record.truncated for record in records) - truncated
         self._commit(connection, len(records) - replaced, truncated, norm=norm)

@@ -10,6 +10,7 @@ import sqlite3
 import time
 from pathlib import Path
 
+from theodolite.engines import refusals
 from theodolite.engines.local.storage.crash_points import crash_point
 from theodolite.engines.local.storage.database import State, connect, read_manifest, read_state
 from theodolite.engines.local.storage.folder import DATABASE, STORE, Folder, vectors_name
@@ -26,7 +27,6 @@ from theodolite.engines.local.storage.vector_file import (
     too_short_error,
 )
 from theodolite.errors import (
-    CollectionNotFoundError,
     CorruptionError,
     EngineError,
     LockedError,
@@ -113,8 +113,7 @@ def _exists(folder: Path, *, create: bool) -> bool:
             return False
         if not (folder / f"{STORE}-journal").exists() or time.monotonic() > deadline:
             near = _similar(folder)
-            hint = "" if near is None else f"; did you mean {near}?"
-            raise CollectionNotFoundError(f"there is no collection at {folder}{hint}", folder=str(folder), similar=near)
+            raise refusals.not_found(folder, near, folder=str(folder), similar=near)
         time.sleep(0.01)  # another process is creating it
     return True
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from theodolite.engines import refusals
 from theodolite.engines.local.storage.crash_points import crash_point
 from theodolite.engines.local.storage.database import State, connect, fold_log, read_manifest, read_state
 from theodolite.engines.local.storage.folder import WRITER, Folder, replaced_error
@@ -16,7 +17,7 @@ from theodolite.engines.local.storage.identity import Commit, Identity, commit_a
 from theodolite.engines.local.storage.index_trust import IndexTrust
 from theodolite.engines.local.storage.io_errors import is_busy, is_full, translate_errors
 from theodolite.engines.local.storage.vector_file import VectorFile, holds_frame, too_short_error
-from theodolite.errors import CorruptionError, EngineError, LockedError, TheodoliteError
+from theodolite.errors import CorruptionError, LockedError, TheodoliteError
 from theodolite.forking import COLLECTIONS, register_at_fork
 
 
@@ -218,13 +219,11 @@ class Store:
         """Raise EngineError if the collection is closed or was opened read-only."""
         self._check_open()
         if self.mode != "rw":
-            raise EngineError(
-                f"{self.folder} is opened read-only. Open it without read_only=True to write", folder=str(self.folder)
-            )
+            raise refusals.read_only(self.folder, folder=str(self.folder))
 
     def _check_open(self) -> None:
         if self._closed:
-            raise EngineError("the collection is closed; open it again")
+            raise refusals.closed()
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
