@@ -105,6 +105,10 @@ class MetadataWarning(TheodoliteWarning):
     """A filter cannot match, or strings look like dates but are not: answers may lack expected documents."""
 
 
+class IndexWarning(TheodoliteWarning):
+    """An approximate index is not used, so searches are exact and slower."""
+
+
 class CollectionNotFoundWarning(TheodoliteWarning):
     """A collection is read that does not exist, so nothing is found. `create=False` makes this an error."""
 

@@ -45,6 +45,7 @@ PUBLIC = [
     "LockedError",
     "MMR",
     "ManifestError",
+    "IndexWarning",
     "MetadataWarning",
     "MetricMismatchError",
     "MissingExtraError",

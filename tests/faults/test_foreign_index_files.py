@@ -178,7 +178,7 @@ def load():
     found = _parsed(json.dumps(record))
     assert 0 <= found.covered <= found.stop and isinstance(found.spec, str)
     if found.calibration:
-        assert found.measured().needed(10)[0] > 0 and found.measured().reached in (True, False)
+        assert found.measured().needed(10)[0] > 0 and found.measured().proven in (True, False)
         assert found.measured().filters in (True, False)
 tried(3000, load)
 for text in ("[" * 100_000, "null", "[]", "1", '"x"', "{", "9" * 10_000, '{"spec": "flat", "target_recall": 1e999}'):

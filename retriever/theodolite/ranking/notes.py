@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from datetime import date
 
-from theodolite.errors import MetadataWarning, short_repr, warn_caller
+from theodolite.errors import MetadataWarning, TheodoliteWarning, short_repr, warn_caller
 from theodolite.filters import And, Compare, Filter, In, Not, Or, instant
 from theodolite.protocols import Request
 from theodolite.ranking.boosts import Freshness
@@ -18,11 +18,11 @@ class NoteWarnings:
     def __init__(self) -> None:
         self._warned: set[str] = set()
 
-    def warn(self, notes: Iterable[str]) -> None:
+    def warn(self, notes: Iterable[str], category: type[TheodoliteWarning] = MetadataWarning) -> None:
         for note in notes:
             if note not in self._warned and len(self._warned) < _MAX_WARNED:
                 self._warned.add(note)
-                warn_caller(note, MetadataWarning)
+                warn_caller(note, category)
 
 
 def request_dates(request: Request) -> list[str]:

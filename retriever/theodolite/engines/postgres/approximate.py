@@ -23,7 +23,7 @@ from theodolite.engines.postgres.catalog import Collection, read_state
 from theodolite.engines.postgres.connections import Connection, Connections
 from theodolite.engines.postgres.notes import NoteStore
 from theodolite.errors import ConfigError, CorruptionError, LockedError, UnsupportedError
-from theodolite.indexes.ann.calibration import Calibration, Kind, Rung, recall_and_bound, synthetic_queries
+from theodolite.indexes.ann.calibration import Calibration, Kind, Rung, synthetic_queries
 from theodolite.types import Space, Vectors
 from theodolite.vectors.metrics import get_metric
 
@@ -227,7 +227,7 @@ class Indexes:
         queries: Vectors | None,
         progress: Callable[[int], object] | None,
     ) -> Calibration:
-        """Find the smallest `ef_search` whose recall reaches the target with 95 % confidence."""
+        """Find the smallest `ef_search` whose recall, minus its standard error, reaches the target."""
         given = queries is not None
         if queries is None:
             queries = self._synthetic(connection, index)
@@ -243,12 +243,12 @@ class Indexes:
                 least = true.min(initial=np.inf)
                 hits[number, : np.count_nonzero(listed >= least - 1e-6 * abs(least))] = True
                 hits[number, len(true) :] = True  # there are fewer documents than k
-            ladder.append(Rung(ef, *recall_and_bound(hits)))
+            ladder.append(Rung.of(ef, np.bincount(np.count_nonzero(hits, axis=1), minlength=k + 1)))
             if progress is not None:
                 progress(len(queries))
-            if ladder[-1].lower >= target:
+            if ladder[-1].reaches(target):
                 break
-        best = max(ladder, key=lambda rung: (rung.lower, -rung.n))
+        best = max(ladder, key=lambda rung: (rung.reaches(target), rung.recall, -rung.n))
         kind: Kind = "given" if given else "noise"
         return Calibration(target, k, best.n, best.n, best.recall, best.lower, len(queries), kind, ladder=tuple(ladder))
 

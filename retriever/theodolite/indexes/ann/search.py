@@ -131,6 +131,24 @@ class Approximate:
                 found[number] = full
         return [answer for answer in found if answer is not None]
 
+    def why_exact(self, k: int, flat: FlatIndex, source: VectorSource) -> str:
+        """Say why searches for k of all documents are exact; empty if they use the index."""
+        here = min(flat.rows, self._stop)
+        if here <= flat.max_direct:
+            return "exact search of so few documents is faster"
+        need, score = self.calibration.needed(min(k, here))
+        if need >= here:
+            return f"it would have to propose nearly all documents for lists of {k:,}"
+        costs = self.costs(flat, source)
+        cost, exact = costs.propose(need) + costs.call + costs.score * score, costs.exact(flat, flat.rows, 1)
+        if cost <= exact:
+            return ""
+        return (
+            f"for a recall of {self.calibration.target_recall:g} it needs {need:,} proposals, which take "
+            f"{1e3 * cost:.2g} ms, and exact search {1e3 * exact:.2g} ms. Call reindex() with a lower target_recall or "
+            "another index"
+        )
+
     def _plan(self, queries: int, k: int, flat: FlatIndex, source: VectorSource, mask: Mask | None) -> _Plan | None:
         """Return None if exact search is cheaper, or the only way."""
         if mask is not None:

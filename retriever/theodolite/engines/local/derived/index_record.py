@@ -31,6 +31,10 @@ ROWS = "rows.npy"
 _MOST = 1 << 40  # rows, generations, changes of the index
 
 
+FLAT = "flat"
+"""The name of the exact index: a collection without an approximate one."""
+
+
 @dataclass(frozen=True, slots=True)
 class IndexRecord:
     """The approximate index of a collection: the requested settings, and the index that was built.

@@ -317,8 +317,11 @@ class SnapshotManager:
             _log.warning("%s: %s. Searches are exact; run repair()", self._store.folder, error)
         if record is not None and record.generation == state.generation:
             number, offered = self._offered or (0, None)
+            loaded, known = snapshot.approximate, snapshot.record
             if number == state.approximate:
                 index = offered
+            elif loaded is not None and known is not None and known.hashes == record.hashes and record.calibration:
+                index = record.approximate(loaded.candidates, loaded.rows)  # another process has calibrated it again
             else:
                 space = snapshot.manifest.space
                 index = load_index(self._store.folder, record, space, snapshot.rows, self._store.trust)

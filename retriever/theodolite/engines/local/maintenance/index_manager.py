@@ -11,7 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from theodolite.engines.local.derived.index_record import NATIVE, IndexRecord, read_index_record, remove_other_indexes
+from theodolite.engines.local.derived.index_record import (
+    FLAT,
+    NATIVE,
+    IndexRecord,
+    read_index_record,
+    remove_other_indexes,
+)
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager
 from theodolite.engines.local.maintenance.compact import GenerationStart, compact
 from theodolite.engines.local.maintenance.index_build import PartialIndex, Progress, build, only_builder
@@ -27,8 +33,6 @@ from theodolite.types import Compaction, Rows, Vectors
 
 _log = logging.getLogger(__name__)
 
-FLAT = "flat"
-
 AUTO = "auto"
 TARGET_RECALL = 0.99
 
@@ -40,6 +44,7 @@ _SCAN_TIME = 3.5e-11  # seconds to scan one dimension of one row, with one threa
 _SLOW = 5e-3  # seconds: an index pays if an exact search takes longer
 _MAX_QUERIES = 512  # recent queries kept for calibration
 _MIN_QUERIES = 100  # enough of them for a calibration
+_ENOUGH_QUERIES = 4_000  # calibrated with so many, an index is not calibrated again
 
 
 class BuildStopped(Exception):
@@ -67,6 +72,7 @@ class IndexManager:
         self._closing = threading.Event()
         self._foreground_builds = 0  # running calls of reindex() and compact()
         self._queries: deque[Vectors] = deque(maxlen=_MAX_QUERIES)
+        self._new_queries = 0  # recorded since the last calibration
         self._failed_at = -1  # the commit at which a build failed; it is tried again after the next commit
         register_at_fork(self)
 
@@ -121,8 +127,10 @@ class IndexManager:
 
     def record_query(self, snapshot: Snapshot, request: Request) -> None:
         """Keep a query for calibration, and start a rebuild if one is due."""
-        if len(request.vectors) == 1 and request.where is None:
-            self._queries.append(request.vectors)
+        if request.where is None:
+            for number in range(min(len(request.vectors), _MAX_QUERIES)):
+                self._queries.append(Vectors(request.vectors[number : number + 1]))
+                self._new_queries += 1
         self._rebuild_if_due(snapshot)
 
     def compact(self, progress: Progress | None = None) -> Compaction:
@@ -181,9 +189,7 @@ class IndexManager:
             return
         if _is_due(record, snapshot.state) or _is_unusable(snapshot):
             self._run_in_background(lambda: self._rebuild(record, snapshot.state.sequence))
-        elif (
-            _is_calibrated_on_noise(record) and len(self._queries) >= _MIN_QUERIES and snapshot.approximate is not None
-        ):
+        elif snapshot.approximate is not None and self._new_queries >= _queries_until_next(record):
             self._run_in_background(self._calibrate_again)
 
     def _may_build(self, record: IndexRecord, sequence: int) -> bool:
@@ -206,6 +212,7 @@ class IndexManager:
                 "churn": None if record.generation != state.generation else round(churn(record, state), 4),
                 "target_recall": record.target_recall,
                 "calibration": record.calibration,
+                "proven": None if record.calibration is None else record.measured().proven,
             }
         elif dimension is not None and state.live * dimension * _SCAN_TIME > _SLOW:
             described["recommended"] = {"index": "hnsw", **estimate("hnsw", state.live, dimension)}
@@ -297,12 +304,16 @@ class IndexManager:
     def _calibrated(
         self, record: IndexRecord, candidates: Candidates, rows: Rows, queries: Vectors | None, progress: Progress
     ) -> IndexRecord:
-        """Return the record with a calibration on the given queries, else on recent ones, else on noisy rows."""
+        """Return the record with a calibration on the given queries, else on recent ones, else on noisy rows.
+
+        Queries that come after a calibration with recent ones are added to it.
+        """
         from theodolite.indexes.ann import calibrate
 
         snapshot = self._searchable_snapshot()
         live = None if snapshot.state.live == snapshot.rows else snapshot.live
-        logged = list(self._queries)
+        before = None if record.calibration is None else record.measured()
+        logged, self._new_queries = list(self._queries)[-max(self._new_queries, _MIN_QUERIES) :], 0
         use_logged = queries is None and len(logged) >= _MIN_QUERIES
         calibration = calibrate(
             candidates,
@@ -313,6 +324,7 @@ class IndexManager:
             Vectors(np.concatenate(logged)) if use_logged else queries,
             target_recall=record.target_recall,
             kind="logged" if use_logged else "given",
+            before=before,
             progress=lambda n: progress(0),
         )
         return replace(record, calibration=calibration.to_dict())
@@ -383,5 +395,12 @@ def _is_unusable(snapshot: Snapshot) -> bool:
     return current and snapshot.approximate is None
 
 
-def _is_calibrated_on_noise(record: IndexRecord) -> bool:
-    return record.calibration is not None and record.calibration["kind"] == "noise"
+def _queries_until_next(record: IndexRecord) -> float:
+    """Return how many new queries call for a calibration: as many as the last one had, so that calibrations get rare.
+
+    Those with queries that the caller has given stand.
+    """
+    calibration = record.calibration
+    if calibration is None or calibration["kind"] == "given" or calibration["queries"] >= _ENOUGH_QUERIES:
+        return float("inf")
+    return max(_MIN_QUERIES, calibration["queries"] if calibration["kind"] == "logged" else 0)

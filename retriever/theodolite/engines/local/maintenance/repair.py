@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from theodolite.engines.local.derived.index_record import IndexRecord, read_index_record
-from theodolite.engines.local.maintenance.index_manager import FLAT, TARGET_RECALL, IndexManager
+from theodolite.engines.local.derived.index_record import FLAT, IndexRecord, read_index_record
+from theodolite.engines.local.maintenance.index_manager import TARGET_RECALL, IndexManager
 from theodolite.engines.local.maintenance.verify import examine, leftovers
 from theodolite.engines.local.maintenance.verify_primary import PrimaryData, Progress
 from theodolite.engines.local.storage import lexical_table

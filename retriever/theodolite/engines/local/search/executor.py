@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from sqlite3 import Connection
 
 import numpy as np
@@ -9,23 +10,28 @@ from numpy.typing import NDArray
 
 from theodolite.analysis.query_terms import query_terms
 from theodolite.analysis.unspaced_scripts import needs_preparation, separate_runs
+from theodolite.engines.local.derived.index_record import FLAT
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager
 from theodolite.engines.local.search.documents import DocumentCache
 from theodolite.engines.local.search.field_summary import Hints
 from theodolite.engines.local.search.lexical import LexicalResult, LexicalSearch
 from theodolite.engines.local.storage.lexical_table import OUTDATED, is_prepared
 from theodolite.engines.local.storage.records import select_documents
+from theodolite.errors import IndexWarning
 from theodolite.frozen import frozen
 from theodolite.indexes.flat.boosted import BoostedScore
 from theodolite.indexes.flat.index import Found
 from theodolite.protocols import Answer, Request
 from theodolite.ranking.boosts import check_refusals
 from theodolite.ranking.fusion import Arm, fuse
-from theodolite.ranking.notes import no_match_note, request_dates
+from theodolite.ranking.notes import NoteWarnings, no_match_note, request_dates
 from theodolite.ranking.version_state import VersionState
 from theodolite.ranking.versions import Versions
 from theodolite.scopes import scope_filter
 from theodolite.types import Mask, Rows, Trace
+
+_LARGE = 10_000
+"""Documents from which an index that is not used is worth a warning, and not only a note."""
 
 Doubles = NDArray[np.float64]
 RecordQuery = Callable[[Snapshot, Request], None]
@@ -95,6 +101,7 @@ class SearchExecutor:
         self._lexical_search = LexicalSearch()
         self._documents = DocumentCache()
         self._last_boosted: BoostedScore | None = None
+        self._warnings = NoteWarnings()
 
     def answers(self, connection: Connection, snapshot: Snapshot, request: Request) -> list[Answer]:
         """Return one answer for each query, within the snapshot's transaction."""
@@ -109,6 +116,7 @@ class SearchExecutor:
 
         depth = max(request.k, request.fusion.depth) if request.mode == "hybrid" else request.k
         nearest: list[Found] = []
+        index_notes: tuple[str, ...] = ()
         if request.mode != "lexical":
             boosted = self._boosted_score(request, eligible.factors) if request.relevance is not None else None
             if snapshot.approximate is None or request.exact:
@@ -119,6 +127,8 @@ class SearchExecutor:
                 )
             if snapshot.record is not None and not request.probe:
                 self._record_query(snapshot, request)
+                if nearest[0].path != "index" and not request.exact and request.where is None:
+                    index_notes = self._index_notes(snapshot, depth)
         if request.mode == "dense":
             matches = [_dense_matches(result, request) for result in nearest]
         else:
@@ -131,6 +141,8 @@ class SearchExecutor:
                 for number, (result, lexical) in enumerate(zip(nearest, matches, strict=True))
             ]
 
+        if index_notes and request.scope is None and request.versions is None:
+            eligible = replace(eligible, notes=(*eligible.notes, *index_notes))
         fetching = time.perf_counter()
         search_time = (fetching - started) / len(matches)
         answers = []
@@ -171,6 +183,23 @@ class SearchExecutor:
             if request.where is not None or dates:
                 notes = self._hints.notes(connection, snapshot, request.where, confined, matching=count, dates=dates)
         return EligibleRows(live, in_scope, mask, count, version_state, factors, notes)
+
+    def _index_notes(self, snapshot: Snapshot, k: int) -> tuple[str, ...]:
+        """Say why a search of all documents did not use the approximate index, and warn where that costs time."""
+        record, index = snapshot.record, snapshot.approximate
+        if record is None or record.spec == FLAT:
+            return ()
+        built = record.files > 0 and record.generation == snapshot.state.generation
+        if not built:
+            why = "it is not built yet"
+        elif index is None:
+            why = "its files cannot be loaded. Call reindex(), or see the log"
+        else:
+            why = index.why_exact(k, snapshot.flat, snapshot.vectors) or "it proposed too few documents for this query"
+        note = f"The index {record.spec} was not used: {why}."
+        if built and snapshot.rows >= _LARGE:
+            self._warnings.warn([note], IndexWarning)
+        return (note,)
 
     def _version_state(
         self,

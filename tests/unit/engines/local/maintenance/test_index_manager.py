@@ -2,12 +2,14 @@
 
 import json
 import logging
+import re
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from theodolite import ConfigError, CorruptionError, Document, InputError, LockedError, MissingExtraError, Retriever
+from theodolite import (
+    ConfigError,
+    CorruptionError,
+    Document,
+    IndexWarning,
+    InputError,
+    LockedError,
+    MissingExtraError,
+    Retriever,
+)
 from theodolite.engines.local.derived.index_record import read_index
 from theodolite.engines.local.maintenance import index_build, index_manager
 from theodolite.engines.local.maintenance.index_build import only_builder
+from theodolite.engines.local.search import executor
 from theodolite.engines.local.storage import crash_points
 from theodolite.engines.local.storage.folder import Folder
 
@@ -229,10 +241,41 @@ def test_noisy_rows_give_way_to_real_queries(cheap: None, eager: None) -> None:
         engine._index_manager.wait()
         calibration = kb.info()["approximate"]["calibration"]
         assert calibration["kind"] == "logged"
-        assert calibration["queries"] >= 100
+        first = calibration["queries"]
+        assert 100 <= first <= 120
+        assert paths(kb) == {"index"}  # however few the queries are
+        found(kb, clustered(300, 32))
+        engine._index_manager.wait()
+        found(kb, clustered(1, 33))
+        engine._index_manager.wait()
+        calibration = kb.info()["approximate"]["calibration"]
+        assert calibration["queries"] >= 2 * first  # the first queries still count
+        assert kb.info()["approximate"]["proven"] is False
+        assert paths(kb) == {"index"}
         kb.reindex("hnsw", queries=clustered(50, 31))
         assert kb.info()["approximate"]["calibration"]["kind"] == "given"
         assert kb.info()["approximate"]["calibration"]["queries"] == 50
+
+
+def test_a_search_says_why_it_does_not_use_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("theodolite.indexes.ann.Costs.propose", lambda self, n: 1.0)
+    monkeypatch.setattr(executor, "_LARGE", 100)
+    with Retriever.open(None, index="hnsw") as kb:
+        query = clustered(1, 9)[0]
+        fill(kb, 300)
+        (note,) = kb.search(vector=query).trace.notes
+        assert note.endswith("was not used: it is not built yet.")
+        kb.reindex("hnsw:M=8")
+        with pytest.warns(IndexWarning, match="was not used"):
+            (note,) = kb.search(vector=query, k=1).trace.notes
+        assert re.fullmatch(
+            r"The index hnsw:M=8\S+ was not used: for a recall of 0\.99 it needs \d+ proposals, which take 1e\+03 "
+            r"ms, and exact search \S+ ms\. Call reindex\(\) with a lower target_recall or another index\.",
+            note,
+        )
+        assert kb.search(vector=query, where={"n": {"$lt": 250}}).trace.notes == ()  # a filter's cost is its own
+        with warnings.catch_warnings(action="error"):  # once
+            kb.search(vector=query, k=1)
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "gone", "rows"])
