@@ -5,9 +5,8 @@ target are written. So an interrupted copy resumes by itself, and a second pass 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -124,7 +123,7 @@ def _write_differences(source: Engine, target: Engine, progress: Callable[[int],
             batch.clear()
 
     compared = 0
-    for wanted, got in _pairs(_read_ahead(source), _read_ahead(target) if target.count() else iter(())):
+    for wanted, got in _pairs(_rows(source), _rows(target) if target.count() else iter(())):
         if wanted is None:
             surplus += [] if got is None else [got]
             continue
@@ -142,20 +141,6 @@ def _write_differences(source: Engine, target: Engine, progress: Callable[[int],
     if progress is not None and compared:
         progress(compared)
     return changed
-
-
-def _read_ahead(engine: Engine) -> Iterator[Row]:
-    """Yield the rows of an engine. The next ones are read in another thread while the target stores the last ones."""
-    rows = _rows(engine)
-
-    def read() -> list[Row]:
-        return list(islice(rows, _BATCH))
-
-    with ThreadPoolExecutor(1) as pool:
-        later = pool.submit(read)
-        while page := later.result():
-            later = pool.submit(read)
-            yield from page
 
 
 def _rows(engine: Engine) -> Iterator[Row]:

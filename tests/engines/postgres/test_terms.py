@@ -33,6 +33,6 @@ def test_texts_have_the_terms_of_the_tokenizer_whatever_they_consist_of() -> Non
     encoder = TermEncoder()
     found = [terms for start in range(0, len(texts), 100) for terms in encoder.terms(texts[start : start + 100])]
     for text, terms, expected in zip(texts, found, Tokenizer().terms(list(map(prepare_text, texts))), strict=True):
-        words = [word for word in terms.words[1:-1].split("  ") if word and not word.startswith("\x02")]
+        words = [word for word in terms.words.decode()[1:-1].split("  ") if word and not word.startswith("\x02")]
         assert terms.length == len(expected), text
         assert [word for word in words if "#" not in word] == [word for word in expected if len(word) <= 200], text

@@ -27,7 +27,8 @@ MAX_ID = 2_600
 """Bytes of a document's id and partition together: an entry of PostgreSQL's index has at most 2,704."""
 
 _SAFE = MAX_ID // 8  # characters that cannot have more bytes: an escaped one has three, others up to four
-_PIECE = 250  # rows
+_PIECE = 100_000  # bytes
+_TEXTS = 500  # bytes of a row beside its vector
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
 _COUNT = struct.pack(">h", 11)
@@ -56,11 +57,12 @@ def check_sizes(records: Sequence[Record]) -> None:
 def encode_rows(records: Sequence[Record], terms: TermEncoder, vectors: NDArray[np.float32]) -> Iterator[bytes]:
     """Yield records with their vectors, (n, d), as COPY BINARY takes them, in pieces.
 
-    The server stores a piece while the next one is encoded.
+    A piece is smaller than the buffer of the connection. So the server stores one while the next one is encoded.
     """
+    size = max(1, _PIECE // (4 * vectors.shape[1] + _TEXTS))
     yield _HEADER
-    for start in range(0, len(records), _PIECE):
-        part = slice(start, start + _PIECE)
+    for start in range(0, len(records), size):
+        part = slice(start, start + size)
         words = terms.terms([record.text for record in records[part]])
         yield b"".join(map(_encoded_row, records[part], words, vectors[part], encode_vectors(vectors[part])))
     yield _TRAILER
@@ -77,7 +79,7 @@ def row_values(record: Record, words: Terms, vector: NDArray[np.float32], stored
 
 
 def _encoded_row(record: Record, words: Terms, vector: NDArray[np.float32], stored: bytes) -> bytes:
-    name, text, joined = escape(record.id).encode(), escape(record.text).encode(), words.words.encode()
+    name, text = escape(record.id).encode(), escape(record.text).encode()
     return b"".join(
         (
             _COUNT,
@@ -87,8 +89,8 @@ def _encoded_row(record: Record, words: Terms, vector: NDArray[np.float32], stor
             _SIZE(len(text)),
             text,
             _encoded_metadata(record.metadata),
-            _SIZE(len(joined)),
-            joined,
+            _SIZE(len(words.words)),
+            words.words,
             _SIZE(4),
             _SIZE(words.length),
             _TRUE if record.truncated else _FALSE,

@@ -23,13 +23,14 @@ _LONGEST = 200  # characters of a term that is not hashed: an entry of the index
 _LETTER = "\x02"
 _MOST_REMEMBERED = 8_000_000  # characters
 # The tokenizer ends a word at every other ASCII character, so what stands between them can be tokenized by itself.
-_SEPARATORS = {code: " " for code in range(128) if not chr(code).isalnum()}
+# In UTF-8, all bytes of other characters are above 127.
+_SEPARATORS = bytes(byte if byte > 127 or chr(byte).isalnum() else 32 for byte in range(256))
 
 
 class Terms(NamedTuple):
     """The words of one document."""
 
-    words: str
+    words: bytes
     length: int
 
 
@@ -41,27 +42,31 @@ class TermEncoder:
 
     def __init__(self) -> None:
         self._tokenizer = Tokenizer()
-        self._known: dict[str, str] = {}  # the words of a chunk
+        self._known: dict[bytes, bytes] = {}  # the words of a chunk
         self._size = 0
 
     def terms(self, texts: Sequence[str]) -> list[Terms]:
         """Return the words of each text."""
-        chunks = [prepare_text(text).translate(_SEPARATORS).split() for text in texts]
+        chunks = [prepare_text(text).encode(errors="replace").translate(_SEPARATORS).split() for text in texts]
         words_of = self._words_of(set().union(*chunks)).__getitem__
-        return [_terms("".join(map(words_of, each))) for each in chunks]
+        return [_terms(b"".join(map(words_of, each))) for each in chunks]
 
-    def _words_of(self, chunks: set[str]) -> dict[str, str]:
+    def _words_of(self, chunks: set[bytes]) -> dict[bytes, bytes]:
         """Return the words of chunks; others may be among them."""
         if self._size > _MOST_REMEMBERED:
             self._known, self._size = {}, 0
         known = self._known  # another thread may begin a new one
         new = chunks.difference(known)
-        plain = list(filter(str.isascii, new))
-        (terms,) = self._tokenizer.terms([" ".join(plain)])  # each is one word: one text for all is much faster
-        known.update(zip(plain, [f" {_short(term)} " for term in terms], strict=True))
+        if not new:
+            return known
+        plain = list(filter(bytes.isascii, new))
         other = list(new.difference(plain))
-        for chunk, terms in zip(other, self._tokenizer.terms(other), strict=True):
-            known[chunk] = "".join([f" {_short(term)} " for term in terms])
+        # A plain chunk is one word. So all of them are one text, which is much faster than a text for each.
+        one, *rest = self._tokenizer.terms([b" ".join(plain).decode(), *map(bytes.decode, other)])
+        known.update(zip(plain, [f" {_short(term)} ".encode() for term in one], strict=True))
+        known.update(
+            zip(other, ["".join(f" {_short(term)} " for term in terms).encode() for terms in rest], strict=True)
+        )
         self._size += sum(map(len, new))
         return known
 
@@ -80,11 +85,11 @@ def counted_text(phrase: Phrase) -> str:
     return "".join(f" {_short(term)} " for term in phrase)
 
 
-def _terms(words: str) -> Terms:
-    length = words.count(" ") // 2
+def _terms(words: bytes) -> Terms:
+    length = words.count(b" ") // 2
     if not words.isascii():
-        first = dict.fromkeys(term[0] for term in words[1:-1].split("  ") if not term[0].isascii())
-        words += "".join(f" {_LETTER}{letter} " for letter in first if _begins_run(letter))
+        first = dict.fromkeys(term[0] for term in words[1:-1].decode().split("  ") if not term[0].isascii())
+        words += "".join(f" {_LETTER}{letter} " for letter in first if _begins_run(letter)).encode()
     return Terms(words, length)
 
 

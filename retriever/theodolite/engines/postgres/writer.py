@@ -3,12 +3,13 @@
 Writers lock the collection's row, so they run one after the other, and each commit has a number. Readers never wait.
 """
 
+import json
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from theodolite.engines.postgres.binary import decode_vectors, encode_texts
+from theodolite.engines.postgres.binary import decode_vectors
 from theodolite.engines.postgres.catalog import Collection, CollectionState, read_state
 from theodolite.engines.postgres.codec import COLUMNS, check_sizes, encode_rows
 from theodolite.engines.postgres.connections import Connection, Connections
@@ -195,14 +196,14 @@ class Writer:
         row = connection.execute(
             # LIMIT keeps the planner from reading the whole table: each id is one lookup.
             f"WITH gone AS (DELETE FROM {table} WHERE key = ANY(ARRAY("
-            "SELECT old.key FROM unnest(%s::text[], %s::text[]) AS new(partition, id), LATERAL ("
+            "SELECT old.key FROM ROWS FROM (json_array_elements_text(%s::json), json_array_elements_text(%s::json)) "
+            "AS new(partition, id), LATERAL ("
             f"SELECT key FROM {table} AS d WHERE (d.partition, d.id) = (new.partition, new.id) LIMIT 1) AS old"
             ")) RETURNING truncated) SELECT count(*), count(*) FILTER (WHERE truncated) FROM gone",
             (
-                encode_texts(escape(record.partition) for record in records),
-                encode_texts(escape(record.id) for record in records),
+                json.dumps([escape(record.partition) for record in records], ensure_ascii=False),
+                json.dumps([escape(record.id) for record in records], ensure_ascii=False),
             ),
-            prepare=False,
         ).fetchone()
         return (0, 0) if row is None else (row[0], row[1])
 
