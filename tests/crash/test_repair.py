@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.crash.workloads import held
 
-from theodolite import CorruptionError, Document, Retriever
+from theodolite import CorruptionError, Document, IndexWarning, Retriever
 from theodolite.engines.local.derived.columns import column_files
 from theodolite.errors import IntegrityError
 from theodolite.indexes.flat.codes import BLOCK
@@ -177,7 +177,8 @@ def test_a_graph_from_elsewhere_never_reaches_native_code(
     loaded = []
     monkeypatch.setattr(HnswIndex, "load", lambda self, path, space: loaded.append(path))
     with Retriever.open(folder) as kb:
-        assert kb.search(vector=np.ones(4), k=5).trace.complete
+        with pytest.warns(IndexWarning, match="its files cannot be loaded"):
+            assert kb.search(vector=np.ones(4), k=5).trace.complete
         with pytest.raises(CorruptionError, match="does not match its hash"):
             kb.verify()
     assert not loaded

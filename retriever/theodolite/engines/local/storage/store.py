@@ -307,11 +307,16 @@ class Store:
     def _record_writer(self) -> None:
         """Write our pid to writer.pid. If that fails, only the message of a `LockedError` lacks it."""
         with contextlib.suppress(OSError, CorruptionError):
-            # Each writer creates the file again, so the one that we wrote is the same file only as long as it is ours.
-            if self._writer is not None and _is_same(self.folder.stat(WRITER), self._writer):
+            status, pid = self.folder.stat(WRITER), str(os.getpid()).encode()
+            # Each writer creates the file again, so the one with our pid is the same file only as long as it is ours.
+            if self._writer is not None and _is_same(status, self._writer):
                 return
+            with contextlib.suppress(FileNotFoundError):
+                if _read_writer(self.folder) == pid:  # raises for a link: verify() reports it
+                    self._writer = status
+                    return
             with self.folder.create(WRITER) as file:
-                file.write(str(os.getpid()).encode())
+                file.write(pid)
                 file.flush()
                 self._writer = os.fstat(file.fileno())
 
