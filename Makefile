@@ -36,8 +36,9 @@ test-all: $(VENV)/.installed ## run all tests with all parameters
 test-engines: $(VENV)/.installed ## run the tests that need PostgreSQL, which they start, or Qdrant's local mode
 	$(PYTEST) -m engine $(ARGS) tests/engines/postgres tests/engines/qdrant
 
-test-milvus: $(VENV)/.installed $(VENV_MILVUS)/.installed ## run the tests that need Milvus, which they start; 20 minutes
-	THEODOLITE_MILVUS_ENVIRONMENT=$(abspath $(VENV_MILVUS)) $(PYTEST) -m engine $(ARGS) tests/engines/milvus
+# Four processes share one server, and mostly wait for it.
+test-milvus: $(VENV)/.installed $(VENV_MILVUS)/.installed ## run the tests that need Milvus, which they start
+	THEODOLITE_MILVUS_ENVIRONMENT=$(abspath $(VENV_MILVUS)) $(PYTEST) -n 4 --dist load -m engine $(ARGS) tests/engines/milvus
 
 check: docs ## lint, format, types, import rules, documentation
 	$(VENV)/bin/ruff check .

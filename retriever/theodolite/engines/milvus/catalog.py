@@ -115,9 +115,20 @@ class Catalog:
             schema.add_field("digest", DataType.VARCHAR, max_length=100)
             schema.add_field("value", DataType.VARCHAR, max_length=MAX_BYTES)
             schema.add_field("vector", DataType.FLOAT_VECTOR, dim=2)
-            self._server.create(CATALOG, schema, {"index_type": "FLAT", "metric_type": "L2", "params": {}})
-        else:
-            self._server.load(CATALOG)
+            try:
+                self._server.create(CATALOG, schema, {"index_type": "FLAT", "metric_type": "L2", "params": {}})
+            except EngineError:
+                if not self._server.has(CATALOG):
+                    raise
+        deadline = time.monotonic() + _WAIT
+        while True:  # another process may have created it, and still be indexing it
+            try:
+                self._server.load(CATALOG)
+                break
+            except EngineError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
         self._exists = True
 
 

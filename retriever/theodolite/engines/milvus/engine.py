@@ -77,6 +77,7 @@ class MilvusEngine:
         self._index = IndexSetting.from_json(self._collection.catalog.read(_INDEX_NOTE))
         self._building = threading.Lock()
         register_at_fork(self)
+        self._apply_index(settings.index)
 
     def __reduce__(self) -> NoReturn:
         """Raise TypeError: a copy would share connections or have none."""
@@ -118,6 +119,14 @@ class MilvusEngine:
         except BaseException:
             server.close()
             raise
+
+    def _apply_index(self, name: str | None) -> None:
+        """Build the requested index if there are documents but no index. Raises ConfigError for unknown names."""
+        if name in (None, "auto", FLAT):
+            return
+        build_settings(str(name), metric_type(self.space.metric))
+        if self._index.name == FLAT and not self._read_only and self._has_rows() and self.count():
+            self.reindex(str(name))
 
     @property
     def space(self) -> Space:

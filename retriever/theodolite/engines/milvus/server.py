@@ -1,5 +1,6 @@
 """Calls to a Milvus server: timeouts, consistency, and errors in our own words."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -13,6 +14,9 @@ from theodolite.errors import EngineError
 
 Consistency = Literal["Strong", "Session", "Bounded", "Eventually"]
 Row = dict[str, Any]
+
+_ATTEMPTS = 6
+_REPLACED = "incomplete query result"
 
 MAX_LISTED = 16_384
 """Maximum number of rows in one search or page."""
@@ -122,20 +126,31 @@ class MilvusServer:
         fields: Sequence[str],
         parameters: Mapping[str, Any],
     ) -> list[list[Row]]:
-        """Return the rows nearest to each query, with `distance` beside the fields."""
-        with self._errors("search"):
-            found = self._client.search(
-                collection,
-                data=list(queries),
-                limit=n,
-                filter=expression,
-                output_fields=list(fields),
-                anns_field="vector",
-                search_params=dict(parameters),
-                timeout=self._timeout,
-                consistency_level=self.consistency,
-            )
-            return [[{**hit["entity"], "distance": hit["distance"]} for hit in hits] for hits in found]
+        """Return the rows nearest to each query, with `distance` beside the fields.
+
+        The server finds the rows first and reads their fields then. It fails if rows were replaced in between, so a
+        search that fails for this reason is repeated.
+        """
+        for attempt in range(_ATTEMPTS):
+            try:
+                with self._errors("search"):
+                    found = self._client.search(
+                        collection,
+                        data=list(queries),
+                        limit=n,
+                        filter=expression,
+                        output_fields=list(fields),
+                        anns_field="vector",
+                        search_params=dict(parameters),
+                        timeout=self._timeout,
+                        consistency_level=self.consistency,
+                    )
+                    return [[{**hit["entity"], "distance": hit["distance"]} for hit in hits] for hits in found]
+            except EngineError as error:
+                if _REPLACED not in error.message or attempt == _ATTEMPTS - 1:
+                    raise
+                time.sleep(0.01 * 2**attempt)
+        raise AssertionError("the last attempt returns or raises")
 
     def close(self) -> None:
         if not self._closed:
