@@ -115,7 +115,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a call raised and warned, in words that do not depend on the place."""
+    """The error and the warnings of a call, in words that do not depend on the place."""
 
     error: str
     message: str

@@ -72,7 +72,7 @@ def open_with_embedder(
 
 
 def _info(location: str | Path, *, create: bool) -> dict[str, Any] | None:
-    """Return the collection's info; None if `create` is set and there is no collection that can be opened yet."""
+    """Return the collection's info; None if `create` is set and the collection does not exist yet."""
     try:
         with open_collection(location) as kb:
             return kb.info()

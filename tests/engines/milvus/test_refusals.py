@@ -1,4 +1,4 @@
-"""What the local engine refuses, the Milvus engine refuses: with the same class of error, in the same words."""
+"""The Milvus engine refuses the same calls as the local engine, with the same class of error and the same words."""
 
 from collections.abc import Callable, Iterator
 from functools import cache

@@ -1,4 +1,4 @@
-"""What the local engine refuses, the PostgreSQL engine refuses: with the same class of error, in the same words."""
+"""The PostgreSQL engine refuses the same calls as the local engine, with the same class of error and the same words."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -116,7 +116,6 @@ class SearchExecutor:
 
         depth = max(request.k, request.fusion.depth) if request.mode == "hybrid" else request.k
         nearest: list[Found] = []
-        index_notes: tuple[str, ...] = ()
         if request.mode != "lexical":
             boosted = self._boosted_score(request, eligible.factors) if request.relevance is not None else None
             if snapshot.approximate is None or request.exact:
@@ -127,8 +126,9 @@ class SearchExecutor:
                 )
             if snapshot.record is not None and not request.probe:
                 self._record_query(snapshot, request)
-                if nearest[0].path != "index" and not request.exact and request.where is None:
-                    index_notes = self._index_notes(snapshot, depth)
+                if nearest[0].path != "index" and _is_plain(request):
+                    notes = self._index_notes(snapshot, depth)
+                    eligible = replace(eligible, notes=(*eligible.notes, *notes))
         if request.mode == "dense":
             matches = [_dense_matches(result, request) for result in nearest]
         else:
@@ -141,8 +141,6 @@ class SearchExecutor:
                 for number, (result, lexical) in enumerate(zip(nearest, matches, strict=True))
             ]
 
-        if index_notes and request.scope is None and request.versions is None:
-            eligible = replace(eligible, notes=(*eligible.notes, *index_notes))
         fetching = time.perf_counter()
         search_time = (fetching - started) / len(matches)
         answers = []
@@ -195,7 +193,7 @@ class SearchExecutor:
         elif index is None:
             why = "its files cannot be loaded. Call reindex(), or see the log"
         else:
-            why = index.why_exact(k, snapshot.flat, snapshot.vectors) or "it proposed too few documents for this query"
+            why = index.why_exact(k, snapshot.flat, snapshot.vectors) or "exact search was cheaper for this query"
         note = f"The index {record.spec} was not used: {why}."
         if built and snapshot.rows >= _LARGE:
             self._warnings.warn([note], IndexWarning)
@@ -309,6 +307,12 @@ class SearchExecutor:
         timings = {"search": search_time, "fetch": time.perf_counter() - fetching}
         trace = _trace(snapshot, request, eligible, match, timings)
         return Answer(documents, similarities, trace, scores, bm25, versions, vectors)
+
+
+def _is_plain(request: Request) -> bool:
+    """Return whether an index should answer: one query of all documents. Other searches are often cheaper exactly."""
+    narrowed = request.where is not None or request.scope is not None or request.versions is not None
+    return len(request.vectors) == 1 and not (narrowed or request.boosts or request.exact)
 
 
 def _dense_matches(nearest: Found, request: Request) -> Matches:

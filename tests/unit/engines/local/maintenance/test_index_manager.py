@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from theodolite import (
+    Authority,
     ConfigError,
     CorruptionError,
     Document,
@@ -33,6 +34,7 @@ from theodolite.engines.local.maintenance.index_build import only_builder
 from theodolite.engines.local.search import executor
 from theodolite.engines.local.storage import crash_points
 from theodolite.engines.local.storage.folder import Folder
+from theodolite.ranking.notes import NoteWarnings
 
 ROWS, DIMENSION = 3000, 24
 DRAW = np.random.default_rng(5)
@@ -276,6 +278,14 @@ def test_a_search_says_why_it_does_not_use_the_index(monkeypatch: pytest.MonkeyP
         assert kb.search(vector=query, where={"n": {"$lt": 250}}).trace.notes == ()  # a filter's cost is its own
         with warnings.catch_warnings(action="error"):  # once
             kb.search(vector=query, k=1)
+            engine: Any = kb._engine
+            engine._executor._warnings = NoteWarnings()
+            for hits in (  # exact search is the cheaper way for these, so they say nothing
+                *kb.search_many(vectors=clustered(3, 10)),
+                kb.scoped({"n": {"$lt": 250}}).search(vector=query),
+                kb.search(vector=query, boosts=Authority("even", {True: 1.0, False: 0.5})),
+            ):
+                assert hits.trace.notes == ()
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "gone", "rows"])
