@@ -41,7 +41,7 @@ def non_matching_notes(
         kinds += [kind for kind in _wanted_kinds(test) if kind not in kinds]
     return tuple(
         f"the filter on {short_repr(field)} cannot match: "
-        + (_other_kinds(field, known[field], kinds, names) if field in known else _missing(field, names(), where))
+        + (_other_kinds(field, known[field], kinds, names) if field in known else missing_field(field, names(), where))
         for field, kinds in wanted.items()
     )
 
@@ -119,7 +119,8 @@ def _wanted_kinds(test: Test) -> list[str]:
     return [_PLURALS[kind] for kind in found]
 
 
-def _missing(field: str, names: Iterable[str], where: str) -> str:
+def missing_field(field: str, names: Iterable[str], where: str = "document") -> str:
+    """Say that no document has a field, and suggest one of these names."""
     listed = sorted(names)
     close = closest(field, listed)
     if close is not None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from theodolite.engines import refusals
 from theodolite.engines.postgres.binary import decode_vectors, encode_keys, vector_length
-from theodolite.engines.postgres.catalog import Collection, read_state
+from theodolite.engines.postgres.catalog import Collection, build_lock, leaf_tables, read_state
 from theodolite.engines.postgres.connections import Connection, Connections
 from theodolite.engines.postgres.notes import NoteStore
 from theodolite.errors import ConfigError, CorruptionError, LockedError, UnsupportedError
@@ -61,7 +61,7 @@ class ApproximateIndex:
 
     Attributes:
         spec: its name with all settings.
-        name: the name of the index in the database.
+        name: its name in the database, or how the names begin if there are several tables.
         dimension: the dimension of the vectors.
         calibration: `n` is the number that `ef_search` must have.
     """
@@ -74,6 +74,10 @@ class ApproximateIndex:
     @property
     def is_half(self) -> bool:
         return self.dimension > MAX_FULL
+
+    def names(self, tables: int) -> list[str]:
+        """Return the names of the indexes in the database: one for each table of documents."""
+        return [self.name] if tables == 1 else [f"{self.name}_{number}" for number in range(tables)]
 
     def ef(self, k: int) -> int:
         """Return `hnsw.ef_search` for lists of length k."""
@@ -126,8 +130,7 @@ class Indexes:
         settings = parse_spec(spec)
         self._connections.check_writable()
         with self._connections.outside() as connection:
-            row = connection.execute("SELECT pg_try_advisory_lock(%s, %s)", _lock(self._collection)).fetchone()
-            if row is None or not row[0]:
+            if not build_lock(connection, self._collection):
                 raise LockedError(f"{self._collection.shown}: another process or thread is building an index")
             old = self._notes.read(NOTE)
             if settings is None:
@@ -171,15 +174,19 @@ class Indexes:
             "set_config('lock_timeout', '0', false)",
             (f"{memory >> 10}kB",),
         )
-        statement = (
-            f"CREATE INDEX CONCURRENTLY {index.name} ON {self._collection.documents} USING hnsw ({column}_{operators}) "
-            f"WITH (m = {settings['M']}, ef_construction = {settings['ef_construction']})"
-        )
+        tables = leaf_tables(connection, self._collection)
+        names = index.names(len(tables))
         try:
-            self._run(connection, statement, progress)
+            for name, table in zip(names, tables, strict=True):
+                statement = (
+                    f"CREATE INDEX CONCURRENTLY {name} ON {table} USING hnsw ({column}_{operators}) "
+                    f"WITH (m = {settings['M']}, ef_construction = {settings['ef_construction']})"
+                )
+                self._run(connection, statement, progress)
         except BaseException:
             # Drop the remains of an interrupted build: PostgreSQL cannot resume it.
-            connection.execute(f"DROP INDEX IF EXISTS {self._collection.schema}.{index.name}".encode())
+            for name in names:
+                connection.execute(f"DROP INDEX IF EXISTS {self._collection.schema}.{name}".encode())
             raise
         return index
 
@@ -271,13 +278,16 @@ class Indexes:
 
     def _drop_others(self, connection: Connection, kept: str | None) -> None:
         """Drop all approximate indexes of the collection but one."""
+        tables = leaf_tables(connection, self._collection)
         rows = connection.execute(
             "SELECT c.relname FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid "
-            "WHERE i.indrelid = %s::regclass AND c.relname LIKE %s AND c.relname IS DISTINCT FROM %s",
-            (self._collection.documents, f"documents\\_{self._collection.number}\\_hnsw\\_%", kept),
+            "WHERE i.indrelid = ANY(%s::regclass[]) AND c.relname LIKE %s",
+            (tables, f"documents\\_{self._collection.number}\\_hnsw\\_%"),
         ).fetchall()
+        left = set() if kept is None else {kept, *(f"{kept}_{number}" for number in range(len(tables)))}
         for (name,) in rows:
-            connection.execute(f'DROP INDEX CONCURRENTLY IF EXISTS {self._collection.schema}."{name}"'.encode())
+            if name not in left:
+                connection.execute(f'DROP INDEX CONCURRENTLY IF EXISTS {self._collection.schema}."{name}"'.encode())
 
 
 def parse_spec(spec: str) -> dict[str, int] | None:
@@ -298,7 +308,3 @@ def parse_spec(spec: str) -> dict[str, int] | None:
     if settings["ef_construction"] < 2 * settings["M"]:
         raise ConfigError("hnsw: ef_construction must be at least twice M", name="ef_construction")
     return settings
-
-
-def _lock(collection: Collection) -> tuple[int, int]:
-    return 0x7E0D, collection.number

@@ -13,8 +13,10 @@ from theodolite.engines.postgres.schema import (
     migrate,
     read_version,
 )
-from theodolite.errors import ManifestError, closest
+from theodolite.errors import ConfigError, ManifestError, closest
 from theodolite.settings import CollectionSettings, Manifest, new_manifest
+
+_BUILD_LOCK = 0x7E0D  # any number, the same in every program that builds indexes
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,10 @@ def open_collection(
     _upgrade(connections)
     found = _found(connections, create=create)
     if found is None:
+        _check_tables(connections, None, settings.partition)
         found = connections.write(lambda connection: _create(connection, connections.location, settings))
     collection, manifest = found
+    _check_tables(connections, collection, manifest.partition)
     settings.check_pinned(manifest.space, manifest.partition)
     return collection, manifest
 
@@ -85,6 +89,7 @@ def check_collection(connections: Connections, settings: CollectionSettings, *, 
     found = _found(connections, create=create, check=True)
     if found is not None:
         settings.check_pinned(found[1].space, found[1].partition)
+    _check_tables(connections, *((None, settings.partition) if found is None else (found[0], found[1].partition)))
 
 
 def find_collection(connection: Connection, location: PostgresLocation) -> tuple[Collection, Manifest] | None:
@@ -132,6 +137,22 @@ def read_state(connection: Connection, collection: Collection, *, lock: bool = F
     return CollectionState(manifest, *row[1:])
 
 
+def leaf_tables(connection: Connection, collection: Collection) -> list[str]:
+    """Return the tables that hold the documents: one, or several by the hash of the partition, in order."""
+    rows = connection.execute(
+        "SELECT c.relname FROM pg_partition_tree(%s::regclass) AS t JOIN pg_class AS c ON c.oid = t.relid "
+        "WHERE t.isleaf AND t.level > 0 ORDER BY length(c.relname), c.relname",
+        (collection.documents,),
+    ).fetchall()
+    return [f"{collection.schema}.{name}" for (name,) in rows] or [collection.documents]
+
+
+def build_lock(connection: Connection, collection: Collection) -> bool:
+    """Keep others from building indexes while the connection is open. False if someone else does."""
+    row = connection.execute("SELECT pg_try_advisory_lock(%s, %s)", (_BUILD_LOCK, collection.number)).fetchone()
+    return row is not None and bool(row[0])
+
+
 def _upgrade(connections: Connections) -> None:
     """Bring tables of an older version to the current one. Raises ManifestError if they may only be read."""
     location = connections.location
@@ -159,6 +180,22 @@ def _found(connections: Connections, *, create: bool, check: bool = False) -> tu
     return found
 
 
+def _check_tables(connections: Connections, collection: Collection | None, partition: str | None) -> None:
+    """Raise ConfigError if the number of tables in the URL is not the collection's, or is not possible."""
+    wanted, shown = connections.location.tables, connections.location.shown
+    if wanted is None:
+        return
+    if partition is None:
+        raise ConfigError(f"{shown}: tables={wanted} spreads documents by partition. Name the field with partition=")
+    if collection is not None:
+        tables = len(connections.read(lambda connection: leaf_tables(connection, collection)))
+        if tables != wanted:
+            raise ConfigError(
+                f"{shown} has {'one table' if tables == 1 else f'{tables} tables'} of documents, not {wanted}: the "
+                "number is fixed when a collection is created. Leave tables= out, or copy the collection into a new one"
+            )
+
+
 def _create(
     connection: Connection, location: PostgresLocation, settings: CollectionSettings
 ) -> tuple[Collection, Manifest]:
@@ -177,7 +214,14 @@ def _create(
         return found
     collection = Collection(location.schema, int(row[0]), manifest.uid, location.shown)
     partitioned = manifest.partition is not None
-    create_documents(connection, location.schema, collection.number, manifest.uid, partitioned=partitioned)
+    create_documents(
+        connection,
+        location.schema,
+        collection.number,
+        manifest.uid,
+        partitioned=partitioned,
+        tables=location.tables,
+    )
     return collection, manifest
 
 

@@ -11,6 +11,7 @@ from theodolite.engines.postgres.catalog import (
     Collection,
     CollectionState,
     check_collection,
+    leaf_tables,
     open_collection,
     read_state,
 )
@@ -19,14 +20,16 @@ from theodolite.engines.postgres.duplicates import duplicates
 from theodolite.engines.postgres.location import PostgresLocation
 from theodolite.engines.postgres.maintenance import Maintainer
 from theodolite.engines.postgres.notes import NoteStore
+from theodolite.engines.postgres.range_indexes import declare_fields, indexed_fields
 from theodolite.engines.postgres.reader import Pair, Reader, matching
 from theodolite.engines.postgres.source import Views
 from theodolite.engines.postgres.writer import Writer
 from theodolite.engines.remote.field_tokens import exists_tokens
 from theodolite.engines.remote.search import RemoteSearch
 from theodolite.engines.remote.source import Eligible
-from theodolite.errors import ConfigError
+from theodolite.errors import ConfigError, MetadataWarning, short_repr, warn_caller
 from theodolite.filters import Filter
+from theodolite.filters.non_matching import missing_field
 from theodolite.protocols import Answer, Request, Scope
 from theodolite.settings import CollectionSettings, Manifest
 from theodolite.types import Compaction, Document, Duplicate, EmbedderSpec, Field, Space, Vectors, Verification
@@ -84,8 +87,9 @@ class PostgresEngine:
         """Open the collection at a URL. Create it, its schema and its tables if they are missing.
 
         Args:
-            location: postgresql://user@host/database?collection=name, with any parameters of libpq, and
-                `schema=name`, by default `theodolite`.
+            location: postgresql://user@host/database?collection=name, with any parameters of libpq,
+                `schema=name`, by default `theodolite`, `indexed=field` for each field with range filters, and
+                `tables=number` to spread the partitions of a new collection over tables.
             connect_timeout: seconds to wait for a connection.
             lock_timeout: seconds to wait for another writer.
             statement_timeout: maximum seconds for one statement; 0 for no limit.
@@ -107,6 +111,7 @@ class PostgresEngine:
         engine = cls(pool, collection, manifest, settings)
         try:
             engine._apply_index(settings.index)
+            engine._declare_fields()
         except BaseException:
             engine.close()
             raise
@@ -118,6 +123,20 @@ class PostgresEngine:
             return
         if self._indexes.current() is None and not self._connections.read_only and self._reader.live():
             self._indexes.reindex(spec, 0.99, None, None)
+
+    def _declare_fields(self) -> None:
+        """Build the indexes for ranges that the URL asks for. Warn about fields that no document has."""
+        fields = self._connections.location.indexed
+        if fields is None or self._connections.read_only:
+            return
+        new = declare_fields(self._connections, self._collection, fields)
+        if new and self._reader.live():
+            with self._views(lasting=True) as source:
+                known = source.summaries(None, new)
+                names = source.sample_names(None)
+            for name in new:
+                if name not in known:
+                    warn_caller(f"indexed={short_repr(name)} in the URL: {missing_field(name, names)}", MetadataWarning)
 
     @staticmethod
     def check(
@@ -253,6 +272,7 @@ class PostgresEngine:
         self._maintainer.backup(target, progress)
 
     def compact(self, progress: Callable[[int], object] | None = None) -> Compaction:
+        self._declare_fields()
         return self._maintainer.compact(progress)
 
     def note(self, name: str) -> str | None:
@@ -270,10 +290,12 @@ class PostgresEngine:
         def describe(connection: Connection) -> dict[str, Any]:
             state = read_state(connection, self._collection)
             manifest = state.manifest
+            leaves = leaf_tables(connection, self._collection)
             row = connection.execute(
-                "SELECT pg_total_relation_size(%s::regclass), current_setting('server_version'), "
+                "SELECT (SELECT sum(pg_total_relation_size(leaf)) FROM unnest(%s::regclass[]) AS t(leaf))::bigint, "
+                "current_setting('server_version'), "
                 "(SELECT extversion FROM pg_extension WHERE extname = 'vector')",
-                (self._collection.documents,),
+                (leaves,),
             ).fetchone()
             size, server, pgvector = row or (0, None, None)
             return {
@@ -291,8 +313,10 @@ class PostgresEngine:
                 "created": manifest.created,
                 "commits": state.sequence,
                 "bytes": size,
+                "tables": len(leaves),
                 "postgresql": server,
                 "pgvector": pgvector,
+                "indexed": indexed_fields(connection, self._collection),
                 "index": "flat" if index is None else index.spec,
                 "approximate": None if index is None else _described(index),
             }

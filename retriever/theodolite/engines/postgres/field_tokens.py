@@ -3,6 +3,10 @@
 `remote.field_tokens` defines the tokens. The typed scalars are one JSON object: `n:path` holds numbers, exactly as
 Python compares them (a float as its decimal expansion), `i:path` instants in microseconds, and `s:path` strings.
 
+Range filters compare sort keys of these scalars, which have a bounded size, so that an index can hold them: a number
+rounded to float8, an instant, and the first characters of a string. A sort key orders as its scalar does, except that
+different scalars may have the same.
+
 The token of a list treats all dates and strings of one instant as equal. `l:path` keeps the strings, so that `where`
 can compare them exactly.
 """
@@ -20,7 +24,18 @@ from theodolite.engines.remote.field_tokens import date_strings, field_tokens, l
 from theodolite.filters.dates import instant
 from theodolite.filters.values import kind_of
 
+SORT_KEYS: dict[str, str] = {
+    "n": "(CASE WHEN fields ? {0} THEN least(greatest((fields->{0}::text)::numeric, -1e300), 1e300)::float8 END)",
+    "i": "(fields->{0}::text)::bigint",
+    "s": '(left(fields->>{0}::text, 500)) COLLATE "C"',
+}
+"""The sort key in SQL for each kind of scalar; {0} is the name of the scalar. NULL where there is none."""
+
+MAX_SORT_TEXT = 500  # characters, of at most four bytes each: an entry of PostgreSQL's index has at most 2,704
+
 _WORD = 1 << 63
+_LARGEST_SORTED = 1e300
+_EXACT = 1 << 53
 
 
 def encode_fields(metadata: Mapping[str, Any]) -> tuple[bytes, bytes]:
@@ -75,11 +90,17 @@ def scalar_key(kind: str, path: str) -> str:
     return f"{kind}:{escape(path)}"
 
 
+def number_sort_key(number: int | float) -> tuple[float, bool]:
+    """Return a number's sort key, and whether no other number has the same."""
+    clamped = float(max(min(number, _LARGEST_SORTED), -_LARGEST_SORTED))
+    return clamped, abs(number) < _EXACT
+
+
 def decimal_text(value: int | float) -> str:
     """Return a finite number as an exact decimal."""
     if isinstance(value, int) and -_WORD < value < _WORD:
         return str(value)
-    return format(Decimal(value), "f")
+    return format(Decimal(value or 0), "f")  # without the sign of -0.0, which jsonb does not keep
 
 
 def _date_variants(value: list[Any]) -> dict[str, list[list[str | None]]]:

@@ -9,13 +9,15 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from theodolite.errors import InputError, closest, short_repr
+from theodolite.errors import FilterError, InputError, closest, short_repr
+from theodolite.filters.parse import check_field
 
 DEFAULT_SCHEMA = "theodolite"
 
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,47}")
 _LONGEST_NAME = 500
-_OURS = ("collection", "schema")
+_OURS = ("collection", "schema", "indexed", "tables")
+_MAX_TABLES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class PostgresLocation:
     Attributes:
         collection: its name.
         schema: the schema of its tables: lower-case letters, digits and underscores.
+        indexed: the fields that have indexes for ranges; None leaves the indexes as they are.
+        tables: how many tables the documents are spread over, by partition; None for one, or as it is.
         parameters: what libpq needs to connect, the password included. Not in the repr.
         shown: the URL without a password, for messages and `info()`.
     """
@@ -32,6 +36,8 @@ class PostgresLocation:
     collection: str
     schema: str
     shown: str
+    indexed: tuple[str, ...] | None
+    tables: int | None
     parameters: Mapping[str, Any] = field(repr=False)
 
     @classmethod
@@ -65,7 +71,7 @@ class PostgresLocation:
                 "beginning with a digit or pg_",
                 url=shown,
             )
-        return cls(collection, schema, shown, parameters)
+        return cls(collection, schema, shown, _indexed(query, shown), _tables(ours.get("tables"), shown), parameters)
 
 
 # Errors of these functions quote the URL, and with it the password: nothing of them may become part of ours.
@@ -90,6 +96,28 @@ def _parameters(url: str, query: list[tuple[str, str]]) -> dict[str, Any] | None
     # A password with a slash would be read as host and port, and shown.
     port = str(parameters.get("port", "")).replace(",", "")
     return parameters if not port or port.isdecimal() else None
+
+
+def _indexed(query: list[tuple[str, str]], shown: str) -> tuple[str, ...] | None:
+    """Return the fields to index. Raises InputError if no document can have one of them."""
+    given = [value for name, value in query if name == "indexed"]
+    fields = tuple(dict.fromkeys(filter(None, given)))  # an empty one says that there are none
+    for name in fields:
+        try:
+            check_field(name)
+        except FilterError as error:
+            raise InputError(
+                f"indexed={short_repr(name)} in the URL is not possible: {error.message}", url=shown
+            ) from None
+    return fields if given else None
+
+
+def _tables(text: str | None, shown: str) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and 2 <= int(text) <= _MAX_TABLES):
+        raise InputError(f"tables={short_repr(text)} in the URL: expected a number from 2 to {_MAX_TABLES}", url=shown)
+    return int(text)
 
 
 def _shown(parameters: Mapping[str, Any], collection: str, schema: str) -> str:

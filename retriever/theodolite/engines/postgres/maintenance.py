@@ -17,7 +17,7 @@ import numpy as np
 from theodolite import plugins
 from theodolite.engines.postgres.approximate import NOTE, ApproximateIndex
 from theodolite.engines.postgres.binary import decode_vectors, encode_keys
-from theodolite.engines.postgres.catalog import Collection, read_state
+from theodolite.engines.postgres.catalog import Collection, leaf_tables, read_state
 from theodolite.engines.postgres.codec import COLUMNS, encode_rows, read_rows, row_values
 from theodolite.engines.postgres.connections import Connection, Connections
 from theodolite.engines.postgres.term_tokens import TermEncoder
@@ -184,7 +184,7 @@ class Maintainer:
 
     def _check_schema(self, connection: Connection, dimension: int | None, problems: list[Problem]) -> list[str]:
         """Check the vector's type and the indexes. Return the names of indexes that cannot be used."""
-        table = self._collection.documents
+        table, leaves = self._collection.documents, leaf_tables(connection, self._collection)
         row = connection.execute(
             "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = %s::regclass "
             "AND attname = 'embedding'",
@@ -195,8 +195,8 @@ class Maintainer:
             problems.append(Problem("schema", f"the column of vectors is {row and row[0]}, not {wanted}"))
         found = connection.execute(
             "SELECT c.relname, i.indisvalid AND i.indisready FROM pg_index AS i "
-            "JOIN pg_class AS c ON c.oid = i.indexrelid WHERE i.indrelid = %s::regclass",
-            (table,),
+            "JOIN pg_class AS c ON c.oid = i.indexrelid WHERE i.indrelid = ANY(%s::regclass[])",
+            (leaves,),
         ).fetchall()
         broken = [str(name) for name, valid in found if not valid]
         if broken:
@@ -208,8 +208,9 @@ class Maintainer:
         ).fetchone()
         if note is not None:
             index = ApproximateIndex.from_note(unescape(note[0]))
-            if index.name not in {str(name) for name, _ in found}:
-                problems.append(Problem("index", f"the index {index.name} is missing. Run reindex()"))
+            missing = set(index.names(len(leaves))) - {str(name) for name, _ in found}
+            if missing:
+                problems.append(Problem("index", f"the index {min(missing)} is missing. Run reindex()"))
         return broken
 
     def _rewrite(self, connection: Connection, keys: Sequence[int]) -> None:
@@ -250,8 +251,9 @@ class Maintainer:
 
     def _size(self, connection: Connection) -> tuple[int, int]:
         row = connection.execute(
-            "SELECT pg_total_relation_size(%s::regclass), pg_stat_get_dead_tuples(%s::regclass)",
-            (self._collection.documents, self._collection.documents),
+            "SELECT sum(pg_total_relation_size(leaf)), sum(pg_stat_get_dead_tuples(leaf)) "
+            "FROM unnest(%s::regclass[]) AS t(leaf)",
+            (leaf_tables(connection, self._collection),),
         ).fetchone()
         return (0, 0) if row is None else (int(row[0]), int(row[1]))
 

@@ -4,6 +4,7 @@
     collections      one row for each collection: its manifest, its counters
     notes            small texts by name (see `protocols.Notes`)
     documents_N      the documents of collection number N
+    documents_N_part_P, only with `&tables=` in the URL: the documents whose partition has the hash P
 
 Numbers, not names, make table names, so a collection may have any name.
 """
@@ -108,10 +109,14 @@ def migrate(connection: Connection, location: PostgresLocation) -> None:
     connection.execute(f"UPDATE {schema}.schema_version SET version = %s", (len(MIGRATIONS),))
 
 
-def create_documents(connection: Connection, schema: str, number: int, uid: str, *, partitioned: bool) -> None:
+def create_documents(
+    connection: Connection, schema: str, number: int, uid: str, *, partitioned: bool, tables: int | None
+) -> None:
     """Create the table of a new collection's documents. The first batch gives `embedding` its dimension.
 
     The table's comment names the collection, so that it cannot be read by another one's manifest.
+
+    With `tables`, it is partitioned by hash, and its indexes are those of its partitions.
 
     A key names one version of a document: a replaced document gets a new one, so nothing cached by key grows stale.
     """
@@ -131,9 +136,15 @@ def create_documents(connection: Connection, schema: str, number: int, uid: str,
             embedding vector NOT NULL,
             digest bytea NOT NULL,
             PRIMARY KEY (partition, id)
-        )""",
+        ){"" if tables is None else " PARTITION BY HASH (partition)"}""",
+        *(
+            f"CREATE TABLE {table}_part_{part} PARTITION OF {table} "
+            f"FOR VALUES WITH (MODULUS {tables}, REMAINDER {part})"
+            for part in range(tables or 0)
+        ),
         f"COMMENT ON TABLE {table} IS '{uid}'",  # of hexadecimal digits
-        f"CREATE UNIQUE INDEX documents_{number}_key ON {table} (key)",
+        # A unique index over several tables would have to begin with the partition.
+        f"CREATE {'UNIQUE ' if tables is None else ''}INDEX documents_{number}_key ON {table} (key)",
         f"CREATE INDEX documents_{number}_tokens ON {table} USING gin (tokens)",
         f"CREATE INDEX documents_{number}_terms ON {table} USING gin (({TERMS}))",
     ]

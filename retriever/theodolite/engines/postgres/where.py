@@ -11,7 +11,13 @@ from functools import lru_cache
 from typing import Any, NamedTuple, assert_never
 
 from theodolite.engines.postgres.binary import encode_texts
-from theodolite.engines.postgres.field_tokens import decimal_text, scalar_key
+from theodolite.engines.postgres.field_tokens import (
+    MAX_SORT_TEXT,
+    SORT_KEYS,
+    decimal_text,
+    number_sort_key,
+    scalar_key,
+)
 from theodolite.engines.remote.escaping import ESCAPES, MARK, escape
 from theodolite.engines.remote.field_tokens import (
     date_strings,
@@ -162,29 +168,45 @@ def _compare(field: str, operator: str, value: Any) -> Condition:
         case None:
             return FALSE
         case "number", number:
-            return _compare_number(scalar_key("n", field), operator, number)
+            return _compare_number(field, operator, number)
         case "instant", moment:
-            return Condition(f"fields->%s::text {operator} %s::jsonb", (scalar_key("i", field), str(moment)))
+            return _compare_sort_key("i", field, operator, moment)
         case _, text:
             cut = _before_surrogate(text)
             bound = escape(text if cut is None else cut)
             if cut is not None:
                 # Nothing stored equals it, and what begins with `cut` and a higher character is greater.
                 bound, operator = bound + "\ue000", "<" if operator in ("<", "<=") else ">="
-            keys = scalar_key("s", field), scalar_key("i", field)
-            sql = f'(fields->>%s::text) COLLATE "C" {operator} %s AND NOT fields ? %s'
-            return Condition(f"({sql})", (keys[0], bound, keys[1]))
+            no_date = Condition("NOT fields ? %s", (scalar_key("i", field),))
+            if len(bound) < MAX_SORT_TEXT:  # a longer text that begins with it is greater, as its sort key is
+                return all_of([_compare_sort_key("s", field, operator, bound), no_date])
+            near = _compare_sort_key("s", field, operator[0] + "=", bound[:MAX_SORT_TEXT])
+            exact = Condition(f'(fields->>%s::text) COLLATE "C" {operator} %s', (scalar_key("s", field), bound))
+            return all_of([near, exact, no_date])
 
 
-def _compare_number(key: str, operator: str, number: int | float) -> Condition:
+def _compare_sort_key(kind: str, field: str, operator: str, bound: float | str) -> Condition:
+    """Compare a sort key, which an index may hold (see `range_indexes`)."""
+    key, types = scalar_key(kind, field), {"n": "float8", "i": "bigint", "s": "text"}
+    sort_key = SORT_KEYS[kind]
+    sql = f"{sort_key.format('%s')} {operator} %s::{types[kind]}"
+    return Condition(sql, (*[key] * sort_key.count("{0}"), bound))
+
+
+def _compare_number(field: str, operator: str, number: int | float) -> Condition:
     """Compare with a number, exactly."""
+    key = scalar_key("n", field)
     is_number = Condition("fields ? %s", (key,))
     infinite = isinstance(number, float) and math.isinf(number)
     # No stored number reaches infinity, or has that many digits.
     if infinite or (isinstance(number, int) and number.bit_length() > 3 * _LONGEST_NUMBER):
         below = operator in ("<", "<=")
         return is_number if below == (number > 0) else FALSE
-    return Condition(f"fields->%s::text {operator} %s::jsonb", (key, decimal_text(number)))
+    rounded, unique = number_sort_key(number)
+    if unique:
+        return _compare_sort_key("n", field, operator, rounded)
+    near = _compare_sort_key("n", field, operator[0] + "=", rounded)
+    return all_of([near, Condition(f"fields->%s::text {operator} %s::jsonb", (key, decimal_text(number)))])
 
 
 def _before_surrogate(text: str) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from theodolite.engines.postgres.binary import decode_vectors
-from theodolite.engines.postgres.catalog import Collection, CollectionState, read_state
+from theodolite.engines.postgres.catalog import Collection, CollectionState, leaf_tables, read_state
 from theodolite.engines.postgres.codec import COLUMNS, check_sizes, encode_rows
 from theodolite.engines.postgres.connections import Connection, Connections
 from theodolite.engines.postgres.term_tokens import TermEncoder
@@ -156,7 +156,8 @@ class Writer:
             if dimension <= _INLINE:
                 connection.execute(f"ALTER TABLE {table} ALTER COLUMN embedding SET STORAGE PLAIN".encode())
                 target = _row_size(dimension)
-                connection.execute(f"ALTER TABLE {table} SET (toast_tuple_target = {target})".encode())
+                for leaf in leaf_tables(connection, self._collection):
+                    connection.execute(f"ALTER TABLE {leaf} SET (toast_tuple_target = {target})".encode())
 
     def _store(
         self,
