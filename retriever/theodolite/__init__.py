@@ -25,6 +25,7 @@ from theodolite.errors import (
     IndexWarning,
     InputError,
     IntegrityError,
+    JudgmentWarning,
     LockedError,
     ManifestError,
     MetadataWarning,
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from theodolite.agents import SearchTool
     from theodolite.auditing.audit import audit
     from theodolite.auditing.findings import Audit, Finding
-    from theodolite.evaluation import Recall
+    from theodolite.evaluation import Comparison, Evaluation, Recall
     from theodolite.monitoring import Alert, Monitor
     from theodolite.rerankers.stage import Rerank
 
@@ -69,6 +70,7 @@ __all__ = [
     "CollectionNotFoundError",
     "CollectionNotFoundWarning",
     "CollectionSettings",
+    "Comparison",
     "ConfigError",
     "CorruptionError",
     "Document",
@@ -81,6 +83,7 @@ __all__ = [
     "EmbedderSpec",
     "Engine",
     "EngineError",
+    "Evaluation",
     "F",
     "Field",
     "FilterError",
@@ -93,6 +96,7 @@ __all__ = [
     "IndexWarning",
     "InputError",
     "IntegrityError",
+    "JudgmentWarning",
     "Latest",
     "LockedError",
     "MMR",
@@ -129,6 +133,8 @@ __all__ = [
 _LATER = {
     "Alert": "theodolite.monitoring",
     "Audit": "theodolite.auditing.findings",
+    "Comparison": "theodolite.evaluation",
+    "Evaluation": "theodolite.evaluation",
     "Finding": "theodolite.auditing.findings",
     "Monitor": "theodolite.monitoring",
     "Recall": "theodolite.evaluation",

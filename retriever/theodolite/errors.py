@@ -117,6 +117,10 @@ class UnfinishedCopyWarning(TheodoliteWarning):
     """A collection is the unfinished copy of another one, so documents are missing."""
 
 
+class JudgmentWarning(TheodoliteWarning):
+    """Judgments name documents that are not in the collection, or questions that are not asked."""
+
+
 class InputError(TheodoliteError, ValueError):
     """An argument is invalid."""
 

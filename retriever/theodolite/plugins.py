@@ -57,6 +57,7 @@ _PACKAGES: dict[str, tuple[str, ...]] = {
     ),
     "code": ("tree_sitter", *(f"tree_sitter_{each}" for each in _GRAMMARS)),
     "embed": ("huggingface_hub", "onnxruntime", "tokenizers"),
+    "evaluate": ("ir_measures",),
     "faiss": ("faiss",),
     "hnsw": ("hnswlib",),
     "milvus": ("pymilvus",),

@@ -86,7 +86,10 @@ from theodolite.wrong_calls import explain_wrong_calls
 if TYPE_CHECKING:  # imported by the few programs that use them
     from theodolite.auditing.findings import Audit
     from theodolite.copying import Copy
+    from theodolite.evaluation.judgments import JudgmentsLike
+    from theodolite.evaluation.questions import QuestionsLike
     from theodolite.evaluation.recall import Recall
+    from theodolite.evaluation.result import Evaluation
     from theodolite.guards.drift import EmbedderCheck
     from theodolite.monitoring.monitor import Monitor
     from theodolite.rerankers.stage import Rerank
@@ -836,6 +839,103 @@ class Retriever:
         known = queries is not None and self._engine.space.dimension is not None
         prepared = self._searcher.as_vectors(queries) if queries is not None and known else None
         engine.reindex(index, target_recall=target_recall, queries=prepared, progress=progress)
+
+    def evaluate(
+        self,
+        questions: "QuestionsLike",
+        judgments: "JudgmentsLike",
+        *,
+        k: int | Sequence[int] = 10,
+        by: str | None = None,
+        vectors: VectorsLike | Mapping[str, VectorLike] | None = None,
+        where: Where = None,
+        mode: Mode | Fusion = "dense",
+        boosts: Boost | Iterable[Boost] = (),
+        versions: Rule | Iterable[Rule] | None = None,
+        as_of: Instant | None = None,
+        superseded: SupersededPolicy = "hide",
+        min_relevance: float | None = None,
+        rerank: "RerankerLike | Rerank | None" = None,
+        diversity: float | MMR | None = None,
+        dedupe: float | None = None,
+        accept: Accept | None = None,
+        index: bool = True,
+        progress: Callable[[int], object] | None = None,
+    ) -> "Evaluation":
+        """Measure the quality of searches with judged questions: nDCG, MRR, MAP, recall, precision and success at k.
+
+        Questions without a relevant document are left out and counted; those that find nothing count 0. Nothing that
+        is measured counts as a search of a user.
+
+        Args:
+            questions: texts by id, or vectors by id; or a file: JSON Lines with `id` (or `_id`) and `text`, lines of an
+                id and a text separated by a tab, or topics of TREC.
+            judgments: grades by question and document, whole numbers; above 0 is relevant. Or a file: TREC's four
+                columns, or BEIR's three.
+            k: the length of the lists, or several.
+            by: a metadata field that judgments name, such as "path", instead of ids of documents. A file then ranks
+                where its best passage does.
+            vectors: the questions' vectors, in their order (n, d) or by id, so that nothing is embedded.
+            index: measure the recall of the index against exact search, and latencies, with up to 200 of the questions.
+                Not in a scope, and not in lexical mode.
+            progress: called with the number of questions done since the last call.
+
+        The other arguments are those of `search`.
+
+        Raises:
+            InputError: questions or judgments that cannot be read, do not belong together, or have no relevant
+                document; a field that no document has.
+            MissingExtraError: ir-measures is not installed: the extra `evaluate`.
+
+        Warns (JudgmentWarning) about judged documents that are not in the collection: relevant ones count as missed.
+        """
+        options = SearchOptions(
+            where=where,
+            mode=mode,
+            boosts=boosts,
+            versions=versions,
+            as_of=as_of,
+            superseded=superseded,
+            min_relevance=min_relevance,
+            rerank=rerank,
+            diversity=diversity,
+            dedupe=dedupe,
+            accept=accept,
+        )
+        return self.evaluate_with(
+            options, questions, judgments, k=k, by=by, vectors=vectors, index=index, progress=progress
+        )
+
+    def evaluate_with(
+        self,
+        options: SearchOptions,
+        questions: "QuestionsLike",
+        judgments: "JudgmentsLike",
+        *,
+        k: int | Sequence[int] = 10,
+        by: str | None = None,
+        vectors: VectorsLike | Mapping[str, VectorLike] | None = None,
+        index: bool = True,
+        progress: Callable[[int], object] | None = None,
+    ) -> "Evaluation":
+        """`evaluate`, with ready-made options; `k` says how long the lists are, not the options."""
+        from theodolite.evaluation.evaluate import Collection, evaluate  # imported by the few programs that evaluate
+        from theodolite.evaluation.judgments import as_judgments
+        from theodolite.evaluation.questions import as_questions
+
+        lengths = sorted({as_k(length) for length in (k if isinstance(k, Iterable) else (k,))})
+        if not lengths:
+            raise InputError("k is empty; name a length of list to measure, such as 10")
+        return evaluate(
+            Collection(self._searcher, self._engine, self._scope),
+            as_questions(questions, vectors),
+            as_judgments(judgments),
+            _checked(options),
+            lengths,
+            by=by,
+            index=index,
+            progress=progress,
+        )
 
     def recall(
         self,

@@ -90,12 +90,15 @@ class Searcher:
         vectors: VectorsLike | None,
         scope: Scope | None,
         awaited: Awaited | None = None,
+        *,
+        probe: bool = False,
     ) -> Prepared:
         """Check and embed queries.
 
         Args:
             texts: the queries; or `vectors`, or both, where the options read texts beside vectors.
             awaited: the result of the encoder's `aqueries` for the texts.
+            probe: whether this is a measurement: neither the engine nor the monitor learns from it.
 
         Raises:
             InputError, ConfigError, VectorError, EmbedderDriftError.
@@ -124,11 +127,13 @@ class Searcher:
         elif vectors is None:
             prepared, cut = self._texts.encoder.queries(texts or (), awaited)
         else:
-            prepared, _ = prepare(vectors, space, name="query vectors", seen=self._seen)
+            prepared, _ = prepare(vectors, space, name="query vectors", seen=None if probe else self._seen)
         if self._norms_matter and space.norms == "any" and options.arms != "lexical":
             self._norms.check(prepared)
         request = self._request(options, prepared, texts or (), scope, versions, now)
-        return Prepared(request, count, texts or (), cut, started)
+        if probe:
+            request = replace(request, probe=True)
+        return Prepared(request, count, texts or (), cut, started, monitored=not probe)
 
     def prepare_one(
         self,
@@ -157,6 +162,23 @@ class Searcher:
         mean = mean_vector(self._engine, ids, scope)
         request = self._request(options, mean, (), scope, versions, now, more=len(ids))
         return Prepared(request, 1, (), (), started, monitored=False, leave_out=frozenset(ids))
+
+    def some_of(self, prepared: Prepared, options: SearchOptions, numbers: Sequence[int]) -> Prepared:
+        """Return some prepared queries, by number, for a search with other options that differ in k only."""
+        old = prepared.request
+        if old is None:
+            return replace(prepared, count=len(numbers))
+        texts = [prepared.texts[number] for number in numbers] if prepared.texts else ()
+        cut = [prepared.truncated_tokens[number] for number in numbers] if prepared.truncated_tokens else ()
+        vectors = Vectors(old.vectors[list(numbers)])
+        request = self._request(options, vectors, texts, old.scope, old.versions, old.now)
+        return replace(
+            prepared,
+            request=replace(request, probe=old.probe),
+            count=len(numbers),
+            texts=texts,
+            truncated_tokens=cut,
+        )
 
     def run(self, options: SearchOptions, prepared: Prepared) -> list[Hits]:
         """Search with prepared queries."""

@@ -19,6 +19,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 NEEDS: dict[str, tuple[str, ...]] = {
     "audit.md": (),
+    "evaluation.md": ("ir_measures",),
     "filters.md": (),
     "indexes.md": ("hnswlib", "faiss"),
     "langchain.md": ("langchain_core",),

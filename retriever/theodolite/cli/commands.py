@@ -33,6 +33,7 @@ BUILT_IN = {
     "copy": "Copy a collection to another folder or server, and compare both.",
     "audit": "Find problems in vectors, and say what to do about them.",
     "duplicates": "Find pairs of documents that are nearly the same.",
+    "evaluate": "Measure the quality of searches with judged questions.",
     "recall": "Compare an index with exact search: recall and speed.",
     "monitor": "Show the statistics of a collection's monitor.",
     "demo": "Index a sample handbook and ask it questions.",

@@ -1,48 +1,29 @@
 """The command `search`."""
 
 import shlex
-from collections.abc import Sequence
-from typing import Annotated, cast, get_args
+from typing import Annotated
 
 import typer
 
 from theodolite.cli import output
 from theodolite.cli.opening import is_collection, open_collection, open_with_embedder
-from theodolite.cli.options import (
-    Collection,
-    EmbedderName,
-    Json,
-    OnDrift,
-    TrustIndex,
-    Where,
-    parse_choice,
-    parse_where,
-    usage_errors,
+from theodolite.cli.options import Collection, EmbedderName, Json, OnDrift, TrustIndex, Where
+from theodolite.cli.search_options import (
+    AsOf,
+    AuthorityBoost,
+    Dedupe,
+    Diversity,
+    FreshnessBoost,
+    LatestRule,
+    MinRelevance,
+    ModeName,
+    RerankName,
+    SupersededChoice,
+    SupersededRule,
+    ValidRule,
+    search_options,
 )
 from theodolite.errors import InputError, ManifestError
-from theodolite.protocols import Boost
-from theodolite.ranking.boosts import Authority, Freshness
-from theodolite.ranking.options import SearchOptions
-from theodolite.ranking.versions import Latest, Rule, Superseded, SupersededPolicy, Valid
-from theodolite.types import Mode
-
-_WEIGHT = 0.2  # of a boost, by default
-_MODES: tuple[str, ...] = get_args(Mode)
-_OTHER_MODES = {
-    "bm25": "lexical",
-    "keyword": "lexical",
-    "sparse": "lexical",
-    "semantic": "dense",
-    "vector": "dense",
-    "fusion": "hybrid",
-}
-_SUPERSEDED: tuple[str, ...] = get_args(SupersededPolicy)
-
-
-def _parse_superseded(text: str) -> str:
-    if ":" in text:
-        raise typer.BadParameter(f"{text!r} is a rule; pass it as --superseded-by {text}")
-    return parse_choice(_SUPERSEDED)(text)
 
 
 def search(
@@ -52,67 +33,19 @@ def search(
     where: Where = None,
     embedder: EmbedderName = None,
     on_drift: OnDrift = "refuse",
-    mode: Annotated[
-        str,
-        typer.Option(
-            "--mode",
-            metavar="|".join(_MODES),
-            parser=parse_choice(_MODES, _OTHER_MODES),
-            help="dense (by meaning), lexical (by words) or hybrid (both).",
-        ),
-    ] = "dense",
+    mode: ModeName = "dense",
     explain: Annotated[bool, typer.Option("--explain", help="Explain the rank of each hit.")] = False,
-    freshness: Annotated[
-        str | None,
-        typer.Option(
-            "--freshness", metavar="FIELD:HALF_LIFE[:WEIGHT]", help="Prefer recent documents: published:180d:0.2."
-        ),
-    ] = None,
-    authority: Annotated[
-        str | None,
-        typer.Option(
-            "--authority", metavar="FIELD:LEVELS[:WEIGHT]", help="Prefer some sources: source:policy=1,wiki=0.6:0.2."
-        ),
-    ] = None,
-    latest: Annotated[
-        str | None,
-        typer.Option("--latest", metavar="PER:BY", help="Only the latest version: policy_id:effective_from."),
-    ] = None,
-    valid: Annotated[
-        str | None,
-        typer.Option("--valid", metavar="START:END", help="Only documents in force: valid_from:valid_until."),
-    ] = None,
-    superseded_by: Annotated[
-        str | None,
-        typer.Option(
-            "--superseded-by",
-            metavar="KEY:BY[:REPLACES[:SINCE]]",
-            help="No documents that others replace: pep:superseded_by:replaces:created.",
-        ),
-    ] = None,
-    superseded: Annotated[
-        str,
-        typer.Option(
-            "--superseded",
-            metavar="|".join(_SUPERSEDED),
-            parser=_parse_superseded,
-            help="Documents that are no longer current: hide, show (marked), or substitute their successors for those "
-            "that match the filter.",
-        ),
-    ] = "hide",
-    as_of: Annotated[
-        str | None, typer.Option("--as-of", metavar="DATE", help="Search as of this date instead of now.")
-    ] = None,
-    min_relevance: Annotated[float | None, typer.Option("--min-relevance", help="No hits of lower relevance.")] = None,
-    rerank: Annotated[
-        str | None, typer.Option("--rerank", metavar="NAME", help="A cross-encoder's name or folder.")
-    ] = None,
-    diversity: Annotated[
-        float, typer.Option("--diversity", help="How much the hits should differ, from 0 to 1.")
-    ] = 0.0,
-    dedupe: Annotated[
-        float | None, typer.Option("--dedupe", metavar="COSINE", help="Merge near-duplicates into one hit: 0.97.")
-    ] = None,
+    freshness: FreshnessBoost = None,
+    authority: AuthorityBoost = None,
+    latest: LatestRule = None,
+    valid: ValidRule = None,
+    superseded_by: SupersededRule = None,
+    superseded: SupersededChoice = "hide",
+    as_of: AsOf = None,
+    min_relevance: MinRelevance = None,
+    rerank: RerankName = None,
+    diversity: Diversity = 0.0,
+    dedupe: Dedupe = None,
     trust_index: TrustIndex = False,
     json_: Json = False,
 ) -> None:
@@ -129,14 +62,17 @@ def search(
       theodolite search kb "error E1234" --mode hybrid --explain
       theodolite search kb "refunds" --latest policy_id:effective_from --freshness published:180d
     """
-    options = SearchOptions(
+    options = search_options(
         k=k,
-        where=parse_where(where),
-        mode=cast("Mode", mode),
-        boosts=_boosts(freshness, authority),
-        versions=_rules(latest, valid, superseded_by),
+        where=where,
+        mode=mode,
+        freshness=freshness,
+        authority=authority,
+        latest=latest,
+        valid=valid,
+        superseded_by=superseded_by,
+        superseded=superseded,
         as_of=as_of,
-        superseded=cast("SupersededPolicy", superseded),
         min_relevance=min_relevance,
         rerank=rerank,
         diversity=diversity,
@@ -159,63 +95,3 @@ def search(
         output.say_json(output.hits_as_json(query, hits, explain=explain))
     else:
         output.show_hits(hits, explain=explain)
-
-
-def _boosts(freshness: str | None, authority: str | None) -> list[Boost]:
-    boosts: list[Boost] = []
-    if freshness is not None:
-        field, half_life, *weight = _parts("--freshness", freshness, 2, 3)
-        with usage_errors("--freshness"):
-            boosts.append(Freshness(field, half_life, _weight("--freshness", weight)))
-    if authority is not None:
-        field, table, *weight = _parts("--authority", authority, 2, 3)
-        with usage_errors("--authority"):
-            boosts.append(Authority(field, _levels(table), weight=_weight("--authority", weight)))
-    return boosts
-
-
-def _rules(latest: str | None, valid: str | None, superseded_by: str | None) -> list[Rule] | None:
-    """Return the given rules; None for the collection's own."""
-    rules: list[Rule] = []
-    if latest is not None:
-        per, by = _parts("--latest", latest, 2, 2)
-        with usage_errors("--latest"):
-            rules.append(Latest(per, by))
-    if valid is not None:
-        start, end = _parts("--valid", valid, 2, 2)
-        with usage_errors("--valid"):
-            rules.append(Valid(start or None, end or None))
-    if superseded_by is not None:
-        key, *links = (part or None for part in _parts("--superseded-by", superseded_by, 2, 4))
-        with usage_errors("--superseded-by"):
-            rules.append(Superseded(key or "", *links))
-    return rules or None
-
-
-def _parts(option: str, text: str, least: int, most: int) -> list[str]:
-    parts = text.split(":")
-    if not least <= len(parts) <= most:
-        count = str(least) if least == most else f"{least} to {most}"
-        raise InputError(f"{option} is {text!r}; expected {count} parts separated by colons: see search --help")
-    return parts
-
-
-def _weight(option: str, given: Sequence[str]) -> float:
-    return _number(option, given[0]) if given else _WEIGHT
-
-
-def _levels(table: str) -> dict[str, float]:
-    levels = {}
-    for entry in table.split(","):
-        name, equals, level = entry.rpartition("=")
-        if not equals:
-            raise InputError(f"--authority: {entry!r} has no level; write source:policy=1,wiki=0.6")
-        levels[name.strip()] = _number("--authority", level)
-    return levels
-
-
-def _number(option: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"{option}: {text!r} is not a number") from None

@@ -1,5 +1,7 @@
-"""Evaluation: the recall of an index against the exact answer, and common targets."""
+"""Evaluation: the quality of searches by judged questions, the recall of an index, and common targets."""
 
+from theodolite.evaluation.compare import Comparison, Difference
 from theodolite.evaluation.recall import TARGETS, Latency, Recall, Target
+from theodolite.evaluation.result import Evaluation, Ranked
 
-__all__ = ["TARGETS", "Latency", "Recall", "Target"]
+__all__ = ["TARGETS", "Comparison", "Difference", "Evaluation", "Latency", "Ranked", "Recall", "Target"]
