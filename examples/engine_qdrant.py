@@ -194,11 +194,11 @@ class QdrantEngine:
                 eligible = list(self._eligible(request.scope, request.where))
             return [self._answer(query, request, inside, eligible) for query in request.vectors]
 
-    def note(self, name: str) -> str | None:
+    def read_note(self, name: str) -> str | None:
         with self._opened():
             return self._setting(NOTE + name)
 
-    def remember(self, name: str, value: str | None, *, replace: bool = True, wait: bool = True) -> None:
+    def write_note(self, name: str, value: str | None, *, replace: bool = True, wait: bool = True) -> None:
         if not self._lock.acquire(blocking=wait):
             raise EngineError("another thread is writing")
         try:

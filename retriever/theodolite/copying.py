@@ -190,7 +190,7 @@ def _copy_notes(source: Engine, target: Engine) -> None:
         return
     names = [name for name in source.note_names() if name != unfinished_copy.NOTE and not name.startswith(_OWN_NOTES)]
     for name in names:
-        target.remember(name, source.note(name))
+        target.write_note(name, source.read_note(name))
 
 
 def _compare_searches(source: Engine, target: Engine) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from theodolite.async_pool import in_thread
 from theodolite.embedders.options import EmbedderOptions
+from theodolite.engines import refusals
 from theodolite.errors import CollectionNotFoundError, UnfinishedCopyWarning, warn_caller
 from theodolite.forking import register_at_fork
 from theodolite.guards import unfinished_copy
@@ -71,7 +72,7 @@ class Session:
 
     def __reduce__(self) -> NoReturn:
         """Raise TypeError: a copy would share files and locks or have none."""
-        raise TypeError("an open collection cannot be pickled or copied. Pass on its folder, and open it there")
+        raise refusals.not_copied()
 
     @property
     def parts(self) -> Parts:

@@ -210,8 +210,8 @@ class RaisesValueError(DictEngine):
 
 
 class ReplacesNotes(DictEngine):
-    def remember(self, name: str, value: str | None, *, replace: bool = True, wait: bool = True) -> None:
-        super().remember(name, value, wait=wait)
+    def write_note(self, name: str, value: str | None, *, replace: bool = True, wait: bool = True) -> None:
+        super().write_note(name, value, wait=wait)
 
 
 class NamesTooFewNotes(DictEngine):
@@ -647,7 +647,7 @@ class ReadersThrown(DictEngine):
 class HalfCapable(DictEngine):
     """Notes can be read and not written."""
 
-    remember = None  # type: ignore[assignment]  # as if there were no such method
+    write_note = None  # type: ignore[assignment]  # as if there were no such method
 
 
 BROKEN: list[tuple[Callable[[Contents], Any], str]] = [

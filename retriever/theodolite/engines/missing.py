@@ -130,10 +130,10 @@ class MissingCollection:
         self.notice()
         return iter(())
 
-    def note(self, name: str) -> None:
+    def read_note(self, name: str) -> None:
         self._check_open()
 
-    def remember(self, name: str, value: str | None, *, replace: bool = True, wait: bool = True) -> None:
+    def write_note(self, name: str, value: str | None, *, replace: bool = True, wait: bool = True) -> None:
         """Raise EngineError. Guards and rules for versions keep their values until the collection can store them."""
         raise EngineError(self._error.message)
 

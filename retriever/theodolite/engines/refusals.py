@@ -34,3 +34,8 @@ def not_found(place: object, suggestion: object = None, **details: Any) -> Colle
 def unknown_index(name: object, known: list[str]) -> ConfigError:
     """Return the error for an index that the store does not have."""
     return unknown_name("indexes", name, known)
+
+
+def not_copied() -> TypeError:
+    """Return the error for pickling or copying an open collection."""
+    return TypeError("an open collection cannot be pickled or copied. Pass on its folder or URL, and open it there")

@@ -29,7 +29,7 @@ class Notes(Protocol):
     (known answers are still checked), and version rules last only as long as the collection is open.
     """
 
-    def note(self, name: str) -> str | None:
+    def read_note(self, name: str) -> str | None:
         """Return the text stored under this name, or None.
 
         Raises:
@@ -37,7 +37,7 @@ class Notes(Protocol):
         """
         ...
 
-    def remember(self, name: str, value: str | None, *, replace: bool = True, wait: bool = True) -> None:
+    def write_note(self, name: str, value: str | None, *, replace: bool = True, wait: bool = True) -> None:
         """Store a text of at most a few MiB under a name, durably; None deletes it.
 
         This is not a commit, and notes are not part of any answer.

@@ -161,7 +161,7 @@ def read_rules(engine: Engine) -> tuple[Rule, ...] | None:
     Raises:
         CorruptionError: they are damaged.
     """
-    text = engine.note(_NOTE) if isinstance(engine, Notes) else None
+    text = engine.read_note(_NOTE) if isinstance(engine, Notes) else None
     if text is None:
         return None
     try:
@@ -173,7 +173,7 @@ def read_rules(engine: Engine) -> tuple[Rule, ...] | None:
 def write_rules(engine: Engine, given: Rule | Iterable[Rule]) -> tuple[Rule, ...]:
     """Store rules as the collection's own, replacing earlier ones."""
     rules = as_rules(given)
-    require(engine, Notes, "keep_versions()").remember(_NOTE, json.dumps(to_json(rules)))
+    require(engine, Notes, "keep_versions()").write_note(_NOTE, json.dumps(to_json(rules)))
     return rules
 
 
@@ -192,7 +192,7 @@ def settle_rules(engine: Engine, given: Rule | Iterable[Rule] | None) -> tuple[R
     if stored is None:
         try:
             if rules:
-                engine.remember(_NOTE, json.dumps(to_json(rules)), replace=False)
+                engine.write_note(_NOTE, json.dumps(to_json(rules)), replace=False)
         except LockedError:
             raise
         except EngineError:  # opened read-only: they hold while it is open

@@ -231,11 +231,11 @@ class DictEngine:
             if progress is not None:
                 progress(i)
 
-    def note(self, name: str) -> str | None:
+    def read_note(self, name: str) -> str | None:
         self._check_open()
         return self._contents.notes.get(name)
 
-    def remember(self, name: str, value: str | None, *, replace: bool = True, wait: bool = True) -> None:
+    def write_note(self, name: str, value: str | None, *, replace: bool = True, wait: bool = True) -> None:
         if not self._contents.lock.acquire(blocking=wait):
             raise EngineError("another thread is writing")
         try:

@@ -287,7 +287,10 @@ class WritesContract(EngineUnderTest):
             if isinstance(engine, Indexing):
                 calls |= {"reindex": partial(engine.reindex, "flat"), "warm": engine.warm}
             if isinstance(engine, Notes):
-                calls |= {"note": partial(engine.note, "a"), "remember": partial(engine.remember, "a", "b")}
+                calls |= {
+                    "read_note": partial(engine.read_note, "a"),
+                    "write_note": partial(engine.write_note, "a", "b"),
+                }
             for name, call in calls.items():
                 with raising(EngineError, f"{name} on a closed engine"):
                     call()
@@ -300,13 +303,13 @@ class WritesContract(EngineUnderTest):
                 pair.delete(numbered(5, first=20))
                 pair.update({numbered(1)[0]: {"x": 1}})
                 if isinstance(pair.engine, Notes):
-                    pair.engine.remember("a", "kept")
+                    pair.engine.write_note("a", "kept")
                 space, before = pair.engine.space, answers(pair.engine)
                 again = self.reopened(pair.engine)
                 if again is None:
                     return
                 pair.engine = again
-                noted = not isinstance(again, Notes) or again.note("a") == "kept"
+                noted = not isinstance(again, Notes) or again.read_note("a") == "kept"
                 check(noted, "reopened, the engine has lost a note")
                 check(again.space == space, f"reopened, the space is {again.space}, not {space}")
                 verify(again)

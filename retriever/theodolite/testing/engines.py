@@ -45,21 +45,23 @@ class CapabilitiesContract(EngineUnderTest):
         if "notes" in self.lacks:
             return
         with self.opened() as pair:
-            engine = require(pair.engine, Notes, "note()")
-            check(engine.note("a") is None, "a note that was never written is not None")
+            engine = require(pair.engine, Notes, "read_note()")
+            check(engine.read_note("a") is None, "a note that was never written is not None")
             long = "é\0\n" * 100_000
             for value in ("first", "", long):
-                engine.remember("a", value)
-                check(engine.note("a") == value, "a note does not come back as it was")
-            engine.remember("a", "other", replace=False)
-            check(engine.note("a") == long, "replace=False has replaced a note")
-            engine.remember("b", "second", replace=False)
+                engine.write_note("a", value)
+                check(engine.read_note("a") == value, "a note does not come back as it was")
+            engine.write_note("a", "other", replace=False)
+            check(engine.read_note("a") == long, "replace=False has replaced a note")
+            engine.write_note("b", "second", replace=False)
             names = sorted(engine.note_names())
             check(names == ["a", "b"], f"the notes are a and b, and note_names() lists {names}")
-            engine.remember("a", None)
-            engine.remember("nothing", None)
+            engine.write_note("a", None)
+            engine.write_note("nothing", None)
             check(engine.note_names() == ["b"], "note_names() lists a deleted note")
-            check((engine.note("a"), engine.note("b")) == (None, "second"), "notes are not kept by their names")
+            check(
+                (engine.read_note("a"), engine.read_note("b")) == (None, "second"), "notes are not kept by their names"
+            )
             pair.check_contents()
 
 

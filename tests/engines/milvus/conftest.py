@@ -14,6 +14,7 @@ NAMED = os.environ.get("THEODOLITE_MILVUS_URL", "")
 
 _numbers = itertools.count()
 _RUN = uuid.uuid4().hex[:8]
+_PATIENCE = 3600  # seconds for a slow test: thousands of calls, each of which waits for the server's clock
 _SHARED = pytest.StashKey[MilvusServer]()
 
 
@@ -43,6 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "engines/milvus" in item.nodeid and getattr(item, "originalname", "") not in _SHORT:
             item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.timeout(_PATIENCE))
 
 
 @pytest.hookimpl(optionalhook=True)

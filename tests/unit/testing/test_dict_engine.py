@@ -146,8 +146,8 @@ def test_guards_remember_the_embedder(kept: str) -> None:
 class Forgetful(DictEngine):
     """An engine that keeps no notes."""
 
-    note = None  # type: ignore[assignment]  # as if there were no such method
-    remember = None  # type: ignore[assignment]
+    read_note = None  # type: ignore[assignment]  # as if there were no such method
+    write_note = None  # type: ignore[assignment]
 
 
 @pytest.fixture

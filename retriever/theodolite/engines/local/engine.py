@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from theodolite.engines import refusals
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager
 from theodolite.engines.local.maintenance.generations import remove_old_generations
 from theodolite.engines.local.maintenance.index_manager import IndexManager
@@ -73,7 +74,7 @@ class LocalEngine:
 
     def __reduce__(self) -> NoReturn:
         """Raise TypeError: a copy would share files and locks or have none."""
-        raise TypeError("an open collection cannot be pickled or copied. Pass on its folder, and open it there")
+        raise refusals.not_copied()
 
     @classmethod
     def open(
@@ -304,11 +305,11 @@ class LocalEngine:
 
         self._snapshots.read(load)
 
-    def note(self, name: str) -> str | None:
+    def read_note(self, name: str) -> str | None:
         with self._store.read() as (connection, _):
             return read_note(connection, name)
 
-    def remember(self, name: str, value: str | None, *, replace: bool = True, wait: bool = True) -> None:
+    def write_note(self, name: str, value: str | None, *, replace: bool = True, wait: bool = True) -> None:
         with self._store.write(None if wait else 0) as (connection, _):
             write_note(connection, name, value, replace=replace)
 

@@ -81,7 +81,7 @@ class MilvusEngine:
 
     def __reduce__(self) -> NoReturn:
         """Raise TypeError: a copy would share connections or have none."""
-        raise TypeError("an open collection cannot be pickled or copied. Pass on its URL, and open it there")
+        raise refusals.not_copied()
 
     @classmethod
     def open(
@@ -259,13 +259,13 @@ class MilvusEngine:
         if self._has_rows():
             self._server.load(self._collection.name)
 
-    def note(self, name: str) -> str | None:
+    def read_note(self, name: str) -> str | None:
         return self._collection.catalog.read(_NOTE + name)
 
     def note_names(self) -> list[str]:
         return self._collection.catalog.names(_NOTE)
 
-    def remember(self, name: str, value: str | None, *, replace: bool = True, wait: bool = True) -> None:
+    def write_note(self, name: str, value: str | None, *, replace: bool = True, wait: bool = True) -> None:
         self._check_writable()
         if replace or self._collection.catalog.read(_NOTE + name) is None:
             self._collection.catalog.write(_NOTE + name, value)

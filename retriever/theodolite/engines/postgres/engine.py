@@ -6,6 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, NoReturn
 
+from theodolite.engines import refusals
 from theodolite.engines.postgres.approximate import ApproximateIndex, Indexes, parse_spec
 from theodolite.engines.postgres.catalog import (
     Collection,
@@ -69,7 +70,7 @@ class PostgresEngine:
 
     def __reduce__(self) -> NoReturn:
         """Raise TypeError: a copy would share connections or have none."""
-        raise TypeError("an open collection cannot be pickled or copied. Pass on its URL, and open it there")
+        raise refusals.not_copied()
 
     @classmethod
     def open(
@@ -275,10 +276,10 @@ class PostgresEngine:
         self._declare_fields()
         return self._maintainer.compact(progress)
 
-    def note(self, name: str) -> str | None:
+    def read_note(self, name: str) -> str | None:
         return self._notes.read(name)
 
-    def remember(self, name: str, value: str | None, *, replace: bool = True, wait: bool = True) -> None:
+    def write_note(self, name: str, value: str | None, *, replace: bool = True, wait: bool = True) -> None:
         self._notes.write(name, value, replace=replace, wait=wait)
 
     def note_names(self) -> list[str]:

@@ -20,7 +20,7 @@ from typing import Any
 
 from theodolite.engines.postgres.binary import sized, text_array
 from theodolite.engines.remote.escaping import escape
-from theodolite.engines.remote.field_tokens import date_strings, field_tokens, list_form, reachable
+from theodolite.engines.remote.field_tokens import BEYOND_INT64, date_strings, field_tokens, list_form, reachable
 from theodolite.filters.dates import instant
 from theodolite.filters.values import kind_of
 
@@ -33,7 +33,6 @@ SORT_KEYS: dict[str, str] = {
 
 MAX_SORT_TEXT = 500  # characters, of at most four bytes each: an entry of PostgreSQL's index has at most 2,704
 
-_WORD = 1 << 63
 _LARGEST_SORTED = 1e300
 _EXACT = 1 << 53
 
@@ -98,7 +97,7 @@ def number_sort_key(number: int | float) -> tuple[float, bool]:
 
 def decimal_text(value: int | float) -> str:
     """Return a finite number as an exact decimal."""
-    if isinstance(value, int) and -_WORD < value < _WORD:
+    if isinstance(value, int) and -BEYOND_INT64 < value < BEYOND_INT64:
         return str(value)
     return format(Decimal(value or 0), "f")  # without the sign of -0.0, which jsonb does not keep
 

@@ -126,7 +126,7 @@ class Maintainer:
                 )
                 for name, value in notes.fetchall():
                     if not name.startswith("engine:"):
-                        engine.remember(unescape(name), unescape(value))
+                        engine.write_note(unescape(name), unescape(value))
             finally:
                 engine.close()
 

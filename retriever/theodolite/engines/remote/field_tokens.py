@@ -29,10 +29,10 @@ from theodolite.filters.values import kind_of
 from theodolite.types import FieldKind
 
 KINDS: tuple[FieldKind, ...] = get_args(FieldKind)
+BEYOND_INT64 = 1 << 63
 
 _KIND_LETTERS: dict[FieldKind, str] = {kind: kind[:2] for kind in KINDS}
 _LONGEST = 200  # characters of a token that is not hashed
-_WORD = 1 << 63
 
 
 def reachable(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,7 +150,8 @@ def _number(value: int | float) -> str:
         if not value.is_integer():  # infinity, too, which is never stored
             return repr(value)
         value = int(value)
-    return str(value) if -_WORD < value < _WORD else f"{value:x}x"  # Python limits the digits of a decimal
+    fits = -BEYOND_INT64 < value < BEYOND_INT64
+    return str(value) if fits else f"{value:x}x"  # Python limits the digits of a decimal
 
 
 def _list_parts(value: list[Any]) -> Iterator[str]:

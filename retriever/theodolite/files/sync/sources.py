@@ -147,14 +147,14 @@ class Sources:
         others = {name: known for name, known in self._load().items() if name in self.known or name not in self._saved}
         self.known = others | changed  # another process may have recorded sources in the meantime
         text = json.dumps({name: asdict(known) for name, known in sorted(self.known.items())})
-        self._notes().remember(self._note, text)
+        self._notes().write_note(self._note, text)
         self._saved = dict(self.known)
 
     def _notes(self) -> Notes:
         return require(self._kb._engine, Notes, "sync()")
 
     def _load(self) -> dict[str, Source]:
-        text = self._notes().note(self._note)
+        text = self._notes().read_note(self._note)
         if text is None:
             return {}
         try:

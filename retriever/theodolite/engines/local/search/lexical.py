@@ -19,7 +19,7 @@ from theodolite.analysis.bm25 import term_scores
 from theodolite.analysis.query_terms import Phrase, Tokenizer
 from theodolite.analysis.unspaced_scripts import is_letter
 from theodolite.engines.local.storage.database import State
-from theodolite.engines.local.storage.records import IDENTITY, Keys
+from theodolite.engines.local.storage.records import IDENTITY, MAX_PARAMETERS, Keys
 from theodolite.errors import CorruptionError
 from theodolite.types import Mask, Rows
 
@@ -28,7 +28,6 @@ BUDGET = 64 << 20
 
 _SHIFT = 31  # the low bits hold the position, the higher ones the key
 _OVERHEAD = 200  # bytes of Python objects for each entry
-_MAX_PARAMETERS = 500  # per statement; old versions of SQLite allow 999
 # Words that begin with a letter sort between the letter and the letter followed by the last code point.
 _LAST = "\U0010ffff"
 # Parsing one string with numpy is several times faster than fetching a row for each position.
@@ -132,8 +131,8 @@ class DocumentLengths:
             self._lengths = known = _extended(connection, known, int(rows[-1]) + 1, self._keys)
         lengths: Lengths = known[rows]
         missing: list[int] = self._keys.of(rows[lengths < 0]).tolist()
-        for start in range(0, len(missing), _MAX_PARAMETERS):
-            chunk = missing[start : start + _MAX_PARAMETERS]
+        for start in range(0, len(missing), MAX_PARAMETERS):
+            chunk = missing[start : start + MAX_PARAMETERS]
             marks = ", ".join("?" * len(chunk))
             query = f"SELECT id, sz FROM lexical_docsize WHERE id IN ({marks})"  # noqa: S608
             _fill(known, connection.execute(query, chunk).fetchall(), self._keys)

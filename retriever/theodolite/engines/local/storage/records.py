@@ -11,7 +11,7 @@ from theodolite.engines.records import Record
 from theodolite.errors import CorruptionError
 from theodolite.types import Rows
 
-_MAX_PARAMETERS = 500  # per statement; old versions of SQLite allow 999
+MAX_PARAMETERS = 500  # per statement; old versions of SQLite allow 999
 
 
 def select_documents(
@@ -25,14 +25,14 @@ def select_documents(
     condition, parameters = ("", ()) if partition is None else (" AND partition = ?", (partition,))
 
     def rows(start: int) -> Iterator[Any]:
-        part = values[start : start + _MAX_PARAMETERS]
+        part = values[start : start + MAX_PARAMETERS]
         marks = ",".join("?" * len(part))
         return connection.execute(
             f"SELECT {columns} FROM documents WHERE {key} IN ({marks}){condition}",  # noqa: S608 - names are ours
             (*part, *parameters),
         )
 
-    return chain.from_iterable(map(rows, range(0, len(values), _MAX_PARAMETERS)))
+    return chain.from_iterable(map(rows, range(0, len(values), MAX_PARAMETERS)))
 
 
 def read_records(connection: sqlite3.Connection, keys: Sequence[int]) -> dict[int, Record]:
