@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from datetime import date
+from typing import Any
 
 import psycopg
 import pytest
@@ -106,6 +107,24 @@ def test_a_million_values_are_looked_up(engine: PostgresEngine) -> None:
     store(engine, {f"d{number:03}": {"n": number, "s": f"s{number}"} for number in range(500)})
     tree = In("n", tuple(range(400, 1_000_400))) | In("s", tuple(f"s{number}" for number in range(100)))
     assert len(passing(engine, tree)) == 200
+
+
+def test_long_lists_of_values_mean_the_same(engine: PostgresEngine) -> None:
+    day = date(2025, 3, 1)
+    texts = ["", "a", "é", "\0", "x\1", "2025-03-01", "20250301", "2025", "x" * 190, "x" * 199, "x" * 300, "\ud800"]
+    values: list[Any] = [*texts, 0, -1, 1.0, 2.5, True, False, 2**63 - 1, 2**63, -(2**63), 10**40, day, None, [1, "a"]]
+    kept = [value for value in values if value != "\ud800"]
+    fields = ["f", "=f", "long" * 46, "long" * 60, "é\1"]
+    stored = {f"d{number:03}": dict.fromkeys(fields, value) for number, value in enumerate(kept)}
+    stored |= {f"l{number:03}": {field: [value, 7] for field in fields} for number, value in enumerate(kept)}
+    stored["none"] = {"other": "a"}
+    store(engine, stored)
+    fillers = tuple(f"filler {number}" for number in range(100))
+    for field in fields:
+        for value in [*values, "absent"]:
+            for tree in (In(field, (value, *fillers)), ~In(field, (*fillers, value))):
+                expected = [name for name, one in stored.items() if matches(tree, one)]
+                assert sorted(passing(engine, tree)) == sorted(expected), tree
 
 
 def test_escapes_are_reversible_and_keep_the_order() -> None:

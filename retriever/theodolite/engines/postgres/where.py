@@ -25,6 +25,7 @@ from theodolite.engines.remote.field_tokens import (
     empty_token,
     exists_tokens,
     list_form,
+    value_suffixes,
     value_token,
     wanted_forms,
 )
@@ -36,7 +37,7 @@ from theodolite.filters.values import orderable
 MAX_PARAMETERS = 60_000
 """PostgreSQL takes 65,535 in one statement."""
 
-_MANY = 64  # tokens beyond which a hashed lookup of each document's tokens is faster than comparing two arrays
+_MANY = 32  # values beyond which a hashed lookup of each document's tokens is faster than comparing two arrays
 _LONGEST_NUMBER = 100_000  # digits; PostgreSQL has numbers of 131,072
 _OPERATORS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _PRIVATE_USE = range(0xF0000, 0xFFFFE)  # more characters than a pattern may have
@@ -119,11 +120,19 @@ def _has(tokens: Sequence[str]) -> Condition:
     """Return the condition that a document has one of the tokens."""
     if not tokens:
         return FALSE
-    if len(tokens) <= _MANY:
-        return Condition("tokens && %s::text[]", (list(tokens),))
+    return Condition("tokens && %s::text[]", (list(tokens),))
+
+
+def _has_value(field: str, values: Sequence[Any]) -> Condition:
+    """Return the condition that the field, or an element of its list, is equal to one of the values; no lists."""
+    if len(values) <= _MANY:
+        forms = [form for value in values for form in wanted_forms(value)]
+        return _has([token(field, form) for form in forms for token in (value_token, element_token)])
     # Arrays are compared element by element; `= ANY` of a constant array is a lookup in a hash table.
     return Condition(
-        "EXISTS (SELECT FROM unnest(tokens) AS t(token) WHERE token = ANY(%s::text[]))", (encode_texts(tokens),)
+        "EXISTS (SELECT FROM unnest(tokens) AS t(token) "
+        "WHERE left(token, 1) IN ('=', '*') AND substr(token, 2) = ANY(%s::text[]))",
+        (encode_texts(value_suffixes(field, values)),),
     )
 
 
@@ -134,10 +143,8 @@ def _lacks(field: str) -> Condition:
 def _in(field: str, values: Sequence[Any]) -> Condition:
     conditions = [_lacks(field)] if None in values else []
     scalars = [value for value in values if not isinstance(value, list)]
-    forms = [form for value in scalars for form in wanted_forms(value)]
-    tokens = [token(field, form) for form in forms for token in (value_token, element_token)]
-    if tokens:
-        conditions.append(_has(tokens))
+    if scalars:
+        conditions.append(_has_value(field, scalars))
     for value in values:
         if isinstance(value, list):
             conditions += [_is_list(field, value, "="), _is_list(field, value, "*")]
