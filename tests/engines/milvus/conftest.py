@@ -22,8 +22,10 @@ _SHARED = pytest.StashKey[MilvusServer]()
 _SHORT = (
     "test_a_missing_collection_is_not_found",
     "test_a_server_that_is_not_there_is_an_engine_error",
+    "test_a_server_restarted_between_two_searches_is_not_noticed",
     "test_answers_never_mix_two_commits",
     "test_closed_engines_raise",
+    "test_collections_of_other_programs_are_not_touched",
     "test_documents_beyond_a_limit_are_refused_before_anything_is_sent",
     "test_filters_pass_what_the_manual_says",
     "test_hostile_names_of_collections_are_refused",

@@ -22,10 +22,12 @@ from theodolite import (
     ConfigError,
     Document,
     EngineError,
+    Freshness,
     LockedError,
     ManifestError,
     MetricMismatchError,
     Retriever,
+    Valid,
 )
 from theodolite.engines.postgres import PostgresEngine
 from theodolite.filters import In
@@ -255,6 +257,37 @@ def test_the_servers_clock_is_not_read() -> None:
     engines = Path(theodolite.engines.postgres.__file__).parents[1]
     for path in [*engines.glob("postgres/*.py"), *engines.glob("remote/*.py"), *engines.glob("milvus/*.py")]:
         assert not re.search(clocks, path.read_text(), re.IGNORECASE), path
+
+
+@pytest.mark.parametrize("years", [-10, 10])
+def test_clocks_may_differ_by_years(database: str, monkeypatch: pytest.MonkeyPatch, years: int) -> None:
+    """The order of commits decides, not times, and dates are compared with this program's clock or `as_of`."""
+    days = {f"d{number}": f"20{20 + number}-06-01" for number in range(8)}
+    boost = Freshness("day", half_life="365d", weight=0.9)
+    true_time = time.time
+
+    def found(kb: Retriever, as_of: str | float | None = None) -> list[tuple[str, float | None]]:
+        options = {} if as_of is None else {"as_of": as_of}
+        hits = kb.search(vector=vectors(1)[0], k=8, boosts=boost, versions=Valid("day"), **options)
+        return [(hit.document.id, hit.score) for hit in hits]
+
+    with Retriever.open(database + "&collection=c", embedder=None, create=True) as kb:
+        kb.add([Document("first", {"day": day}, name) for name, day in days.items()], vectors=vectors(8))
+        pinned, now = found(kb, "2024-01-01"), found(kb, true_time())
+        assert [name for name, _ in now] != [name for name, _ in pinned]
+        monkeypatch.setattr(time, "time", lambda: true_time() + years * 365.25 * 86_400)
+        assert found(kb, "2024-01-01") == pinned
+        with Retriever.open(database + "&collection=c", embedder=None) as other:
+            other.add([Document("second", {"day": days["d0"]}, "d0")], vectors=vectors(1))
+            assert found(other, "2024-01-01") == pinned
+            skewed = found(other)
+            assert skewed == found(kb, time.time())
+            today = time.strftime("%Y-%m-%d", time.gmtime(time.time()))
+            assert len(skewed) == sum(day <= today for day in days.values())
+        monkeypatch.undo()
+        assert kb.get("d0")[0].text == "second"
+        assert kb.info()["commits"] == 2
+        assert found(kb, "2024-01-01") == pinned
 
 
 def test_settings_and_names_are_compared(database: str) -> None:

@@ -40,6 +40,7 @@ class Catalog:
         if not self._exists:
             if not self._server.has(CATALOG):
                 return None
+            self._check()
             self._server.load(CATALOG)
             self._exists = True
         rows = self._server.query(
@@ -100,6 +101,14 @@ class Catalog:
 
     def _name(self, name: str) -> str:
         return hashlib.blake2b(f"{self._collection}.{name}".encode(), digest_size=20).hexdigest()
+
+    def _check(self) -> None:
+        """Raise ManifestError if another program has created the catalog."""
+        if self._server.description(CATALOG) != _MARK:
+            raise ManifestError(
+                f"{self._server.shown}: the Milvus collection {CATALOG} was not created by theodolite; nothing was "
+                "changed. Name another database in the URL: ?database=name"
+            )
 
     def _create(self) -> None:
         if self._exists:
