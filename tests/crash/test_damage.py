@@ -152,7 +152,7 @@ def flipped(data: bytes) -> bytes:
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damaged_codes_are_computed_again(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
     folder = built(tmp_path / "kb", "seals")
-    path = folder / "codes-1" / "000000.i8"
+    path = folder / "codes-1" / "000000.codes"
     sound = path.read_bytes()
     DAMAGE[damage](path)
     docs = list(states("seals")[-1].values())[::997]

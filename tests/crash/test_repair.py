@@ -37,7 +37,7 @@ def column(folder: Path) -> Path:
 
 
 DERIVED: dict[str, tuple[str, Callable[[Path], object]]] = {
-    "codes": ("codes", lambda folder: spoil(folder / "codes-1" / "000000.i8")),
+    "codes": ("codes", lambda folder: spoil(folder / "codes-1" / "000000.codes")),
     "a column": ("columns", lambda folder: spoil(column(folder))),
     "a graph": ("index", lambda folder: spoil(folder / "index-1" / "native")),
     "a lost graph": ("index", lambda folder: (folder / "index-1" / "native").unlink()),
@@ -106,7 +106,7 @@ def test_what_is_true_is_left_alone(folder: Path) -> None:
 def test_left_over_files(folder: Path) -> None:
     (folder / "vectors-0.f32").write_bytes(b"old")
     (folder / "index-77").mkdir()
-    (folder / "codes-1" / "000000.i8.1-2.tmp").write_bytes(b"half")
+    (folder / "codes-1" / "000000.codes.1-2.tmp").write_bytes(b"half")
     (folder / "orphan-1-9.f32").write_bytes(b"a frame")
     (folder / "notes.txt").write_text("mine")
     (folder / "monitor.sqlite-wal").write_bytes(b"of a monitor")
@@ -115,7 +115,7 @@ def test_left_over_files(folder: Path) -> None:
         assert {Path(one.path).name: one.derived for one in found.warnings if one.path} == {
             "vectors-0.f32": True,
             "index-77": True,
-            "000000.i8.1-2.tmp": True,
+            "000000.codes.1-2.tmp": True,
             "orphan-1-9.f32": False,
             "notes.txt": False,
         }
@@ -126,7 +126,7 @@ def test_left_over_files(folder: Path) -> None:
 
 
 def test_all_damage_is_reported(folder: Path) -> None:
-    spoil(folder / "codes-1" / "000000.i8")
+    spoil(folder / "codes-1" / "000000.codes")
     spoil(folder / "index-1" / "native")
     sql(folder, "UPDATE documents SET text = 'x' WHERE id IN ('d3', 'd5')", "DELETE FROM documents WHERE id = 'd9'")
     with Retriever.open(folder) as kb, pytest.raises(CorruptionError, match=r"2 of .* documents") as error:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="links and pipes are 
 KINDS = ("link", "pipe", "folder")
 MORE = ("dangling", "linked folder", "socket", "device")
 TRUTH = ("store.sqlite", "store.sqlite-wal", "store.sqlite-shm", "store.sqlite-journal", "vectors-1.f32")
-DERIVED = ("codes-1", "codes-1/000000.i8", "columns-1", "COLUMN", "INDEX", "INDEX/native", "INDEX/rows.npy")
+DERIVED = ("codes-1", "codes-1/000000.codes", "columns-1", "COLUMN", "INDEX", "INDEX/native", "INDEX/rows.npy")
 OTHERS = ("index-partial", "writer.pid", "build.lock", "orphan-1-5.f32", "monitor.sqlite", "records.sqlite")
 
 # In a separate process: if it hangs, it is killed; if it crashes, the test reports it.

@@ -1,8 +1,22 @@
-"""Random filters often match nothing. Ignore the warnings about that here."""
+"""What the oracles share: warnings that random filters give, and codes of both widths."""
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+
+from theodolite.indexes.flat import index
+from theodolite.indexes.flat.codes import NARROW, quantize
+
+
+@pytest.fixture(scope="module", params=["as usual", "4 bits everywhere"])
+def code_bits(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run a module with the codes that blocks get, and with codes of 4 bits for all of them, however loose."""
+    with pytest.MonkeyPatch.context() as patched:
+        if request.param != "as usual":
+            patched.setattr(index, "compressed", partial(quantize, bits=NARROW))
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,13 +13,15 @@ from tests.sampling import sampled
 
 from theodolite.errors import CorruptionError
 from theodolite.indexes.flat.codes import BLOCK, quantize
-from theodolite.indexes.flat.index import FlatIndex, Found
+from theodolite.indexes.flat.index import FlatIndex, Found, VectorSource
 from theodolite.testing import brute_force, top_k
 from theodolite.testing.checks import together
 from theodolite.testing.oracle import ArraySource
 from theodolite.types import Space, Vectors
 from theodolite.vectors.metrics import MetricName
 from theodolite.vectors.prepare import prepare
+
+pytestmark = pytest.mark.usefixtures("code_bits")
 
 Doubles = NDArray[np.float64]
 
@@ -419,6 +421,21 @@ def test_large_batches(metric: MetricName) -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS)
+def test_codes_of_8_bits_take_over_where_4_rule_out_too_little(metric: MetricName) -> None:
+    """For single queries, too, and with the same answers throughout."""
+    case = made(metric, BLOCK + 3000, 200, set(), 13)  # nothing is near anything
+    index = FlatIndex(metric, 200).grown(case.source, len(case.vectors))
+    far = Vectors(prepare(case.draw.standard_normal((150, 200)), Space(metric, 200))[0])
+    expected = index.search(far, 10, case.source)
+    for i, one in enumerate(expected):
+        (found,) = index.search(Vectors(far[i : i + 1]), 10, case.source)
+        assert np.array_equal(found.rows, one.rows)
+        assert found.scores.tobytes() == one.scores.tobytes()
+        top, _ = top_k(far[i], case.vectors, metric, 10, None)
+        assert set(top.tolist()) == set(found.rows[:10].tolist())
+
+
+@pytest.mark.parametrize("metric", METRICS)
 def test_threads_do_not_disturb_one_another(metric: MetricName) -> None:
     """One index, searched by several threads with batches of the same and of other sizes."""
     case = made(metric, BLOCK + 2000, 8, {"duplicates"}, 12)
@@ -464,9 +481,9 @@ def test_codes_from_a_cache_give_the_same_answers(metric: MetricName) -> None:
     case = made(metric, 2 * BLOCK + 50, 4, set(), 7)
     asked = []
 
-    def cached(start: int, stop: int) -> Any:
+    def cached(source: VectorSource, start: int, stop: int, *, wide: bool = False) -> Any:
         asked.append((start, stop))
-        return quantize(case.vectors[start:stop])
+        return quantize(source.span(start, stop))
 
     index = FlatIndex(metric, 4).grown(case.source, len(case.vectors), cached)
     assert sorted(asked) == [(0, BLOCK), (BLOCK, 2 * BLOCK)]

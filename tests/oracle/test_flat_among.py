@@ -12,6 +12,8 @@ from theodolite.types import Space, Vectors
 from theodolite.vectors.metrics import MetricName, get_metric
 from theodolite.vectors.prepare import prepare
 
+pytestmark = pytest.mark.usefixtures("code_bits")
+
 SCALES = [1e-40, 1e-30, 1e-19, 1e-10, 1.0, 1e10, 1e17]
 
 

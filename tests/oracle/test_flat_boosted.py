@@ -19,6 +19,8 @@ from theodolite.types import Mask, Space, Vectors
 from theodolite.vectors.metrics import MetricName, get_metric
 from theodolite.vectors.prepare import prepare
 
+pytestmark = pytest.mark.usefixtures("code_bits")
+
 Doubles = NDArray[np.float64]
 
 METRICS: tuple[MetricName, ...] = ("cosine", "dot", "l2")

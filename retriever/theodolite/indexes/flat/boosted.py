@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.indexes.flat.scan import ScanResult, kth_largest
+from theodolite.indexes.flat.scan import Exact, ScanResult, kth_largest
 from theodolite.ranking.relevance import Relevance
 from theodolite.types import Mask, Rows
 from theodolite.vectors.metrics import Metric
@@ -113,7 +113,9 @@ def _group_maxima(factors: Doubles, groups: int) -> Doubles:
     return maxima
 
 
-def boosted_candidates(result: ScanResult, number: int, k: int, boost: BoostedScore) -> tuple[Rows, Doubles, Doubles]:
+def boosted_candidates(
+    result: ScanResult, number: int, k: int, boost: BoostedScore, exact: Exact
+) -> tuple[Rows, Doubles, Doubles]:
     """Return the rows that may have one of the k highest boosted scores, as `ScanResult.candidates` does."""
     scan, metric = result.scan, result.scan.metric
     best = result.group_best(number)
@@ -131,7 +133,13 @@ def boosted_candidates(result: ScanResult, number: int, k: int, boost: BoostedSc
         first = first[alive[first]]
         least = np.full(len(first), best[first].min(initial=np.inf))
         rows, near, error = result.rows(number, first, result.group_errors(number, first), least)
-        threshold = max(threshold, lowered(kth_largest(lower_bound(boost, rows, near - error, metric), k)))
+        low = lower_bound(boost, rows, near - error, metric)
+        if scan.any_narrow and len(rows) > k:  # their errors are large
+            sure = np.argpartition(-upper_bound(boost, rows, near, metric), min(len(rows) - 1, k + _FIRST))
+            sure = sure[: k + _FIRST]
+            rows = rows[sure]
+            low = lower_bound(boost, rows, exact(rows, near[sure], error[sure]), metric)
+        threshold = max(threshold, lowered(kth_largest(low, k)))
     for size in (k + _FIRST, _GROWTH * (k + _FIRST), len(high)):
         groups = (high >= threshold).nonzero()[0]
         if len(groups) > max(size, _GROWTH * (k + _FIRST)):  # many enough that a better threshold pays

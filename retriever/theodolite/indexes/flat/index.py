@@ -1,8 +1,11 @@
-"""The flat index: the true top k, from one pass over int8 codes.
+"""The flat index: the true top k, from one pass over codes of 4 or 8 bits.
 
-The codes give each row an approximate similarity and a bound on its error (see `codes`). The k-th largest lower bound
-is a threshold that every row of the top k reaches. So only rows whose upper bound reaches it are scored exactly, from
-the vectors themselves. The result is exact.
+The codes give each row an approximate similarity and a bound on its error (see `codes`). The k-th largest lower bound,
+or the k-th best exact score of the most promising rows, is a threshold that every row of the top k reaches. So only
+rows whose upper bound reaches it are scored exactly, from the vectors themselves. The result is exact.
+
+Codes of 4 bits answer one query at a time. The first batch of queries, or queries for which 4 bits rule out too few
+rows, make codes of 8 bits for the same rows; these stay in memory.
 
 The scan works on a scale of its own: the inner product, or −‖x − q‖² = 2w·v − ‖v‖² − ‖w‖² with w = q − μ for metrics by
 distance, which has the same order (`Metric.to_scan`).
@@ -11,7 +14,7 @@ distance, which has the same order (`Metric.to_scan`).
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +22,7 @@ from numpy.typing import NDArray
 from theodolite.errors import CorruptionError
 from theodolite.frozen import frozen
 from theodolite.indexes.flat.boosted import BoostedScore, boosted_candidates, lower_bound, lowered, upper_bound
-from theodolite.indexes.flat.codes import BLOCK, Block, Codes, quantize
+from theodolite.indexes.flat.codes import BLOCK, WIDE, Block, Codes, compressed, quantize
 from theodolite.indexes.flat.scan import Scan, kth_largest
 from theodolite.indexes.flat.workers import Workers, workers
 from theodolite.types import Mask, Rows, Scores, Vectors
@@ -31,6 +34,8 @@ _REPEATS = 3  # of a measurement
 _SCORED = 2048  # rows scored for a measurement: more than the nearer caches hold
 _ALL_EXACT = 128  # up to this many rows are all scored exactly; ruling some out first would take as long
 _GATHERED = 1024  # vectors multiplied at a time: they fit the nearer caches
+_LEFT = 32  # if 4 bits leave 1 in 32 rows to be scored exactly, that takes a third of the time of a scan
+_WORTH = 128  # queries that 8 bits would answer faster, after which making these codes pays
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -73,7 +78,74 @@ class Found:
     boosted: Doubles | None = None
 
 
-CodesFor = Callable[[int, int], Codes]
+class CodesFor(Protocol):
+    """Makes the codes of full blocks, for instance by reading them from a cache."""
+
+    def __call__(self, source: VectorSource, start: int, stop: int, *, wide: bool = False) -> Codes:
+        """Return the codes of the rows from `start` to `stop`, with 8 bits if `wide`."""
+        ...
+
+
+def make_codes(source: VectorSource, start: int, stop: int, *, wide: bool = False) -> Codes:
+    """Compute codes from the vectors."""
+    vectors = source.span(start, stop)
+    return quantize(vectors, WIDE) if wide else compressed(vectors)
+
+
+class WideBlocks:
+    """The 8-bit codes of blocks that have 4 bits, once they pay. An index shares them with those that grow from it.
+
+    Attributes:
+        blocks: by first and last row.
+        wanted: queries so far that these would have answered faster.
+    """
+
+    def __init__(self) -> None:
+        self.blocks: dict[tuple[int, int], Block] = {}
+        self.wanted = 0
+        self._loose = self._tight = 0
+
+    def record(self, *, loose: bool) -> None:
+        """Count a query that 4 bits have answered; `loose` if they ruled out too few rows."""
+        if loose:
+            self._loose += 1
+            self.wanted += 1
+        else:
+            self._tight += 1
+        if self._loose + self._tight > 1024:  # what was long ago counts less
+            self._loose //= 2
+            self._tight //= 2
+
+    @property
+    def preferred(self) -> bool:
+        """Whether 8 bits are faster for single queries, too."""
+        return 4 * self._loose > self._tight
+
+
+class _Scored:
+    """The rows that have been scored exactly for a query, in this order.
+
+    Attributes:
+        rows, scores: (n,) the rows and their exact similarities.
+    """
+
+    def __init__(self, index: "FlatIndex", query: NDArray[np.float32], source: VectorSource) -> None:
+        self.rows: Rows = np.empty(0, np.int64)
+        self.scores: Scores = np.empty(0, np.float32)
+        self._index = index
+        self._query = query
+        self._source = source
+
+    def __call__(self, rows: Rows, near: Doubles, error: Doubles) -> Doubles:
+        """Score further rows with these scan values, (n,). Return the exact values.
+
+        Raises:
+            CorruptionError: a score is further from its scan value than the largest possible error.
+        """
+        scores = self._index.verified_scores(self._query, rows, near, error, self._source)
+        self.rows = np.concatenate([self.rows, rows]) if len(self.rows) else rows
+        self.scores = np.concatenate([self.scores, scores]) if len(self.scores) else scores
+        return self._index.metric.to_scan(scores)
 
 
 class FlatIndex:
@@ -92,6 +164,8 @@ class FlatIndex:
         pool: Workers = workers,
         first: int = 0,
         scans_per_score: float | None = None,
+        codes: CodesFor = make_codes,
+        wide: WideBlocks | None = None,
     ) -> None:
         self.metric = get_metric(metric)
         self.dimension = dimension
@@ -101,17 +175,20 @@ class FlatIndex:
         self.scans_per_score = scans_per_score
         self._cosines = self.metric.gives_cosines()
         self._pool = pool
+        self._codes = codes
+        self._wide = wide or WideBlocks()
         self._scan = Scan(self.metric, dimension, self.blocks, pool)
+        self._wide_scan: Scan | None = None
 
     def grown(self, source: VectorSource, rows: int, codes: CodesFor | None = None) -> "FlatIndex":
         """Return the index over `rows` rows; the rows of this one come first.
 
         Args:
-            codes: returns the codes of a full block's rows from `start` to `stop`, for instance from a cache.
+            codes: makes the codes of full blocks from now on.
         """
         if rows == self.rows:
             return self
-        make = codes or (lambda start, stop: quantize(source.span(start, stop)))
+        codes = codes or self._codes
         kept = list(self.blocks)
         spans = []
         start = self.rows
@@ -126,17 +203,25 @@ class FlatIndex:
 
         def fill(span: tuple[int, int]) -> None:
             first, last = span
-            full = last - first == BLOCK
-            made[first] = Block(first, make(first, last) if full else quantize(source.span(first, last)))
+            make = codes if last - first == BLOCK else make_codes
+            made[first] = Block(first, make(source, first, last))
 
         self._pool.run(fill, spans)
+        return self._with(kept + [made[start] for start, _ in spans], self.first, self.scans_per_score, codes)
+
+    def _with(
+        self, blocks: Sequence[Block], first: int, scans_per_score: float | None, codes: CodesFor | None = None
+    ) -> "FlatIndex":
+        """Return an index over these blocks."""
         return FlatIndex(
             self.metric.name,
             self.dimension,
-            kept + [made[start] for start, _ in spans],
+            blocks,
             self._pool,
-            self.first,
-            self.scans_per_score,
+            first,
+            scans_per_score,
+            codes or self._codes,
+            self._wide,
         )
 
     def measured(self, source: VectorSource) -> "FlatIndex":
@@ -150,12 +235,12 @@ class FlatIndex:
         pick = _best_time(lambda: self.search_rows(query[0], rows, 10, source)) / _SCORED
         # A busy machine disturbs the measurement, so it can only move the typical value by a factor of two.
         scans_per_score = min(max(pick / scan, _SCANS_PER_SCORE / 2), _SCANS_PER_SCORE * 2)
-        return FlatIndex(self.metric.name, self.dimension, self.blocks, self._pool, self.first, scans_per_score)
+        return self._with(self.blocks, self.first, scans_per_score)
 
     def tail(self, first: int) -> "FlatIndex":
         """Return an index over the rows from `first` on. It shares the blocks."""
         kept = [block for block in self.blocks if block.stop > first]
-        return FlatIndex(self.metric.name, self.dimension, kept, self._pool, first, self.scans_per_score)
+        return self._with(kept, first, self.scans_per_score)
 
     def search(
         self,
@@ -206,23 +291,10 @@ class FlatIndex:
     def search_rows(
         self, query: NDArray[np.float32], rows: Rows, k: int, source: VectorSource, boost: BoostedScore | None = None
     ) -> Found:
-        """Return the k best of these rows. Products in float32, with a bound on their error, rule most of them out.
-
-        |fl(q·x) − q·x| ≤ c·‖q‖·‖x‖ with c = d·u / (1 − d·u), for any order of summation (Higham, Accuracy and
-        Stability of Numerical Algorithms, section 3.1). c is doubled here, which covers the rounding of the bound.
-        """
+        """Return the k best of these rows. Products in float32, with a bound on their error, rule most of them out."""
         if self.metric.by_distance or len(rows) <= max(_ALL_EXACT, 4 * k):
             return self._top(rows, self._exact_scores(query, rows, source), k, "rows", boost)
-        near, size = np.empty(len(rows), np.float32), np.ones(len(rows), np.float32)
-        for start in range(0, len(rows), _GATHERED):
-            part = slice(start, start + _GATHERED)
-            vectors = source.take(rows[part])
-            np.vecdot(vectors, query, out=near[part])
-            if not self.metric.normalizes:
-                np.sqrt(np.vecdot(vectors, vectors), out=size[part])
-        d, length = self.dimension, float(np.linalg.norm(query.astype(np.float64)))
-        # The last terms cover underflow of small components: in a squared norm, and in a product.
-        error = (d + 8) * 2.0**-23 * length * (size + 2e-19 * math.sqrt(d)) + d * 2.4e-38
+        near, error = self._float32_products(query, rows, source)
         low, high = near - error, near + error
         if boost is None:
             threshold = np.partition(low, len(rows) - k)[len(rows) - k]
@@ -235,20 +307,71 @@ class FlatIndex:
         rows = rows[keep]
         return self._top(rows, self._exact_scores(query, rows, source), k, "rows", boost)
 
+    def _float32_products(
+        self, query: NDArray[np.float32], rows: Rows, source: VectorSource
+    ) -> tuple[Floats, NDArray[np.floating[Any]]]:
+        """Return q·x in float32 for these rows, (n,), and the largest error of each, (n,).
+
+        |fl(q·x) − q·x| ≤ c·‖q‖·‖x‖ with c = d·u / (1 − d·u), for any order of summation (Higham, Accuracy and
+        Stability of Numerical Algorithms, section 3.1). c is doubled here, which covers the rounding of the bound.
+        """
+        near, size = np.empty(len(rows), np.float32), np.ones(len(rows), np.float32)
+        for start in range(0, len(rows), _GATHERED):
+            part = slice(start, start + _GATHERED)
+            vectors = source.take(rows[part])
+            np.vecdot(vectors, query, out=near[part])
+            if not self.metric.normalizes:
+                np.sqrt(np.vecdot(vectors, vectors), out=size[part])
+        d, length = self.dimension, float(np.linalg.norm(query.astype(np.float64)))
+        # The last terms cover underflow of small components: in a squared norm, and in a product.
+        return near, (d + 8) * 2.0**-23 * length * (size + 2e-19 * math.sqrt(d)) + d * 2.4e-38
+
     def _scanned(
         self, queries: Vectors, k: int, source: VectorSource, mask: Mask | None, boost: BoostedScore | None
     ) -> list[Found]:
         found = []
-        for part in self._scan.parts(len(queries)):
+        scan = self._scan_for(len(queries), source)
+        for part in scan.parts(len(queries)):
             chunk = queries[part]
-            scan = self._scan.run(chunk, mask)
+            result = scan.run(chunk, mask)
             for number, query in enumerate(chunk):
+                scored = _Scored(self, query, source)
                 if boost is None:
-                    rows, near, error = scan.candidates(number, k)
+                    rows, near, error = result.candidates(number, k, scored)
                 else:
-                    rows, near, error = boosted_candidates(scan, number, k, boost)
-                found.append(self._rescored(query, rows, near, error, k, source, boost))
+                    rows, near, error = boosted_candidates(result, number, k, boost, scored)
+                if scan.any_narrow:
+                    self._wide.record(loose=_LEFT * len(rows) > self.rows - self.first)
+                found.append(self._rescored(query, rows, near, error, k, source, boost, scored))
         return found
+
+    def _scan_for(self, queries: int, source: VectorSource) -> Scan:
+        """Return the scan for this many queries at once: with codes of 8 bits where these are faster and at hand."""
+        if not self._scan.any_narrow or (queries == 1 and not self._wide.preferred):
+            return self._scan
+        if self._wide_scan is None:
+            self._wide.wanted += queries
+            if self._wide.wanted < _WORTH:
+                return self._scan
+            self._wide_scan = self._make_wide(source)
+        return self._wide_scan
+
+    def _make_wide(self, source: VectorSource) -> Scan:
+        known = self._wide.blocks
+        blocks = {(block.start, block.stop): known.get((block.start, block.stop)) for block in self.blocks}
+
+        def fill(block: Block) -> None:
+            start, stop = block.start, block.stop
+            if block.bits == WIDE:
+                blocks[start, stop] = block
+            elif blocks[start, stop] is None:
+                make = self._codes if block.size == BLOCK else make_codes
+                blocks[start, stop] = Block(start, make(source, start, stop, wide=True))
+
+        self._pool.run(fill, self.blocks)
+        made = {place: block for place, block in blocks.items() if block is not None}
+        self._wide.blocks = made
+        return Scan(self.metric, self.dimension, list(made.values()), self._pool)
 
     def _rescored(
         self,
@@ -259,30 +382,60 @@ class FlatIndex:
         k: int,
         source: VectorSource,
         boost: BoostedScore | None,
+        scored: "_Scored",
     ) -> Found:
         """Score the candidates, the most promising first, since their exact scores rule out most of the others."""
-        if len(rows) > 2 * k + 64:
+        if not len(scored.rows) and len(rows) > 2 * k + 64:
             high = near + error
             if boost is not None:
                 high = upper_bound(boost, rows, high, self.metric)
             first = np.argpartition(-high, 2 * k + 32)[: 2 * k + 32]
-            exact = self._verified_scores(query, rows[first], near[first], error[first], source)
+            scored(rows[first], near[first], error[first])
+        if len(scored.rows):
             if boost is None:
-                threshold = float(self.metric.to_scan(-np.partition(-exact, k - 1)[k - 1]))
+                threshold = float(self.metric.to_scan(-np.partition(-scored.scores, k - 1)[k - 1]))
+                rest = near + error >= threshold
             else:
-                threshold = lowered(kth_largest(boost.score(self._in_range(exact, rows[first]), rows[first]), k))
-            rest = high >= threshold
-            rest[first] = False
-            more = np.flatnonzero(rest)
-            scores = np.concatenate([exact, self._verified_scores(query, rows[more], near[more], error[more], source)])
-            rows = np.concatenate([rows[first], rows[more]])
-        else:
-            scores = self._verified_scores(query, rows, near, error, source)
-        return self._top(rows, scores, k, "scan", boost)
+                own = boost.score(self._in_range(scored.scores, scored.rows), scored.rows)
+                threshold = lowered(kth_largest(own, k))
+                rest = upper_bound(boost, rows, near + error, self.metric) >= threshold
+            rest &= ~np.isin(rows, scored.rows)
+            rows, near, error = rows[rest], near[rest], error[rest]
+            if len(rows) > _ALL_EXACT and not self.metric.by_distance:
+                rest = self._reaching(query, rows, near, error, threshold, source, boost)
+                rows, near, error = rows[rest], near[rest], error[rest]
+        scored(rows, near, error)
+        return self._top(scored.rows, scored.scores, k, "scan", boost)
 
-    def _verified_scores(
+    def _reaching(
+        self,
+        query: NDArray[np.float32],
+        rows: Rows,
+        near: Doubles,
+        error: Doubles,
+        threshold: float,
+        source: VectorSource,
+        boost: BoostedScore | None,
+    ) -> Mask:
+        """Return which rows may reach the threshold, by products in float32."""
+        nearer, rounding = self._float32_products(query, rows, source)
+        right = np.abs(nearer - near) <= error + rounding
+        if not right.all():
+            raise _damage_error(rows, ~right)
+        high = nearer.astype(np.float64) + rounding
+        if boost is not None:
+            high = upper_bound(boost, rows, high, self.metric)
+        reaching: Mask = high >= threshold
+        return reaching
+
+    def verified_scores(
         self, query: NDArray[np.float32], rows: Rows, near: Doubles, error: Doubles, source: VectorSource
     ) -> Scores:
+        """Return the exact similarities of rows, (n,), checked against their scan values and largest errors.
+
+        Raises:
+            CorruptionError: a vector does not match its code.
+        """
         scores = self._exact_scores(query, rows, source)
         right = np.abs(self.metric.to_scan(scores) - near) <= error
         if not right.all():

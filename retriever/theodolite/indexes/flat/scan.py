@@ -2,13 +2,23 @@
 
 import itertools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.indexes.flat.codes import GROUP, Block, output, padded, products, rotation
+from theodolite.indexes.flat.codes import (
+    GROUP,
+    NARROW,
+    Block,
+    nibbles,
+    output,
+    padded,
+    products,
+    query_halves,
+    rotation,
+)
 from theodolite.indexes.flat.workers import Workers
 from theodolite.types import Mask, Rows
 from theodolite.vectors.metrics import Metric
@@ -24,6 +34,8 @@ _LOWEST = float(np.finfo(np.float64).min)
 _WITHIN = np.arange(GROUP)
 _RUNS = 512
 _LITTLE = 8  # if fewer than 1 in 8 rows pass, ruling out more in advance does not pay
+_PROMISING = 54  # rows scored exactly for a threshold, in addition to k
+_MANY = 2  # that many times more groups pass without it, where it pays
 _SHARED = 4  # scans of a block (0.2 ms) that are worth a second thread
 _INFINITY = np.float32(np.inf).view(np.int32)
 _BATCH = 64  # queries scanned together; the kernel gains little from more
@@ -31,11 +43,18 @@ _BUFFER = 1 << 25  # values held at a time, 128 MB
 _KEPT = 1 << 23  # values for which a thread keeps its buffers between searches
 
 
+Exact = Callable[[Rows, Doubles, Doubles], Doubles]
+"""exact(rows, values, errors): the exact values of rows with these scan values, (n,), checked against the errors."""
+
+
 class Scan:
     """Approximate similarities of every row of some blocks, with bounds on their error.
 
-    The value of a row is the int32 product of its code with the query's code. For metrics by distance it is minus the
-    squared distance, up to a constant, in float32.
+    The value of a row is the int32 product of its code with the query's code; for rows of 4 bits without the part that
+    belongs to the query, `QueryCodes.shift`. For metrics by distance it is minus the squared distance, up to a
+    constant, in float32.
+
+    Blocks of 4 bits can be scanned for one query at a time (see `codes`).
     """
 
     def __init__(self, metric: Metric, dimension: int, blocks: Sequence[Block], pool: Workers) -> None:
@@ -64,6 +83,8 @@ class Scan:
         self.center_slack: Doubles = _EPS * np.sqrt(np.vecdot(self.centers, self.centers))[:, None]
         self.rotated = np.array([block.rotated for block in blocks], np.bool_)
         self.any_rotated = bool(self.rotated.any())
+        self.narrow = np.array([block.bits == NARROW for block in blocks], np.bool_)
+        self.any_narrow = bool(self.narrow.any())
         self._scratch = threading.local()
 
     def _bounds(self) -> Doubles:
@@ -76,7 +97,7 @@ class Scan:
 
     def parts(self, queries: int) -> Iterator[slice]:
         """Cut a batch of queries so that the buffers stay small."""
-        step = max(1, min(_BATCH, _BUFFER // max(1, self.groups * GROUP)))
+        step = 1 if self.any_narrow else max(1, min(_BATCH, _BUFFER // max(1, self.groups * GROUP)))
         return (slice(start, start + step) for start in range(0, queries, step))
 
     def run(self, queries: Floats, mask: Mask | None) -> "ScanResult":
@@ -97,7 +118,9 @@ class Scan:
                     top.fill(self.no_row)
                     return
                 hidden = ~allowed if eligible < block.size else None
-            if out is not None:
+            if self.narrow[number]:
+                self._fill(tile, self._narrow_products(coded.halves[number % variants], number), coded, number)
+            elif out is not None:
                 products(codes, packed, out=out)
             else:
                 self._fill(tile, np.asarray(products(codes, packed)), coded, number)
@@ -122,12 +145,24 @@ class Scan:
             found |= _INFINITY
         return found.view(self.dtype)
 
+    def _narrow_products(self, halves: Any, number: int) -> NDArray[np.int32]:
+        """Return the products of a block's 4-bit rows and a query, without `QueryCodes.shift`, (1, n)."""
+        block = self.blocks[number]
+        parts: NDArray[np.int32] = np.asarray(products(halves, block.packed)).view(np.int32)
+        counts = parts[:1]
+        counts <<= 4
+        counts += parts[1]
+        counts -= block.offset
+        return counts
+
     def _fill(self, tile: NDArray[Any], counts: NDArray[np.int32], queries: "QueryCodes", number: int) -> None:
         """Fill a tile that the kernel cannot write itself: distances, and blocks that do not fill their groups."""
         block = self.blocks[number]
         tile[:, block.size :] = self.no_row
         if self.by_distance:
             # In numpy int32 × float32 would be float64; int32 above 2^24 rounds, which the slack covers.
+            if self.narrow[number]:
+                counts = counts + queries.shift[number]
             live = np.multiply(counts, queries.inner[number], dtype=np.float32, casting="unsafe")
             live *= np.tile(block.scale, GROUP)[: block.size]
             np.subtract(live, block.square, out=tile[:, : block.size])
@@ -178,6 +213,8 @@ class QueryCodes:
         inner: (blocks, m, 1) for metrics by distance, the factor of a product, beside the row's scale, before ‖v‖² is
             subtracted.
         outer: (variants, m) for inner products, the factor of a product beside the row's scale.
+        halves: for each variant, the halves of the only query, if blocks have 4 bits.
+        shift: (blocks,) the part of a product that belongs to the query: −7.5·Σp for blocks of 4 bits, otherwise 0.
         weights: (variants, m, 2 or 3) the error for each unit of the groups' bounds.
         constant: (blocks, m) the constant to add: q·μ, or −‖w‖² by distance.
         slack: (blocks, m) the error of float rounding that does not depend on the row.
@@ -195,6 +232,9 @@ class QueryCodes:
         levels = base / scale[:, :, None]
         np.rint(levels, out=levels)
         self.codes: NDArray[np.int8] = padded(levels.astype(np.int8))
+        if scan.any_narrow:
+            self.halves = [nibbles(query_halves(variant[0])) for variant in levels]
+            self.shift: Doubles = np.where(scan.narrow, -7.5 * np.add.reduce(levels, axis=2)[:, 0], 0.0)
         levels *= scale[:, :, None]
         levels -= base
         square: Doubles = np.vecdot(seen, seen)
@@ -235,10 +275,13 @@ class ScanResult:
         self._buffers = buffers
         self._masked = masked
 
-    def candidates(self, number: int, k: int) -> tuple[Rows, Doubles, Doubles]:
+    def candidates(self, number: int, k: int, exact: Exact) -> tuple[Rows, Doubles, Doubles]:
         """Return the rows that may be among the k best for one of the queries, in no particular order.
 
         Also returns their scan values and the largest error of each.
+
+        Args:
+            exact: scores rows exactly, for a better threshold where errors are large.
         """
         best, most = self.group_best(number), self.max_error(number)
         # The best rows of k groups are k rows, so the k-th largest of their lower bounds is a threshold. The first
@@ -246,6 +289,9 @@ class ScanResult:
         runs = np.maximum.reduceat(best, self.scan.runs) if len(self.scan.runs) >= k else best
         threshold = kth_largest(runs, k) - most
         groups = (best >= max(threshold - most, _LOWEST)).nonzero()[0]
+        if self.scan.any_narrow and len(groups) > _MANY * (k + _PROMISING):
+            threshold = max(threshold, kth_largest(exact(*self.promising(number, best, k + _PROMISING)), k))
+            groups = groups[best[groups] >= threshold - most]
         best = best[groups]
         error = self.group_errors(number, groups)
         threshold = max(threshold, kth_largest(best - error, k))
@@ -257,6 +303,18 @@ class ScanResult:
             rows, values, error = rows[keep], values[keep], error[keep]
         return rows, values, error
 
+    def promising(self, number: int, best: Doubles, count: int) -> tuple[Rows, Doubles, Doubles]:
+        """Return the `count` rows with the highest scan values, as `candidates` does.
+
+        Args:
+            best: (groups,) the best value of each group, of which more than `count` are above −inf.
+        """
+        groups = np.argpartition(-best, count)[:count]
+        error = self.group_errors(number, groups)
+        rows, values, error = self.rows(number, groups, error, np.full(count, best[groups].min()))
+        top = np.argpartition(-values, count)[:count] if len(rows) > count else slice(None)
+        return rows[top], values[top], error[top]
+
     def group_best(self, number: int) -> Doubles:
         """Return the best scan value of each group, (groups,); −inf if the group has no eligible row."""
         tops = self._buffers.tops[number]
@@ -266,10 +324,12 @@ class ScanResult:
             best = tops.astype(np.float64)
         else:
             outer = self._queries.outer[:, number]
+            if self.scan.any_narrow:
+                tops = tops + self._queries.shift.repeat(counts)
             best = tops * (self.scan.scale * (outer if len(outer) == 1 else outer.repeat(counts)))
         best += self._queries.constant[:, number].repeat(counts)
         if self._masked:
-            best[tops == self.scan.no_row] = -np.inf
+            best[self._buffers.tops[number] == self.scan.no_row] = -np.inf
         return best
 
     def max_error(self, number: int) -> float:
@@ -318,6 +378,9 @@ class ScanResult:
             outer = self._queries.outer[:, number]
             gain = scan.scale[groups] * (outer if len(outer) == 1 else outer[of])
             threshold /= gain
+            if scan.any_narrow:
+                shift = self._queries.shift[of]
+                threshold -= shift
             enough = kept >= np.clip(np.ceil(threshold), scan.lowest_value, -scan.lowest_value).astype(np.int32)
         if factors is not None and np.count_nonzero(enough) > enough.size // _LITTLE:
             # In a block that is not full, groups end in places without a row.
@@ -328,6 +391,8 @@ class ScanResult:
         rows = (start + within)[at] + place * count[at]
         values: Doubles = kept.ravel()[passed].astype(np.float64)
         if gain is not None:
+            if scan.any_narrow:
+                values += shift[at]
             values *= gain[at]
         values += constant[at]
         return rows, values, error[at]

@@ -11,7 +11,22 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from theodolite.errors import CorruptionError
-from theodolite.indexes.flat.codes import GROUP, Codes, group_count, quantize, rotation
+from theodolite.indexes.flat.codes import (
+    BLOCK,
+    GROUP,
+    NARROW,
+    WIDE,
+    Block,
+    Codes,
+    compressed,
+    group_count,
+    nibbles,
+    products,
+    quantize,
+    query_halves,
+    rotation,
+    unpacked,
+)
 from theodolite.indexes.flat.codes import load_codes as load_open_codes
 from theodolite.indexes.flat.codes import save_codes as save_open_codes
 
@@ -34,11 +49,17 @@ def drawn(seed: int, n: int, d: int, outliers: bool = False, exponent: float = 0
     return rows.astype(np.float32)
 
 
+def steps(codes: Codes) -> NDArray[np.float64]:
+    """c for every row."""
+    if codes.bits == WIDE:
+        return codes.codes.astype(np.float64)
+    return unpacked(codes.codes)[:, : len(codes.center)] - 7.5
+
+
 def decoded(codes: Codes) -> NDArray[np.float64]:
     """s·Rᵀc for every row."""
-    n, d = codes.codes.shape
-    levels = codes.codes.astype(np.float64) * np.tile(codes.scale, GROUP)[:n, None].astype(np.float64)
-    return levels @ rotation(d).astype(np.float64) if codes.rotated else levels
+    levels = steps(codes) * np.tile(codes.scale, GROUP)[: len(codes.codes), None].astype(np.float64)
+    return levels @ rotation(levels.shape[1]).astype(np.float64) if codes.rotated else levels
 
 
 @settings(deadline=None)
@@ -49,13 +70,20 @@ def decoded(codes: Codes) -> NDArray[np.float64]:
     outliers=st.booleans(),
     exponent=st.floats(-25, 16),
     spread=st.sampled_from((0.0, 0.0, 2.0, 6.0)),
+    bits=st.sampled_from((NARROW, WIDE)),
 )
-def test_bounds_hold_in_float64(seed: int, n: int, d: int, outliers: bool, exponent: float, spread: float) -> None:
+def test_bounds_hold_in_float64(
+    seed: int, n: int, d: int, outliers: bool, exponent: float, spread: float, bits: int
+) -> None:
     vectors = drawn(seed, n, d, outliers, max(exponent - spread, -30), spread if exponent < 10 else 0.0)
-    codes = quantize(vectors)
-    assert codes.codes.shape == (n, d)
-    assert codes.codes.dtype == np.int8
-    assert codes.codes.min() >= -127
+    codes = quantize(vectors, bits)
+    if bits == WIDE:
+        assert codes.codes.shape == (n, d)
+        assert codes.codes.dtype == np.int8
+        assert codes.codes.min() >= -127
+    else:
+        assert codes.codes.shape == (n, (d + -d % 64) // 2)
+        assert codes.codes.dtype == np.uint8
     groups = group_count(n)
     assert codes.scale.shape == (groups,)
     assert codes.bounds.shape == (3, groups)
@@ -67,7 +95,7 @@ def test_bounds_hold_in_float64(seed: int, n: int, d: int, outliers: bool, expon
     size = np.linalg.norm(v, axis=1)
     left = v - approximate
     assert (np.linalg.norm(left, axis=1) <= residual + SLACK * size).all()
-    coded = codes.codes.astype(np.float64) * np.tile(codes.scale, GROUP)[:n, None]
+    coded = steps(codes) * np.tile(codes.scale, GROUP)[:n, None].astype(np.float64)
     assert (np.linalg.norm(coded, axis=1) <= length * (1 + 1e-7)).all()
     assert (size <= norm * (1 + 1e-7) + SLACK * size).all()
     assert (np.abs(codes.square - np.square(size)) <= SLACK * np.square(size) + 1e-44).all()
@@ -83,22 +111,74 @@ def test_bounds_hold_in_float64(seed: int, n: int, d: int, outliers: bool, expon
         assert (np.abs(truth - coded @ hat) <= bound + SLACK * np.linalg.norm(query) * size).all()
 
 
+@pytest.mark.parametrize(("bits", "share"), [(NARROW, 0.2), (WIDE, 0.02)])
 @pytest.mark.parametrize("outliers", [False, True])
-def test_bounds_are_tight(outliers: bool) -> None:
+def test_bounds_are_tight(outliers: bool, bits: int, share: float) -> None:
     """Bounds twice as wide would be right as well, and twice as slow or worse."""
     vectors = drawn(1, 640, 200, outliers)
-    codes = quantize(vectors)
+    codes = quantize(vectors, bits)
     assert codes.rotated == outliers
     v = vectors.astype(np.float64) - codes.center
     truth = np.linalg.norm(v - decoded(codes), axis=1).reshape(GROUP, -1).max(axis=0)
     assert (codes.bounds[0] <= 1.01 * truth).all()
-    assert (truth <= 0.02 * np.linalg.norm(v, axis=1).reshape(GROUP, -1).max(axis=0)).all()
+    assert (truth <= share * np.linalg.norm(v, axis=1).reshape(GROUP, -1).max(axis=0)).all()
 
 
+@pytest.mark.parametrize("bits", [NARROW, WIDE])
+@pytest.mark.parametrize("outliers", [False, True])
+def test_no_bound_could_be_smaller(bits: int, outliers: bool) -> None:
+    """For the query along what the code leaves of a row, the error is the bound: one 1 % smaller would be wrong."""
+    d = 96
+    vectors = drawn(3, 200, d, outliers)
+    codes = quantize(vectors, bits)
+    v = vectors.astype(np.float64) - codes.center
+    coded = steps(codes) * np.tile(codes.scale, GROUP)[: len(v), None].astype(np.float64)
+    left = v - decoded(codes)
+    turn = rotation(d).astype(np.float64) if codes.rotated else np.eye(d)
+    for group in range(group_count(len(v))):
+        rows = np.arange(group, len(v), group_count(len(v)))
+        worst = rows[np.argmax(np.linalg.norm(left[rows], axis=1))]
+        turned = turn @ left[worst]
+        hat = np.rint(turned / np.abs(turned).max() * 127)  # a query that its code gives exactly
+        query = turn.T @ hat
+        error = v[worst] @ query - coded[worst] @ hat
+        bound = np.linalg.norm(query) * codes.bounds[0, group]
+        assert 0.99 * bound < error <= bound * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("d", [1, 2, 63, 64, 65, 192, 200, 384, 1000])
+def test_products_of_halves_are_exact(d: int) -> None:
+    """The formula of the module, in integers."""
+    codes = quantize(drawn(4, 130, d), NARROW)
+    block = Block(0, codes)
+    for levels in (
+        np.full(d, 127.0),
+        np.full(d, -127.0),
+        np.random.default_rng(d).integers(-127, 128, d).astype(float),
+    ):
+        high, low = np.asarray(products(nibbles(query_halves(levels)), block.packed)).view(np.int32)
+        found = 16 * high + low - block.offset - 7.5 * levels.sum()
+        assert np.array_equal(found, steps(codes) @ levels)
+
+
+def test_full_blocks_have_4_bits_where_these_rule_out_enough() -> None:
+    draw = np.random.default_rng(5)
+    centers = draw.standard_normal((100, 200))
+    clustered = centers[draw.integers(100, size=BLOCK)] + 0.3 * draw.standard_normal((BLOCK, 200))
+    assert compressed(clustered.astype(np.float32)).bits == NARROW
+    assert compressed(clustered[:-1].astype(np.float32)).bits == WIDE  # not full
+    assert compressed(clustered[:, :64].astype(np.float32)).bits == WIDE  # short rows
+    isotropic = draw.standard_normal((BLOCK, 384)).astype(np.float32)
+    assert compressed(isotropic).bits == WIDE
+    for odd in (np.zeros_like(isotropic), np.ones_like(isotropic), np.full_like(isotropic, 1e15)):
+        assert compressed(odd).bits == WIDE
+
+
+@pytest.mark.parametrize("bits", [NARROW, WIDE])
 @pytest.mark.parametrize("d", [1, 2, 64, 300])
-def test_equal_and_zero_rows(d: int) -> None:
+def test_equal_and_zero_rows(d: int, bits: int) -> None:
     for vectors in (np.zeros((5, d)), np.ones((70, d)), np.full((3, d), 1e-30), np.full((1, d), -7.0)):
-        codes = quantize(vectors.astype(np.float32))
+        codes = quantize(vectors.astype(np.float32), bits)
         assert np.isfinite(codes.scale).all()
         assert np.isfinite(codes.bounds).all()
         assert (codes.scale > 0).all()
@@ -123,8 +203,8 @@ def equal(one: Codes, other: Codes) -> bool:
     """Bit for bit."""
     for field in fields(Codes):
         a, b = getattr(one, field.name), getattr(other, field.name)
-        if isinstance(a, bool):
-            if a is not b:
+        if isinstance(a, int):
+            if a != b:
                 return False
         elif (a.dtype, a.shape, a.tobytes()) != (b.dtype, b.shape, b.tobytes()):
             return False
@@ -146,8 +226,9 @@ def load_codes(path: Path, start: int, n: int, d: int, owner: bytes) -> Codes:
 
 @pytest.mark.parametrize(("n", "d"), [(1, 1), (3, 5), (63, 2), (64, 7), (65, 33), (1000, 100)])
 @pytest.mark.parametrize("outliers", [False, True])
-def test_what_was_saved_is_loaded(tmp_path: Path, n: int, d: int, outliers: bool) -> None:
-    codes = quantize(drawn(3, n, d, outliers))
+@pytest.mark.parametrize("bits", [NARROW, WIDE])
+def test_what_was_saved_is_loaded(tmp_path: Path, n: int, d: int, outliers: bool, bits: int) -> None:
+    codes = quantize(drawn(3, n, d, outliers), bits)
     assert codes.rotated == (outliers and d >= 100)
     path = tmp_path / "codes"
     save_codes(path, codes, 7 * n, OWNER)
@@ -158,19 +239,20 @@ def test_what_was_saved_is_loaded(tmp_path: Path, n: int, d: int, outliers: bool
     assert equal(load_codes(path, 7 * n, n, d, OWNER), codes)
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["plain", "rotated"])
+@pytest.fixture(scope="module", params=[(False, WIDE), (True, WIDE), (False, NARROW)], ids=["plain", "rotated", "4bit"])
 def sample(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A small file: its codes, its bytes, and a path to write to."""
-    d = 40 if request.param else 5
-    codes = quantize(drawn(4, 3, d, outliers=request.param))
-    assert codes.rotated is request.param
+    outliers, bits = request.param
+    d = 40 if outliers else 5
+    codes = quantize(drawn(4, 3, d, outliers=outliers), bits)
+    assert codes.rotated is outliers
     path = tmp_path_factory.mktemp("sample") / "codes"
     save_codes(path, codes, 128, OWNER)
     return codes, path.read_bytes(), path
 
 
 def load(path: Path, codes: Codes) -> Codes:
-    return load_codes(path, 128, 3, codes.codes.shape[1], OWNER)
+    return load_codes(path, 128, 3, len(codes.center), OWNER)
 
 
 def test_every_flipped_bit_is_noticed(sample: Any) -> None:

@@ -257,7 +257,7 @@ class SnapshotManager:
 
     def _cached_codes(self, snapshot: Snapshot) -> CodesFor | None:
         cache = self.code_cache(snapshot)
-        return None if cache is None else lambda start, stop: cache.codes(snapshot.vectors, start, stop)
+        return None if cache is None else cache.codes
 
     def _begin_generation(self, connection: sqlite3.Connection, state: State) -> Snapshot:
         """Return the snapshot of the generation as it began: empty, or the base of a compaction."""

@@ -189,7 +189,7 @@ def _copy_caches(connection: sqlite3.Connection, snapshot: Snapshot, folder: Fol
     generation = snapshot.state.generation
     codes = codes_folder(generation)
     with contextlib.suppress(OSError, CorruptionError):
-        _copy_files(folder, target, codes, [name for name in folder.names(codes) if name.endswith(".i8")])
+        _copy_files(folder, target, codes, [name for name in folder.names(codes) if name.endswith((".codes", ".wide"))])
     with contextlib.suppress(CorruptionError):
         record = read_index_record(connection)
         if record is None or not record.files or record.generation != generation:

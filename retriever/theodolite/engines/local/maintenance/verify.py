@@ -6,6 +6,7 @@ columns, the approximate index and the lexical index.
 """
 
 import contextlib
+import itertools
 import sqlite3
 import stat
 from collections.abc import Iterator
@@ -172,7 +173,8 @@ def leftovers(primary: PrimaryData) -> Iterator[tuple[str, str, bool]]:
             yield name, "a write that was cut off before it was committed", False
         else:
             yield name, "not a file of the collection", False
-    expected = {codes_name(generation, block) for block in range(len(primary.live) // BLOCK)}
+    blocks = range(len(primary.live) // BLOCK)
+    expected = {codes_name(generation, block, wide=wide) for block in blocks for wide in (False, True)}
     for name in folder.names(codes):
         if f"{codes}/{name}" not in expected:
             yield f"{codes}/{name}", "not a code file of this collection", True
@@ -191,8 +193,9 @@ def check_codes(primary: PrimaryData, report: Report) -> None:
         return
     dimension = primary.space.dimension or 1
     owner = hash_by_row(primary.frames, np.array([one for _, one in primary.committed], HASH), primary.state.sequence)
-    for start in range(0, len(primary.live) - len(primary.live) % BLOCK, BLOCK):
-        name = codes_name(primary.state.generation, start // BLOCK)
+    starts = range(0, len(primary.live) - len(primary.live) % BLOCK, BLOCK)
+    for start, wide in itertools.product(starts, (False, True)):
+        name = codes_name(primary.state.generation, start // BLOCK, wide=wide)
         with report.part("codes", derived=True, path=primary.folder / name), np.errstate(all="ignore"):
             if primary.folder.stat(name) is None:
                 continue  # it is written when needed
@@ -213,7 +216,7 @@ def _count_violations(codes: Codes, primary: PrimaryData, start: int) -> int:
         rows = slice(first, min(first + _SLICE, len(codes.codes)))
         v = primary.vectors.span(start + rows.start, start + rows.stop) - codes.center
         of_group = np.arange(rows.start, rows.stop) % groups
-        levels = codes.codes[rows] * codes.scale[of_group, None]
+        levels = codes.levels(rows)
         sizes = np.stack([_norms(v - (levels if turn is None else levels @ turn)), _norms(levels), _norms(v)])
         slack = 1e-5 * sizes[2]  # the rounding error of a difference in float32
         fits = (sizes <= codes.bounds[:, of_group] * _SLACK + slack).all(axis=0)

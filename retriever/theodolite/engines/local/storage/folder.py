@@ -65,7 +65,13 @@ def codes_folder(generation: int) -> str:
     return f"codes-{generation}"
 
 
-def codes_name(generation: int, block: int) -> str:
+def codes_name(generation: int, block: int, *, wide: bool = False) -> str:
+    """Return the file of a block's codes; `wide` for a second one, with 8 bits."""
+    return f"{codes_folder(generation)}/{block:06d}.{'wide' if wide else 'codes'}"
+
+
+def first_codes_name(generation: int, block: int) -> str:
+    """Return the file of a block's codes as the first version named it."""
     return f"{codes_folder(generation)}/{block:06d}.i8"
 
 

@@ -55,7 +55,7 @@ def test_files_of_earlier_generations_go_at_the_next_opening(tmp_path: Path) -> 
         fill(kb)
     (tmp_path / "vectors-1.f32").write_bytes(b"held by a reader on Windows until now")
     (tmp_path / "codes-1").mkdir()
-    (tmp_path / "codes-1" / "000000.i8").touch()
+    (tmp_path / "codes-1" / "000000.codes").touch()
     with Retriever.open(tmp_path) as kb:
         assert kept(tmp_path) == {"vectors-2.f32"}
         assert kb.count() == 3
