@@ -1,1 +1,1 @@
-"""The flat index: exact search over int8 codes with error bounds, rescored in float64."""
+"""The flat index: exact search over codes of 4 or 8 bits with error bounds, rescored in float64."""
