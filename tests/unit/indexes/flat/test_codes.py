@@ -53,7 +53,7 @@ def steps(codes: Codes) -> NDArray[np.float64]:
     """c for every row."""
     if codes.bits == WIDE:
         return codes.codes.astype(np.float64)
-    return unpacked(codes.codes)[:, : len(codes.center)] - 7.5
+    return unpacked(codes.codes)[:, : len(codes.center)].astype(np.float64) - 7.5
 
 
 def decoded(codes: Codes) -> NDArray[np.float64]:

@@ -22,7 +22,8 @@ def clustered(rows: int) -> NDArray[np.float32]:
     draw = np.random.default_rng(3)
     centers = draw.standard_normal((200, DIMENSION))
     made = centers[draw.integers(200, size=rows)] + 0.4 * draw.standard_normal((rows, DIMENSION))
-    return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
+    made /= np.linalg.norm(made, axis=1, keepdims=True)
+    return np.asarray(made, np.float32)
 
 
 def test_each_width_has_its_file(tmp_path: Path) -> None:
