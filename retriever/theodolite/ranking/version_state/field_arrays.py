@@ -25,6 +25,7 @@ NEVER = int(np.iinfo(np.int64).min)
 FOREVER = int(np.iinfo(np.int64).max)
 """After all instants."""
 
+_ABOVE = 1 << 62  # makes every instant positive
 _MAX_ARRAYS = 24  # kept; rules name few fields
 
 
@@ -53,7 +54,14 @@ class FieldArrays:
         return instants
 
     def ranks(self, column: Column) -> Ints:
-        """Return the rank of each row's value, from 1: numbers, then instants; 0 for other values."""
+        """Return the rank of each row's value, above 0: numbers, then instants; 0 for other values.
+
+        Instants alone are their own ranks, so a new segment leaves those of others as they are. Ranks of numbers are
+        consecutive, from 1.
+        """
+        if not any(_has_numbers(segment.dictionary) for segment in column.segments):
+            instants: Ints = self._whole("instant ranks", column, False, _instant_ranks)
+            return instants
         key = ("ranks", column.field, False)
         entry = self._entries.pop(key, None)
         if entry is None or entry[0] != column.segments:
@@ -175,6 +183,17 @@ def _instants(segment: Segment) -> Ints:
     _, _, moments, texts, size = segment.dictionary.starts
     table = np.full(size, NEVER, np.int64)
     table[moments:texts] = segment.dictionary.moments
+    return segment.each(table)
+
+
+def _has_numbers(dictionary: Dictionary) -> bool:
+    return bool(len(dictionary.ints) or len(dictionary.floats)) or any(isinstance(one, int) for one in dictionary.rest)
+
+
+def _instant_ranks(segment: Segment) -> Ints:
+    _, _, moments, texts, size = segment.dictionary.starts
+    table = np.zeros(size, np.int64)
+    table[moments:texts] = segment.dictionary.moments + _ABOVE
     return segment.each(table)
 
 

@@ -19,6 +19,9 @@ from theodolite.ranking.versions import Latest
 from theodolite.types import Mask, Rows
 
 
+_FEW = 4  # rows that are compared with all others, one after the other
+
+
 class Graph:
     """Nodes from 0 to `nodes`, their links, and the cycles among them. Immutable.
 
@@ -217,7 +220,7 @@ class Groups:
     Attributes:
         rule: the rule.
         group: (rows,) the number of each row's group; -1 for rows without one.
-        rank: (rows,) the rank of `by`; higher is newer.
+        rank: (rows,) the rank of `by`, at least 0; higher is newer.
         until: (rows,) when the first newer row of the group begins; FOREVER if there is none, or outside.
     """
 
@@ -271,15 +274,24 @@ class Groups:
 
 def _in_groups_of(group: NDArray[np.integer[Any]], rows: Rows) -> Mask:
     """Return a mask of the rows that share a group with one of these rows."""
+    mask: Mask
+    if len(rows) <= _FEW:  # as after a small commit
+        mask = np.zeros(len(group), np.bool_)
+        for number in np.unique(group[rows]):
+            if number >= 0:
+                mask |= group == number
+        return mask
     flags = np.zeros(int(group.max(initial=-1)) + 2, np.bool_)
     flags[group[rows]] = True
     flags[-1] = False  # where the number -1 leads
-    mask: Mask = flags[group]
+    mask = flags[group]
     return mask
 
 
 def _until(group: Ints, rank: Ints, begin: Ints) -> Ints:
     """Return when the first row of the same group with a higher rank begins."""
+    if int(rank.max()) >= len(rank):
+        rank = numbered(rank)
     width = int(rank.max()) + 1
     order, ordered = _sorted(group * width + rank)
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
