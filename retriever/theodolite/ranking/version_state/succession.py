@@ -18,7 +18,6 @@ from theodolite.ranking.version_state.field_arrays import FOREVER, Ints
 from theodolite.ranking.versions import Latest
 from theodolite.types import Mask, Rows
 
-
 _FEW = 4  # rows that are compared with all others, one after the other
 
 
