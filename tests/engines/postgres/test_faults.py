@@ -267,8 +267,7 @@ def test_clocks_may_differ_by_years(database: str, monkeypatch: pytest.MonkeyPat
     true_time = time.time
 
     def found(kb: Retriever, as_of: str | float | None = None) -> list[tuple[str, float | None]]:
-        options = {} if as_of is None else {"as_of": as_of}
-        hits = kb.search(vector=vectors(1)[0], k=8, boosts=boost, versions=Valid("day"), **options)
+        hits = kb.search(vector=vectors(1)[0], k=8, boosts=boost, versions=Valid("day"), as_of=as_of)
         return [(hit.document.id, hit.score) for hit in hits]
 
     with Retriever.open(database + "&collection=c", embedder=None, create=True) as kb:
