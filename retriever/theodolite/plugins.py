@@ -30,7 +30,10 @@ _TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "cross-encoder-onnx": ("theodolite.rerankers.cross_encoder:onnx", "onnx"),
     },
     # faiss is an entry point of our own package, registered like those of other packages.
-    "indexes": {"hnsw": ("theodolite.indexes.hnsw:HnswIndex", "hnsw")},
+    "indexes": {
+        "hnsw": ("theodolite.indexes.hnsw:HnswIndex", "hnsw"),
+        "symqg": ("theodolite.indexes.symqg:SymqgIndex", "symqg"),
+    },
     "engines": {
         "dict": ("theodolite.testing.dict_engine:DictEngine", ""),
         "file": ("theodolite.engines.local:LocalEngine", ""),
@@ -67,6 +70,7 @@ _PACKAGES: dict[str, tuple[str, ...]] = {
     "minilm": ("sentence_transformers",),
     "onnx": ("huggingface_hub", "onnx", "onnxruntime", "sentence_transformers", "tokenizers"),
     "sentence-transformers": ("sentence_transformers",),
+    "symqg": ("rabitqlib",),
 }
 
 _NAMED = re.compile(r"([A-Za-z][\w-]+):(.*)", re.DOTALL)  # at least two characters: `C:\models` is a path

@@ -820,16 +820,18 @@ class Retriever:
         """Build an approximate index beside the exact one and use it; or return to exact search with `flat`.
 
         Searches continue meanwhile. The index is rebuilt in the background when 15 % of its rows are new or deleted. If
-        a build is interrupted, the next call resumes it.
+        a build of `hnsw` or `faiss` is interrupted, the next call resumes it; `symqg` starts again.
 
         Args:
-            index: `hnsw`, `hnsw:M=32,ef_construction=400`, or `faiss:` and a factory string.
+            index: `auto` (the recommended one that is installed), `symqg`, `hnsw`, `hnsw:M=32,ef_construction=400`, or
+                `faiss:` and a factory string.
             target_recall: the recall@10 that the effort of each search is tuned for, by measuring.
             queries: texts or vectors (n, d) to measure with: some hundred real ones, if you have them.
             progress: called with the number of rows built since the last call.
 
         Raises:
             ConfigError, MissingExtraError, LockedError: the index cannot be built, needs a package, or is being built.
+            EngineError: the memory or the disk is too small for it.
         """
         self._check_whole("reindex()")
         engine = require(self._session.create().engine, Indexing, "reindex()")

@@ -7,14 +7,27 @@ from theodolite.testing import CandidatesContract
 
 pytest.importorskip("hnswlib")
 pytest.importorskip("faiss")
+pytest.importorskip("rabitqlib")
 
 from theodolite.indexes.faiss import FaissIndex
 from theodolite.indexes.hnsw import HnswIndex
+from theodolite.indexes.symqg import SymqgIndex
 
 
 class TestHnsw(CandidatesContract):
     def candidates(self) -> Candidates:
         return HnswIndex(M=8, ef_construction=60)
+
+
+class TestSymqg(CandidatesContract):
+    def candidates(self) -> Candidates:
+        return SymqgIndex(ef_construction=60)
+
+
+@pytest.mark.thorough
+class TestSymqgInFourBits(CandidatesContract):
+    def candidates(self) -> Candidates:
+        return SymqgIndex(degree=64, ef_construction=60, bits=4)
 
 
 class TestFlat(CandidatesContract):

@@ -69,6 +69,30 @@ def load():
 tried(3000, load)
 """
 
+CODES_GRAPH = """
+from theodolite.indexes.symqg import SymqgIndex
+space = Space("cosine", 70)
+vectors, space = prepare(np.random.default_rng(0).standard_normal((200, 70)), space)
+index = SymqgIndex(ef_construction=40)
+index.build(vectors, space)
+index.save(place / "native")
+good = (place / "native").read_bytes()
+links = np.arange(200)[:, None] * ((len(good) - 58 - 384 - 48) // 200) + (58 + 384 + (len(good) - 490) // 200 - 128)
+def load():
+    data = bytearray(changed(good))
+    if draw.randrange(4) == 0:  # links to other rows that exist, also to the row itself or twice to the same
+        data = bytearray(good)
+        for at in links.ravel().tolist():
+            data[at + 4 * draw.randrange(32)] = draw.randrange(200)
+    (place / "native").write_bytes(data)
+    other = SymqgIndex(ef_construction=40)
+    other.load(place / "native", space)
+    for query in vectors[:20]:
+        found = other.propose(query[None], 150)
+        assert len(np.unique(found)) == len(found) and (found < 200).all()
+tried(500, load)
+"""
+
 ROWS = """
 np.save(place / "rows.npy", np.arange(0, 2000, 2))
 good = (place / "rows.npy").read_bytes()
@@ -192,7 +216,9 @@ for text in ("[" * 100_000, "null", "[]", "1", '"x"', "{", "9" * 10_000, '{"spec
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of memory are POSIX")
 @pytest.mark.parametrize(
-    "code", [GRAPH, ROWS, COLUMNS, CODES, RECORD], ids=["graph", "rows", "columns", "codes", "record"]
+    "code",
+    [GRAPH, CODES_GRAPH, ROWS, COLUMNS, CODES, RECORD],
+    ids=["hnsw", "symqg", "rows", "columns", "codes", "record"],
 )
 def test_changed_files_raise_or_load(code: str, tmp_path: Path) -> None:
     command = [sys.executable, "-c", PRELUDE + code, str(tmp_path)]

@@ -113,10 +113,11 @@ def test_a_home_that_cannot_be_written_to_is_a_warning(
     assert not ready(tmp_path / "kb")
 
 
-def test_a_graph_of_hnswlib_needs_no_trust(tmp_path: Path, state: Path) -> None:
+@pytest.mark.parametrize("index", ["hnsw", "symqg"])
+def test_a_graph_that_is_checked_whole_needs_no_trust(index: str, tmp_path: Path, state: Path) -> None:
     with Retriever.open(tmp_path / "kb") as kb:
         kb.add([f"text {n}" for n in range(2000)], vectors=drawn(), batch_size=None)
-        kb.reindex("hnsw")
+        kb.reindex(index)
     assert not state.exists()
     assert ready(tmp_path / "kb")
 

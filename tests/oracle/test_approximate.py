@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,6 +17,8 @@ from theodolite.errors import CorruptionError
 from theodolite.indexes.ann import Approximate, Calibration, Costs, calibrate, synthetic_queries
 from theodolite.indexes.ann.calibration import Kind, Rung, lower_bound
 from theodolite.indexes.flat.index import FlatIndex, Found
+from theodolite.indexes.registry import make_index
+from theodolite.protocols import Candidates
 from theodolite.testing import brute_force, top_k
 from theodolite.testing.checks import together
 from theodolite.testing.oracle import ArraySource
@@ -27,6 +30,21 @@ METRICS: tuple[MetricName, ...] = get_args(MetricName)
 # Proposals cost next to nothing, or the exact answer does.
 INDEX = Costs(scan=1.0, batch=1.0, score=0.0, pick=0.0, call=0.0, proposals=((1, 1e-9), (1_000_000, 1e-3)))
 EXACT = Costs(scan=0.0, batch=0.0, score=0.0, pick=0.0, call=0.0, proposals=((1, 1.0),))
+
+
+# Indexes with their packages and the proposals that they need. Codes of one bit are coarse for so few dimensions.
+INDEXES = {
+    "hnsw:M=12,ef_construction=80": ("hnswlib", 80),
+    "faiss:IVF32,Flat": ("faiss", 80),
+    "symqg": ("rabitqlib", 240),
+}
+
+
+@cache
+def empty(spec: str, metric: MetricName) -> Candidates:
+    """Return an index that is built once for each metric."""
+    pytest.importorskip(INDEXES[spec][0])
+    return make_index(spec)
 
 
 class Sorted:
@@ -185,14 +203,12 @@ def test_one_query_that_is_not_answered_leaves_the_others(metric: MetricName) ->
         case.check(one, number, 10, None)
 
 
+@pytest.mark.parametrize("spec", INDEXES)
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.2, 0.1, 0.04, 0.01, 0.001, 0.0001])
-def test_hnsw_on_clustered_rows(metric: MetricName, share: float) -> None:
-    pytest.importorskip("hnswlib")
-    from theodolite.indexes.hnsw import HnswIndex
-
-    case = Case(metric, 12_000)
-    index = case.over(11_500, HNSW.setdefault(metric, HnswIndex(M=12, ef_construction=80)), n=80, rescored=15)
+def test_indexes_on_clustered_rows(spec: str, metric: MetricName, share: float) -> None:
+    case, n = Case(metric, 12_000), INDEXES[spec][1]
+    index = case.over(11_500, empty(spec, metric), n=n, rescored=n // 3)
     mask = None if share == 1 else case.draw.random(12_000) < share
     found = index.search(case.queries, 10, case.flat, case.source, mask)
     for number, one in enumerate(found):
@@ -202,9 +218,6 @@ def test_hnsw_on_clustered_rows(metric: MetricName, share: float) -> None:
     assert np.mean([case.recall(one, number, 10, mask) for number, one in enumerate(found)]) >= least
     if share >= 0.1:
         assert {one.path for one in found} == {"index"}
-
-
-HNSW: dict[MetricName, Any] = {}  # built once for each metric
 
 
 @pytest.mark.parametrize("metric", METRICS)

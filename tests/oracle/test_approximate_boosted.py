@@ -15,6 +15,7 @@ from tests.sampling import sampled
 from theodolite.indexes.ann import Approximate, Calibration, Costs
 from theodolite.indexes.flat.boosted import BoostedScore
 from theodolite.indexes.flat.index import Found
+from theodolite.indexes.registry import make_index
 from theodolite.protocols import Candidates
 from theodolite.ranking.relevance import Relevance
 from theodolite.testing import top_k
@@ -158,13 +159,14 @@ def test_the_tail_is_worth_as_much_as_what_is_indexed() -> None:
         assert np.count_nonzero(found.rows >= 2500) >= 9
 
 
+@pytest.mark.parametrize(
+    ("package", "spec", "n"), [("hnswlib", "hnsw:M=12,ef_construction=80", 80), ("rabitqlib", "symqg", 400)]
+)
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
-def test_hnsw_finds_as_much_as_without_boosts(metric: MetricName) -> None:
-    pytest.importorskip("hnswlib")
-    from theodolite.indexes.hnsw import HnswIndex
-
+def test_graphs_find_as_much_as_without_boosts(package: str, spec: str, n: int, metric: MetricName) -> None:
+    pytest.importorskip(package)
     case = Case(metric, 8000)
-    index = case.over(np.arange(7500), HnswIndex(M=12, ef_construction=80), n=80)
+    index = case.over(np.arange(7500), make_index(spec), n=n)
     boost = BoostedScore(case.draw.uniform(0.9, 1, 8000), case.relevance)
     ones = BoostedScore(np.broadcast_to(1.0, 8000), case.relevance)
     recalls = []

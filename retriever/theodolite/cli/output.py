@@ -130,9 +130,9 @@ def index_line(index: Mapping[str, Any]) -> str:
 
 def estimate_line(estimate: Mapping[str, Any]) -> str:
     """Describe the estimated cost of building an index in a line."""
-    if estimate["seconds"] is None:
-        return "the time it takes is not known"
-    return f"about {estimate['seconds']:,.0f} s, {estimate['memory'] / 1e6:,.0f} MB of memory"
+    seconds, memory = estimate["seconds"], estimate["memory"]
+    time = "the time it takes is not known" if seconds is None else f"about {seconds:,.0f} s"
+    return time if memory is None else f"{time}, {memory / 1e6:,.0f} MB of memory"
 
 
 def text_width(indent: int) -> int:

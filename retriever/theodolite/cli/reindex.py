@@ -13,8 +13,8 @@ from theodolite.indexes.registry import canonical, estimate
 def reindex(
     location: Collection,
     index: Annotated[
-        str, typer.Argument(metavar="INDEX", help="hnsw, hnsw:M=32, faiss:IVF1024,PQ48, ..., or flat for none.")
-    ] = "hnsw",
+        str, typer.Argument(metavar="INDEX", help="auto, symqg, hnsw:M=32, faiss:IVF1024,PQ48, ..., or flat for none.")
+    ] = "auto",
     target_recall: Annotated[
         float, typer.Option("--target-recall", min=0.0, max=1.0, help="Recall@10 to tune searches for.")
     ] = 0.99,
@@ -22,12 +22,13 @@ def reindex(
 ) -> None:
     """Build an approximate index for a large collection.
 
-    `flat` goes back to exact search. Interrupted with Ctrl-C, the next call resumes the build. The exact index stays
-    and scores the candidates of the approximate one.
+    `auto` is symqg, or hnsw if only that is installed. `flat` goes back to exact search. Interrupted with Ctrl-C, the
+    next call resumes the build of hnsw and faiss; symqg starts again. The exact index stays and scores the candidates
+    of the approximate one.
 
     \b
     Examples:
-      theodolite reindex kb hnsw
+      theodolite reindex kb
       theodolite reindex kb faiss:IVF1024,PQ48 --target-recall 0.95
       theodolite reindex kb flat
     """

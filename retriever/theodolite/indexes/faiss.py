@@ -117,6 +117,34 @@ class FaissIndex:
             )
         self._index, self._l2 = index, expected["l2"]
 
+    def estimate(self, rows: int, dimension: int) -> dict[str, Any]:
+        """Estimate the bytes of `memory`, of the `file` and of the `peak` while building; None if FAISS does not tell.
+
+        Codes, row numbers, links and centers, as the sizes of the parts of an empty index say.
+        """
+        index = self._by_factory(dimension, self._faiss.METRIC_L2)
+        size = None if index is None else self._bytes(index, rows)
+        training = 4 * dimension * min(rows, _SAMPLE) if index is not None and not index.is_trained else 0
+        return {"seconds": None, "memory": size, "file": size, "peak": None if size is None else size + training}
+
+    def _bytes(self, index: Any, rows: int) -> int | None:
+        faiss, part = self._faiss, self._faiss.downcast_index(index)
+        if isinstance(part, faiss.IndexPreTransform):
+            return self._bytes(part.index, rows)
+        if isinstance(part, faiss.IndexRefine):
+            base, exact = self._bytes(part.base_index, rows), self._bytes(part.refine_index, rows)
+            return None if base is None or exact is None else base + exact
+        if isinstance(part, faiss.IndexHNSW):
+            links = part.hnsw.nb_neighbors(0) + part.hnsw.nb_neighbors(1) / max(1, part.hnsw.nb_neighbors(1) - 1)
+            stored = self._bytes(part.storage, rows)
+            return None if stored is None else stored + int(rows * (4 * links + 8 + 4))
+        if isinstance(part, faiss.IndexIVF):
+            centers = self._bytes(part.quantizer, part.nlist)
+            return None if centers is None else centers + rows * (part.code_size + 8)
+        if isinstance(part, faiss.IndexFlatCodes):
+            return rows * int(part.code_size)
+        return None
+
     def _description(self, index: Any, l2: bool) -> dict[str, Any]:
         return {"factory": self.factory, "dimension": index.d, "rows": index.ntotal, "l2": l2}
 

@@ -152,7 +152,7 @@ class HnswIndex:
         self._adopt(graph, space)
 
     def estimate(self, rows: int, dimension: int) -> dict[str, Any]:
-        """Estimate the `seconds` to build, and the bytes of `memory` and of the `file`.
+        """Estimate the `seconds` to build, and the bytes of `memory`, of the `file` and of the `peak` while building.
 
         Measured at d = 384, M = 16 and ef_construction = 200: each of 100,000 rows takes 620 µs of a processor, and 155
         µs more for each factor of e more rows. Other settings scale that as measured. On other machines the estimate
@@ -162,7 +162,8 @@ class HnswIndex:
         each *= (dimension + 200) / 584 * (self.M / 16) ** 0.35 * (self.ef_construction / 200) ** 0.8
         links = 4 * (2 * self.M + 1) + 4 + 4 * (self.M + 1) / (self.M - 1)
         size = rows * (4 * dimension + links + 8)
-        return {"seconds": rows * each / processors(), "memory": int(size + rows * (8 + 24)), "file": int(size)}
+        memory = int(size + rows * (8 + 24))
+        return {"seconds": rows * each / processors(), "memory": memory, "file": int(size), "peak": memory}
 
     def _check(self, dimension: int) -> None:
         # hnswlib reads beyond the end of a shorter query.

@@ -1,17 +1,20 @@
 """Approximate indexes by name: "hnsw", "hnsw:M=32,ef_construction=400", "faiss:IVF1024,PQ48".
 
-A name belongs to the plug-in kind `indexes`: ours, or an entry point of another package. What follows the colon is the
-argument. If all parameters of the index's factory are numbers, the argument lists them as name=value. Otherwise the
-factory is called with the argument as one string.
+A name belongs to the plug-in kind `indexes`: ours, or an entry point of another package. `auto` is the recommended
+index that this machine can use. What follows the colon is the argument. If all parameters of the index's factory are
+numbers, the argument lists them as name=value. Otherwise the factory is called with the argument as one string.
 """
 
 import inspect
 from collections.abc import Callable
 from typing import Any
 
-from theodolite.errors import ConfigError, did_you_mean, type_of
+from theodolite.errors import ConfigError, MissingExtraError, UnsupportedError, did_you_mean, type_of
 from theodolite.plugins import load
 from theodolite.protocols import Candidates
+
+AUTO = "auto"
+_RECOMMENDED = ("symqg", "hnsw")  # the fastest at the same recall first
 
 
 def make_index(spec: str, **options: Any) -> Candidates:
@@ -51,12 +54,31 @@ def canonical(spec: str, **options: Any) -> str:
 
 
 def estimate(spec: str, rows: int, dimension: int) -> dict[str, Any]:
-    """Estimate the costs of an index of these rows: `seconds` to build, and bytes of `memory` and of its `file`.
+    """Estimate the costs of an index of these rows.
 
-    The numbers come from the index's own method `estimate(rows, dimension)`. They are None if it has none.
+    `seconds` to build it, and bytes of `memory`, of its `file`, and of the `peak` of memory while it is built. The
+    numbers come from the index's own method `estimate(rows, dimension)`. They are None if it has none, or if its
+    package is not installed.
     """
-    own = getattr(make_index(spec), "estimate", None)
-    return {"seconds": None, "memory": None, "file": None} if own is None else own(rows, dimension)
+    unknown = {"seconds": None, "memory": None, "file": None, "peak": None}
+    try:
+        own = getattr(make_index(spec), "estimate", None)
+    except (MissingExtraError, UnsupportedError):
+        return unknown
+    return unknown if own is None else unknown | own(rows, dimension)
+
+
+def recommended_index() -> str:
+    """Return the name of the first recommended index that this machine can use, or of the one to install."""
+    for name in _RECOMMENDED:
+        try:
+            make_index(name)
+        except MissingExtraError:
+            continue
+        except UnsupportedError:  # not on this processor
+            return _RECOMMENDED[-1]
+        return name
+    return _RECOMMENDED[0]
 
 
 def _loaded(spec: str) -> tuple[str, Callable[..., Any], str]:
@@ -64,6 +86,8 @@ def _loaded(spec: str) -> tuple[str, Callable[..., Any], str]:
     if not isinstance(spec, str):
         raise ConfigError(f"an index is named by a string such as 'hnsw', not by {type_of(spec)}")
     name, _, argument = (part.strip() for part in spec.partition(":"))
+    if name == AUTO:
+        name = recommended_index()
     return name, load("indexes", name), argument
 
 

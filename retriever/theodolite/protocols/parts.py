@@ -59,8 +59,9 @@ class Candidates(Protocol):
         memory map: read only a part at a time.
 
         Args:
-            progress: called after each part with its number of rows. An exception it raises ends the build, and so
-                does KeyboardInterrupt; the index can then be saved, loaded and built further.
+            progress: called after each part with its number of rows, and with 0 from time to time if a part takes
+                seconds. An exception it raises ends the build, and so does KeyboardInterrupt; the index can then be
+                saved, loaded and built further, unless it is empty.
 
         Raises:
             UnsupportedError: the index does not support the metric.

@@ -14,7 +14,7 @@ from theodolite import plugins
 from theodolite.errors import ConfigError, CorruptionError, MissingExtraError, UnsupportedError, VectorError
 from theodolite.indexes.faiss import FaissIndex
 from theodolite.indexes.hnsw import HnswIndex
-from theodolite.indexes.registry import canonical, estimate, make_index
+from theodolite.indexes.registry import canonical, estimate, make_index, recommended_index
 from theodolite.types import Space, Vectors
 from theodolite.vectors.metrics import MetricName
 from theodolite.vectors.prepare import prepare
@@ -247,6 +247,7 @@ class TestNames:
             (" hnsw : ef_search=50, M = 32 ", "hnsw:M=32,ef_construction=200,ef_search=50"),
             ("faiss:IVF1024,PQ48", "faiss:IVF1024,PQ48"),
             ("faiss: LSH", "faiss:LSH"),
+            ("symqg", "symqg:degree=32,ef_construction=200,bits=8"),
         ],
     )
     def test_the_spec_written_out(self, spec: str, written: str) -> None:
@@ -310,7 +311,8 @@ class TestNames:
         assert plugins.load("indexes", "faiss") is FaissIndex
 
     @pytest.mark.parametrize(
-        ("spec", "package", "extra"), [("hnsw", "hnswlib", "hnsw"), ("faiss:LSH", "faiss", "faiss")]
+        ("spec", "package", "extra"),
+        [("hnsw", "hnswlib", "hnsw"), ("faiss:LSH", "faiss", "faiss"), ("symqg", "rabitqlib", "symqg")],
     )
     def test_a_missing_package(self, spec: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, package, None)
@@ -343,8 +345,48 @@ class TestEstimates:
             assert more["seconds"] > base["seconds"]
             assert more["file"] >= base["file"]
 
-    def test_what_is_not_known_is_none(self) -> None:
-        assert estimate("faiss:IVF64,PQ8", 1000, 32) == {"seconds": None, "memory": None, "file": None}
+    @pytest.mark.parametrize(
+        "factory", ["Flat", "HNSW16", "LSH", "IVF8,SQ8", "IVF8,PQ4x4", "PCA8,IVF8,SQ4", "SQ4,RFlat", "IVF8_HNSW8,Flat"]
+    )
+    def test_faiss_takes_the_bytes_it_was_estimated_at(self, factory: str, tmp_path: Path) -> None:
+        vectors, space = rows(5000, 24)
+        index = make_index(f"faiss:{factory}")
+        index.build(vectors, space)
+        index.save(tmp_path / "index")
+        expected = estimate(f"faiss:{factory}", 5000, 24)
+        assert abs((tmp_path / "index").stat().st_size / expected["file"] - 1) < 0.1
+        assert expected["peak"] >= expected["memory"] == expected["file"]
 
-    def test_of_nothing(self) -> None:
-        assert estimate("hnsw", 0, 384) == {"seconds": 0, "memory": 0, "file": 0}
+    def test_what_is_not_known_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        nothing = {"seconds": None, "memory": None, "file": None, "peak": None}
+        assert estimate("faiss:IDMap,Flat", 1000, 32) == nothing
+        assert estimate("faiss:Nonsense", 1000, 32) == nothing
+        assert estimate("faiss:IVF64,PQ8", 1000, 32)["seconds"] is None
+        monkeypatch.setitem(sys.modules, "hnswlib", None)
+        assert estimate("hnsw", 1000, 32) == nothing
+
+    @pytest.mark.parametrize("spec", ["hnsw", "symqg"])
+    def test_of_nothing(self, spec: str) -> None:
+        assert estimate(spec, 0, 384) == {"seconds": 0, "memory": 0, "file": 0, "peak": 0}
+
+
+class TestRecommended:
+    def test_the_first_that_is_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        pytest.importorskip("rabitqlib")
+        assert recommended_index() == "symqg"
+        assert canonical("auto") == canonical("symqg")
+        assert type(make_index("auto")).__name__ == "SymqgIndex"
+        monkeypatch.setitem(sys.modules, "rabitqlib", None)
+        assert recommended_index() == "hnsw"
+        assert canonical("auto") == canonical("hnsw")
+        monkeypatch.setitem(sys.modules, "hnswlib", None)
+        assert recommended_index() == "symqg"
+        with pytest.raises(MissingExtraError, match=r"pip install 'theodolite\[symqg\]'"):
+            make_index("auto")
+
+    def test_a_processor_that_cannot_use_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        pytest.importorskip("rabitqlib")
+        monkeypatch.setattr("theodolite.indexes.symqg.instruction_sets", list)
+        monkeypatch.setattr("platform.machine", lambda: "x86_64")
+        assert recommended_index() == "hnsw"
+        assert estimate("symqg", 1000, 32)["memory"] is None

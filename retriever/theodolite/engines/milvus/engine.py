@@ -240,6 +240,7 @@ class MilvusEngine:
     ) -> None:
         """Build another index: flat, hnsw or ivf. While it is built, searches of all programs fail."""
         self._check_writable()
+        index = "hnsw" if index == "auto" else index
         settings = build_settings(index, metric_type(self.space.metric))
         if not self._building.acquire(blocking=False):
             raise LockedError("another thread is building an index")

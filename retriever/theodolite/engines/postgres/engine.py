@@ -249,7 +249,7 @@ class PostgresEngine:
         queries: Vectors | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> None:
-        self._indexes.reindex(index, target_recall, queries, progress)
+        self._indexes.reindex("hnsw" if index == "auto" else index, target_recall, queries, progress)
 
     def warm(self, fields: Sequence[str] = ()) -> None:
         """Read the table once so that the server caches it."""

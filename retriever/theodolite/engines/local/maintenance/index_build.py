@@ -175,7 +175,7 @@ def build(
     def on_progress(count: int) -> None:
         nonlocal saved
         progress(count)
-        if time.monotonic() - saved > _CHECKPOINT:
+        if time.monotonic() - saved > _CHECKPOINT and len(candidates):
             partial.save(candidates, rows)
             saved = time.monotonic()
 

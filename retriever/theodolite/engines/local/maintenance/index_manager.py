@@ -21,19 +21,19 @@ from theodolite.engines.local.derived.index_record import (
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager
 from theodolite.engines.local.maintenance.compact import GenerationStart, compact
 from theodolite.engines.local.maintenance.index_build import PartialIndex, Progress, build, only_builder
+from theodolite.engines.local.maintenance.index_room import check_room
 from theodolite.engines.local.storage.crash_points import crash_point
 from theodolite.engines.local.storage.database import State
 from theodolite.engines.local.storage.folder import index_folder
 from theodolite.engines.local.storage.store import Store
 from theodolite.errors import ConfigError, LockedError, TheodoliteError
 from theodolite.forking import register_at_fork
-from theodolite.indexes.registry import canonical, estimate, make_index
+from theodolite.indexes.registry import AUTO, canonical, estimate, make_index, recommended_index
 from theodolite.protocols import Candidates, Request
 from theodolite.types import Compaction, Rows, Vectors
 
 _log = logging.getLogger(__name__)
 
-AUTO = "auto"
 TARGET_RECALL = 0.99
 
 CHURN = 0.15
@@ -113,7 +113,7 @@ class IndexManager:
             ConfigError: the name is unknown.
             MissingExtraError: its package is not installed.
             LockedError: another process or thread is building an index.
-            EngineError: the folder is no longer the one that was opened.
+            EngineError: the folder is no longer the one that was opened, or memory or disk are too small for the index.
         """
         spec = _spec(index)
         if spec == FLAT:
@@ -215,7 +215,8 @@ class IndexManager:
                 "proven": None if record.calibration is None else record.measured().proven,
             }
         elif dimension is not None and state.live * dimension * _SCAN_TIME > _SLOW:
-            described["recommended"] = {"index": "hnsw", **estimate("hnsw", state.live, dimension)}
+            index = recommended_index()
+            described["recommended"] = {"index": index, **estimate(index, state.live, dimension)}
         return described
 
     def wait(self) -> None:
@@ -287,6 +288,7 @@ class IndexManager:
             self._store.trust,
         )
         rows = np.flatnonzero(snapshot.live)
+        check_room(self._store.folder, spec, len(rows), snapshot.flat.dimension)
         candidates, rows = build(partial, snapshot.vectors, rows, space, progress)
         record = IndexRecord(
             spec,

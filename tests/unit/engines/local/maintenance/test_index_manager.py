@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import shutil
 import signal
@@ -22,6 +23,7 @@ from theodolite import (
     ConfigError,
     CorruptionError,
     Document,
+    EngineError,
     IndexWarning,
     InputError,
     LockedError,
@@ -29,11 +31,12 @@ from theodolite import (
     Retriever,
 )
 from theodolite.engines.local.derived.index_record import read_index
-from theodolite.engines.local.maintenance import index_build, index_manager
+from theodolite.engines.local.maintenance import index_build, index_manager, index_room
 from theodolite.engines.local.maintenance.index_build import only_builder
 from theodolite.engines.local.search import executor
 from theodolite.engines.local.storage import crash_points
 from theodolite.engines.local.storage.folder import Folder
+from theodolite.indexes.registry import canonical, estimate, recommended_index
 from theodolite.ranking.notes import NoteWarnings
 
 ROWS, DIMENSION = 3000, 24
@@ -501,9 +504,87 @@ def test_a_large_collection_gets_an_index_recommended(monkeypatch: pytest.Monkey
         assert kb.info()["recommended"] is None
         monkeypatch.setattr(index_manager, "_SLOW", 1e-9)
         reported = kb.info()["recommended"]
-        assert reported["index"] == "hnsw"
+        assert reported["index"] == recommended_index()
         assert reported["memory"] > 50 * 4 * DIMENSION
         assert reported["seconds"] > 0
+
+
+def test_without_packages_an_index_is_recommended_without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_manager, "_SLOW", 1e-9)
+    for package in ("hnswlib", "rabitqlib"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with Retriever.open(None) as kb:
+        fill(kb, 50)
+        assert kb.info()["recommended"] == dict.fromkeys(("seconds", "memory", "file", "peak")) | {"index": "symqg"}
+
+
+def test_an_index_that_does_not_fit_is_refused_before_it_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With both figures. The next that fits is built."""
+    needs = estimate(canonical("hnsw"), 50, DIMENSION)
+    disk = needs["file"] + 16 * 50
+    usage = shutil.disk_usage("/")
+    with Retriever.open(None) as kb:
+        fill(kb, 50)
+        for memory, free in ((needs["peak"] - 1, disk), (needs["peak"], disk - 1), (None, disk - 1)):
+            monkeypatch.setattr(index_room, "available_memory", lambda memory=memory: memory)
+            monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: usage._replace(free=free))
+            with pytest.raises(EngineError, match="Nothing was changed") as caught:
+                kb.reindex("hnsw", progress=lambda n: pytest.fail("it is built"))
+            assert f"needs {needs['peak']:,} bytes of memory" in str(caught.value)
+            assert f"{disk:,} bytes of disk, and {free:,} are free" in str(caught.value)
+            assert (caught.value.memory, caught.value.available) == (needs["peak"], memory)
+            assert kb.info()["index"] == "flat"
+        for memory in (needs["peak"], None):
+            monkeypatch.setattr(index_room, "available_memory", lambda memory=memory: memory)
+            monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=disk))
+            kb.reindex("hnsw")
+            assert kb.info()["approximate"]["ready"]
+
+
+@pytest.mark.parametrize(
+    "spec", ["hnsw:M=8,ef_construction=20", "faiss:HNSW8", "faiss:IVF8,SQ8", "symqg:ef_construction=20"]
+)
+def test_builds_that_fit_are_never_refused(spec: str) -> None:
+    """The estimates are not above what a build takes."""
+    code = (
+        "import sys\n"
+        "import numpy as np\n"
+        "from theodolite.indexes.registry import estimate, make_index\n"
+        "from theodolite.types import Space\n"
+        "def resident(key):\n"
+        "    return next(1024 * int(line.split()[1]) for line in open('/proc/self/status') if line.startswith(key))\n"
+        "vectors = np.random.default_rng(0).standard_normal((12_000, 128), np.float32)\n"
+        "index = make_index(sys.argv[1])\n"
+        "make_index(sys.argv[1]).build(vectors[:1000], Space('l2', 128))\n"
+        "before = resident('VmRSS')\n"
+        "index.build(vectors, Space('l2', 128))\n"
+        "print((resident('VmHWM') - before) / estimate(sys.argv[1], 12_000, 128)['peak'])\n"
+    )
+    if not Path("/proc/self/status").exists():
+        pytest.skip("needs /proc")
+    done = subprocess.run([sys.executable, "-c", code, spec], capture_output=True, text=True, check=True, timeout=120)
+    assert float(done.stdout) > 0.8
+
+
+def test_the_available_memory_is_that_of_the_machine_or_container(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = {"/proc/meminfo": "MemTotal: 9000 kB\nMemAvailable:  5000 kB\nSwapFree: 1000 kB\n"}
+    monkeypatch.setattr(index_room, "_read", lambda path: files.get(path.as_posix(), ""))
+    assert index_room.available_memory() == 6000 * 1024
+    files |= {"/sys/fs/cgroup/memory.max": "max\n", "/sys/fs/cgroup/memory.current": "5\n"}
+    assert index_room.available_memory() == 6000 * 1024
+    files |= {"/sys/fs/cgroup/memory.max": "1000000\n", "/sys/fs/cgroup/memory.current": "300000\n"}
+    assert index_room.available_memory() == 700_000
+    files["/sys/fs/cgroup/memory.stat"] = "anon 3\ninactive_file 100000\n"
+    assert index_room.available_memory() == 800_000
+    files["/proc/meminfo"] = "strange"
+    assert index_room.available_memory() == 800_000
+    files.clear()  # another system
+    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 7, "SC_PAGE_SIZE": 4096}.__getitem__, raising=False)
+    assert index_room.available_memory() == 7 * 4096
+    monkeypatch.delattr(os, "sysconf")
+    assert index_room.available_memory() is None
 
 
 def test_a_damaged_record_is_noticed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
