@@ -142,8 +142,8 @@ def test_the_url_says_which_fields(database: str, location: str) -> None:
     assert fields(opened(location, "b")) == ["b"]
     assert fields(opened(location, "")) == []
     with psycopg.connect(database, autocommit=True) as connection:
-        left = connection.execute("SELECT relname FROM pg_class WHERE relname LIKE 'documents%range%'").fetchall()
-        assert not left
+        left = "SELECT FROM pg_class WHERE relnamespace = %s::regnamespace AND relname LIKE 'documents%%range%%'"
+        assert not connection.execute(left, (SCHEMA,)).fetchall()
 
 
 def test_another_build_is_not_waited_for(database: str, location: str) -> None:

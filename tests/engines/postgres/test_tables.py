@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from tests.oracle.congruence import TENANTS, Drawn, compare, fill
 
-from theodolite import ConfigError, CorruptionError, InputError, Retriever
+from theodolite import ConfigError, CorruptionError, Document, InputError, Retriever
 from theodolite.engines.local import LocalEngine
 from theodolite.engines.postgres import PostgresEngine
 from theodolite.protocols import Request, Scope
@@ -117,6 +117,21 @@ def test_the_number_is_settled_when_a_collection_is_created(location: str) -> No
     PostgresEngine.open(other, SETTINGS).close()
     with pytest.raises(ConfigError, match="has one table of documents, not 4"):
         PostgresEngine.open(f"{other}&tables=4")
+
+
+@pytest.mark.parametrize(("tables", "count"), [("", 1), ("&tables=2", 2)])
+def test_what_filters_read_stays_in_its_row(location: str, database: str, tables: str, count: int) -> None:
+    """Texts leave a long row first. A scan that fetches tokens from elsewhere takes several times as long."""
+    with Retriever.open(location + tables, embedder=None, partition="tenant", create=True) as kb:
+        kb.add([Document("text", {"tenant": "a"}, "d")], vectors=np.ones((1, 384)))
+    stored = (
+        "SELECT attname, attstorage, count(*) FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = attrelid "
+        "WHERE relnamespace = %s::regnamespace AND relkind = 'r' AND attname = ANY(%s) GROUP BY 1, 2 ORDER BY 1"
+    )
+    with psycopg.connect(database, autocommit=True) as connection:
+        found = connection.execute(stored, (SCHEMA, ["embedding", "fields", "tokens", "words"])).fetchall()
+    storage = {"embedding": "p", "fields": "m", "tokens": "m", "words": "x"}
+    assert found == [(name, letter, count) for name, letter in storage.items()]
 
 
 def test_a_collection_is_copied_into_tables_and_back(location: str, tmp_path: Any) -> None:
