@@ -150,14 +150,15 @@ def test_scores_are_those_of_the_formula_in_any_scope(held: list[str], query: di
 
 
 def in_pairs(query: Mapping[str, float]) -> dict[str, float]:
-    """The words as they are looked for: of each run its pairs, or its only letter."""
+    """The words as they are looked for: of each run its pairs, or its only letter; a repeated one weighs more."""
     weights: dict[str, float] = {}
     for phrase, weight in query.items():
         run = is_spelt_without_spaces(phrase[0])
         parts = [phrase] if not run or len(phrase) == 1 else [phrase[at : at + 2] for at in range(len(phrase) - 1)]
         for piece in parts:
-            weights[piece] = max(weight, weights.get(piece, 0.0))
-    return weights
+            known = weights.get(piece, 0.0)
+            weights[piece] = known + weight if known >= 1 and weight >= 1 else max(known, weight)
+    return {piece: weight if weight <= 1 else weight * 2.5 / (1.5 + weight) for piece, weight in weights.items()}
 
 
 @settings(max_examples=sampled(150), deadline=None)

@@ -5,8 +5,9 @@ For N documents with mean length L, and a term or phrase that n of them contain:
     idf = max(ln((N − n + 0.5) / (n + 0.5)), 1e-6)
     bm25 = Σ weight × idf × tf × (k1 + 1) / (tf + k1 × (1 − b + b × length / L))
 
-where tf is its count in the document. Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond
-(2009), with k1 = 1.2 and b = 0.75, as in SQLite's FTS5.
+where tf is its count in the document. A word that the query has qf times weighs qf × (k3 + 1) / (k3 + qf). Robertson
+and Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond (2009), with k1 = 1.2 and b = 0.75, as in SQLite's
+FTS5; for k3 see docs/ranking.md.
 """
 
 import math
@@ -14,7 +15,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-K1, B = 1.2, 0.75
+K1, B, K3 = 1.2, 0.75, 1.5
+
+
+def query_weight(count: float) -> float:
+    """Return the weight of a word that the query has `count` times; weights up to 1 stay as they are."""
+    return count if count <= 1 else count * (K3 + 1) / (K3 + count)
 
 
 def term_scores(

@@ -22,9 +22,11 @@ import re
 import sqlite3
 import unicodedata
 import weakref
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, pairwise
 
+from theodolite.analysis.bm25 import query_weight
 from theodolite.analysis.unspaced_scripts import indexed_words
 from theodolite.forking import COLLECTIONS, register_at_fork
 
@@ -38,7 +40,7 @@ MAX_STRINGS = 1024
 """Maximum number of strings to look up."""
 
 LOW_WEIGHT = 0.25
-"""The weight of other spellings of prose, and of parts of words. Words as written weigh 1."""
+"""The weight of other spellings of prose, and of parts of words. Words as written weigh 1 each time."""
 
 Phrase = tuple[str, ...]
 """Terms as the index has them; several must follow one another."""
@@ -69,7 +71,7 @@ _FUNCTION_WORDS = frozenset(
 
 
 def query_terms(text: str) -> dict[str, float]:
-    """Return the strings to look up and the weight of each, 1 or LOW_WEIGHT.
+    """Return the strings to look up and the weight of each: how often it is written, or LOW_WEIGHT for other spellings.
 
     Empty if the text has no letter and no digit. English function words are left out, unless there are no others.
     """
@@ -90,7 +92,15 @@ def query_terms(text: str) -> dict[str, float]:
     ):
         if len(weights) < MAX_STRINGS or string in weights:
             weights[string] = max(weight, weights.get(string, 0.0))
+    for word, count in Counter(all_words).items():
+        if weights.get(word) == 1:
+            weights[word] = count
     return weights
+
+
+def _added(known: float, weight: float) -> float:
+    """Return the weight of several strings that are the same to the index: words as written count each time."""
+    return known + weight if min(known, weight) >= 1 else max(known, weight)
 
 
 def _spellings(chunk: str, words: Sequence[str], ignored: set[str]) -> Iterator[tuple[str, float]]:
@@ -157,7 +167,8 @@ class Tokenizer:
     def phrases(self, strings: Mapping[str, float], *, prepared: bool = True) -> dict[Phrase, float]:
         """Return the strings as phrases of terms, in order, with their weights.
 
-        If several strings become the same phrase, the highest weight counts.
+        If several strings become the same phrase, as bank and banks do, it is a word that the query repeats. A word
+        that is repeated weighs more, but less and less so (see `bm25.query_weight`).
 
         Args:
             prepared: whether the texts were prepared for the index (see `unspaced_scripts`).
@@ -167,8 +178,8 @@ class Tokenizer:
         weights: dict[Phrase, float] = {}
         for phrase, weight in zip(map(tuple, self.terms(list(strings))), strings.values(), strict=True):
             if phrase:
-                weights[phrase] = max(weight, weights.get(phrase, 0.0))
-        return weights
+                weights[phrase] = _added(weights.get(phrase, 0.0), weight)
+        return {phrase: query_weight(weight) for phrase, weight in weights.items()}
 
     def terms(self, texts: Sequence[str]) -> list[list[str]]:
         """Return the terms of each text, in order. Texts are prepared for the index already."""
@@ -191,7 +202,7 @@ def _in_pieces(strings: Mapping[str, float]) -> dict[str, float]:
     for string, weight in strings.items():
         for piece in indexed_words(string):
             if piece in weights or len(weights) < _MAX_PIECES:
-                weights[piece] = max(weight, weights.get(piece, 0.0))
+                weights[piece] = _added(weights.get(piece, 0.0), weight)
     return weights
 
 

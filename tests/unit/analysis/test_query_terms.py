@@ -4,11 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from theodolite.analysis.query_terms import LOW_WEIGHT, MAX_STRINGS, MAX_WORDS, query_terms
+from theodolite.analysis.bm25 import K3, query_weight
+from theodolite.analysis.query_terms import LOW_WEIGHT, MAX_STRINGS, MAX_WORDS, Tokenizer, query_terms
 
 
 def full(text: str) -> set[str]:
-    return {string for string, weight in query_terms(text).items() if weight == 1}
+    return {string for string, weight in query_terms(text).items() if weight >= 1}
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,22 @@ def test_a_repeated_string_is_looked_up_once() -> None:
     assert full("tomato soup, tomato") == {"tomato", "soup"}
 
 
+def test_a_repeated_word_counts_each_time() -> None:
+    found = query_terms("tomato soup, tomato-soup and a tomato")
+    assert (found["tomato"], found["soup"]) == (3, 2)
+    assert found["tomato soup"] == found["tomatosoup"] == LOW_WEIGHT  # other spellings count once
+
+
+def test_a_repeated_word_weighs_less_than_as_often() -> None:
+    """Words that the index does not tell apart are the same word."""
+    weights = Tokenizer().phrases(query_terms("bank banks money sun-dried"))
+    assert weights["bank",] == pytest.approx(2 * (K3 + 1) / (K3 + 2))
+    assert 1 < weights["bank",] < 2
+    assert weights["monei",] == 1
+    assert weights["sun", "dri"] == LOW_WEIGHT
+    assert query_weight(1000) < K3 + 1
+
+
 def test_function_words_are_left_out() -> None:
     assert full("How do I get the money that I've paid back?") == {"get", "money", "paid", "back"}
     assert not any(" " in string for string in query_terms("don't state-of-the-art"))
@@ -77,7 +94,7 @@ def test_strings_are_words_and_spaces(text: str) -> None:
     for string, weight in query_terms(text).items():
         assert string.replace(" ", "")
         assert not set(string) & set("\"'*^():+-{}\0\\_")
-        assert weight in (LOW_WEIGHT, 1)
+        assert weight == LOW_WEIGHT or weight in range(1, MAX_WORDS + 1)
 
 
 @pytest.mark.parametrize("text", ["aB" * 50_000, "a b1 " * 20_000, "word" * 25_000, "1" * 100_000, "1,2 " * 25_000])
