@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from theodolite.agents import SearchTool
     from theodolite.auditing.audit import audit
     from theodolite.auditing.findings import Audit, Finding
-    from theodolite.evaluation import Comparison, Evaluation, Recall
+    from theodolite.evaluation import Comparison, Evaluation, JudgedQuestions, Recall
     from theodolite.monitoring import Alert, Monitor
     from theodolite.rerankers.stage import Rerank
 
@@ -96,6 +96,7 @@ __all__ = [
     "IndexWarning",
     "InputError",
     "IntegrityError",
+    "JudgedQuestions",
     "JudgmentWarning",
     "Latest",
     "LockedError",
@@ -136,6 +137,7 @@ _LATER = {
     "Comparison": "theodolite.evaluation",
     "Evaluation": "theodolite.evaluation",
     "Finding": "theodolite.auditing.findings",
+    "JudgedQuestions": "theodolite.evaluation",
     "Monitor": "theodolite.monitoring",
     "Recall": "theodolite.evaluation",
     "Rerank": "theodolite.rerankers.stage",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from theodolite.engines.missing import MissingCollection
 from theodolite.engines.registry import EngineOpener
 from theodolite.errors import ConfigError, EngineError
+from theodolite.evaluation.feedback import copy_judgments
 from theodolite.evaluation.recall import near_stored_rows
 from theodolite.guards import unfinished_copy
 from theodolite.metadata import encode
@@ -84,6 +85,7 @@ def copy_collection(source: Engine, opener: EngineOpener, *, progress: Callable[
                 )
         _copy_notes(source, target)
         searches = _compare_searches(source, target)
+        copy_judgments(source, target)
         unfinished_copy.unmark(target)
         return Copy(target.count(), written, searches)
     finally:

@@ -28,6 +28,7 @@ from theodolite.errors import (
     MetadataWarning,
     UnsupportedError,
     closest,
+    type_of,
     warn_caller,
 )
 from theodolite.filters import Where, parse
@@ -86,10 +87,12 @@ from theodolite.wrong_calls import explain_wrong_calls
 if TYPE_CHECKING:  # imported by the few programs that use them
     from theodolite.auditing.findings import Audit
     from theodolite.copying import Copy
+    from theodolite.evaluation.judged_questions import JudgedQuestions
     from theodolite.evaluation.judgments import JudgmentsLike
     from theodolite.evaluation.questions import QuestionsLike
     from theodolite.evaluation.recall import Recall
     from theodolite.evaluation.result import Evaluation
+    from theodolite.evaluation.synthetic import MakeQuestions
     from theodolite.guards.drift import EmbedderCheck
     from theodolite.monitoring.monitor import Monitor
     from theodolite.rerankers.stage import Rerank
@@ -938,6 +941,76 @@ class Retriever:
             index=index,
             progress=progress,
         )
+
+    def synthetic_questions(
+        self, count: int = 100, *, make: "MakeQuestions | None" = None, where: Where = None, seed: int = 0
+    ) -> "JudgedQuestions":
+        """Make questions from random documents, each answered by its document: `kb.evaluate(*questions)`.
+
+        Such questions are easier than real ones, so they show that something broke rather than how good it is. Their
+        ids begin with `synthetic:`, and every result, table and file that names them says so.
+
+        Args:
+            count: how many questions at most.
+            make: a function from a document to a question, several, or None: a language model, for example. Default: a
+                sentence of the document.
+            where: a filter on the documents.
+            seed: draws other documents.
+
+        Raises:
+            InputError: no question could be made.
+        """
+        from theodolite.evaluation.synthetic import make_questions  # imported by the few programs that evaluate
+
+        if as_count(count, "count") < 1:
+            raise InputError("count is 0; ask for at least one question")
+        return make_questions(self._engine, count, make=make, where=parse(where), scope=self._scope, seed=seed)
+
+    def feedback(self, hits: Hits, document_id: str, grade: int, *, question: str | None = None) -> None:
+        """Keep a judgment of hits: how well a document answers the question, from 0 (not at all).
+
+        It is stored in a file of its own, `judgments.sqlite` in the collection's folder, with the question's text.
+        Nothing else is. The latest judgment of a question and a document counts. `hits.feedback` does the same.
+
+        Args:
+            hits: what a search of this collection found.
+            document_id: a hit, or another document of the collection that should have been found.
+            grade: a whole number, such as 0 to 3.
+            question: the question's text; needed if the query was a vector.
+
+        Raises:
+            InputError: there is no such document, the grade is invalid, or there is no question.
+            EngineError: the collection is opened read-only, or the file cannot be written.
+            UnsupportedError: the collection is on a server.
+        """
+        if not isinstance(hits, Hits):
+            raise InputError(f"hits is {type_of(hits)}; pass the Hits that a search returned")
+        origin = None if hits.origin is None else hits.origin.collection()
+        if origin is not None and origin is not self._searcher:
+            raise InputError("these hits are from another collection; give feedback there")
+        self._searcher.feedback(hits, document_id, grade, question, self._scope)
+
+    async def afeedback(self, hits: Hits, document_id: str, grade: int, *, question: str | None = None) -> None:
+        """`feedback`, awaited."""
+        await in_thread(self.feedback, hits, document_id, grade, question=question)
+
+    def export_judgments(self, *, by: str | None = None) -> "JudgedQuestions":
+        """Return all judgments that `feedback` kept, with their questions: `kb.evaluate(*kb.export_judgments())`.
+
+        `write` of the result writes files that `evaluate` reads. A scope returns its own judgments only.
+
+        Args:
+            by: name documents by this metadata field, such as "path", instead of by id. A file has the grade of its
+                best passage. Documents that are no longer stored are left out, with a JudgmentWarning.
+
+        Raises:
+            InputError: the collection is partitioned, and this is no scope of one partition.
+            EngineError: the file cannot be read. UnsupportedError: the collection is on a server.
+        """
+        from theodolite.evaluation.feedback import export  # imported by the few programs that evaluate
+
+        log = self._searcher.feedback_log("export_judgments()")
+        return export(self._engine, log, self._scope, by)
 
     def recall(
         self,

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from theodolite.errors import ConfigError, InputError
 from theodolite.filters import instant
 from theodolite.guards.query_norms import QueryNorms
 from theodolite.inputs import as_batch, as_ids, as_vectors, check_questions
+from theodolite.origin import Origin
 from theodolite.protocols import Answer, Engine, Request, Scope
 from theodolite.ranking.options import SearchOptions
 from theodolite.ranking.pipeline import accepted, candidates_for_k, finish, plain_hits
@@ -28,7 +30,8 @@ from theodolite.vectors.metrics import get_metric
 from theodolite.vectors.prepare import prepare
 from theodolite.write_vectors import mean_vector
 
-if TYPE_CHECKING:  # imported where searches are monitored
+if TYPE_CHECKING:  # imported where searches are monitored or judged
+    from theodolite.evaluation.feedback import FeedbackLog
     from theodolite.monitoring.monitor import Monitor
 
 _WIDER = 4  # factor by which more candidates are fetched where too few are left
@@ -79,6 +82,7 @@ class Searcher:
         self._norms = norms
         self._monitor = monitor
         self._seen = None if monitor is None else monitor.norms
+        self._self = ref(self)
         self.relevance = relevance
         self._norms_matter = get_metric(engine.space.metric).grows_with_norm
         self.rules = rules
@@ -205,6 +209,7 @@ class Searcher:
                     truncated_tokens=tokens,
                     leave_out=prepared.leave_out,
                     text=prepared.texts[number] if prepared.texts else None,
+                    origin=self._origin(prepared, request, number),
                 )
                 for number, (answer, tokens) in enumerate(zip(answers, cut, strict=True))
             ]
@@ -240,7 +245,20 @@ class Searcher:
             found = [Highlight(*span, text, score_of[text]) for span, text in zip(places, texts, strict=True)]
             found.sort(key=lambda each: -each.score)
             items.append(replace(hit, highlighter=Found(query, tuple(found))))
-        return Hits(tuple(items), hits.trace)
+        return Hits(tuple(items), hits.trace, hits.origin)
+
+    def feedback(self, hits: Hits, document_id: str, grade: int, question: str | None, scope: Scope | None) -> None:
+        """Keep a judgment of hits. See `Retriever.feedback`."""
+        from theodolite.evaluation import feedback  # imported by the few programs that give feedback
+
+        log = self.feedback_log("feedback()")
+        log.record([feedback.judge(self._engine, hits, document_id, grade, question, scope)])
+
+    def feedback_log(self, call: str) -> "FeedbackLog":
+        """Return the log of judgments, for a call of this name. Raises UnsupportedError if the engine has none."""
+        from theodolite.evaluation.feedback import log_of
+
+        return self.__dict__.setdefault("_log", log_of(self._engine, call))  # type: ignore[no-any-return]  # a log
 
     def as_vectors(self, queries: Sequence[str] | VectorsLike) -> Vectors:
         """Prepare queries given as texts or as vectors, (n, d)."""
@@ -263,6 +281,9 @@ class Searcher:
             return None
         encoder = await self._texts.aencoder()
         return await encoder.aqueries(texts) if encoder is not None and encoder.awaits("query") else None
+
+    def _origin(self, prepared: Prepared, request: Request, number: int) -> Origin:
+        return Origin(self._self, prepared.texts[number] if prepared.texts else None, request.scope)
 
     def _ready(self, awaited: Awaited | None = None) -> None:
         """Let the guard check the embedder before its first use, and its coroutines against its plain methods, once."""
@@ -359,6 +380,7 @@ class Searcher:
                 embed=embed,
                 truncated_tokens=prepared.truncated_tokens[number] if prepared.truncated_tokens else 0,
                 leave_out=prepared.leave_out,
+                origin=self._origin(prepared, request, number),
             )
             if not options.widens or len(hits) == options.k:
                 return hits

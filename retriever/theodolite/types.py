@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, NewType, Protocol, SupportsFloat
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.errors import EngineError
 from theodolite.explanation import Explanation
 from theodolite.frozen import frozen
 from theodolite.metadata import as_json
+from theodolite.origin import Origin
 from theodolite.vectors.metrics import DEFAULT_METRIC, MetricName, get_metric
 
 if TYPE_CHECKING:  # imported where highlights are read
@@ -314,6 +316,7 @@ class Hits(Sequence[Hit]):
 
     items: tuple[Hit, ...]
     trace: Trace
+    origin: Origin | None = field(default=None, compare=False)
 
     @overload
     def __getitem__(self, index: int) -> Hit: ...
@@ -332,6 +335,25 @@ class Hits(Sequence[Hit]):
         """Return `hits` and `trace` as JSON values, dates as ISO-8601 strings."""
         trace = {**asdict(self.trace), "timings": dict(self.trace.timings), "notes": list(self.trace.notes)}
         return {"hits": [hit.to_dict() for hit in self.items], "trace": trace}
+
+    def feedback(self, document_id: str, grade: int) -> None:
+        """Keep a judgment of these hits: how well a document answers the question, from 0 (not at all).
+
+        It is stored in a file of its own in the collection's folder, with the question's text, and nothing else is.
+        `Retriever.export_judgments` returns it. The latest judgment of a question and a document counts.
+
+        Args:
+            document_id: a hit, or another document of the collection that should have been found.
+            grade: a whole number, such as 0 to 3.
+
+        Raises:
+            InputError: there is no such document, the grade is invalid, or the query was a vector.
+            EngineError: the collection is closed or opened read-only. UnsupportedError: it is on a server.
+        """
+        collection = None if self.origin is None else self.origin.collection()
+        if self.origin is None or collection is None:
+            raise EngineError("the collection of these hits is closed: open it, and call kb.feedback(hits, ...)")
+        collection.feedback(self, document_id, grade, None, self.origin.scope)
 
     def to_pandas(self) -> Any:
         """Return a `pandas.DataFrame`: `rank`, `score`, `id`, `text`, `scores.<part>` and `metadata.<field>`.
@@ -412,7 +434,7 @@ class Problem:
 
     Attributes:
         part: the damaged part: `database`, `schema`, `state`, `manifest`, `notes`, `log`, `vectors`, `documents`; of
-            the data derived from these `lexical`, `codes`, `columns`, `index`; or `folder`.
+            the data derived from these `lexical`, `codes`, `columns`, `index`; or `folder`, `judgments`.
         message: what is wrong, how many and which first, and what to do.
         derived: whether `repair` can rebuild it from the documents and vectors.
         path: the file or folder, if it concerns one.

@@ -44,6 +44,7 @@ PUBLIC = [
     "IndexWarning",
     "InputError",
     "IntegrityError",
+    "JudgedQuestions",
     "JudgmentWarning",
     "Latest",
     "LockedError",

@@ -17,7 +17,8 @@ KINDS = ("link", "pipe", "folder")
 MORE = ("dangling", "linked folder", "socket", "device")
 TRUTH = ("store.sqlite", "store.sqlite-wal", "store.sqlite-shm", "store.sqlite-journal", "vectors-1.f32")
 DERIVED = ("codes-1", "codes-1/000000.codes", "columns-1", "COLUMN", "INDEX", "INDEX/native", "INDEX/rows.npy")
-OTHERS = ("index-partial", "writer.pid", "build.lock", "orphan-1-5.f32", "monitor.sqlite", "records.sqlite")
+BESIDE = ("monitor.sqlite", "records.sqlite", "judgments.sqlite")
+OTHERS = ("index-partial", "writer.pid", "build.lock", "orphan-1-5.f32", *BESIDE)
 
 # In a separate process: if it hangs, it is killed; if it crashes, the test reports it.
 CHILD = """

@@ -34,6 +34,7 @@ BUILT_IN = {
     "audit": "Find problems in vectors, and say what to do about them.",
     "duplicates": "Find pairs of documents that are nearly the same.",
     "evaluate": "Measure the quality of searches with judged questions.",
+    "judge": "Judge the passages found for questions, with single keys.",
     "recall": "Compare an index with exact search: recall and speed.",
     "monitor": "Show the statistics of a collection's monitor.",
     "demo": "Index a sample handbook and ask it questions.",

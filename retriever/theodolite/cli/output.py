@@ -105,7 +105,7 @@ def _best_part(hit: Hit) -> str:
 def show_id_and_place(document: Document) -> None:
     """Print a document's id and where it is from, for a terminal."""
     say(one_line(document.id), style="cyan", end="  ")
-    say(_place(document), style="dim")
+    say(place_of(document), style="dim")
 
 
 def show_mapping(values: Mapping[str, Any]) -> None:
@@ -220,7 +220,7 @@ def _score(score: float, digits: int) -> str:
     return f"{score:.{digits}f}" if abs(score) >= 0.1 or not score else f"{score:#.{digits}g}"
 
 
-def _place(document: Document) -> str:
+def place_of(document: Document) -> str:
     """Say where a passage is from; its path only if the id does not begin with it."""
     path = str(document.metadata.get("path", ""))
     parts = [path] if not document.id.startswith(path) else []

@@ -8,11 +8,11 @@ from theodolite.errors import EngineError, InputError, JudgmentWarning, warn_cal
 from theodolite.evaluation.judgments import Judgments, digest
 from theodolite.evaluation.lists import Collection, Lists, count_values, field_with, unknown_names
 from theodolite.evaluation.measures import measure, names
-from theodolite.evaluation.questions import Questions
+from theodolite.evaluation.questions import Questions, is_synthetic
 from theodolite.evaluation.recall import Recall
 from theodolite.evaluation.recall import measure as measure_index
 from theodolite.evaluation.resampling import proportion_intervals
-from theodolite.evaluation.result import Evaluation, Ranked, is_synthetic
+from theodolite.evaluation.result import Evaluation, Ranked
 from theodolite.ranking.options import SearchOptions
 from theodolite.types import Vectors
 

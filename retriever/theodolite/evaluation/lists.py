@@ -94,7 +94,7 @@ class Lists:
         ranked: dict[str, Ranked] = {}
         for hit in hits:
             name = hit.document.id
-            value = name if by is None else _value(hit.document, by)
+            value = name if by is None else value_of(hit.document, by)
             if value is None:
                 self.loose.add(name)
                 value = name
@@ -152,7 +152,7 @@ def _stored(collection: Collection, name: str, kinds: frozenset[FieldKind], name
     return bool(values) and collection.engine.count(parse({name: {"$in": values}}), scope=collection.scope) > 0
 
 
-def _value(document: Document, by: str) -> str | None:
+def value_of(document: Document, by: str) -> str | None:
     """Return the value of a document's field as files of judgments hold it; None if it has none.
 
     Raises:

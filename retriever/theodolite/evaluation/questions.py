@@ -107,6 +107,11 @@ def read_questions(path: PathOf) -> dict[str, str]:
     return questions
 
 
+def is_synthetic(question: str) -> bool:
+    """Return whether a question was made from a document, by its id."""
+    return question.startswith(SYNTHETIC)
+
+
 def _rows(vectors: Any, given: Mapping[Any, Any], ids: list[str]) -> Any:
     if isinstance(vectors, Mapping):
         missing = [name for name in given if name not in vectors]

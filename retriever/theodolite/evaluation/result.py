@@ -8,7 +8,6 @@ from urllib.parse import quote
 
 from theodolite.display import html_table, shortened
 from theodolite.errors import MALFORMED, InputError
-from theodolite.evaluation.questions import SYNTHETIC
 from theodolite.evaluation.recall import Recall
 from theodolite.evaluation.text_files import PathOf, write_text
 
@@ -217,11 +216,6 @@ class Evaluation:
         if 0 < self.synthetic < self.questions:
             text += f" ({self.synthetic:,} synthetic)"
         return text
-
-
-def is_synthetic(question: str) -> bool:
-    """Return whether a question was made from a document, by its id."""
-    return question.startswith(SYNTHETIC)
 
 
 def _word(name: str) -> str:

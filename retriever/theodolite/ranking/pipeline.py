@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from theodolite.analysis.highlights import ByWords
 from theodolite.filters.dates import from_instant, instant
 from theodolite.filters.values import MISSING, lookup
+from theodolite.origin import Origin
 from theodolite.protocols import Answer, Boost, Request
 from theodolite.ranking.diversity import MMR, Scale, choose_diverse, collapse, scaled
 from theodolite.ranking.options import Accept, SearchOptions
@@ -80,6 +81,7 @@ def plain_hits(
     truncated_tokens: int = 0,
     leave_out: frozenset[str] = frozenset(),
     text: str | None = None,
+    origin: Origin | None = None,
 ) -> Hits:
     """Return the k best hits of an answer that similarity alone has ranked.
 
@@ -89,6 +91,7 @@ def plain_hits(
         embed: seconds it took to embed the query.
         truncated_tokens: tokens of the query that the embedder did not read.
         leave_out: ids of documents that must not be hits.
+        origin: where the hits come from.
     """
     documents, similarities, versions = answer.documents, answer.similarities, answer.versions
     order: Sequence[int] = range(min(k, len(documents)))
@@ -112,7 +115,8 @@ def plain_hits(
         for rank, place in enumerate(order, start=1)
     ]
     timings = {"embed": embed, **answer.trace.timings}
-    return Hits(tuple(hits), replace(answer.trace, truncated_tokens=truncated_tokens, timings=timings))
+    trace = replace(answer.trace, truncated_tokens=truncated_tokens, timings=timings)
+    return Hits(tuple(hits), trace, origin)
 
 
 def finish(
@@ -126,6 +130,7 @@ def finish(
     embed: float = 0.0,
     truncated_tokens: int = 0,
     leave_out: frozenset[str] = frozenset(),
+    origin: Origin | None = None,
 ) -> Hits:
     """Return the k best hits of an answer after all stages, or fewer where there are no more.
 
@@ -158,7 +163,7 @@ def finish(
         truncated=found.truncated,
         timings={"embed": embed, **answer.trace.timings, **found.timings},
     )
-    return Hits(_hits(found, k, text), trace)
+    return Hits(_hits(found, k, text), trace, origin)
 
 
 def accepted(answer: Answer, accept: Accept | None) -> Answer:

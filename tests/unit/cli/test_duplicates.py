@@ -65,7 +65,8 @@ def test_an_empty_collection(shell: Shell) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
 @pytest.mark.thorough
 def test_passages_at_a_terminal(shell: Shell) -> None:
-    from tests.unit.cli.test_terminal import CONTROL, at_a_terminal
+    from tests.unit.cli.test_terminal import CONTROL
+    from tests.unit.terminal import at_a_terminal
 
     shown = CONTROL.sub("", at_a_terminal(shell, "duplicates", "kb", "--threshold", "0.99", "--limit", "1"))
     lines = [line.rstrip() for line in re.split(r"[\r\n]+", shown)]

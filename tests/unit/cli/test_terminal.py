@@ -2,7 +2,6 @@
 
 import os
 import re
-import select
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,8 @@ if sys.platform == "win32":
 
 import pty
 
+from tests.unit.terminal import at_a_terminal
+
 COLOR = re.compile(r"\x1b\[[0-9;]*m")
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -24,29 +25,6 @@ def filled(tmp_path: Path) -> Shell:
     shell = Shell(tmp_path)
     shell.fill()
     return shell
-
-
-def at_a_terminal(shell: Shell, *arguments: str, code: int = 0, keys: bytes = b"", **environment: str) -> str:
-    """All that a terminal is sent by a command, after `keys` have been typed into it."""
-    ours, theirs = pty.openpty()
-    try:
-        terminal = {"TERM": "xterm", **shell.environment, **environment}
-        process = shell.start(*arguments, stdin=theirs, stdout=theirs, stderr=theirs, env=terminal)
-        os.close(theirs)
-        os.write(ours, keys)
-        shown = b""
-        while select.select([ours], [], [], 60)[0]:
-            try:
-                piece = os.read(ours, 65536)
-            except OSError:  # Linux, when the other end is closed
-                break
-            if not piece:
-                break
-            shown += piece
-        assert process.wait(60) == code, shown
-    finally:
-        os.close(ours)
-    return shown.decode().replace("\r\n", "\n")
 
 
 @pytest.mark.filterwarnings("ignore:.*longer than the 12 tokens")

@@ -22,6 +22,7 @@ from theodolite.engines.local.storage.change_log import committed_frames
 from theodolite.engines.local.storage.crash_points import crash_point
 from theodolite.engines.local.storage.database import connect, read_state
 from theodolite.engines.local.storage.folder import (
+    JUDGMENTS,
     RECORDS,
     STORE,
     Folder,
@@ -30,17 +31,17 @@ from theodolite.engines.local.storage.folder import (
     sync_file,
     sync_folder,
 )
-from theodolite.engines.local.storage.io_errors import translate_errors
+from theodolite.engines.local.storage.io_errors import is_busy, translate_errors
 from theodolite.engines.local.storage.store import Store
 from theodolite.engines.local.storage.vector_file import VectorFile, holds_frame
-from theodolite.errors import ConfigError, CorruptionError, EngineError
+from theodolite.errors import ConfigError, CorruptionError, EngineError, LockedError
 
 Progress = Callable[[int], object]
 
 _PAGES = 1024  # of the database, copied at a time
 _BYTES_AT_A_TIME = 1 << 20  # of the vectors
 _MAX_DEAD = 0.1  # a larger share of dead rows is left out, together with the approximate index that contains them
-_RECORDS_TIMEOUT = 1.0  # seconds to wait for an adapter that writes its records
+_BESIDE_TIMEOUT = 1.0  # seconds to wait for a program that writes records or judgments
 _UNFINISHED = "store.partial"
 
 
@@ -96,7 +97,8 @@ def _copy_collection(
         _copy_caches(connection, snapshot, store.folder, target)
     _copy_store(connection, target, progress, living)
     crash_point("backup.store")
-    _copy_records(store.folder, target)
+    for name in (JUDGMENTS, RECORDS):
+        _copy_beside(store.folder, target, name)
     target.rename(_UNFINISHED, STORE)
 
 
@@ -137,20 +139,32 @@ def _copy_store(
         sync_file(file)
 
 
-def _copy_records(folder: Folder, target: Folder) -> None:
-    """Copy the records of the LangChain adapter. They fit any commit: the adapter asks the store which ids exist."""
-    if folder.stat(RECORDS) is None:
+def _copy_beside(folder: Folder, target: Folder, name: str) -> None:
+    """Copy a database beside the store: judgments, or the records of the LangChain adapter.
+
+    They fit any commit: whoever reads them asks the store which ids exist.
+
+    Raises:
+        LockedError: another process is writing judgments.
+    """
+    if folder.stat(name) is None:
         return
     try:
         with (
-            contextlib.closing(connect(folder, "rw", _RECORDS_TIMEOUT, RECORDS)) as connection,
-            contextlib.closing(connect(target, "rwc", 0, RECORDS)) as copy,
+            contextlib.closing(connect(folder, "rw", _BESIDE_TIMEOUT, name)) as connection,
+            contextlib.closing(connect(target, "rwc", 0, name)) as copy,
         ):
             connection.backup(copy, pages=_PAGES)
-        with target.open_to_change(RECORDS) as file:
+        with target.open_to_change(name) as file:
             sync_file(file)
-    except (sqlite3.Error, CorruptionError):  # the documents do not need them
-        target.remove([RECORDS])
+    except (sqlite3.Error, CorruptionError) as error:  # the documents do not need them
+        target.remove([name])
+        if name != JUDGMENTS or isinstance(error, CorruptionError):
+            return
+        if is_busy(error):
+            raise LockedError(f"{folder / name}: another program is writing judgments; back up again") from error
+        with folder.open(name) as file, target.create(name) as damaged:  # people made them: kept for inspection
+            shutil.copyfileobj(file, damaged, _BYTES_AT_A_TIME)
 
 
 def _copy_vectors(

@@ -34,10 +34,11 @@ from theodolite.engines.local.maintenance.verify_primary import (
     read_primary,
 )
 from theodolite.engines.local.storage.change_log import HASH, hash_at
-from theodolite.engines.local.storage.database import undefended
+from theodolite.engines.local.storage.database import connect, undefended
 from theodolite.engines.local.storage.folder import (
     BUILD_LOCK,
     DATABASE,
+    JUDGMENTS,
     MONITOR,
     PARTIAL_GENERATION,
     PARTIAL_INDEX,
@@ -57,6 +58,7 @@ from theodolite.engines.local.storage.lexical_table import OUTDATED, is_prepared
 from theodolite.engines.local.storage.schema import LEXICAL, SHADOW_TABLES
 from theodolite.engines.local.storage.store import Store
 from theodolite.errors import ConfigError, CorruptionError
+from theodolite.forking import COLLECTIONS
 from theodolite.indexes.flat.codes import BLOCK, Codes, group_count, load_codes, rotation
 from theodolite.indexes.flat.workers import workers
 from theodolite.protocols import Candidates
@@ -64,7 +66,8 @@ from theodolite.types import Rows, Vectors, Verification
 
 _ATTEMPTS = 20
 _SUFFIXES = tuple(part.removeprefix(STORE) for part in DATABASE)  # that SQLite adds to the name of a database
-_FILES = {WRITER, RESERVE} | {name + part for name in (STORE, BUILD_LOCK, MONITOR, RECORDS) for part in _SUFFIXES}
+_DATABASES = (STORE, BUILD_LOCK, JUDGMENTS, MONITOR, RECORDS)
+_FILES = {WRITER, RESERVE} | {name + part for name in _DATABASES for part in _SUFFIXES}
 _PREFIXES = ("vectors-", "codes-", "columns-", "index-")
 
 _SLICE = 1024  # rows at a time
@@ -127,6 +130,7 @@ def _check_all(store: Store, report: Report) -> PrimaryData | None:
             check_index(primary, store.trust, report)
             with report.part("folder"):
                 _check_folder(primary, report)
+                _check_judgments(store.folder, report)
     with report.part("lexical", derived=True):
         check_lexical(store, report)
     return primary
@@ -148,6 +152,23 @@ def _check_folder(primary: PrimaryData, report: Report) -> None:
     for name, description, removable in leftovers(primary):
         what = "repair() removes it" if removable else "it is left where it is"
         report.warning("folder", f"{name}: {description}; {what}", derived=removable, path=primary.folder / name)
+
+
+def _check_judgments(folder: Folder, report: Report) -> None:
+    """Report a damaged file of judgments as a warning: nothing that is searched needs it."""
+    status = folder.stat(JUDGMENTS)
+    if status is None or not stat.S_ISREG(status.st_mode):
+        return
+    try:
+        with COLLECTIONS, contextlib.closing(connect(folder, "rw", 1.0, JUDGMENTS)) as connection:
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return  # in use, for example
+        found = str(error)
+    if found != "ok":
+        what = f"{JUDGMENTS}: {found}; restore it from a copy, or move it away to start a new one"
+        report.warning("judgments", what, path=folder / JUDGMENTS)
 
 
 def leftovers(primary: PrimaryData) -> Iterator[tuple[str, str, bool]]:

@@ -35,6 +35,7 @@ PARTIAL_GENERATION = "generation-partial"
 """The folder of a generation that a compaction is making, or whose compaction was interrupted."""
 
 MONITOR = "monitor.sqlite"  # written by `monitoring`; the engine does not read it
+JUDGMENTS = "judgments.sqlite"  # written by `evaluation.feedback`; the engine does not read it
 RECORDS = "records.sqlite"  # written by the LangChain adapter; the engine does not read it
 
 _OF_GENERATION = re.compile(r"vectors-([1-9]\d*)\.f32|(?:codes|columns)-([1-9]\d*)")
