@@ -187,8 +187,9 @@ class Kb:
     efforts: Sequence[int] = (0,)
     file_bytes = 0
 
-    def __init__(self, vectors: Vectors, folder: Path, threads: int) -> None:
+    def __init__(self, vectors: Vectors, folder: Path, threads: int, spec: str = HNSW) -> None:
         self._folder = folder / "kb"
+        self._spec = spec
         self._kb = Retriever.open(self._folder)
         for start in range(0, len(vectors), BATCH):
             part = vectors[start : start + BATCH]
@@ -197,7 +198,7 @@ class Kb:
 
     def calibrated(self, queries: Vectors, target: float) -> None:
         """Build the index again, for `target` on these queries."""
-        self._kb.reindex(HNSW, queries=queries, target_recall=target)
+        self._kb.reindex(self._spec, queries=queries, target_recall=target)
         self.file_bytes = folder_bytes(self._folder)
 
     @property

@@ -5,9 +5,10 @@
     python benchmarks/hnsw.py --calibration --collection mine corpus.npy queries.npy
     python benchmarks/hnsw.py --churn --vectors corpus.npy --queries queries.npy
 
-All graphs have M = 16 and ef_construction = 200. One half of the queries (no query is a row) calibrates
-theodolite. The other half is timed, with the libraries taking turns, ten queries each, and compared with float64. The
-other libraries get the lowest `ef` of a ladder with which the timed queries themselves reach the target.
+All graphs have M = 16 and ef_construction = 200; those of symqg have 32 links a row, as many as the others on their
+lowest level. One half of the queries (no query is a row) calibrates theodolite. The other half is timed, with the
+libraries taking turns, ten queries each, and compared with float64. The other libraries get the lowest `ef` of a ladder
+with which the timed queries themselves reach the target.
 """
 
 import argparse
@@ -56,6 +57,7 @@ class Task:
     targets: list[float]
     peers: list[str]
     others: list[str]  # further indexes of theodolite, by their spec
+    kb: str  # the index of the collection
 
 
 def measure(task: Task) -> dict[str, Any]:
@@ -69,7 +71,7 @@ def measure(task: Task) -> dict[str, Any]:
     ours = {"theodolite hnsw": HNSW, **{f"theodolite {spec}": spec for spec in task.others}}
     builders: dict[str, Any] = {"theodolite flat": Flat}
     builders |= {name: partial(Ours, spec=spec) for name, spec in ours.items()}
-    builders["theodolite kb"] = Kb
+    builders["theodolite kb"] = partial(Kb, spec=task.kb)
     builders |= {name: PEERS[name] for name in task.peers}
     if "hnswlib" in task.peers:
         builders["hnswlib, our ef"] = PEERS["hnswlib"]  # a separate graph: a shared one would stay in the caches
@@ -148,7 +150,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=1000, help="queries, half of them to choose the effort")
     parser.add_argument("--targets", nargs="+", type=float, default=[0.95, 0.99])
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
-    parser.add_argument("--others", nargs="*", default=["faiss:IVF1024,PQ48np", "faiss:LSH"], help="of our indexes")
+    others = ["symqg", "faiss:IVF1024,PQ48np", "faiss:LSH"]
+    parser.add_argument("--others", nargs="*", default=others, help="of our indexes")
+    parser.add_argument("--kb", default="symqg", help="the index of the collection that is searched with documents")
     parser.add_argument("--threads", type=int, default=1, help="for building and searching")
     parser.add_argument("--calibration", action="store_true", help="compare its recall with that of other queries")
     parser.add_argument(
@@ -177,7 +181,7 @@ def main() -> int:
     for kind in kinds:
         progress(f"{kind}: making the data")
         with made(args, kind, args.rows, args.count) as name:
-            task = Task(name, kind, args.threads, args.targets, args.peers, args.others)
+            task = Task(name, kind, args.threads, args.targets, args.peers, args.others, args.kb)
             outcomes.append(child(__file__, asdict(task), args.threads))
     print(machine(), "\n")
     print(report(outcomes, args.markdown))
