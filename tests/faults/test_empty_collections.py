@@ -125,6 +125,12 @@ READS: dict[str, list[Callable[[Retriever], Any]]] = {
     "repair": [lambda kb: kb.repair().sound],
     "audit": [lambda kb: kb.audit(), lambda kb: kb.audit(queries=np.ones((3, 64)))],
     "recall": [lambda kb: kb.recall(), lambda kb: kb.recall(["refund"]), lambda kb: kb.recall(["x"], where={"n": 1})],
+    "evaluate": [
+        lambda kb: kb.evaluate({"q": "refund"}, {"q": {"a": 1}}),
+        lambda kb: kb.evaluate({"q": "refund"}, {"q": {"x": 1}}, by="source", mode="hybrid"),
+    ],
+    "evaluate_with": [lambda kb: kb.evaluate_with(SearchOptions(), {"q": "refund"}, {"q": {"a": 1}})],
+    "synthetic_questions": [lambda kb: kb.synthetic_questions(3)],
     "check_embedder": [lambda kb: kb.check_embedder().message()],
     "monitor": [lambda kb: kb.monitor],
     "dimension": [lambda kb: kb.dimension],
@@ -156,6 +162,9 @@ WRITES: dict[str, list[Callable[[Retriever], Any]]] = {
         lambda kb: kb.reindex("flat"),
         lambda kb: kb.reindex("hnsw", queries=np.ones((2, 64))),
     ],
+    "feedback": [lambda kb: kb.feedback(kb.search("refund"), "a", 1)],
+    "afeedback": [lambda kb: asyncio.run(kb.afeedback(kb.search("refund"), "a", 1))],
+    "export_judgments": [lambda kb: kb.export_judgments()],
     "keep_versions": [lambda kb: kb.keep_versions(Latest("source", "at")), lambda kb: kb.keep_versions([])],
     "clear": [lambda kb: kb.clear(), lambda kb: kb.clear()],
     "aclear": [lambda kb: asyncio.run(kb.aclear())],
@@ -163,7 +172,8 @@ WRITES: dict[str, list[Callable[[Retriever], Any]]] = {
     "aadd": [lambda kb: asyncio.run(kb.aadd([])), lambda kb: asyncio.run(kb.aadd(["another"]))],
 }
 
-REFUSED = {"like", "audit", "recall", "update", "aupdate"}
+REFUSED = {"like", "audit", "recall", "update", "aupdate", "evaluate", "evaluate_with", "feedback", "afeedback"}
+REFUSED |= {"export_judgments", "synthetic_questions"}
 STORED = {"verify", "repair"}  # they look at files, which a missing collection has none of
 
 
@@ -288,6 +298,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "audit": [["{kb}"], ["{kb}", "--json"]],
     "duplicates": [["{kb}"], ["{kb}", "--json"]],
     "recall": [["{kb}"], ["{kb}", "--json"]],
+    "evaluate": [["{kb}", "--questions", "{questions}", "--qrels", "{qrels}", "--json"]],
     "monitor": [["{kb}"], ["{kb}", "--json"]],
     "reindex": [["{kb}", "hnsw"], ["{kb}", "flat"], ["{kb}", "hnsw", "--json"]],
     "delete": [["{kb}", "nothing"], ["{kb}", "--where", '{"n": 7}', "--yes", "--json"]],
@@ -302,7 +313,7 @@ def test_every_command_is_tried() -> None:
     from theodolite.cli.commands import app
 
     group: Any = typer.main.get_command(app)
-    assert set(group.commands) - {"demo", "compact", "doctor"} <= set(COMMANDS)
+    assert set(group.commands) - {"demo", "compact", "doctor", "judge"} <= set(COMMANDS)  # judge needs a terminal
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -315,12 +326,20 @@ def test_every_command_works(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "empty").mkdir()
+    (tmp_path / "questions.tsv").write_text("q\trefund\n")
+    (tmp_path / "qrels.tsv").write_text("q\t0\ta\t1\n")
     monkeypatch.syspath_prepend(Shell(tmp_path / "shell").plugin)  # which brings an embedder that a name leads to
     with Retriever.open(tmp_path / "kb", embedder="words", create=None if state == "missing" else True) as kb:
         fill(kb, state)
-    may_refuse = command in ("audit", "recall", "monitor", "index", "add")
+    may_refuse = command in ("audit", "recall", "monitor", "index", "add", "evaluate")
     for number, given in enumerate(COMMANDS[command]):
-        places = {"{kb}": tmp_path / "kb", "{empty}": tmp_path / "empty", "{new}": tmp_path / f"new-{number}"}
+        places = {
+            "{kb}": tmp_path / "kb",
+            "{empty}": tmp_path / "empty",
+            "{new}": tmp_path / f"new-{number}",
+            "{questions}": tmp_path / "questions.tsv",
+            "{qrels}": tmp_path / "qrels.tsv",
+        }
         arguments = [str(places.get(part, part)) for part in given]
         code = run([command, *arguments])
         captured = capsys.readouterr()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from theodolite.indexes.flat import index
+from theodolite.indexes.flat import sources
 from theodolite.indexes.flat.codes import NARROW, quantize
 
 
@@ -15,7 +15,7 @@ def code_bits(request: pytest.FixtureRequest) -> Iterator[None]:
     """Run a module with the codes that blocks get, and with codes of 4 bits for all of them, however loose."""
     with pytest.MonkeyPatch.context() as patched:
         if request.param != "as usual":
-            patched.setattr(index, "compressed", partial(quantize, bits=NARROW))
+            patched.setattr(sources, "compressed", partial(quantize, bits=NARROW))
         yield
 
 

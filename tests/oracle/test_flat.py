@@ -13,7 +13,8 @@ from tests.sampling import sampled
 
 from theodolite.errors import CorruptionError
 from theodolite.indexes.flat.codes import BLOCK, quantize
-from theodolite.indexes.flat.index import FlatIndex, Found, VectorSource
+from theodolite.indexes.flat.index import FlatIndex, Found
+from theodolite.indexes.flat.sources import VectorSource
 from theodolite.testing import brute_force, top_k
 from theodolite.testing.checks import together
 from theodolite.testing.oracle import ArraySource

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.errors import CorruptionError
-from theodolite.indexes.flat.index import FlatIndex, VectorSource
+from theodolite.indexes.flat.index import FlatIndex
+from theodolite.indexes.flat.sources import VectorSource
 from theodolite.indexes.flat.workers import workers
 from theodolite.protocols import Candidates
 from theodolite.types import Mask, Rows, Space, Vectors

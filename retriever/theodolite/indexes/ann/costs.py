@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from theodolite.indexes.ann.calibration import synthetic_queries
-from theodolite.indexes.flat.index import FlatIndex, VectorSource
+from theodolite.indexes.flat.index import FlatIndex
+from theodolite.indexes.flat.sources import VectorSource
 from theodolite.indexes.flat.workers import workers
 from theodolite.protocols import Candidates
 from theodolite.types import Space, Vectors

@@ -10,7 +10,8 @@ from theodolite.forking import register_at_fork
 from theodolite.indexes.ann.calibration import Calibration
 from theodolite.indexes.ann.costs import Costs
 from theodolite.indexes.flat.boosted import BoostedScore
-from theodolite.indexes.flat.index import FlatIndex, Found, VectorSource, top
+from theodolite.indexes.flat.index import FlatIndex, Found, top
+from theodolite.indexes.flat.sources import VectorSource
 from theodolite.indexes.flat.workers import workers
 from theodolite.protocols import Candidates
 from theodolite.types import Mask, Rows, Vectors

@@ -14,7 +14,7 @@ distance, which has the same order (`Metric.to_scan`).
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,10 @@ from numpy.typing import NDArray
 from theodolite.errors import CorruptionError
 from theodolite.frozen import frozen
 from theodolite.indexes.flat.boosted import BoostedScore, boosted_candidates, lower_bound, lowered, upper_bound
-from theodolite.indexes.flat.codes import BLOCK, WIDE, Block, Codes, compressed, quantize
+from theodolite.indexes.flat.codes import BLOCK, WIDE, Block
 from theodolite.indexes.flat.scan import Scan, kth_largest
+from theodolite.indexes.flat.sources import CodesFor, VectorSource, make_codes
+from theodolite.indexes.flat.wide_blocks import WideBlocks
 from theodolite.indexes.flat.workers import Workers, workers
 from theodolite.types import Mask, Rows, Scores, Vectors
 from theodolite.vectors.metrics import MetricName, get_metric
@@ -39,18 +41,6 @@ _WORTH = 128  # queries that 8 bits would answer faster, after which making thes
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
-
-
-class VectorSource(Protocol):
-    """The float32 vectors of all rows."""
-
-    def take(self, rows: Rows) -> Floats:
-        """Return the vectors of these rows, (n, d)."""
-        ...
-
-    def span(self, start: int, stop: int) -> Floats:
-        """Return the vectors of the rows from `start` to `stop`, (stop − start, d)."""
-        ...
 
 
 @frozen()
@@ -76,50 +66,6 @@ class Found:
     proposed: int = 0
     complete: bool = True
     boosted: Doubles | None = None
-
-
-class CodesFor(Protocol):
-    """Makes the codes of full blocks, for instance by reading them from a cache."""
-
-    def __call__(self, source: VectorSource, start: int, stop: int, *, wide: bool = False) -> Codes:
-        """Return the codes of the rows from `start` to `stop`, with 8 bits if `wide`."""
-        ...
-
-
-def make_codes(source: VectorSource, start: int, stop: int, *, wide: bool = False) -> Codes:
-    """Compute codes from the vectors."""
-    vectors = source.span(start, stop)
-    return quantize(vectors, WIDE) if wide else compressed(vectors)
-
-
-class WideBlocks:
-    """The 8-bit codes of blocks that have 4 bits, once they pay. An index shares them with those that grow from it.
-
-    Attributes:
-        blocks: by first and last row.
-        wanted: queries so far that these would have answered faster.
-    """
-
-    def __init__(self) -> None:
-        self.blocks: dict[tuple[int, int], Block] = {}
-        self.wanted = 0
-        self._loose = self._tight = 0
-
-    def record(self, *, loose: bool) -> None:
-        """Count a query that 4 bits have answered; `loose` if they ruled out too few rows."""
-        if loose:
-            self._loose += 1
-            self.wanted += 1
-        else:
-            self._tight += 1
-        if self._loose + self._tight > 1024:  # what was long ago counts less
-            self._loose //= 2
-            self._tight //= 2
-
-    @property
-    def preferred(self) -> bool:
-        """Whether 8 bits are faster for single queries, too."""
-        return 4 * self._loose > self._tight
 
 
 class _Scored:

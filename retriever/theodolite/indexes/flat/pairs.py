@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from theodolite.errors import CorruptionError
 from theodolite.indexes.flat.codes import has_outliers, pack, products, rotation
-from theodolite.indexes.flat.index import VectorSource
+from theodolite.indexes.flat.sources import VectorSource
 from theodolite.indexes.flat.workers import Workers, workers
 from theodolite.types import Rows, Scores
 

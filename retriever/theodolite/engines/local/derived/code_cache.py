@@ -13,7 +13,7 @@ from theodolite.engines.local.storage.crash_points import crash_point
 from theodolite.engines.local.storage.folder import Folder, codes_folder, codes_name, first_codes_name
 from theodolite.errors import CorruptionError
 from theodolite.indexes.flat.codes import BLOCK, WIDE, Codes, load_codes, save_codes
-from theodolite.indexes.flat.index import VectorSource, make_codes
+from theodolite.indexes.flat.sources import VectorSource, make_codes
 
 _log = logging.getLogger(__name__)
 

@@ -33,7 +33,8 @@ from theodolite.engines.local.storage.vector_file import Frame, MappedVectors, V
 from theodolite.errors import CorruptionError
 from theodolite.filters import Filter
 from theodolite.forking import register_at_fork
-from theodolite.indexes.flat.index import CodesFor, FlatIndex
+from theodolite.indexes.flat.index import FlatIndex
+from theodolite.indexes.flat.sources import CodesFor
 from theodolite.ranking.boost_factors import BoostFactors
 from theodolite.ranking.version_state import VersionStateCache
 from theodolite.settings import Manifest

@@ -20,7 +20,7 @@ from theodolite.engines.local.storage.index_trust import IndexTrust
 from theodolite.engines.local.storage.io_errors import is_busy, translate_errors
 from theodolite.errors import ConfigError, CorruptionError, EngineError, LockedError
 from theodolite.forking import COLLECTIONS, register_at_fork
-from theodolite.indexes.flat.index import VectorSource
+from theodolite.indexes.flat.sources import VectorSource
 from theodolite.indexes.registry import make_index
 from theodolite.protocols import Candidates
 from theodolite.types import Rows, Space, Vectors
