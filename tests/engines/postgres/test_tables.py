@@ -46,7 +46,10 @@ def test_the_answers_are_those_of_the_local_engine(location: str, database: str)
             compare(expected, found, f"request {number}: {request}")
     assert engine.count(scope=Scope(partition="acme")) == local.count(scope=Scope(partition="acme"))
     assert engine.verify().checked["documents"] == local.count()
-    assert (engine.info()["tables"], engine.info()["indexed"]) == (3, ["author.age", "share", "updated"])
+    assert (engine.info()["tables"], engine.info()["indexed"]) == (
+        3,
+        dict.fromkeys(["author.age", "share", "updated"], "declared"),
+    )
     assert engine.info()["bytes"] > 2000 * 4 * 32
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("SELECT set_config('search_path', %s, false)", (f"{SCHEMA}, public",))

@@ -95,6 +95,10 @@ class Connections:
         if self.read_only:
             raise refusals.read_only(self.location.shown, location=self.location.shown)
 
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
     def check_open(self) -> None:
         if self._closed:
             raise refusals.closed()

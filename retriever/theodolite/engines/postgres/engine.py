@@ -1,5 +1,6 @@
 """The PostgreSQL engine: documents with their vectors in tables of one schema, searched with pgvector."""
 
+import logging
 import weakref
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from os import PathLike
@@ -21,14 +22,15 @@ from theodolite.engines.postgres.duplicates import duplicates
 from theodolite.engines.postgres.location import PostgresLocation
 from theodolite.engines.postgres.maintenance import Maintainer
 from theodolite.engines.postgres.notes import NoteStore
-from theodolite.engines.postgres.range_indexes import declare_fields, indexed_fields
+from theodolite.engines.postgres.often_filtered import RangeCounter, read_counts, wanted_fields
+from theodolite.engines.postgres.range_indexes import declare_fields, indexed_fields, set_indexes
 from theodolite.engines.postgres.reader import Pair, Reader, matching
 from theodolite.engines.postgres.source import Views
 from theodolite.engines.postgres.writer import Writer
 from theodolite.engines.remote.field_tokens import exists_tokens
 from theodolite.engines.remote.search import RemoteSearch
 from theodolite.engines.remote.source import Eligible
-from theodolite.errors import ConfigError, MetadataWarning, short_repr, warn_caller
+from theodolite.errors import ConfigError, EngineError, MetadataWarning, short_repr, warn_caller
 from theodolite.filters import Filter
 from theodolite.filters.non_matching import missing_field
 from theodolite.protocols import Answer, Request, Scope
@@ -36,6 +38,7 @@ from theodolite.settings import CollectionSettings, Manifest
 from theodolite.types import Compaction, Document, Duplicate, EmbedderSpec, Field, Space, Vectors, Verification
 
 _DEFAULTS = CollectionSettings()
+_log = logging.getLogger(__name__)
 
 
 class PostgresEngine:
@@ -65,6 +68,7 @@ class PostgresEngine:
         self._indexes = Indexes(connections, collection, self._notes, self._views.similarities)
         self._search = RemoteSearch(self._views, manifest.space.metric, manifest.partition)
         self._maintainer = Maintainer(connections, collection)
+        self._ranges = RangeCounter(connections, collection)
         # Also closes the connections of an engine that is garbage-collected without close().
         self._release = weakref.finalize(self, connections.close)
 
@@ -139,6 +143,18 @@ class PostgresEngine:
                 if name not in known:
                     warn_caller(f"indexed={short_repr(name)} in the URL: {missing_field(name, names)}", MetadataWarning)
 
+    def _index_often_filtered(self) -> None:
+        """Build and drop indexes of fields that no one has declared. `&indexed=` in the URL forbids that."""
+        self._ranges.save()
+        if self._connections.location.indexed == () or self._connections.read_only:
+            return
+        try:
+            counts = self._connections.read(lambda connection: read_counts(connection, self._collection))
+            live = self._reader.live()
+            set_indexes(self._connections, self._collection, lambda known: wanted_fields(counts, live, known))
+        except EngineError as error:  # such as a missing right: no one has asked for these indexes
+            _log.warning("%s: no indexes for fields that are often filtered: %s", self._collection.shown, error)
+
     @staticmethod
     def check(
         location: str | PathLike[str],
@@ -208,6 +224,7 @@ class PostgresEngine:
         limit: int | None = None,
         scope: Scope | None = None,
     ) -> Iterator[Pair]:
+        self._ranges.count(where, scope)
         return self._reader.documents(where, after, limit, scope)
 
     def count(self, where: Filter | None = None, *, scope: Scope | None = None) -> int:
@@ -215,6 +232,7 @@ class PostgresEngine:
 
     def _count(self, where: Filter | None, scope: Scope | None) -> int:
         """Count the documents that match, and warn about a filter that cannot match."""
+        self._ranges.count(where, scope)
         with self._views(lasting=True) as source:
             count = source.count(Eligible(scope, where))
             if where is not None and (count or source.state(scope).live):
@@ -228,6 +246,7 @@ class PostgresEngine:
 
     def search(self, request: Request) -> list[Answer]:
         self._connections.check_open()
+        self._ranges.count(request.where, request.scope)
         return self._search.search(request)
 
     def duplicates(
@@ -274,6 +293,7 @@ class PostgresEngine:
 
     def compact(self, progress: Callable[[int], object] | None = None) -> Compaction:
         self._declare_fields()
+        self._index_often_filtered()
         return self._maintainer.compact(progress)
 
     def read_note(self, name: str) -> str | None:
@@ -325,6 +345,8 @@ class PostgresEngine:
         return self._connections.snapshot(describe)
 
     def close(self) -> None:
+        if not self._connections.closed:
+            self._ranges.save()
         self._release()
 
     def _state(self) -> CollectionState:
