@@ -345,7 +345,7 @@ class FlatIndex:
                 own = boost.score(self._in_range(scored.scores, scored.rows), scored.rows)
                 threshold = lowered(kth_largest(own, k))
                 rest = upper_bound(boost, rows, near + error, self.metric) >= threshold
-            rest &= ~np.isin(rows, scored.rows)
+            rest &= ~_is_among(rows, scored.rows)
             rows, near, error = rows[rest], near[rest], error[rest]
             if len(rows) > _ALL_EXACT and not self.metric.by_distance:
                 rest = self._reaching(query, rows, near, error, threshold, source, boost)
@@ -414,6 +414,13 @@ class FlatIndex:
         scores = self._in_range(scores, rows)
         best, kept, boosted_scores = top(rows, scores, k, None if boost is None else boost.score(scores, rows))
         return Found(best, kept, len(rows), path, boosted=boosted_scores)
+
+
+def _is_among(rows: Rows, few: Rows) -> Mask:
+    """Return which rows are among a few others. `np.isin` takes ten times as long for some hundred rows."""
+    ordered = np.sort(few)
+    found: Mask = ordered[np.minimum(ordered.searchsorted(rows), len(ordered) - 1)] == rows
+    return found
 
 
 def top(rows: Rows, scores: Scores, k: int, boosted: Doubles | None = None) -> tuple[Rows, Scores, Doubles | None]:
