@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tests.sampling import sampled
 
 from theodolite.errors import CorruptionError
-from theodolite.indexes.flat.codes import BLOCK, quantize
+from theodolite.indexes.flat.codes import BLOCK, NARROW, quantize
 from theodolite.indexes.flat.index import FlatIndex, Found
 from theodolite.indexes.flat.sources import VectorSource
 from theodolite.testing import brute_force, top_k
@@ -434,6 +434,29 @@ def test_codes_of_8_bits_take_over_where_4_rule_out_too_little(metric: MetricNam
         assert found.scores.tobytes() == one.scores.tobytes()
         top, _ = top_k(far[i], case.vectors, metric, 10, None)
         assert set(top.tolist()) == set(found.rows[:10].tolist())
+
+
+def test_codes_of_8_bits_are_dropped_when_they_are_not_used() -> None:
+    """And made again for the next batches."""
+    draw = np.random.default_rng(14)
+    raw = draw.standard_normal((400, 192))[draw.integers(400, size=BLOCK + 100)]
+    vectors = prepare(raw + 0.5 * draw.standard_normal(raw.shape), Space("cosine", 192))[0]
+    case = Case("cosine", vectors, Vectors(vectors[:6]), draw)
+    index = FlatIndex("cosine", 192).grown(case.source, len(case.vectors))
+    batch = Vectors(np.concatenate([case.queries] * 30))
+
+    def sizes() -> list[int]:
+        return [block.bits for block in index._scan_for(2, case.source).blocks]
+
+    alone = index.search(Vectors(case.queries[:1]), 5, case.source)[0]
+    assert NARROW in sizes()
+    for _ in range(2):
+        index.search(batch, 5, case.source)
+        assert NARROW not in sizes()
+        for _ in range(1000):
+            (found,) = index.search(Vectors(case.queries[:1]), 5, case.source)
+        assert np.array_equal(found.rows, alone.rows)
+        assert NARROW in sizes()
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -4,8 +4,8 @@ The codes give each row an approximate similarity and a bound on its error (see 
 or the k-th best exact score of the most promising rows, is a threshold that every row of the top k reaches. So only
 rows whose upper bound reaches it are scored exactly, from the vectors themselves. The result is exact.
 
-Codes of 4 bits answer one query at a time. The first batch of queries, or queries for which 4 bits rule out too few
-rows, make codes of 8 bits for the same rows; these stay in memory.
+Codes of 4 bits answer one query at a time. Many queries in batches, or many for which 4 bits rule out too few
+rows, make codes of 8 bits for the same rows; these stay in memory while they are used.
 
 The scan works on a scale of its own: the inner product, or −‖x − q‖² = 2w·v − ‖v‖² − ‖w‖² with w = q − μ for metrics by
 distance, which has the same order (`Metric.to_scan`).
@@ -293,14 +293,20 @@ class FlatIndex:
 
     def _scan_for(self, queries: int, source: VectorSource) -> Scan:
         """Return the scan for this many queries at once: with codes of 8 bits where these are faster and at hand."""
-        if not self._scan.any_narrow or (queries == 1 and not self._wide.preferred):
+        wide = self._wide
+        if not self._scan.any_narrow:
             return self._scan
-        if self._wide_scan is None:
-            self._wide.wanted += queries
-            if self._wide.wanted < _WORTH:
+        if queries == 1 and not wide.preferred:
+            if self._wide_scan is not None and wide.rest():
+                self._wide_scan = None
+            return self._scan
+        wide.use(queries)
+        scan = self._wide_scan
+        if scan is None:
+            if wide.wanted < _WORTH:
                 return self._scan
-            self._wide_scan = self._make_wide(source)
-        return self._wide_scan
+            self._wide_scan = scan = self._make_wide(source)
+        return scan
 
     def _make_wide(self, source: VectorSource) -> Scan:
         known = self._wide.blocks
