@@ -88,10 +88,9 @@ def main() -> None:
         return
     from benchmarks.measure import child, folder_bytes
 
-    print(
-        "| documents | stored a second | disk, GB | open, ms | first search, s | exact, ms | 1 % pass, ms | memory, MB |"
-    )
-    print("|--:|--:|--:|--:|--:|--:|--:|--:|")
+    columns = ["documents", "stored a second", "disk, GB", "open, ms", "first, s", "exact, ms", "1 %, ms", "memory, MB"]
+    print("|", " | ".join(columns), "|")
+    print("|" + "--:|" * len(columns))
     for rows in args.rows:
         with tempfile.TemporaryDirectory(prefix="limits-", dir=args.folder) as name:
             folder = Path(name)

@@ -263,26 +263,6 @@ def test_proposals_grow_with_the_filter() -> None:
         assert found.scored == 20
 
 
-def test_only_the_first_proposals_are_asked_for_where_no_others_are_read() -> None:
-    case = Case("cosine")
-
-    class First(Sorted):
-        def propose_first(self, query: Vectors, n: int, first: int) -> Rows:
-            firsts.append((n, first))
-            return super().propose(query, n)[:first]
-
-    firsts: list[tuple[int, int]] = []
-    candidates = First()
-    index = case.over(2900, candidates, n=40, rescored=20)
-    for mask, expected in ((None, [(40, 20)]), (np.arange(3000) % 4 != 0, [])):
-        firsts.clear()
-        (found,) = index.search(Vectors(case.queries[:1]), 10, case.flat, case.source, mask)
-        case.check(found, 0, 10, mask)
-        assert case.recall(found, 0, 10, mask) == 1
-        assert firsts == expected
-        assert (found.path, found.proposed) == ("index", candidates.asked[-1])
-
-
 def test_longer_lists_need_more_proposals() -> None:
     case = Case("cosine")
     candidates = Sorted()

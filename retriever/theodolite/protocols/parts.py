@@ -74,9 +74,6 @@ class Candidates(Protocol):
 
         n also sets the effort: the first k of many proposals are better than k proposals. Returning fewer than n rows
         is allowed. An empty index returns no rows.
-
-        An index may have a method `propose_first(query, n, first)`, too, which returns the first rows of
-        `propose(query, n)`. It is called where no others are read.
         """
         ...
 

@@ -165,16 +165,6 @@ def test_proposals_are_bounded() -> None:
     assert len(index.propose(one(vectors), 6000)) == 4096
 
 
-@pytest.mark.parametrize("count", [20, 40, 4000])
-def test_the_first_proposals_are_those_of_all(count: int) -> None:
-    vectors, space = drawn(count, 64)
-    index = built(vectors, space)
-    for row in range(0, count, count // 20):
-        for n, first in ((10, 3), (100, 15), (count, 7), (5, 9), (30, 0)):
-            expected = index.propose(one(vectors, row), n)[:first]
-            assert index.propose_first(one(vectors, row), n, first).tolist() == expected.tolist()
-
-
 def test_there_is_nothing_to_save(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="build it first"):
         symqg.SymqgIndex().save(tmp_path / "index")

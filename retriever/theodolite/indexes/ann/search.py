@@ -79,7 +79,6 @@ class Approximate:
         self._stop = int(rows[-1]) + 1
         self._gaps = self._stop != len(rows)
         self._costs = costs
-        self._propose_first = getattr(candidates, "propose_first", None)
         self._usual: tuple[FlatIndex, int, int, _Plan | None] | None = None  # the last plan without a mask
         self._tail: tuple[FlatIndex, FlatIndex] | None = None
         self._lock = threading.Lock()
@@ -200,20 +199,15 @@ class Approximate:
         """Return the result by proposals; None if there are too few, or if they become too expensive."""
         proposals, requested, spent = plan.proposals, 0, 0.0
         while True:
-            if self._propose_first is not None and mask is None and boosted is None:
-                wanted = plan.score  # the others are not read
-                labels = self._propose_first(query, proposals, wanted)
-            else:
-                wanted = proposals
-                labels = self.candidates.propose(query, wanted)
-            if len(labels) < wanted:
+            labels = self.candidates.propose(query, proposals)
+            if len(labels) < proposals:
                 return None  # some rows cannot be reached through the index, perhaps good ones
             rows = self.rows[labels] if self._gaps else labels
             if mask is not None:
                 rows = rows[mask[rows]]
-            requested += proposals
+            requested += len(labels)
             factor, score = 1.2 * plan.need / max(len(rows), 1), plan.score
-            if len(rows) >= min(plan.need, wanted):
+            if len(rows) >= plan.need:
                 found, enough = self._scored(query, rows, k, plan, flat, source, tail, boosted, requested)
                 if enough or proposals == len(self.rows):
                     return found
