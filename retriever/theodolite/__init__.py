@@ -54,7 +54,8 @@ if TYPE_CHECKING:
     from theodolite.agents import SearchTool
     from theodolite.auditing.audit import audit
     from theodolite.auditing.findings import Audit, Finding
-    from theodolite.evaluation import Comparison, Evaluation, JudgedQuestions, Recall
+    from theodolite.evaluation import Comparison, Diff, Evaluation, JudgedQuestions, Recall
+    from theodolite.evaluation.diff import diff
     from theodolite.monitoring import Alert, Monitor
     from theodolite.rerankers.stage import Rerank
 
@@ -73,6 +74,7 @@ __all__ = [
     "Comparison",
     "ConfigError",
     "CorruptionError",
+    "Diff",
     "Document",
     "DocumentError",
     "DriftWarning",
@@ -126,6 +128,7 @@ __all__ = [
     "VectorError",
     "Whiten",
     "audit",
+    "diff",
     "instant",
     "register_at_fork",
 ]
@@ -135,6 +138,7 @@ _LATER = {
     "Alert": "theodolite.monitoring",
     "Audit": "theodolite.auditing.findings",
     "Comparison": "theodolite.evaluation",
+    "Diff": "theodolite.evaluation",
     "Evaluation": "theodolite.evaluation",
     "Finding": "theodolite.auditing.findings",
     "JudgedQuestions": "theodolite.evaluation",
@@ -143,6 +147,7 @@ _LATER = {
     "Rerank": "theodolite.rerankers.stage",
     "SearchTool": "theodolite.agents",
     "audit": "theodolite.auditing.audit",
+    "diff": "theodolite.evaluation.diff",
 }
 
 

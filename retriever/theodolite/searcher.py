@@ -168,7 +168,7 @@ class Searcher:
         return Prepared(request, 1, (), (), started, monitored=False, leave_out=frozenset(ids))
 
     def some_of(self, prepared: Prepared, options: SearchOptions, numbers: Sequence[int]) -> Prepared:
-        """Return some prepared queries, by number, for a search with other options that differ in k only."""
+        """Return some prepared queries, by number, for a search with options of the same mode, filter and versions."""
         old = prepared.request
         if old is None:
             return replace(prepared, count=len(numbers))

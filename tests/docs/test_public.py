@@ -21,6 +21,7 @@ PUBLIC = [
     "Comparison",
     "ConfigError",
     "CorruptionError",
+    "Diff",
     "Document",
     "DocumentError",
     "DriftWarning",
@@ -74,6 +75,7 @@ PUBLIC = [
     "VectorError",
     "Whiten",
     "audit",
+    "diff",
     "instant",
     "register_at_fork",
 ]

@@ -299,6 +299,10 @@ COMMANDS: dict[str, list[list[str]]] = {
     "duplicates": [["{kb}"], ["{kb}", "--json"]],
     "recall": [["{kb}"], ["{kb}", "--json"]],
     "evaluate": [["{kb}", "--questions", "{questions}", "--qrels", "{qrels}", "--json"]],
+    "diff": [
+        ["{kb}", "{kb}", "--questions", "{questions}", "--qrels", "{qrels}"],
+        ["{kb}", "{kb}", "--questions", "{questions}", "--mode-b", "lexical", "--json"],
+    ],
     "monitor": [["{kb}"], ["{kb}", "--json"]],
     "reindex": [["{kb}", "hnsw"], ["{kb}", "flat"], ["{kb}", "hnsw", "--json"]],
     "delete": [["{kb}", "nothing"], ["{kb}", "--where", '{"n": 7}', "--yes", "--json"]],
@@ -331,7 +335,7 @@ def test_every_command_works(
     monkeypatch.syspath_prepend(Shell(tmp_path / "shell").plugin)  # which brings an embedder that a name leads to
     with Retriever.open(tmp_path / "kb", embedder="words", create=None if state == "missing" else True) as kb:
         fill(kb, state)
-    may_refuse = command in ("audit", "recall", "monitor", "index", "add", "evaluate")
+    may_refuse = command in ("audit", "recall", "monitor", "index", "add", "evaluate", "diff")
     for number, given in enumerate(COMMANDS[command]):
         places = {
             "{kb}": tmp_path / "kb",

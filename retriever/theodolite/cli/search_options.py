@@ -14,8 +14,8 @@ from theodolite.ranking.versions import Latest, Rule, Superseded, SupersededPoli
 from theodolite.types import Mode
 
 _WEIGHT = 0.2  # of a boost, by default
-_MODES: tuple[str, ...] = get_args(Mode)
-_OTHER_MODES = {
+MODES: tuple[str, ...] = get_args(Mode)
+OTHER_MODES = {
     "bm25": "lexical",
     "keyword": "lexical",
     "sparse": "lexical",
@@ -36,8 +36,8 @@ ModeName = Annotated[
     str,
     typer.Option(
         "--mode",
-        metavar="|".join(_MODES),
-        parser=parse_choice(_MODES, _OTHER_MODES),
+        metavar="|".join(MODES),
+        parser=parse_choice(MODES, OTHER_MODES),
         help="dense (by meaning), lexical (by words) or hybrid (both).",
     ),
 ]

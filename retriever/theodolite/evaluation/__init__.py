@@ -1,13 +1,17 @@
 """Evaluation: the quality of searches by judged questions, the recall of an index, and common targets."""
 
 from theodolite.evaluation.compare import Comparison, Difference
+from theodolite.evaluation.diff_result import Cause, Change, Diff
 from theodolite.evaluation.judged_questions import JudgedQuestions
 from theodolite.evaluation.recall import TARGETS, Latency, Recall, Target
 from theodolite.evaluation.result import Evaluation, Ranked
 
 __all__ = [
     "TARGETS",
+    "Cause",
+    "Change",
     "Comparison",
+    "Diff",
     "Difference",
     "Evaluation",
     "JudgedQuestions",

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,7 +78,28 @@ def as_questions(given: QuestionsLike, vectors: "VectorsLike | Mapping[str, Vect
         if not isinstance(value, str) or not value.strip():
             raise InputError(f"question {name!r} is {short_repr(value)}; expected a text that is not blank")
     texts = [str(value) for value in values]
-    return Questions(ids, texts, None if vectors is None else _rows(vectors, given, ids))
+    return Questions(ids, texts, None if vectors is None else rows_of(vectors, ids, list(given)))
+
+
+def rows_of(vectors: Any, ids: Sequence[str], names: Sequence[Any] = ()) -> Any:
+    """Return the vectors of questions, given in their order or by id.
+
+    Args:
+        names: the ids as the caller wrote them, whole numbers for example, if they differ.
+
+    Raises:
+        InputError: a question has no vector.
+    """
+    if isinstance(vectors, Mapping):
+        names = names or ids
+        missing = [name for name in names if name not in vectors]
+        if missing:
+            raise InputError(f"{len(missing):,} of {len(ids):,} questions have no vector; first: {missing[0]!r}")
+        return [vectors[name] for name in names]
+    rows = vectors if hasattr(vectors, "__len__") else list(vectors)
+    if len(rows) != len(ids):
+        raise InputError(f"there are {len(ids):,} questions and {len(rows):,} vectors; each question needs one")
+    return rows
 
 
 def read_questions(path: PathOf) -> dict[str, str]:
@@ -110,18 +131,6 @@ def read_questions(path: PathOf) -> dict[str, str]:
 def is_synthetic(question: str) -> bool:
     """Return whether a question was made from a document, by its id."""
     return question.startswith(SYNTHETIC)
-
-
-def _rows(vectors: Any, given: Mapping[Any, Any], ids: list[str]) -> Any:
-    if isinstance(vectors, Mapping):
-        missing = [name for name in given if name not in vectors]
-        if missing:
-            raise InputError(f"{len(missing):,} of {len(ids):,} questions have no vector; first: {missing[0]!r}")
-        return [vectors[name] for name in given]
-    rows = vectors if hasattr(vectors, "__len__") else list(vectors)
-    if len(rows) != len(ids):
-        raise InputError(f"there are {len(ids):,} questions and {len(rows):,} vectors; each question needs one")
-    return rows
 
 
 def _of_json(line: str, name: str) -> tuple[str, str]:

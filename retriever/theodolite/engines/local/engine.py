@@ -69,6 +69,11 @@ class LocalEngine:
         # Also cleans up after an engine that is garbage-collected without close().
         self._release = weakref.finalize(self, _release, store, self._snapshots, self._index_manager, temporary)
 
+    @property
+    def uid(self) -> str:
+        """The collection's own name, which its backups share."""
+        return self._store.identity.uid
+
     def _new_executor(self) -> SearchExecutor:
         return SearchExecutor(self._snapshots, self._hints, self.partition, self._index_manager.record_query)
 

@@ -1,0 +1,149 @@
+"""One side of a comparison: a collection with search options, its lists, and what it knows about single documents."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theodolite.engines.missing import MissingCollection
+from theodolite.errors import InputError
+from theodolite.evaluation.lists import Collection
+from theodolite.evaluation.questions import Questions
+from theodolite.filters import Ids, matches
+from theodolite.ranking.options import SearchOptions
+from theodolite.types import Document, Hits, Space, Vectors
+
+if TYPE_CHECKING:  # a layer above; it is passed in
+    from theodolite.searcher import Prepared
+
+Stored = tuple[Document, NDArray[np.float32]]
+"""A document with its stored vector, (d,)."""
+
+
+class Side:
+    """One side of a comparison.
+
+    Attributes:
+        name: A or B.
+        options: the options of its searches.
+        space: the collection's space.
+        count: how many documents it has.
+    """
+
+    def __init__(self, name: str, collection: Collection, options: SearchOptions) -> None:
+        """
+        Raises:
+            CollectionNotFoundError: there is no collection.
+            InputError: its documents cannot be told apart by their ids.
+        """
+        engine, scope = collection.engine, collection.scope
+        if isinstance(engine, MissingCollection):
+            engine.refuse()
+        if engine.partition is not None and (scope is None or scope.partition is None):
+            raise InputError(
+                f"{name} is partitioned by {engine.partition!r}, so an id may name several documents. Compare one "
+                f"partition: pass kb.scoped({engine.partition}=...)"
+            )
+        self.name, self.options = name, options
+        self.space: Space = engine.space
+        self._collection = collection
+        self._prepared: Prepared | None = None
+        self.count = engine.count(scope=scope)
+        info = engine.info()
+        self._origin = getattr(engine, "uid", None)
+        self._commits = info.get("commits")
+        self._location = info.get("location")
+
+    def __str__(self) -> str:
+        place = self._location or "a collection in memory"
+        noun = "document" if self.count == 1 else "documents"
+        scoped = "" if self._collection.scope is None else " in the scope"
+        return f"{place}, {self.count:,} {noun}{scoped}, {self.space.metric}, {self.options.arms} search"
+
+    @property
+    def conditions(self) -> tuple[Any, ...]:
+        """What documents must pass."""
+        scope = self._collection.scope
+        return self.options.where, None if scope is None else scope.where, self.options.accept
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether version rules leave documents out."""
+        request = None if self._prepared is None else self._prepared.request
+        return request is not None and request.versions is not None and request.versions.superseded != "show"
+
+    def is_behind(self, other: "Side") -> bool:
+        """Return whether the other is a copy of this collection with more commits."""
+        return (
+            self._origin is not None
+            and self._origin == other._origin
+            and self._commits is not None
+            and other._commits is not None
+            and self._commits < other._commits
+        )
+
+    def search(self, questions: Questions) -> list[Hits]:
+        """Search for some questions. Later calls name them by position."""
+        options, searcher = self.options, self._collection.searcher
+        texts = questions.texts if options.reads_text or questions.vectors is None else None
+        vectors = None if options.arms == "lexical" else questions.vectors
+        self._prepared = searcher.prepare(options, texts, vectors, self._collection.scope, probe=True)
+        return searcher.run(options, self._prepared)
+
+    def search_again(self, options: SearchOptions, numbers: Sequence[int], *, exact: bool = False) -> list[Hits]:
+        """Search for some of the questions with other options of the same mode and versions."""
+        assert self._prepared is not None  # noqa: S101  # after search()
+        prepared = self._collection.searcher.some_of(self._prepared, options, numbers)
+        if prepared.request is not None and exact:
+            prepared = replace(prepared, request=replace(prepared.request, exact=True))
+        return self._collection.searcher.run(options, prepared)
+
+    def vector(self, number: int) -> NDArray[np.float32] | None:
+        """Return a question's vector as it is compared, (d,); None in lexical mode and in an empty collection."""
+        request = None if self._prepared is None else self._prepared.request
+        return None if request is None or self.options.arms == "lexical" else request.vectors[number]
+
+    def stored(self, ids: Iterable[str]) -> dict[str, Stored]:
+        """Return documents by id, whatever the filter of the scope says."""
+        scope = self._collection.scope
+        whole = None if scope is None else replace(scope, where=None)
+        found = self._collection.engine.get(list(ids), scope=whole) if self.space.dimension is not None else []
+        return {document.id: (document, vector) for document, vector in found}
+
+    def passes(self, document: Document) -> bool:
+        """Return whether a document passes the filters of options and scope."""
+        where, scoped, accept = self.conditions
+        return (
+            matches(where, document.metadata, document.id)
+            and matches(scoped, document.metadata, document.id)
+            and (accept is None or bool(accept(document)))
+        )
+
+    def current(self, number: int, ids: Iterable[str]) -> set[str]:
+        """Return which of the documents version rules let a question find."""
+        names = frozenset(ids)
+        request = None if self._prepared is None else self._prepared.request
+        if request is None or request.versions is None or not names:
+            return set(names)
+        narrow = replace(
+            request,
+            vectors=Vectors(request.vectors[number : number + 1]),
+            texts=request.texts[number : number + 1],
+            k=len(names),
+            where=Ids(names),
+            boosts=(),
+            exact=True,
+            min_relevance=None,
+            versions=replace(request.versions, superseded="hide"),
+        )
+        (answer,) = self._collection.engine.search(narrow)
+        return {document.id for document in answer.documents}
+
+
+def differing_fields(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return the names of metadata fields whose values differ."""
+    return sorted(
+        name for name in one.keys() | other.keys() if name not in one or name not in other or one[name] != other[name]
+    )
