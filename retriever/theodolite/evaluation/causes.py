@@ -146,6 +146,9 @@ class _Question:
         own = self._own[name]
         if own and own[0][0] in _OF_DOCUMENT:
             return own
+        if hidden := self._hidden(name):  # by the same rules: because of documents that supersede it
+            cause, other = self._others or ("version", None)
+            return [(cause, hidden if other is None else f"{hidden}, because of other documents, such as {other!r}")]
         stage = next(stage for place, stage in enumerate(self._stages) if self._is_changed(name, place))
         if stage.name == "index":
             return [("index", _places("exact search", self._ranks[0], name))]
@@ -205,9 +208,8 @@ class _Question:
             return [("filter", f"it does not pass the filter of {'A' if passes[1] else 'B'}")]
         if fields and (a.has_rules or b.has_rules or a.options.boosts or b.options.boosts):
             return [("behind", f"its metadata differs: {named}")]
-        current = tuple(name in each for each in self._current)
-        if current[0] != current[1]:
-            return [("version", f"{'A' if current[1] else 'B'} has it as no longer current")]
+        if a.rules != b.rules and (hidden := self._hidden(name)):
+            return [("version", hidden)]
         return self._of_collections(vector, other_vector)
 
     def _of_collections(self, vector: NDArray[np.float32], other: NDArray[np.float32]) -> list[_Difference]:
@@ -247,6 +249,11 @@ class _Question:
     @property
     def _reads_text(self) -> bool:
         return any(side.options.reads_text for side in self._sides)
+
+    def _hidden(self, name: str) -> str:
+        """Return in words whether version rules hide a document from one side only; empty if they do not."""
+        a, b = (name in each for each in self._current)
+        return "" if a == b else f"it is no longer current in {'A' if b else 'B'}"
 
     @cached_property
     def _current(self) -> list[set[str]]:

@@ -62,10 +62,10 @@ def diff(
     """
     shared = _checked_options(options, "diff")
     changed = _checked_options(options_b or {}, "options_b")
-    length = as_k(k)
+    both = SearchOptions(k=as_k(k), **shared)
     return diff_with(
-        SearchOptions(k=length, **shared),
-        SearchOptions(k=length, **{**shared, **changed}),
+        both,
+        replace(both, **changed),  # what does not differ is the same object: a reranker, for example
         a,
         b,
         questions,
@@ -201,7 +201,7 @@ def _ranked(changes: Sequence[Change], effects: _Effects) -> tuple[Cause, ...]:
         ]
         questions = {change.question for change in changes if name == change.cause or name in change.also}
         # A hit that differs in itself shows more than one that moved because of others.
-        example = next((change for change in concerned if "because of other hits" not in change.detail), concerned[0])
+        example = next((change for change in concerned if "because of other" not in change.detail), concerned[0])
         found.append(Cause(name, hits[name], also[name], len(questions), effects.of(name), example))
     return tuple(found)
 

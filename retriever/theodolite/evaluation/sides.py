@@ -74,6 +74,13 @@ class Side:
         request = None if self._prepared is None else self._prepared.request
         return request is not None and request.versions is not None and request.versions.superseded != "show"
 
+    @property
+    def rules(self) -> tuple[Any, ...]:
+        """How versions are judged: the rules, the present, and what happens to documents that are not current."""
+        request = None if self._prepared is None else self._prepared.request
+        versions = None if request is None else request.versions
+        return () if versions is None else (versions.rules, versions.superseded, self.options.as_of)
+
     def is_behind(self, other: "Side") -> bool:
         """Return whether the other is a copy of this collection with more commits."""
         return (

@@ -69,3 +69,15 @@ def test_a_missing_collection(shell: Shell, url: str) -> None:
     _, stderr = shell.run("info", url, code=3)
     assert "there is no collection" in stderr
     assert "correct-horse" not in stderr
+
+
+def test_a_copy_is_compared_with_its_source(shell: Shell, url: str) -> None:
+    (shell.folder / "q.tsv").write_text("q1\thow long do refunds take\nq2\twhen are you open\n")
+    compare = ("diff", "kb", url, "--questions", "q.tsv", "--embedder", "words", "--threshold", "1")
+    shell.run("copy", "kb", url)
+    for mode in ("dense", "hybrid"):
+        assert shell.json(*compare, "--mode", mode)["changes"] == []
+    shell.run("delete", url, "de")
+    found = shell.json(*compare, "-k", "3")
+    assert [cause["cause"] for cause in found["causes"]] == ["absent"]
+    assert {change["document"] for change in found["changes"]} == {"de"}

@@ -259,6 +259,23 @@ def test_settings_are_named(kb: Retriever, cause: str, shared: dict[str, Any], o
     assert found.causes[0].example.detail
 
 
+def test_an_older_version_is_found_because_the_newer_one_is_absent() -> None:
+    documents = [Document(f"policy {n} of refunds", {"policy": n % 4, "v": n}, id=f"p{n}") for n in range(24)]
+    with Retriever.open(embedder=HashingEmbedder(128)) as kb, Retriever.open(embedder=HashingEmbedder(128)) as other:
+        kb.add(documents)
+        other.add(documents[:-2])
+        found = diff(kb, other, ASKS, versions=Latest("policy", "v"))
+    assert causes(found) == ["absent"]
+    assert any(change.detail.startswith("it is no longer current in A, because of") for change in found.changes)
+
+
+def test_a_reranker_that_both_use_is_no_cause(kb: Retriever) -> None:
+    with shop() as other:
+        other.delete("hours")
+        found = diff(kb, other, ASKS, k=3, rerank=lambda query, texts: [len(text) for text in texts])
+    assert causes(found) == ["absent"]
+
+
 def test_the_filter_of_a_scope_is_named(kb: Retriever) -> None:
     assert causes(diff(kb, kb.scoped({"lang": "de"}), ASKS, k=3)) == ["filter"]
 
