@@ -16,7 +16,7 @@ from tests.engines.postgres.test_range_indexes import HOSTILE
 from theodolite import Document
 from theodolite.engines.postgres import PostgresEngine
 from theodolite.engines.postgres.often_filtered import MAX_FIELDS, MIN_DOCUMENTS, NOTE, OFTEN, range_fields
-from theodolite.engines.postgres.where import compile_filter
+from theodolite.engines.postgres.where import RANGE, compile_filter
 from theodolite.filters import Compare, Filter, parse
 from theodolite.protocols import Request, Scope
 from theodolite.settings import CollectionSettings
@@ -104,6 +104,9 @@ def test_an_often_filtered_field_gets_an_index_that_the_planner_uses(
     assert [hit.id for hit in after.documents] == [hit.id for hit in before.documents]
     assert after.scores == before.scores
     assert engine.count(RARE) == 5
+    with engine._connections.single() as connection:  # a prepared plan would not notice the new index
+        prepared = connection.execute("SELECT statement FROM pg_prepared_statements").fetchall()
+    assert not [statement for (statement,) in prepared if RANGE in statement]
     assert engine.verify().sound
     engine.close()
 

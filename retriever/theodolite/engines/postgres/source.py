@@ -36,7 +36,7 @@ from theodolite.engines.postgres.connections import Connection, Connections
 from theodolite.engines.postgres.field_tokens import scalar_key
 from theodolite.engines.postgres.lexical import lexical_candidates
 from theodolite.engines.postgres.reader import in_scope
-from theodolite.engines.postgres.where import Condition, all_of, compile_filter
+from theodolite.engines.postgres.where import RANGE, Condition, all_of, compile_filter
 from theodolite.engines.remote.escaping import unescape
 from theodolite.engines.remote.field_tokens import (
     KINDS,
@@ -445,9 +445,9 @@ class PostgresSource:
         return value
 
     def _rows(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
-        has_array = any(isinstance(value, BinaryArray) for value in parameters)
+        planned = RANGE in sql or any(isinstance(value, BinaryArray) for value in parameters)
         with self._connection.cursor(binary=True) as cursor:
-            cursor.execute(sql.encode(), parameters, prepare=False if has_array else None)
+            cursor.execute(sql.encode(), parameters, prepare=False if planned else None)
             return cursor.fetchall()
 
 

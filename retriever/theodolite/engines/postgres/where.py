@@ -37,6 +37,13 @@ from theodolite.filters.values import orderable
 MAX_PARAMETERS = 60_000
 """PostgreSQL takes 65,535 in one statement."""
 
+RANGE = "/* range */"
+"""Marks a range in a statement. Such statements are not prepared.
+
+How many documents pass depends on the bounds, so each is planned for its own. The plan of a prepared one ignores them,
+and goes on reading all documents after an index was built.
+"""
+
 _MANY = 32  # values beyond which a hashed lookup of each document's tokens is faster than comparing two arrays
 _LONGEST_NUMBER = 100_000  # digits; PostgreSQL has numbers of 131,072
 _OPERATORS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
@@ -196,7 +203,7 @@ def _compare_sort_key(kind: str, field: str, operator: str, bound: float | str) 
     """Compare a sort key, which an index may hold (see `range_indexes`)."""
     key, types = scalar_key(kind, field), {"n": "float8", "i": "bigint", "s": "text"}
     sort_key = SORT_KEYS[kind]
-    sql = f"{sort_key.format('%s')} {operator} %s::{types[kind]}"
+    sql = f"{sort_key.format('%s')} {operator} %s::{types[kind]} {RANGE}"
     return Condition(sql, (*[key] * sort_key.count("{0}"), bound))
 
 
