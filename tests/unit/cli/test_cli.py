@@ -45,6 +45,7 @@ def test_help_shows_examples(shell: Shell) -> None:
         "copy",
         "delete",
         "demo",
+        "diff",
         "doctor",
         "duplicates",
         "evaluate",

@@ -95,8 +95,8 @@ def test_relevance_rises_with_the_score_and_is_at_most_one(metric: Metric) -> No
 def test_only_metrics_names_them() -> None:
     """Comparing names elsewhere would be wrong for the next metric."""
     root = Path(theodolite.__file__).parent
-    # The names of hnswlib's spaces, and a key in the header of our FAISS files.
-    own_vocabulary = {root / "indexes" / "hnsw.py", root / "indexes" / "faiss.py"}
+    # The names of hnswlib's and rabitqlib's spaces, and a key in the header of our FAISS files.
+    own_vocabulary = {root / "indexes" / f"{name}.py" for name in ("hnsw", "symqg", "faiss")}
     found = []
     for path in root.rglob("*.py"):
         if path == root / "vectors" / "metrics.py" or path.is_relative_to(root / "testing") or path in own_vocabulary:
