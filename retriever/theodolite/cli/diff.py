@@ -8,9 +8,8 @@ from typing import Annotated, cast
 import typer
 
 from theodolite.cli import output
-from theodolite.cli.evaluate import Questions, read_vectors
+from theodolite.cli.evaluate import Questions, Vectors, open_to_measure, read_vectors
 from theodolite.cli.exit_codes import ExitCode
-from theodolite.cli.opening import open_collection, open_with_embedder
 from theodolite.cli.options import (
     Collection,
     EmbedderName,
@@ -77,12 +76,7 @@ def diff(
         ),
     ] = None,
     k: Annotated[int, typer.Option("-k", help="Number of hits.")] = 10,
-    vectors: Annotated[
-        Path | None,
-        typer.Option(
-            "--vectors", metavar="FILE.npy", parser=parse_path, help="The questions' vectors, so nothing is embedded."
-        ),
-    ] = None,
+    vectors: Vectors = None,
     vectors_b: Annotated[
         Path | None,
         typer.Option("--vectors-b", metavar="FILE.npy", parser=parse_path, help="The questions' vectors for KB_B."),
@@ -159,9 +153,7 @@ def diff(
     with ExitStack() as stack:
         a, b = (
             stack.enter_context(
-                open_with_embedder(place, name, on_drift, quiet=json_, trust_index=trust_index)
-                if given is None and chosen.arms != "lexical"
-                else open_collection(place, trust_index=trust_index)
+                open_to_measure(place, chosen, given, name, on_drift, quiet=json_, trust_index=trust_index)
             )
             for place, name, given, chosen in (
                 (location, embedder, rows, options),

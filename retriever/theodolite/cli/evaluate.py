@@ -30,6 +30,8 @@ from theodolite.evaluation.judgments import read_judgments
 from theodolite.evaluation.questions import read_questions
 from theodolite.evaluation.result import Evaluation
 from theodolite.evaluation.text_files import read_text
+from theodolite.ranking.options import SearchOptions
+from theodolite.retriever import Retriever
 
 Questions = Annotated[
     Path,
@@ -38,6 +40,13 @@ Questions = Annotated[
         metavar="FILE",
         parser=parse_path,
         help="Questions: JSON Lines with id and text, lines of id and text with a tab, or topics of TREC.",
+    ),
+]
+
+Vectors = Annotated[
+    Path | None,
+    typer.Option(
+        "--vectors", metavar="FILE.npy", parser=parse_path, help="The questions' vectors, so nothing is embedded."
     ),
 ]
 
@@ -53,12 +62,7 @@ def evaluate(
         typer.Option("--by", metavar="FIELD", help="The field that judgments name, such as path. [default: the id]"),
     ] = None,
     k: Annotated[list[int] | None, typer.Option("-k", help="Number of hits; may be repeated. [default: 10]")] = None,
-    vectors: Annotated[
-        Path | None,
-        typer.Option(
-            "--vectors", metavar="FILE.npy", parser=parse_path, help="The questions' vectors, so nothing is embedded."
-        ),
-    ] = None,
+    vectors: Vectors = None,
     run: Annotated[
         Path | None,
         typer.Option("--run", metavar="FILE", parser=parse_path, help="Write the hits as a run file of TREC."),
@@ -121,13 +125,8 @@ def evaluate(
     rows = None if vectors is None else read_vectors(vectors)
     before = None if against is None else _earlier(against)
     total = sum(name in judged for name in asked)
-    needs_model = rows is None and mode != "lexical"
     with (
-        (
-            open_with_embedder(location, embedder, on_drift, quiet=json_, trust_index=trust_index)
-            if needs_model
-            else open_collection(location, trust_index=trust_index)
-        ) as kb,
+        open_to_measure(location, options, rows, embedder, on_drift, quiet=json_, trust_index=trust_index) as kb,
         output.progress_bar("evaluating", total, quiet=json_) as advance,
     ):
         found = kb.evaluate_with(
@@ -143,6 +142,22 @@ def evaluate(
             output.say(f"\nFirst {against}, second this evaluation:\n{compared}")
     if run is not None:
         found.write_run(run)
+
+
+def open_to_measure(
+    location: str,
+    options: SearchOptions,
+    vectors: Any,
+    embedder: str | None,
+    on_drift: str,
+    *,
+    quiet: bool,
+    trust_index: bool,
+) -> Retriever:
+    """Open a collection to search for questions, with an embedder only if their texts are embedded."""
+    if vectors is None and options.arms != "lexical":
+        return open_with_embedder(location, embedder, on_drift, quiet=quiet, trust_index=trust_index)
+    return open_collection(location, trust_index=trust_index)
 
 
 def read_vectors(path: Path) -> Any:
