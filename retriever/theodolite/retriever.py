@@ -1004,7 +1004,7 @@ class Retriever:
                 best passage. Documents that are no longer stored are left out, with a JudgmentWarning.
 
         Raises:
-            InputError: the collection is partitioned, and this is no scope of one partition.
+            InputError: the collection is partitioned, and this is not a scope of one partition.
             EngineError: the file cannot be read. UnsupportedError: the collection is on a server.
         """
         from theodolite.evaluation.feedback import export  # imported by the few programs that evaluate

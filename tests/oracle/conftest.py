@@ -1,4 +1,4 @@
-"""What the oracles share: warnings that random filters give, and codes of both widths."""
+"""Shared by the oracles: ignore warnings about random filters, and run tests with codes of 4 and 8 bits."""
 
 from collections.abc import Iterator
 from functools import partial

@@ -118,7 +118,7 @@ class Cause:
 
     @property
     def advice(self) -> str:
-        """What to do about it, in a sentence."""
+        """Advice on the cause, in one sentence."""
         return CAUSES[self.name].advice
 
     def to_dict(self) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class Side:
 
     @property
     def conditions(self) -> tuple[Any, ...]:
-        """What documents must pass."""
+        """The conditions that documents must meet: the filter, that of the scope, and `accept`."""
         scope = self._collection.scope
         return self.options.where, None if scope is None else scope.where, self.options.accept
 

@@ -14,7 +14,7 @@ NAMED = os.environ.get("THEODOLITE_MILVUS_URL", "")
 
 _numbers = itertools.count()
 _RUN = uuid.uuid4().hex[:8]
-_PATIENCE = 3600  # seconds for a slow test: thousands of calls, each of which waits for the server's clock
+_PATIENCE = 3600  # seconds for a slow test. It makes thousands of calls, and each waits for the server's clock
 _SHARED = pytest.StashKey[MilvusServer]()
 
 

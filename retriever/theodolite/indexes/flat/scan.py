@@ -307,7 +307,7 @@ class ScanResult:
         """Return the `count` rows with the highest scan values, as `candidates` does.
 
         Args:
-            best: (groups,) the best value of each group, of which more than `count` are above −inf.
+            best: (groups,) the best value of each group. More than `count` groups have an eligible row.
         """
         groups = np.argpartition(-best, count)[:count]
         error = self.group_errors(number, groups)

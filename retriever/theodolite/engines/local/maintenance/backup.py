@@ -142,7 +142,7 @@ def _copy_store(
 def _copy_beside(folder: Folder, target: Folder, name: str) -> None:
     """Copy a database beside the store: judgments, or the records of the LangChain adapter.
 
-    They fit any commit: whoever reads them asks the store which ids exist.
+    They fit any commit, because readers look up in the store which ids exist.
 
     Raises:
         LockedError: another process is writing judgments.
