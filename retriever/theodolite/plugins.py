@@ -70,6 +70,7 @@ _PACKAGES: dict[str, tuple[str, ...]] = {
     "minilm": ("sentence_transformers",),
     "onnx": ("huggingface_hub", "onnx", "onnxruntime", "sentence_transformers", "tokenizers"),
     "sentence-transformers": ("sentence_transformers",),
+    "serve": ("prometheus_client", "starlette", "uvicorn"),
     "symqg": ("rabitqlib",),
 }
 

@@ -1,0 +1,77 @@
+"""JSON answers, and JSON bodies of requests."""
+
+import json
+import math
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from theodolite.errors import InputError
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_DEEPEST = 200  # levels of a body: filters and metadata have at most 64
+
+
+class JsonResponse(Response):
+    """An answer in JSON."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return _encode(content).encode("utf-8", "backslashreplace")
+
+
+async def json_body(request: Request) -> dict[str, Any]:
+    """Return the JSON object in a request's body. Raises InputError if it is anything else."""
+    return parse_object(await request.body())
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Parse a JSON object. Raises InputError if it is not UTF-8, not JSON, nested too deeply, or not an object."""
+    try:
+        value = json.loads(body.decode("utf-8"), parse_constant=_refuse, parse_float=_finite)
+    except UnicodeDecodeError as error:
+        raise InputError(f"the body is not UTF-8: byte {error.start} is {body[error.start]:#x}") from error
+    except RecursionError as error:
+        raise InputError("the body is nested too deeply") from error
+    except ValueError as error:
+        raise InputError(f"the body is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InputError("the body is not a JSON object")
+    _check(value)
+    return value
+
+
+def _check(value: Any) -> None:
+    """Raise InputError for a value that is nested too deeply, or has text that is not Unicode."""
+    layer = [value]
+    for _ in range(_DEEPEST):
+        inner: list[Any] = []
+        for each in layer:
+            if isinstance(each, str):
+                if not each.isascii():
+                    try:
+                        each.encode()
+                    except UnicodeEncodeError:
+                        raise InputError("the body has a lone surrogate, which is not text") from None
+            elif isinstance(each, dict):
+                inner += each.keys()
+                inner += each.values()
+            elif isinstance(each, list):
+                inner += each
+        if not inner:
+            return
+        layer = inner
+    raise InputError("the body is nested too deeply")
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {text[:20]} is too large")
+    return value
