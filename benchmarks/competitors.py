@@ -1,19 +1,22 @@
 """The peers of the flat index, each with one way to search: queries (m, d) in, rows (m, k) out."""
 
 import importlib
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.graph_peers import Zvec
 from theodolite.types import Vectors
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
 Searching = Callable[[Vectors, int], Ids]
 
-PEERS = ("numpy", "faiss", "usearch", "turbovec")
+PEERS = ("numpy", "faiss", "usearch", "turbovec", "zvec")
 
 
 def with_numpy(vectors: Floats, threads: int) -> Searching:
@@ -72,9 +75,21 @@ def with_turbovec(vectors: Floats, threads: int) -> Searching:
     return search
 
 
+def with_zvec(vectors: Floats, threads: int) -> Searching:
+    """Search a collection's flat index, one query after the other; it returns documents."""
+    folder = tempfile.TemporaryDirectory(prefix="zvec-")
+    rows = Zvec(Vectors(vectors), Path(folder.name), threads, exact=True)
+
+    def search(queries: Vectors, k: int, kept: object = folder) -> Ids:
+        return np.stack([rows.search(query, k, 0) for query in queries])
+
+    return search
+
+
 BUILD: dict[str, Callable[[Floats, int], Searching]] = {
     "numpy": with_numpy,
     "faiss": with_faiss,
     "usearch": with_usearch,
     "turbovec": with_turbovec,
+    "zvec": with_zvec,
 }

@@ -4,6 +4,7 @@ The effort (`ef`) trades time for recall. Each peer is built from prepared vecto
 folder.
 """
 
+import contextlib
 import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ EF_CONSTRUCTION = 200
 HNSW = f"hnsw:M={M},ef_construction={EF_CONSTRUCTION}"
 LADDER = (10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 768)
 BATCH = 10_000
+ZVEC_BATCH = 1000  # it takes at most 1,024
 
 
 class Way(Protocol):
@@ -143,6 +145,41 @@ class LanceDB:
         return found
 
 
+class Zvec:
+    """A collection in a folder; a search returns its documents, of an id and an empty text."""
+
+    efforts: Sequence[int] = LADDER
+
+    def __init__(self, vectors: Vectors, folder: Path, threads: int, exact: bool = False) -> None:
+        self._zvec: Any = importlib.import_module("zvec")
+        with contextlib.suppress(RuntimeError):  # it can be set up only once in a process
+            self._zvec.init(log_level=self._zvec.LogLevel.ERROR, query_threads=threads, optimize_threads=threads)
+        inner = self._zvec.MetricType.IP
+        graph = self._zvec.HnswIndexParam(inner, m=M, ef_construction=EF_CONSTRUCTION)
+        index = self._zvec.FlatIndexParam(inner) if exact else graph
+        column = self._zvec.VectorSchema("vector", self._zvec.DataType.VECTOR_FP32, vectors.shape[1], index)
+        text = self._zvec.FieldSchema("text", self._zvec.DataType.STRING)
+        path = folder / ("zvec-flat" if exact else "zvec")
+        schema = self._zvec.CollectionSchema("rows", fields=[text], vectors=[column])
+        self._rows = self._zvec.create_and_open(str(path), schema)
+        for start in range(0, len(vectors), ZVEC_BATCH):
+            part = vectors[start : start + ZVEC_BATCH]
+            self._rows.insert(
+                [
+                    self._zvec.Doc(str(start + i), vectors={"vector": row}, fields={"text": ""})
+                    for i, row in enumerate(part)
+                ]
+            )
+        self._rows.optimize()
+        self._exact = exact
+        self.file_bytes = folder_bytes(path)
+
+    def search(self, query: Floats, k: int, effort: int) -> Ids:
+        given = None if self._exact else self._zvec.HnswQueryParam(ef=effort)
+        asked = self._zvec.Query("vector", vector=query, param=given)
+        return np.array([int(document.id) for document in self._rows.query(asked, topk=k)], np.int64)
+
+
 class Flat:
     """The flat index of theodolite, without a store: exact."""
 
@@ -231,4 +268,5 @@ PEERS: dict[str, Callable[[Vectors, Path, int], Way]] = {
     "usearch": Usearch,
     "chroma": Chroma,
     "lancedb": LanceDB,
+    "zvec": Zvec,
 }

@@ -39,11 +39,11 @@ def documents(rows: int) -> Iterator[Document]:
     for row, (begin, end, policy, following, link) in enumerate(
         zip(begins.astype(str), ends.astype(str), policies.tolist(), nexts.tolist(), linked.tolist(), strict=True)
     ):
-        fields = _fields(row, policy, str(begin), str(end))
-        yield Document("", {**fields, "next": following} if link else fields, id=f"{row:07}")
+        made = fields(row, policy, str(begin), str(end))
+        yield Document("", {**made, "next": following} if link else made, id=f"{row:07}")
 
 
-def _fields(row: int, policy: int, begin: str, end: str) -> dict[str, Any]:
+def fields(row: int, policy: int, begin: str, end: str) -> dict[str, Any]:
     dates = {"from": begin, "valid_from": begin, "valid_until": end, "created": begin}
     return {"policy": policy, "name": row, "draw": row * 7919 % 1000, **dates}
 
@@ -97,7 +97,7 @@ def _after_commits(kb: Retriever, rules: Sequence[Any], queries: Any) -> tuple[f
     taken: dict[bool, list[float]] = {False: [], True: []}
     for number in range(2 * COMMITS):
         ruled = bool(number % 2)
-        document = Document("", _fields(number, number, str(TODAY), "2030-01-01"), id=f"new {number}")
+        document = Document("", fields(number, number, str(TODAY), "2030-01-01"), id=f"new {number}")
         kb.add([document], vectors=queries[number % len(queries)][None])
         taken[ruled].append(1e3 * timed(kb.search, vector=queries[0], k=K, versions=rules if ruled else None)[0])
     return median(taken[False]), median(taken[True]) - median(taken[False])

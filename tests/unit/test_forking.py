@@ -156,6 +156,7 @@ EXPECTED = {
     "QueryCache._lock",
     "DocumentCache._lock",
     "ScoreCache._lock",
+    "ValueCountsCache._lock",
     "VersionStateCache._building",
     "Store._idle[0]",
     "Store._writing",

@@ -16,10 +16,12 @@ from theodolite.columns.column import Column
 from theodolite.filters import Filter
 from theodolite.forking import register_at_fork
 from theodolite.ranking.version_state.field_arrays import FOREVER, NEVER, FieldArrays, GetColumn, Ints
-from theodolite.ranking.version_state.succession import Groups, SuccessionGraph, numbered
+from theodolite.ranking.version_state.groups import Groups, numbered
+from theodolite.ranking.version_state.succession import Links, Succession
 from theodolite.ranking.versions import Latest, Rule, Superseded, Valid, Versions
-from theodolite.types import Mask, Version
+from theodolite.types import Mask, Rows, Version
 
+_MANY = 1000  # changed rows above which links are followed anew
 _SHIFT = 32  # bits of a value's number in a key, below those of the partition's
 _MAX_INTERVALS = 8  # rules and scopes whose intervals are kept; each takes about 25 bytes a row
 
@@ -41,7 +43,7 @@ class Intervals:
     begin: Ints
     until: Ints
     end: Ints | None
-    parts: tuple[Groups | SuccessionGraph, ...]
+    parts: tuple[Groups | Succession, ...]
 
 
 class Rules:
@@ -62,15 +64,11 @@ class Rules:
             before: the intervals of the same rules and scope at another commit, reused as far as possible.
         """
         begin = self._begin(rules)
-        changed = None
-        if before is not None and len(before.inside) <= self._rows:
-            differs = inside.copy()
-            differs[: len(before.inside)] ^= before.inside
-            changed = np.flatnonzero(differs)
         parts: list[Any] = []
         for number, rule in enumerate(rule for rule in rules if not isinstance(rule, Valid)):
             earlier: Any = before.parts[number] if before is not None else None
             if isinstance(rule, Latest):
+                changed = None if before is None else self._changed(before.inside, inside)
                 since = None if changed is None else (earlier, changed)
                 rank = self._fields.ranks(self._column(rule.by))[: self._rows]
                 parts.append(Groups.of(rule, self._group(rule.per, inside), rank, begin, inside, since))
@@ -82,6 +80,14 @@ class Rules:
         for limit in limits[1:]:
             until = np.minimum(until, limit)
         return Intervals(commit, inside, begin, until, end, tuple(parts))
+
+    def _changed(self, before: Mask, inside: Mask) -> Rows | None:
+        """Return the rows that are inside at only one of two commits; None if the other one has more rows."""
+        if len(before) > self._rows:
+            return None
+        differs = inside.copy()
+        differs[: len(before)] ^= before
+        return np.flatnonzero(differs)
 
     def _begin(self, rules: tuple[Rule, ...]) -> Ints:
         begin = None
@@ -123,9 +129,7 @@ class Rules:
         group[rows] = numbered(partitions[rows].astype(np.int64) * width + names[rows])
         return group
 
-    def _succession(
-        self, rule: Superseded, begin: Ints, inside: Mask, before: SuccessionGraph | None
-    ) -> SuccessionGraph:
+    def _succession(self, rule: Superseded, begin: Ints, inside: Mask, before: Succession | None) -> Succession:
         names = self._fields.numbers(self._column(rule.key))[: self._rows]
         partitions = self._partitions(inside)
 
@@ -133,27 +137,45 @@ class Rules:
             values = numbers.astype(np.int64)
             return values if partitions is None else values + (partitions[rows].astype(np.int64) << _SHIFT)
 
-        links = [np.empty((0, 2), np.int64)]
-        linked_numbers = np.zeros(0, np.int64)
-        for field, forward in ((rule.by, True), (rule.replaces, False)):
-            if field is None:
-                continue
-            rows, others = self._fields.links(self._column(field))
-            known = rows < self._rows
-            rows, others = rows[known], others[known]
-            linked = inside[rows] & (names[rows] >= 0)
-            rows, others = rows[linked], others[linked]
-            pair = keys(rows, names[rows]), keys(rows, others)
-            links.append(np.stack(pair if forward else pair[::-1], axis=1))
-            linked_numbers = np.concatenate([linked_numbers, names[rows], others])
-        is_linked = np.zeros(max(int(names.max(initial=0)), int(linked_numbers.max(initial=0))) + 2, np.bool_)
-        is_linked[linked_numbers] = True
-        rows = np.flatnonzero(is_linked[names] & inside)
-        return SuccessionGraph.of(np.concatenate(links), keys(rows, names[rows]), rows, begin, before)
+        def links_of(chosen: Mask) -> Links:
+            """Return the links that the chosen rows name."""
+            parts = [Links(*np.empty((3, 0), np.int64))]
+            for field, forward in ((rule.by, True), (rule.replaces, False)):
+                if field is None:
+                    continue
+                rows, others = self._fields.links(self._column(field))
+                known = rows < self._rows
+                rows, others = rows[known], others[known]
+                linked = chosen[rows] & (names[rows] >= 0)
+                rows, others = rows[linked], others[linked]
+                pair = keys(rows, names[rows]), keys(rows, others)
+                parts.append(Links(rows, *(pair if forward else pair[::-1])))
+            return Links.joined(*parts)
+
+        def having(wanted: Ints) -> tuple[Rows, Ints]:
+            """Return the rows inside with one of some keys, and their keys."""
+            numbers = number_of(wanted)
+            is_wanted = np.zeros(max(int(names.max(initial=0)), int(numbers.max(initial=0))) + 2, np.bool_)
+            is_wanted[numbers] = True
+            rows = np.flatnonzero(is_wanted[names] & inside)
+            found = keys(rows, names[rows])
+            among = slice(None) if partitions is None else np.isin(found, wanted)
+            return rows[among], found[among]
+
+        changed = None if before is None else self._changed(before.inside, inside)
+        if before is None or changed is None or len(changed) > _MANY or before.partitioned is (partitions is None):
+            links = links_of(inside)
+            rows, key = having(np.unique(np.concatenate([links.old, links.new])))
+            return Succession.of(links, rows, key, begin, inside, partitioned=partitions is not None)
+        only = np.zeros(self._rows, np.bool_)
+        only[changed] = True
+        only &= inside
+        rows = np.flatnonzero(only & (names >= 0))
+        return before.with_changes(changed, links_of(only), rows, keys(rows, names[rows]), having, begin)
 
 
-def number_of(key: int) -> int:
-    """Return the number of the value in a key of a `SuccessionGraph`."""
+def number_of(key: Any) -> Any:
+    """Return the number of the value in a key of a `Succession`, or those of an array."""
     return key & ((1 << _SHIFT) - 1)
 
 
@@ -195,7 +217,7 @@ class VersionState:
             # Rows that pass the filter but have been replaced.
             self._gone = self._begun & ~self._current & where
             self._left = [
-                set(part.nodes[self._gone[part.rows]].tolist()) if isinstance(part, SuccessionGraph) else set()
+                set(part.nodes[self._gone[part.rows]].tolist()) if isinstance(part, Succession) else set()
                 for part in intervals.parts
             ]
             for part in intervals.parts:
@@ -218,7 +240,7 @@ class VersionState:
                 successors += self._keys(rule, part, part.last(node, self._as_of)) if replaced else []
                 absent += [] if replaced else self._keys(rule, part, part.missing(node, self._as_of))
                 if gone is not None:
-                    substitutes += self._keys(rule, part, sorted(left & part.graph.predecessors([node])))
+                    substitutes += self._keys(rule, part, sorted(left & part.predecessors(node)))
         end = self._intervals.end
         ended = end is not None and bool(end[row] <= self._as_of)
         version = Version(current, _in_order(successors), _in_order(absent), _in_order(substitutes), ended)
@@ -234,7 +256,7 @@ class VersionState:
         replaced = gone[rows] & (part.until[rows] <= self._as_of)
         return [self._column(part.rule.per).value(row)] if replaced.any() else []
 
-    def _keys(self, rule: Superseded, part: SuccessionGraph, nodes: Iterable[int]) -> list[Any]:
+    def _keys(self, rule: Superseded, part: Succession, nodes: Iterable[int]) -> list[Any]:
         columns = [self._column(field) for field in (rule.key, rule.by, rule.replaces) if field is not None]
         return [self._name(number_of(int(part.keys[node])), columns, self._inside) for node in nodes]
 

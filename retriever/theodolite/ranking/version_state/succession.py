@@ -1,24 +1,20 @@
-"""When each row stops being current: by `Latest`, if its group has a newer row; by `Superseded`, if it has a successor.
+"""When each row stops being current by `Superseded`: when a successor of its key begins.
 
-In a chain, keys are nodes, and each link leads from a replaced key to its replacement. The members of a cycle (a
-strongly connected component of several nodes) do not supersede one another, so only nodes reached outside of the cycle
-count.
+Keys are nodes, and each link leads from a replaced key to its replacement. The members of a cycle (a strongly connected
+component of several nodes) do not supersede one another, so only nodes reached outside of the cycle count.
 """
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.ranking.version_state.field_arrays import FOREVER, Ints
-from theodolite.ranking.versions import Latest
 from theodolite.types import Mask, Rows
-
-_FEW = 4  # rows that are compared with all others, one after the other
 
 
 class Graph:
@@ -58,11 +54,18 @@ class Graph:
 
     def successors(self, nodes: Iterable[int]) -> set[int]:
         """Return the nodes that are reached from some nodes, outside their own cycles."""
-        return self._reached(nodes, self._next)
+        return self._reached(nodes, [self._next])
 
     def predecessors(self, nodes: Iterable[int]) -> set[int]:
         """Return the nodes that have one of `nodes` among their successors."""
-        return self._reached(nodes, self._before)
+        return self._reached(nodes, [self._before])
+
+    def connected(self, nodes: Iterable[int]) -> set[int]:
+        """Return some nodes and all that are connected with them by links, whatever the direction."""
+        own = set(nodes)
+        cycles = {int(self._cycle[node]) for node in own}
+        within = {node for number in cycles for node in self._members[number]}
+        return within | self._reached(own, [self._next, self._before])
 
     @cached_property
     def _before(self) -> list[list[int]]:
@@ -73,15 +76,16 @@ class Graph:
                 before[other].append(number)
         return before
 
-    def _reached(self, nodes: Iterable[int], links: list[list[int]]) -> set[int]:
+    def _reached(self, nodes: Iterable[int], ways: list[list[list[int]]]) -> set[int]:
         own = {int(self._cycle[node]) for node in nodes}
-        left = [other for number in own for other in links[number]]
+        left = [other for number in own for links in ways for other in links[number]]
         reached: set[int] = set()
         while left:
             number = left.pop()
             if number not in reached:
                 reached.add(number)
-                left += links[number]
+                for links in ways:
+                    left += links[number]
         return {node for number in reached for node in self._members[number]}
 
 
@@ -131,78 +135,188 @@ def _cycles(links: list[list[int]]) -> tuple[list[int], list[list[int]]]:
     return cycle, members
 
 
+class Links(NamedTuple):
+    """Links between keys, each (links,): the row that names it, the replaced key, and its replacement."""
+
+    source: Rows
+    old: Ints
+    new: Ints
+
+    @classmethod
+    def joined(cls, *parts: "Links") -> "Links":
+        """Return the links of all parts."""
+        return cls(*map(np.concatenate, zip(*parts, strict=True)))
+
+    def among(self, chosen: Mask) -> "Links":
+        """Return the chosen links, (links,)."""
+        return Links(self.source[chosen], self.old[chosen], self.new[chosen])
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SuccessionGraph:
-    """A `Superseded` rule applied to the rows of one commit.
+    """The links between the keys of some rows.
 
     Attributes:
         keys: (nodes,) the keys in the links, sorted.
-        links: distinct, sorted: the place in `keys` of the replaced key, times `nodes`, plus that of its replacement.
-        graph: the links as a graph.
+        links: the links, with places in `keys` instead of keys.
+        graph: the same as a graph.
         rows, nodes: the rows whose key is in a link, ascending, and its place in `keys`.
         begins: (nodes,) when the first row of each key begins; FOREVER if it has no row.
         ends: (nodes,) when the first successor of each key begins.
-        until: (rows of the collection,) the same by row; FOREVER for rows without a successor, or outside.
     """
 
     keys: Ints
-    links: Ints
+    links: Links
     graph: Graph
     rows: Rows
     nodes: Rows
     begins: Ints
     ends: Ints
-    until: Ints
 
     @classmethod
-    def of(
-        cls, links: Ints, key: Ints, rows: Rows, begin: Ints, before: "SuccessionGraph | None" = None
-    ) -> "SuccessionGraph":
-        """Apply the rule.
+    def of(cls, links: Links, rows: Rows, key: Ints, begin: Ints) -> "SuccessionGraph":
+        """Build the graph.
 
         Args:
-            links: (n, 2) replaced keys and their replacements.
-            key: the keys of `rows`.
-            rows: the rows inside that may have a key in a link.
+            links: the links, between keys.
+            rows, key: the rows that may have a key in a link, ascending, and their keys.
             begin: (all rows,) when each row begins.
-            before: the rule at another commit, whose graph is reused if the links are the same.
         """
-        keys, places = np.unique(links, return_inverse=True)
-        old, new = places.reshape(links.shape).T
+        keys, places = np.unique(np.concatenate([links.old, links.new]), return_inverse=True)
+        old, new = places.reshape(2, -1)
         distinct = np.unique(old * len(keys) + new)
-        if before is not None and np.array_equal(before.keys, keys) and np.array_equal(before.links, distinct):
-            graph = before.graph
-        else:
-            graph = Graph(len(keys), distinct // max(len(keys), 1), distinct % max(len(keys), 1))
-        nodes = np.searchsorted(keys, key)
-        linked = nodes < len(keys)
-        linked[linked] = keys[nodes[linked]] == key[linked]
+        graph = Graph(len(keys), distinct // max(len(keys), 1), distinct % max(len(keys), 1))
+        nodes, linked = _places(keys, key)
         rows, nodes = rows[linked], nodes[linked]
         begins = np.full(len(keys), FOREVER, np.int64)
         np.minimum.at(begins, nodes, begin[rows])
-        ends = graph.until(begins)
+        return cls(keys, Links(links.source, old, new), graph, rows, nodes, begins, graph.until(begins))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Succession:
+    """A `Superseded` rule applied to the rows of one commit.
+
+    It consists of the graph of an earlier commit, and one of what is connected with later changes, so that a commit
+    costs what it touches. A node is a place in `keys`.
+
+    Attributes:
+        inside: (rows at the earlier commit,) the rows that counted then.
+        partitioned: whether keys have a partition's number. Those with and without one cannot be compared.
+        first, second: the two graphs; their nodes are numbered one after the other.
+        keys, begins, ends: (nodes,) as in a `SuccessionGraph`.
+        rows, nodes: the rows whose key is in a link, ascending, and its node.
+        until: (rows,) when the first successor of a row's key begins; FOREVER if there is none, or outside.
+    """
+
+    inside: Mask
+    partitioned: bool
+    first: SuccessionGraph
+    second: SuccessionGraph | None
+    keys: Ints
+    begins: Ints
+    ends: Ints
+    rows: Rows
+    nodes: Rows
+    until: Ints
+
+    @classmethod
+    def of(cls, links: Links, rows: Rows, key: Ints, begin: Ints, inside: Mask, *, partitioned: bool) -> "Succession":
+        """Apply the rule to all rows `inside`; the other arguments are those of `SuccessionGraph.of`."""
+        graph = SuccessionGraph.of(links, rows, key, begin)
         until = np.full(len(begin), FOREVER, np.int64)
-        until[rows] = ends[nodes]
-        return cls(keys, distinct, graph, rows, nodes, begins, ends, until)
+        until[graph.rows] = graph.ends[graph.nodes]
+        arrays = graph.keys, graph.begins, graph.ends, graph.rows, graph.nodes
+        return cls(inside, partitioned, graph, None, *arrays, until)
+
+    def with_changes(
+        self,
+        changed: Rows,
+        links: Links,
+        rows: Rows,
+        key: Ints,
+        having: Callable[[Ints], tuple[Rows, Ints]],
+        begin: Ints,
+    ) -> "Succession":
+        """Apply the rule at a later commit.
+
+        Args:
+            changed: the rows that are inside at only one of the two commits: this one, and that of `inside`.
+            links: the links that the changed rows inside name.
+            rows, key: the changed rows inside, ascending, and their keys.
+            having: returns the rows inside with one of some keys, and their keys.
+            begin: (all rows,) when each row begins.
+        """
+        first = self.first
+        is_changed: Mask = np.zeros(len(begin), np.bool_)
+        is_changed[changed] = True
+        left, unlinked = is_changed[first.rows], is_changed[first.links.source]
+        named = np.unique(np.concatenate([links.old, links.new]))
+        places, known = _places(first.keys, np.concatenate([named, key]))
+        touched = [first.nodes[left], first.links.old[unlinked], first.links.new[unlinked], places[known]]
+        moved: Mask = np.zeros(len(first.keys), np.bool_)
+        moved[list(first.graph.connected(np.concatenate(touched).tolist()))] = True
+        # What is connected with a change moves from the first graph to the second.
+        kept = first.links.among(moved[first.links.old] & ~unlinked)
+        whole = Links.joined(Links(kept.source, first.keys[kept.old], first.keys[kept.new]), links)
+        more, more_key = having(named[~known[: len(named)]])
+        stays = moved[first.nodes] & ~left
+        all_rows = np.concatenate([first.rows[stays], rows, more])
+        all_rows, at = np.unique(all_rows, return_index=True)
+        all_key = np.concatenate([first.keys[first.nodes[stays]], key, more_key])[at]
+        second = SuccessionGraph.of(whole, all_rows, all_key, begin)
+
+        until = np.full(len(begin), FOREVER, np.int64)
+        until[first.rows] = first.ends[first.nodes]
+        until[first.rows[moved[first.nodes]]] = FOREVER
+        until[second.rows] = second.ends[second.nodes]
+        unmoved = ~moved[first.nodes]
+        joined_rows = np.concatenate([first.rows[unmoved], second.rows])
+        order = np.argsort(joined_rows, kind="stable")
+        return Succession(
+            self.inside,
+            self.partitioned,
+            first,
+            second,
+            np.concatenate([first.keys, second.keys]),
+            np.concatenate([first.begins, second.begins]),
+            np.concatenate([first.ends, second.ends]),
+            joined_rows[order],
+            np.concatenate([first.nodes[unmoved], second.nodes + len(first.keys)])[order],
+            until,
+        )
 
     def successors(self, gone: Mask, as_of: int) -> Mask:
         """Return the rows of the keys that had replaced the rows `gone` by `as_of`."""
         old = np.unique(self.nodes[gone[self.rows]]).tolist()
-        return self._mask(node for node in self.graph.successors(old) if self.begins[node] <= as_of)
+        return self._mask(node for node in self._reached(old, Graph.successors) if self.begins[node] <= as_of)
 
     def node(self, row: int) -> int | None:
-        """Return the place of a row's key; None if the key is in no link."""
+        """Return the node of a row's key; None if the key is in no link."""
         at = int(self.rows.searchsorted(row))
         return int(self.nodes[at]) if at < len(self.rows) and self.rows[at] == row else None
 
     def last(self, node: int, as_of: int) -> list[int]:
         """Return the current replacements of a key as of an instant: the ends of its chains."""
-        successors = self.graph.successors([node])
+        successors = self._reached([node], Graph.successors)
         return sorted(other for other in successors if self.begins[other] <= as_of < self.ends[other])
 
     def missing(self, node: int, as_of: int) -> list[int]:
         """Return the keys that would replace a key but have no row yet."""
-        return sorted(other for other in self.graph.successors([node]) if self.begins[other] > as_of)
+        return sorted(other for other in self._reached([node], Graph.successors) if self.begins[other] > as_of)
+
+    def predecessors(self, node: int) -> set[int]:
+        """Return the nodes that have this one among their successors."""
+        return self._reached([node], Graph.predecessors)
+
+    def _reached(self, nodes: Iterable[int], way: Callable[[Graph, Iterable[int]], set[int]]) -> set[int]:
+        count = len(self.first.keys)
+        given = list(nodes)
+        reached = way(self.first.graph, [node for node in given if node < count])
+        if self.second is not None:
+            later = way(self.second.graph, [node - count for node in given if node >= count])
+            reached |= {node + count for node in later}
+        return reached
 
     def _mask(self, nodes: Iterable[int]) -> Mask:
         flags: NDArray[np.bool_] = np.zeros(len(self.keys), np.bool_)
@@ -212,119 +326,9 @@ class SuccessionGraph:
         return mask
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Groups:
-    """A `Latest` rule applied to the rows of one commit.
-
-    Attributes:
-        rule: the rule.
-        group: (rows,) the number of each row's group; -1 for rows without one.
-        rank: (rows,) the rank of `by`, at least 0; higher is newer.
-        until: (rows,) when the first newer row of the group begins; FOREVER if there is none, or outside.
-    """
-
-    rule: Latest
-    group: NDArray[np.integer[Any]]
-    rank: Ints
-    until: Ints
-
-    @classmethod
-    def of(
-        cls,
-        rule: Latest,
-        group: NDArray[np.integer[Any]],
-        rank: Ints,
-        begin: Ints,
-        inside: Mask,
-        before: tuple["Groups", Rows] | None = None,
-    ) -> "Groups":
-        """Apply the rule.
-
-        Args:
-            begin: (rows,) when each row begins.
-            inside: (rows,) the rows that count.
-            before: the rule at another commit with no more rows, and the rows that are inside at only one of the two
-                commits. Only their groups are computed again.
-        """
-        chosen = inside & (group >= 0)
-        until = np.full(len(group), FOREVER, np.int64)
-        if before is not None:
-            earlier, changed = before
-            touched = _in_groups_of(group, changed)
-            # A row that has died since may have lost its value: its group is known from the earlier commit.
-            then = earlier.group
-            touched[: len(then)] |= _in_groups_of(then, changed[changed < len(then)])
-            until[: len(earlier.until)] = earlier.until
-            chosen &= touched
-        rows = np.flatnonzero(chosen)
-        if len(rows):
-            until[rows] = _until(group[rows].astype(np.int64), rank[rows], begin[rows])
-        return cls(rule, group, rank, until)
-
-    def successors(self, gone: Mask, as_of: int) -> Mask:
-        """Return the rows of groups in which one of the rows `gone` was replaced by `as_of`."""
-        return _in_groups_of(self.group, np.flatnonzero(gone & (self.until <= as_of)))
-
-    def members(self, row: int) -> Rows:
-        """Return the rows of a row's group; none if it has no group."""
-        number = self.group[row]
-        return np.flatnonzero(self.group == number) if number >= 0 else np.empty(0, np.int64)
-
-
-def _in_groups_of(group: NDArray[np.integer[Any]], rows: Rows) -> Mask:
-    """Return a mask of the rows that share a group with one of these rows."""
-    mask: Mask
-    if len(rows) <= _FEW:  # as after a small commit
-        mask = np.zeros(len(group), np.bool_)
-        for number in np.unique(group[rows]):
-            if number >= 0:
-                mask |= group == number
-        return mask
-    flags = np.zeros(int(group.max(initial=-1)) + 2, np.bool_)
-    flags[group[rows]] = True
-    flags[-1] = False  # where the number -1 leads
-    mask = flags[group]
-    return mask
-
-
-def _until(group: Ints, rank: Ints, begin: Ints) -> Ints:
-    """Return when the first row of the same group with a higher rank begins."""
-    if int(rank.max()) >= len(rank):
-        rank = numbered(rank)
-    width = int(rank.max()) + 1
-    order, ordered = _sorted(group * width + rank)
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-    first = np.minimum.reduceat(begin[order], starts)
-    group = ordered[starts] // width
-    # The minimum from each run to the end of its group: after the step of 2^n, over the 2^(n+1) runs from it.
-    step = 1
-    while step < len(first):
-        beyond = np.where(group[step:] == group[:-step], first[step:], FOREVER)
-        if not (beyond < first[:-step]).any():
-            break  # a longer step finds nothing earlier
-        first[:-step] = np.minimum(first[:-step], beyond)
-        step *= 2
-    after = np.full(len(first), FOREVER, np.int64)
-    after[:-1] = np.where(group[1:] == group[:-1], first[1:], FOREVER)
-    until = np.empty(len(order), np.int64)
-    until[order] = np.repeat(after, np.diff(starts, append=len(order)))
-    return until
-
-
-def numbered(keys: Ints) -> Ints:
-    """Number the distinct keys from 0; keys are not negative."""
-    order, ordered = _sorted(keys)
-    numbers = np.empty(len(keys), np.int64)
-    numbers[order] = np.cumsum(np.diff(ordered, prepend=ordered[:1]) != 0)
-    return numbers
-
-
-def _sorted(keys: Ints) -> tuple[Rows, Ints]:
-    """Return the places of the keys in sorted order, and the sorted keys. Keys are not negative."""
-    bits = len(keys).bit_length()
-    if int(keys.max(initial=0)).bit_length() + bits < 64:
-        # Sorted with their places in the lowest bits: numpy sorts numbers five times faster than it sorts places.
-        packed = np.sort(keys << bits | np.arange(len(keys)))
-        return packed & ((1 << bits) - 1), packed >> bits
-    order = np.argsort(keys)
-    return order, keys[order]
+def _places(keys: Ints, asked: Ints) -> tuple[Rows, Mask]:
+    """Return where each asked key stands in sorted keys, and whether it does."""
+    places = np.searchsorted(keys, asked)
+    known = places < len(keys)
+    known[known] = keys[places[known]] == asked[known]
+    return places, known

@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from theodolite.columns.dictionary import (
     EMPTY_LIST,
@@ -22,8 +21,9 @@ from theodolite.columns.dictionary import (
     TRUE,
     Dictionary,
 )
-from theodolite.columns.segment import Lists, Segment
+from theodolite.columns.segment import Segment
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager, StaleSnapshot
+from theodolite.engines.local.search.value_counts import ELEMENT_KINDS, Counts, ValueCounts, ValueCountsCache
 from theodolite.engines.local.storage.records import select_documents
 from theodolite.errors import CorruptionError
 from theodolite.filters import Filter, fields
@@ -33,7 +33,7 @@ from theodolite.filters.values import kind_of
 from theodolite.forking import register_at_fork
 from theodolite.metadata import check_depth, decode_stored, stored_metadata
 from theodolite.ranking.notes import NoteWarnings, filter_dates, unreadable_note
-from theodolite.types import Field, FieldKind, Mask
+from theodolite.types import Field, Mask
 
 MAX_READ = 5000
 """Documents up to which each one is read: faster than a pass over all rows of every column."""
@@ -44,7 +44,6 @@ _MAX_SUMMARIES = 16  # kept for the next call
 _SAMPLE = 500  # documents whose names are looked at for "did you mean"
 _CHUNK = 512  # documents parsed at a time
 
-Counts = NDArray[np.int64]
 Key = tuple[int, int, str, int, frozenset[str] | None]
 
 
@@ -63,6 +62,7 @@ class FieldSummaries:
     def __init__(self, snapshots: SnapshotManager) -> None:
         self._snapshots = snapshots
         self._names = _Names()
+        self._counts = ValueCountsCache()
         self._summaries: dict[Key, dict[str, Field]] = {}
         self._lock = threading.Lock()
         register_at_fork(self)
@@ -111,15 +111,17 @@ class FieldSummaries:
         only: frozenset[str] | None,
     ) -> dict[str, Field]:
         mask = self._snapshots.mask(snapshot, where, connection)
+
+        def stats_of(name: str) -> FieldStats:
+            return self._column_stats(connection, snapshot, name, repr(where), mask, max_values)
+
         if only is not None:
-            return summarize((name, self._column_stats(connection, snapshot, name, mask, max_values)) for name in only)
+            return summarize((name, stats_of(name)) for name in only)
         count = snapshot.state.live if mask is None else int(np.count_nonzero(mask))
         if count > MAX_READ:
             known = self._known_names(connection, snapshot)
             if len(known) <= MAX_COLUMNS:
-                return summarize(
-                    (name, self._column_stats(connection, snapshot, name, mask, max_values)) for name in known
-                )
+                return summarize((name, stats_of(name)) for name in known)
         keys = snapshot.keys_of(np.arange(snapshot.rows) if mask is None else np.flatnonzero(mask))
         rows = select_documents(connection, "metadata", "row", keys)
         return summarize_documents((stored_metadata(metadata) for (metadata,) in rows), max_values)
@@ -153,7 +155,13 @@ class FieldSummaries:
             return known.names
 
     def _column_stats(
-        self, connection: sqlite3.Connection, snapshot: Snapshot, name: str, mask: Mask | None, max_values: int
+        self,
+        connection: sqlite3.Connection,
+        snapshot: Snapshot,
+        name: str,
+        where: str,
+        mask: Mask | None,
+        max_values: int,
     ) -> FieldStats:
         stats = FieldStats(max_values)
         rows = snapshot.rows
@@ -162,15 +170,13 @@ class FieldSummaries:
                 break
             passing = np.zeros(segment.stop - segment.start, np.bool_)  # the segment may reach beyond the snapshot
             passing[: rows - segment.start] = True if mask is None else mask[segment.start : segment.stop]
-            _add_segment(stats, segment, passing, max_values)
+            _add_segment(stats, segment, self._counts.counts(segment, passing, where), max_values)
         return stats
 
 
-def _add_segment(stats: FieldStats, segment: Segment, passing: Mask, max_values: int) -> None:
-    """Add the values of the rows `passing`, (stop − start,), of one segment."""
-    of = segment.dictionary
-    rows = passing if segment.places is None else passing[segment.places]
-    counts = np.bincount(segment.codes if rows.all() else segment.codes[rows], minlength=of.starts[-1])
+def _add_segment(stats: FieldStats, segment: Segment, of_segment: ValueCounts, max_values: int) -> None:
+    """Add the values of one segment."""
+    of, counts = segment.dictionary, of_segment.values
     ints, floats, moments, texts, end = of.starts
     stats.hold("none", int(counts[NONE]))
     stats.hold("boolean", int(counts[FALSE] + counts[TRUE]))
@@ -184,48 +190,31 @@ def _add_segment(stats: FieldStats, segment: Segment, passing: Mask, max_values:
         if counts[FIRST + number]:
             stats.reach("number", large, large)
     for start, stop in ((ints, floats), (floats, moments)):
-        present = np.flatnonzero(counts[start:stop]) + start
-        if len(present):
-            stats.reach("number", of.value(int(present[0])), of.value(int(present[-1])))
-    present = np.flatnonzero(counts[moments:texts])
-    if len(present):
-        stats.reach("date", int(of.moments[present[0]]), int(of.moments[present[-1]]))
+        if (ends := _ends(counts[start:stop])) is not None:
+            stats.reach("number", of.value(start + ends[0]), of.value(start + ends[1]))
+    if (ends := _ends(counts[moments:texts])) is not None:
+        stats.reach("date", int(of.moments[ends[0]]), int(of.moments[ends[1]]))
     _add_values(stats, of, counts, max_values)
     if segment.lists is not None:
-        _add_values(stats, segment.lists.dictionary, _element_counts(segment.lists, passing), max_values)
-        _add_element_kinds(stats, segment.lists, passing)
+        _add_values(stats, segment.lists.dictionary, of_segment.elements, max_values)
+        for kind, count in zip(ELEMENT_KINDS, of_segment.kinds.tolist(), strict=True):
+            stats.hold_inside(kind, count)
 
 
-def _add_element_kinds(stats: FieldStats, lists: Lists, passing: Mask) -> None:
-    """Count the lists in the rows `passing` that have an element of each kind."""
-    of = lists.dictionary
-    _, _, moments, texts, end = of.starts
-    inner: list[FieldKind] = ["list" if isinstance(value, list) else "number" for value in of.rest]
-    kinds: list[FieldKind] = ["none", "none", "boolean", "boolean", "list", "list", "mapping", *inner]
-    kinds += ["number"] * (moments - len(kinds))
-    kinds += ["date"] * (texts - moments)
-    kinds += ["string"] * (end - texts)
-    distinct = list(dict.fromkeys(kinds))
-    of_code = np.array([distinct.index(kind) for kind in kinds], np.int64)
-    sizes = np.diff(lists.ends)
-    owners = np.repeat(np.arange(len(sizes)), sizes)
-    counted = passing[lists.places][owners]
-    pairs = np.unique(owners[counted] * len(distinct) + of_code[lists.codes[counted]])
-    for number, count in enumerate(np.bincount(pairs % len(distinct), minlength=len(distinct)).tolist()):
-        stats.hold_inside(distinct[number], count)
-
-
-def _element_counts(lists: Lists, passing: Mask) -> Counts:
-    """Count the lists in the rows `passing` that contain each element."""
-    codes = np.repeat(np.arange(len(lists.bounds) - 1), np.diff(lists.bounds))
-    counted = passing[lists.owners]
-    # The owners of a code are sorted, so a list that has it twice appears twice in a row.
-    counted[1:] &= (codes[1:] != codes[:-1]) | (lists.owners[1:] != lists.owners[:-1])
-    return np.bincount(codes[counted], minlength=len(lists.bounds) - 1)
+def _ends(counts: Counts) -> tuple[int, int] | None:
+    """Return the first and the last place of a count above 0."""
+    present = counts != 0
+    first = int(present.argmax()) if len(present) else 0
+    if not len(present) or not present[first]:
+        return None
+    return first, len(present) - 1 - int(present[::-1].argmax())
 
 
 def _add_values(stats: FieldStats, of: Dictionary, counts: Counts, max_values: int) -> None:
     """Add the values if they can be few enough. Equal numbers too large for 64 bits may have two codes."""
+    if np.count_nonzero(counts) - FIRST - len(of.rest) > max_values:  # the fast way for a name of its own in each row
+        stats.overflow()
+        return
     present = np.flatnonzero(counts)
     present = present[(present == FALSE) | (present == TRUE) | (present >= FIRST)]
     if len(present) - len(of.rest) > max_values:
