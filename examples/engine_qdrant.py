@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from qdrant_client import QdrantClient, models
 
 from theodolite import Document, Retriever, UnsupportedError
+from theodolite.analysis.bm25 import BM25
 from theodolite.engines import refusals
 from theodolite.engines.records import Record, check_all_found, make_records, updated_record
 from theodolite.errors import EngineError, LockedError
@@ -103,7 +104,7 @@ class QdrantEngine:
             else:
                 self._manifest = Manifest.from_json(stored)
             self._longest = _longest([point.vector for point in self._scroll(POINTS, with_vectors=True)])
-        settings.check_pinned(self.space, self.partition)
+        settings.check_pinned(self.space, self.partition, self.bm25)
         self._manifest = replace(self._manifest, space=settings.applied_to(self.space))
         self._embedder, self._read_only = settings.embedder, read_only
 
@@ -114,6 +115,11 @@ class QdrantEngine:
     @property
     def partition(self) -> str | None:
         return self._manifest.partition
+
+    @property
+    def bm25(self) -> BM25:
+        """Kept for a copy in an engine that searches by words."""
+        return self._manifest.bm25
 
     @property
     def embedder(self) -> EmbedderSpec | None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.analysis.bm25 import BM25
 from theodolite.engines.missing import MissingCollection
 from theodolite.engines.registry import EngineOpener
 from theodolite.errors import ConfigError, EngineError
@@ -21,7 +22,7 @@ from theodolite.guards import unfinished_copy
 from theodolite.metadata import encode
 from theodolite.protocols import Engine, Notes, Request, Scope
 from theodolite.scopes import partition_key
-from theodolite.settings import CollectionSettings
+from theodolite.settings import DEFAULT_BM25, CollectionSettings
 from theodolite.types import Document, Vectors
 
 _OWN_NOTES = "engine:"  # notes that an engine keeps for itself
@@ -69,7 +70,10 @@ def copy_collection(source: Engine, opener: EngineOpener, *, progress: Callable[
         source.refuse()
     space = source.space
     embedder = getattr(source, "embedder", None)
-    settings = CollectionSettings(space.metric, space.norms, source.partition, space.transforms, embedder)
+    bm25: BM25 = getattr(source, "bm25", DEFAULT_BM25)
+    settings = CollectionSettings(
+        space.metric, space.norms, source.partition, space.transforms, embedder, k1=bm25.k1, b=bm25.b
+    )
     target = opener.open(settings, create=True, read_only=False)
     try:
         _begin(target, source.info().get("location"))

@@ -64,7 +64,7 @@ from theodolite.ranking.versions import Rule, SupersededPolicy, write_rules
 from theodolite.scopes import misspelled_partition, narrowed, placed, read_only_scope
 from theodolite.searcher import Searcher
 from theodolite.session import Session
-from theodolite.settings import CollectionSettings
+from theodolite.settings import DEFAULT_BM25, CollectionSettings
 from theodolite.types import (
     Compaction,
     Document,
@@ -143,6 +143,8 @@ class Retriever:
         partition: str | None = None,
         transforms: Sequence[Transform] = (),
         index: str | None = None,
+        k1: float | None = None,
+        b: float | None = None,
         create: bool | None = None,
         read_only: bool = False,
         versions: Rule | Iterable[Rule] | None = None,
@@ -171,6 +173,8 @@ class Retriever:
             index: `flat` for exact search; `auto` or None leaves the index as it is, and `info()` recommends another
                 one if it would pay off; a name such as `hnsw` makes a new collection build that index in the background
                 once it is large enough. `reindex` builds one at once.
+            k1, b: the settings of BM25 for keyword search: how much repeating a word counts (default 1.2), and how much
+                the length of a document (0.75). Pinned when the collection is created.
             create: None waits for the first `add` to create a collection that does not exist: until then nothing is
                 found, with a warning and a note in `hits.trace`. True creates it at once; False raises an error.
             read_only: never write; works on folders that cannot be written to. The collection must exist.
@@ -201,7 +205,7 @@ class Retriever:
         opener = engine_for(location, engine)
         _check_engine_options(engine, opener.declared)
         options = as_options(embedder)
-        settings = CollectionSettings(metric, norms, partition, transforms, index=index)
+        settings = CollectionSettings(metric, norms, partition, transforms, index=index, k1=k1, b=b)
         if options.is_given:  # before a model is loaded, which takes seconds
             opener.check(settings, create=create is not False)
         given, options = options.embedder, _resolved(options)
@@ -782,7 +786,7 @@ class Retriever:
 
     def info(self) -> dict[str, Any]:
         """Return documents, dimension, metric, sizes and the like, as JSON values; in a scope only its own."""
-        space = self._engine.space
+        space, bm25 = self._engine.space, getattr(self._engine, "bm25", DEFAULT_BM25)
         pinned = {
             "metric": space.metric,
             "dimension": space.dimension,
@@ -791,12 +795,14 @@ class Retriever:
             "raw_dimension": space.raw_dimension,
             "partition": self._engine.partition,
             "embedder": None,
+            "k1": bm25.k1,
+            "b": bm25.b,
         }
         own = self._engine.info()
         info = {**own, **{name: value for name, value in pinned.items() if name not in own}}
         if self._scope is None:
             return info
-        shared = ("metric", "dimension", "norms", "transforms", "raw_dimension", "embedder", "index")
+        shared = ("metric", "dimension", "norms", "transforms", "raw_dimension", "embedder", "index", "k1", "b")
         return {"documents": self.count(), **{name: info[name] for name in shared if name in info}}
 
     # ----- maintain

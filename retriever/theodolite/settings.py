@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, get_args
 
+from theodolite.analysis.bm25 import BM25
 from theodolite.errors import MALFORMED, ConfigError, ManifestError, MetricMismatchError, VectorError
 from theodolite.scopes import check_partition
 from theodolite.types import EmbedderSpec, Norms, Space, Transform
@@ -22,6 +23,9 @@ FORMAT = 5
 
 OLDEST = 3
 """The oldest readable version; the first commit upgrades it to the current one. Older ones were never released."""
+
+DEFAULT_BM25 = BM25()
+"""How collections rank words that name no other values."""
 
 _WIDEST = 1 << 24  # maximum dimension
 
@@ -41,6 +45,7 @@ class CollectionSettings:
             as a tuple.
         embedder: the record of the embedder, stored with the first documents, so that it can be made again.
         index: the spec of an approximate index, such as `hnsw`; `flat` for exact search, `auto` or None for no wish.
+        k1, b: the settings of BM25 in lexical search; None is 1.2 and 0.75 for a new collection.
 
     Raises:
         ConfigError: a value that no collection can have.
@@ -52,6 +57,8 @@ class CollectionSettings:
     transforms: Sequence[Transform] = ()
     embedder: EmbedderSpec | None = None
     index: str | None = None
+    k1: float | None = None
+    b: float | None = None
 
     def __post_init__(self) -> None:
         if self.metric is not None:
@@ -61,11 +68,17 @@ class CollectionSettings:
         check_partition(self.partition)
         transforms = check_transforms(self.transforms, self.metric or DEFAULT_METRIC, self.norms)
         object.__setattr__(self, "transforms", transforms)
+        _ = self.bm25  # raises for values out of range
 
     @property
     def space(self) -> Space:
         """The space of a new collection. The first batch fixes its dimension, and `auto` norms."""
         return Space(self.metric or DEFAULT_METRIC, None, self.norms, tuple(self.transforms))
+
+    @property
+    def bm25(self) -> BM25:
+        """The settings of BM25 in a new collection."""
+        return BM25(**{name: value for name, value in (("k1", self.k1), ("b", self.b)) if value is not None})
 
     def applied_to(self, space: Space) -> Space:
         """Return the space of a collection with these norms and transforms, where no batch has fixed its own yet."""
@@ -73,12 +86,12 @@ class CollectionSettings:
             space = replace(space, transforms=tuple(self.transforms))
         return replace(space, norms=self.norms) if space.norms == "auto" else space
 
-    def check_pinned(self, space: Space, partition: str | None) -> None:
-        """Compare with the pinned settings of an existing collection: its space and its partition field.
+    def check_pinned(self, space: Space, partition: str | None, bm25: BM25 = DEFAULT_BM25) -> None:
+        """Compare with the pinned settings of an existing collection: its space, partition field and BM25.
 
         Raises:
             MetricMismatchError: another metric.
-            ConfigError: other norms, transforms or another partition field.
+            ConfigError: other norms or transforms, another partition field, or other values of k1 or b.
         """
         if self.metric not in (None, space.metric):
             raise MetricMismatchError(
@@ -104,6 +117,18 @@ class CollectionSettings:
                 pinned=partition,
                 asked=self.partition,
             )
+        self.check_bm25(bm25)
+
+    def check_bm25(self, pinned: BM25) -> None:
+        """Compare with the pinned settings of BM25. Raises ConfigError if they differ."""
+        for name, asked, value in (("k1", self.k1, pinned.k1), ("b", self.b, pinned.b)):
+            if asked not in (None, value):
+                raise ConfigError(
+                    f"the collection is pinned to {name}={value:g}, not {asked:g}. Open it without {name}=, or build "
+                    "another collection",
+                    pinned=value,
+                    asked=asked,
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +141,7 @@ class Manifest:
         created: the time of creation, ISO-8601 in UTC.
         embedder: the embedder of the first documents. Formats before 5 record its name alone.
         partition: the metadata field that partitions the collection, or None.
+        bm25: the settings of lexical search. Stored only if they are not the defaults, which older collections have.
     """
 
     space: Space
@@ -123,10 +149,14 @@ class Manifest:
     created: str
     embedder: EmbedderSpec | None = None
     partition: str | None = None
+    bm25: BM25 = DEFAULT_BM25
 
     def to_json(self) -> str:
         values = {part.name: getattr(self, part.name) for part in fields(self)}
         values["embedder"] = None if self.embedder is None else asdict(self.embedder)
+        del values["bm25"]
+        if self.bm25 != DEFAULT_BM25:
+            values["bm25"] = asdict(self.bm25)
         space = {part.name: getattr(self.space, part.name) for part in fields(self.space)}
         transforms = [encode_transform(transform) for transform in self.space.transforms]
         return json.dumps({**values, "space": {**space, "transforms": transforms}})
@@ -139,7 +169,8 @@ class Manifest:
             values: dict[str, Any] = json.loads(text)
             transforms = tuple(decode_transform(each) for each in values["space"].get("transforms", ()))
             space = Space(**{**values["space"], "transforms": transforms})
-            return cls(**{**values, "space": space, "embedder": _embedder(values.get("embedder"))})
+            bm25 = BM25(**values.get("bm25", {}))
+            return cls(**{**values, "space": space, "embedder": _embedder(values.get("embedder")), "bm25": bm25})
         except (ConfigError, *MALFORMED) as error:
             raise ManifestError(f"the collection's manifest cannot be read: {error}") from error
 
@@ -199,4 +230,5 @@ def new_manifest(settings: CollectionSettings) -> Manifest:
         datetime.now(UTC).isoformat(timespec="seconds"),
         settings.embedder,
         settings.partition,
+        settings.bm25,
     )

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from theodolite import plugins
+from theodolite.analysis.bm25 import BM25
 from theodolite.errors import CollectionNotFoundError, ManifestError
 from theodolite.settings import CollectionSettings
 from theodolite.testing.dict_engine import DictEngine
@@ -37,6 +38,26 @@ class TakesAnyMetric(DictEngine):
         return super().open(location, settings, create=create, read_only=read_only)
 
 
+class RanksByDefaults(DictEngine):
+    """Pins k1 and b, and searches without them."""
+
+    def search(self, request: Any) -> Any:
+        self._contents.bm25, kept = BM25(), self._contents.bm25
+        try:
+            return super().search(request)
+        finally:
+            self._contents.bm25 = kept
+
+
+class TakesAnyK1(DictEngine):
+    @classmethod
+    def open(cls, location: Any, settings: Any, *, create: bool = True, read_only: bool = False) -> DictEngine:
+        opened = super().open(location, CollectionSettings() if settings.k1 == 1.5 else settings)
+        if settings.k1 == 1.5:
+            opened._contents.bm25 = settings.bm25
+        return opened
+
+
 class RecordsNothing(DictEngine):
     @property
     def embedder(self) -> Any:
@@ -66,6 +87,8 @@ CASES = [
     (CreatesAnyway, "test_a_missing_collection_is_not_found"),
     (SaysOtherwise, "test_a_missing_collection_is_not_found"),
     (TakesAnyMetric, "test_the_settings_of_the_first_hold"),
+    (RanksByDefaults, "test_k1_and_b_hold"),
+    (TakesAnyK1, "test_k1_and_b_hold"),
     (RecordsNothing, "test_the_embedder_is_recorded"),
     (KeepsTheFirst, "test_the_embedder_is_recorded"),
     (TakesTheLast, "test_the_embedder_is_recorded"),

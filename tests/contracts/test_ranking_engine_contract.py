@@ -104,7 +104,7 @@ class NoVersions(ReferenceSearch):
 class PartitionsMix(ReferenceSearch):
     """Documents of one partition replace those of another."""
 
-    def __init__(self, stored: Sequence[Stored], metric: MetricName, partition: str | None = None) -> None:
+    def __init__(self, stored: Sequence[Stored], metric: MetricName, *_: Any) -> None:
         super().__init__(stored, metric)
 
 
@@ -134,8 +134,8 @@ class RankedOnceOnly(ReferenceSearch):
 
     known: dict[Any, Any]
 
-    def __init__(self, stored: Sequence[Stored], metric: MetricName, partition: str | None = None) -> None:
-        super().__init__(stored, metric, partition)
+    def __init__(self, stored: Sequence[Stored], metric: MetricName, *settings: Any) -> None:
+        super().__init__(stored, metric, *settings)
         self.vectors = self.known.setdefault("vectors", {})
         self.vectors.update((id(document), vector) for document, vector in stored)
 

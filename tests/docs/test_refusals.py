@@ -236,6 +236,7 @@ SCENARIOS: list[Scenario] = [
     truncated,
     opened(metric="l2"),
     other_norms,
+    opened(b=0.4),
     opened(transforms=[Center()]),
     adding([[0.0, 5.0]] * 2, metric="dot", norms="any", transforms=[Center()]),
     opened(partition="tenant"),

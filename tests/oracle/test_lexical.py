@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tests.sampling import sampled
 
 from theodolite import CorruptionError, Document
+from theodolite.analysis.bm25 import BM25
 from theodolite.analysis.query_terms import TOKENIZER, query_terms
 from theodolite.analysis.unspaced_scripts import (
     indexed_words,
@@ -44,6 +45,7 @@ RUNS = ["猫", "犬猫", "日本語", "かな", "カナ", "환불은", "환불",
 FORMS = ["ﾈｺ", "ｶﾞ", "\uff43\uff41\uff54", "\uff15", "\uff0c"]  # the last ones are cat, 5 and a comma, full-width
 GLUED = [*RUNS, *VOCABULARY, *FORMS, "5", "2024", " ", " ", "。", "-", "😀", "👩\u200d🚀", "犬\n猫"]
 mixed = st.lists(st.sampled_from(GLUED), max_size=12).map("".join)
+randoms = st.randoms(use_true_random=False)
 mixed_texts = st.lists(mixed, min_size=1, max_size=12)
 runs = st.lists(st.sampled_from(RUNS), min_size=1, max_size=3).map("".join)
 mixed_queries = st.dictionaries(runs | phrases, st.sampled_from([0.25, 1.0]), min_size=1, max_size=5)
@@ -85,7 +87,7 @@ def find(
     lexical: LexicalSearch | None = None,
 ) -> LexicalResult:
     looked_for = query_terms(query) if isinstance(query, str) else query
-    searcher = lexical or LexicalSearch()
+    searcher = lexical or LexicalSearch(BM25())
     return engine._snapshots.read(
         lambda connection, snapshot: searcher.search(
             connection, snapshot.state, looked_for, n, snapshot.live if scope is None else scope, eligible, factors
@@ -119,7 +121,9 @@ def tokens_of(text: str) -> list[str]:
     return tokens
 
 
-def reference(texts: Mapping[int, str], query: Mapping[str, float]) -> dict[int, float]:
+def reference(
+    texts: Mapping[int, str], query: Mapping[str, float], k1: float = 1.2, b: float = 0.75
+) -> dict[int, float]:
     """BM25 of the documents that hold something, as the books have it."""
     documents = {row: tokens_of(text) for row, text in texts.items()}
     mean = sum(map(len, documents.values())) / len(texts)
@@ -129,7 +133,7 @@ def reference(texts: Mapping[int, str], query: Mapping[str, float]) -> dict[int,
         idf = max(math.log((len(texts) - len(holders) + 0.5) / (len(holders) + 0.5)), 1e-6)
         for row, tf in holders.items():
             length = len(documents[row])
-            part = weight * idf * tf * 2.2 / (tf + 1.2 * (0.25 + 0.75 * length / mean))
+            part = weight * idf * tf * (k1 + 1) / (tf + k1 * (1 - b + b * length / mean))
             scores[row] = scores.get(row, 0.0) + part
     return scores
 
@@ -139,13 +143,15 @@ def as_dict(found: LexicalResult) -> dict[int, float]:
 
 
 @settings(max_examples=sampled(60), deadline=None)
-@given(texts, queries, st.randoms(use_true_random=False))
-def test_scores_are_those_of_the_formula_in_any_scope(held: list[str], query: dict[str, float], draw: Any) -> None:
+@given(texts, queries, st.sampled_from([(1.2, 0.75), (0.0, 1.0), (0.9, 0.4), (50.0, 0.0)]), randoms)
+def test_scores_are_those_of_the_formula_in_any_scope(
+    held: list[str], query: dict[str, float], k1_and_b: tuple[float, float], draw: Any
+) -> None:
     scope = np.array([draw.random() < 0.7 for _ in held])
     with closing(holding(held)) as engine:
-        found = find(engine, query, scope=scope)
+        found = find(engine, query, scope=scope, lexical=LexicalSearch(BM25(*k1_and_b)))
     inside = {row: text for row, text in enumerate(held) if scope[row]}
-    assert as_dict(found) == pytest.approx(reference(inside, query) if inside else {}, rel=1e-12)
+    assert as_dict(found) == pytest.approx(reference(inside, query, *k1_and_b) if inside else {}, rel=1e-12)
     assert found.boosted.tolist() == sorted(found.bm25.tolist(), reverse=True)
 
 
@@ -314,7 +320,7 @@ def test_what_is_spelt_alike_comes_first(engine: LocalEngine, query: str, exact:
 
 def test_what_was_deleted_or_replaced_counts_no_more(engine: LocalEngine) -> None:
     added(engine, ["cat", "cat dog", "dog sun", "map"])
-    lexical = LexicalSearch()
+    lexical = LexicalSearch(BM25())
     find(engine, "cat", lexical=lexical)
     engine.delete(["000"])
     added(engine, ["sun sun"], first=1)
@@ -325,7 +331,7 @@ def test_what_was_deleted_or_replaced_counts_no_more(engine: LocalEngine) -> Non
 
 
 def test_rows_start_over_after_a_collection_was_cleared(engine: LocalEngine) -> None:
-    lexical = LexicalSearch()
+    lexical = LexicalSearch(BM25())
     added(engine, ["cat sun map box", "dog"])
     find(engine, "cat dog", lexical=lexical)
     engine.clear()
@@ -337,7 +343,7 @@ def test_rows_start_over_after_a_collection_was_cleared(engine: LocalEngine) -> 
 def test_an_older_transaction_still_sees_its_documents(engine: LocalEngine) -> None:
     held = ["cat sun", "dog", "cat", "map"]
     added(engine, held)
-    lexical = LexicalSearch()
+    lexical = LexicalSearch(BM25())
     looked_for = {"cat": 1.0}
     with engine._store.read() as (connection, state):
         engine.delete(["000"])
@@ -354,7 +360,7 @@ def test_folders_that_nothing_can_write_to_are_searched(tmp_path: Path, mode: st
         added(engine, ["cat", "sun-dried dog"])
     with closing(connect(Folder(tmp_path / "kb"), mode, 1.0)) as connection:
         state = read_state(connection)
-        found = LexicalSearch().search(connection, state, query_terms("sun-dried"), 10, np.ones(2, np.bool_))
+        found = LexicalSearch(BM25()).search(connection, state, query_terms("sun-dried"), 10, np.ones(2, np.bool_))
     assert found.rows.tolist() == [1]
 
 
@@ -365,10 +371,10 @@ def test_no_words_and_unknown_words_find_nothing(engine: LocalEngine) -> None:
 
 def test_answers_do_not_depend_on_what_is_kept(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     added(engine, ["cat dog", "dog cat cat", "sun"])
-    lexical = LexicalSearch()
+    lexical = LexicalSearch(BM25())
     kept = [as_dict(find(engine, "cat-dog sun", lexical=lexical)) for _ in range(2)]
     monkeypatch.setattr(lexical_module, "BUDGET", 0)
-    lexical = LexicalSearch()
+    lexical = LexicalSearch(BM25())
     assert kept == [as_dict(find(engine, "cat-dog sun", lexical=lexical)) for _ in range(2)]
     assert not lexical._postings._terms
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::theodolite.MetadataWarning")  #
 @pytest.mark.parametrize("metric", get_args(MetricName))
 def test_the_answers_are_those_of_the_local_engine(metric: MetricName) -> None:
     drawn = Drawn(7, 5000)
-    settings = CollectionSettings(metric, partition="tenant")
+    settings = CollectionSettings(metric, partition="tenant", k1=0.9, b=0.4)
     local = LocalEngine.open(None, settings)
     remote = open_memory(settings, Traits(noise=0.002, page=999, forgets=True))
     try:

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.analysis.bm25 import BM25
 from theodolite.errors import (
     CollectionNotFoundError,
     CollectionNotFoundWarning,
@@ -54,6 +55,10 @@ class MissingCollection:
     @property
     def partition(self) -> str | None:
         return self._settings.partition
+
+    @property
+    def bm25(self) -> BM25:
+        return self._settings.bm25
 
     def notice(self) -> str:
         """Return a sentence for those who read the collection; the first time, also issue it as a warning."""

@@ -14,7 +14,7 @@ from theodolite.errors import CollectionNotFoundError, ConfigError, InputError, 
 from theodolite.indexes.registry import make_index
 from theodolite.inputs import as_folder
 from theodolite.protocols import Engine, Indexing, require
-from theodolite.settings import CollectionSettings
+from theodolite.settings import DEFAULT_BM25, CollectionSettings
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://", re.ASCII)  # two letters at least: `C:\kb` and `C:/kb` are paths
 _GIVEN = ("location", "settings", "create", "read_only")  # parameters of `open` that are not options
@@ -54,6 +54,7 @@ class EngineOpener:
         Raises:
             CollectionNotFoundError: it does not exist and may not be created.
             UnsupportedError: an index is wanted, and the engine has none to choose from.
+            ConfigError: `k1` or `b` is wanted, and the engine ranks with others.
         """
         if create is None and self.location is not None and not read_only:
             try:
@@ -67,6 +68,7 @@ class EngineOpener:
         if not isinstance(opened, Engine):
             raise ConfigError(f"{self.location}: {type(opened).__name__} lacks a method of protocols.Engine")
         try:
+            settings.check_bm25(getattr(opened, "bm25", DEFAULT_BM25))
             if settings.index not in _DEFAULT_INDEXES:
                 require(opened, Indexing, f"index={settings.index!r}")
         except BaseException:

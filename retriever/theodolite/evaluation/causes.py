@@ -218,9 +218,11 @@ class _Question:
         modes = (a.options.arms, a.options.fusion), (b.options.arms, b.options.fusion)
         if modes[0] != modes[1]:
             return [("mode", f"{a.options.mode} in A, {b.options.mode} in B")]
-        if a.options.arms == "lexical":
-            return []
         found: list[_Difference] = []
+        if a.options.arms != "dense" and a.bm25 != b.bm25:
+            found.append(("bm25", f"{a.bm25} in A, {b.bm25} in B"))
+        if a.options.arms == "lexical":
+            return found
         if a.space.metric != b.space.metric:
             found.append(("metric", f"{a.space.metric} in A, {b.space.metric} in B"))
         if a.space.transforms != b.space.transforms:

@@ -23,6 +23,10 @@ CAUSES: Mapping[str, _About] = {
     "version": _About("only one search finds the document current", "Compare the version rules, as_of and superseded."),
     "filter": _About("only one search lets the document pass", "Compare the filters, scopes and accept functions."),
     "mode": _About("the modes or the weights of the fusion differ", "Search both in the same mode."),
+    "bm25": _About(
+        "the collections rank words with other settings",
+        "Create one of the collections again with the other's k1 and b; they are pinned.",
+    ),
     "metric": _About(
         "the metrics differ", "Create one of the collections again with the metric of the other; a metric is pinned."
     ),

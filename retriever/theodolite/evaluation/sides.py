@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.analysis.bm25 import BM25
 from theodolite.engines.missing import MissingCollection
 from theodolite.errors import InputError
 from theodolite.evaluation.lists import Collection
 from theodolite.evaluation.questions import Questions
 from theodolite.filters import Ids, matches
 from theodolite.ranking.options import SearchOptions
+from theodolite.settings import DEFAULT_BM25
 from theodolite.types import Document, Hits, Space, Vectors
 
 if TYPE_CHECKING:  # a layer above; it is passed in
@@ -29,6 +31,7 @@ class Side:
         name: A or B.
         options: the options of its searches.
         space: the collection's space.
+        bm25: the settings of its lexical search.
         count: how many documents it has.
     """
 
@@ -48,6 +51,7 @@ class Side:
             )
         self.name, self.options = name, options
         self.space: Space = engine.space
+        self.bm25: BM25 = getattr(engine, "bm25", DEFAULT_BM25)
         self._collection = collection
         self._prepared: Prepared | None = None
         self.count = engine.count(scope=scope)

@@ -153,6 +153,8 @@ class Engine(Protocol):
     - `embedder`: the recorded `EmbedderSpec`, or None. A new collection records that of `settings`, and `add` to an
       empty one replaces it, unless that of `settings` is None. Without the attribute, a collection does not open with
       its own embedder;
+    - `bm25`: the settings of its lexical search, an `analysis.bm25.BM25`. A new collection takes `settings.bm25`.
+      Without the attribute, k1 and b other than the defaults are refused;
     - `foreign`: whether another user may have written the collection. The recorded embedder is then not downloaded.
     """
 

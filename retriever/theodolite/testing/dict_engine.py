@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.analysis.bm25 import BM25
 from theodolite.errors import CollectionNotFoundError, DocumentError, EngineError, UnsupportedError, VectorError
 from theodolite.filters import Filter, matches
 from theodolite.filters.summary import summarize_documents
@@ -20,7 +21,7 @@ from theodolite.forking import register_at_fork
 from theodolite.metadata import decode, encode
 from theodolite.protocols import Answer, Request, Scope
 from theodolite.scopes import key_within, partition_key, within
-from theodolite.settings import CollectionSettings
+from theodolite.settings import DEFAULT_BM25, CollectionSettings
 from theodolite.testing.oracle import brute_force
 from theodolite.testing.reference_search import ReferenceSearch
 from theodolite.types import Document, Duplicate, EmbedderSpec, Field, Space, Vectors
@@ -48,6 +49,7 @@ class Contents:
     notes: dict[str, str] = field(default_factory=dict)
     lock: "threading.RLock" = field(default_factory=threading.RLock)
     embedder: EmbedderSpec | None = None
+    bm25: BM25 = DEFAULT_BM25
 
     def __post_init__(self) -> None:
         register_at_fork(self)
@@ -113,10 +115,10 @@ class DictEngine:
             if contents is None:
                 if read_only or (name and not create):
                     raise CollectionNotFoundError(f"there is no collection at {location}", location=location)
-                contents = Contents(settings.space, settings.partition, embedder=settings.embedder)
+                contents = Contents(settings.space, settings.partition, embedder=settings.embedder, bm25=settings.bm25)
                 if name:
                     _collections.by_name[name] = contents
-            settings.check_pinned(contents.space, contents.partition)
+            settings.check_pinned(contents.space, contents.partition, contents.bm25)
             contents.space = settings.applied_to(contents.space)
         return cls(contents, str(location), read_only=read_only, embedder=settings.embedder)
 
@@ -132,6 +134,10 @@ class DictEngine:
     @property
     def partition(self) -> str | None:
         return self._contents.partition
+
+    @property
+    def bm25(self) -> BM25:
+        return self._contents.bm25
 
     @property
     def embedder(self) -> EmbedderSpec | None:
@@ -212,7 +218,7 @@ class DictEngine:
 
     def search(self, request: Request) -> list[Answer]:
         stored = [(self._document(key, kept), kept.vector) for key, kept in sorted(self._check_open().items())]
-        return self.search_class(stored, self.space.metric, self.partition).answers(request)
+        return self.search_class(stored, self.space.metric, self.partition, self.bm25).answers(request)
 
     def duplicates(
         self,

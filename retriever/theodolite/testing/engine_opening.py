@@ -5,12 +5,12 @@ from os import PathLike
 import numpy as np
 
 from theodolite.engines.registry import engine_for
-from theodolite.errors import CollectionNotFoundError, MetricMismatchError
-from theodolite.protocols import Engine
+from theodolite.errors import CollectionNotFoundError, ConfigError, MetricMismatchError
+from theodolite.protocols import Engine, Request
 from theodolite.settings import CollectionSettings
 from theodolite.testing.checks import check
 from theodolite.testing.reference import EngineUnderTest
-from theodolite.types import Document, EmbedderSpec
+from theodolite.types import Document, EmbedderSpec, Vectors
 from theodolite.vectors.prepare import prepare
 
 FIRST = EmbedderSpec("plug-in:first", "0a1b", "float32", "query: ", "")
@@ -49,6 +49,29 @@ class OpeningContract(EngineUnderTest):
             return
         raise AssertionError("open takes another metric than the collection's")
 
+    def test_k1_and_b_hold(self) -> None:
+        """Check that k1 and b are pinned and rank words, or that an engine refuses them."""
+        location = self.location()
+        if location is None:
+            return
+        try:
+            engine = self._open(location, CollectionSettings(k1=0.0, b=1.0))
+        except ConfigError:
+            return
+        self._add(engine, "short", "lantern")
+        self._add(engine, "again", "lantern lantern lantern velvet")
+        self._add(engine, "long", "lantern velvet velvet velvet")
+        self._check_equal(engine)
+        engine.close()
+        again = self._open(location, create=False)
+        self._check_equal(again)
+        again.close()
+        try:
+            self._open(location, CollectionSettings(k1=1.5)).close()
+        except ConfigError:
+            return
+        raise AssertionError("open takes another k1 than the collection's")
+
     def test_the_embedder_is_recorded(self) -> None:
         location = self.location()
         if location is None:
@@ -85,9 +108,19 @@ class OpeningContract(EngineUnderTest):
     ) -> Engine:
         return engine_for(location, {}).open(settings or CollectionSettings(), create=create, read_only=read_only)
 
-    def _add(self, engine: Engine, name: str) -> None:
+    def _add(self, engine: Engine, name: str, text: str = "text") -> None:
         vectors, space = prepare(np.ones((1, 3), np.float32), engine.space)
-        engine.add([Document("text", {}, name)], vectors, space)
+        engine.add([Document(text, {}, name)], vectors, space)
+
+    def _check_equal(self, engine: Engine) -> None:
+        """Check that neither the repetition of a word nor the length of a text counts: k1 is 0."""
+        if "lexical" in self.lacks:
+            return
+        empty = Vectors(np.empty((1, 0), np.float32))
+        (answer,) = engine.search(Request(empty, 3, texts=("lantern",), mode="lexical"))
+        scores = set(answer.lexical)
+        check(len(answer.documents) == 3, f"{len(answer.documents)} of 3 documents hold the word 'lantern'")
+        check(len(scores) == 1, f"with k1=0, documents with a word have the scores {scores}, not one")
 
 
 def _recorded(engine: Engine) -> EmbedderSpec | None:

@@ -1,5 +1,6 @@
 """ReferenceSearch: a simple, slow implementation of search over plain documents, one stage after the other."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.analysis.bm25 import BM25
 from theodolite.protocols import Answer, Request
+from theodolite.settings import DEFAULT_BM25
 from theodolite.testing.ranking import Eligible, check_refused, factors, reciprocal_ranks, relevant, worth
 from theodolite.types import Document, Trace, Version
 from theodolite.vectors.metrics import MetricName, get_metric
@@ -24,11 +27,14 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class ReferenceSearch:
     """A search over documents with their vectors. Each stage is a method."""
 
-    def __init__(self, stored: Sequence[Stored], metric: MetricName, partition: str | None = None) -> None:
+    def __init__(
+        self, stored: Sequence[Stored], metric: MetricName, partition: str | None = None, settings: BM25 = DEFAULT_BM25
+    ) -> None:
         self.documents = [document for document, _ in stored]
         self.vectors = {id(document): vector for document, vector in stored}
         self.metric = metric
         self.partition = partition
+        self.settings = settings
 
     def answers(self, request: Request) -> list[Answer]:
         eligible = self.eligible(request)
@@ -103,16 +109,19 @@ class ReferenceSearch:
         return dict(enumerate(get_metric(self.metric).scores(query, vectors).tolist()))
 
     def bm25(self, text: str, eligible: Eligible) -> Values:
-        """Return lexical scores: the shares of the text's words in each document, weighted by rarity in the scope."""
+        """Return BM25 as textbooks have it, with the statistics of the scope. Each word of the text counts once."""
         inside = [self.words(document.text) for document in self.counted(eligible)]
+        mean = sum(map(len, inside)) / max(1, len(inside))
+        k1, b = self.settings.k1, self.settings.b
         scores: Values = {}
         for word in dict.fromkeys(self.words(text)):
             having = sum(word in words for words in inside)
             for place, document in enumerate(eligible.documents):
                 words = self.words(document.text)
-                if word in words:
-                    share = words.count(word) / (1 + len(words))
-                    scores[place] = scores.get(place, 0.0) + share * float(np.log(1 + len(inside) / having))
+                if count := words.count(word):
+                    part = count * (k1 + 1) / (count + k1 * (1 - b + b * len(words) / mean))
+                    rarity = max(math.log((len(inside) - having + 0.5) / (having + 0.5)), 1e-6)
+                    scores[place] = scores.get(place, 0.0) + part * rarity
         return scores
 
     def words(self, text: str) -> list[str]:

@@ -1,7 +1,5 @@
 """The PostgreSQL engine gives the answers of the local engine: 300 random requests over 5,000 documents."""
 
-from typing import get_args
-
 import psycopg
 import pytest
 from tests.oracle.congruence import Drawn, compare, fill
@@ -16,10 +14,12 @@ pytestmark = [pytest.mark.engine, pytest.mark.filterwarnings("ignore::theodolite
 SCHEMA = "theodolite_congruence"
 
 
-@pytest.mark.parametrize("metric", get_args(MetricName))
-def test_the_answers_are_those_of_the_local_engine(database: str, metric: MetricName) -> None:
+@pytest.mark.parametrize(("metric", "k1", "b"), [("cosine", None, None), ("dot", 0.0, 1.0), ("l2", 0.9, 0.4)])
+def test_the_answers_are_those_of_the_local_engine(
+    database: str, metric: MetricName, k1: float | None, b: float | None
+) -> None:
     drawn = Drawn(11, 5000)
-    settings = CollectionSettings(metric, partition="tenant")
+    settings = CollectionSettings(metric, partition="tenant", k1=k1, b=b)
     local = LocalEngine.open(None, settings)
     remote = PostgresEngine.open(f"{database}&schema={SCHEMA}&collection={metric}", settings)
     try:

@@ -238,6 +238,19 @@ def test_transforms_are_named(kb: Retriever) -> None:
         assert causes(diff(kb, other, ASKS, k=3)) == ["transforms"]
 
 
+def test_other_settings_of_words_are_named() -> None:
+    texts = [f"{'refund ' * (n + 1)}{'filler ' * 3 * n}" for n in range(5)]
+    documents = [Document(text, id=f"d{n}") for n, text in enumerate(texts)]
+    with Retriever.open(embedder=None) as kb, Retriever.open(embedder=None, b=0) as other:
+        for each in (kb, other):
+            each.add(documents, vectors=np.eye(len(texts)) + 0.1)
+        found = diff(kb, other, {"q": "refund"}, mode="lexical")
+        assert causes(found) == ["bm25"]
+        assert found.causes[0].example.detail == "k1=1.2, b=0.75 in A, k1=1.2, b=0 in B"
+        assert causes(diff(kb, other, {"q": "refund"}, vectors=[[1.0] * 5], mode="hybrid")) == ["bm25"]
+        assert diff(kb, other, {"q": "refund"}, vectors=[[1.0] * 5]).share == 0
+
+
 @pytest.mark.parametrize(
     ("cause", "shared", "options_b"),
     [

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from theodolite.analysis.bm25 import BM25
 from theodolite.engines import refusals
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager
 from theodolite.engines.local.maintenance.generations import remove_old_generations
@@ -75,7 +76,7 @@ class LocalEngine:
         return self._store.identity.uid
 
     def _new_executor(self) -> SearchExecutor:
-        return SearchExecutor(self._snapshots, self._hints, self.partition, self._index_manager.record_query)
+        return SearchExecutor(self._snapshots, self._hints, self.partition, self.bm25, self._index_manager.record_query)
 
     def __reduce__(self) -> NoReturn:
         """Raise TypeError: a copy would share files and locks or have none."""
@@ -151,7 +152,7 @@ class LocalEngine:
     def space(self) -> Space:
         if self._manifest.space.dimension is None:
             manifest = self._snapshots.read(lambda connection, snapshot: snapshot.manifest)
-            self._settings.check_pinned(manifest.space, manifest.partition)
+            self._settings.check_pinned(manifest.space, manifest.partition, manifest.bm25)
             self._manifest = manifest
         return self._settings.applied_to(self._manifest.space)
 
@@ -163,6 +164,10 @@ class LocalEngine:
     @property
     def partition(self) -> str | None:
         return self._manifest.partition
+
+    @property
+    def bm25(self) -> BM25:
+        return self._manifest.bm25
 
     @property
     def embedder(self) -> EmbedderSpec | None:

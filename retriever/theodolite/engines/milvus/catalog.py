@@ -238,7 +238,7 @@ def open_collection(
             raise refusals.not_found(server.shown, location=server.shown)
         manifest = new_manifest(settings)
         collection._write(_MANIFEST, manifest)
-    settings.check_pinned(manifest.space, manifest.partition)
+    settings.check_pinned(manifest.space, manifest.partition, manifest.bm25)
     return collection, manifest
 
 

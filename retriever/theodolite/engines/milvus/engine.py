@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.analysis.bm25 import BM25
 from theodolite.engines import refusals
 from theodolite.engines.milvus.catalog import open_collection
 from theodolite.engines.milvus.conditions import TRUE
@@ -138,6 +139,10 @@ class MilvusEngine:
     @property
     def partition(self) -> str | None:
         return self._manifest.partition
+
+    @property
+    def bm25(self) -> BM25:
+        return self._manifest.bm25
 
     @property
     def embedder(self) -> EmbedderSpec | None:
@@ -319,7 +324,7 @@ class MilvusEngine:
         return manifest
 
     def _settle(self, manifest: Manifest) -> None:
-        self._settings.check_pinned(manifest.space, manifest.partition)
+        self._settings.check_pinned(manifest.space, manifest.partition, manifest.bm25)
         self._manifest = manifest
 
     def _check_writable(self) -> None:

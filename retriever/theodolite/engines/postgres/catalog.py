@@ -80,7 +80,7 @@ def open_collection(
         found = connections.write(lambda connection: _create(connection, connections.location, settings))
     collection, manifest = found
     _check_tables(connections, collection, manifest.partition)
-    settings.check_pinned(manifest.space, manifest.partition)
+    settings.check_pinned(manifest.space, manifest.partition, manifest.bm25)
     return collection, manifest
 
 
@@ -88,7 +88,7 @@ def check_collection(connections: Connections, settings: CollectionSettings, *, 
     """Raise the same errors as `open_collection`, and change nothing."""
     found = _found(connections, create=create, check=True)
     if found is not None:
-        settings.check_pinned(found[1].space, found[1].partition)
+        settings.check_pinned(found[1].space, found[1].partition, found[1].bm25)
     _check_tables(connections, *((None, settings.partition) if found is None else (found[0], found[1].partition)))
 
 

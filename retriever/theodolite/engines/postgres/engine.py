@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, NoReturn
 
+from theodolite.analysis.bm25 import BM25
 from theodolite.engines import refusals
 from theodolite.engines.postgres.approximate import ApproximateIndex, Indexes, parse_spec
 from theodolite.engines.postgres.catalog import (
@@ -63,7 +64,12 @@ class PostgresEngine:
         self._reader = Reader(connections, collection, manifest.partition)
         self._notes = NoteStore(connections, collection)
         self._views = Views(
-            connections, collection, manifest.space.metric, manifest.partition, lambda: self._indexes.current()
+            connections,
+            collection,
+            manifest.space.metric,
+            manifest.partition,
+            manifest.bm25,
+            lambda: self._indexes.current(),
         )
         self._indexes = Indexes(connections, collection, self._notes, self._views.similarities)
         self._search = RemoteSearch(self._views, manifest.space.metric, manifest.partition)
@@ -176,13 +182,17 @@ class PostgresEngine:
     def space(self) -> Space:
         if self._manifest.space.dimension is None:
             manifest = self._state().manifest
-            self._settings.check_pinned(manifest.space, manifest.partition)
+            self._settings.check_pinned(manifest.space, manifest.partition, manifest.bm25)
             self._manifest = manifest
         return self._settings.applied_to(self._manifest.space)
 
     @property
     def partition(self) -> str | None:
         return self._manifest.partition
+
+    @property
+    def bm25(self) -> BM25:
+        return self._manifest.bm25
 
     @property
     def embedder(self) -> EmbedderSpec | None:

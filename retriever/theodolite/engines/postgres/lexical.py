@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from theodolite.analysis.bm25 import K1, B
+from theodolite.analysis.bm25 import BM25
 from theodolite.analysis.query_terms import Phrase
 from theodolite.engines.postgres.binary import encode_texts
 from theodolite.engines.postgres.term_tokens import TERMS, counted_text, lookup_tokens
@@ -29,6 +29,7 @@ Rows = Callable[[str, Sequence[Any]], list[Any]]
 def lexical_candidates(
     rows: Rows,
     table: str,
+    bm25: BM25,
     phrases: Mapping[Phrase, float],
     n: int,
     scope: Condition,
@@ -51,8 +52,11 @@ def lexical_candidates(
     tokens = list(dict.fromkeys(token for phrase in known for token in lookup_tokens(phrase)[:1]))
     numbers = range(1, len(known) + 1)
     counts: list[Condition] = [_count(phrase) for phrase in known]
-    norm = f"({K1} * (1 - {B}::float8 + {B} * length / %s::float8))"
-    score = " + ".join(f"weights[{i}] * (counts[{i}] * {K1 + 1}::float8 / (counts[{i}] + norm))" for i in numbers)
+    norm = f"({bm25.k1}::float8 * (1 - {bm25.b}::float8 + {bm25.b}::float8 * length / %s::float8))"
+    # Never divide by 0: that is the sum for documents without the term, if k1 is 0.
+    score = " + ".join(
+        f"weights[{i}] * (counts[{i}] * {bm25.k1 + 1}::float8 / greatest(counts[{i}] + norm, 1e-9))" for i in numbers
+    )
     sql = f"""
         WITH hits AS MATERIALIZED (
             SELECT key, id, {norm} AS norm, ({eligible.sql}) IS TRUE AS eligible,

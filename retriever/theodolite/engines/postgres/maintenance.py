@@ -108,7 +108,12 @@ class Maintainer:
             manifest = read_state(connection, self._collection).manifest
             space = manifest.space
             settings = CollectionSettings(
-                space.metric, space.norms, manifest.partition, embedder=manifest.embedder, index=None
+                space.metric,
+                space.norms,
+                manifest.partition,
+                embedder=manifest.embedder,
+                k1=manifest.bm25.k1,
+                b=manifest.bm25.b,
             )
             engine = local.open(folder, settings, create=True)
             try:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.analysis.bm25 import BM25
 from theodolite.analysis.query_terms import Phrase
 from theodolite.engines import refusals
 from theodolite.engines.postgres.approximate import ApproximateIndex
@@ -132,12 +133,14 @@ class Views:
         collection: Collection,
         metric: MetricName,
         partition: str | None,
+        bm25: BM25,
         current_index: Callable[[], ApproximateIndex | None],
     ) -> None:
         self._connections = connections
         self._collection = collection
         self._metric = get_metric(metric)
         self._partition = partition
+        self._bm25 = bm25
         self._current_index = current_index
         self._cache = CommitCache()
 
@@ -162,6 +165,7 @@ class Views:
                 self._collection,
                 self._metric,
                 self._partition,
+                self._bm25,
                 self._cache,
                 index,
                 ef,
@@ -180,6 +184,7 @@ class PostgresSource:
         collection: Collection,
         metric: Metric,
         partition: str | None,
+        bm25: BM25,
         cache: CommitCache,
         index: ApproximateIndex | None,
         ef: int | None,
@@ -189,6 +194,7 @@ class PostgresSource:
         self._connection = connection
         self._collection = collection
         self._metric = metric
+        self._bm25 = bm25
         self._partition = partition
         self._cache = cache
         self._index = index
@@ -315,7 +321,7 @@ class PostgresSource:
 
         counted = self._cache.get(state.sequence, ("lexical", scope.key), statistics)
         rest = self._condition(Eligible(None, eligible.where, eligible.included, eligible.excluded))
-        return lexical_candidates(self._rows, self._table, phrases, n, scope, rest, *counted)
+        return lexical_candidates(self._rows, self._table, self._bm25, phrases, n, scope, rest, *counted)
 
     def vectors(self, keys: Keys) -> NDArray[np.float32]:
         self._lasting_state()

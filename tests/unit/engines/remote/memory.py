@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.analysis.bm25 import term_scores
+from theodolite.analysis.bm25 import BM25
 from theodolite.analysis.query_terms import Phrase, Tokenizer
 from theodolite.analysis.unspaced_scripts import is_letter, prepare_text
 from theodolite.engines.remote.search import RemoteSearch
@@ -30,7 +30,7 @@ from theodolite.filters.summary import names, summarize_documents
 from theodolite.metadata import decode
 from theodolite.protocols import Answer, Request, Scope
 from theodolite.scopes import within
-from theodolite.settings import CollectionSettings
+from theodolite.settings import DEFAULT_BM25, CollectionSettings
 from theodolite.testing import DictEngine
 from theodolite.testing.dict_engine import Contents, Stored
 from theodolite.types import Document, Field, Vectors
@@ -92,10 +92,13 @@ class Commit:
 class MemorySource:
     """One view of a collection in a dictionary. Similarities are computed in float32, as many servers do."""
 
-    def __init__(self, commit: Commit, metric: str, traits: Traits, *, lasting: bool = True) -> None:
+    def __init__(
+        self, commit: Commit, metric: str, traits: Traits, *, bm25: BM25 = DEFAULT_BM25, lasting: bool = True
+    ) -> None:
         self._commit = commit
         self._metric = get_metric(metric)
         self._traits = traits
+        self._bm25 = bm25
         self._forgets = traits.forgets and not lasting
         self._keys, self._documents, self._matrix = commit.keys, commit.documents, commit.matrix
         self._place_of = commit.place_of
@@ -187,7 +190,7 @@ class MemorySource:
             holding = np.flatnonzero(counts)
             if len(holding):
                 mean = int(lengths.sum()) / len(inside)
-                scores[holding] += term_scores(weight, len(inside), mean, counts[holding], lengths[holding])
+                scores[holding] += self._bm25.term_scores(weight, len(inside), mean, counts[holding], lengths[holding])
         chosen = np.isin(inside, self._places(eligible)) & (scores > 0)
         places, found = inside[chosen], scores[chosen]
         order = np.argsort(-found, kind="stable")
@@ -283,7 +286,7 @@ class MemoryEngine(DictEngine):
         if commit is None or commit.stored is not stored:
             number = 1 if commit is None else commit.number + 1
             self._commit = commit = Commit(stored, self.partition, number)
-        source = MemorySource(commit, self.space.metric, self.traits, lasting=lasting)
+        source = MemorySource(commit, self.space.metric, self.traits, bm25=self.bm25, lasting=lasting)
         self.sources = [*self.sources[-9:], source]
         yield source
 

@@ -8,6 +8,7 @@ from sqlite3 import Connection
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.analysis.bm25 import BM25
 from theodolite.analysis.query_terms import query_terms
 from theodolite.analysis.unspaced_scripts import needs_preparation, separate_runs
 from theodolite.engines.local.derived.index_record import FLAT
@@ -88,7 +89,7 @@ class SearchExecutor:
     """
 
     def __init__(
-        self, snapshots: SnapshotManager, hints: Hints, partition: str | None, record_query: RecordQuery
+        self, snapshots: SnapshotManager, hints: Hints, partition: str | None, bm25: BM25, record_query: RecordQuery
     ) -> None:
         """
         Args:
@@ -98,7 +99,7 @@ class SearchExecutor:
         self._hints = hints
         self._partition = partition
         self._record_query = record_query
-        self._lexical_search = LexicalSearch()
+        self._lexical_search = LexicalSearch(bm25)
         self._documents = DocumentCache()
         self._last_boosted: BoostedScore | None = None
         self._warnings = NoteWarnings()

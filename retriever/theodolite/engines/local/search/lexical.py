@@ -15,7 +15,7 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.analysis.bm25 import term_scores
+from theodolite.analysis.bm25 import BM25
 from theodolite.analysis.query_terms import Phrase, Tokenizer
 from theodolite.analysis.unspaced_scripts import is_letter
 from theodolite.engines.local.storage.database import State
@@ -207,7 +207,8 @@ class LexicalSearch:
     It keeps the lengths of documents, 4 bytes a row, and the postings of recent query terms, 64 MB at most.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, bm25: BM25) -> None:
+        self._bm25 = bm25
         self._lengths = DocumentLengths(0, IDENTITY, prepared=True)
         self._postings = Postings(0, prepared=True)
         self._tokenizer = Tokenizer()
@@ -243,7 +244,7 @@ class LexicalSearch:
         if (postings.sequence, postings.prepared) != (state.sequence, prepared):
             self._postings = postings = Postings(state.sequence, prepared=prepared)
         phrases = self._tokenizer.phrases(terms, prepared=prepared)
-        bm25 = _scores(connection, phrases, scope, keys, lengths, postings)
+        bm25 = _scores(self._bm25, connection, phrases, scope, keys, lengths, postings)
         rows = np.flatnonzero(bm25 if eligible is None else np.where(eligible, bm25, 0.0))
         known = len(rows) > 0 or bool(bm25.any())
         scores = bm25[rows]
@@ -256,6 +257,7 @@ class LexicalSearch:
 
 
 def _scores(
+    settings: BM25,
     connection: sqlite3.Connection,
     phrases: Mapping[Phrase, float],
     scope: Mask,
@@ -279,5 +281,5 @@ def _scores(
         if not len(rows):
             continue
         mean = mean or lengths.total(connection, scope) / documents
-        bm25[rows] += term_scores(weight, documents, mean, counts, lengths.of(connection, rows))
+        bm25[rows] += settings.term_scores(weight, documents, mean, counts, lengths.of(connection, rows))
     return bm25

@@ -74,7 +74,7 @@ def open_store(
             if read_only or not is_full(error) or not free_room(opened, FOR_DELETING):
                 raise
             mode, manifest = _inspect_and_prepare(opened, read_only, lock_timeout)
-        settings.check_pinned(manifest.space, manifest.partition)
+        settings.check_pinned(manifest.space, manifest.partition, manifest.bm25)
     store = Store(
         opened,
         uid=manifest.uid,
@@ -102,7 +102,7 @@ def check_folder(folder: Path, settings: CollectionSettings, *, create: bool, lo
     with translate_errors(folder):
         if _exists(folder, create=create):
             manifest = inspect(Folder(folder), lock_timeout)
-            settings.check_pinned(manifest.space, manifest.partition)
+            settings.check_pinned(manifest.space, manifest.partition, manifest.bm25)
 
 
 def _exists(folder: Path, *, create: bool) -> bool:
