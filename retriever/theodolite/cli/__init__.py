@@ -10,6 +10,11 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command given by `sys.argv` and exit with its code (see `theodolite.cli.exit_codes`)."""
     try:
+        if sys.argv[1:2] == ["search"]:
+            from theodolite.cli.quick_search import quick_search
+
+            if (code := quick_search(sys.argv[2:])) is not None:
+                sys.exit(code)
         from theodolite.cli.run import run
     except ModuleNotFoundError as error:
         if error.name not in ("typer", "click", "rich"):

@@ -5,20 +5,20 @@ Results go to stdout, everything else to stderr.
 
 import json
 import sys
-import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from theodolite.cli import hit_lines
 from theodolite.display import one_line as one_line  # for the commands
 from theodolite.display import printable
 from theodolite.metadata import encode
-from theodolite.types import Document, Hit, Hits
+from theodolite.serving.results import hits_as_json as hits_as_json
+from theodolite.types import Document, Hits
 
 if TYPE_CHECKING:
     from theodolite.files.sync import SyncProgress
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 console = Console(highlight=False, soft_wrap=True, emoji=False)
 errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
-_PLACE = ("source", "heading", "title", "page", "published")  # common metadata fields that say where a passage is from
-_LINES = 3  # of a passage, at a terminal
 _PAUSE = 5.0  # seconds between two lines of progress without a terminal
 
 
@@ -47,59 +45,21 @@ def note(text: str, style: str = "") -> None:
     errors.print(printable(text), markup=False, style=style)
 
 
-def hits_as_json(query: str, hits: Hits, *, explain: bool = False) -> dict[str, Any]:
-    """Return the result of a search as JSON values; dates in metadata are tagged as they are stored."""
-    return {"query": query, "hits": [_hit_as_json(hit, explain) for hit in hits], "trace": asdict(hits.trace)}
-
-
-def _hit_as_json(hit: Hit, explain: bool) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        "rank": hit.rank,
-        "score": hit.score,
-        "scores": dict(hit.scores),
-        "id": hit.document.id,
-        "text": hit.document.text,
-        "metadata": json.loads(encode(hit.document.metadata)),
-        "highlights": [asdict(highlight) for highlight in hit.highlights[:1]],
-    }
-    if hit.version is not None:
-        values["version"] = asdict(hit.version)
-    if hit.duplicates:
-        values["duplicates"] = [duplicate.document.id for duplicate in hit.duplicates]
-    if explain:
-        values["explanation"] = hit.explain().to_dict()
-    return values
-
-
 def show_hits(hits: Hits, *, explain: bool = False) -> None:
     """Print hits. Behind a pipe: one line a hit with the whole text, separated by tabs.
 
     At a terminal: score, id, place, and some lines of the passage, beginning with the sentence that matches best.
     """
+    listed = hits_as_json(None, hits, explain=explain)["hits"]
     if not console.is_terminal:
-        for hit in hits:
-            name, text = one_line(hit.document.id), one_line(hit.document.text)
-            sys.stdout.write(f"{hit.rank}\t{_score(hit.score, 4)}\t{name}\t{text}\n")
-            if explain:
-                sys.stdout.write("".join(f"\t{printable(line)}\n" for line in str(hit.explain()).splitlines()))
+        sys.stdout.writelines(hit_lines.piped(listed))
         return
-    for hit in hits:
-        say(f"{hit.rank:2}. {_score(hit.score, 3)}  ", style="bold", end="")
-        show_id_and_place(hit.document)
-        for line in textwrap.wrap(_best_part(hit), text_width(6), max_lines=_LINES, placeholder=" …"):
-            say(f"      {line}")
-        if explain:
-            for line in str(hit.explain()).splitlines():
-                say(f"      {printable(line)}", style="dim")
+    for line in hit_lines.at_terminal(listed, text_width(6)):
+        for text, style in line[:-1]:
+            say(text, style=style, end="")
+        say(*line[-1])
     if not hits:
-        note("No documents match.")
-
-
-def _best_part(hit: Hit) -> str:
-    """Return the passage on one line, beginning with the sentence that contains most words of the query."""
-    text = hit.document.text
-    start = hit.highlights[0].start if hit.highlights else 0
-    return f"… {one_line(text[start:])}" if text[:start].strip() else one_line(text)
+        note(hit_lines.NOTHING)
 
 
 def show_id_and_place(document: Document) -> None:
@@ -215,14 +175,6 @@ def _is_due(quiet: bool, printed: float) -> bool:
     return not quiet and not errors.is_terminal and time.monotonic() - printed > _PAUSE
 
 
-def _score(score: float, digits: int) -> str:
-    """Format a score; small ones (reciprocal ranks, some BM25) keep the same number of significant digits."""
-    return f"{score:.{digits}f}" if abs(score) >= 0.1 or not score else f"{score:#.{digits}g}"
-
-
 def place_of(document: Document) -> str:
     """Say where a passage is from; its path only if the id does not begin with it."""
-    path = str(document.metadata.get("path", ""))
-    parts = [path] if not document.id.startswith(path) else []
-    parts += [str(document.metadata[name]) for name in _PLACE if document.metadata.get(name)]
-    return " · ".join(map(one_line, parts))
+    return hit_lines.place(document.id, json.loads(encode(document.metadata)))

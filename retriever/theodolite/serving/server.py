@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import h11
@@ -45,7 +46,7 @@ def listening_socket(host: str, port: int) -> socket.socket:
     return listener
 
 
-def make_server(app: ASGIApp, limits: Limits, **settings: Any) -> Server:
+def make_server(app: ASGIApp, limits: Limits) -> Server:
     """Return a server for an application; `run(sockets=[...])` runs it until a signal stops it.
 
     Requests in progress have `GRACE` seconds to end then.
@@ -68,9 +69,17 @@ def make_server(app: ASGIApp, limits: Limits, **settings: Any) -> Server:
         timeout_graceful_shutdown=GRACE,
         limit_concurrency=_CONNECTIONS,
         h11_max_incomplete_event_size=_HEADERS,
-        **settings,
     )
-    return Server(config)
+    return _Server(config)
+
+
+class _Server(Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Let signals stop the server. uvicorn raises them again at the end, before its caller can close anything."""
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()
 
 
 class _TimedProtocol(H11Protocol):
@@ -113,9 +122,3 @@ class _TimedProtocol(H11Protocol):
         self._arriving = None
         if not self.transport.is_closing():
             self.transport.close()
-
-
-def tls(certificate: str, key: str | None) -> dict[str, Any]:
-    """Return the settings of `make_server` for HTTPS. Raises OSError or ssl.SSLError if the files cannot be used."""
-    ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
-    return {"ssl_certfile": certificate, "ssl_keyfile": key}

@@ -58,6 +58,7 @@ def test_help_shows_examples(shell: Shell) -> None:
         "recall",
         "reindex",
         "search",
+        "serve",
         "verify",
     ]
     for command in commands:
