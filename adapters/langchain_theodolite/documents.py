@@ -5,7 +5,8 @@ from typing import Any
 from langchain_core.documents import Document
 
 from theodolite import Document as Passage
-from theodolite import InputError
+from theodolite import Hits, InputError
+from theodolite.integration import HIT_DETAILS, hit_details, verdict_details
 
 
 def to_core(document: Document) -> Passage:
@@ -28,3 +29,20 @@ def from_core(document: Passage, **extra: Any) -> Document:
         extra: further metadata entries, such as scores.
     """
     return Document(page_content=document.text, metadata={**document.metadata, **extra}, id=document.id)
+
+
+def documents_of(hits: Hits, *, with_scores: bool = False) -> list[Document]:
+    """Convert hits to LangChain documents.
+
+    Where searches are calibrated, the verdict on all hits is under `theodolite` in the metadata of each.
+
+    Args:
+        with_scores: also add each hit's own details there.
+    """
+    if hits.verdict is None and not with_scores:
+        return [from_core(hit.document) for hit in hits]
+    details = [hit_details(hit) if with_scores else {} for hit in hits]
+    return [
+        from_core(hit.document, **{HIT_DETAILS: {**own, **verdict_details(hits)}})
+        for hit, own in zip(hits, details, strict=True)
+    ]

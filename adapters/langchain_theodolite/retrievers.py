@@ -10,17 +10,15 @@ from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from langchain_core.vectorstores import VectorStoreRetriever
 from pydantic import ConfigDict, Field, model_validator
 
-from langchain_theodolite.documents import from_core
+from langchain_theodolite.documents import documents_of
 from langchain_theodolite.embeddings import as_embedder
 from langchain_theodolite.rerankers import as_stage
 from langchain_theodolite.searching import HINTS, OPTIONS, asearch, prepare, search
-from theodolite import MMR, Fusion, Hit, Retriever
+from theodolite import MMR, Fusion, Retriever
 from theodolite.integration import (
-    HIT_DETAILS,
     RECORDED,
     check_kb,
     check_names,
-    hit_details,
     loaded_embedder,
     open_existing,
     opening_options,
@@ -49,7 +47,7 @@ class TheodoliteRetriever(BaseRetriever):
             With `rerank`, the threshold applies to the reranker's calibrated score.
         rerank: any value that `TheodoliteReranker` accepts as its reranker.
         with_scores: add `score`, `scores` and `rank` under `theodolite` in the metadata, plus `version` and
-            `duplicates` if present.
+            `duplicates` if present. The `verdict` is there in any case where searches are calibrated.
         boosts, versions, as_of, superseded, min_relevance, diversity, dedupe: see `theodolite.Retriever.search`.
     """
 
@@ -142,13 +140,13 @@ class TheodoliteRetriever(BaseRetriever):
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **options: Any
     ) -> list[Document]:
         view, asked, scored = self._asked(options)
-        return [_document(hit, scored) for hit in search(view, query=query, **asked)]
+        return documents_of(search(view, query=query, **asked), with_scores=scored)
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **options: Any
     ) -> list[Document]:
         view, asked, scored = self._asked(options)
-        return [_document(hit, scored) for hit in await asearch(view, query=query, **asked)]
+        return documents_of(await asearch(view, query=query, **asked), with_scores=scored)
 
     def _asked(self, given: Mapping[str, Any]) -> tuple[Retriever, dict[str, Any], bool]:
         """Return the collection or scope to search, the search options, and whether to add scores."""
@@ -230,12 +228,6 @@ def _hybrid(options: dict[str, Any]) -> dict[str, Any]:
     if mode != "hybrid":
         raise ValueError(f"mode is {options['mode']!r}, and search_type 'hybrid': pass one of them")
     return {**options, "mode": "hybrid"}
-
-
-def _document(hit: Hit, scored: bool) -> Document:
-    if not scored:
-        return from_core(hit.document)
-    return from_core(hit.document, **{HIT_DETAILS: hit_details(hit)})
 
 
 def _check_fields(known: Collection[str], values: Mapping[str, Any], what: str, *hints: Mapping[str, str]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from langchain_theodolite.documents import from_core
 from langchain_theodolite.filters import split_filter
 from langchain_theodolite.rerankers import as_stage
-from theodolite import MMR, ConfigError, Hit, InputError, Retriever
+from theodolite import MMR, ConfigError, Hit, Hits, InputError, Retriever
 from theodolite.integration import SEARCH_OPTIONS, as_collection, check_names, scoped
 
 RANKING = SEARCH_OPTIONS - {"k", "where", "accept"}
@@ -24,7 +24,7 @@ HINTS = {
 }
 
 
-def search(kb: Retriever, **options: Any) -> list[Hit]:
+def search(kb: Retriever, **options: Any) -> Hits:
     """Return the k best hits, best first.
 
     Args:
@@ -41,13 +41,13 @@ def search(kb: Retriever, **options: Any) -> list[Hit]:
         ValueError: options are invalid or conflict. TypeError: an option is unknown.
     """
     view, asked = prepare(kb, **options)
-    return list(view.search(**asked))
+    return view.search(**asked)
 
 
-async def asearch(kb: Retriever, **options: Any) -> list[Hit]:
+async def asearch(kb: Retriever, **options: Any) -> Hits:
     """Return the k best hits without blocking the event loop. See `search`."""
     view, asked = prepare(kb, **options)
-    return list(await view.asearch(**asked))
+    return await view.asearch(**asked)
 
 
 def relevance_of(hit: Hit) -> float:

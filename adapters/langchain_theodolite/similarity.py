@@ -7,9 +7,9 @@ import numpy as np
 from langchain_core.documents import Document
 from langchain_core.vectorstores import VectorStore
 
-from langchain_theodolite.documents import from_core
+from langchain_theodolite.documents import documents_of
 from langchain_theodolite.searching import HINTS, OPTIONS, asearch, relevance_of, search
-from theodolite import ConfigError, Hit, Retriever
+from theodolite import ConfigError, Hits, Retriever
 from theodolite.integration import check_names
 
 SEARCHING = OPTIONS | {"fetch_k", "lambda_mult"}
@@ -30,11 +30,11 @@ class Searches(VectorStore):
 
     def similarity_search(self, query: str, k: int = 4, filter: Any = None, **options: Any) -> list[Document]:
         """Return the k documents nearest to a query, best first."""
-        return _documents(self._search(SEARCHING, options, query=query, k=k, filter=filter))
+        return documents_of(self._search(SEARCHING, options, query=query, k=k, filter=filter))
 
     async def asimilarity_search(self, query: str, k: int = 4, filter: Any = None, **options: Any) -> list[Document]:
         """Await `similarity_search`."""
-        return _documents(await self._asearch(SEARCHING, options, query=query, k=k, filter=filter))
+        return documents_of(await self._asearch(SEARCHING, options, query=query, k=k, filter=filter))
 
     def similarity_search_with_score(
         self, query: str, k: int = 4, filter: Any = None, **options: Any
@@ -78,13 +78,13 @@ class Searches(VectorStore):
         self, embedding: list[float], k: int = 4, filter: Any = None, **options: Any
     ) -> list[Document]:
         """Return the k documents nearest to a vector, best first."""
-        return _documents(self._search(_BY_VECTOR, options, vector=embedding, k=k, filter=filter))
+        return documents_of(self._search(_BY_VECTOR, options, vector=embedding, k=k, filter=filter))
 
     async def asimilarity_search_by_vector(
         self, embedding: list[float], k: int = 4, filter: Any = None, **options: Any
     ) -> list[Document]:
         """Await `similarity_search_by_vector`."""
-        return _documents(await self._asearch(_BY_VECTOR, options, vector=embedding, k=k, filter=filter))
+        return documents_of(await self._asearch(_BY_VECTOR, options, vector=embedding, k=k, filter=filter))
 
     def similarity_search_with_score_by_vector(
         self, embedding: list[float], k: int = 4, filter: Any = None, **options: Any
@@ -108,14 +108,14 @@ class Searches(VectorStore):
             lambda_mult: from 0, most diverse, to 1, nearest to the query.
         """
         asked = {"k": k, "fetch_k": fetch_k, "lambda_mult": lambda_mult, "filter": filter}
-        return _documents(self._search(SEARCHING, options, query=query, **asked))
+        return documents_of(self._search(SEARCHING, options, query=query, **asked))
 
     async def amax_marginal_relevance_search(
         self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, filter: Any = None, **options: Any
     ) -> list[Document]:
         """Await `max_marginal_relevance_search`."""
         asked = {"k": k, "fetch_k": fetch_k, "lambda_mult": lambda_mult, "filter": filter}
-        return _documents(await self._asearch(SEARCHING, options, query=query, **asked))
+        return documents_of(await self._asearch(SEARCHING, options, query=query, **asked))
 
     def max_marginal_relevance_search_by_vector(
         self,
@@ -128,7 +128,7 @@ class Searches(VectorStore):
     ) -> list[Document]:
         """Return k documents near to a vector and different from one another. See `max_marginal_relevance_search`."""
         asked = {"k": k, "fetch_k": fetch_k, "lambda_mult": lambda_mult, "filter": filter}
-        return _documents(self._search(_BY_VECTOR, options, vector=embedding, **asked))
+        return documents_of(self._search(_BY_VECTOR, options, vector=embedding, **asked))
 
     async def amax_marginal_relevance_search_by_vector(
         self,
@@ -141,7 +141,7 @@ class Searches(VectorStore):
     ) -> list[Document]:
         """Await `max_marginal_relevance_search_by_vector`."""
         asked = {"k": k, "fetch_k": fetch_k, "lambda_mult": lambda_mult, "filter": filter}
-        return _documents(await self._asearch(_BY_VECTOR, options, vector=embedding, **asked))
+        return documents_of(await self._asearch(_BY_VECTOR, options, vector=embedding, **asked))
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         """Return the function from a pure similarity score of `similarity_search_with_score` to relevance."""
@@ -153,11 +153,11 @@ class Searches(VectorStore):
             )
         return lambda score: relevance.of_hits([score])[0]
 
-    def _search(self, known: frozenset[str], options: dict[str, Any], **asked: Any) -> list[Hit]:
+    def _search(self, known: frozenset[str], options: dict[str, Any], **asked: Any) -> Hits:
         check_names(options, known, "a search", HINTS)
         return search(self._kb, **_asked(asked), **options)
 
-    async def _asearch(self, known: frozenset[str], options: dict[str, Any], **asked: Any) -> list[Hit]:
+    async def _asearch(self, known: frozenset[str], options: dict[str, Any], **asked: Any) -> Hits:
         check_names(options, known, "a search", HINTS)
         return await asearch(self._kb, **_asked(asked), **options)
 
@@ -177,13 +177,9 @@ def _check_relevance(options: dict[str, Any]) -> None:
         )
 
 
-def _documents(hits: list[Hit]) -> list[Document]:
-    return [from_core(hit.document) for hit in hits]
+def _scored(hits: Hits) -> list[tuple[Document, float]]:
+    return [(document, hit.score) for document, hit in zip(documents_of(hits), hits, strict=True)]
 
 
-def _scored(hits: list[Hit]) -> list[tuple[Document, float]]:
-    return [(from_core(hit.document), hit.score) for hit in hits]
-
-
-def _relevant(hits: list[Hit]) -> list[tuple[Document, float]]:
-    return [(from_core(hit.document), relevance_of(hit)) for hit in hits]
+def _relevant(hits: Hits) -> list[tuple[Document, float]]:
+    return [(document, relevance_of(hit)) for document, hit in zip(documents_of(hits), hits, strict=True)]

@@ -11,6 +11,7 @@ from langchain_theodolite.documents import from_core
 from langchain_theodolite.rerankers import as_stage
 from langchain_theodolite.searching import collection
 from theodolite import Boost, InputError, Retriever, SearchTool
+from theodolite.integration import verdict_details
 
 _LONG = 64
 """Error messages repeat a model's input only up to this many characters."""
@@ -79,7 +80,8 @@ def theodolite_tool(
         except InputError as error:
             raise ToolException(str(error)) from error
         return searching.passages(hits), [
-            from_core(hit.document, theodolite={"score": hit.score, "rank": hit.rank}) for hit in hits
+            from_core(hit.document, theodolite={"score": hit.score, "rank": hit.rank, **verdict_details(hits)})
+            for hit in hits
         ]
 
     return StructuredTool.from_function(

@@ -15,6 +15,7 @@ from llama_index.core.schema import (
 
 from theodolite import Document as Passage
 from theodolite import DocumentError
+from theodolite.integration import HIT_DETAILS
 
 CONTENT = "_node_content"
 TYPE = "_node_type"
@@ -87,6 +88,15 @@ def from_core(passage: Passage) -> BaseNode:
     elif content.get("text_resource"):
         content["text_resource"].setdefault("text", passage.text)
     return kind.from_dict({**content, "id_": passage.id, "metadata": metadata})
+
+
+def with_details(node: BaseNode, details: dict[str, Any]) -> BaseNode:
+    """Add details of a search to a node's metadata, where embedders and language models do not see them."""
+    if details:
+        node.metadata = {**node.metadata, HIT_DETAILS: details}
+        node.excluded_embed_metadata_keys = [*node.excluded_embed_metadata_keys, HIT_DETAILS]
+        node.excluded_llm_metadata_keys = [*node.excluded_llm_metadata_keys, HIT_DETAILS]
+    return node
 
 
 def _taken(content: dict[str, Any]) -> str:

@@ -15,12 +15,11 @@ from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr
 from llama_index.core.schema import NodeWithScore, QueryBundle
 from llama_index.core.vector_stores.types import MetadataFilters
 
-from llama_index_theodolite.documents import from_core
+from llama_index_theodolite.documents import from_core, with_details
 from llama_index_theodolite.embeddings import as_embedder
 from llama_index_theodolite.filters import as_where
-from theodolite import MMR, Boost, ConfigError, Fusion, Hit, InputError, Retriever, UnsupportedError, VectorError
+from theodolite import MMR, Boost, ConfigError, Fusion, Hit, Hits, InputError, Retriever, UnsupportedError, VectorError
 from theodolite.integration import (
-    HIT_DETAILS,
     RECORDED,
     as_collection,
     as_rerank,
@@ -30,6 +29,7 @@ from theodolite.integration import (
     opening_options,
     reusable,
     scoped,
+    verdict_details,
 )
 
 _dispatcher = get_dispatcher(__name__)
@@ -102,7 +102,8 @@ class TheodoliteRetriever(BaseRetriever):
                 other weights.
             rerank: any value that `TheodoliteRerank` accepts as its reranker. It reads the first 50 results.
             with_scores: add `score`, `scores` and `rank` under `theodolite` in the metadata, plus `version` and
-                `duplicates` if present. Language models and embedders do not see them.
+                `duplicates` if present. Language models and embedders do not see them. The `verdict` is there in any
+                case where searches are calibrated.
             boosts, versions, as_of, superseded, min_relevance, diversity, dedupe: see `theodolite.Retriever.search`.
             callback_manager, object_map, objects, verbose: see LlamaIndex's BaseRetriever.
             opening: with `location`, options of `theodolite.Retriever.open` such as `on_drift`, except `create` and
@@ -185,7 +186,7 @@ class TheodoliteRetriever(BaseRetriever):
             hits = self.kb.search(**self._asked(query_bundle, vector))
         except VectorError as error:
             raise _explained(query_bundle, error) from error
-        return [self._node(hit) for hit in hits]
+        return [self._node(hit, hits) for hit in hits]
 
     @_dispatcher.span
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
@@ -195,7 +196,7 @@ class TheodoliteRetriever(BaseRetriever):
             hits = await self.kb.asearch(**self._asked(query_bundle, vector))
         except VectorError as error:
             raise _explained(query_bundle, error) from error
-        return [self._node(hit) for hit in hits]
+        return [self._node(hit, hits) for hit in hits]
 
     def _asked(self, bundle: QueryBundle, vector: Any) -> dict[str, Any]:
         """Return the arguments of the search that answers the query."""
@@ -235,12 +236,9 @@ class TheodoliteRetriever(BaseRetriever):
     def _where(self) -> Any:
         return as_where(self.filters)
 
-    def _node(self, hit: Hit) -> NodeWithScore:
-        node = from_core(hit.document)
-        if self.with_scores:
-            node.metadata = {**node.metadata, HIT_DETAILS: hit_details(hit)}
-            node.excluded_embed_metadata_keys = [*node.excluded_embed_metadata_keys, HIT_DETAILS]
-            node.excluded_llm_metadata_keys = [*node.excluded_llm_metadata_keys, HIT_DETAILS]
+    def _node(self, hit: Hit, hits: Hits) -> NodeWithScore:
+        own = hit_details(hit) if self.with_scores else {}
+        node = with_details(from_core(hit.document), {**own, **verdict_details(hits)})
         return NodeWithScore(node=node, score=hit.score)
 
 

@@ -7,11 +7,11 @@ from llama_index.core.schema import NodeWithScore
 from llama_index.core.tools import FunctionTool, ToolOutput
 from pydantic import BaseModel, ConfigDict, WithJsonSchema, create_model
 
-from llama_index_theodolite.documents import RESERVED, from_core
+from llama_index_theodolite.documents import RESERVED, from_core, with_details
 from llama_index_theodolite.filters import as_where
 from llama_index_theodolite.retrievers import TheodoliteRetriever, collection
 from theodolite import Boost, Hits, InputError, SearchTool
-from theodolite.integration import as_rerank
+from theodolite.integration import as_rerank, verdict_details
 
 
 def as_tool(
@@ -82,7 +82,10 @@ def as_tool(
         output: dict[str, Any] = {"tool_name": name, "raw_input": {"args": (), "kwargs": arguments}}
         if isinstance(hits, InputError):
             return ToolOutput(content=str(hits), raw_output=str(hits), is_error=True, exception=hits, **output)
-        nodes: list[NodeWithScore] = [NodeWithScore(node=from_core(hit.document), score=hit.score) for hit in hits]
+        nodes: list[NodeWithScore] = [
+            NodeWithScore(node=with_details(from_core(hit.document), verdict_details(hits)), score=hit.score)
+            for hit in hits
+        ]
         return ToolOutput(content=searching.passages(hits), raw_output=nodes, **output)
 
     def search(*query: Any, **arguments: Any) -> ToolOutput:

@@ -16,12 +16,12 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryResult,
 )
 
-from llama_index_theodolite.documents import from_core, to_core
+from llama_index_theodolite.documents import from_core, to_core, with_details
 from llama_index_theodolite.embeddings import EmbeddingEmbedder, TheodoliteEmbedding, as_embedder
 from llama_index_theodolite.filters import as_where
 from llama_index_theodolite.persisting import persist, persisted
 from llama_index_theodolite.searching import asked, of_documents, within
-from theodolite import ConfigError, DocumentError, InputError, Retriever, VectorError
+from theodolite import ConfigError, DocumentError, Hits, InputError, Retriever, VectorError
 from theodolite.integration import (
     RECORDED,
     check_kb,
@@ -30,6 +30,7 @@ from theodolite.integration import (
     loaded_embedder,
     open_collection,
     opening_options,
+    verdict_details,
 )
 
 _SAME = 0.9  # cosine of two embeddings of one text: far below the effect of rounding and batching, far above chance
@@ -310,7 +311,7 @@ class TheodoliteVectorStore(BasePydanticVectorStore):
             TypeError: any other keyword.
         """
         view, options, score = asked(self.kb, query, kwargs)
-        return _result(() if view is None else view.search(**options), score)
+        return _result(None if view is None else view.search(**options), score)
 
     async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """Run `query` in a thread."""
@@ -386,9 +387,11 @@ def _compare(embedder: Any, node: BaseNode, vector: Any) -> None:
         )
 
 
-def _result(hits: Any, score: str | None) -> VectorStoreQueryResult:
+def _result(hits: Hits | None, score: str | None) -> VectorStoreQueryResult:
+    if hits is None:
+        return VectorStoreQueryResult(nodes=[], similarities=[], ids=[])
     return VectorStoreQueryResult(
-        nodes=[from_core(hit.document) for hit in hits],
+        nodes=[with_details(from_core(hit.document), verdict_details(hits)) for hit in hits],
         similarities=[float(hit.score if score is None else hit.scores[score]) for hit in hits],
         ids=[hit.document.id for hit in hits],
     )

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         UnsupportedError,
         VectorError,
     )
-    from theodolite.evaluation import Comparison, Diff, Evaluation, JudgedQuestions, Recall
+    from theodolite.evaluation import Calibration, Comparison, Diff, Evaluation, JudgedQuestions, Recall
     from theodolite.evaluation.diff import diff
     from theodolite.filters import F, instant
     from theodolite.forking import ForkGate, register_at_fork
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from theodolite.settings import CollectionSettings
     from theodolite.types import Document, Duplicate, EmbedderSpec, Field, Hit, Hits, Trace
     from theodolite.vectors.transforms import Center, Pca, Truncate, Whiten
+    from theodolite.verdict import Verdict
 
     __version__: str
 
@@ -65,6 +66,7 @@ __all__ = [
     "Audit",
     "Authority",
     "Boost",
+    "Calibration",
     "Candidates",
     "Center",
     "CollectionNotFoundError",
@@ -125,6 +127,7 @@ __all__ = [
     "UnsupportedError",
     "Valid",
     "VectorError",
+    "Verdict",
     "Whiten",
     "audit",
     "diff",
@@ -138,6 +141,7 @@ _MODULES = {
     "Audit": "theodolite.auditing.findings",
     "Authority": "theodolite.ranking.boosts",
     "Boost": "theodolite.protocols",
+    "Calibration": "theodolite.evaluation.calibration",
     "Candidates": "theodolite.protocols",
     "Center": "theodolite.vectors.transforms",
     "CollectionNotFoundError": "theodolite.errors",
@@ -198,6 +202,7 @@ _MODULES = {
     "UnsupportedError": "theodolite.errors",
     "Valid": "theodolite.ranking.versions",
     "VectorError": "theodolite.errors",
+    "Verdict": "theodolite.verdict",
     "Whiten": "theodolite.vectors.transforms",
     "audit": "theodolite.auditing.audit",
     "diff": "theodolite.evaluation.diff",

@@ -30,6 +30,13 @@ _SHOWN = 256
 _QUERY = 8192
 """Maximum characters of a query."""
 
+_VERDICTS = {
+    "strong": "These passages probably answer the question (probability {:.2f}).",
+    "weak": "These passages may not answer the question (probability {:.2f}). Check them, and say what stays open.",
+    "none": "These passages probably do not answer the question (probability {:.2f}). Say that you do not know, unless "
+    "one of them clearly answers it.",
+}
+
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # property names that every chat model service accepts
 _RANGE = {"min": "$gte", "max": "$lte"}
 
@@ -106,7 +113,10 @@ class SearchTool:
             raise _as_input_error(error) from error
 
     def passages(self, hits: Hits) -> str:
-        """Return the text for the model: numbered passages with their ids and the values of the filter fields."""
+        """Return the text for the model: numbered passages with their ids and the values of the filter fields.
+
+        Where searches are calibrated, it begins with the verdict, in words.
+        """
         if not hits:
             return f"No passages fit. {' '.join(hits.trace.notes) or 'Try other words, or a wider filter.'}"
         shown, parts = list(dict.fromkeys(self._offered)), []
@@ -118,6 +128,9 @@ class SearchTool:
             }
             details = f" {json.dumps(held, ensure_ascii=False, default=str)}" if held else ""
             parts.append(f"[{hit.rank}] {hit.document.id}{details}\n{hit.document.text}")
+        verdict = hits.verdict
+        if verdict is not None and verdict.probability is not None:
+            parts.insert(0, _VERDICTS[verdict.label].format(verdict.probability))
         return "\n\n".join(parts)
 
     def _noted(self, hits: Hits, sent: Mapping[str, Any]) -> Hits:

@@ -123,7 +123,11 @@ def html_table(caption: str, head: Sequence[str], rows: Iterable[Sequence[Any]])
 def _heading(hits: "Hits") -> str:
     trace = hits.trace
     noun = "document" if trace.eligible == 1 else "documents"
-    return f"{len(hits):,} of {trace.eligible:,} {noun}, {trace.mode}"
+    heading = f"{len(hits):,} of {trace.eligible:,} {noun}, {trace.mode}"
+    verdict = hits.verdict
+    if verdict is None or verdict.probability is None:
+        return heading
+    return f"{heading}, verdict {verdict.label} ({verdict.probability:.2f})"
 
 
 def _metadata(metadata: Any) -> str:

@@ -109,10 +109,10 @@ def is_number(given: Any) -> bool:
     return isinstance(given, (int, float, np.integer, np.floating)) and not isinstance(given, bool)
 
 
-def as_k(k: Any) -> int:
+def as_k(k: Any, name: str = "k") -> int:
     """Return a number of hits. Raises InputError unless it is a whole number of at least 1."""
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-        raise InputError(f"k is {k!r}; it must be a whole number of at least 1", k=k)
+        raise InputError(f"{name} is {k!r}; it must be a whole number of at least 1", k=k)
     return int(k)
 
 

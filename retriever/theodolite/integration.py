@@ -20,7 +20,7 @@ from theodolite.errors import ConfigError, InputError, VectorError, type_of
 from theodolite.protocols import Embedder
 from theodolite.ranking.options import as_rerank as as_stage
 from theodolite.retriever import Retriever
-from theodolite.types import Hit
+from theodolite.types import Hit, Hits
 from theodolite.wrong_calls import RENAMED, unknown_name
 
 if TYPE_CHECKING:  # imported when something is reranked
@@ -48,12 +48,13 @@ __all__ = [
     "resolve_embedder",
     "reusable",
     "scoped",
+    "verdict_details",
 ]
 
 Side = Literal["query", "document"]
 
-SEARCH_OPTIONS = frozenset(signature(Retriever.search).parameters) - {"self", "query", "vector", "like"}
-"""The names of the options of a search."""
+SEARCH_OPTIONS = frozenset(signature(Retriever.search).parameters) - {"self", "query", "vector", "like", "coverage"}
+"""The names of the options of a search for k hits. Frameworks always pass k, which `coverage` excludes."""
 
 HIT_DETAILS = "theodolite"
 """The metadata key under which adapters put `hit_details`."""
@@ -235,3 +236,8 @@ def hit_details(hit: Hit) -> dict[str, Any]:
         for name in ("score", "scores", "rank", "version", "duplicates")
         if explained[name] or name in ("score", "scores", "rank")
     }
+
+
+def verdict_details(hits: Hits) -> dict[str, Any]:
+    """Return the verdict on hits as JSON values under `verdict`; empty if searches are not calibrated."""
+    return {} if hits.verdict is None else {"verdict": hits.verdict.to_dict()}

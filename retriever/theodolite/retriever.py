@@ -20,6 +20,7 @@ from theodolite.embedders.options import RECORDED, EmbedderLike, EmbedderOptions
 from theodolite.embedders.resolve import resolve
 from theodolite.embedders.spec import spec_of
 from theodolite.engines.missing import MissingCollection
+from theodolite.engines.refusals import read_only
 from theodolite.engines.registry import engine_for
 from theodolite.errors import (
     DocumentError,
@@ -52,6 +53,7 @@ from theodolite.protocols import (
     Fusion,
     Indexing,
     Maintenance,
+    Notes,
     RerankerLike,
     Scope,
     folder_of,
@@ -87,6 +89,7 @@ from theodolite.wrong_calls import explain_wrong_calls
 if TYPE_CHECKING:  # imported by the few programs that use them
     from theodolite.auditing.findings import Audit
     from theodolite.copying import Copy
+    from theodolite.evaluation.calibration import Calibration
     from theodolite.evaluation.judged_questions import JudgedQuestions
     from theodolite.evaluation.judgments import JudgmentsLike
     from theodolite.evaluation.questions import QuestionsLike
@@ -405,7 +408,7 @@ class Retriever:
         *,
         vector: VectorLike | None = None,
         like: str | Iterable[str] | None = None,
-        k: int = 10,
+        k: int | None = None,
         where: Where = None,
         mode: Mode | Fusion = "dense",
         boosts: Boost | Iterable[Boost] = (),
@@ -417,6 +420,7 @@ class Retriever:
         diversity: float | MMR | None = None,
         dedupe: float | None = None,
         accept: Accept | None = None,
+        coverage: float | None = None,
     ) -> Hits:
         """Return the k best passages for a query, best first. By default: exactly the nearest ones.
 
@@ -428,7 +432,7 @@ class Retriever:
             query: the text to search for.
             vector: one vector, (d,), instead of a text; or beside it, if words or a reranker need the text.
             like: ids of stored documents: search near the mean of their vectors, without finding these documents.
-            k: the number of hits.
+            k: the number of hits. Default: 10.
             where: a filter on metadata.
             mode: `dense` (by similarity), `lexical` (by words, BM25), `hybrid` (both, fused by rank), or `Fusion(...)`
                 for hybrid with other weights.
@@ -442,11 +446,13 @@ class Retriever:
             diversity: from 0 to 1: how much similarity to earlier hits counts against a hit; or `MMR(...)`.
             dedupe: a cosine, such as 0.97: of hits at least this similar, only the best stays; it lists the others.
             accept: a function of documents, for conditions that no filter can express.
+            coverage: instead of k: as many hits as it takes that a relevant passage is in the list for this share of
+                answerable questions. Needs `calibrate`.
 
         Raises:
             InputError: none or several of query, vector and like; an empty query; ids in `like` that are not stored;
                 an option out of range.
-            ConfigError: options that contradict each other, or would do nothing.
+            ConfigError: options that contradict each other, or would do nothing; a coverage that cannot be promised.
             VectorError, FilterError: the vector or the filter is invalid.
         """
         options = SearchOptions(
@@ -462,6 +468,7 @@ class Retriever:
             diversity=diversity,
             dedupe=dedupe,
             accept=accept,
+            coverage=coverage,
         )
         prepared = self._searcher.prepare_one(options, query, vector, like, self._scope)
         return self._searcher.run(options, prepared)[0]
@@ -472,7 +479,7 @@ class Retriever:
         *,
         vector: VectorLike | None = None,
         like: str | Iterable[str] | None = None,
-        k: int = 10,
+        k: int | None = None,
         where: Where = None,
         mode: Mode | Fusion = "dense",
         boosts: Boost | Iterable[Boost] = (),
@@ -484,6 +491,7 @@ class Retriever:
         diversity: float | MMR | None = None,
         dedupe: float | None = None,
         accept: Accept | None = None,
+        coverage: float | None = None,
     ) -> Hits:
         """`search`, awaited."""
         options = await _make_options(
@@ -499,6 +507,7 @@ class Retriever:
             diversity=diversity,
             dedupe=dedupe,
             accept=accept,
+            coverage=coverage,
         )
         return await self.asearch_with(options, query, vector=vector, like=like)
 
@@ -532,7 +541,7 @@ class Retriever:
         queries: Sequence[str] | None = None,
         *,
         vectors: VectorsLike | None = None,
-        k: int = 10,
+        k: int | None = None,
         where: Where = None,
         mode: Mode | Fusion = "dense",
         boosts: Boost | Iterable[Boost] = (),
@@ -544,6 +553,7 @@ class Retriever:
         diversity: float | MMR | None = None,
         dedupe: float | None = None,
         accept: Accept | None = None,
+        coverage: float | None = None,
     ) -> list[Hits]:
         """Run one `search` for each of several queries, or of `vectors` (n, d), or both, in one pass over the index."""
         options = SearchOptions(
@@ -559,6 +569,7 @@ class Retriever:
             diversity=diversity,
             dedupe=dedupe,
             accept=accept,
+            coverage=coverage,
         )
         return self._search_many(options, queries, vectors)
 
@@ -567,7 +578,7 @@ class Retriever:
         queries: Sequence[str] | None = None,
         *,
         vectors: VectorsLike | None = None,
-        k: int = 10,
+        k: int | None = None,
         where: Where = None,
         mode: Mode | Fusion = "dense",
         boosts: Boost | Iterable[Boost] = (),
@@ -579,6 +590,7 @@ class Retriever:
         diversity: float | MMR | None = None,
         dedupe: float | None = None,
         accept: Accept | None = None,
+        coverage: float | None = None,
     ) -> list[Hits]:
         """`search_many`, awaited."""
         options = await _make_options(
@@ -594,6 +606,7 @@ class Retriever:
             diversity=diversity,
             dedupe=dedupe,
             accept=accept,
+            coverage=coverage,
         )
         return await self.asearch_many_with(options, queries, vectors=vectors)
 
@@ -800,9 +813,14 @@ class Retriever:
         }
         own = self._engine.info()
         info = {**own, **{name: value for name, value in pinned.items() if name not in own}}
+        if calibrations := self._searcher.verdicts.listed(self._scope):
+            info["calibrations"] = calibrations
         if self._scope is None:
             return info
-        shared = ("metric", "dimension", "norms", "transforms", "raw_dimension", "embedder", "index", "k1", "b")
+        shared = (
+            *("metric", "dimension", "norms", "transforms", "raw_dimension", "embedder", "index", "k1", "b"),
+            "calibrations",
+        )
         return {"documents": self.count(), **{name: info[name] for name in shared if name in info}}
 
     # ----- maintain
@@ -947,6 +965,150 @@ class Retriever:
             index=index,
             progress=progress,
         )
+
+    def calibrate(
+        self,
+        questions: "QuestionsLike",
+        judgments: "JudgmentsLike",
+        unanswerable: "QuestionsLike | None" = None,
+        *,
+        by: str | None = None,
+        max_hits: int = 100,
+        unanswerable_share: float = 0.5,
+        vectors: VectorsLike | Mapping[str, VectorLike] | None = None,
+        where: Where = None,
+        mode: Mode | Fusion = "dense",
+        boosts: Boost | Iterable[Boost] = (),
+        versions: Rule | Iterable[Rule] | None = None,
+        as_of: Instant | None = None,
+        superseded: SupersededPolicy = "hide",
+        min_relevance: float | None = None,
+        rerank: "RerankerLike | Rerank | None" = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> "Calibration":
+        """Learn from judged questions what scores say about answers, for `hits.verdict` and `search(coverage=...)`.
+
+        The result is stored with the collection, for every program that opens it. It is for searches with the same
+        options and scope, and replaces an earlier one for these. It is withdrawn once more than 20 % of the documents
+        have changed, the embedder is another one, or the monitor finds a drift.
+
+        Args:
+            questions: texts by id, vectors by id, or a file, as for `evaluate`; some hundred real ones.
+            judgments: grades by question and document, or a file, as for `evaluate`.
+            unanswerable: questions that the collection does not answer, such as those of another one. The calibration
+                questions without their relevant documents count as unanswerable in any case.
+            by: a metadata field that judgments name, such as "path", instead of ids of documents.
+            max_hits: the length of list in which a relevant passage must be; longer lists count as without one.
+            unanswerable_share: the share of questions without an answer to assume for probabilities.
+            vectors: the questions' vectors, in their order (n, d) or by id.
+            progress: called with the number of questions done since the last call.
+
+        The other arguments are those of `search`.
+
+        Raises:
+            InputError: questions or judgments that cannot be read or do not belong together; fewer than five questions
+                with a relevant document in the collection.
+            ConfigError: options that contradict each other.
+            EngineError: the collection is opened read-only. UnsupportedError: the engine cannot store notes.
+        """
+        options = SearchOptions(
+            where=where,
+            mode=mode,
+            boosts=boosts,
+            versions=versions,
+            as_of=as_of,
+            superseded=superseded,
+            min_relevance=min_relevance,
+            rerank=rerank,
+        )
+        return self.calibrate_with(
+            options,
+            questions,
+            judgments,
+            unanswerable,
+            by=by,
+            max_hits=max_hits,
+            unanswerable_share=unanswerable_share,
+            vectors=vectors,
+            progress=progress,
+        )
+
+    async def acalibrate(
+        self,
+        questions: "QuestionsLike",
+        judgments: "JudgmentsLike",
+        unanswerable: "QuestionsLike | None" = None,
+        *,
+        by: str | None = None,
+        max_hits: int = 100,
+        unanswerable_share: float = 0.5,
+        vectors: VectorsLike | Mapping[str, VectorLike] | None = None,
+        where: Where = None,
+        mode: Mode | Fusion = "dense",
+        boosts: Boost | Iterable[Boost] = (),
+        versions: Rule | Iterable[Rule] | None = None,
+        as_of: Instant | None = None,
+        superseded: SupersededPolicy = "hide",
+        min_relevance: float | None = None,
+        rerank: "RerankerLike | Rerank | None" = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> "Calibration":
+        """`calibrate`, awaited."""
+        return await in_thread(
+            self.calibrate,
+            questions,
+            judgments,
+            unanswerable,
+            by=by,
+            max_hits=max_hits,
+            unanswerable_share=unanswerable_share,
+            vectors=vectors,
+            where=where,
+            mode=mode,
+            boosts=boosts,
+            versions=versions,
+            as_of=as_of,
+            superseded=superseded,
+            min_relevance=min_relevance,
+            rerank=rerank,
+            progress=progress,
+        )
+
+    def calibrate_with(
+        self,
+        options: SearchOptions,
+        questions: "QuestionsLike",
+        judgments: "JudgmentsLike",
+        unanswerable: "QuestionsLike | None" = None,
+        *,
+        by: str | None = None,
+        max_hits: int = 100,
+        unanswerable_share: float = 0.5,
+        vectors: VectorsLike | Mapping[str, VectorLike] | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> "Calibration":
+        """`calibrate`, with ready-made options; `max_hits` says how long the lists are, not their k."""
+        from theodolite.evaluation.calibrate import calibrate  # imported by the few programs that calibrate
+        from theodolite.evaluation.judgments import as_judgments
+        from theodolite.evaluation.lists import Collection
+        from theodolite.evaluation.questions import as_questions
+
+        engine = require(self._engine, Notes, "calibrate()")
+        if self._engine.info().get("read_only", False):  # before anything is embedded
+            raise read_only(self._engine.info().get("location"))
+        calibration = calibrate(
+            Collection(self._searcher, cast("Engine", engine), self._scope),
+            as_questions(questions, vectors),
+            as_judgments(judgments),
+            _checked(options),
+            unanswerable=None if unanswerable is None else as_questions(unanswerable),
+            by=by,
+            max_hits=as_k(max_hits, "max_hits"),
+            unanswerable_share=unanswerable_share,
+            progress=progress,
+        )
+        self._searcher.verdicts.keep(calibration)
+        return calibration
 
     def synthetic_questions(
         self, count: int = 100, *, make: "MakeQuestions | None" = None, where: Where = None, seed: int = 0

@@ -28,6 +28,7 @@ from theodolite.text_encoder import TextEncoder
 from theodolite.types import Document, Hits, Trace, VectorLike, Vectors, VectorsLike
 from theodolite.vectors.metrics import get_metric
 from theodolite.vectors.prepare import prepare
+from theodolite.verdicts import Promised, Verdicts
 from theodolite.write_vectors import mean_vector
 
 if TYPE_CHECKING:  # imported where searches are monitored or judged
@@ -49,6 +50,7 @@ class Prepared:
         started: when embedding started, by `time.perf_counter`.
         monitored: whether the monitor records the search.
         leave_out: ids of documents that must not be hits.
+        promised: with `coverage=`, the options to search with, and how far down the lists go.
     """
 
     request: Request | None
@@ -58,6 +60,7 @@ class Prepared:
     started: float
     monitored: bool = True
     leave_out: frozenset[str] = frozenset()
+    promised: Promised | None = None
 
 
 class Searcher:
@@ -65,6 +68,7 @@ class Searcher:
 
     Attributes:
         rules: the collection's own rules for versions, which a search follows unless it has others.
+        verdicts: judges hits, where searches are calibrated.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class Searcher:
         self.relevance = relevance
         self._norms_matter = get_metric(engine.space.metric).grows_with_norm
         self.rules = rules
+        self.verdicts = Verdicts(engine, texts, monitor)
 
     def prepare(
         self,
@@ -134,10 +139,14 @@ class Searcher:
             prepared, _ = prepare(vectors, space, name="query vectors", seen=None if probe else self._seen)
         if self._norms_matter and space.norms == "any" and options.arms != "lexical":
             self._norms.check(prepared)
+        promised = None
+        if options.coverage is not None:
+            promised = self.verdicts.promise(options, scope, self.rules, self.relevance)
+            options = promised.options
         request = self._request(options, prepared, texts or (), scope, versions, now)
         if probe:
             request = replace(request, probe=True)
-        return Prepared(request, count, texts or (), cut, started, monitored=not probe)
+        return Prepared(request, count, texts or (), cut, started, monitored=not probe, promised=promised)
 
     def prepare_one(
         self,
@@ -160,6 +169,8 @@ class Searcher:
     def _prepare_like(self, options: SearchOptions, like: str | Iterable[str], scope: Scope | None) -> Prepared:
         if options.reads_text:
             raise InputError("like= searches by documents, without a text: use dense mode, and no reranker")
+        if options.coverage is not None:
+            raise ConfigError("coverage= is calibrated with questions, and like= searches by documents: pass k=")
         versions, now = self._check(options)
         ids = list(dict.fromkeys(as_ids(like)))
         started = time.perf_counter()
@@ -186,6 +197,16 @@ class Searcher:
 
     def run(self, options: SearchOptions, prepared: Prepared) -> list[Hits]:
         """Search with prepared queries."""
+        promised = prepared.promised
+        options = options if promised is None else promised.options
+        found = self._run(options, prepared)
+        if prepared.request is None or prepared.request.probe:
+            return found
+        if prepared.leave_out:
+            return self.verdicts.attach_unknown(found, "the search was by documents, not by a question")
+        return self.verdicts.attach(found, options, prepared.request.scope, self.rules, self.relevance, promised)
+
+    def _run(self, options: SearchOptions, prepared: Prepared) -> list[Hits]:
         request = prepared.request
         if request is None and not prepared.count:
             return []
@@ -245,7 +266,7 @@ class Searcher:
             found = [Highlight(*span, text, score_of[text]) for span, text in zip(places, texts, strict=True)]
             found.sort(key=lambda each: -each.score)
             items.append(replace(hit, highlighter=Found(query, tuple(found))))
-        return Hits(tuple(items), hits.trace, hits.origin)
+        return Hits(tuple(items), hits.trace, hits.origin, hits.verdict)
 
     def feedback(self, hits: Hits, document_id: str, grade: int, question: str | None, scope: Scope | None) -> None:
         """Keep a judgment of hits. See `Retriever.feedback`."""

@@ -14,6 +14,7 @@ from theodolite.frozen import frozen
 from theodolite.metadata import as_json
 from theodolite.origin import Origin
 from theodolite.vectors.metrics import DEFAULT_METRIC, MetricName, get_metric
+from theodolite.verdict import Verdict
 
 if TYPE_CHECKING:  # imported where highlights are read
     from theodolite.analysis.highlights import Highlight
@@ -312,11 +313,15 @@ class Hits(Sequence[Hit]):
     """The result of one search: a sequence of `Hit`, best first, with a `trace`.
 
     At a prompt and in a notebook it shows a table.
+
+    Attributes:
+        verdict: how likely the collection answers the question; None unless searches are calibrated.
     """
 
     items: tuple[Hit, ...]
     trace: Trace
     origin: Origin | None = field(default=None, compare=False)
+    verdict: Verdict | None = None
 
     @overload
     def __getitem__(self, index: int) -> Hit: ...
@@ -332,9 +337,10 @@ class Hits(Sequence[Hit]):
         return iter(self.items)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return `hits` and `trace` as JSON values, dates as ISO-8601 strings."""
+        """Return `hits`, `trace` and `verdict` as JSON values, dates as ISO-8601 strings."""
         trace = {**asdict(self.trace), "timings": dict(self.trace.timings), "notes": list(self.trace.notes)}
-        return {"hits": [hit.to_dict() for hit in self.items], "trace": trace}
+        verdict = None if self.verdict is None else self.verdict.to_dict()
+        return {"hits": [hit.to_dict() for hit in self.items], "trace": trace, "verdict": verdict}
 
     def feedback(self, document_id: str, grade: int) -> None:
         """Keep a judgment of these hits: how well a document answers the question, from 0 (not at all).

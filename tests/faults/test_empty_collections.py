@@ -130,6 +130,9 @@ READS: dict[str, list[Callable[[Retriever], Any]]] = {
         lambda kb: kb.evaluate({"q": "refund"}, {"q": {"x": 1}}, by="source", mode="hybrid"),
     ],
     "evaluate_with": [lambda kb: kb.evaluate_with(SearchOptions(), {"q": "refund"}, {"q": {"a": 1}})],
+    "calibrate": [lambda kb: kb.calibrate({"q": "refund"}, {"q": {"a": 1}})],
+    "acalibrate": [lambda kb: asyncio.run(kb.acalibrate({"q": "refund"}, {"q": {"a": 1}}))],
+    "calibrate_with": [lambda kb: kb.calibrate_with(SearchOptions(), {"q": "refund"}, {"q": {"a": 1}})],
     "synthetic_questions": [lambda kb: kb.synthetic_questions(3)],
     "check_embedder": [lambda kb: kb.check_embedder().message()],
     "monitor": [lambda kb: kb.monitor],
@@ -173,7 +176,7 @@ WRITES: dict[str, list[Callable[[Retriever], Any]]] = {
 }
 
 REFUSED = {"like", "audit", "recall", "update", "aupdate", "evaluate", "evaluate_with", "feedback", "afeedback"}
-REFUSED |= {"export_judgments", "synthetic_questions"}
+REFUSED |= {"calibrate", "acalibrate", "calibrate_with", "export_judgments", "synthetic_questions"}
 STORED = {"verify", "repair"}  # they look at files, which a missing collection has none of
 
 

@@ -43,6 +43,17 @@ def at_terminal(hits: Iterable[Mapping[str, Any]], width: int) -> Iterator[list[
             yield [(f"      {line}", "dim")]
 
 
+def closing(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines below the hits: that there are none, and the verdict."""
+    if not found["hits"]:
+        yield NOTHING
+    verdict = found["verdict"]
+    if verdict is not None and verdict["probability"] is None:
+        yield printable(f"Verdict: unknown, because {verdict['reason']}")
+    elif verdict is not None:
+        yield f"Verdict: {verdict['label']}, answered with a probability of {verdict['probability']:.2f}"
+
+
 def place(name: str, metadata: Mapping[str, Any]) -> str:
     """Say where a passage is from; its path only if the id does not begin with it."""
     path = str(metadata.get("path", ""))

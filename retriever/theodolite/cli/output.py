@@ -50,7 +50,8 @@ def show_hits(hits: Hits, *, explain: bool = False) -> None:
 
     At a terminal: score, id, place, and some lines of the passage, beginning with the sentence that matches best.
     """
-    listed = hits_as_json(None, hits, explain=explain)["hits"]
+    found = hits_as_json(None, hits, explain=explain)
+    listed = found["hits"]
     if not console.is_terminal:
         sys.stdout.writelines(hit_lines.piped(listed))
         return
@@ -58,8 +59,8 @@ def show_hits(hits: Hits, *, explain: bool = False) -> None:
         for text, style in line[:-1]:
             say(text, style=style, end="")
         say(*line[-1])
-    if not hits:
-        note(hit_lines.NOTHING)
+    for text in hit_lines.closing(found):
+        note(text)
 
 
 def show_id_and_place(document: Document) -> None:

@@ -137,8 +137,8 @@ def _show(found: dict[str, Any], as_json: bool) -> None:
         width = max(40, min(shutil.get_terminal_size().columns, 120)) - 6
         for line in hit_lines.at_terminal(found["hits"], width):
             print("".join(map(_styled, line)))  # noqa: T201 - the command line prints
-        if not found["hits"]:
-            print(hit_lines.NOTHING, file=sys.stderr)  # noqa: T201
+        for text in hit_lines.closing(found):
+            print(text, file=sys.stderr)  # noqa: T201
 
 
 def _styled(segment: hit_lines.Segment) -> str:

@@ -1,5 +1,6 @@
 """Evaluation: the quality of searches by judged questions, the recall of an index, and common targets."""
 
+from theodolite.evaluation.calibration import Calibration, Promise, Separation
 from theodolite.evaluation.compare import Comparison, Difference
 from theodolite.evaluation.diff_result import Cause, Change, Diff
 from theodolite.evaluation.judged_questions import JudgedQuestions
@@ -8,6 +9,7 @@ from theodolite.evaluation.result import Evaluation, Ranked
 
 __all__ = [
     "TARGETS",
+    "Calibration",
     "Cause",
     "Change",
     "Comparison",
@@ -16,7 +18,9 @@ __all__ = [
     "Evaluation",
     "JudgedQuestions",
     "Latency",
+    "Promise",
     "Ranked",
     "Recall",
+    "Separation",
     "Target",
 ]

@@ -49,6 +49,9 @@ class EmbedderGuard:
 
     Before the embedder is used, `ensure_checked` compares it once. Embedders with coroutines are also compared with
     themselves (`check_async`), because the canary is recorded through the plain methods.
+
+    Attributes:
+        differs: whether the embedder has changed, and is used nevertheless.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class EmbedderGuard:
         self._on_drift = on_drift
         self._measure_noise = noise
         self._expect = None if expect is None else as_answers(expect, engine.partition)
+        self.differs = False
         self._lock = threading.RLock()
         self._checked = when == "off"
         self._async_checked = {"query", "document"} if when == "off" else set[str]()
@@ -227,6 +231,7 @@ class EmbedderGuard:
     def _check_and_report(self) -> None:
         result = self.check()
         if not result.ok:
+            self.differs = True
             self._sampling = False  # new vectors differ from those the collection was built with
             details = {name: value for name, value in result.to_dict().items() if name != "message"}
             self._refuse_or_warn(result.message(), **details)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 
 from theodolite.engines.local.storage.folder import DATABASE, MONITOR, STORE, Folder
@@ -24,8 +25,11 @@ from theodolite.errors import EngineError, TheodoliteError
 from theodolite.forking import COLLECTIONS, register_at_fork
 from theodolite.monitoring.alert_rules import Alert, Baseline, Finding
 from theodolite.monitoring.histograms import Moments, Series
+from theodolite.protocols import Engine, folder_of
 
 _log = logging.getLogger("theodolite.monitor")
+
+T = TypeVar("T")
 
 _APPLICATION = 0x7468656D  # "them"
 _FORMAT = 1
@@ -133,6 +137,15 @@ class Journal:
         with _as_engine_error(self.path), self._opened() as connection:
             return _read(connection)
 
+    def alerts(self) -> list[Alert]:
+        """Return the alerts, oldest first.
+
+        Raises:
+            EngineError: the file cannot be read.
+        """
+        with _as_engine_error(self.path), self._opened() as connection:
+            return _alerts(connection)
+
     def restart(self, now: float) -> None:
         """Delete the baseline. A new one begins with the next full hour.
 
@@ -231,6 +244,23 @@ def contents(path: Path, folder: Folder | None = None) -> Contents | None:
     Raises:
         EngineError: the file cannot be read.
     """
+    return _read_only(path, folder, _read)
+
+
+def alerts_of(engine: Engine) -> list[Alert]:
+    """Return the alerts that monitors of other programs have raised, oldest first, without changing their file.
+
+    Raises:
+        EngineError: the file cannot be read.
+    """
+    folder = folder_of(engine)
+    if folder is None or not (folder / MONITOR).exists():
+        return []
+    return _read_only(folder / MONITOR, Folder(folder), _alerts) or []
+
+
+def _read_only(path: Path, folder: Folder | None, read: Callable[[sqlite3.Connection], T]) -> T | None:
+    """Read a monitor's file without changing it. Return None if there is no file."""
     if folder is not None:
         with _as_engine_error(path):
             _check_place(folder)
@@ -240,20 +270,23 @@ def contents(path: Path, folder: Folder | None = None) -> Contents | None:
     # With a WAL, others may be writing. Without one, a plain read-only connection would leave a WAL behind.
     mode = "ro" if log.exists() and log.stat().st_size else "immutable"
     with _as_engine_error(path), COLLECTIONS, contextlib.closing(_connect(path, mode)) as connection:
-        return _read(connection) if _check(connection) else None
+        return read(connection) if _check(connection) else None
 
 
 def _read(connection: sqlite3.Connection) -> Contents:
     windows: dict[int, dict[str, Series]] = {}
     for start, name, count, total, squares, bins in connection.execute("SELECT * FROM series ORDER BY start"):
         windows.setdefault(start, {})[name] = Series.of_bins(Moments(count, total, squares), bins)
-    alerts = [
+    return Contents(windows, _latest_values(connection), _first_week(connection), _alerts(connection))
+
+
+def _alerts(connection: sqlite3.Connection) -> list[Alert]:
+    return [
         Alert(cause, message, _utc(at), value, before)
         for cause, at, value, before, message in connection.execute(
             "SELECT cause, at, value, before, message FROM alerts ORDER BY number"
         )
     ]
-    return Contents(windows, _latest_values(connection), _first_week(connection), alerts)
 
 
 def _latest_values(connection: sqlite3.Connection, since: float = -1e18) -> dict[str, list[float]]:

@@ -188,6 +188,17 @@ class Monitor:
         with self._flushing:
             return report(self._journal.read(), self._journal.path, windows)
 
+    def alerts(self) -> list[Alert]:
+        """Return the latest alerts, oldest first. It writes nothing.
+
+        Raises:
+            EngineError: the file cannot be read.
+        """
+        if self._journal is None:
+            return []
+        with self._flushing:
+            return self._journal.alerts()
+
     def reset_baseline(self) -> None:
         """Start a new baseline at the next full hour. Call this after an intended change.
 

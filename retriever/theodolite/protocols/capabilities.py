@@ -181,7 +181,10 @@ _REFUSALS: dict[type, _Refusal] = {
     Notes: _Refusal(
         "notes",
         "Use an engine that keeps notes, such as a collection in a folder",
-        {"keep_versions": "Pass versions= to Retriever.open, or to each search"},
+        {
+            "keep_versions": "Pass versions= to Retriever.open, or to each search",
+            "calibrate": "A calibration is kept with the collection: use an engine that keeps notes",
+        },
     ),
     Maintenance: _Refusal(
         "maintenance",

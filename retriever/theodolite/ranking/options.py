@@ -28,6 +28,7 @@ _SUPERSEDED = get_args(SupersededPolicy)
 _FUSION = Fusion()
 _POOL = 5  # candidates for each hit that diversity chooses from,
 _FEWEST = 50  # and at least this many
+_K = 10
 _SPARE = 20  # candidates beyond k where near-duplicates are left out
 
 
@@ -40,7 +41,8 @@ class SearchOptions:
     in one form: boosts and rules as tuples, a filter as a tree, a date as a datetime in UTC.
 
     Attributes:
-        k: the number of hits; fewer only if fewer documents are eligible, or `min_relevance` leaves fewer.
+        k: the number of hits, 10 by default; fewer only if fewer documents are eligible, or `min_relevance` leaves
+            fewer. 0 with `coverage`, which decides instead.
         where: a filter on metadata (see `theodolite.filters`).
         mode: `dense` ranks by similarity, `lexical` by words (BM25), `hybrid` by both, fused by rank; `Fusion(...)` is
             `hybrid` with other weights.
@@ -59,6 +61,10 @@ class SearchOptions:
         dedupe: a cosine, such as 0.97. Of hits at least this similar, only the best stays; it lists the others.
         accept: a function of documents, for conditions that no filter can express. It runs before reranking. More and
             more documents are read until k are accepted, so a filter is faster.
+
+        coverage: the share of answerable questions, such as 0.9, whose list must hold a relevant passage. The list is
+            as long as that takes, by what `Retriever.calibrate` learned about searches with the same options. Not
+            beside `k`, `dedupe`, `diversity` or `accept`.
 
     Raises:
         InputError: a value that is out of range or of the wrong type.
@@ -79,6 +85,7 @@ class SearchOptions:
     diversity: MMR | None
     dedupe: float | None
     accept: Accept | None
+    coverage: float | None
     # Derived once, so that no search works them out again: the mode without its weights, the weights, whether
     # similarity and the filter alone decide, and whether a stage reads the query's words.
     arms: Mode = field(init=False, repr=False, compare=False)
@@ -89,7 +96,7 @@ class SearchOptions:
     def __init__(
         self,
         *,
-        k: int = 10,
+        k: int | None = None,
         where: Where = None,
         mode: Mode | Fusion = "dense",
         boosts: Boost | Iterable[Boost] = (),
@@ -101,9 +108,10 @@ class SearchOptions:
         diversity: float | MMR | None = None,
         dedupe: float | None = None,
         accept: Accept | None = None,
+        coverage: float | None = None,
     ) -> None:
         put = object.__setattr__
-        put(self, "k", as_k(k))
+        put(self, "k", _K if k is None else k if k == 0 and coverage is not None else as_k(k))
         put(self, "where", None if where is None else parse(where))
         put(self, "mode", mode)
         arms: Mode = "hybrid" if isinstance(mode, Fusion) else mode
@@ -129,9 +137,28 @@ class SearchOptions:
         if accept is not None and not callable(accept):
             raise InputError(f"accept is {accept!r}; expected a function of a document. Pass filters as where=")
         put(self, "accept", accept)
+        put(self, "coverage", coverage)
+        if coverage is not None:
+            put(self, "coverage", _checked_coverage(coverage))
+            put(self, "k", 0)
+            self._check_coverage(k)
         later = self.rerank is not None or self.diversity is not None or dedupe is not None
         put(self, "plain", arms == "dense" and not chosen and not later)
         put(self, "reads_text", arms != "dense" or rerank is not None)
+
+    def _check_coverage(self, k: int | None) -> None:
+        """Raise ConfigError for options that `coverage` excludes."""
+        for name, value in (
+            ("k", k or None),
+            ("diversity", self.diversity),
+            ("dedupe", self.dedupe),
+            ("accept", self.accept),
+        ):
+            if value is not None:
+                raise ConfigError(
+                    f"coverage= and {name}= exclude each other: coverage decides which hits are in the list. Leave one "
+                    "out"
+                )
 
     @property
     def needs_relevance(self) -> bool:
@@ -176,6 +203,12 @@ def _checked_relevance(least: Any, arms: Mode) -> float:
     if not is_number(least) or not -math.inf < least <= 1:
         raise InputError(f"min_relevance is {least!r}; expected a number up to 1")
     return float(least)
+
+
+def _checked_coverage(coverage: Any) -> float:
+    if not is_number(coverage) or not 0 < coverage < 1:
+        raise InputError(f"coverage is {coverage!r}; expected a share above 0 and below 1, such as 0.9")
+    return float(coverage)
 
 
 def _checked_fusion(fusion: Fusion) -> Fusion:

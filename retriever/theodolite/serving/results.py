@@ -15,7 +15,8 @@ _TRACE = tuple(each.name for each in fields(Trace))
 def hits_as_json(query: str | None, hits: Hits, *, highlight: bool = True, explain: bool = False) -> dict[str, Any]:
     """Return the result of a search. See `hit_as_json`."""
     listed = [hit_as_json(hit, highlight=highlight, explain=explain) for hit in hits]
-    return {"query": query, "hits": listed, "trace": _trace_as_json(hits.trace)}
+    verdict = None if hits.verdict is None else hits.verdict.to_dict()
+    return {"query": query, "hits": listed, "trace": _trace_as_json(hits.trace), "verdict": verdict}
 
 
 def hit_as_json(hit: Hit, *, highlight: bool = True, explain: bool = False) -> dict[str, Any]:

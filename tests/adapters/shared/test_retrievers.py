@@ -57,8 +57,9 @@ OPTIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"where": F("source") == "wiki"}, {}),
     ({"k": 2}, {}),
 ]
-ELSEWHERE = {"self", "query", "vector", "like", "accept"}
-"""Parameters that a retriever has no name for: its questions are texts, and LangChain's `filter` takes functions."""
+ELSEWHERE = {"self", "query", "vector", "like", "accept", "coverage"}
+"""Parameters that a retriever has no name for: its questions are texts, LangChain's `filter` takes functions, and
+`coverage` excludes `k`, which a retriever always has."""
 
 
 @pytest.mark.parametrize(("given", "without"), OPTIONS)
