@@ -14,7 +14,7 @@ from theodolite.serving.access import Access, Grant
 from theodolite.serving.app import Extension, make_app
 from theodolite.serving.collections import Collections, Served
 from theodolite.serving.limits import Limits
-from theodolite.serving.server import listening_socket, make_server
+from theodolite.serving.server import listening_socket, make_server, without_warnings_of_requests
 from theodolite.testing import HashingEmbedder
 
 READER, WRITER, ACME, OTHER = ("reader-token-00001", "writer-token-00001", "acme-token-0000001", "other-token-000001")
@@ -91,7 +91,8 @@ def serving(
         assert thread.is_alive()
         time.sleep(0.01)
     try:
-        yield Server(socket.getsockname()[1], collections)
+        with without_warnings_of_requests():
+            yield Server(socket.getsockname()[1], collections)
     finally:
         server.should_exit = True
         thread.join(30)

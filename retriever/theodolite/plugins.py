@@ -37,6 +37,8 @@ _TABLE: dict[str, dict[str, tuple[str, str]]] = {
     "engines": {
         "dict": ("theodolite.testing.dict_engine:DictEngine", ""),
         "file": ("theodolite.engines.local:LocalEngine", ""),
+        "http": ("theodolite.engines.http:HttpEngine", ""),
+        "https": ("theodolite.engines.http:HttpEngine", ""),
         "milvus": ("theodolite.engines.milvus:MilvusEngine", "milvus"),
         "postgres": ("theodolite.engines.postgres:PostgresEngine", "postgres"),
         "postgresql": ("theodolite.engines.postgres:PostgresEngine", "postgres"),

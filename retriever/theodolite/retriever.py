@@ -49,6 +49,7 @@ from theodolite.protocols import (
     Boost,
     Duplicates,
     Embedder,
+    EmbedsTexts,
     Engine,
     Fusion,
     Indexing,
@@ -1463,6 +1464,12 @@ class Retriever:
             elif len(vectors) == len(batch):
                 prepare(vectors, self._engine.space, ids=ids)
         parts = self._session.create()
+        if vectors is None and parts.texts.on_server:
+            Encoder.check_documents(batch)
+            require(parts.engine, EmbedsTexts, "add()").add_texts(batch, scope=self._scope)
+            if progress is not None:
+                progress(len(batch))
+            return
         guard = parts.texts.guard if vectors is None else None
         if guard is not None:
             guard.ensure_checked(adding=True)

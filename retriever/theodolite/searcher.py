@@ -128,22 +128,25 @@ class Searcher:
         space = self._engine.space
         if space.dimension is None:
             return Prepared(None, count, texts or (), (), started)
-        if texts is not None and embeds:
+        on_server = embeds and self._texts.on_server
+        if texts is not None and embeds and not on_server:
             self._ready(awaited)
         cut: Sequence[int] = ()
-        if options.arms == "lexical":
+        if options.arms == "lexical" or on_server:
             prepared = Vectors(np.empty((count, 0), np.float32))
         elif vectors is None:
             prepared, cut = self._texts.encoder.queries(texts or (), awaited)
         else:
             prepared, _ = prepare(vectors, space, name="query vectors", seen=None if probe else self._seen)
-        if self._norms_matter and space.norms == "any" and options.arms != "lexical":
+        if self._norms_matter and space.norms == "any" and prepared.shape[1]:
             self._norms.check(prepared)
         promised = None
         if options.coverage is not None:
             promised = self.verdicts.promise(options, scope, self.rules, self.relevance)
             options = promised.options
         request = self._request(options, prepared, texts or (), scope, versions, now)
+        if on_server:
+            request = replace(request, texts=list(texts or ()))
         if probe:
             request = replace(request, probe=True)
         return Prepared(request, count, texts or (), cut, started, monitored=not probe, promised=promised)
@@ -219,7 +222,8 @@ class Searcher:
         answers = self._engine.search(request)
         if self._monitor is not None and prepared.monitored and options.arms == "dense" and not options.boosts:
             self._monitor.searched(request, answers, (time.perf_counter() - prepared.started) / prepared.count)
-        cut = prepared.truncated_tokens or [0] * prepared.count
+        # An engine that embeds texts says itself how much of them was not read.
+        cut = prepared.truncated_tokens or [answer.trace.truncated_tokens for answer in answers]
         if options.plain and options.accept is None:
             return [
                 plain_hits(
@@ -377,6 +381,7 @@ class Searcher:
         self, options: SearchOptions, prepared: Prepared, request: Request, number: int, first: Answer, embed: float
     ) -> Hits:
         """Rank one query's candidates, and fetch more while stages leave too few of them."""
+        cut = prepared.truncated_tokens[number] if prepared.truncated_tokens else first.trace.truncated_tokens
         wide, more = request, len(first.documents) == request.k
         answer = accepted(first, options.accept)
         candidates = 0 if options.rerank is None else options.rerank.candidates
@@ -399,7 +404,7 @@ class Searcher:
                 text=prepared.texts[number] if prepared.texts else None,
                 candidates=candidates,
                 embed=embed,
-                truncated_tokens=prepared.truncated_tokens[number] if prepared.truncated_tokens else 0,
+                truncated_tokens=cut,
                 leave_out=prepared.leave_out,
                 origin=self._origin(prepared, request, number),
             )

@@ -9,15 +9,19 @@ from theodolite.embedders.encoder import Encoder, check_dimension
 from theodolite.embedders.options import RECORDED, EmbedderOptions
 from theodolite.embedders.spec import EmbedderSpec, make_recorded, spec_of
 from theodolite.engines.missing import MissingCollection
-from theodolite.errors import ConfigError
+from theodolite.errors import ConfigError, UnsupportedError
 from theodolite.forking import register_at_fork
-from theodolite.protocols import Embedder, Engine
+from theodolite.protocols import Embedder, EmbedsTexts, Engine
 
 if TYPE_CHECKING:  # imported when there is an embedder
     from theodolite.guards.embedder_guard import EmbedderGuard
 
 _NO_EMBEDDER = (
     "this collection was opened without an embedder. Pass embedder= to Retriever.open, or pass vectors instead of texts"
+)
+_ON_SERVER = (
+    "the server embeds the texts of this collection, so this call has no embedder here. Pass embedder= to "
+    "Retriever.open, or ask the server: its /health checks the embedder"
 )
 _NOT_RECORDED = (
     "this collection was opened without an embedder, and none is recorded with it. Pass embedder= to Retriever.open, "
@@ -30,6 +34,9 @@ class TextEncoder:
 
     Both are there at once for an embedder that the caller passed. A recorded embedder is made, and compared, when a
     text is first searched or added. Threads may share it: one makes the embedder, the others wait.
+
+    Attributes:
+        on_server: whether the engine embeds texts itself, because the caller passed no embedder.
     """
 
     def __init__(
@@ -47,6 +54,7 @@ class TextEncoder:
         self._engine = engine
         self._options = options
         self._seen = seen
+        self.on_server = options.embedder is RECORDED and isinstance(engine, EmbedsTexts)
         self._lock = threading.RLock()
         self._made: tuple[Encoder, EmbedderGuard] | None = None
         register_at_fork(self)
@@ -77,7 +85,7 @@ class TextEncoder:
             adding: whether texts are to be added. A collection that does not exist can be searched without an embedder:
                 nothing is found.
         """
-        if self._made is not None or self.spec is not None:
+        if self._made is not None or self.spec is not None or self.on_server:
             return
         is_searchable = self._options.embedder is RECORDED and isinstance(self._engine, MissingCollection)
         if adding or not is_searchable:
@@ -120,6 +128,8 @@ class TextEncoder:
             return self._made
 
     def _none_error(self) -> ConfigError:
+        if self.on_server:
+            return UnsupportedError(_ON_SERVER)
         return ConfigError(_NO_EMBEDDER if self._options.embedder is None else _NOT_RECORDED)
 
     def _make(self, embedder: Any, when: Any) -> "tuple[Encoder, EmbedderGuard]":

@@ -76,7 +76,7 @@ def serve(
         from theodolite.serving.app import make_app
         from theodolite.serving.collections import Collections, closing_on_error
         from theodolite.serving.limits import Limits
-        from theodolite.serving.server import make_server
+        from theodolite.serving.server import make_server, without_warnings_of_requests
     with ExitStack() as stack:
         listener = stack.enter_context(_listening(host, port))
         port = listener.getsockname()[1]
@@ -95,6 +95,7 @@ def serve(
         folders = {each.name: each.kb.location for each in collections if each.kb.location is not None}
         stack.enter_context(announced(folders, _to_connect(host), port, local))
         _say_what_is_served(collections, host, port, writer, token_path, as_json=json_)
+        stack.enter_context(without_warnings_of_requests())
         make_server(app, limits).run(sockets=[listener])
 
 

@@ -10,6 +10,7 @@ Everywhere, a higher score is better, and arrays are numpy arrays unless noted o
 
 from theodolite.protocols.capabilities import (
     Duplicates,
+    EmbedsTexts,
     Indexing,
     Maintenance,
     Notes,
@@ -27,6 +28,7 @@ __all__ = [
     "Candidates",
     "Duplicates",
     "Embedder",
+    "EmbedsTexts",
     "Engine",
     "Fusion",
     "Indexing",

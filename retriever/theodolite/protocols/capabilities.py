@@ -13,7 +13,7 @@ from typing import Literal, Protocol, TypeVar, runtime_checkable
 from theodolite.errors import UnsupportedError
 from theodolite.filters import Filter
 from theodolite.protocols.engine import Engine, Request, Scope
-from theodolite.types import Compaction, Duplicate, Vectors, Verification
+from theodolite.types import Compaction, Document, Duplicate, Vectors, Verification
 
 C = TypeVar("C")
 
@@ -50,6 +50,19 @@ class Notes(Protocol):
 
     def note_names(self) -> list[str]:
         """Return the names of all notes, in any order. Those that begin with `engine:` belong to the engine itself."""
+        ...
+
+
+@runtime_checkable
+class EmbedsTexts(Protocol):
+    """Embedding of texts by the engine, as one on a server does. The retriever then needs no embedder of its own.
+
+    Such an engine also takes a dense or hybrid `Request` with texts whose vectors have no columns, (queries, 0). Its
+    answers' traces say how many tokens of each text were not read.
+    """
+
+    def add_texts(self, documents: Sequence[Document], *, scope: Scope | None = None) -> None:
+        """Embed the documents' texts, and store the documents in one commit. Raises the same errors as `add`."""
         ...
 
 

@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from theodolite.errors import TheodoliteError
-from theodolite.serving import health, native, openai_shape
+from theodolite.serving import engine_api, health, native, openai_shape
 from theodolite.serving.access import Access
 from theodolite.serving.collections import Collections
 from theodolite.serving.errors import HttpError, error_answer, on_http_error
@@ -54,6 +54,7 @@ def make_app(
     metrics = Metrics(collections)
     own: list[BaseRoute] = [
         *native.routes(collections, limits),
+        *engine_api.routes(collections, limits),
         *openai_shape.routes(collections, limits),
         *health.routes(collections),
         *metrics.routes(),

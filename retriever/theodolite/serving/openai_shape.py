@@ -147,7 +147,10 @@ class OpenAIShape:
         raw = request.scope.get("raw_path") or b""
         _, _, name = raw.partition(b"?")[0].partition(b"/files/")
         is_content = name.endswith(_CONTENT)
-        file = unquote((name.removesuffix(_CONTENT) if is_content else name).decode("latin-1"), errors="strict")
+        try:
+            file = unquote((name.removesuffix(_CONTENT) if is_content else name).decode("latin-1"), errors="strict")
+        except UnicodeDecodeError:
+            raise param_error("file_id", "the id of the file is not UTF-8") from None
         kb = served.seen_by(grant_of(request))
         found = await kb.aget([file]) if file else []
         if not found:

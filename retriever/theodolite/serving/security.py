@@ -177,7 +177,8 @@ def _host_name(host: str) -> str:
     """Return the name or address in a Host header, without the port."""
     host = host.strip().lower()
     if host.startswith("["):
-        return host.partition("]")[0] + "]"
+        address, bracket, _ = host.partition("]")
+        return address + bracket
     return host.partition(":")[0]
 
 

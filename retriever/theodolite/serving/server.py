@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from starlette.types import ASGIApp
 from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from theodolite.errors import MetadataWarning, TruncationWarning
 from theodolite.serving.limits import Limits
 
 GRACE = 10
@@ -19,6 +21,15 @@ GRACE = 10
 _KEEP_ALIVE = 75  # seconds that an idle connection stays open
 _CONNECTIONS = 1000
 _HEADERS = 32 * 1024  # bytes of a request's headers
+
+
+@contextmanager
+def without_warnings_of_requests() -> Iterator[None]:
+    """Issue no warnings about single requests: their answers say the same. It is for the whole process."""
+    with warnings.catch_warnings():
+        for category in (MetadataWarning, TruncationWarning):
+            warnings.simplefilter("ignore", category)
+        yield
 
 
 def listening_socket(host: str, port: int) -> socket.socket:

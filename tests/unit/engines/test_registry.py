@@ -99,8 +99,8 @@ def test_an_unknown_scheme_names_the_known_ones_and_how_to_install_others() -> N
     with pytest.raises(ConfigError) as caught:
         Retriever.open("dct://kb")
     assert str(caught.value) == (
-        "there is no engine for 'dct://kb'. Did you mean 'dict'? Known schemes: dict, file, milvus, postgres, "
-        "postgresql. Install the package that "
+        "there is no engine for 'dct://kb'. Did you mean 'dict'? Known schemes: dict, file, http, https, milvus, "
+        "postgres, postgresql. Install the package that "
         "brings dct:// (entry-point group theodolite.engines), or pass a folder"
     )
 
@@ -117,6 +117,8 @@ def test_a_third_party_engine_is_opened_by_its_scheme(toy: Any) -> None:
     assert plugins.names("engines") == [
         "dict",
         "file",
+        "http",
+        "https",
         "milvus",
         "noengine",
         "noopen",

@@ -1,0 +1,5 @@
+"""The engine of collections that `theodolite serve` serves."""
+
+from theodolite.engines.http.engine import HttpEngine
+
+__all__ = ["HttpEngine"]
