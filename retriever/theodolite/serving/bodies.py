@@ -28,6 +28,7 @@ SEARCH = (
     "rerank",
     "diversity",
     "dedupe",
+    "coverage",
     "highlight",
     "explain",
 )
@@ -91,7 +92,7 @@ def search_options(body: Mapping[str, Any], served: Served, limits: Limits) -> S
     if as_of is not None and (isinstance(as_of, bool) or not isinstance(as_of, (str, int, float))):
         raise param_error("as_of", "as_of is not a date, such as '2025-03-01', or seconds since 1970")
     return SearchOptions(
-        k=limits.check_k(body.get("k", 10)),
+        k=None if body.get("k") is None else limits.check_k(body["k"]),
         where=limits.check_where(body.get("where")),
         mode=_made("mode", lambda: Fusion(**mode)) if isinstance(mode, dict) else _choice("mode", mode),
         boosts=() if boosts is None else _made("boosts", lambda: boosts_from_json(boosts)),
@@ -102,6 +103,7 @@ def search_options(body: Mapping[str, Any], served: Served, limits: Limits) -> S
         rerank=served.rerank if with_rerank else None,
         diversity=_made("diversity", lambda: MMR(**diversity)) if isinstance(diversity, dict) else diversity,
         dedupe=body.get("dedupe"),
+        coverage=body.get("coverage"),
     )
 
 
