@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from theodolite.agents import SearchTool
     from theodolite.auditing.audit import audit
     from theodolite.auditing.findings import Audit, Finding
+    from theodolite.citing import Context, QuoteCheck, Window, verify_quotes
     from theodolite.embedders.options import RECORDED, EmbedderOptions
     from theodolite.errors import (
         CollectionNotFoundError,
@@ -74,6 +75,7 @@ __all__ = [
     "CollectionSettings",
     "Comparison",
     "ConfigError",
+    "Context",
     "CorruptionError",
     "Diff",
     "Document",
@@ -110,6 +112,7 @@ __all__ = [
     "MissingExtraError",
     "Monitor",
     "Pca",
+    "QuoteCheck",
     "RECORDED",
     "Recall",
     "Rerank",
@@ -129,10 +132,12 @@ __all__ = [
     "VectorError",
     "Verdict",
     "Whiten",
+    "Window",
     "audit",
     "diff",
     "instant",
     "register_at_fork",
+    "verify_quotes",
 ]
 
 # Imported when they are first asked for: `theodolite search` needs none of them where a server runs, not even numpy.
@@ -149,6 +154,7 @@ _MODULES = {
     "CollectionSettings": "theodolite.settings",
     "Comparison": "theodolite.evaluation",
     "ConfigError": "theodolite.errors",
+    "Context": "theodolite.citing",
     "CorruptionError": "theodolite.errors",
     "Diff": "theodolite.evaluation",
     "Document": "theodolite.types",
@@ -185,6 +191,7 @@ _MODULES = {
     "MissingExtraError": "theodolite.errors",
     "Monitor": "theodolite.monitoring",
     "Pca": "theodolite.vectors.transforms",
+    "QuoteCheck": "theodolite.citing",
     "RECORDED": "theodolite.embedders.options",
     "Recall": "theodolite.evaluation",
     "Rerank": "theodolite.rerankers.stage",
@@ -204,10 +211,12 @@ _MODULES = {
     "VectorError": "theodolite.errors",
     "Verdict": "theodolite.verdict",
     "Whiten": "theodolite.vectors.transforms",
+    "Window": "theodolite.citing",
     "audit": "theodolite.auditing.audit",
     "diff": "theodolite.evaluation.diff",
     "instant": "theodolite.filters",
     "register_at_fork": "theodolite.forking",
+    "verify_quotes": "theodolite.citing",
 }
 
 

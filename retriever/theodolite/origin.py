@@ -13,14 +13,26 @@ class Origin:
         collection: returns the collection, or None if it is gone.
         question: the text of the query; None if it was a vector.
         scope: the part of the collection that was searched.
+        where, accept: the filter of the search, and its function of documents; None without one.
+        versions: the rules for versions that the search followed, and their present; None without rules.
     """
 
-    __slots__ = ("collection", "question", "scope")
+    __slots__ = ("accept", "collection", "question", "scope", "versions", "where")
 
-    def __init__(self, collection: Callable[[], Any], question: str | None, scope: Any = None) -> None:
+    def __init__(
+        self,
+        collection: Callable[[], Any],
+        question: str | None,
+        scope: Any = None,
+        *,
+        where: Any = None,
+        accept: Callable[[Any], bool] | None = None,
+        versions: Any = None,
+    ) -> None:
         self.collection = collection
         self.question = question
         self.scope = scope
+        self.where, self.accept, self.versions = where, accept, versions
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Origin, (_gone, self.question)

@@ -45,6 +45,7 @@ from theodolite.inputs import (
     check_lengths,
     taker,
 )
+from theodolite.maintenance_reports import Compaction, Verification
 from theodolite.protocols import (
     Boost,
     Duplicates,
@@ -69,7 +70,6 @@ from theodolite.searcher import Searcher
 from theodolite.session import Session
 from theodolite.settings import DEFAULT_BM25, CollectionSettings
 from theodolite.types import (
-    Compaction,
     Document,
     Duplicate,
     Field,
@@ -80,7 +80,6 @@ from theodolite.types import (
     Transform,
     VectorLike,
     VectorsLike,
-    Verification,
 )
 from theodolite.vectors.metrics import MetricName
 from theodolite.vectors.prepare import prepare

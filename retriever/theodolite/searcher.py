@@ -31,7 +31,9 @@ from theodolite.vectors.prepare import prepare
 from theodolite.verdicts import Promised, Verdicts
 from theodolite.write_vectors import mean_vector
 
-if TYPE_CHECKING:  # imported where searches are monitored or judged
+if TYPE_CHECKING:  # imported where searches are monitored or judged, or their hits put into a prompt
+    from theodolite.citing.context import Context, Count
+    from theodolite.citing.window import Expand
     from theodolite.evaluation.feedback import FeedbackLog
     from theodolite.monitoring.monitor import Monitor
 
@@ -215,7 +217,8 @@ class Searcher:
             return []
         if request is None:
             notes = (self._engine.notice(),) if isinstance(self._engine, MissingCollection) else ()
-            return [Hits((), Trace("empty", 0, 0, 0, mode=options.arms, notes=notes))] * prepared.count
+            trace = Trace("empty", 0, 0, 0, mode=options.arms, notes=notes)
+            return [Hits((), trace, Origin(self._self, None))] * prepared.count
         if not len(request.vectors):
             return []
         embed = (time.perf_counter() - prepared.started) / prepared.count
@@ -234,7 +237,7 @@ class Searcher:
                     truncated_tokens=tokens,
                     leave_out=prepared.leave_out,
                     text=prepared.texts[number] if prepared.texts else None,
-                    origin=self._origin(prepared, request, number),
+                    origin=self._origin(options, prepared, request, number),
                 )
                 for number, (answer, tokens) in enumerate(zip(answers, cut, strict=True))
             ]
@@ -285,6 +288,12 @@ class Searcher:
 
         return self.__dict__.setdefault("_log", log_of(self._engine, call))  # type: ignore[no-any-return]  # a log
 
+    def context(self, hits: Hits, tokens: int, expand: "Expand", count: "Count | None") -> "Context":
+        """Make a context of hits. See `Hits.context`."""
+        from theodolite.citing.context import make_context  # imported by the programs that make one
+
+        return make_context(self._engine, hits, tokens, expand, self._texts.count_tokens if count is None else count)
+
     def as_vectors(self, queries: Sequence[str] | VectorsLike) -> Vectors:
         """Prepare queries given as texts or as vectors, (n, d)."""
         given: Any = queries if hasattr(queries, "__len__") else list(queries)  # type: ignore[arg-type]  # an iterable
@@ -307,8 +316,15 @@ class Searcher:
         encoder = await self._texts.aencoder()
         return await encoder.aqueries(texts) if encoder is not None and encoder.awaits("query") else None
 
-    def _origin(self, prepared: Prepared, request: Request, number: int) -> Origin:
-        return Origin(self._self, prepared.texts[number] if prepared.texts else None, request.scope)
+    def _origin(self, options: SearchOptions, prepared: Prepared, request: Request, number: int) -> Origin:
+        return Origin(
+            self._self,
+            prepared.texts[number] if prepared.texts else None,
+            request.scope,
+            where=request.where,
+            accept=options.accept,
+            versions=request.versions,
+        )
 
     def _ready(self, awaited: Awaited | None = None) -> None:
         """Let the guard check the embedder before its first use, and its coroutines against its plain methods, once."""
@@ -406,7 +422,7 @@ class Searcher:
                 embed=embed,
                 truncated_tokens=cut,
                 leave_out=prepared.leave_out,
-                origin=self._origin(prepared, request, number),
+                origin=self._origin(options, prepared, request, number),
             )
             if not options.widens or len(hits) == options.k:
                 return hits

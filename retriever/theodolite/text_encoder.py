@@ -109,6 +109,23 @@ class TextEncoder:
         """
         return (self._made or self._load())[0]
 
+    def count_tokens(self, text: str) -> int:
+        """Return how many tokens the embedder's tokenizer makes of a text.
+
+        Raises:
+            ConfigError: there is no embedder, or it cannot count.
+        """
+        counts = getattr(self.encoder.embedder, "count_tokens", None)
+        try:
+            if counts is not None:
+                return int(counts([text])[0])
+        except UnsupportedError:  # the embedder has the method but cannot count
+            pass
+        raise ConfigError(
+            "the embedder cannot count tokens. Pass count=, a function from a text to its number of tokens, such as "
+            "count=lambda text: len(text) // 4"
+        )
+
     @property
     def guard(self) -> "EmbedderGuard":
         """The guard. Raises the same errors as `encoder`."""

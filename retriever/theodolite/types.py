@@ -16,8 +16,10 @@ from theodolite.origin import Origin
 from theodolite.vectors.metrics import DEFAULT_METRIC, MetricName, get_metric
 from theodolite.verdict import Verdict
 
-if TYPE_CHECKING:  # imported where highlights are read
+if TYPE_CHECKING:  # imported where they are asked for
     from theodolite.analysis.highlights import Highlight
+    from theodolite.citing.context import Context
+    from theodolite.citing.window import Expand
 
 Mode = Literal["dense", "lexical", "hybrid"]
 """How documents are found: by vectors, by words, or by both, fused by rank."""
@@ -361,6 +363,40 @@ class Hits(Sequence[Hit]):
             raise EngineError("the collection of these hits is closed: open it, and call kb.feedback(hits, ...)")
         collection.feedback(self, document_id, grade, None, self.origin.scope)
 
+    def context(
+        self, tokens: int = 2000, *, expand: "Expand" = None, count: "Callable[[str], int] | None" = None
+    ) -> "Context":
+        """Return the passages as a text for a prompt, best first, with numbered sources; `str` is the text.
+
+        Passages that follow one another are merged. Neighbors are read from the collection, as the search could find
+        them: by its scope, filter, `accept` and version rules.
+
+        Args:
+            tokens: the most tokens that the text may have. Hits that do not fit are named in `left_out`.
+            expand: what each hit is read with: `"section"` for the rest of its section, `Window(1)` for one neighbor on
+                each side, None for nothing. Files that the command line has added have the fields for it, `path` and
+                `chunk`; for others name yours: `Window(1, group="page", order="number")`.
+            count: returns the number of tokens of a text; None for the embedder's tokenizer.
+
+        Raises:
+            InputError: an argument out of range, no hit with the fields that `expand` needs, or not even one fits.
+            ConfigError: there is no tokenizer: pass `count`.
+            EngineError: the collection is closed.
+        """
+        collection = None if self.origin is None else self.origin.collection()
+        if collection is None:
+            raise EngineError("the collection of these hits is closed: open it, and search again")
+        made: Context = collection.context(self, tokens, expand, count)
+        return made
+
+    async def acontext(
+        self, tokens: int = 2000, *, expand: "Expand" = None, count: "Callable[[str], int] | None" = None
+    ) -> "Context":
+        """`context`, awaited."""
+        from theodolite.async_pool import in_thread
+
+        return await in_thread(self.context, tokens, expand=expand, count=count)
+
     def to_pandas(self) -> Any:
         """Return a `pandas.DataFrame`: `rank`, `score`, `id`, `text`, `scores.<part>` and `metadata.<field>`.
 
@@ -432,57 +468,3 @@ class Duplicate:
     first: Document
     second: Document
     similarity: float
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """A problem found by `verify`.
-
-    Attributes:
-        part: the damaged part: `database`, `schema`, `state`, `manifest`, `notes`, `log`, `vectors`, `documents`; of
-            the data derived from these `lexical`, `codes`, `columns`, `index`; or `folder`, `judgments`.
-        message: what is wrong, how many and which first, and what to do.
-        derived: whether `repair` can rebuild it from the documents and vectors.
-        path: the file or folder, if it concerns one.
-    """
-
-    part: str
-    message: str
-    derived: bool = False
-    path: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Compaction:
-    """The result of `compact`.
-
-    Attributes:
-        rows: how many dead rows were removed.
-        bytes_before, bytes_after: the size of all files in the collection's folder.
-    """
-
-    rows: int
-    bytes_before: int
-    bytes_after: int
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """The result of `verify` and `repair`.
-
-    Attributes:
-        problems: the damage.
-        warnings: harmless findings: files that nothing needs, rows that an approximate index cannot reach.
-        checked: how many `vectors`, `documents`, `codes` and so on were checked.
-        repaired: the repairs that `repair` made.
-    """
-
-    problems: tuple[Problem, ...] = ()
-    warnings: tuple[Problem, ...] = ()
-    checked: Mapping[str, int] = field(default_factory=dict)
-    repaired: tuple[str, ...] = ()
-
-    @property
-    def sound(self) -> bool:
-        """Whether there is no damage."""
-        return not self.problems

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from theodolite.errors import ConfigError, CorruptionError
+from theodolite.maintenance_reports import Compaction, Problem, Verification
 from theodolite.protocols import Engine
 from theodolite.testing import DictEngine, EngineContract
 from theodolite.testing.dict_engine import Contents
-from theodolite.types import Compaction, Problem, Space, Vectors, Verification
+from theodolite.types import Space, Vectors
 
 Progress = Callable[[int], object] | None
 COPY = "copy.pickle"

@@ -10,9 +10,9 @@ import pytest
 from tests.contracts.maintained import COPY, Contract, Maintained, Progress
 
 from theodolite.errors import CorruptionError
+from theodolite.maintenance_reports import Compaction, Problem, Verification
 from theodolite.testing.dict_engine import Contents
 from theodolite.testing.engine_maintenance import MaintenanceContract
-from theodolite.types import Compaction, Problem, Verification
 
 
 class FalseAlarm(Maintained):

@@ -21,6 +21,7 @@ PUBLIC = [
     "CollectionSettings",
     "Comparison",
     "ConfigError",
+    "Context",
     "CorruptionError",
     "Diff",
     "Document",
@@ -57,6 +58,7 @@ PUBLIC = [
     "MissingExtraError",
     "Monitor",
     "Pca",
+    "QuoteCheck",
     "RECORDED",
     "Recall",
     "Rerank",
@@ -76,10 +78,12 @@ PUBLIC = [
     "VectorError",
     "Verdict",
     "Whiten",
+    "Window",
     "audit",
     "diff",
     "instant",
     "register_at_fork",
+    "verify_quotes",
 ]
 
 # A line of the tree: indentation, name, the built-in error it also is, meaning.

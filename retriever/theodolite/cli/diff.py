@@ -8,7 +8,7 @@ from typing import Annotated, cast
 import typer
 
 from theodolite.cli import output
-from theodolite.cli.evaluate import Questions, Vectors, open_to_measure, read_vectors
+from theodolite.cli.evaluate import By, Questions, Vectors, open_to_measure, read_vectors
 from theodolite.cli.exit_codes import ExitCode
 from theodolite.cli.options import (
     Collection,
@@ -66,6 +66,16 @@ def diff(
         Path | None,
         typer.Option("--qrels", metavar="FILE", parser=parse_path, help="Judgments, as of TREC or BEIR."),
     ] = None,
+    by: By = None,
+    questions_b: Annotated[
+        Path | None,
+        typer.Option(
+            "--questions-b",
+            metavar="FILE",
+            parser=parse_path,
+            help="Other questions for KB_B: both sets are compared by their distribution only.",
+        ),
+    ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -117,13 +127,14 @@ def diff(
     """Say what changed between two collections or settings, and why.
 
     Searches both for each question, and finds the cause of each hit that differs. Exit code 1 if more than a tenth of
-    the hits differ.
+    the hits differ; with other questions for KB_B, if a distribution differs by more than that and more than chance.
 
     \b
     Examples:
       theodolite diff staging production --questions questions.jsonl --qrels qrels.tsv
       theodolite diff kb backup --questions questions.jsonl --threshold 0
       theodolite diff kb kb --questions questions.jsonl --mode-b hybrid --json
+      theodolite diff kb kb --questions golden.jsonl --questions-b logged.jsonl
     """
     options = search_options(
         k=k,
@@ -147,6 +158,7 @@ def diff(
         where=options.where if where_b is None else parse(parse_where(where_b)),
     )
     asked = read_questions(questions)  # before a model is loaded
+    asked_b = None if questions_b is None else read_questions(questions_b)
     judged = None if qrels is None else read_judgments(qrels)
     rows = None if vectors is None else read_vectors(vectors)
     rows_b = None if vectors_b is None else read_vectors(vectors_b)
@@ -160,8 +172,20 @@ def diff(
                 (other, embedder_b or embedder, rows if rows_b is None else rows_b, options_b),
             )
         )
-        advance = stack.enter_context(output.progress_bar("comparing", len(asked), quiet=json_))
-        found = diff_with(options, options_b, a, b, asked, judged, vectors=rows, vectors_b=rows_b, progress=advance)
+        advance = stack.enter_context(output.progress_bar("comparing", len(asked) + len(asked_b or ()), quiet=json_))
+        found = diff_with(
+            options,
+            options_b,
+            a,
+            b,
+            asked,
+            judged,
+            by=by,
+            questions_b=asked_b,
+            vectors=rows,
+            vectors_b=rows_b,
+            progress=advance,
+        )
     if json_:
         output.say_json(found.to_dict())
     else:

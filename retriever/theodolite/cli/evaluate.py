@@ -50,6 +50,11 @@ Vectors = Annotated[
     ),
 ]
 
+By = Annotated[
+    str | None,
+    typer.Option("--by", metavar="FIELD", help="The field that judgments name, such as path. [default: the id]"),
+]
+
 
 def evaluate(
     location: Collection,
@@ -57,10 +62,7 @@ def evaluate(
     qrels: Annotated[
         Path, typer.Option("--qrels", metavar="FILE", parser=parse_path, help="Judgments, as of TREC or BEIR.")
     ],
-    by: Annotated[
-        str | None,
-        typer.Option("--by", metavar="FIELD", help="The field that judgments name, such as path. [default: the id]"),
-    ] = None,
+    by: By = None,
     k: Annotated[list[int] | None, typer.Option("-k", help="Number of hits; may be repeated. [default: 10]")] = None,
     vectors: Vectors = None,
     run: Annotated[

@@ -10,7 +10,7 @@ from theodolite.cli.exit_codes import ExitCode
 from theodolite.cli.opening import open_collection
 from theodolite.cli.options import Collection, Json, TrustIndex
 from theodolite.errors import CorruptionError
-from theodolite.types import Verification
+from theodolite.maintenance_reports import Verification
 
 
 def verify(

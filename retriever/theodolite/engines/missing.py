@@ -16,10 +16,11 @@ from theodolite.errors import (
     warn_caller,
 )
 from theodolite.filters import Filter
+from theodolite.maintenance_reports import Compaction, Verification
 from theodolite.protocols import Answer, Request, Scope
 from theodolite.scopes import key_within, within
 from theodolite.settings import CollectionSettings
-from theodolite.types import Compaction, Document, Duplicate, Field, Space, Trace, Vectors, Verification
+from theodolite.types import Document, Duplicate, Field, Space, Trace, Vectors
 
 
 class MissingCollection:

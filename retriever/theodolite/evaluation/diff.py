@@ -5,18 +5,19 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from inspect import signature
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from theodolite.errors import InputError, closest, type_of
 from theodolite.evaluation.causes import Explainer
 from theodolite.evaluation.diff_result import CAUSES, Cause, Change, Diff
 from theodolite.evaluation.judgments import Judgments, JudgmentsLike, as_judgments
-from theodolite.evaluation.lists import Collection
+from theodolite.evaluation.lists import Collection, count_values, value_of
+from theodolite.evaluation.question_sets import QuestionSetDiff, compare_sets
 from theodolite.evaluation.questions import Questions, QuestionsLike, as_questions, rows_of
 from theodolite.evaluation.sides import Side
 from theodolite.inputs import as_k
 from theodolite.ranking.options import SearchOptions
-from theodolite.types import Hits, VectorLike, VectorsLike
+from theodolite.types import Hit, Hits, VectorLike, VectorsLike
 
 if TYPE_CHECKING:  # a layer above; it is passed in
     from theodolite.retriever import Retriever
@@ -25,6 +26,7 @@ _BATCH = 256  # questions searched at a time
 _OPTIONS = tuple(name for name in signature(SearchOptions).parameters if name != "k")
 
 
+@overload
 def diff(
     a: "Retriever",
     b: "Retriever",
@@ -32,12 +34,45 @@ def diff(
     judgments: JudgmentsLike | None = None,
     *,
     k: int = 10,
+    by: str | None = None,
     vectors: VectorsLike | Mapping[str, VectorLike] | None = None,
     vectors_b: VectorsLike | Mapping[str, VectorLike] | None = None,
     options_b: Mapping[str, Any] | None = None,
+    questions_b: None = None,
     progress: Callable[[int], object] | None = None,
     **options: Any,
-) -> Diff:
+) -> Diff: ...
+@overload
+def diff(
+    a: "Retriever",
+    b: "Retriever",
+    questions: QuestionsLike,
+    judgments: None = None,
+    *,
+    k: int = 10,
+    by: None = None,
+    vectors: VectorsLike | Mapping[str, VectorLike] | None = None,
+    vectors_b: VectorsLike | Mapping[str, VectorLike] | None = None,
+    options_b: Mapping[str, Any] | None = None,
+    questions_b: QuestionsLike,
+    progress: Callable[[int], object] | None = None,
+    **options: Any,
+) -> QuestionSetDiff: ...
+def diff(
+    a: "Retriever",
+    b: "Retriever",
+    questions: QuestionsLike,
+    judgments: JudgmentsLike | None = None,
+    *,
+    k: int = 10,
+    by: str | None = None,
+    vectors: VectorsLike | Mapping[str, VectorLike] | None = None,
+    vectors_b: VectorsLike | Mapping[str, VectorLike] | None = None,
+    options_b: Mapping[str, Any] | None = None,
+    questions_b: QuestionsLike | None = None,
+    progress: Callable[[int], object] | None = None,
+    **options: Any,
+) -> Diff | QuestionSetDiff:
     """Compare the hits of two collections or settings, A and B, and find the cause of each difference.
 
     Nothing is stored, and nothing counts as a search of a user.
@@ -47,9 +82,13 @@ def diff(
         questions: texts by id, or vectors by id; or a file, as `Retriever.evaluate` reads it.
         judgments: grades by question and document, or a file. With them, each cause has its effect on nDCG@k.
         k: the length of the lists.
+        by: a metadata field that judgments name, such as "path", instead of ids of documents. A file ranks where its
+            best passage does, among those in the list.
         vectors: the questions' vectors, in their order (n, d) or by id, so that nothing is embedded.
         vectors_b: the questions' vectors for B, if its model is another one. Default: `vectors`.
         options_b: search options of B that differ, such as `{"mode": "hybrid"}`.
+        questions_b: other questions for B, with their vectors in `vectors_b`. Two sets of questions are compared by the
+            distribution of what they find only, and the result says so: no hit has a cause.
         progress: called with the number of questions done since the last call.
         options: search options of both, as `Retriever.search` takes them.
 
@@ -70,6 +109,8 @@ def diff(
         b,
         questions,
         judgments,
+        by=by,
+        questions_b=questions_b,
         vectors=vectors,
         vectors_b=vectors_b,
         progress=progress,
@@ -84,16 +125,31 @@ def diff_with(
     questions: QuestionsLike,
     judgments: JudgmentsLike | None = None,
     *,
+    by: str | None = None,
+    questions_b: QuestionsLike | None = None,
     vectors: VectorsLike | Mapping[str, VectorLike] | None = None,
     vectors_b: VectorsLike | Mapping[str, VectorLike] | None = None,
     progress: Callable[[int], object] | None = None,
-) -> Diff:
+) -> Diff | QuestionSetDiff:
     """`diff`, with ready-made options for A and B that have the same k."""
+    if by is not None and judgments is None:
+        raise InputError("by= names the field that judgments use: pass judgments, or leave it out")
     asked = as_questions(questions, vectors)
+    collections = _collection(a, "a"), _collection(b, "b")
+    sides = Side("A", collections[0], options), Side("B", collections[1], options_b)
+    if questions_b is not None:
+        if judgments is not None:
+            raise InputError(
+                "two sets of questions are compared by their distribution, without judgments. Measure each with "
+                "kb.evaluate(questions, judgments)"
+            )
+        return compare_sets(*sides, asked, as_questions(questions_b, vectors_b), progress)
     asked_b = asked if vectors_b is None else replace(asked, vectors=rows_of(vectors_b, asked.ids))
     judged = None if judgments is None else as_judgments(judgments)
-    sides = Side("A", _collection(a, "a"), options), Side("B", _collection(b, "b"), options_b)
-    return compare(*sides, asked, asked_b, judged, progress)
+    if by is not None:
+        for side, collection in zip(sides, collections, strict=True):
+            count_values(collection, side.options, by, 1)  # raises if no document has the field
+    return compare(*sides, asked, asked_b, judged, progress, by=by)
 
 
 def compare(
@@ -103,6 +159,8 @@ def compare(
     questions_b: Questions,
     judgments: Judgments | None,
     progress: Callable[[int], object] | None = None,
+    *,
+    by: str | None = None,
 ) -> Diff:
     """Compare two sides. See `diff`.
 
@@ -111,7 +169,7 @@ def compare(
     """
     _check_comparable(a, b, questions, questions_b)
     changes: list[Change] = []
-    tally = _Effects(judgments, a.options.k)
+    tally = _Effects(judgments, a.options.k, by)
     hits = 0
     for start in range(0, len(questions.ids), _BATCH):
         numbers = list(range(start, min(start + _BATCH, len(questions.ids))))
@@ -139,8 +197,8 @@ def compare(
 class _Effects:
     """The metrics of judged questions, and the share of each cause in their difference."""
 
-    def __init__(self, judgments: Judgments | None, k: int) -> None:
-        self._judgments, self._k = judgments, k
+    def __init__(self, judgments: Judgments | None, k: int, by: str | None) -> None:
+        self._judgments, self._k, self._by = judgments, k, by
         self.judged = 0
         self._ndcg, self._recall = [0.0, 0.0], [0.0, 0.0]
         self._effects: dict[str, float] = {}
@@ -152,26 +210,34 @@ class _Effects:
         by_question: dict[str, dict[str, str]] = {}
         for change in changes:
             by_question.setdefault(change.question, {})[change.document] = change.cause
-        for name, *lists in zip(ids, *found, strict=True):
-            if not self._judgments.relevant(name):
+        for question, *lists in zip(ids, *found, strict=True):
+            if not self._judgments.relevant(question):
                 continue
             self.judged += 1
-            grades = self._judgments.grades[name]
+            grades = self._judgments.grades[question]
             best = sorted(grades.values(), reverse=True)[: self._k]
             ideal = sum(grade / math.log2(rank + 1) for rank, grade in enumerate(best, start=1))
             relevant = sum(grade > 0 for grade in grades.values())
-            causes = by_question.get(name, {})
+            causes = by_question.get(question, {})
             # A hit that keeps its order has another rank because of the hits that changed.
             main = Counter(causes.values()).most_common(1)
             for side, hits in enumerate(lists):
-                for hit in hits:
-                    grade = grades.get(hit.document.id, 0)
-                    gain = grade / math.log2(hit.rank + 1) / ideal
+                for rank, (name, hit) in enumerate(self._named(hits).items(), start=1):
+                    grade = grades.get(name, 0)
+                    gain = grade / math.log2(rank + 1) / ideal
                     self._ndcg[side] += gain
                     self._recall[side] += (grade > 0) / relevant
                     if main:
                         cause = causes.get(hit.document.id, main[0][0])
                         self._effects[cause] = self._effects.get(cause, 0.0) + (gain if side else -gain)
+
+    def _named(self, hits: Hits) -> dict[str, Hit]:
+        """Return the hits by the name that judgments use; the best one of each."""
+        named: dict[str, Hit] = {}
+        for hit in hits:
+            value = hit.document.id if self._by is None else value_of(hit.document, self._by)
+            named.setdefault(hit.document.id if value is None else value, hit)
+        return named
 
     def metrics(self) -> dict[str, tuple[float, float]]:
         """Return the means in A and in B."""

@@ -12,8 +12,9 @@ from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from theodolite.errors import UnsupportedError
 from theodolite.filters import Filter
+from theodolite.maintenance_reports import Compaction, Verification
 from theodolite.protocols.engine import Engine, Request, Scope
-from theodolite.types import Compaction, Document, Duplicate, Vectors, Verification
+from theodolite.types import Document, Duplicate, Vectors
 
 C = TypeVar("C")
 

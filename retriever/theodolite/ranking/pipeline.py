@@ -145,7 +145,14 @@ def finish(
     k = options.k
     if options.plain:
         return plain_hits(
-            answer, relevance, k, embed=embed, truncated_tokens=truncated_tokens, leave_out=leave_out, text=text
+            answer,
+            relevance,
+            k,
+            embed=embed,
+            truncated_tokens=truncated_tokens,
+            leave_out=leave_out,
+            text=text,
+            origin=origin,
         )
     order = [place for place, document in enumerate(answer.documents) if document.id not in leave_out]
     found = _first(answer, request, relevance, order)

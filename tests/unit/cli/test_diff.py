@@ -51,6 +51,19 @@ def test_settings_of_one_side(shell: Shell) -> None:
     assert shell.json(*same, "--mode", "lexical")["causes"] == []
 
 
+def test_two_sets_of_questions(shell: Shell) -> None:
+    (shell.folder / "q2.tsv").write_text("x1\tgift cards\nx2\trefunds of gift cards\n")
+    out, _ = shell.run(*DIFF, "--questions-b", "q2.tsv")
+    assert out.startswith("note: two sets of questions, compared by their distribution only")
+    assert shell.json(*DIFF, "--questions-b", "q2.tsv")["questions"] == [2, 2]
+    assert "without judgments" in shell.run(*DIFF, "--questions-b", "q2.tsv", "--qrels", "qrels.tsv", code=2)[1]
+
+
+def test_judgments_of_files(shell: Shell) -> None:
+    (shell.folder / "langs.tsv").write_text("q1 0 en 1\nq2 0 en 1\n")
+    assert shell.json(*DIFF, "--qrels", "langs.tsv", "--by", "lang")["judged"] == 2
+
+
 def test_what_is_refused(shell: Shell) -> None:
     assert "not a share from 0 to 1" in shell.run(*DIFF, "--threshold", "7", code=2)[1]
     assert "there is no collection" in shell.run("diff", "kb", "none", "--questions", "q.tsv", code=3)[1]

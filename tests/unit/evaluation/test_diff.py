@@ -117,7 +117,7 @@ PLANTED: dict[str, Callable[[Plan], Plan]] = {
 def compared(a: Plan, b: Plan, **options: Any) -> Diff:
     with a.open() as one, b.open() as other:
         questions = {name: f"question {name}" for name in QUESTIONS}
-        return diff(
+        found: Diff = diff(
             one,
             other,
             questions,
@@ -126,6 +126,7 @@ def compared(a: Plan, b: Plan, **options: Any) -> Diff:
             options_b={"where": b.where},
             **options,
         )
+        return found
 
 
 # Unit vectors rank alike by dot and l2, so a metric alone changes nothing there: it is planted among raw vectors.
@@ -210,6 +211,25 @@ def test_effects_of_the_causes_add_up_to_the_difference_of_ndcg(kb: Retriever) -
     assert b - a == pytest.approx(sum(cause.effect or 0 for cause in found.causes))
     assert b - a < -0.1
     assert found.judged == 3
+
+
+def test_judgments_may_name_files() -> None:
+    pytest.importorskip("ir_measures")
+    pages = {"q1": {"b": 1}, "q2": {"a": 1, "b": 2}}
+    questions = {"q1": [1.0, 0, 0.1, 0], "q2": [0.2, 0, 0, 1.0]}
+    with Retriever.open(embedder=None) as kb, Retriever.open(embedder=None) as other:
+        documents = [Document(name, {"path": name[0]}, name) for name in ("a1", "a2", "b1", "b2")]
+        kb.add(documents, vectors=np.eye(4) + 0.1)
+        other.add(documents[:-1], vectors=np.eye(4)[:-1] + 0.1)
+        found = diff(kb, other, questions, pages, k=4, by="path")
+        expected = [each.evaluate(questions, pages, k=4, by="path", index=False).metrics for each in (kb, other)]
+        assert found.metrics["nDCG@4"] == pytest.approx([each["nDCG@4"] for each in expected])
+        a, b = found.metrics["nDCG@4"]
+        assert b - a == pytest.approx(sum(cause.effect or 0 for cause in found.causes))
+        with pytest.raises(InputError, match=r"no document has this field\. Did you mean 'path'"):
+            diff(kb, other, questions, pages, by="paths")
+        with pytest.raises(InputError, match="by= names the field that judgments use"):
+            diff(kb, other, questions, by="path")
 
 
 def test_a_backup_is_behind_by_later_writes(tmp_path: Path) -> None:
@@ -393,7 +413,7 @@ def test_bad_input_is_explained(kb: Retriever, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="without an embedder"):
             diff(kb, bare, ASKS)
         with pytest.raises(InputError, match=r"b is a str; pass two open collections"):
-            diff(kb, "kb", ASKS)  # type: ignore[arg-type]  # wrong on purpose
+            diff(kb, "kb", ASKS)  # type: ignore[call-overload]  # wrong on purpose
         with pytest.raises(InputError, match="there are 3 questions and 1 vectors"):
             diff(kb, kb, ASKS, vectors=np.ones((3, 128)), vectors_b=np.ones((1, 128)))
         for pair in ((kb, empty), (empty, kb)):

@@ -29,19 +29,11 @@ from theodolite.engines.local.writer import Writer
 from theodolite.errors import ConfigError
 from theodolite.filters import Exists, Filter
 from theodolite.inputs import as_folder
+from theodolite.maintenance_reports import Compaction, Verification
 from theodolite.protocols import Answer, Request, Scope
 from theodolite.scopes import key_within, within
 from theodolite.settings import CollectionSettings, Manifest
-from theodolite.types import (
-    Compaction,
-    Document,
-    Duplicate,
-    EmbedderSpec,
-    Field,
-    Space,
-    Vectors,
-    Verification,
-)
+from theodolite.types import Document, Duplicate, EmbedderSpec, Field, Space, Vectors
 
 _DEFAULTS = CollectionSettings()
 

@@ -34,9 +34,10 @@ from theodolite.engines.remote.source import Eligible
 from theodolite.errors import ConfigError, EngineError, MetadataWarning, short_repr, warn_caller
 from theodolite.filters import Filter
 from theodolite.filters.non_matching import missing_field
+from theodolite.maintenance_reports import Compaction, Verification
 from theodolite.protocols import Answer, Request, Scope
 from theodolite.settings import CollectionSettings, Manifest
-from theodolite.types import Compaction, Document, Duplicate, EmbedderSpec, Field, Space, Vectors, Verification
+from theodolite.types import Document, Duplicate, EmbedderSpec, Field, Space, Vectors
 
 _DEFAULTS = CollectionSettings()
 _log = logging.getLogger(__name__)

@@ -24,8 +24,9 @@ from theodolite.engines.postgres.term_tokens import TermEncoder
 from theodolite.engines.records import Record
 from theodolite.engines.remote.escaping import unescape
 from theodolite.errors import ConfigError, CorruptionError, TheodoliteError
+from theodolite.maintenance_reports import Compaction, Problem, Verification
 from theodolite.settings import CollectionSettings
-from theodolite.types import Compaction, Problem, Vectors, Verification
+from theodolite.types import Vectors
 
 Progress = Callable[[int], object]
 

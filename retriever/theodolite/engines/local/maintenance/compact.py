@@ -30,7 +30,7 @@ from theodolite.engines.local.storage.folder import (
 from theodolite.engines.local.storage.io_errors import translate_errors
 from theodolite.engines.local.storage.store import Store
 from theodolite.errors import EngineError
-from theodolite.types import Compaction
+from theodolite.maintenance_reports import Compaction
 
 MIN_DEAD = 1000
 """Collections with fewer dead rows are not compacted in the background."""

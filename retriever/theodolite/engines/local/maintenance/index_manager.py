@@ -29,8 +29,9 @@ from theodolite.engines.local.storage.store import Store
 from theodolite.errors import ConfigError, LockedError, TheodoliteError
 from theodolite.forking import register_at_fork
 from theodolite.indexes.registry import AUTO, canonical, estimate, make_index, recommended_index
+from theodolite.maintenance_reports import Compaction
 from theodolite.protocols import Candidates, Request
-from theodolite.types import Compaction, Rows, Vectors
+from theodolite.types import Rows, Vectors
 
 _log = logging.getLogger(__name__)
 

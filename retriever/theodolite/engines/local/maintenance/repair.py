@@ -11,7 +11,7 @@ from theodolite.engines.local.maintenance.verify_primary import PrimaryData, Pro
 from theodolite.engines.local.storage import lexical_table
 from theodolite.engines.local.storage.store import Store
 from theodolite.errors import ConfigError, CorruptionError, LockedError
-from theodolite.types import Problem, Verification
+from theodolite.maintenance_reports import Problem, Verification
 
 
 def repair(

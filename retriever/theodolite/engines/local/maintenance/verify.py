@@ -61,8 +61,9 @@ from theodolite.errors import ConfigError, CorruptionError
 from theodolite.forking import COLLECTIONS
 from theodolite.indexes.flat.codes import BLOCK, Codes, group_count, load_codes, rotation
 from theodolite.indexes.flat.workers import workers
+from theodolite.maintenance_reports import Verification
 from theodolite.protocols import Candidates
-from theodolite.types import Rows, Vectors, Verification
+from theodolite.types import Rows, Vectors
 
 _ATTEMPTS = 20
 _SUFFIXES = tuple(part.removeprefix(STORE) for part in DATABASE)  # that SQLite adds to the name of a database

@@ -41,8 +41,9 @@ from theodolite.engines.local.storage.vector_file import (
 )
 from theodolite.engines.records import Record
 from theodolite.errors import EngineError, IntegrityError, TheodoliteError
+from theodolite.maintenance_reports import Problem, Verification
 from theodolite.settings import Manifest
-from theodolite.types import Mask, Problem, Space, Verification
+from theodolite.types import Mask, Space
 
 Progress = Callable[[int], object]
 
