@@ -26,7 +26,7 @@ class _Vectors:
     def __init__(self, vectors: NDArray[np.float32]) -> None:
         self._vectors = vectors
 
-    def take(self, rows: Rows) -> NDArray[np.float32]:
+    def take(self, rows: Rows, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         return self._vectors[rows]
 
     def span(self, start: int, stop: int) -> NDArray[np.float32]:

@@ -25,6 +25,7 @@ Products of codes are exact integers, computed by numkong. No other module impor
 
 import os
 import struct
+import threading
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
@@ -74,6 +75,7 @@ _SLICE = 256  # rows
 _WIDTH = 64  # columns that numkong takes at once
 _MAGIC = {WIDE: b"theo-c8\x02", NARROW: b"theo-c4\x02"}  # the last byte is the version
 _HEADER = struct.Struct("<8s16sqqq?7xI")
+_scratch = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +314,7 @@ def save_codes(file: BinaryIO, codes: Codes, start: int, owner: bytes) -> None:
 
 
 def load_codes(file: BinaryIO, start: int, size: int, dimension: int, owner: bytes) -> Codes:
-    """Read codes that `save_codes` wrote.
+    """Read codes that `save_codes` wrote. They are valid until this thread reads others.
 
     Raises:
         CorruptionError: the file is damaged or belongs to other vectors. Quantize the vectors again.
@@ -322,7 +324,7 @@ def load_codes(file: BinaryIO, start: int, size: int, dimension: int, owner: byt
     floats = d + 4 * g + n
     widths = {WIDE: d, NARROW: (d + -d % _WIDTH) // 2}
     found = os.fstat(file.fileno()).st_size
-    raw = np.fromfile(file, np.uint8, min(found, _HEADER.size + 4 * floats + n * max(widths.values())))
+    raw = _read(file, min(found, _HEADER.size + 4 * floats + n * max(widths.values())))
     magic = raw[: len(_MAGIC[WIDE])].tobytes()
     bits = NARROW if magic == _MAGIC[NARROW] else WIDE
     expected = _HEADER.size + 4 * floats + n * widths[bits]
@@ -344,6 +346,15 @@ def load_codes(file: BinaryIO, start: int, size: int, dimension: int, owner: byt
     codes = body[4 * floats :].reshape(n, widths[bits])
     held = codes.view(np.int8) if bits == WIDE else codes
     return Codes(bits, center, rotated, held, scale, bounds.reshape(3, g), square)
+
+
+def _read(file: BinaryIO, size: int) -> NDArray[np.uint8]:
+    """Read up to `size` bytes into the thread's buffer. A fresh one would cost a page fault every 4 KB."""
+    buffer: NDArray[np.uint8] | None = getattr(_scratch, "buffer", None)
+    if buffer is None or len(buffer) < size:
+        buffer = _scratch.buffer = np.empty(size, np.uint8)
+    raw = buffer[:size]
+    return raw[: file.readinto(raw.data)]  # type: ignore[attr-defined] # files that are opened for bytes have it
 
 
 def _fields(owner: bytes, start: int, n: int, d: int, rotated: bool) -> bytes:

@@ -12,6 +12,7 @@ distance, which has the same order (`Metric.to_scan`).
 """
 
 import math
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -33,11 +34,13 @@ from theodolite.vectors.metrics import MetricName, get_metric
 _SCANS_PER_SCORE = 12.0  # a typical `scans_per_score`
 _LARGE = 4 * BLOCK  # rows for which a measurement is worth its milliseconds
 _REPEATS = 3  # of a measurement
-_SCORED = 2048  # rows scored for a measurement: more than the nearer caches hold
+_SCORED = 2048  # rows scored for a measurement
 _ALL_EXACT = 128  # up to this many rows are all scored exactly; ruling some out first would take as long
 _GATHERED = 1024  # vectors multiplied at a time: they fit the nearer caches
 _LEFT = 32  # if 4 bits leave 1 in 32 rows to be scored exactly, that takes a third of the time of a scan
 _WORTH = 128  # queries that 8 bits would answer faster, after which making these codes pays
+
+_scratch = threading.local()  # the gathered vectors of each thread
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -175,10 +178,12 @@ class FlatIndex:
         if self.scans_per_score is not None or self.rows - self.first < _LARGE:
             return self
         part = FlatIndex(self.metric.name, self.dimension, self.blocks[: _LARGE // BLOCK], self._pool)
-        rows = np.linspace(part.blocks[0].start, part.rows - 1, _SCORED).astype(np.int64)
+        # Other rows each time: a filter's rows are not in the caches either.
+        rows = np.arange(part.blocks[0].start, part.rows, (part.rows - part.blocks[0].start) // (_REPEATS * _SCORED))
+        picked = iter([rows[start::_REPEATS][:_SCORED] for start in range(_REPEATS)])
         query = Vectors(source.take(rows[:1]))
-        scan = _best_time(lambda: part.search(query, 10, source)) / part.rows
-        pick = _best_time(lambda: self.search_rows(query[0], rows, 10, source)) / _SCORED
+        scan = _best_time(lambda: part.search(query, 10, source)) / (part.rows - part.blocks[0].start)
+        pick = _best_time(lambda: self.search_rows(query[0], next(picked), 10, source)) / _SCORED
         # A busy machine disturbs the measurement, so it can only move the typical value by a factor of two.
         scans_per_score = min(max(pick / scan, _SCANS_PER_SCORE / 2), _SCANS_PER_SCORE * 2)
         return self._with(self.blocks, self.first, scans_per_score)
@@ -262,9 +267,12 @@ class FlatIndex:
         Stability of Numerical Algorithms, section 3.1). c is doubled here, which covers the rounding of the bound.
         """
         near, size = np.empty(len(rows), np.float32), np.ones(len(rows), np.float32)
+        gathered: Floats | None = getattr(_scratch, "gathered", None)
+        if gathered is None or gathered.shape[1] != self.dimension:
+            gathered = _scratch.gathered = np.empty((_GATHERED, self.dimension), np.float32)
         for start in range(0, len(rows), _GATHERED):
             part = slice(start, start + _GATHERED)
-            vectors = source.take(rows[part])
+            vectors = source.take(rows[part], gathered)
             np.vecdot(vectors, query, out=near[part])
             if not self.metric.normalizes:
                 np.sqrt(np.vecdot(vectors, vectors), out=size[part])

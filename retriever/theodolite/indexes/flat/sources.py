@@ -14,8 +14,12 @@ Floats = NDArray[np.float32]
 class VectorSource(Protocol):
     """The float32 vectors of all rows."""
 
-    def take(self, rows: Rows) -> Floats:
-        """Return the vectors of these rows, (n, d)."""
+    def take(self, rows: Rows, out: Floats | None = None) -> Floats:
+        """Return the vectors of these rows, (n, d).
+
+        Args:
+            out: (m, d) with m ≥ n, C-contiguous: where they may be written. Fresh memory costs a page fault every 4 KB.
+        """
         ...
 
     def span(self, start: int, stop: int) -> Floats:

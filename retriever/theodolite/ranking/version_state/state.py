@@ -154,6 +154,8 @@ class Rules:
 
         def having(wanted: Ints) -> tuple[Rows, Ints]:
             """Return the rows inside with one of some keys, and their keys."""
+            if not len(wanted):
+                return np.empty(0, np.int64), wanted
             numbers = number_of(wanted)
             is_wanted = np.zeros(max(int(names.max(initial=0)), int(numbers.max(initial=0))) + 2, np.bool_)
             is_wanted[numbers] = True

@@ -323,13 +323,16 @@ class MappedVectors:
         """Bytes of the file that are mapped."""
         return self._slots.nbytes
 
-    def take(self, rows: Rows) -> NDArray[np.float32]:
+    def take(self, rows: Rows, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         if len(self._first) == 1:
             slots = rows + self._offset[0]
         else:
             slots = rows + self._offset[np.searchsorted(self._first, rows, side="right") - 1]
         try:
-            taken: NDArray[np.float32] = self._slots.take(slots, axis=0)
+            if out is None or (len(slots) and not 0 <= slots.min() <= slots.max() < len(self._slots)):
+                taken: NDArray[np.float32] = self._slots.take(slots, axis=0)
+            else:  # with the default mode, numpy would copy through a buffer of its own
+                taken = self._slots.take(slots, axis=0, out=out[: len(slots)], mode="clip")
         except IndexError as error:
             raise CorruptionError(
                 f"the change log is damaged: it names vectors beyond the end of the file ({error})"
