@@ -11,6 +11,7 @@ from typing import Any
 from starlette.requests import Request as HttpRequest
 from starlette.routing import BaseRoute, Route
 
+from theodolite.analysis.bm25 import BM25
 from theodolite.async_pool import in_thread
 from theodolite.engines.http import wire
 from theodolite.errors import MALFORMED, InputError
@@ -25,6 +26,7 @@ from theodolite.serving.json_response import json_body
 from theodolite.serving.limits import Limits
 from theodolite.serving.native import answering
 from theodolite.serving.security import grant_of
+from theodolite.settings import DEFAULT_BM25
 from theodolite.vectors.metrics import get_metric
 
 _WIDER = 10  # times the limit of hits: searches with later stages ask for more candidates
@@ -86,7 +88,14 @@ def _scope(kb: Retriever, given: Any) -> Scope | None:
 def _manifest(kb: Retriever, body: Mapping[str, Any], limits: Limits) -> Any:
     engine = kb._engine
     writable = body["writable"] and kb.writable
-    return {"space": wire.space_to_json(engine.space), "partition": engine.partition, "writable": writable}
+    bm25: BM25 = getattr(engine, "bm25", DEFAULT_BM25)
+    return {
+        "space": wire.space_to_json(engine.space),
+        "partition": engine.partition,
+        "k1": bm25.k1,
+        "b": bm25.b,
+        "writable": writable,
+    }
 
 
 def _search(kb: Retriever, body: Mapping[str, Any], limits: Limits) -> Any:

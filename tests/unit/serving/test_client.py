@@ -26,6 +26,7 @@ from theodolite import (
     MetricMismatchError,
     Retriever,
     UnsupportedError,
+    Window,
 )
 from theodolite.serving.collections import Served
 from theodolite.testing import HashingEmbedder
@@ -46,6 +47,21 @@ def opened(server: Server, name: str = "handbook", token: str | None = WRITER, *
 
 def local(server: Server, name: str = "handbook") -> Retriever:
     return next(each.kb for each in server.collections if each.name == name)
+
+
+def test_k1_and_b_and_neighbors_are_those_of_the_server(tmp_path: Path) -> None:
+    guide = Retriever.open(tmp_path / "guide", embedder=HashingEmbedder(), b=0.0)
+    guide.add(
+        [Document(f"part {'refund ' * n}", {"path": "guide.md", "chunk": n}, f"guide.md#{n}") for n in range(1, 6)]
+    )
+    with serving(Served("guide", guide, True)) as running:
+        with opened(running, "guide", b=0.0) as kb:
+            assert (kb.info()["k1"], kb.info()["b"]) == (1.2, 0.0)
+            hits = kb.search("refund", mode="lexical", k=1, where={"chunk": {"$lt": 5}})
+            context = hits.context(expand=Window(1), count=len)
+            assert [document.id for document in context.sources[0].documents] == ["guide.md#3", "guide.md#4"]
+        with pytest.raises(ConfigError, match=r"pinned to b=0, not 0\.5"):
+            opened(running, "guide", b=0.5)
 
 
 SEARCHES: list[dict[str, Any]] = [

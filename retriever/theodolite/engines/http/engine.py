@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.analysis.bm25 import BM25
 from theodolite.engines import refusals
 from theodolite.engines.http import wire
 from theodolite.engines.http.connection import Connections
@@ -48,7 +49,7 @@ class HttpEngine:
         self._settings = settings
         self._notes = NoteWarnings()
         self._read_manifest()
-        settings.check_pinned(self._space, self.partition)
+        settings.check_pinned(self._space, self.partition, self.bm25)
 
     def __reduce__(self) -> NoReturn:
         """Raise TypeError: a copy would share connections or have none."""
@@ -92,6 +93,7 @@ class HttpEngine:
     def _read_manifest(self) -> None:
         found = self._call("manifest")
         self.partition: str | None = found["partition"]
+        self.bm25 = BM25(found["k1"], found["b"])
         self._space = wire.space_from_json(found["space"])
         self._can_write = bool(found["writable"])
 
