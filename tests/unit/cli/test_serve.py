@@ -5,10 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -257,3 +258,39 @@ def test_requests_in_progress_end_before_the_server_stops(shell: Shell) -> None:
         connection.send(body[5:])
         assert connection.getresponse().status == 200
         connection.close()
+
+
+def test_nothing_acknowledged_is_lost_when_the_server_is_killed_under_load(shell: Shell) -> None:
+    with running(shell, "kb", "--write") as (said, process):
+        token = Path(said["token_file"]).read_text()
+        acknowledged: list[str] = []
+
+        def write(writer: int) -> None:
+            connection = HTTPConnection("127.0.0.1", port_of(said), timeout=30)
+            headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+            for number in range(10_000):
+                name = f"{writer}-{number}"
+                body = json.dumps({"documents": [{"id": name, "text": f"the text of {name}"}]})
+                try:
+                    connection.request("POST", "/api/v1/collections/kb/add", body, headers)
+                    if connection.getresponse().read():
+                        acknowledged.append(name)
+                except (OSError, HTTPException):
+                    break
+            connection.close()
+
+        writers = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+        for writer in writers:
+            writer.start()
+        deadline = time.monotonic() + 60
+        while len(acknowledged) < 40 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        for writer in writers:
+            writer.join()
+        assert len(acknowledged) >= 40
+        with Retriever.open(shell.folder / "kb", read_only=True) as kb:
+            kb.verify()
+            assert {document.id for document in kb.get(acknowledged)} == set(acknowledged)
+        process.returncode = 0

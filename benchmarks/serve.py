@@ -1,0 +1,256 @@
+"""A server beside the library in the same process, and beside Chroma's server: latency and throughput.
+
+    python benchmarks/serve.py --chroma /path/to/venv/bin/chroma --chroma-python /path/to/venv/bin/python
+
+The same vectors are searched through `kb.search` in this process, through the server with `http.client` and with our
+own client, and through `chroma run` with its client; by one client and by eight. `--load` runs 32 clients beside a
+writer for a minute, and checks errors, the 99th percentile and memory.
+"""
+
+import argparse
+import http.client
+import inspect
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from theodolite import Document, Retriever
+
+CLIENTS = 8
+K = 10
+
+# Runs in the environment that has chromadb, so that this one does not need it.
+CHROMA = """
+    from __future__ import annotations
+    import json, sys, threading, time, statistics
+    import chromadb, numpy as np
+    port, folder, seconds = int(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+    rows, queries = np.load(folder + "/rows.npy"), np.load(folder + "/queries.npy")
+    made = chromadb.HttpClient(host="127.0.0.1", port=port)
+    kb = made.create_collection("served", metadata={"hnsw:space": "cosine"})
+    for start in range(0, len(rows), 2000):
+        part = rows[start:start + 2000]
+        names = [f"d{n}" for n in range(start, start + len(part))]
+        kb.add(ids=names, embeddings=part, documents=[f"The text of {name}. " * 20 for name in names])
+    def client():
+        mine = chromadb.HttpClient(host="127.0.0.1", port=port).get_collection("served")
+        return lambda number: mine.query(query_embeddings=[queries[number % len(queries)]], n_results=10)
+"""
+
+
+def server_of(arguments: list[str], port: int) -> subprocess.Popen[bytes]:
+    """Start a server, and wait until it listens."""
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        try:
+            connection.connect()
+            return process
+        except OSError:
+            time.sleep(0.1)
+        finally:
+            connection.close()
+    process.kill()
+    raise RuntimeError(f"{arguments[0]} does not listen")
+
+
+def measured(make: Callable[[], Callable[[int], Any]], clients: int, seconds: float) -> dict[str, float]:
+    """Return latencies in milliseconds, and queries a second, of some clients in a closed loop."""
+    times: list[list[float]] = [[] for _ in range(clients)]
+    start = threading.Barrier(clients + 1)
+
+    def loop(mine: list[float], offset: int) -> None:
+        ask = make()
+        for number in range(20):
+            ask(number)
+        start.wait()
+        end, number = time.perf_counter() + seconds, offset
+        while (begun := time.perf_counter()) < end:
+            ask(number)
+            mine.append(time.perf_counter() - begun)
+            number += 1
+
+    threads = [threading.Thread(target=loop, args=(mine, 7 * place)) for place, mine in enumerate(times)]
+    for thread in threads:
+        thread.start()
+    start.wait()
+    begun = time.perf_counter()
+    for thread in threads:
+        thread.join()
+    taken = time.perf_counter() - begun
+    every = sorted(value for mine in times for value in mine)
+    return {
+        "p50": round(1e3 * statistics.median(every), 3),
+        "p99": round(1e3 * every[int(0.99 * len(every))], 3),
+        "per second": round(len(every) / taken, 1),
+    }
+
+
+def by_library(kb: Retriever, queries: Any) -> Callable[[], Callable[[int], Any]]:
+    """Return a maker of clients that call `kb.search`."""
+    return lambda: lambda number: kb.search(vector=queries[number % len(queries)], k=K)
+
+
+def by_http(port: int, bodies: list[bytes]) -> Callable[[], Callable[[int], Any]]:
+    """Return a maker of clients that search with `http.client`."""
+
+    def make() -> Callable[[int], Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        headers = {"Content-Type": "application/json"}
+
+        def ask(number: int) -> Any:
+            connection.request("POST", "/api/v1/collections/kb/search", bodies[number % len(bodies)], headers)
+            answer = connection.getresponse()
+            found = json.loads(answer.read())
+            assert answer.status == 200, found
+            return found
+
+        return ask
+
+    return make
+
+
+def resident(pid: int) -> float:
+    """Return the resident memory of a process in MB."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def load(port: int, pid: int, token: str, bodies: list[bytes], seconds: float, alone: float) -> dict[str, Any]:
+    """Run 32 clients beside a writer, and return what a server must hold."""
+    errors: list[str] = []
+    times: list[float] = []
+    memory: list[tuple[float, float]] = []
+    end = time.monotonic() + seconds
+    make = by_http(port, bodies)
+
+    def search() -> None:
+        ask, number = make(), 0
+        while time.monotonic() < end:
+            begun = time.perf_counter()
+            try:
+                ask(number)
+            except Exception as error:  # each is a failure of the server
+                errors.append(repr(error))
+            times.append(time.perf_counter() - begun)
+            number += 1
+
+    def write() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+        vector, number = json.loads(bodies[0])["vector"], 0
+        while time.monotonic() < end:
+            document = {"id": f"written-{number % 50}", "text": f"written {number}"}
+            body = json.dumps({"documents": [document], "vectors": [vector]})
+            connection.request("POST", "/api/v1/collections/kb/add", body, headers)
+            answer = connection.getresponse()
+            if answer.status != 200:
+                errors.append(answer.read().decode())
+            answer.read()
+            number += 1
+            time.sleep(0.05)
+
+    threads = [threading.Thread(target=search) for _ in range(32)] + [threading.Thread(target=write)]
+    begun = time.monotonic()
+    for thread in threads:
+        thread.start()
+    while time.monotonic() < end:
+        memory.append((time.monotonic() - begun, resident(pid)))
+        time.sleep(0.5)
+    for thread in threads:
+        thread.join()
+    first = [size for at, size in memory if at < 20]
+    last = [size for at, size in memory if at > seconds - 20]
+    p99 = 1e3 * sorted(times)[int(0.99 * len(times))]
+    return {
+        "requests": len(times),
+        "errors": len(errors),
+        "first error": errors[:1],
+        "p99": round(p99, 1),
+        "p99 allowed": round(3 * 32 * alone, 1),
+        "memory, first 20 s": round(statistics.mean(first), 1),
+        "memory, last 20 s": round(statistics.mean(last), 1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=10_000)
+    parser.add_argument("--dimension", type=int, default=384)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--chroma", help="the program chroma")
+    parser.add_argument("--chroma-python", help="a python that has chromadb")
+    parser.add_argument("--load", action="store_true", help="32 clients beside a writer for a minute")
+    chosen = parser.parse_args()
+    draw = np.random.default_rng(1)
+    centers = draw.standard_normal((200, chosen.dimension))
+    rows: Any = np.float32(centers[draw.integers(200, size=chosen.rows)] + draw.standard_normal((chosen.rows, 1)))
+    rows += np.float32(0.6 * draw.standard_normal(rows.shape))
+    queries: Any = np.float32(
+        rows[draw.integers(chosen.rows, size=200)] + 0.5 * draw.standard_normal((200, chosen.dimension))
+    )
+    bodies = [json.dumps({"vector": query.tolist(), "k": K}).encode() for query in queries]
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        np.save(folder / "rows.npy", rows)
+        np.save(folder / "queries.npy", queries)
+        names = [f"d{number}" for number in range(chosen.rows)]
+        with Retriever.open(folder / "kb", embedder=None) as kb:
+            kb.add([Document(f"The text of {name}. " * 20, {}, name) for name in names], vectors=rows)
+        report: dict[str, Any] = {}
+        with Retriever.open(folder / "kb", embedder=None, read_only=True) as kb:
+            for clients in (1, CLIENTS):
+                report[f"in process, {clients}"] = measured(by_library(kb, queries), clients, chosen.seconds)
+        command = [sys.executable, "-m", "theodolite", "serve", str(folder / "kb"), "--port", "18417", "--write"]
+        runtime = folder / "runtime"
+        runtime.mkdir(mode=0o700)
+        os.environ["XDG_RUNTIME_DIR"] = str(runtime)
+        process = server_of(command, 18417)
+        try:
+            for clients in (1, CLIENTS):
+                report[f"http.client, {clients}"] = measured(by_http(18417, bodies), clients, chosen.seconds)
+            with Retriever.open("http://127.0.0.1:18417/kb", embedder=None) as kb:
+                for clients in (1, CLIENTS):
+                    report[f"our client, {clients}"] = measured(by_library(kb, queries), clients, chosen.seconds)
+            if chosen.load:
+                token = (runtime / "theodolite" / "write-token-18417").read_text()
+                alone = report["http.client, 1"]["p50"]
+                report["32 clients and a writer"] = load(18417, process.pid, token, bodies, 60.0, alone)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+        if chosen.chroma:
+            report |= chroma(chosen, folder)
+    for name, figures in report.items():
+        print(f"{name:<26}", ", ".join(f"{key} {value}" for key, value in figures.items()))
+
+
+def chroma(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Measure Chroma's server with its own client."""
+    ends = 'print(json.dumps({f"chroma, {n}": measured(client, n, seconds) for n in (1, 8)}))'
+    code = "\n".join([textwrap.dedent(CHROMA), inspect.getsource(measured), ends])
+    process = server_of([chosen.chroma, "run", "--path", str(folder / "chroma"), "--port", "18418"], 18418)
+    try:
+        arguments = [chosen.chroma_python, "-c", code, "18418", str(folder), str(chosen.seconds)]
+        found: dict[str, Any] = json.loads(subprocess.check_output(arguments, text=True).splitlines()[-1])
+        return found
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+if __name__ == "__main__":
+    main()
