@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from theodolite.ranking.diversity import MMR
     from theodolite.ranking.options import SearchOptions
     from theodolite.ranking.versions import Latest, Superseded, Valid
+    from theodolite.reporting import Report
     from theodolite.rerankers.stage import Rerank
     from theodolite.retriever import Retriever
     from theodolite.settings import CollectionSettings
@@ -115,6 +116,7 @@ __all__ = [
     "QuoteCheck",
     "RECORDED",
     "Recall",
+    "Report",
     "Rerank",
     "RerankError",
     "Reranker",
@@ -194,6 +196,7 @@ _MODULES = {
     "QuoteCheck": "theodolite.citing",
     "RECORDED": "theodolite.embedders.options",
     "Recall": "theodolite.evaluation",
+    "Report": "theodolite.reporting",
     "Rerank": "theodolite.rerankers.stage",
     "RerankError": "theodolite.errors",
     "Reranker": "theodolite.protocols",

@@ -69,6 +69,7 @@ _PACKAGES: dict[str, tuple[str, ...]] = {
     "office": ("docx", "pptx"),
     "pdf": ("pypdf",),
     "postgres": ("psycopg",),
+    "report": ("sklearn", "vl_convert"),
     "minilm": ("sentence_transformers",),
     "onnx": ("huggingface_hub", "onnx", "onnxruntime", "sentence_transformers", "tokenizers"),
     "sentence-transformers": ("sentence_transformers",),

@@ -98,6 +98,7 @@ if TYPE_CHECKING:  # imported by the few programs that use them
     from theodolite.evaluation.synthetic import MakeQuestions
     from theodolite.guards.drift import EmbedderCheck
     from theodolite.monitoring.monitor import Monitor
+    from theodolite.reporting.report import Report
     from theodolite.rerankers.stage import Rerank
 
 _CONSTRUCTOR = (
@@ -1236,6 +1237,66 @@ class Retriever:
 
         listing = self._engine.documents(scope=self._scope)
         return audit_stored(listing, self._engine.space, queries=queries, seed=seed, progress=progress)
+
+    def report(
+        self,
+        *,
+        questions: "QuestionsLike | None" = None,
+        judgments: "JudgmentsLike | None" = None,
+        by: str | None = None,
+        vectors: VectorsLike | Mapping[str, VectorLike] | None = None,
+        color: str | None = None,
+        where: Where = None,
+        title: str | None = None,
+        sample: int = 100_000,
+        seed: int = 0,
+    ) -> "Report":
+        """Make a report: a map of the documents, their similarities, and what all checks say, with cause and cure.
+
+        `report.write("report.html")` writes one page that loads nothing and runs no script. Of more than `sample`
+        documents, evenly spaced ones are drawn, and the report says so. Nothing that is measured counts as a search of
+        a user.
+
+        Args:
+            questions: texts or vectors by id, or a file, as for `evaluate`: a heat map of questions and documents.
+            judgments: grades by question and document, or a file, as for `evaluate`: an evaluation with its intervals.
+            by: a metadata field that judgments name, such as "path", instead of ids of documents.
+            vectors: the questions' vectors, in their order (n, d) or by id, so that nothing is embedded.
+            color: a metadata field to color the map by; None for clusters.
+            where: a filter; only documents that match are reported on.
+            title: the heading. Default: the name of the collection's folder.
+            sample: how many documents are drawn at most.
+            seed: of random samples: the same collection gives the same report.
+
+        Raises:
+            InputError: questions or judgments that cannot be read or do not belong together, a field that no document
+                has, a sample below 1.
+            MissingExtraError: the extra `report` is not installed, or for judgments the extra `evaluate`.
+        """
+        from theodolite.evaluation.judgments import as_judgments  # imported by the few programs that report
+        from theodolite.evaluation.questions import as_questions
+        from theodolite.overview.overview import examine
+        from theodolite.reporting.report import Report
+
+        if judgments is not None and questions is None:
+            raise InputError("judgments need their questions: pass questions=, too")
+        if as_count(sample, "sample") < 1:
+            raise InputError("sample is 0; at least one document must be drawn")
+        overview = examine(
+            self,
+            questions=None if questions is None else as_questions(questions, vectors),
+            judgments=None if judgments is None else as_judgments(judgments),
+            by=by,
+            color=color,
+            where=parse(where),
+            count=sample,
+            seed=seed,
+        )
+        return Report(overview, title)
+
+    async def areport(self, **options: Any) -> "Report":
+        """`report`, awaited."""
+        return await in_thread(partial(self.report, **options))
 
     def warm(self, *fields: str) -> None:
         """Load what searches need, and the columns of these metadata fields, so that no user waits for it."""

@@ -32,7 +32,7 @@ def columns(hits: Sequence["Hit"]) -> dict[str, list[Any]]:
 
 def to_pandas(hits: Sequence["Hit"]) -> Any:
     """Return a DataFrame. Raises MissingExtraError if pandas is not installed."""
-    with _needed("pandas", "to_pandas()"):
+    with needs_package("pandas", "to_pandas()"):
         import pandas
     return pandas.DataFrame(columns(hits))
 
@@ -43,24 +43,28 @@ def to_arrow(hits: Sequence["Hit"]) -> Any:
     Raises:
         MissingExtraError: pyarrow is not installed.
     """
-    with _needed("pyarrow", "to_arrow()"):
+    with needs_package("pyarrow", "to_arrow()"):
         import pyarrow
-    arrays = {}
-    for name, values in columns(hits).items():
-        kinds = {type(value) for value in values if value is not None}
-        if kinds <= {int, float} or (len(kinds) == 1 and dict not in kinds):
-            try:
-                arrays[name] = pyarrow.array(values)
-                continue
-            except (pyarrow.ArrowException, OverflowError):  # lists of several kinds, integers beyond 64 bits
-                pass
-        texts = [None if value is None else json.dumps(as_json(value), ensure_ascii=False) for value in values]
-        arrays[name] = pyarrow.array(texts, pyarrow.string())
-    return pyarrow.table(arrays)
+    return pyarrow.table({name: arrow_array(values) for name, values in columns(hits).items()})
+
+
+def arrow_array(values: Sequence[Any]) -> Any:
+    """Return values as an Arrow array; those of several kinds, and mappings, as JSON texts."""
+    import pyarrow
+
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {int, float} or (len(kinds) == 1 and dict not in kinds):
+        try:
+            return pyarrow.array(values)
+        except (pyarrow.ArrowException, OverflowError):  # lists of several kinds, integers beyond 64 bits
+            pass
+    texts = [None if value is None else json.dumps(as_json(value), ensure_ascii=False) for value in values]
+    return pyarrow.array(texts, pyarrow.string())
 
 
 @contextmanager
-def _needed(package: str, what: str) -> Iterator[None]:
+def needs_package(package: str, what: str) -> Iterator[None]:
+    """Turn a failed import of a package into MissingExtraError, which names `what` needs it."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -27,6 +27,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "moving.md": ("langchain_core",),
     "processes.md": (),
     "quality.md": (),
+    "report.md": ("pyarrow", "sklearn", "vl_convert"),
     "rerankers.md": (),
     "results.md": (),
     "ranking.md": (),

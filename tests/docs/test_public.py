@@ -61,6 +61,7 @@ PUBLIC = [
     "QuoteCheck",
     "RECORDED",
     "Recall",
+    "Report",
     "Rerank",
     "RerankError",
     "Reranker",

@@ -124,6 +124,13 @@ READS: dict[str, list[Callable[[Retriever], Any]]] = {
     "verify": [lambda kb: kb.verify().sound],
     "repair": [lambda kb: kb.repair().sound],
     "audit": [lambda kb: kb.audit(), lambda kb: kb.audit(queries=np.ones((3, 64)))],
+    "report": [
+        lambda kb: kb.report().html(),
+        lambda kb: kb.report(questions={"q": "refund"}, judgments={"q": {"a": 1}}).markdown(),
+        lambda kb: json.dumps(kb.report(where={"n": 2}).to_dict()),
+        lambda kb: kb.scoped({"n": 1}).report().to_arrow(),
+    ],
+    "areport": [lambda kb: asyncio.run(kb.areport())],
     "recall": [lambda kb: kb.recall(), lambda kb: kb.recall(["refund"]), lambda kb: kb.recall(["x"], where={"n": 1})],
     "evaluate": [
         lambda kb: kb.evaluate({"q": "refund"}, {"q": {"a": 1}}),
@@ -301,6 +308,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "audit": [["{kb}"], ["{kb}", "--json"]],
     "duplicates": [["{kb}"], ["{kb}", "--json"]],
     "recall": [["{kb}"], ["{kb}", "--json"]],
+    "report": [["{kb}", "--markdown"], ["{kb}", "--json"], ["{kb}", "-o", "{new}.html", "--embedder", "words"]],
     "evaluate": [["{kb}", "--questions", "{questions}", "--qrels", "{qrels}", "--json"]],
     "diff": [
         ["{kb}", "{kb}", "--questions", "{questions}", "--qrels", "{qrels}"],
@@ -346,6 +354,7 @@ def test_every_command_works(
             "{kb}": tmp_path / "kb",
             "{empty}": tmp_path / "empty",
             "{new}": tmp_path / f"new-{number}",
+            "{new}.html": tmp_path / f"new-{number}.html",
             "{questions}": tmp_path / "questions.tsv",
             "{qrels}": tmp_path / "qrels.tsv",
         }

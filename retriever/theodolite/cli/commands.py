@@ -38,6 +38,7 @@ BUILT_IN = {
     "judge": "Judge the passages found for questions, with single keys.",
     "recall": "Compare an index with exact search: recall and speed.",
     "monitor": "Show the statistics of a collection's monitor.",
+    "report": "Write a page about a collection: map, similarities, findings.",
     "serve": "Serve collections over HTTP.",
     "demo": "Index a sample handbook and ask it questions.",
     "doctor": "Check the installation: versions, extras, caches, self-test.",

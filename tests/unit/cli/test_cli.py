@@ -57,6 +57,7 @@ def test_help_shows_examples(shell: Shell) -> None:
         "monitor",
         "recall",
         "reindex",
+        "report",
         "search",
         "serve",
         "verify",
