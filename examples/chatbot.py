@@ -2,6 +2,9 @@
 
 Without a language model it quotes the passages it finds. To use one, pass `chat` any function that takes a prompt and
 returns a text, instead of `quote`. The handbook contradicts itself on purpose (see data/README.md): check the dates.
+
+It says "I don't know" where the scores are lower than those of nearly all questions that the handbook answers. It
+learns that from judged questions, and from a few that no handbook answers.
 """
 
 import argparse
@@ -14,7 +17,19 @@ from textwrap import fill
 
 from theodolite import Document, Retriever, TheodoliteError
 
-HANDBOOK = Path(__file__).parent / "data" / "handbook.jsonl"
+DATA = Path(__file__).parent / "data"
+UNANSWERABLE = [
+    "What is the capital of Peru?",
+    "Who wrote The Magic Flute?",
+    "How do vaccines work?",
+    "When was the printing press invented?",
+    "How far away is the moon?",
+    "Which planets have rings?",
+    "What is the best opening in chess?",
+    "How do I cook risotto?",
+    "Who won the football world cup?",
+    "How does a compiler work?",
+]
 
 PROMPT = """Answer the last question from the passages alone and cite them by number, like this: [1]. Where they
 differ, a policy binds, and of its versions the latest that is in force. If the passages do not answer, say so.
@@ -42,6 +57,9 @@ def chat(kb: Retriever, answer: Model, *, sources: list[str]) -> None:
         if not question:
             continue
         found = passages(kb, question, previous, sources)
+        if not found:
+            print("I don't know: the handbook does not answer this.\n\nSources: none\n")
+            continue
         shown = "\n".join(f"[{number}] ({origin(document)}) {document.text}" for number, document in found.items())
         asked = f"{previous}\n{question}".strip()
         text = answer(PROMPT.format(today=datetime.now(UTC).date(), passages=shown, questions=asked))
@@ -51,15 +69,31 @@ def chat(kb: Retriever, answer: Model, *, sources: list[str]) -> None:
 
 
 def passages(kb: Retriever, question: str, previous: str, sources: list[str], k: int = 4) -> dict[int, Document]:
-    """Return the k nearest passages, numbered from 1.
+    """Return the k nearest passages, numbered from 1; none where the scores say that there is no answer.
 
     A follow-up such as "and for opened goods?" is too short to search for alone. Joined with the previous question it
     finds the wrong passages if the subject has changed. So the results of both queries are interleaved.
     """
     queries = [question, f"{previous} {question}"] if previous else [question]
-    hits = [hit for hits in kb.search_many(queries, k=k, where={"source": sources}) for hit in hits]
+    lists = kb.search_many(queries, k=k, where={"source": sources})
+    if all(hits.verdict is not None and hits.verdict.label == "none" for hits in lists):
+        return {}
+    hits = [hit for hits in lists for hit in hits]
     found = {hit.document.id: hit.document for hit in sorted(hits, key=lambda hit: hit.rank)}
     return dict(enumerate(list(found.values())[:k], start=1))
+
+
+def calibrate(kb: Retriever, sources: list[str]) -> None:
+    """Learn from judged questions which scores mean that there is an answer in these sources."""
+    with (DATA / "questions.jsonl").open(encoding="utf-8") as lines:
+        judged = [json.loads(line) for line in lines]
+    there = {document.id for document in kb.documents({"source": sources})}
+    kb.calibrate(
+        {each["id"]: each["question"] for each in judged},
+        {each["id"]: dict.fromkeys(there.intersection(each["relevant"]), 1) for each in judged},
+        {f"u{number}": question for number, question in enumerate(UNANSWERABLE)},
+        where={"source": sources},
+    )
 
 
 def origin(document: Document) -> str:
@@ -76,10 +110,12 @@ def main() -> int:
     try:
         with Retriever.open(options.to, embedder="all-MiniLM-L6-v2") as kb:
             if not len(kb):
-                with HANDBOOK.open(encoding="utf-8") as lines:
+                with (DATA / "handbook.jsonl").open(encoding="utf-8") as lines:
                     kb.add(map(json.loads, lines), batch_size=None)  # one commit: all documents or none
+            sources = ["policy", "wiki", *(["chat"] if options.chat else [])]
+            calibrate(kb, sources)
             print("What would you like to know about Quillmoor?\n")
-            chat(kb, quote, sources=["policy", "wiki", *(["chat"] if options.chat else [])])
+            chat(kb, quote, sources=sources)
     except (EOFError, KeyboardInterrupt):
         print("Goodbye.")
     except TheodoliteError as error:

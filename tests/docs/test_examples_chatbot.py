@@ -105,6 +105,37 @@ def test_the_model_sees_the_question_before(chatbot: ModuleType, monkeypatch: py
     assert shown[1] in ("policy", "chat")  # by both
 
 
+def test_it_says_that_it_does_not_know(
+    chatbot: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = iter(["what do tents cost?", "who sang in Riga?", "what do lamps weigh?"])
+    texts = [f"{thing} {rule}" for thing in ("tents", "boots", "lamps", "ropes") for rule in ("cost", "weigh", "last")]
+    texts += [f"{text} in winter" for text in texts]
+
+    def line(_: str) -> str:
+        try:
+            return next(asked)
+        except StopIteration:
+            raise EOFError from None
+
+    monkeypatch.setattr("builtins.input", line)
+    with Retriever.open(embedder=HashingEmbedder(512)) as kb:
+        meta = {"source": "policy", "published": "2024-01-01"}
+        kb.add([Document(text, meta, f"d{n}") for n, text in enumerate(texts)])
+        kb.calibrate(
+            {f"q{n}": f"what do {text} ?" for n, text in enumerate(texts)},
+            {f"q{n}": {f"d{n}": 1} for n in range(len(texts))},
+            {f"u{n}": f"who sang song {n} in Riga" for n in range(20)},
+            where={"source": ["policy"]},
+        )
+        with pytest.raises(EOFError):
+            chatbot.chat(kb, lambda prompt: "See [1].", sources=["policy"])
+    first, second, third = capsys.readouterr().out.split("\n\nSources: ")[:3]
+    assert first == "See [1]."
+    assert second.partition("\n\n")[2] == "I don't know: the handbook does not answer this."
+    assert third.partition("\n\n")[2] == "See [1]."
+
+
 def test_help() -> None:
     done = run("", "--help")
     assert done.returncode == 0, done.stderr

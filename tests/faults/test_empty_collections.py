@@ -310,6 +310,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "recall": [["{kb}"], ["{kb}", "--json"]],
     "report": [["{kb}", "--markdown"], ["{kb}", "--json"], ["{kb}", "-o", "{new}.html", "--embedder", "words"]],
     "evaluate": [["{kb}", "--questions", "{questions}", "--qrels", "{qrels}", "--json"]],
+    "calibrate": [["{kb}", "--questions", "{questions}", "--qrels", "{qrels}", "--json"]],
     "diff": [
         ["{kb}", "{kb}", "--questions", "{questions}", "--qrels", "{qrels}"],
         ["{kb}", "{kb}", "--questions", "{questions}", "--mode-b", "lexical", "--json"],
@@ -348,7 +349,7 @@ def test_every_command_works(
     monkeypatch.syspath_prepend(Shell(tmp_path / "shell").plugin)  # which brings an embedder that a name leads to
     with Retriever.open(tmp_path / "kb", embedder="words", create=None if state == "missing" else True) as kb:
         fill(kb, state)
-    may_refuse = command in ("audit", "recall", "monitor", "index", "add", "evaluate", "diff")
+    may_refuse = command in ("audit", "recall", "monitor", "index", "add", "evaluate", "calibrate", "diff")
     for number, given in enumerate(COMMANDS[command]):
         places = {
             "{kb}": tmp_path / "kb",

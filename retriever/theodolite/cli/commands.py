@@ -34,6 +34,7 @@ BUILT_IN = {
     "audit": "Find problems in vectors, and say what to do about them.",
     "duplicates": "Find pairs of documents that are nearly the same.",
     "evaluate": "Measure the quality of searches with judged questions.",
+    "calibrate": "Learn from judged questions what scores say about answers.",
     "diff": "Say what changed between two collections or settings, and why.",
     "judge": "Judge the passages found for questions, with single keys.",
     "recall": "Compare an index with exact search: recall and speed.",

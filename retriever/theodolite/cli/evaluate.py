@@ -155,11 +155,14 @@ def open_to_measure(
     *,
     quiet: bool,
     trust_index: bool,
+    read_only: bool = True,
 ) -> Retriever:
     """Open a collection to search for questions, with an embedder only if their texts are embedded."""
     if vectors is None and options.arms != "lexical":
-        return open_with_embedder(location, embedder, on_drift, quiet=quiet, trust_index=trust_index)
-    return open_collection(location, trust_index=trust_index)
+        return open_with_embedder(
+            location, embedder, on_drift, read_only=read_only, quiet=quiet, trust_index=trust_index
+        )
+    return open_collection(location, read_only=read_only, trust_index=trust_index)
 
 
 def read_vectors(path: Path) -> Any:

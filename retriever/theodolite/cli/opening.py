@@ -33,10 +33,14 @@ def open_with_embedder(
     on_drift: str,
     *,
     create: bool = False,
+    read_only: bool | None = None,
     quiet: bool = False,
     trust_index: bool = False,
 ) -> Retriever:
     """Open a collection with the embedder named, else the collection's own, else (for a new one) the default.
+
+    Args:
+        read_only: default: unless it may be created.
 
     Raises:
         ConfigError: `on_drift` is unknown; or no embedder is named, and the collection's own is not known or cannot be
@@ -53,7 +57,11 @@ def open_with_embedder(
     try:
         with spinner(f"loading {name}", quiet=quiet):
             kb = Retriever.open(
-                location, embedder=options, create=create, read_only=not create, **_options(trust_index)
+                location,
+                embedder=options,
+                create=create,
+                read_only=not create if read_only is None else read_only,
+                **_options(trust_index),
             )
             try:
                 _ = kb.embedder  # a recorded one is loaded here

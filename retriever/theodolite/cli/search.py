@@ -29,7 +29,7 @@ from theodolite.errors import InputError, ManifestError
 def search(
     location: Collection,
     query: Annotated[str, typer.Argument(metavar="QUESTION", help="The text to search for.")],
-    k: Annotated[int, typer.Option("-k", help="Number of hits.")] = 5,
+    k: Annotated[int | None, typer.Option("-k", help="Number of hits. [default: 5]")] = None,
     where: Where = None,
     embedder: EmbedderName = None,
     on_drift: OnDrift = "refuse",
@@ -46,6 +46,15 @@ def search(
     rerank: RerankName = None,
     diversity: Diversity = 0.0,
     dedupe: Dedupe = None,
+    coverage: Annotated[
+        float | None,
+        typer.Option(
+            "--coverage",
+            metavar="SHARE",
+            help="Instead of -k: as many hits as it takes to hold a relevant one for this share of answerable "
+            "questions: 0.9. Needs calibrate.",
+        ),
+    ] = None,
     trust_index: TrustIndex = False,
     json_: Json = False,
 ) -> None:
@@ -63,7 +72,7 @@ def search(
       theodolite search kb "refunds" --latest policy_id:effective_from --freshness published:180d
     """
     options = search_options(
-        k=k,
+        k=5 if k is None and coverage is None else k,
         where=where,
         mode=mode,
         freshness=freshness,
@@ -77,6 +86,7 @@ def search(
         rerank=rerank,
         diversity=diversity,
         dedupe=dedupe,
+        coverage=coverage,
     )
     try:
         opened = (

@@ -90,7 +90,7 @@ Dedupe = Annotated[
 
 def search_options(
     *,
-    k: int,
+    k: int | None,
     where: str | None,
     mode: str,
     freshness: str | None = None,
@@ -104,6 +104,7 @@ def search_options(
     rerank: str | None = None,
     diversity: float = 0.0,
     dedupe: float | None = None,
+    coverage: float | None = None,
 ) -> SearchOptions:
     """Return the options of a search. Raises the errors of `SearchOptions`, with the names of the command line."""
     return SearchOptions(
@@ -118,6 +119,7 @@ def search_options(
         rerank=rerank,
         diversity=diversity,
         dedupe=dedupe,
+        coverage=coverage,
     )
 
 

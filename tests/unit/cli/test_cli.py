@@ -41,6 +41,7 @@ def test_help_shows_examples(shell: Shell) -> None:
         "add",
         "audit",
         "backup",
+        "calibrate",
         "compact",
         "copy",
         "delete",
