@@ -8,6 +8,7 @@ from theodolite.overview.overview import Overview
 from theodolite.reporting.sections import Section, sections
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~$&#!])")
+_MAX_ROWS = 100  # of a table; longer ones are left out
 _HTML = re.compile(r"<[^>]*>")
 
 
@@ -27,8 +28,8 @@ def _section(section: Section) -> list[str]:
     for picture in section.pictures:
         lines += ["", f"*{_plain(picture.alt)}*"]
     for one in section.tables:
-        if one.details and section.pictures and section.name == "map":
-            continue  # 2,000 texts
+        if len(one.rows) > _MAX_ROWS:
+            continue
         places = [place for place, name in enumerate(one.head) if name != "color"]
         lines += ["", f"**{_plain(one.caption)}**", ""]
         lines += [_row([one.head[place] for place in places]), "|" + " --- |" * len(places)]

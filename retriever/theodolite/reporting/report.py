@@ -29,7 +29,8 @@ class Report:
     def __init__(self, overview: Overview, title: str | None = None) -> None:
         self.overview = overview
         place = Path(overview.name).name or overview.name
-        self.title = shortened(one_line(title or place), _NAME)
+        text = (title or place).encode("utf-8", "replace").decode()  # a path may hold bytes that are not text
+        self.title = shortened(one_line(text), _NAME)
 
     def html(self) -> str:
         """Return one page that loads nothing and runs no script.

@@ -29,7 +29,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table. `details` says that it is long, or repeats a picture: pages fold it, and Markdown leaves it out."""
+    """A table. `details` says that it is long, or repeats a picture: pages fold it."""
 
     caption: str
     head: tuple[str, ...]
