@@ -180,7 +180,7 @@ def _spectrum(overview: Overview) -> Iterator[Section]:
     half, most = found.components_for(0.5), found.components_for(0.99)
     text = (
         f"{half:,} of {found.dimension:,} principal components explain half of the variance, {most:,} explain 99 % "
-        f"(of {found.fitted:,} documents). If few explain nearly all, fewer dimensions would do: see `Pca`.",
+        f"(of {found.fitted:,} documents). If few explain nearly all, fewer dimensions would do (Pca).",
     )
     alt = f"Variance explained by the first components: 50 % by {half:,}, 99 % by {most:,} of {found.dimension:,}."
     table = Table("Components for a share of the variance", ("variance", "components"), rows, details=True)
@@ -202,7 +202,7 @@ def _duplicates(overview: Overview) -> Iterator[Section]:
         return
     rows = [(shortened(a, _CELL), shortened(b, _CELL), f"{cosine:.4f}") for a, b, cosine in overview.duplicates]
     text = (
-        "These documents crowd each other's results. `dedupe=` of a search folds them, version rules hide old ones.",
+        "These documents crowd each other's results. A search with dedupe= folds them, version rules hide old ones.",
     )
     table = Table(f"Pairs with a cosine of at least {NEAR}", ("earlier", "later", "cosine"), rows)
     yield Section("duplicates", "Near-duplicates", text, (), (table,))
