@@ -4,7 +4,7 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -77,11 +77,12 @@ def serving(
     *served: Served,
     access: Access | None = None,
     limits: Limits | None = None,
-    extensions: Sequence[Extension] = (),
+    extend: Callable[[Collections], Extension] | None = None,
 ) -> Iterator[Server]:
     """Serve collections on a free port until the end of the block."""
     collections = Collections(served)
     limits = limits or Limits()
+    extensions = [] if extend is None else [extend(collections)]
     app = make_app(collections, access or Access(GRANTS), limits=limits, extensions=extensions)
     socket = listening_socket("127.0.0.1", 0)
     server = make_server(app, limits)

@@ -29,6 +29,7 @@ _SHOWN = 256
 """Maximum characters of a field's value shown with a passage."""
 _QUERY = 8192
 """Maximum characters of a query."""
+_MODES = "dense finds passages by meaning, lexical by words such as names and error codes, hybrid by both."
 
 _VERDICTS = {
     "strong": "These passages probably answer the question (probability {:.2f}).",
@@ -45,8 +46,9 @@ class SearchTool:
     """A search tool without a framework; the adapters wrap it.
 
     Attributes:
-        parameters: the JSON schema of the arguments: `query`, `k`, `since` and `until` if there is a `date_field`,
-            and `filter`. The filter lists each field's values if there are few, else it takes a range or any text.
+        parameters: the JSON schema of the arguments: `query`, `k`, `mode` if there are `modes`, `since` and `until` if
+            there is a `date_field`, and `filter`. The filter lists each field's values if there are few, else it takes
+            a range or any text.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class SearchTool:
         k: int = 4,
         date_field: str | None = None,
         leave_out: Collection[str] = (),
+        modes: Sequence[str] = (),
         **options: Any,
     ) -> None:
         """
@@ -70,6 +73,7 @@ class SearchTool:
             k: the default number of passages; the model may ask for up to 20, or up to `k` if that is higher.
             date_field: the field that `since` and `until` apply to.
             leave_out: fields to offer only if `fields` names them.
+            modes: the search modes that the model may choose from; by default it cannot choose.
             options: `SearchOptions` for every search, except `where`, which the model chooses.
 
         Raises:
@@ -84,7 +88,7 @@ class SearchTool:
         view = kb if scope is None else kb.scoped(**scope) if plain else kb.scoped(scope)
         known = view.fields()
         self._view, self._most, self._options = view, max(k, _MOST), ready
-        self._date_field = date_field
+        self._date_field, self._modes = date_field, tuple(modes)
         self._offered = _offered(known, view.count(), fields, date_field, leave_out)
         self._dated = {field for field in self._offered if _kind(known[field]) == "date"}
         self.parameters = self._schema({field: known[field] for field in self._offered})
@@ -119,19 +123,21 @@ class SearchTool:
         """
         if not hits:
             return f"No passages fit. {' '.join(hits.trace.notes) or 'Try other words, or a wider filter.'}"
-        shown, parts = list(dict.fromkeys(self._offered)), []
-        if self._date_field is not None and self._date_field not in shown:
-            shown.append(self._date_field)
+        parts = []
         for hit in hits:
-            held = {
-                field: _cut(value) for field in shown if (value := _value(hit.document.metadata, field)) is not None
-            }
+            held = self.details(hit.document.metadata)
             details = f" {json.dumps(held, ensure_ascii=False, default=str)}" if held else ""
             parts.append(f"[{hit.rank}] {hit.document.id}{details}\n{hit.document.text}")
         verdict = hits.verdict
         if verdict is not None and verdict.probability is not None:
             parts.insert(0, _VERDICTS[verdict.label].format(verdict.probability))
         return "\n\n".join(parts)
+
+    def details(self, metadata: Mapping[str, Any], more: Iterable[str] = ()) -> dict[str, Any]:
+        """Return the metadata to show with a passage: `more` and the filter fields. Long values are truncated."""
+        dates = () if self._date_field is None else (self._date_field,)
+        shown = dict.fromkeys([*more, *self._offered, *dates])
+        return {field: _cut(value) for field in shown if (value := _value(metadata, field)) is not None}
 
     def _noted(self, hits: Hits, sent: Mapping[str, Any]) -> Hits:
         """Return the hits. If there are none, add notes on filter values that no passage has."""
@@ -176,6 +182,11 @@ class SearchTool:
                 raise InputError(f"There is no argument {name[:_LONG]!r}{_meant(name, self.parameters['properties'])}")
         query, k, chosen = sent.get("query"), sent.get("k"), sent.get("filter")
         k = self._options.k if k is None else k
+        mode = sent.get("mode")
+        if mode is None:
+            mode = self._options.mode
+        elif mode not in self._modes:
+            raise InputError(f"{_json(mode)} is not a mode{_meant(mode, self._modes)}")
         if not isinstance(query, str) or not query.strip() or len(query.strip()) > _QUERY:
             raise InputError(f"query must be a text of 1 to {_QUERY} characters.")
         try:
@@ -190,7 +201,7 @@ class SearchTool:
         if self._date_field is not None:
             where += _range(self._date_field, sent.get("since"), sent.get("until"))
         tree = parse({"$and": where}) if where else None
-        return query.strip(), replace(self._options, k=k, where=tree)
+        return query.strip(), replace(self._options, k=k, where=tree, mode=mode)
 
     def _schema(self, offered: Mapping[str, Any]) -> dict[str, Any]:
         """Return the JSON schema of the tool's arguments."""
@@ -204,6 +215,13 @@ class SearchTool:
                 "description": f"How many passages, {self._most} at most.",
             },
         }
+        if self._modes:
+            properties["mode"] = {
+                "type": "string",
+                "enum": list(self._modes),
+                "default": self._options.arms,
+                "description": _MODES,
+            }
         if self._date_field is not None:
             for argument, what in (("since", "not before"), ("until", "not after")):
                 description = f"Only passages whose {self._date_field} is {what} this, such as 2024-07-01."

@@ -65,6 +65,7 @@ _PACKAGES: dict[str, tuple[str, ...]] = {
     "evaluate": ("ir_measures",),
     "faiss": ("faiss",),
     "hnsw": ("hnswlib",),
+    "mcp": ("mcp", "starlette"),
     "milvus": ("pymilvus",),
     "office": ("docx", "pptx"),
     "pdf": ("pypdf",),

@@ -41,6 +41,7 @@ BUILT_IN = {
     "monitor": "Show the statistics of a collection's monitor.",
     "report": "Write a page about a collection: map, similarities, findings.",
     "serve": "Serve collections over HTTP.",
+    "mcp": "Offer collections to an agent, over MCP on stdin and stdout.",
     "demo": "Index a sample handbook and ask it questions.",
     "doctor": "Check the installation: versions, extras, caches, self-test.",
 }

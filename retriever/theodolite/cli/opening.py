@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from theodolite.cli.output import spinner
-from theodolite.embedders.options import EmbedderOptions, OnDrift
-from theodolite.errors import ConfigError, ManifestError, MissingExtraError
+from theodolite.cli.output import note, spinner
+from theodolite.embedders.options import RECORDED, EmbedderOptions, OnDrift
+from theodolite.errors import ConfigError, EmbedderDriftError, ManifestError, MissingExtraError, Override
 from theodolite.retriever import Retriever
+
+if TYPE_CHECKING:  # starlette is imported by the commands that serve
+    from theodolite.serving.collections import Served
 
 DEFAULT = "all-MiniLM-L6-v2"
 """The embedder of a new collection, unless --embedder names another."""
@@ -77,6 +80,47 @@ def open_with_embedder(
                 f"{location} was created with the embedder {recorded!r}; name it with --embedder. {error}"
             ) from error
         raise
+
+
+def open_served(
+    location: str, embedder: str | None, on_drift: str, rerank: str | None, *, write: bool, trust_index: bool
+) -> "Served":
+    """Open a collection, load its embedder and check it. Without an embedder, lexical search is still served.
+
+    Raises:
+        EmbedderDriftError: the embedder has changed, and `on_drift` is "refuse".
+    """
+    from theodolite.ranking.options import as_rerank
+    from theodolite.serving.collections import Served, name_of
+
+    name, location = name_of(location)
+    options = EmbedderOptions(RECORDED if embedder is None else embedder, on_drift=cast("OnDrift", on_drift))
+    kb = Retriever.open(location, embedder=options, create=False, read_only=not write, **_options(trust_index))
+    try:
+        problem = _embedder_problem(kb, name, on_drift)
+        kb.warm()
+        return Served(name, kb, write, None if rerank is None else as_rerank(rerank), problem)
+    except BaseException:
+        kb.close()
+        raise
+
+
+def _embedder_problem(kb: Retriever, name: str, on_drift: str) -> str | None:
+    """Load and check the embedder. Return why it cannot be made; None if it can, or the collection has none."""
+    try:
+        with spinner(f"loading the embedder of {name}"):
+            result = None if kb.embedder is None else kb.check_embedder()
+    except ConfigError as error:
+        note(f"Warning: {name} is served without dense search for texts: {error.message}", style="yellow")
+        return error.message
+    if result is None or result.ok:
+        return None
+    if on_drift == "refuse":
+        raise EmbedderDriftError(
+            f"{name}: {result.message()}", override=Override("on_drift", "warn", "serve it anyway; /health then fails")
+        )
+    note(f"Warning: {name}: {result.message()}", style="yellow")
+    return None
 
 
 def _info(location: str | Path, *, create: bool) -> dict[str, Any] | None:

@@ -7,22 +7,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from socket import socket
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from theodolite import plugins
 from theodolite.cli import output
+from theodolite.cli.opening import open_served
 from theodolite.cli.options import EmbedderName, Json, OnDrift, TrustIndex, parse_location
 from theodolite.cli.running_server import announced, private_file
-from theodolite.embedders.options import RECORDED, EmbedderOptions
-from theodolite.embedders.options import OnDrift as DriftPolicy
-from theodolite.errors import ConfigError, EmbedderDriftError, InputError, Override
-from theodolite.retriever import Retriever
+from theodolite.errors import ConfigError, InputError, MissingExtraError
 
 if TYPE_CHECKING:  # starlette is imported when the command runs
     from theodolite.serving.access import Access
+    from theodolite.serving.app import Extension
     from theodolite.serving.collections import Collections, Served
+    from theodolite.serving.limits import Limits
 
 PORT = 8417
 
@@ -83,62 +83,21 @@ def serve(
         served: list[Served] = []
         with closing_on_error(served):
             for location in locations:
-                one = _open(location, embedder, on_drift, rerank, write=write, trust_index=trust_index)
+                one = open_served(location, embedder, on_drift, rerank, write=write, trust_index=trust_index)
                 served.append(one)
             collections = Collections(served)
         stack.callback(collections.close)
         local, writer = new_token(), new_token() if write and token_file is None else None
         access = _access(collections, token_file, local, writer)
         token_path = None if writer is None else stack.enter_context(private_file(f"write-token-{port}", writer))
-        limits = Limits()
-        app = make_app(collections, access, hosts=_hosts(host, allowed_host or ()), limits=limits)
+        limits, hosts = Limits(), _hosts(host, allowed_host or ())
+        extensions = _extensions(collections, limits, hosts)
+        app = make_app(collections, access, hosts=hosts, limits=limits, extensions=extensions)
         folders = {each.name: each.kb.location for each in collections if each.kb.location is not None}
         stack.enter_context(announced(folders, _to_connect(host), port, local))
         _say_what_is_served(collections, host, port, writer, token_path, as_json=json_)
         stack.enter_context(without_warnings_of_requests())
         make_server(app, limits).run(sockets=[listener])
-
-
-def _open(
-    location: str, embedder: str | None, on_drift: str, rerank: str | None, *, write: bool, trust_index: bool
-) -> "Served":
-    """Open a collection, load its embedder and check it. Without an embedder, lexical search is still served.
-
-    Raises:
-        EmbedderDriftError: the embedder has changed, and `on_drift` is "refuse".
-    """
-    from theodolite.ranking.options import as_rerank
-    from theodolite.serving.collections import Served, name_of
-
-    name, location = name_of(location)
-    options = EmbedderOptions(RECORDED if embedder is None else embedder, on_drift=cast("DriftPolicy", on_drift))
-    engine: dict[str, Any] = {"trust_index": True} if trust_index else {}
-    kb = Retriever.open(location, embedder=options, create=False, read_only=not write, **engine)
-    try:
-        problem = _embedder_problem(kb, name, on_drift)
-        kb.warm()
-        return Served(name, kb, write, None if rerank is None else as_rerank(rerank), problem)
-    except BaseException:
-        kb.close()
-        raise
-
-
-def _embedder_problem(kb: Retriever, name: str, on_drift: str) -> str | None:
-    """Load and check the embedder. Return why it cannot be made; None if it can, or the collection has none."""
-    try:
-        with output.spinner(f"loading the embedder of {name}"):
-            result = None if kb.embedder is None else kb.check_embedder()
-    except ConfigError as error:
-        output.note(f"Warning: {name} is served without dense search for texts: {error.message}", style="yellow")
-        return error.message
-    if result is None or result.ok:
-        return None
-    if on_drift == "refuse":
-        raise EmbedderDriftError(
-            f"{name}: {result.message()}", override=Override("on_drift", "warn", "serve it anyway; /health then fails")
-        )
-    output.note(f"Warning: {name}: {result.message()}", style="yellow")
-    return None
 
 
 def _access(collections: "Collections", token_file: Path | None, local: str, writer: str | None) -> "Access":
@@ -160,6 +119,16 @@ def _hosts(host: str, allowed: Sequence[str]) -> list[str]:
     own = [] if host in _ANYWHERE else [f"[{host}]" if ":" in host else host]
     loopback = ["127.0.0.1", "localhost", "[::1]"] if host in (*_LOOPBACK, *_ANYWHERE) else []
     return [*own, *loopback, *allowed]
+
+
+def _extensions(collections: "Collections", limits: "Limits", hosts: Sequence[str]) -> "list[Extension]":
+    """Return what the server offers beside its own API: MCP, if its extra is installed."""
+    try:
+        with plugins.optional("mcp"):
+            from theodolite.serving.mcp.server import extension
+    except MissingExtraError:
+        return []
+    return [extension(collections, limits, hosts)]
 
 
 def _to_connect(host: str) -> str:

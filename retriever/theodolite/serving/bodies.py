@@ -12,6 +12,8 @@ from theodolite.ranking.versions import from_json as rules_from_json
 from theodolite.serving.collections import Served
 from theodolite.serving.errors import param_error
 from theodolite.serving.limits import Limits
+from theodolite.serving.results import metadata_from_json
+from theodolite.types import Document
 
 SEARCH = (
     "query",
@@ -67,6 +69,24 @@ def ids_of(body: Mapping[str, Any], name: str = "ids") -> list[str]:
     if not isinstance(ids, list) or not all(isinstance(each, str) and each for each in ids):
         raise param_error(name, f"{name} is not a list of ids")
     return ids
+
+
+def documents_of(body: Mapping[str, Any], name: str = "documents") -> list[Document]:
+    """Return a field that is a list of documents, as objects with `text`. Raises InputError."""
+    value = body.get(name)
+    if not isinstance(value, list) or not value:
+        raise param_error(name, f"{name} is not a list of objects with 'text'")
+    return [_document(each, number) for number, each in enumerate(value)]
+
+
+def _document(value: Any, number: int) -> Document:
+    if not isinstance(value, dict):
+        raise param_error("documents", f"document {number} is not an object")
+    check_known(value, ("id", "text", "metadata"))
+    text, name = value.get("text"), value.get("id", "")
+    if not isinstance(text, str) or not isinstance(name, str):
+        raise param_error("documents", f"document {number}: text and id must be strings")
+    return Document(text, metadata_from_json(value.get("metadata", {})), name)
 
 
 def vector_of(value: Any, name: str = "vector") -> list[float] | None:

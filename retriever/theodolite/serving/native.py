@@ -12,14 +12,22 @@ from starlette.routing import BaseRoute, Route
 from theodolite.async_pool import in_thread
 from theodolite.retriever import Retriever
 from theodolite.serving import results
-from theodolite.serving.bodies import SEARCH, check_known, flag_of, ids_of, search_options, text_of, vector_of
+from theodolite.serving.bodies import (
+    SEARCH,
+    check_known,
+    documents_of,
+    flag_of,
+    ids_of,
+    search_options,
+    text_of,
+    vector_of,
+)
 from theodolite.serving.collections import Collections
 from theodolite.serving.errors import HttpError, not_found, param_error
 from theodolite.serving.json_response import JsonResponse, json_body
 from theodolite.serving.limits import Limits
 from theodolite.serving.openapi import describe
 from theodolite.serving.security import grant_of
-from theodolite.types import Document
 
 PREFIX = "/api/v1"
 
@@ -181,15 +189,12 @@ class NativeApi:
         kb = self._writable(request)
         body = await json_body(request)
         check_known(body, ("documents", "vectors"))
-        documents, vectors = body.get("documents"), body.get("vectors")
-        if not isinstance(documents, list) or not documents:
-            raise param_error("documents", "documents is not a list of objects with 'text'")
-        read = [_document(each, number) for number, each in enumerate(documents)]
+        documents, vectors = documents_of(body), body.get("vectors")
         if vectors is not None:
             if not isinstance(vectors, list):
                 raise param_error("vectors", "vectors is not a list of vectors")
             vectors = [vector_of(each, "vectors") or () for each in vectors]
-        return {"ids": await kb.aadd(read, vectors=vectors, batch_size=None)}
+        return {"ids": await kb.aadd(documents, vectors=vectors, batch_size=None)}
 
     async def update(self, request: Request) -> Any:
         """Merge metadata into documents, or replace it, in one commit."""
@@ -222,13 +227,3 @@ def _documents(found: Any, with_vectors: bool) -> list[dict[str, Any]]:
         {**results.document_as_json(document), **({"vector": vector.tolist()} if with_vectors else {})}
         for document, vector in found
     ]
-
-
-def _document(value: Any, number: int) -> Document:
-    if not isinstance(value, dict):
-        raise param_error("documents", f"document {number} is not an object")
-    check_known(value, ("id", "text", "metadata"))
-    text, name = value.get("text"), value.get("id", "")
-    if not isinstance(text, str) or not isinstance(name, str):
-        raise param_error("documents", f"document {number}: text and id must be strings")
-    return Document(text, results.metadata_from_json(value.get("metadata", {})), name)

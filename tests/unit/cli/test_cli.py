@@ -55,6 +55,7 @@ def test_help_shows_examples(shell: Shell) -> None:
         "index",
         "info",
         "judge",
+        "mcp",
         "monitor",
         "recall",
         "reindex",
