@@ -255,6 +255,12 @@ class Tools:
         count = _whole(arguments, "neighbors", 1, _NEIGHBORS)
         start = _whole(arguments, "start", 0, 2**53)
         kb = served.seen_by(grant)
+        partition = (await in_thread(served.kb.info)).get("partition")
+        if partition is not None and kb.partition is None:
+            raise InputError(
+                f"This collection is divided by {partition!r:.100}, and ids are unique only within a part: passages "
+                "are read in a scope of one part. Use the texts that search returns."
+            )
         passages, place = await in_thread(read, kb, name, 0 if start else count)
         if not passages:
             raise InputError(f"There is no passage {name!r:.200} in {served.name}. Ids are those that search returns.")
