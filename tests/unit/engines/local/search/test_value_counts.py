@@ -10,12 +10,11 @@ from tests.sampling import sampled
 from theodolite.columns.segment import Segment
 from theodolite.engines.local.search.value_counts import ValueCounts, ValueCountsCache
 
-values = st.sampled_from(
-    [
-        *(None, True, False, 0, 1, 1.5, 1 << 70, "", "a", "b", "2024-05-01", [], {}),
-        *(["a"], ["a", "a", "b"], [1, "a"], [[1], None], ["2024-05-01", True]),
-    ]
-)
+VALUES: list[Any] = [
+    *(None, True, False, 0, 1, 1.5, 1 << 70, "", "a", "b", "2024-05-01", [], {}),
+    *(["a"], ["a", "a", "b"], [1, "a"], [[1], None], ["2024-05-01", True]),
+]
+values = st.sampled_from(VALUES)
 
 
 def segment_of(held: list[Any]) -> Segment:
