@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from theodolite.engines.registry import scheme_of
 from theodolite.errors import InputError, TheodoliteError, did_you_mean
+from theodolite.forking import register_at_fork
 from theodolite.retriever import Retriever
 from theodolite.serving.access import Grant
 from theodolite.serving.errors import HttpError, unauthorized
@@ -65,6 +66,7 @@ class Collections:
     def __init__(self, served: Iterable[Served] = ()) -> None:
         self._served: dict[str, Served] = {}
         self._lock = threading.Lock()
+        register_at_fork(self)
         for each in served:
             self.add(each)
 
