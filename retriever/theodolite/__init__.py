@@ -43,7 +43,7 @@ if TYPE_CHECKING:
         UnsupportedError,
         VectorError,
     )
-    from theodolite.evaluation import Calibration, Comparison, Diff, Evaluation, JudgedQuestions, Recall
+    from theodolite.evaluation import Calibration, Comparison, Diff, Evaluation, JudgedQuestions, Recall, WhyNot
     from theodolite.evaluation.diff import diff
     from theodolite.filters import F, instant
     from theodolite.forking import ForkGate, register_at_fork
@@ -134,6 +134,7 @@ __all__ = [
     "VectorError",
     "Verdict",
     "Whiten",
+    "WhyNot",
     "Window",
     "audit",
     "diff",
@@ -214,6 +215,7 @@ _MODULES = {
     "VectorError": "theodolite.errors",
     "Verdict": "theodolite.verdict",
     "Whiten": "theodolite.vectors.transforms",
+    "WhyNot": "theodolite.evaluation",
     "Window": "theodolite.citing",
     "audit": "theodolite.auditing.audit",
     "diff": "theodolite.evaluation.diff",

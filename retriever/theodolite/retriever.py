@@ -96,6 +96,7 @@ if TYPE_CHECKING:  # imported by the few programs that use them
     from theodolite.evaluation.recall import Recall
     from theodolite.evaluation.result import Evaluation
     from theodolite.evaluation.synthetic import MakeQuestions
+    from theodolite.evaluation.why_not import WhyNot
     from theodolite.guards.drift import EmbedderCheck
     from theodolite.monitoring.monitor import Monitor
     from theodolite.reporting.report import Report
@@ -624,6 +625,32 @@ class Retriever:
         parts = await self._session.aparts()
         awaited = await parts.searcher.await_queries(_checked(options), None if vectors is not None else queries)
         return await in_thread(self._search_many, options, queries, vectors, awaited)
+
+    def why_not(
+        self,
+        document_id: str,
+        query: str | None = None,
+        *,
+        vector: VectorLike | None = None,
+        like: str | Iterable[str] | None = None,
+        options: SearchOptions | None = None,
+    ) -> "WhyNot":
+        """Search, and say why a document is not among the hits: the filter, a newer version, its rank, and so on.
+
+        Args:
+            document_id: the document that was expected.
+            query, vector, like: the query, as for `search`.
+            options: the options of the search. Default: those of `search` without arguments.
+
+        Raises:
+            InputError: the same as `search`; or ids that may name several documents, in a partitioned collection.
+        """
+        from theodolite.evaluation.lists import Collection  # imported by the few programs that ask
+        from theodolite.evaluation.why_not import why_not
+
+        collection = Collection(self._searcher, self._engine, self._scope)
+        asked = SearchOptions() if options is None else _checked(options)
+        return why_not(collection, document_id, asked, query, vector, like)
 
     def highlight(self, hits: Hits, query: str | None = None) -> Hits:
         """Return the hits with `highlights` by meaning: their sentences, ranked by the similarity of their vectors.

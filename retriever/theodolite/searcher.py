@@ -161,17 +161,21 @@ class Searcher:
         like: str | Iterable[str] | None,
         scope: Scope | None,
         awaited: Awaited | None = None,
+        *,
+        probe: bool = False,
     ) -> Prepared:
-        """Check and embed one query: a text, a vector, or ids of documents to search by."""
+        """Check and embed one query: a text, a vector, or ids of documents to search by. See `prepare`."""
         if (query is not None or vector is not None) == (like is not None):
             raise InputError("search takes either a query, a vector, or ids of documents (like)")
         if like is not None:
-            return self._prepare_like(options, like, scope)
+            return self._prepare_like(options, like, scope, probe=probe)
         texts = None if query is None else [query]
         vectors = None if vector is None else as_batch(as_vectors(vector, "vector"))
-        return self.prepare(options, texts, vectors, scope, awaited)
+        return self.prepare(options, texts, vectors, scope, awaited, probe=probe)
 
-    def _prepare_like(self, options: SearchOptions, like: str | Iterable[str], scope: Scope | None) -> Prepared:
+    def _prepare_like(
+        self, options: SearchOptions, like: str | Iterable[str], scope: Scope | None, *, probe: bool
+    ) -> Prepared:
         if options.reads_text:
             raise InputError("like= searches by documents, without a text: use dense mode, and no reranker")
         if options.coverage is not None:
@@ -180,7 +184,7 @@ class Searcher:
         ids = list(dict.fromkeys(as_ids(like)))
         started = time.perf_counter()
         mean = mean_vector(self._engine, ids, scope)
-        request = self._request(options, mean, (), scope, versions, now, more=len(ids))
+        request = replace(self._request(options, mean, (), scope, versions, now, more=len(ids)), probe=probe)
         return Prepared(request, 1, (), (), started, monitored=False, leave_out=frozenset(ids))
 
     def some_of(self, prepared: Prepared, options: SearchOptions, numbers: Sequence[int]) -> Prepared:

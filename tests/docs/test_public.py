@@ -79,6 +79,7 @@ PUBLIC = [
     "VectorError",
     "Verdict",
     "Whiten",
+    "WhyNot",
     "Window",
     "audit",
     "diff",

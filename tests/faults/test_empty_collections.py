@@ -329,7 +329,15 @@ def test_every_command_is_tried() -> None:
     from theodolite.cli.commands import app
 
     group: Any = typer.main.get_command(app)
-    elsewhere = {"demo", "compact", "doctor", "judge", "mcp", "serve"}  # judge needs a terminal, mcp a client
+    elsewhere = {
+        "demo",
+        "compact",
+        "doctor",
+        "explore",
+        "judge",
+        "mcp",
+        "serve",
+    }  # judge needs a terminal, mcp a client
     assert set(group.commands) - elsewhere <= set(COMMANDS)
 
 

@@ -78,7 +78,7 @@ def serve(
         from theodolite.serving.limits import Limits
         from theodolite.serving.server import make_server, without_warnings_of_requests
     with ExitStack() as stack:
-        listener = stack.enter_context(_listening(host, port))
+        listener = stack.enter_context(listening(host, port))
         port = listener.getsockname()[1]
         served: list[Served] = []
         with closing_on_error(served):
@@ -122,13 +122,16 @@ def _hosts(host: str, allowed: Sequence[str]) -> list[str]:
 
 
 def _extensions(collections: "Collections", limits: "Limits", hosts: Sequence[str]) -> "list[Extension]":
-    """Return what the server offers beside its own API: MCP, if its extra is installed."""
+    """Return what the server offers beside its own API: the explorer, and MCP if its extra is installed."""
+    from theodolite.serving.explorer.routes import explorer
+
+    pages = explorer(collections, limits)
     try:
         with plugins.optional("mcp"):
             from theodolite.serving.mcp.server import extension
     except MissingExtraError:
-        return []
-    return [extension(collections, limits, hosts)]
+        return [pages]
+    return [pages, extension(collections, limits, hosts)]
 
 
 def _to_connect(host: str) -> str:
@@ -158,7 +161,7 @@ def _say_what_is_served(
 
 
 @contextmanager
-def _listening(host: str, port: int) -> Iterator[socket]:
+def listening(host: str, port: int) -> Iterator[socket]:
     """Listen on an address. Raises ConfigError if that is not possible."""
     from theodolite.serving.server import listening_socket
 

@@ -6,6 +6,7 @@ from theodolite.evaluation.diff_result import Cause, Change, Diff
 from theodolite.evaluation.judged_questions import JudgedQuestions
 from theodolite.evaluation.recall import TARGETS, Latency, Recall, Target
 from theodolite.evaluation.result import Evaluation, Ranked
+from theodolite.evaluation.why_not import Reason, WhyNot
 
 __all__ = [
     "TARGETS",
@@ -20,7 +21,9 @@ __all__ = [
     "Latency",
     "Promise",
     "Ranked",
+    "Reason",
     "Recall",
     "Separation",
     "Target",
+    "WhyNot",
 ]

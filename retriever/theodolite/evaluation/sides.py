@@ -13,9 +13,10 @@ from theodolite.errors import InputError
 from theodolite.evaluation.lists import Collection
 from theodolite.evaluation.questions import Questions
 from theodolite.filters import Ids, matches
+from theodolite.protocols import Request
 from theodolite.ranking.options import SearchOptions
 from theodolite.settings import DEFAULT_BM25
-from theodolite.types import Document, Hits, Space, Vectors
+from theodolite.types import Document, Hits, Space, VectorLike, Vectors
 
 if TYPE_CHECKING:  # a layer above; it is passed in
     from theodolite.searcher import Prepared
@@ -73,15 +74,25 @@ class Side:
         return self.options.where, None if scope is None else scope.where, self.options.accept
 
     @property
+    def request(self) -> Request | None:
+        """The request of the searches; None before the first one, and in a collection without documents."""
+        return None if self._prepared is None else self._prepared.request
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """The documents to search by, which are no hits."""
+        return frozenset() if self._prepared is None else self._prepared.leave_out
+
+    @property
     def has_rules(self) -> bool:
         """Whether version rules leave documents out."""
-        request = None if self._prepared is None else self._prepared.request
+        request = self.request
         return request is not None and request.versions is not None and request.versions.superseded != "show"
 
     @property
     def rules(self) -> tuple[Any, ...]:
         """How versions are judged: the rules, the present, and what happens to documents that are not current."""
-        request = None if self._prepared is None else self._prepared.request
+        request = self.request
         versions = None if request is None else request.versions
         return () if versions is None else (versions.rules, versions.superseded, self.options.as_of)
 
@@ -103,6 +114,12 @@ class Side:
         self._prepared = searcher.prepare(options, texts, vectors, self._collection.scope, probe=True)
         return searcher.run(options, self._prepared)
 
+    def ask(self, query: str | None, vector: VectorLike | None, like: str | Iterable[str] | None) -> Hits:
+        """Search for one query: a text, a vector, or ids of documents to search by. Later calls name it 0."""
+        searcher, scope = self._collection.searcher, self._collection.scope
+        self._prepared = searcher.prepare_one(self.options, query, vector, like, scope, probe=True)
+        return searcher.run(self.options, self._prepared)[0]
+
     def search_again(self, options: SearchOptions, numbers: Sequence[int], *, exact: bool = False) -> list[Hits]:
         """Search for some of the questions with other options of the same mode and versions."""
         assert self._prepared is not None  # noqa: S101  # after search()
@@ -113,7 +130,7 @@ class Side:
 
     def vector(self, number: int) -> NDArray[np.float32] | None:
         """Return a question's vector as it is compared, (d,); None in lexical mode and in an empty collection."""
-        request = None if self._prepared is None else self._prepared.request
+        request = self.request
         return None if request is None or self.options.arms == "lexical" else request.vectors[number]
 
     def stored(self, ids: Iterable[str]) -> dict[str, Stored]:
@@ -135,7 +152,7 @@ class Side:
     def current(self, number: int, ids: Iterable[str]) -> set[str]:
         """Return which of the documents version rules let a question find."""
         names = frozenset(ids)
-        request = None if self._prepared is None else self._prepared.request
+        request = self.request
         if request is None or request.versions is None or not names:
             return set(names)
         narrow = replace(

@@ -50,6 +50,7 @@ def test_help_shows_examples(shell: Shell) -> None:
         "doctor",
         "duplicates",
         "evaluate",
+        "explore",
         "export",
         "fields",
         "index",
