@@ -274,6 +274,7 @@ def test_facets_count_and_filter(server: Server, visit: Visiting) -> None:
 def test_a_document_has_versions_and_leads_to_similar_ones(server: Server, visit: Visiting) -> None:
     page = visit(address(server)).page
     ready(page)
+    page.get_by_label("How to find").select_option("hybrid")  # which a search by a document does not have
     search(page)
     why_not(page, "returns-v1")
     page.locator("#why-not").get_by_role("button", name="returns-v1").click()

@@ -103,15 +103,22 @@ export class SearchPage {
       this.#showBy();
       const where = this.facets.where();
       const base = { ...(this.by === null ? { query } : { like: [this.by] }), ...(where === null ? {} : { where }) };
-      this.request = { base, options: this.options.read() };
+      this.request = { base, options: this.#fitting(this.options.read()) };
       this.#say("Searching …");
       const started = performance.now();
       const shown = { explain: true, highlight: this.by === null };
-      const all = [this.request.options, ...(this.kept === null ? [] : [this.kept])];
+      const all = [this.request.options, ...(this.kept === null ? [] : [this.#fitting(this.kept)])];
       const answers = await Promise.all(all.map((options) => ask(this.collection, "search", { ...base, ...options, ...shown }, pending.signal)));
       this.#show(answers, performance.now() - started);
       this.listeners.forEach((listen) => listen(answers[0]));
     }, pending);
+  }
+
+  /** Return options without what a search by a document cannot have: words, and a reranker. */
+  #fitting(options) {
+    if (this.by === null) return options;
+    const { rerank, ...rest } = options;
+    return { ...rest, mode: "dense" };
   }
 
   async whyNot(id) {
