@@ -11,10 +11,12 @@ WORKERS ?= auto
 # One thread in each of them: they use all cores already. Compiled modules are kept even where the environment says
 # otherwise: many tests start processes, and each would compile everything again.
 PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile
+# Pages have a target of their own: a browser wants a processor to itself.
+PAGES = tests/browser
 QUICK = not thorough and not slow and not engine and not upstream
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo demo-postgres test test-all test-engines test-milvus check docs bench clean
+.PHONY: help venv demo demo-postgres test test-all test-pages test-engines test-milvus check docs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -28,10 +30,13 @@ demo-postgres: $(VENV)/.installed ## copy the quick start's collection into Post
 	$(VENV)/bin/python examples/demo_postgres.py $(ARGS)
 
 test: $(VENV)/.installed ## run the short tests, each with one of its parameters
-	$(PYTEST) --sample -m "$(QUICK)" $(ARGS)
+	$(PYTEST) --sample -m "$(QUICK)" --ignore $(PAGES) $(ARGS)
 
 test-all: $(VENV)/.installed ## run all tests with all parameters
-	$(PYTEST) $(ARGS)
+	$(PYTEST) --ignore $(PAGES) $(ARGS)
+
+test-pages: $(VENV)/.installed ## run the tests of pages in Chromium; without one they are skipped
+	$(PYTEST) -n 0 $(ARGS) $(PAGES)
 
 test-engines: $(VENV)/.installed ## run the tests that need PostgreSQL, which they start, or Qdrant's local mode
 	$(PYTEST) -m engine $(ARGS) tests/engines/postgres tests/engines/qdrant
