@@ -1,6 +1,7 @@
 """The explorer in a real browser: it shows what the library finds, works by keyboard, and never runs content."""
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -172,6 +173,23 @@ def test_each_stage_changes_the_search_as_it_does_in_the_library(server: Server,
     check(diversity=0.5)
     page.get_by_label("Versions", exact=True).uncheck()
     check(versions=[], superseded="hide")
+
+
+def test_the_picture_in_the_readme(server: Server, visit: Visiting, tmp_path: Path) -> None:
+    """It is written to docs/images with THEODOLITE_PICTURES=docs/images."""
+    page = visit(address(server)).page
+    page.set_viewport_size({"width": 1080, "height": 640})
+    ready(page)
+    page.get_by_label("Prefer new documents").check()
+    page.get_by_label("Date", exact=True).select_option("published")
+    page.get_by_label("How to find").select_option("hybrid")
+    search(page, "how long does the refund take?")
+    card = page.locator("article").first
+    card.get_by_role("button", name="Why this hit").click()
+    assert card.get_by_role("progressbar").count() == 5
+    picture = Path(os.environ.get("THEODOLITE_PICTURES") or tmp_path) / "explorer.png"
+    page.screenshot(path=picture)
+    assert 10_000 < picture.stat().st_size < 200_000
 
 
 def test_the_parts_of_a_score_are_shown_as_bars(server: Server, visit: Visiting) -> None:
