@@ -104,7 +104,8 @@ def test_the_checks_of_the_server_come_first(server: Server) -> None:
         assert got == status, (headers, body)
     assert server.raw("GET", "/mcp", None, sound)[0] == 405
     assert server.raw("DELETE", "/mcp", None, sound)[0] == 405
-    assert server.raw("POST", "/mcp", " " * 1_000_001, sound)[0] == 413
+    # The length alone is enough: a refused body may not be read to its end.
+    assert server.raw("POST", "/mcp", b"", {**sound, "Content-Length": "1000001"})[0] == 413
 
 
 @pytest.mark.parametrize(
