@@ -19,6 +19,7 @@ WIDTH = 100
 _SHOWN = 10  # hits in a table
 _ID = 24  # columns for an id
 _VALUE = 60  # characters of a metadata value
+_OPEN = frozenset({"similarity", "lexical", "fusion", "rerank"})  # parts of a score without a largest value
 _TEXT = 400  # characters of a passage in HTML
 # All except the newline; with the marks that change the direction of the text around them.
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -82,7 +83,7 @@ def hits_table(hits: "Hits") -> str:
 def hits_html(hits: "Hits") -> str:
     """Return the hits as an HTML table, with the sentence that matches best marked."""
     rows = [
-        (str(hit.rank), number(hit.score), hit.document.id, passage_html(hit), _metadata(hit.document.metadata))
+        (str(hit.rank), _shown_score(hit), hit.document.id, passage_html(hit), _metadata(hit.document.metadata))
         for hit in hits
     ]
     return html_table(f"Hits: {_heading(hits)}", ("", "score", "id", "text", "metadata"), rows)
@@ -92,9 +93,25 @@ def hit_html(hit: "Hit") -> str:
     """Return a hit as an HTML table."""
     document = hit.document
     rows: list[tuple[str, Any]] = [("id", document.id), ("text", passage_html(hit))]
-    rows += [(f"score, {name}", number(value)) for name, value in hit.scores.items()]
+    rows += [(f"score, {name}", _shown_part(name, value)) for name, value in hit.scores.items()]
     rows += [(str(name), _value(value)) for name, value in document.metadata.items()]
     return html_table(f"Hit {hit.rank}: {number(hit.score)}", (), rows)
+
+
+def _shown_score(hit: "Hit") -> Markup:
+    relevance = hit.scores.get("rerank_relevance", hit.scores.get("relevance"))
+    bar = "" if relevance is None else f"{_bar('relevance', relevance)} "
+    return Markup(bar + number(hit.score))
+
+
+def _shown_part(name: str, value: float) -> Markup:
+    """Return a part of a score in digits, after a bar if it lies in [0, 1]."""
+    return Markup(number(value) if name in _OPEN else f"{_bar(name, value)} {number(value)}")
+
+
+def _bar(name: str, value: float) -> str:
+    share = min(1.0, max(0.0, value))
+    return f'<progress max="1" value="{share:.3f}" aria-label="{_escaped(f"{name}: {number(value)}")}"></progress>'
 
 
 def passage_html(hit: "Hit") -> Markup:

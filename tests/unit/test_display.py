@@ -46,7 +46,7 @@ class Tags(HTMLParser):
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag in {"table", "caption", "thead", "tbody", "tr", "th", "td", "mark"}
+        assert tag in {"table", "caption", "thead", "tbody", "tr", "th", "td", "mark", "progress"}
         assert {name for name, _ in attrs} <= {"style"}
         self.open.append(tag)
 
@@ -97,6 +97,15 @@ def test_hostile_texts_are_no_markup(kb: Retriever) -> None:
     assert '<script>alert("1")</script>' in Tags(hits._repr_html_()).text
     assert "<mark>Refunds take five working days.</mark>" in hits._repr_html_()
     Tags(html_table(HOSTILE, [HOSTILE], [[HOSTILE]]))
+
+
+def test_parts_of_a_score_between_0_and_1_are_bars(kb: Retriever) -> None:
+    hit = kb.search("refunds", mode="hybrid")[0]
+    shown = hit._repr_html_()
+    assert set(hit.scores) == {"similarity", "relevance", "lexical", "fusion"}
+    assert shown.count("<progress") == 1
+    assert f'value="{hit.scores["relevance"]:.3f}" aria-label="relevance: ' in shown
+    assert kb.search("refunds")._repr_html_().count("<progress") == 3
 
 
 def test_a_long_passage_is_shown_from_its_best_sentence(kb: Retriever) -> None:
