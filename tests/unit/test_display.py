@@ -47,7 +47,7 @@ class Tags(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         assert tag in {"table", "caption", "thead", "tbody", "tr", "th", "td", "mark", "progress"}
-        assert {name for name, _ in attrs} <= {"style"}
+        assert {name for name, _ in attrs} <= ({"max", "value", "aria-label"} if tag == "progress" else {"style"})
         self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:

@@ -149,7 +149,18 @@ def test_documents_outside_look_like_missing_ones(kb: Retriever) -> None:
             acme.search(like=name)
         messages.append(str(caught_like.value).replace(repr(name), "?"))
     assert messages[:2] == messages[2:]
-    reported = {"documents", "metric", "dimension", "raw_dimension", "norms", "transforms", "embedder", "index"}
+    reported = {
+        "documents",
+        "metric",
+        "dimension",
+        "raw_dimension",
+        "norms",
+        "transforms",
+        "k1",
+        "b",
+        "embedder",
+        "index",
+    }
     assert set(acme.info()) == reported
     assert acme.info()["documents"] == 2
     for call in (acme.verify, lambda: acme.reindex("hnsw")):

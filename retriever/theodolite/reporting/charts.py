@@ -53,13 +53,13 @@ def similarities(found: Similarities) -> Markup:
     edges = found.pairs.edges
     middles = [(low + high) / 2 for low, high in pairwise(edges)]
     values = [
-        {"cosine": middle, "share": share, "of": name}
+        {"similarity": middle, "share": share, "of": name}
         for name, histogram in series.items()
         for middle, share in zip(middles, histogram.shares, strict=True)
     ]
     heights = np.exp(-0.5 * (np.array(middles) / found.noise) ** 2)
     values += [
-        {"cosine": middle, "share": share, "of": "random directions"}
+        {"similarity": middle, "share": share, "of": "random directions"}
         for middle, share in zip(middles, (heights / heights.sum()).tolist(), strict=True)
     ]
     names = [*series, "random directions"]
@@ -71,7 +71,7 @@ def similarities(found: Similarities) -> Markup:
             "data": {"values": values},
             "mark": {"type": "line", "interpolate": "monotone", "strokeWidth": 2.5},
             "encoding": {
-                "x": {"field": "cosine", "type": _QUANTITY, "title": "cosine"},
+                "x": {"field": "similarity", "type": _QUANTITY, "title": "cosine similarity"},
                 "y": {"field": "share", "type": _QUANTITY, "title": "share", "axis": {"format": ".0%"}},
                 "color": {"field": "of", "type": "nominal", "scale": scale, "legend": legend},
                 "strokeDash": {"field": "of", "type": "nominal", "scale": dashes, "legend": legend},

@@ -69,7 +69,7 @@ class Report:
             },
             "similarities": None if found.similarities is None else asdict(found.similarities),
             "norms": None if found.norms is None else asdict(found.norms),
-            "duplicates": [{"first": a, "second": b, "cosine": cosine} for a, b, cosine in found.duplicates],
+            "duplicates": [{"first": a, "second": b, "similarity": cosine} for a, b, cosine in found.duplicates],
             "questions": None
             if heat is None
             else {

@@ -204,7 +204,7 @@ def _duplicates(overview: Overview) -> Iterator[Section]:
     text = (
         "These documents crowd each other's results. A search with dedupe= folds them, version rules hide old ones.",
     )
-    table = Table(f"Pairs with a cosine of at least {NEAR}", ("earlier", "later", "cosine"), rows)
+    table = Table(f"Pairs with a cosine of at least {NEAR}", ("earlier", "later", "similarity"), rows)
     yield Section("duplicates", "Near-duplicates", text, (), (table,))
 
 
