@@ -40,7 +40,7 @@ BUILT_IN = {
     "recall": "Compare an index with exact search: recall and speed.",
     "monitor": "Show the statistics of a collection's monitor.",
     "report": "Write a page about a collection: map, similarities, findings.",
-    "explore": "Open a collection in the browser: search it, and see why documents are found, or not.",
+    "explore": "Search in the browser, and see why a document is found or not.",
     "serve": "Serve collections over HTTP.",
     "mcp": "Offer collections to an agent, over MCP on stdin and stdout.",
     "demo": "Index a sample handbook and ask it questions.",

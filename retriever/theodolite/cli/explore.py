@@ -34,7 +34,7 @@ def explore(
     trust_index: TrustIndex = False,
     json_: Json = False,
 ) -> None:
-    """Open a collection in the browser: search it, and see why documents are found, or not.
+    """Search in the browser, and see why a document is found or not.
 
     The page is served to this machine only, by this command, until Ctrl-C stops it. Nothing is written. The address
     ends with a token, without which nobody else on this machine can read the collection.
