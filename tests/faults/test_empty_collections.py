@@ -81,6 +81,7 @@ def kb(place: Path | None, index: str, state: str) -> Iterator[Retriever]:
 
 
 READS: dict[str, list[Callable[[Retriever], Any]]] = {
+    "why_not": [lambda kb: kb.why_not("a", "refund"), lambda kb: kb.why_not("b", vector=QUERY)],
     "search": [
         lambda kb: kb.search("refund"),
         lambda kb: kb.search("refund", k=1000, where={"n": 1}),
@@ -184,7 +185,7 @@ WRITES: dict[str, list[Callable[[Retriever], Any]]] = {
 
 REFUSED = {"like", "audit", "recall", "update", "aupdate", "evaluate", "evaluate_with", "feedback", "afeedback"}
 REFUSED |= {"calibrate", "acalibrate", "calibrate_with", "export_judgments", "synthetic_questions"}
-STORED = {"verify", "repair"}  # they look at files, which a missing collection has none of
+STORED = {"verify", "repair", "why_not"}  # they look at what a missing collection has none of
 
 
 def in_words(call: Callable[[Retriever], Any], kb: Retriever, name: str) -> None:

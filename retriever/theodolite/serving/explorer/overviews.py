@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from theodolite.forking import register_at_fork
 from theodolite.metadata import as_json
 from theodolite.overview.overview import Overview, examine
 from theodolite.reporting.groups import groups
@@ -21,6 +22,7 @@ class Overviews:
     def __init__(self) -> None:
         self._kept: dict[int, tuple[Any, Overview]] = {}
         self._lock = Lock()
+        register_at_fork(self)
 
     def of(self, kb: Retriever) -> Overview:
         """Return the overview of a collection, or of a scope of it; measure it if documents have changed."""
