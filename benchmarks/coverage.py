@@ -1,4 +1,4 @@
-"""What `search(coverage=)` promises, and what it keeps, on random halves of judged collections.
+"""The coverage that `search(coverage=)` promises beside the one measured, on random halves of judged collections.
 
     python benchmarks/coverage.py shared/data
 
@@ -49,7 +49,7 @@ class Searched(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What calibrations on random halves have kept.
+    """The coverage measured with calibrations on random halves.
 
     Attributes:
         questions: in one half.

@@ -1,4 +1,4 @@
-"""What maintenance reports: the findings of `verify` and `repair`, and the result of `compact`."""
+"""Results of maintenance: the findings of `verify` and `repair`, and the result of `compact`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -46,7 +46,7 @@ class Window:
 
 
 Expand = Window | Literal["section"] | None
-"""What a hit is read with: neighbors, the rest of its section, or nothing."""
+"""The passages that a hit is read with: neighbors, the rest of its section, or none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -80,7 +80,7 @@ def calibrate(
 
 
 class _Lists:
-    """What the lists of the questions say.
+    """The scores and relevant hits in the lists of the questions.
 
     Attributes:
         gaps: for each question, the score of the first hit minus that of the best relevant one, or infinity.

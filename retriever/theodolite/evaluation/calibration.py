@@ -33,7 +33,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What a search with `coverage=` does and promises.
+    """How a search with `coverage=` ends its list, and the coverage it promises.
 
     Attributes:
         coverage: the share of answerable questions, like those of the calibration, with a relevant passage in the list.
@@ -70,7 +70,7 @@ class Separation:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Calibration:
-    """What judged questions say about the scores of one kind of search. `print` shows a table.
+    """The meaning of scores for one kind of search, learned from judged questions. `print` shows a table.
 
     `Retriever.calibrate` makes it and stores it with the collection. `hits.verdict` and `search(coverage=...)` use it.
 

@@ -349,7 +349,7 @@ _SAYS: Mapping[str, str] = {
     "duplicate": "leaving out near-duplicates moves it below the first {}",
     "diversity": "it is too similar to hits before it",
 }
-"""What decides, by the kind of reason."""
+"""The deciding stage or condition, by the kind of reason."""
 
 _AFTER: Mapping[str, str] = {
     "rank": "by {} search",

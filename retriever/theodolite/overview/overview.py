@@ -43,7 +43,7 @@ _BINS = 60
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What pages show about a collection.
+    """The figures about a collection that pages show.
 
     Attributes:
         name: the collection's folder or URL, or "in memory".

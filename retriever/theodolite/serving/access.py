@@ -21,7 +21,7 @@ _KEYS = ("token", "collections", "scope", "write")
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a request may do.
+    """The rights of a request.
 
     Attributes:
         collections: the names of the collections it sees; None for all.

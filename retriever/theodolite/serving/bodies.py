@@ -1,4 +1,4 @@
-"""What requests ask for: the fields of JSON bodies, checked and turned into search options."""
+"""Bodies of requests: the fields of JSON, checked and turned into search options."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any

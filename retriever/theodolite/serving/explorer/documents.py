@@ -1,4 +1,4 @@
-"""What the page shows of one document, and which stages a collection's searches can have."""
+"""One document as the page shows it, and the stages that a collection's searches can have."""
 
 import time
 from typing import Any
