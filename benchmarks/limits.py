@@ -109,9 +109,8 @@ def indexed(location: str, index: str) -> None:
 
 
 def picture(figures: list[dict[str, float]], path: str) -> None:
-    """Draw how time, memory and disk grow."""
-    import altair
-    import pandas
+    """Draw how time, memory and disk grow, as SVG."""
+    import vl_convert
 
     parts = []
     for title, unit, names in (
@@ -124,21 +123,22 @@ def picture(figures: list[dict[str, float]], path: str) -> None:
     ):
         factor = 1e3 if unit == "milliseconds" else 1e-6
         rows = [
-            {"documents": one["rows"], unit: one[name] * factor, "what": shown}
+            {"documents": one["rows"], unit: one[name] * factor, "of": shown}
             for one in figures
             for name, shown in names.items()
         ]
-        base = altair.Chart(pandas.DataFrame(rows), title=title, width=320, height=260)
+        scale = {"scale": {"type": "log"}, "type": "quantitative"}
+        encoding = {
+            "x": {"field": "documents", "axis": {"format": "~s", "values": list(ROWS)}, **scale},
+            "y": {"field": unit, "axis": {"format": "~s"}, **scale},
+            "color": {"field": "of", "type": "nominal", "title": None, "sort": list(names.values())},
+        }
+        mark = {"type": "line", "point": True}
         parts.append(
-            base.mark_line(point=True).encode(
-                altair.X(
-                    "documents:Q", scale=altair.Scale(type="log"), axis=altair.Axis(format="~s", values=list(ROWS))
-                ),
-                altair.Y(f"{unit}:Q", scale=altair.Scale(type="log"), axis=altair.Axis(format="~s")),
-                altair.Color("what:N", title=None, sort=list(names.values())),
-            )
+            {"title": title, "width": 320, "height": 260, "data": {"values": rows}, "mark": mark, "encoding": encoding}
         )
-    altair.hconcat(*parts).resolve_scale(color="independent").configure(background="white").save(path)
+    chart = {"hconcat": parts, "resolve": {"scale": {"color": "independent"}}, "background": "white"}
+    Path(path).write_text(vl_convert.vegalite_to_svg(chart, allowed_base_urls=[]), encoding="utf-8")
 
 
 def main() -> None:
@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--json", help="write the figures")
     parser.add_argument("--index", help="build this index for --collection, and compare")
     parser.add_argument("--collection", help="a folder that one of these runs has left")
-    parser.add_argument("--picture", help="draw the figures of --from into this file, .svg or .png")
+    parser.add_argument("--picture", help="draw the figures of --from into this SVG file")
     parser.add_argument("--from", dest="figures", help="figures that --json wrote")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args()
