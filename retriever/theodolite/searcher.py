@@ -3,7 +3,7 @@
 import itertools
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from weakref import ref
@@ -32,7 +32,7 @@ from theodolite.verdicts import Promised, Verdicts
 from theodolite.write_vectors import mean_vector
 
 if TYPE_CHECKING:  # imported where searches are monitored or judged, or their hits put into a prompt
-    from theodolite.citing.context import Context, Count
+    from theodolite.citing.context import Context
     from theodolite.citing.window import Expand
     from theodolite.evaluation.feedback import FeedbackLog
     from theodolite.monitoring.monitor import Monitor
@@ -292,11 +292,12 @@ class Searcher:
 
         return self.__dict__.setdefault("_log", log_of(self._engine, call))  # type: ignore[no-any-return]  # a log
 
-    def context(self, hits: Hits, tokens: int, expand: "Expand", count: "Count | None") -> "Context":
+    def context(self, hits: Hits, tokens: int, expand: "Expand", count: "Callable[[str], int] | None") -> "Context":
         """Make a context of hits. See `Hits.context`."""
-        from theodolite.citing.context import make_context  # imported by the programs that make one
+        from theodolite.citing.context import each_counted, make_context  # imported by the programs that make one
 
-        return make_context(self._engine, hits, tokens, expand, self._texts.count_tokens if count is None else count)
+        counts = self._texts.count_tokens if count is None else each_counted(count)
+        return make_context(self._engine, hits, tokens, expand, counts)
 
     def as_vectors(self, queries: Sequence[str] | VectorsLike) -> Vectors:
         """Prepare queries given as texts or as vectors, (n, d)."""

@@ -1,7 +1,7 @@
 """TextEncoder: the embedder of an open collection, with its checks. A recorded one is made when a text needs it."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from theodolite.async_pool import in_thread
@@ -109,8 +109,8 @@ class TextEncoder:
         """
         return (self._made or self._load())[0]
 
-    def count_tokens(self, text: str) -> int:
-        """Return how many tokens the embedder's tokenizer makes of a text.
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens the embedder's tokenizer makes of each text.
 
         Raises:
             ConfigError: there is no embedder, or it cannot count.
@@ -118,7 +118,7 @@ class TextEncoder:
         counts = getattr(self.encoder.embedder, "count_tokens", None)
         try:
             if counts is not None:
-                return int(counts([text])[0])
+                return list(map(int, counts(texts)))
         except UnsupportedError:  # the embedder has the method but cannot count
             pass
         raise ConfigError(

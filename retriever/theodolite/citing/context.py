@@ -1,11 +1,8 @@
 """Context: the passages of hits for a prompt, with their neighbors, merged, within a budget of tokens, and numbered."""
 
 import itertools
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,18 +19,20 @@ from theodolite.citing.window import (
 )
 from theodolite.display import one_line
 from theodolite.errors import InputError, short_repr, type_of
+from theodolite.frozen import frozen
 from theodolite.inputs import as_count
 from theodolite.protocols import Engine
 from theodolite.types import Document, Hits
 
-Count = Callable[[str], int]
-"""Counts the tokens of a text."""
+Counts = Callable[[Sequence[str]], Sequence[int]]
+"""Counts the tokens of each of several texts."""
 
 _LEAST_SHARED = 16  # characters that end one passage and begin the next by more than chance
 _MOST_SHARED = 1000
+_MOST_PER_TOKEN = 8  # characters: a text with more of them for each token of the budget is not counted as a whole first
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Source:
     """A numbered part of a context: passages of one text that follow one another.
 
@@ -55,7 +54,7 @@ class Source:
         return f"[{self.number}] {self.title}\n{self.text}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Context:
     """Passages for a prompt, best first: `str` is the text to insert.
 
@@ -72,7 +71,7 @@ class Context:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return "\n\n".join(map(str, self.sources))
+        return _text(self.sources)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the context as JSON values, with the ids of documents."""
@@ -94,129 +93,179 @@ class Context:
         }
 
 
-def make_context(engine: Engine, hits: Hits, tokens: int, expand: Expand, count: Count) -> Context:
+def each_counted(count: Any) -> Counts:
+    """Return the function that counts several texts with one that counts a text."""
+    if not callable(count):
+        raise InputError(f"count is {type_of(count)}; expected a function from a text to its number of tokens")
+
+    def counts(texts: Sequence[str]) -> list[int]:
+        found = [count(text) for text in texts]
+        for each in found:
+            if isinstance(each, bool) or not isinstance(each, (int, np.integer)) or each < 0:
+                raise InputError(f"count returned {short_repr(each)}; it must return how many tokens a text has")
+        return list(map(int, found))
+
+    return counts
+
+
+def make_context(engine: Engine, hits: Hits, tokens: int, expand: Expand, count: Counts) -> Context:
     """Make the context of hits. See `Hits.context`.
 
     Args:
         engine: the collection that the hits are from.
+        count: counts the tokens of several texts at once.
     """
     if as_count(tokens, "tokens") < 1:
         raise InputError("tokens is 0; it must be at least 1", tokens=tokens)
-    if not callable(count):
-        raise InputError(f"count is {type_of(count)}; expected a function from a text to its number of tokens")
     passages = as_passages(hits, check_expand(expand), engine.partition)
-    blocks = [[passage] for passage in passages]
-    count = cache(count)
     notes: tuple[str, ...] = ()
     if expand is not None:
         placed = [each for each in passages if each.group]
         neighbors = [] if hits.origin is None else read_neighbors(engine, hits.origin, placed, expand, tokens)
         blocks = _merged(passages, neighbors, expand)
-        if alone := sum(not each.group for each in passages):
+        if alone := len(passages) - len(placed):
             notes = (f"{alone} of {len(passages)} hits lack the fields that say where they stand, and stand alone",)
+    else:
+        blocks = [_Block((passage,), 0) for passage in passages]
+    if not blocks:
+        return Context((), 0)
+    sources = [_source(number, block) for number, block in enumerate(blocks, 1)]
+    if (whole := _whole(sources, tokens, count)) is not None:
+        return Context(tuple(sources), whole, (), notes)
+    return _fitted(blocks, tokens, count, notes)
+
+
+def _whole(sources: Sequence[Source], tokens: int, count: Counts) -> int | None:
+    """Return how many tokens the sources have together; None if that is too many, as it obviously is in a long text."""
+    text = _text(sources)
+    if len(text) > _MOST_PER_TOKEN * tokens:
+        return None
+    (total,) = count([text])
+    return total if total <= tokens else None
+
+
+class _Block(NamedTuple):
+    """Passages that follow one another, and the number of the best hit among them."""
+
+    passages: Sequence[Passage]
+    best: int
+
+
+def _merged(hits: Sequence[Passage], neighbors: Sequence[Passage], expand: Window | str) -> list[_Block]:
+    """Return the hits with the passages that each is read with, merged where they touch, best first."""
+    texts: dict[Group, list[Passage]] = {}
+    ranked: list[tuple[int, _Block]] = []
+    for each in itertools.chain(hits, neighbors):
+        if each.group in texts:
+            texts[each.group].append(each)
+        elif each.group:
+            texts[each.group] = [each]
+        else:
+            ranked.append((each.rank or 0, _Block((each,), 0)))
+    for passages in texts.values():
+        if len(passages) > 1:
+            passages.sort(key=_by_position)
+        parts: list[list[int]] = []  # the first and the last passage, the best hit and its rank
+        for number, hit in enumerate(passages):
+            if hit.rank is None:
+                continue
+            first, last = read_with(passages, number, expand)
+            part = parts[-1] if parts else None
+            if part and (first <= part[1] or passages[first].position - passages[part[1]].position == 1):
+                part[1] = max(last, part[1])
+                if hit.rank < part[3]:
+                    part[2:] = number, hit.rank
+            else:
+                parts.append([first, last, number, hit.rank])
+        ranked += [(rank, _Block(passages[first : last + 1], best - first)) for first, last, best, rank in parts]
+    ranked.sort(key=_by_rank)
+    return [block for _, block in ranked]
+
+
+def _by_position(passage: Passage) -> tuple[float, str]:
+    return passage.position, passage.document.id
+
+
+def _by_rank(ranked: tuple[int, _Block]) -> int:
+    return ranked[0]
+
+
+def _fitted(blocks: Sequence[_Block], tokens: int, count: Counts, notes: tuple[str, ...]) -> Context:
+    """Return the context of what fits: whole blocks, or else the passages around their best hits."""
+    heads = [f"[{number}] {_title(block)}\n\n" for number, block in enumerate(blocks, 1)]
+    found = iter(count([*heads, *(f"{each.document.text}\n\n" for block in blocks for each in block.passages)]))
+    head_costs = [next(found) for _ in heads]
+    costs = [[next(found) for _ in block.passages] for block in blocks]
     room = tokens
     while True:
-        sources, left_out, needed = _fitted(blocks, room, count)
-        if hits and not sources:
+        sources, left, left_out = list[Source](), room, list[tuple[int, str]]()
+        for block, head, own in zip(blocks, head_costs, costs, strict=True):
+            first, end = _range_that_fits(own, block.best, left - head)
+            for number, each in enumerate(block.passages):
+                if each.rank is not None and not first <= number < end:
+                    left_out.append((each.rank, each.document.id))
+            if first < end:
+                sources.append(_source(len(sources) + 1, _Block(block.passages[first:end], block.best - first)))
+                left -= head + sum(own[first:end])
+        if not sources:
+            needed = min(head + own[block.best] for block, head, own in zip(blocks, head_costs, costs, strict=True))
             raise InputError(
                 f"the shortest hit has {needed:,} tokens with its title, and tokens is {tokens:,}. Raise tokens=, or "
                 "split texts into shorter passages",
                 tokens=tokens,
                 needed=needed,
             )
-        context = Context(tuple(sources), 0, tuple(left_out), notes)
-        total = _checked(count, str(context)) if sources else 0
+        (total,) = count([_text(sources)])
         if total <= tokens:
-            return Context(context.sources, total, context.left_out, notes)
+            return Context(tuple(sources), total, tuple(name for _, name in sorted(left_out)), notes)
         room -= total - tokens  # together they have more tokens than each by itself
 
 
-def _merged(hits: Sequence[Passage], neighbors: Sequence[Passage], expand: Window | str) -> list[list[Passage]]:
-    """Return blocks of passages that follow one another, each with a hit or more, in the order of their best hits."""
-    by_text: dict[Group, dict[str, Passage]] = {}
-    for each in (*hits, *neighbors):
-        if each.group:
-            by_text.setdefault(each.group, {}).setdefault(each.document.id, each)
-    blocks = [[each] for each in hits if not each.group]
-    for passages in by_text.values():
-        ordered = sorted(passages.values(), key=lambda each: (each.position, each.document.id))
-        parts: list[tuple[int, int]] = []
-        for number, hit in enumerate(ordered):
-            if hit.rank is None:
-                continue
-            first, last = read_with(ordered, number, expand)
-            if parts and (first <= parts[-1][1] or _is_next(ordered[parts[-1][1]], ordered[first])):
-                parts[-1] = parts[-1][0], max(last, parts[-1][1])
-            else:
-                parts.append((first, last))
-        blocks += [ordered[first : last + 1] for first, last in parts]
-    return sorted(blocks, key=lambda block: min(map(_rank, block)))
+def _range_that_fits(costs: Sequence[int], best: int, room: int) -> tuple[int, int]:
+    """Return the start and end of the passages around a hit that fit: the hit, the one after it, before it, and so on.
 
-
-def _is_next(one: Passage, other: Passage) -> bool:
-    return other.position - one.position == 1
-
-
-def _rank(passage: Passage) -> float:
-    return math.inf if passage.rank is None else passage.rank
-
-
-def _fitted(blocks: Sequence[Sequence[Passage]], room: int, count: Count) -> tuple[list[Source], list[str], int]:
-    """Return the sources that fit, the ids of hits that do not, and the fewest tokens that a best hit needs."""
-    sources: list[Source] = []
-    left_out: list[tuple[int, str]] = []
-    fewest = 0
-    for block in blocks:
-        best = min(block, key=_rank)
-        title = _title(best)
-        head = _checked(count, f"[{len(sources) + 1}] {title}\n\n")
-        costs = [_checked(count, f"{each.document.text}\n\n") for each in block]
-        needed = head + costs[block.index(best)]
-        fewest = min(fewest or needed, needed)
-        chosen = block if head + sum(costs) <= room else _around(block, costs, block.index(best), room - head)
-        kept = {id(each) for each in chosen}
-        left_out += [(each.rank, each.document.id) for each in block if each.rank is not None and id(each) not in kept]
-        if not chosen:
-            continue
-        sources.append(
-            Source(
-                len(sources) + 1,
-                title,
-                tuple(each.document for each in chosen),
-                tuple(each.document.id for each in chosen if each.rank is not None),
-                _joined([each.document.text for each in chosen]),
-            )
-        )
-        room -= head + sum(cost for each, cost in zip(block, costs, strict=True) if id(each) in kept)
-    return sources, [name for _, name in sorted(left_out)], fewest
-
-
-def _around(block: Sequence[Passage], costs: Sequence[int], best: int, room: int) -> Sequence[Passage]:
-    """Return the passages around a hit that fit, the nearest first: after it, before it, and so on."""
+    Args:
+        costs: the tokens of each passage of a block.
+        best: the number of the hit.
+    """
+    if sum(costs) <= room:
+        return 0, len(costs)
     if costs[best] > room:
-        return ()
+        return best, best
     low = high = best
     room -= costs[best]
     grows = [True, True]
     for side in itertools.cycle((1, 0)):
         if not any(grows):
-            return block[low : high + 1]
+            break
         number = high + 1 if side else low - 1
-        if not grows[side] or not 0 <= number < len(block) or costs[number] > room:
+        if not grows[side] or not 0 <= number < len(costs) or costs[number] > room:
             grows[side] = False
             continue
         room -= costs[number]
         low, high = min(low, number), max(high, number)
-    raise AssertionError  # the loop has no other end
+    return low, high + 1
+
+
+def _source(number: int, block: _Block) -> Source:
+    passages = block.passages
+    documents = tuple([each.document for each in passages])
+    found = tuple([each.document.id for each in passages if each.rank is not None])
+    return Source(number, _title(block), documents, found, _joined([each.text for each in documents]))
+
+
+def _text(sources: Iterable[Source]) -> str:
+    return "\n\n".join(map(str, sources))
 
 
 def _joined(texts: Sequence[str]) -> str:
     """Join passages; what one ends with and the next begins with, as readers cut texts with an overlap, stands once."""
-    whole = texts[0]
+    parts, tail = [texts[0]], texts[0]
     for text in texts[1:]:
-        shared = _shared(whole, text)
-        whole += text[shared:] if shared else f"\n\n{text}"
-    return whole
+        shared = _shared(tail, text)
+        parts.append(text[shared:] if shared else f"\n\n{text}")
+        tail = text if len(text) >= _MOST_SHARED else tail[-_MOST_SHARED:] + parts[-1]
+    return "".join(parts)
 
 
 def _shared(before: str, after: str) -> int:
@@ -230,18 +279,11 @@ def _shared(before: str, after: str) -> int:
     return 0
 
 
-def _title(passage: Passage) -> str:
-    """Return where a passage is from, on one line: it is data, and must not look like another source."""
-    metadata = passage.document.metadata
-    path = metadata.get(PATH)
-    parts = [path if isinstance(path, str) and path else passage.document.id]
+def _title(block: _Block) -> str:
+    """Return where the best hit is from, on one line: it is data, and must not look like another source."""
+    passage = block.passages[block.best]
+    path = passage.document.metadata.get(PATH)
+    title = path if isinstance(path, str) and path else passage.document.id
     if passage.label is not None and isinstance(passage.label[1], str):
-        parts.append(passage.label[1])
-    return one_line(", ".join(parts))
-
-
-def _checked(count: Count, text: str) -> int:
-    found: Any = count(text)
-    if isinstance(found, bool) or not isinstance(found, (int, np.integer)) or found < 0:
-        raise InputError(f"count returned {short_repr(found)}; it must return how many tokens a text has")
-    return int(found)
+        title = f"{title}, {passage.label[1]}"
+    return one_line(title)

@@ -1,11 +1,13 @@
 """Read the neighbors of hits from their collection.
 
-Most ids number the passages of a text, such as `guide.md#3`. Then neighbors are read by id, several times as fast as by
-a filter, and each is checked to stand where its id says. If a hit has no neighbor there, the filter looks for them.
+Most ids number the passages of a text, such as `guide.md#3`. Then the neighbors of all hits are read by id, in one call
+for windows and two or three for sections, and each is checked to stand where its id says. That is several times as fast
+as a filter, which looks for the neighbors of those hits that have none there.
 """
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -15,10 +17,8 @@ from theodolite.origin import Origin
 from theodolite.protocols import Engine, Request
 from theodolite.types import Document, Vectors
 
-_MOST_AT_ONCE = 16  # passages to read on each side of a hit, once its section has turned out to be long
-
-_Known = Mapping[tuple[Group, float], Passage]
-"""Passages by group and position."""
+_GROWTH = 3  # of the number of passages read on each side of a hit, from 1 on, while its section goes on
+_MOST_AT_ONCE = 16
 
 
 def read_neighbors(
@@ -38,82 +38,128 @@ def read_neighbors(
             found = [each for each in found if matches(origin.where, each.document.metadata, each.document.id)]
     if rest:
         documents = _read_by_filter(engine, origin, neighbors_filter(rest, expand))
-        found += [place(document, expand, engine.partition) for document in documents]
+        read = [place(document, expand, engine.partition) for document in documents]
+        known = {(each.group, each.document.id) for each in (*hits, *found)}
+        found += [each for each in read if each.group and (each.group, each.document.id) not in known]
     return found if origin.accept is None else [each for each in found if origin.accept(each.document)]
+
+
+class _Text:
+    """The passages of one text, as far as they are known.
+
+    Attributes:
+        passages: hits and passages read, by position.
+        missing: positions without a passage.
+        numbered: whether ids number the passages, because some were found by them.
+    """
+
+    __slots__ = ("group", "missing", "numbered", "passages")
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+        self.passages: dict[float, Passage] = {}
+        self.missing: set[float] = set()
+        self.numbered = False
+
+
+class _Numbered:
+    """A hit whose id ends with its position.
+
+    Attributes:
+        prefix: the id of another passage is this, and its position.
+        first: the id of the first passage if it has no number; else empty.
+        lowest: the lowest position that a passage can have.
+    """
+
+    __slots__ = ("first", "hit", "lowest", "prefix", "text")
+
+    def __init__(self, hit: Passage, text: _Text, prefix: str, first: str, lowest: int) -> None:
+        self.hit = hit
+        self.text = text
+        self.prefix = prefix
+        self.first = first
+        self.lowest = lowest
+
+    def in_window(self, size: int) -> list[int]:
+        """Return the positions of the window around the hit that are not known."""
+        at: Any = self.hit.position
+        known = self.text.passages
+        return [each for each in range(max(at - size, self.lowest), at + size + 1) if each not in known]
+
+    def in_section(self, reach: int, most: int) -> list[int]:
+        """Return positions on both sides of the part of the section that is known; none if it ends there."""
+        found = list[int]()
+        position: Any = self.hit.position
+        passages, label = self.text.passages, self.hit.label
+        for step in (-1, 1):
+            for at in range(position + step, position + step * most, step):
+                passage = passages.get(at)
+                if passage is None:
+                    if at not in self.text.missing:
+                        found += range(at, at + reach) if step > 0 else range(at, max(at - reach, self.lowest - 1), -1)
+                    break
+                if passage.label != label:
+                    break
+        return found
+
+
+def _numbered(hit: Passage, text: _Text) -> _Numbered | None:
+    """Return the hit with the pattern of its id; None if it has none."""
+    name, at = hit.document.id, hit.position
+    if not isinstance(at, int):
+        return None
+    if not name.endswith(own := str(at)):
+        return _Numbered(hit, text, f"{name}#", "", 1) if at == 1 else None
+    prefix = name[: -len(own)]
+    if prefix[-1:].isdigit():
+        return None
+    return _Numbered(hit, text, prefix, prefix[:-1] if prefix.endswith("#") else "", 0)
 
 
 def _read_by_id(
     engine: Engine, origin: Origin, hits: Sequence[Passage], expand: Window | str, most: int
 ) -> tuple[list[Passage], list[Passage]]:
     """Return the neighbors that were found by id, and the hits that need the filter."""
-    known = {(hit.group, hit.position): hit for hit in hits}
-    found, rest, pending = list[Passage](), list[Passage](), list(hits)
-    numbered = set[Group]()  # texts whose ids number the passages
-    ended = set[tuple[Group, float]]()  # positions before the first and after the last passage of such a text
-    reach = 2
+    texts: dict[Group, _Text] = {}
+    pending, found, rest = list[_Numbered](), list[Passage](), list[Passage]()
+    for hit in hits:
+        text = texts.get(hit.group)
+        if text is None:
+            text = texts[hit.group] = _Text(hit.group)
+        text.passages[hit.position] = hit
+        if (numbered := _numbered(hit, text)) is None:
+            rest.append(hit)
+        else:
+            pending.append(numbered)
+    partition, reach = engine.partition, 1
+    size = expand.size if isinstance(expand, Window) else 1
     while pending:
-        wanted = [(hit, _unknown(hit, expand, known, ended, most)) for hit in pending]
-        places = {
-            name: (hit.group, at + further * step)
-            for hit, nearest in wanted
-            for at, step in nearest
-            for further in range(reach if step else 1)
-            for name in _ids_at(hit, at + further * step)
-        }
-        for document, _ in engine.get(list(places), scope=origin.scope) if places else ():
-            passage = place(document, expand, engine.partition)
-            key = passage.group, passage.position
-            if places[document.id] == key and key not in known:
-                known[key] = passage
+        wanted: dict[str, tuple[_Text, int]] = {}
+        read: list[tuple[_Numbered, list[int]]] = []
+        for each in pending:
+            in_section = is_in_section(each.hit, expand)
+            if positions := each.in_section(reach, most) if in_section else each.in_window(size):
+                read.append((each, positions))
+                for at in positions:
+                    wanted[f"{each.prefix}{at}"] = each.text, at
+                if each.first and 1 in positions:
+                    wanted[each.first] = each.text, 1
+        for document, _ in engine.get(list(wanted), scope=origin.scope) if wanted else ():
+            passage = place(document, expand, partition)
+            text, at = wanted[document.id]
+            if passage.position == at and passage.group == text.group and at not in text.passages:
+                text.passages[at] = passage
+                text.numbered = True
                 found.append(passage)
-        numbered.update(each.group for each in found)
         pending = []
-        for hit, nearest in wanted:
-            here = [(at, step) for at, step in nearest if (hit.group, at) in known]
-            if nearest and hit.group not in numbered:
-                rest.append(hit)
-            elif any(step for _, step in here):
-                ended.update((hit.group, at) for at, _ in nearest if (hit.group, at) not in known)
-                pending.append(hit)
-        reach = min(2 * reach, _MOST_AT_ONCE)
+        for each, positions in read:
+            if not each.text.numbered:
+                rest.append(each.hit)
+            elif is_in_section(each.hit, expand):
+                each.text.missing.update(at for at in positions if at not in each.text.passages)
+                pending.append(each)
+        reach = min(_GROWTH * reach, _MOST_AT_ONCE)
     return found, rest
-
-
-def _unknown(
-    hit: Passage, expand: Window | str, known: _Known, ended: Container[tuple[Group, float]], most: int
-) -> list[tuple[float, int]]:
-    """Return the positions that must be read for a hit, each with the direction to go on in; 0 in a window.
-
-    In a section, these are the first beyond the part of it that is known, on both sides.
-    """
-    if not is_in_section(hit, expand):
-        size = expand.size if isinstance(expand, Window) else 1
-        around = [hit.position + step for step in range(-size, size + 1)]
-        return [(at, 0) for at in around if (hit.group, at) not in known and not _is_before_first(hit, at)]
-    ends = []
-    for step in (-1, 1):
-        at, length = hit.position, 0
-        while (passage := known.get((hit.group, at))) is not None and passage.label == hit.label and length < most:
-            at, length = at + step, length + 1
-        if (hit.group, at) not in known and (hit.group, at) not in ended and not _is_before_first(hit, at):
-            ends.append((at, step))
-    return ends
-
-
-def _is_before_first(hit: Passage, at: float) -> bool:
-    """Return whether no passage can have this position: ids number from 0, or from 1 where the first has no number."""
-    return at < 0 or (at == 0 and hit.position == 1 and not hit.document.id.endswith("1"))
-
-
-def _ids_at(hit: Passage, at: float) -> list[str]:
-    """Return the ids that the passage at a position may have, judging by the hit's."""
-    name, own = hit.document.id, f"{hit.position}"
-    if own == "1" and not name.endswith(own):
-        return [f"{name}#{at}"]
-    prefix = name.removesuffix(own)
-    if prefix == name or prefix[-1:].isdigit():
-        return []
-    return [f"{prefix}{at}", prefix[:-1]] if at == 1 and prefix.endswith("#") else [f"{prefix}{at}"]
 
 
 def _read_by_filter(engine: Engine, origin: Origin, neighbors: Filter) -> list[Document]:

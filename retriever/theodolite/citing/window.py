@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from theodolite.errors import InputError, did_you_mean, short_repr
 from theodolite.filters.tree import And, Compare, Filter, In, Not, Or
+from theodolite.frozen import frozen
 from theodolite.types import Document, Hit
 
 PATH = "path"
@@ -49,7 +50,7 @@ Expand = Window | Literal["section"] | None
 """The passages that a hit is read with: neighbors, the rest of its section, or none."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False, repr=False)
 class Passage:
     """A document with its place. Without one it stands alone: `group` is empty.
 
@@ -97,17 +98,23 @@ def place(document: Document, expand: Window | str, partition: str | None, rank:
     if isinstance(expand, Window):
         group, order = expand.group, expand.order
     else:
-        group, order = PATH, next((name for name in _POSITIONS if name in metadata), _POSITIONS[0])
+        group, order = PATH, _POSITIONS[0] if _POSITIONS[0] in metadata else _POSITIONS[1]
     text: Any = metadata.get(group)
     position: Any = metadata.get(order)
     if not _is_number(position) or not _is_single(text):
-        return Passage(document, rank, label=_label(metadata))
+        return Passage(document, rank, (), 0, _label(metadata))
     key: Group = ((group, text),)
-    if group == PATH and document.id not in (text, f"{text}#{position}"):
-        key += tuple((name, metadata[name]) for name in _RECORDS if _is_number(metadata.get(name)))[:1]
+    if group == PATH:
+        for name in _RECORDS:
+            if name in metadata and _is_number(metadata[name]):
+                if document.id not in (text, f"{text}#{position}"):
+                    key = (key[0], (name, metadata[name]))
+                break
     if partition is not None and partition != group:
         key += ((partition, metadata[partition]),)
-    return Passage(document, rank, key, position, _label(metadata))
+    # Only a section needs the labels of neighbors.
+    label = _label(metadata) if rank is not None or not isinstance(expand, Window) else None
+    return Passage(document, rank, key, position, label)
 
 
 def neighbors_filter(passages: Sequence[Passage], expand: Window | str) -> Filter:
@@ -166,13 +173,14 @@ def _window(passage: Passage, expand: Window | str) -> tuple[int, str]:
 def _label(metadata: Mapping[str, Any]) -> tuple[str, Any] | None:
     """Return the field and the value that name a passage's section."""
     for name in _LABELS:
-        if name in metadata and _is_single(metadata[name]):
-            return name, metadata[name]
+        value = metadata.get(name)
+        if value is not None and _is_single(value):
+            return name, value
     return None
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return type(value) is int or (isinstance(value, (int, float)) and not isinstance(value, bool))
 
 
 def _is_single(value: Any) -> bool:

@@ -249,18 +249,54 @@ def test_wrong_windows_are_refused(wrong: dict[str, Any]) -> None:
 
 
 class Counting(HashingEmbedder):
+    def __init__(self) -> None:
+        super().__init__(32)
+        self.calls: list[int] = []
+
     def count_tokens(self, texts: Any) -> list[int]:
+        self.calls.append(len(texts))
         return [words(text) for text in texts]
 
 
 def test_tokens_are_counted_by_the_embedder() -> None:
-    with Retriever.open(embedder=Counting(32)) as kb:
+    with Retriever.open(embedder=Counting()) as kb:
         kb.add(["Refunds take five working days."])
         assert kb.search("refunds").context().tokens == 7
     with Retriever.open(embedder=HashingEmbedder(32)) as kb:
         kb.add(["Refunds take five working days."])
         with pytest.raises(ConfigError, match=r"the embedder cannot count tokens\. Pass count="):
             kb.search("refunds").context()
+
+
+def test_the_tokenizer_gets_all_texts_at_once() -> None:
+    embedder = Counting()
+    with Retriever.open(embedder=embedder) as kb:
+        kb.add([f"Refund number {number} takes five working days." for number in range(5)])
+        hits = kb.search("refund", k=5)
+        embedder.calls.clear()
+        assert len(hits.context(1000).sources) == 5
+        assert embedder.calls == [1]  # the whole text
+        embedder.calls.clear()
+        assert len(hits.context(30).sources) == 3
+        assert embedder.calls == [5 + 5, 1]  # titles and passages; the text of those that fit
+
+
+@pytest.mark.parametrize(("expand", "calls"), [(Window(1), 1), (Window(5), 1), ("section", 3)])
+def test_the_neighbors_of_all_hits_are_read_at_once(expand: Any, calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    with Retriever.open(None, embedder=None) as kb:
+        documents = [document for name in "abcdefg" for document in passages(f"{name}.md")]
+        kb.add(documents, vectors=np.eye(len(documents)) + 0.01)
+        hits = hits_of(kb, *(f"{name}.md#{place}" for place, name in enumerate("abcdef", 2)))
+        get = kb._engine.get
+
+        def counted(ids: Any, **scope: Any) -> Any:
+            read.append(len(ids))
+            return get(ids, **scope)
+
+        monkeypatch.setattr(kb._engine, "get", counted)
+        make(hits, expand)
+    assert 1 <= len(read) <= calls
 
 
 def test_a_closed_collection_and_pickled_hits_are_refused(kb: Retriever) -> None:
