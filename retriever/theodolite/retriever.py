@@ -1018,7 +1018,8 @@ class Retriever:
 
         The result is stored with the collection, for every program that opens it. It is for searches with the same
         options and scope, and replaces an earlier one for these. It is withdrawn once more than 20 % of the documents
-        have changed, the embedder is another one, or the monitor finds a drift.
+        have changed, the embedder is another one, or the monitor finds a drift. It is made with exact searches, and
+        those with `coverage` are exact, so an approximate index changes nothing about it.
 
         Args:
             questions: texts by id, vectors by id, or a file, as for `evaluate`; some hundred real ones.

@@ -64,6 +64,10 @@ class Prepared:
     leave_out: frozenset[str] = frozenset()
     promised: Promised | None = None
 
+    def exactly(self) -> "Prepared":
+        """Return the queries for a search that bypasses an approximate index."""
+        return self if self.request is None else replace(self, request=replace(self.request, exact=True))
+
 
 class Searcher:
     """Searches an engine: embeds queries, lets the guards check them, and ranks the hits of the engine.
@@ -151,6 +155,8 @@ class Searcher:
             request = replace(request, texts=list(texts or ()))
         if probe:
             request = replace(request, probe=True)
+        if promised is not None:  # calibrated with exact lists: what an index misses would break the promise
+            request = replace(request, exact=True)
         return Prepared(request, count, texts or (), cut, started, monitored=not probe, promised=promised)
 
     def prepare_one(

@@ -99,7 +99,7 @@ class _Lists:
         self.distances: list[Floats] = []
         self.answered: list[float] = []
         self.without_evidence: list[float] = []
-        self.approximate = 0
+        self.unproven = 0
 
     def add(self, hits: Hits) -> None:
         relevant = self._relevant[len(self.gaps)]
@@ -109,7 +109,7 @@ class _Lists:
         self.gaps.append(first - hits[places[0]].score if places else math.inf)
         self.distances.append(first - np.array([hit.score for hit in hits]))
         self.answered.append(_signal(hits))
-        self.approximate += not hits.trace.complete
+        self.unproven += not hits.trace.complete
         other = next((place for place, name in enumerate(names) if name not in relevant), None)
         if other is not None:
             self.without_evidence.append(signal(hits, other))
@@ -200,7 +200,7 @@ def _search(
     progress: Callable[[int], object] | None,
     take: Callable[[Hits], None],
 ) -> None:
-    """Search for questions, and pass on what each finds."""
+    """Search for questions exactly, and pass on what each finds. So a calibration does not depend on an index."""
     texts = questions.texts if options.reads_text or questions.vectors is None else None
     for start in range(0, len(questions.ids), _BATCH):
         part = questions.chosen(list(range(start, min(start + _BATCH, len(questions.ids)))))
@@ -208,7 +208,7 @@ def _search(
         prepared = collection.searcher.prepare(
             options, None if texts is None else part.texts, vectors, collection.scope, probe=True
         )
-        for hits in collection.searcher.run(options, prepared):
+        for hits in collection.searcher.run(options, prepared.exactly()):
             take(hits)
         if progress is not None:
             progress(len(part.ids))
@@ -247,9 +247,9 @@ def _calibration(
         for each in separations
         if each.auroc < TELLS
     ]
-    if lists.approximate:
+    if lists.unproven:
         notes.append(
-            f"{lists.approximate:,} of {count:,} lists are of an approximate index: what it misses counts as not found"
+            f"{lists.unproven:,} of {count:,} lists are not proven complete: what is missing counts as not found"
         )
     if not lost:
         notes.append(f"no verdict is `none`: that needs at least {math.ceil(1 / LOST) - 1} questions")

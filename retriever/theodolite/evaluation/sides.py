@@ -124,9 +124,7 @@ class Side:
         """Search for some of the questions with other options of the same mode and versions."""
         assert self._prepared is not None  # noqa: S101  # after search()
         prepared = self._collection.searcher.some_of(self._prepared, options, numbers)
-        if prepared.request is not None and exact:
-            prepared = replace(prepared, request=replace(prepared.request, exact=True))
-        return self._collection.searcher.run(options, prepared)
+        return self._collection.searcher.run(options, prepared.exactly() if exact else prepared)
 
     def vector(self, number: int) -> NDArray[np.float32] | None:
         """Return a question's vector as it is compared, (d,); None in lexical mode and in an empty collection."""

@@ -1,0 +1,95 @@
+"""Calibrations and searches with `coverage=` are exact: an approximate index built before or after changes nothing."""
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from theodolite import Document, Retriever
+from theodolite.engines.local.engine import LocalEngine
+from theodolite.protocols import Answer, Request
+
+COUNT, DIMENSION = 150, 16
+DRAW = np.random.default_rng(2)
+VECTORS = DRAW.standard_normal((COUNT, DIMENSION))
+DOCUMENTS = [Document(f"passage {n}", id=f"d{n}") for n in range(COUNT)]
+QUESTIONS = {f"q{n}": VECTORS[n] + 0.9 * DRAW.standard_normal(DIMENSION) for n in range(COUNT)}
+JUDGMENTS = {f"q{n}": {f"d{n}": 1} for n in range(COUNT)}
+
+
+class Index(LocalEngine):
+    """Misses every third passage of a list, beginning with the first, as a bad index does; once `built`."""
+
+    built = True
+
+    def search(self, request: Request) -> list[Answer]:
+        answers = super().search(request)
+        return answers if request.exact or not self.built else list(map(thinned, answers))
+
+
+def thinned(answer: Answer) -> Answer:
+    kept = [n for n in range(len(answer.documents)) if n % 3]
+    return replace(
+        answer,
+        documents=[answer.documents[n] for n in kept],
+        similarities=[answer.similarities[n] for n in kept],
+        trace=replace(answer.trace, path="index", complete=False),
+    )
+
+
+@pytest.fixture
+def exact() -> Any:
+    with Retriever.open() as kb:
+        kb.add(DOCUMENTS, vectors=VECTORS)
+        kb.calibrate(QUESTIONS, JUDGMENTS)
+        yield kb
+
+
+@pytest.mark.parametrize("built_before", [True, False])
+@pytest.mark.parametrize("many", [True, False])
+def test_the_lists_are_those_of_exact_search(exact: Retriever, built_before: bool, many: bool) -> None:
+    engine = Index.open()
+    assert isinstance(engine, Index)
+    with Retriever(engine) as kb:
+        kb.add(DOCUMENTS, vectors=VECTORS)
+        engine.built = built_before
+        found = kb.calibrate(QUESTIONS, JUDGMENTS)
+        engine.built = True
+        assert not any("not proven" in note for note in found.notes)
+        asked = list(QUESTIONS.values())
+        assert kb.search(vector=asked[0]).trace.path == "index"
+        lists = (
+            kb.search_many(vectors=asked, coverage=0.8)
+            if many
+            else [kb.search(vector=each, coverage=0.8) for each in asked]
+        )
+        expected = exact.search_many(vectors=asked, coverage=0.8)
+        assert [hits.items for hits in lists] == [hits.items for hits in expected]
+        assert all(hits.trace.complete for hits in lists)
+        covered = sum(f"d{n}" in {hit.document.id for hit in hits} for n, hits in enumerate(lists))
+        assert covered >= 0.8 * COUNT
+
+
+@pytest.mark.parametrize("mode", ["dense", "hybrid"])
+def test_an_index_built_after_calibrating_is_bypassed_without_a_word(tmp_path: Path, mode: Any) -> None:
+    pytest.importorskip("hnswlib")
+    words = {name: f"passage {name[1:]}" for name in QUESTIONS}
+    with Retriever.open(tmp_path / "kb", embedder=None) as kb:
+        kb.add(DOCUMENTS, vectors=VECTORS)
+        options = {"mode": mode} if mode == "hybrid" else {}
+        asked = words if mode == "hybrid" else QUESTIONS
+        kb.calibrate(asked, JUDGMENTS, vectors=QUESTIONS if mode == "hybrid" else None, **options)
+        query = {"vector": QUESTIONS["q0"], **({"query": words["q0"]} if mode == "hybrid" else {})}
+        before = kb.search(**query, coverage=0.9, **options)
+        kb.reindex("hnsw")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            after = kb.search(**query, coverage=0.9, **options)
+        assert after.items == before.items
+        assert after.trace.complete
+        assert after.trace.notes == before.trace.notes  # nothing about an index that was not used
+        (found,) = kb.info()["calibrations"]
+        assert found["withdrawn"] is None
