@@ -1,0 +1,18 @@
+"""Calibrations, verdicts and coverage through the example engine over Qdrant's local mode are those of a folder."""
+
+from pathlib import Path
+
+import pytest
+from tests import calibrating
+
+from engine_qdrant import QdrantEngine
+from theodolite import Retriever
+from theodolite.settings import CollectionSettings
+
+pytestmark = pytest.mark.engine
+
+
+def test_they_are_those_of_a_folder(tmp_path: Path) -> None:
+    # Qdrant's folder is locked: one process opens it once.
+    with Retriever(QdrantEngine.open(f"qdrant://{tmp_path}/kb", CollectionSettings())) as kb:
+        calibrating.check(kb, kb)
