@@ -4,18 +4,20 @@ Without a language model it quotes the passages it finds. To use one, pass `chat
 returns a text, instead of `quote`. The handbook contradicts itself on purpose (see data/README.md): check the dates.
 
 It says "I don't know" where the scores are lower than those of nearly all questions that the handbook answers. It
-learns that from judged questions, and from a few that no handbook answers.
+learns that from judged questions, and from a few that no handbook answers. Sentences that an answer quotes and that no
+passage has are shown under it.
 """
 
 import argparse
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from textwrap import fill
 
-from theodolite import Document, Retriever, TheodoliteError
+from theodolite import Context, Document, Retriever, TheodoliteError, verify_quotes
 
 DATA = Path(__file__).parent / "data"
 UNANSWERABLE = [
@@ -31,14 +33,17 @@ UNANSWERABLE = [
     "How does a compiler work?",
 ]
 
-PROMPT = """Answer the last question from the passages alone and cite them by number, like this: [1]. Where they
-differ, a policy binds, and of its versions the latest that is in force. If the passages do not answer, say so.
+PROMPT = """Answer the last question from the passages alone and cite them by number, like this: [1]. Quote the sentence
+that answers, in quotation marks. Where passages differ, a policy binds, and of its versions the latest that is in
+force. If they do not answer, say so.
 
 Today is {today}.
 
 {passages}
 
 {questions}"""
+
+TOKENS = 1000  # of the passages in a prompt, at about four characters each
 
 Model = Callable[[str], str]
 """Any language model: a function that takes a prompt and returns a text."""
@@ -57,19 +62,21 @@ def chat(kb: Retriever, answer: Model, *, sources: list[str]) -> None:
         if not question:
             continue
         found = passages(kb, question, previous, sources)
-        if not found:
+        if found is None:
             print("I don't know: the handbook does not answer this.\n\nSources: none\n")
             continue
-        shown = "\n".join(f"[{number}] ({origin(document)}) {document.text}" for number, document in found.items())
+        shown = "\n".join(f"[{each.number}] ({origin(each.documents[0])}) {each.text}" for each in found.sources)
         asked = f"{previous}\n{question}".strip()
         text = answer(PROMPT.format(today=datetime.now(UTC).date(), passages=shown, questions=asked))
-        cited = [f"[{number}] {document.id}" for number, document in found.items() if f"[{number}]" in text]
-        print(f"{text}\n\nSources: {', '.join(cited) or 'none'}\n")
+        cited = [f"[{each.number}] {each.documents[0].id}" for each in found.sources if f"[{each.number}]" in text]
+        wrong = [quote for quote in verify_quotes(text, found).quotes if not quote.ok]
+        notes = [f"Not in the passages: {quote.difference or quote.text}" for quote in wrong]
+        print("\n".join([text, *notes]), f"\nSources: {', '.join(cited) or 'none'}\n", sep="\n")
         previous = question
 
 
-def passages(kb: Retriever, question: str, previous: str, sources: list[str], k: int = 4) -> dict[int, Document]:
-    """Return the k nearest passages, numbered from 1; none where the scores say that there is no answer.
+def passages(kb: Retriever, question: str, previous: str, sources: list[str], k: int = 4) -> Context | None:
+    """Return the k nearest passages as numbered sources; None where the scores say that there is no answer.
 
     A follow-up such as "and for opened goods?" is too short to search for alone. Joined with the previous question it
     finds the wrong passages if the subject has changed. So the results of both queries are interleaved.
@@ -77,10 +84,10 @@ def passages(kb: Retriever, question: str, previous: str, sources: list[str], k:
     queries = [question, f"{previous} {question}"] if previous else [question]
     lists = kb.search_many(queries, k=k, where={"source": sources})
     if all(hits.verdict is not None and hits.verdict.label == "none" for hits in lists):
-        return {}
-    hits = [hit for hits in lists for hit in hits]
-    found = {hit.document.id: hit.document for hit in sorted(hits, key=lambda hit: hit.rank)}
-    return dict(enumerate(list(found.values())[:k], start=1))
+        return None
+    ranked = sorted((hit for hits in lists for hit in hits), key=lambda hit: hit.rank)
+    found = list({hit.document.id: hit for hit in ranked}.values())
+    return replace(lists[0], items=tuple(found[:k])).context(TOKENS, count=lambda text: len(text) // 4)
 
 
 def calibrate(kb: Retriever, sources: list[str]) -> None:

@@ -97,6 +97,17 @@ def test_what_the_answer_does_not_cite_is_no_source(
     assert capsys.readouterr().out == "I do not know [7].\n\nSources: none\n\n"
 
 
+def test_quotes_are_checked(
+    chatbot: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = 'They say "refunds are paid in five days" [1], "Refunds are paid in ten days." [1], and "Buy a yak now!"'
+    talk(chatbot, ["when are refunds paid?"], answer, monkeypatch, "policy", "wiki")
+    assert capsys.readouterr().out == (
+        f"{answer}\nNot in the passages: Refunds are paid in [-five-] {{+ten+}} days.\n"
+        "Not in the passages: Buy a yak now!\n\nSources: [1] refunds\n\n"
+    )
+
+
 def test_the_model_sees_the_question_before(chatbot: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = talk(chatbot, ["when are refunds paid?", "and parcels?"], "", monkeypatch, "policy", "wiki", "chat")
     assert prompts[1].endswith("\n\nwhen are refunds paid?\nand parcels?")
