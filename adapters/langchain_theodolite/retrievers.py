@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, model_validator
 from langchain_theodolite.documents import documents_of
 from langchain_theodolite.embeddings import as_embedder
 from langchain_theodolite.rerankers import as_stage
-from langchain_theodolite.searching import HINTS, OPTIONS, asearch, prepare, search
+from langchain_theodolite.searching import HINTS, OPTIONS, prepare
 from theodolite import MMR, Fusion, Retriever
 from theodolite.integration import (
     RECORDED,
@@ -39,6 +39,8 @@ class TheodoliteRetriever(BaseRetriever):
     Attributes:
         kb: the collection, or a scope of it.
         k: the number of passages.
+        coverage: instead of k: as many passages as it takes that a relevant one is among them for this share of
+            answerable questions, by what `Retriever.calibrate` learned about the same options.
         filter: a metadata filter: a dict, a theodolite filter, or a function of a LangChain document.
         scope: a filter that limits the search to part of the collection. A scope passed to a call narrows this one.
         mode: `dense` ranks by similarity, `lexical` by words, `hybrid` by both. `Fusion(...)` is `hybrid` with other
@@ -55,6 +57,7 @@ class TheodoliteRetriever(BaseRetriever):
 
     kb: Retriever
     k: int = Field(default=4, ge=1, strict=True)
+    coverage: float | None = Field(default=None, gt=0, lt=1)
     filter: Any = None
     scope: Any = None
     mode: Literal["dense", "lexical", "hybrid"] | Fusion = "dense"
@@ -127,8 +130,7 @@ class TheodoliteRetriever(BaseRetriever):
             self.rerank = as_stage(self.rerank)
         # The first search would exhaust an iterator.
         self.boosts, self.versions = reusable(self.boosts), reusable(self.versions)
-        view, options, _ = self._asked({})
-        view, asked = prepare(view, **options)
+        view, asked, _ = self._asked({})
         if "where" in asked:
             self.kb.scoped(asked["where"])
         none = np.empty((0, 1), np.float32)  # any dimension is valid when there are no vectors
@@ -140,20 +142,28 @@ class TheodoliteRetriever(BaseRetriever):
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **options: Any
     ) -> list[Document]:
         view, asked, scored = self._asked(options)
-        return documents_of(search(view, query=query, **asked), with_scores=scored)
+        return documents_of(view.search(query, **asked), with_scores=scored)
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **options: Any
     ) -> list[Document]:
         view, asked, scored = self._asked(options)
-        return documents_of(await asearch(view, query=query, **asked), with_scores=scored)
+        return documents_of(await view.asearch(query, **asked), with_scores=scored)
 
     def _asked(self, given: Mapping[str, Any]) -> tuple[Retriever, dict[str, Any], bool]:
-        """Return the collection or scope to search, the search options, and whether to add scores."""
+        """Return the collection or scope to search, the arguments of its `search`, and whether to add scores."""
         given = {name: value for name, value in given.items() if name != "verbose"}  # LangChain's own
-        check_names(given, OPTIONS | {"with_scores"}, "the retriever", HINTS)
+        check_names(given, OPTIONS | {"coverage", "with_scores"}, "the retriever", HINTS)
         options = {name: getattr(self, name) for name in OPTIONS if name != "scope"} | given
-        return scoped(self.kb, self.scope), options, options.pop("with_scores", self.with_scores)
+        scored = options.pop("with_scores", self.with_scores)
+        # What a call says counts more than the fields.
+        own = None if "k" in given else self.coverage
+        coverage = options.pop("coverage", own)
+        view, asked = prepare(scoped(self.kb, self.scope), **options)
+        if coverage is not None:
+            chosen = "k" in (given if "coverage" in given else self.model_fields_set)
+            asked = {**asked, "k": asked["k"] if chosen else None, "coverage": coverage}
+        return view, asked, scored
 
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
         params = super()._get_ls_params(**kwargs)

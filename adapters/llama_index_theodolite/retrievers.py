@@ -57,7 +57,7 @@ class TheodoliteRetriever(BaseRetriever):
 
     Attributes:
         kb: the collection, or the part of it inside the scope.
-        similarity_top_k: the number of nodes.
+        similarity_top_k: the number of nodes, unless the options have a coverage.
         filters: the metadata filters.
         options: further arguments for `theodolite.Retriever.search`.
         with_scores: whether to add scores to the metadata.
@@ -69,7 +69,8 @@ class TheodoliteRetriever(BaseRetriever):
         *,
         location: str | PathLike[str] | None = None,
         embed_model: Any = RECORDED,
-        similarity_top_k: int = DEFAULT_SIMILARITY_TOP_K,
+        similarity_top_k: int | None = None,
+        coverage: float | None = None,
         filters: MetadataFilters | Any = None,
         scope: Any = None,
         mode: Literal["dense", "lexical", "hybrid"] | Fusion = "dense",
@@ -95,7 +96,9 @@ class TheodoliteRetriever(BaseRetriever):
             embed_model: the embedder for `location`: a `BaseEmbedding`, `Settings` for `Settings.embed_model`, or any
                 value that `theodolite.Retriever.open(embedder=...)` accepts. Default: the embedder that the collection
                 records.
-            similarity_top_k: the number of nodes.
+            similarity_top_k: the number of nodes; LlamaIndex's default, 2, if None.
+            coverage: instead of `similarity_top_k`: as many nodes as it takes that a relevant one is among them for
+                this share of answerable questions, by what `Retriever.calibrate` learned about the same options.
             filters: LlamaIndex MetadataFilters, a dict, or a theodolite filter.
             scope: limits the retriever to part of the collection: fields with their values, or a filter.
             mode: `dense` ranks by similarity, `lexical` by words, `hybrid` by both. `Fusion(...)` is `hybrid` with
@@ -123,11 +126,18 @@ class TheodoliteRetriever(BaseRetriever):
             self.kb = scoped(collection(kb, type(self).__name__), scope)
         elif location is None or kb is not None:
             raise ConfigError("pass kb, or location= and embed_model=; one without the other would do nothing")
-        if isinstance(similarity_top_k, bool) or not isinstance(similarity_top_k, int) or similarity_top_k < 1:
-            raise InputError(f"similarity_top_k is {similarity_top_k!r}; it must be a whole number, at least 1")
+        if similarity_top_k is not None and coverage is not None:
+            raise ConfigError(
+                "coverage= and similarity_top_k= exclude each other: coverage decides how many nodes there are. Leave "
+                "one out"
+            )
+        top_k = DEFAULT_SIMILARITY_TOP_K if similarity_top_k is None else similarity_top_k
+        if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
+            raise InputError(f"similarity_top_k is {top_k!r}; it must be a whole number, at least 1")
         super().__init__(callback_manager, object_map, objects, verbose)
-        self.similarity_top_k, self.with_scores, self.filters = similarity_top_k, with_scores, filters
+        self.similarity_top_k, self.with_scores, self.filters = top_k, with_scores, filters
         self.options: dict[str, Any] = {
+            "coverage": coverage,
             "mode": mode,
             "boosts": reusable(boosts),
             "versions": reusable(versions),
@@ -157,14 +167,17 @@ class TheodoliteRetriever(BaseRetriever):
     def with_options(self, **options: Any) -> Self:
         """Return a new retriever with some options changed; `scope` narrows. This is cheap: make one for each call."""
         own = {
-            "similarity_top_k": self.similarity_top_k,
             "filters": self.filters,
             "with_scores": self.with_scores,
             "callback_manager": self.callback_manager,
             "object_map": self.object_map,
             "verbose": self._verbose,
         }
-        return type(self)(self.kb, **{**own, **self.options, **options})
+        counted = options.get("similarity_top_k") is not None  # instead of a coverage of this retriever
+        coverage = options.get("coverage", None if counted else self.options["coverage"])
+        if coverage is None:
+            own["similarity_top_k"] = self.similarity_top_k
+        return type(self)(self.kb, **{**self.options, **own, "coverage": coverage, **options})
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         twin = copy(self)  # shares the collection, like a copy of a store
@@ -177,7 +190,12 @@ class TheodoliteRetriever(BaseRetriever):
             self.kb.scoped(self._where())
         none = np.empty((0, 1), np.float32)  # any dimension is valid when there are no vectors
         words: list[str] | None = [] if self.options["mode"] != "dense" or self.options["rerank"] is not None else None
-        self.kb.search_many(words, vectors=none, k=self.similarity_top_k, **self.options)
+        self.kb.search_many(words, vectors=none, k=self._k, **self.options)
+
+    @property
+    def _k(self) -> int | None:
+        """The number of nodes to ask for; None where the coverage decides."""
+        return self.similarity_top_k if self.options["coverage"] is None else None
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         texts = self._embedded_otherwise(query_bundle)
@@ -202,7 +220,7 @@ class TheodoliteRetriever(BaseRetriever):
         """Return the arguments of the search that answers the query."""
         if vector is None and not bundle.query_str and bundle.image_path:
             raise UnsupportedError("images are not embedded here: pass the embedding of an image, or a question")
-        asked = {**self.options, "k": self.similarity_top_k, "where": self._where()}
+        asked = {**self.options, "k": self._k, "where": self._where()}
         if vector is None or self.options["mode"] == "lexical":
             return {**asked, "query": bundle.query_str}
         if self.options["mode"] == "dense" and self.options["rerank"] is None:

@@ -54,7 +54,7 @@ __all__ = [
 Side = Literal["query", "document"]
 
 SEARCH_OPTIONS = frozenset(signature(Retriever.search).parameters) - {"self", "query", "vector", "like", "coverage"}
-"""The names of the options of a search for k hits. Frameworks always pass k, which `coverage` excludes."""
+"""The names of the options of a search for k hits. Stores are always asked for k hits, which `coverage` excludes."""
 
 HIT_DETAILS = "theodolite"
 """The metadata key under which adapters put `hit_details`."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from theodolite import Document, Retriever, SearchTool, Verdict
+from theodolite import ConfigError, Document, Retriever, SearchTool, Verdict
 from theodolite.testing import HashingEmbedder
 
 pytest.importorskip("langchain_core")
@@ -77,6 +77,42 @@ def test_the_documents_and_nodes_of_tools_carry_it_too(calibrated: Retriever) ->
         assert document.metadata["theodolite"]["verdict"] == verdict
     for found in as_tool(calibrated).call(query=ANSWERED).raw_output:
         assert found.node.metadata["theodolite"] == {"verdict": verdict}
+
+
+@pytest.mark.parametrize("coverage", [0.5, 0.9])
+async def test_retrievers_return_as_many_as_a_coverage_takes(calibrated: Retriever, coverage: float) -> None:
+    chain, index = ForLangChain(kb=calibrated, coverage=coverage), ForLlamaIndex(calibrated, coverage=coverage)
+    lengths = set()
+    for question in QUESTIONS.values():
+        hits = [hit.document.id for hit in calibrated.search(question, coverage=coverage)]
+        lengths.add(len(hits))
+        assert [document.id for document in chain.invoke(question)] == hits
+        assert [found.node.node_id for found in index.retrieve(question)] == hits
+    assert lengths != {4}  # as many as by default
+    assert [document.id for document in await chain.ainvoke(question)] == hits
+    assert [found.node.node_id for found in await index.aretrieve(question)] == hits
+    # A call, and a retriever made of another one, may say otherwise.
+    assert [each.id for each in ForLangChain(kb=calibrated, k=3).invoke(question, coverage=coverage)] == hits
+    twin = ForLlamaIndex(calibrated, similarity_top_k=3).with_options(coverage=coverage)
+    assert [found.node.node_id for found in twin.retrieve(question)] == hits
+    assert len(chain.invoke(question, k=7)) == 7
+    assert len(index.with_options(similarity_top_k=7).retrieve(question)) == 7
+    assert index.with_options(with_scores=True).options["coverage"] == coverage
+
+
+def test_a_coverage_beside_a_count_and_without_a_calibration_is_refused(calibrated: Retriever) -> None:
+    with pytest.raises(ConfigError, match=r"coverage= and k= exclude each other"):
+        ForLangChain(kb=calibrated, coverage=0.9, k=4)
+    with pytest.raises(ConfigError, match=r"coverage= and k= exclude each other"):
+        ForLangChain(kb=calibrated).invoke(ANSWERED, coverage=0.9, k=4)
+    with pytest.raises(ConfigError, match=r"coverage= and similarity_top_k= exclude each other"):
+        ForLlamaIndex(calibrated, coverage=0.9, similarity_top_k=2)
+    with pytest.raises(ConfigError, match=r"Call kb\.calibrate"):
+        ForLangChain(kb=calibrated, coverage=0.9, mode="lexical")
+    with pytest.raises(ConfigError, match=r"Call kb\.calibrate"):
+        ForLlamaIndex(calibrated, coverage=0.9, mode="lexical")
+    with pytest.raises(TypeError, match="coverage"):  # a store is always asked for a number
+        LangChainStore.from_retriever(calibrated).similarity_search(ANSWERED, coverage=0.9)
 
 
 def test_without_a_calibration_nothing_is_added(kb: Retriever) -> None:
