@@ -260,6 +260,8 @@ def _text(sources: Iterable[Source]) -> str:
 
 def _joined(texts: Sequence[str]) -> str:
     """Join passages; what one ends with and the next begins with, as readers cut texts with an overlap, stands once."""
+    if len(texts) == 1:
+        return texts[0]
     parts, tail = [texts[0]], texts[0]
     for text in texts[1:]:
         shared = _shared(tail, text)

@@ -133,21 +133,24 @@ def _read_by_id(
             pending.append(numbered)
     partition, reach = engine.partition, 1
     size = expand.size if isinstance(expand, Window) else 1
+    windows = isinstance(expand, Window)
     while pending:
         wanted: dict[str, tuple[_Text, int]] = {}
         read: list[tuple[_Numbered, list[int]]] = []
         for each in pending:
-            in_section = is_in_section(each.hit, expand)
-            if positions := each.in_section(reach, most) if in_section else each.in_window(size):
+            in_section = not windows and is_in_section(each.hit, expand)
+            positions = each.in_section(reach, most) if in_section else each.in_window(size)
+            if positions:
                 read.append((each, positions))
+                text, prefix = each.text, each.prefix
                 for at in positions:
-                    wanted[f"{each.prefix}{at}"] = each.text, at
+                    wanted[f"{prefix}{at}"] = text, at
                 if each.first and 1 in positions:
-                    wanted[each.first] = each.text, 1
+                    wanted[each.first] = text, 1
         for document, _ in engine.get(list(wanted), scope=origin.scope) if wanted else ():
             passage = place(document, expand, partition)
             text, at = wanted[document.id]
-            if passage.position == at and passage.group == text.group and at not in text.passages:
+            if passage.position == at and at not in text.passages and passage.group == text.group:
                 text.passages[at] = passage
                 text.numbered = True
                 found.append(passage)
@@ -155,7 +158,7 @@ def _read_by_id(
         for each, positions in read:
             if not each.text.numbered:
                 rest.append(each.hit)
-            elif is_in_section(each.hit, expand):
+            elif not windows and is_in_section(each.hit, expand):
                 each.text.missing.update(at for at in positions if at not in each.text.passages)
                 pending.append(each)
         reach = min(_GROWTH * reach, _MOST_AT_ONCE)
