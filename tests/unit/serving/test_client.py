@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests import calibrating, contexts
 from tests.serving import ACME, OTHER, READER, WRITER, Server, handbook, serving
 
 from theodolite import (
@@ -62,6 +63,16 @@ def test_k1_and_b_and_neighbors_are_those_of_the_server(tmp_path: Path) -> None:
             assert [document.id for document in context.sources[0].documents] == ["guide.md#3", "guide.md#4"]
         with pytest.raises(ConfigError, match=r"pinned to b=0, not 0\.5"):
             opened(running, "guide", b=0.5)
+
+
+def test_calibrations_and_contexts_are_those_of_a_folder() -> None:
+    names = ("judged", "numbered", "others")
+    with serving(*(Served(name, Retriever.open(embedder=None), True) for name in names)) as running:
+        with opened(running, "judged") as kb, opened(running, "judged") as again:
+            calibrating.check(kb, again)
+        for name, pattern in zip(names[1:], contexts.PATTERNS, strict=True):
+            with opened(running, name) as kb:
+                contexts.check(kb, pattern)
 
 
 SEARCHES: list[dict[str, Any]] = [
