@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+sys.path.pop(0)  # this folder, in which `llama_index` would be a benchmark
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.data import add_options, kinds_of, made

@@ -5,7 +5,7 @@ They are computed once for each segment of a column and kept: segments never cha
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,9 @@ NEVER = int(np.iinfo(np.int64).min)
 FOREVER = int(np.iinfo(np.int64).max)
 """After all instants."""
 
-_ABOVE = 1 << 62  # makes every instant positive
+_LARGE = 1 << 60  # added to smaller integers, makes them positive
+_ABOVE = 1 << 62  # added to an instant, puts it above them
+_SPARE = 8  # one row in so many is added to the memory of an array, for rows to come
 _MAX_ARRAYS = 24  # kept; rules name few fields
 
 
@@ -56,12 +58,12 @@ class FieldArrays:
     def ranks(self, column: Column) -> Ints:
         """Return the rank of each row's value, above 0: numbers, then instants; 0 for other values.
 
-        Instants alone are their own ranks, so a new segment leaves those of others as they are. Ranks of numbers are
-        consecutive, from 1.
+        Integers and instants are their own ranks, so a new segment leaves those of others as they are. With floats or
+        very large integers, ranks are consecutive, from 1.
         """
-        if not any(_has_numbers(segment.dictionary) for segment in column.segments):
-            instants: Ints = self._whole("instant ranks", column, False, _instant_ranks)
-            return instants
+        if all(_is_own_rank(segment.dictionary) for segment in column.segments):
+            own: Ints = self._whole("own ranks", column, False, _own_ranks)
+            return own
         key = ("ranks", column.field, False)
         entry = self._entries.pop(key, None)
         if entry is None or entry[0] != column.segments:
@@ -74,7 +76,7 @@ class FieldArrays:
 
     def links(self, column: Column) -> tuple[Ints, Ints]:
         """Return rows and the numbers of their values; a row with a list occurs once for each of its values."""
-        parts = self._parts("links", column, False, self._links)[1]
+        _, parts = self._parts("links", column, False, self._links)
         if not parts:
             return np.empty(0, np.int64), np.empty(0, np.int64)
         return np.concatenate([rows for rows, _ in parts]), np.concatenate([numbers for _, numbers in parts])
@@ -105,18 +107,21 @@ class FieldArrays:
         raise ValueError(f"no row in the scope has the value {key!r}")
 
     def _whole(self, kind: str, column: Column, exact: bool, make: Callable[[Segment], Any]) -> Any:
-        key, parts, whole = self._parts(kind, column, exact, make)
-        if whole is None:
-            whole = _joined(parts)
+        segments, _, before = self._entries.get((kind, column.field, exact), ((), [], None))
+        key, parts = self._parts(kind, column, exact, make)
+        if before is not None and segments == column.segments:
+            whole = before
+        else:
+            whole = _joined(parts) if before is None else _joined_after(before, column.segments, parts)
             # Views of the whole, so that nothing is stored twice.
-            views = [whole[segment.start : segment.stop] for segment in column.segments]
-            self._keep(key, (column.segments, views, whole))
+            parts = [whole[segment.start : segment.stop] for segment in column.segments]
+        self._keep(key, (column.segments, parts, whole))
         return whole
 
     def _parts(
         self, kind: str, column: Column, exact: bool, make: Callable[[Segment], Any]
-    ) -> tuple[tuple[str, str, bool], list[Any], Any]:
-        """Return the key of an entry, the result of `make` for each segment, and the joined result if there is one."""
+    ) -> tuple[tuple[str, str, bool], list[Any]]:
+        """Return the key of an entry, and the result of `make` for each segment."""
         key = (kind, column.field, exact)
         segments, parts, whole = self._entries.pop(key, ((), [], None))
         if segments != column.segments:
@@ -125,7 +130,7 @@ class FieldArrays:
             parts = [known[id(segment)] if id(segment) in known else make(segment) for segment in column.segments]
             whole = None
         self._keep(key, (column.segments, parts, whole))
-        return key, parts, whole
+        return key, parts
 
     def _keep(self, key: tuple[str, str, bool], entry: tuple[tuple[Segment, ...], list[Any], Any]) -> None:
         self._entries.pop(key, None)
@@ -186,13 +191,17 @@ def _instants(segment: Segment) -> Ints:
     return segment.each(table)
 
 
-def _has_numbers(dictionary: Dictionary) -> bool:
-    return bool(len(dictionary.ints) or len(dictionary.floats)) or any(isinstance(one, int) for one in dictionary.rest)
+def _is_own_rank(dictionary: Dictionary) -> bool:
+    """Whether all numbers are integers below `_LARGE`."""
+    ints = dictionary.ints  # sorted
+    small = not len(ints) or (-_LARGE < ints[0] and ints[-1] < _LARGE)
+    return bool(small) and not len(dictionary.floats) and not any(isinstance(one, int) for one in dictionary.rest)
 
 
-def _instant_ranks(segment: Segment) -> Ints:
-    _, _, moments, texts, size = segment.dictionary.starts
+def _own_ranks(segment: Segment) -> Ints:
+    ints, floats, moments, texts, size = segment.dictionary.starts
     table = np.zeros(size, np.int64)
+    table[ints:floats] = segment.dictionary.ints + _LARGE
     table[moments:texts] = segment.dictionary.moments + _ABOVE
     return segment.each(table)
 
@@ -230,3 +239,23 @@ def _distinct(arrays: list[Ints]) -> Ints:
 
 def _joined(parts: list[Any]) -> Any:
     return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, parts[0].dtype if parts else np.int64), *parts])
+
+
+def _joined_after(before: NDArray[Any], segments: Sequence[Segment], parts: list[Any]) -> Any:
+    """Join the parts of segments. They stay in the memory of the array before them if it has room for new rows.
+
+    Other searches may be reading that array, so none of its rows may change.
+    """
+    rows, known = segments[-1].stop, len(before)
+    room: NDArray[Any] = before if before.base is None else np.asarray(before.base)
+    fits = known <= rows <= len(room)
+    for segment, part in zip(segments, parts, strict=True):
+        if fits and part.base is not room:
+            fits = np.array_equal(part[: max(0, known - segment.start)], before[segment.start : segment.stop])
+    if not fits:
+        room, known = np.empty(rows + rows // _SPARE, parts[0].dtype), 0
+    for segment, part in zip(segments, parts, strict=True):
+        start = max(segment.start, known)
+        if start < segment.stop:
+            room[start : segment.stop] = part[start - segment.start :]
+    return room[:rows]

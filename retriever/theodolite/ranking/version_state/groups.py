@@ -10,7 +10,8 @@ from theodolite.ranking.version_state.field_arrays import FOREVER, Ints
 from theodolite.ranking.versions import Latest
 from theodolite.types import Mask, Rows
 
-_FEW = 4  # rows that are compared with all others, one after the other
+_FEW = 4  # groups that all rows are compared with, one after the other
+_WIDE = 31  # bits of a group's number; with a partition's it has more
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,15 +20,17 @@ class Groups:
 
     Attributes:
         rule: the rule.
-        group: (rows,) the number of each row's group; -1 for rows without one.
+        group: (rows,) the number of each row's group, the same at every commit; -1 for rows without one.
         rank: (rows,) the rank of `by`, at least 0; higher is newer.
         until: (rows,) when the first newer row of the group begins; FOREVER if there is none, or outside.
+        touched: the rows whose `until` was computed after that of an earlier commit was reused; None for all rows.
     """
 
     rule: Latest
     group: NDArray[np.integer[Any]]
     rank: Ints
     until: Ints
+    touched: Rows | None
 
     @classmethod
     def of(
@@ -47,20 +50,24 @@ class Groups:
             before: the rule at another commit with no more rows, and the rows that are inside at only one of the two
                 commits. Only their groups are computed again.
         """
-        chosen = inside & (group >= 0)
-        until = np.full(len(group), FOREVER, np.int64)
-        if before is not None:
+        if before is None:
+            rows, touched = np.flatnonzero(inside & (group >= 0)), None
+            until = np.full(len(group), FOREVER, np.int64)
+        else:
             earlier, changed = before
-            touched = _in_groups_of(group, changed)
+            in_groups = _in_groups_of(group, changed)
             # A row that has died since may have lost its value: its group is known from the earlier commit.
             then = earlier.group
-            touched[: len(then)] |= _in_groups_of(then, changed[changed < len(then)])
-            until[: len(earlier.until)] = earlier.until
-            chosen &= touched
-        rows = np.flatnonzero(chosen)
+            in_groups[: len(then)] |= _in_groups_of(then, changed[changed < len(then)])
+            touched = rows = np.flatnonzero(in_groups & inside)
+            until = extended(earlier.until, len(group), FOREVER)
         if len(rows):
             until[rows] = _until(group[rows].astype(np.int64), rank[rows], begin[rows])
-        return cls(rule, group, rank, until)
+        return cls(rule, group, rank, until, touched)
+
+    def until_at(self, rows: Rows) -> Ints:
+        """Return when these rows stop being current."""
+        return self.until[rows]
 
     def successors(self, gone: Mask, as_of: int) -> Mask:
         """Return the rows of groups in which one of the rows `gone` was replaced by `as_of`."""
@@ -74,24 +81,31 @@ class Groups:
 
 def _in_groups_of(group: NDArray[np.integer[Any]], rows: Rows) -> Mask:
     """Return a mask of the rows that share a group with one of these rows."""
-    mask: Mask
-    if len(rows) <= _FEW:  # as after a small commit
-        mask = np.zeros(len(group), np.bool_)
-        for number in np.unique(group[rows]):
-            if number >= 0:
-                mask |= group == number
-        return mask
-    flags = np.zeros(int(group.max(initial=-1)) + 2, np.bool_)
-    flags[group[rows]] = True
-    flags[-1] = False  # where the number -1 leads
-    mask = flags[group]
+    numbers = np.unique(group[rows])
+    numbers = numbers[numbers >= 0]
+    if len(numbers) > _FEW:
+        return np.isin(group, numbers)
+    mask: Mask = np.zeros(len(group), np.bool_)
+    for number in numbers:  # as after a small commit
+        mask |= group == number
     return mask
+
+
+def extended(array: Ints, rows: int, value: int) -> Ints:
+    """Return a copy of an array with `rows` rows; further ones have this value."""
+    longer = np.empty(rows, np.int64)
+    longer[: len(array)] = array
+    longer[len(array) :] = value
+    return longer
 
 
 def _until(group: Ints, rank: Ints, begin: Ints) -> Ints:
     """Return when the first row of the same group with a higher rank begins."""
+    rank = rank - rank.min()
     if int(rank.max()) >= len(rank):
-        rank = numbered(rank)
+        rank = _numbered(rank)
+    if int(group.max()) >> _WIDE:
+        group = _numbered(group)
     width = int(rank.max()) + 1
     order, ordered = _sorted(group * width + rank)
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
@@ -112,7 +126,7 @@ def _until(group: Ints, rank: Ints, begin: Ints) -> Ints:
     return until
 
 
-def numbered(keys: Ints) -> Ints:
+def _numbered(keys: Ints) -> Ints:
     """Number the distinct keys from 0; keys are not negative."""
     order, ordered = _sorted(keys)
     numbers = np.empty(len(keys), np.int64)

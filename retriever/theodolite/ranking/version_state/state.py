@@ -4,6 +4,7 @@ Intervals say from when until when each row is current, whatever `as_of` is. The
 rows, and the `Version` of a hit.
 """
 
+import functools
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from theodolite.columns.column import Column
 from theodolite.filters import Filter
 from theodolite.forking import register_at_fork
 from theodolite.ranking.version_state.field_arrays import FOREVER, NEVER, FieldArrays, GetColumn, Ints
-from theodolite.ranking.version_state.groups import Groups, numbered
+from theodolite.ranking.version_state.groups import Groups, extended
 from theodolite.ranking.version_state.succession import Links, Succession
 from theodolite.ranking.versions import Latest, Rule, Superseded, Valid, Versions
 from theodolite.types import Mask, Rows, Version
@@ -34,15 +35,15 @@ class Intervals:
         commit: the commit.
         inside: (rows,) True for the rows that the rules apply to: the living rows of a scope.
         begin, until: (rows,) a row is current from the first to before the second, in microseconds since 1970.
-        end: (rows,) when the row itself expires; None without a rule that says so.
-        parts: the state of each rule except Valid, which `end` covers.
+        ends: for each rule with one, (rows,) when the row itself expires; NEVER if it does not.
+        parts: the state of each rule except Valid, which `ends` covers.
     """
 
     commit: int
     inside: Mask
     begin: Ints
     until: Ints
-    end: Ints | None
+    ends: tuple[Ints, ...]
     parts: tuple[Groups | Succession, ...]
 
 
@@ -63,23 +64,23 @@ class Rules:
         Args:
             before: the intervals of the same rules and scope at another commit, reused as far as possible.
         """
-        begin = self._begin(rules)
-        parts: list[Any] = []
-        for number, rule in enumerate(rule for rule in rules if not isinstance(rule, Valid)):
-            earlier: Any = before.parts[number] if before is not None else None
-            if isinstance(rule, Latest):
-                changed = None if before is None else self._changed(before.inside, inside)
-                since = None if changed is None else (earlier, changed)
-                rank = self._fields.ranks(self._column(rule.by))[: self._rows]
-                parts.append(Groups.of(rule, self._group(rule.per, inside), rank, begin, inside, since))
-            else:
-                parts.append(self._succession(rule, begin, inside, earlier))
-        end = self._end(rules)
-        limits: list[Ints] = [part.until for part in parts] + ([] if end is None else [end])
-        until = limits[0] if limits else np.full(self._rows, FOREVER, np.int64)
-        for limit in limits[1:]:
-            until = np.minimum(until, limit)
-        return Intervals(commit, inside, begin, until, end, tuple(parts))
+        changed = None if before is None else self._changed(before.inside, inside)
+        if changed is None:
+            before = None
+        begin = self._begin(rules, before, changed)
+        parts: list[Groups | Succession] = []
+        for rule in rules:
+            earlier: Any = None if before is None or isinstance(rule, Valid) else before.parts[len(parts)]
+            match rule:
+                case Latest():
+                    since = None if earlier is None or changed is None else (earlier, changed)
+                    rank = self._fields.ranks(self._column(rule.by))[: self._rows]
+                    parts.append(Groups.of(rule, self._group(rule.per, inside), rank, begin, inside, since))
+                case Superseded():
+                    parts.append(self._succession(rule, begin, inside, earlier))
+        ends = tuple(self._instants(rule.end) for rule in rules if isinstance(rule, Valid) and rule.end is not None)
+        until = self._until(parts, ends, before, changed)
+        return Intervals(commit, inside, begin, until, ends, tuple(parts))
 
     def _changed(self, before: Mask, inside: Mask) -> Rows | None:
         """Return the rows that are inside at only one of two commits; None if the other one has more rows."""
@@ -89,23 +90,42 @@ class Rules:
         differs[: len(before)] ^= before
         return np.flatnonzero(differs)
 
-    def _begin(self, rules: tuple[Rule, ...]) -> Ints:
-        begin = None
+    def _begin(self, rules: tuple[Rule, ...], before: Intervals | None, changed: Rows | None) -> Ints:
+        fields: list[Ints] = []
         for rule in rules:
             match rule:
                 case Latest(by=field) | Valid(start=str(field)) | Superseded(since=str(field)):
-                    since = self._instants(field)
-                    begin = since if begin is None else np.maximum(begin, since)
-        return np.full(self._rows, NEVER, np.int64) if begin is None else begin
+                    fields.append(self._instants(field))
+        if len(fields) == 1:
+            return fields[0]
+        if not fields or before is None or changed is None:
+            return _greatest(fields, self._rows)
+        begin = extended(before.begin, self._rows, NEVER)
+        begin[changed] = _greatest([field[changed] for field in fields], len(changed))
+        return begin
 
-    def _end(self, rules: tuple[Rule, ...]) -> Ints | None:
-        end = None
-        for rule in rules:
-            if isinstance(rule, Valid) and rule.end is not None:
-                until = self._instants(rule.end)
-                until = np.where(until == NEVER, FOREVER, until)
-                end = until if end is None else np.minimum(end, until)
-        return end
+    def _until(
+        self,
+        parts: list[Groups | Succession],
+        ends: tuple[Ints, ...],
+        before: Intervals | None,
+        changed: Rows | None,
+    ) -> Ints:
+        """Return until when each row is current by all rules."""
+        if len(parts) == 1 and isinstance(parts[0], Groups) and not ends:
+            return parts[0].until
+        touched = [part.touched for part in parts if part.touched is not None]
+        if before is None or changed is None or len(touched) < len(parts):
+            rows, until = np.arange(self._rows), np.empty(self._rows, np.int64)
+        else:
+            rows, until = np.concatenate([changed, *touched]), extended(before.until, self._rows, FOREVER)
+        least = np.full(len(rows), FOREVER, np.int64)
+        for part in parts:
+            np.minimum(least, part.until_at(rows), out=least)
+        for end in ends:
+            np.minimum(least, end[rows], out=least, where=end[rows] != NEVER)
+        until[rows] = least
+        return until
 
     def _instants(self, field: str) -> Ints:
         return self._fields.instants(self._column(field))[: self._rows]
@@ -123,11 +143,7 @@ class Rules:
         partitions = self._partitions(inside)
         if partitions is None:
             return names
-        group = np.full(self._rows, -1, np.int64)
-        rows = np.flatnonzero((names >= 0) & (partitions >= 0))
-        width = int(names.max(initial=0)) + 1
-        group[rows] = numbered(partitions[rows].astype(np.int64) * width + names[rows])
-        return group
+        return np.where(names >= 0, (partitions.astype(np.int64) << _SHIFT) + names, -1)
 
     def _succession(self, rule: Superseded, begin: Ints, inside: Mask, before: Succession | None) -> Succession:
         names = self._fields.numbers(self._column(rule.key))[: self._rows]
@@ -179,6 +195,11 @@ class Rules:
 def number_of(key: Any) -> Any:
     """Return the number of the value in a key of a `Succession`, or those of an array."""
     return key & ((1 << _SHIFT) - 1)
+
+
+def _greatest(fields: list[Ints], rows: int) -> Ints:
+    """Return for each row the latest of several instants; NEVER without any."""
+    return functools.reduce(np.maximum, fields) if fields else np.full(rows, NEVER, np.int64)
 
 
 class VersionState:
@@ -234,7 +255,7 @@ class VersionState:
         absent: list[Any] = []
         substitutes: list[Any] = []
         for rule, part, left in zip(self._rules, self._intervals.parts, self._left, strict=True):
-            replaced = part.until[row] <= self._as_of
+            replaced = bool(part.until_at(np.array([row]))[0] <= self._as_of)
             if isinstance(part, Groups):
                 successors += self._newest(part, row) if replaced else []
                 substitutes += [] if gone is None else self._shared(part, row, gone)
@@ -243,8 +264,7 @@ class VersionState:
                 absent += [] if replaced else self._keys(rule, part, part.missing(node, self._as_of))
                 if gone is not None:
                     substitutes += self._keys(rule, part, sorted(left & part.predecessors(node)))
-        end = self._intervals.end
-        ended = end is not None and bool(end[row] <= self._as_of)
+        ended = any(bool(NEVER < end[row] <= self._as_of) for end in self._intervals.ends)
         version = Version(current, _in_order(successors), _in_order(absent), _in_order(substitutes), ended)
         return None if version == Version() else version
 

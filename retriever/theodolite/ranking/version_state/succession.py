@@ -206,7 +206,8 @@ class Succession:
         first, second: the two graphs; their nodes are numbered one after the other.
         keys, begins, ends: (nodes,) as in a `SuccessionGraph`.
         rows, nodes: the rows whose key is in a link, ascending, and its node.
-        until: (rows,) when the first successor of a row's key begins; FOREVER if there is none, or outside.
+        apart: the rows that the second graph, rather than the first, decides.
+        touched: the rows whose result may differ from that of the commit before; None for all rows.
     """
 
     inside: Mask
@@ -218,16 +219,15 @@ class Succession:
     ends: Ints
     rows: Rows
     nodes: Rows
-    until: Ints
+    apart: Rows
+    touched: Rows | None
 
     @classmethod
     def of(cls, links: Links, rows: Rows, key: Ints, begin: Ints, inside: Mask, *, partitioned: bool) -> "Succession":
         """Apply the rule to all rows `inside`; the other arguments are those of `SuccessionGraph.of`."""
         graph = SuccessionGraph.of(links, rows, key, begin)
-        until = np.full(len(begin), FOREVER, np.int64)
-        until[graph.rows] = graph.ends[graph.nodes]
         arrays = graph.keys, graph.begins, graph.ends, graph.rows, graph.nodes
-        return cls(inside, partitioned, graph, None, *arrays, until)
+        return cls(inside, partitioned, graph, None, *arrays, np.empty(0, np.int64), None)
 
     def with_changes(
         self,
@@ -266,13 +266,10 @@ class Succession:
         all_key = np.concatenate([first.keys[first.nodes[stays]], key, more_key])[at]
         second = SuccessionGraph.of(whole, all_rows, all_key, begin)
 
-        until = np.full(len(begin), FOREVER, np.int64)
-        until[first.rows] = first.ends[first.nodes]
-        until[first.rows[moved[first.nodes]]] = FOREVER
-        until[second.rows] = second.ends[second.nodes]
         unmoved = ~moved[first.nodes]
         joined_rows = np.concatenate([first.rows[unmoved], second.rows])
         order = np.argsort(joined_rows, kind="stable")
+        apart = np.concatenate([first.rows[~unmoved], second.rows])
         return Succession(
             self.inside,
             self.partitioned,
@@ -283,13 +280,26 @@ class Succession:
             np.concatenate([first.ends, second.ends]),
             joined_rows[order],
             np.concatenate([first.nodes[unmoved], second.nodes + len(first.keys)])[order],
-            until,
+            apart,
+            np.concatenate([apart, self.apart]),
         )
+
+    def until_at(self, rows: Rows) -> Ints:
+        """Return when the first successor of the key of each of these rows begins; FOREVER if there is none."""
+        until = np.full(len(rows), FOREVER, np.int64)
+        places, known = _places(self.rows, rows)
+        until[known] = self.ends[self.nodes[places[known]]]
+        return until
 
     def successors(self, gone: Mask, as_of: int) -> Mask:
         """Return the rows of the keys that had replaced the rows `gone` by `as_of`."""
         old = np.unique(self.nodes[gone[self.rows]]).tolist()
-        return self._mask(node for node in self._reached(old, Graph.successors) if self.begins[node] <= as_of)
+        found = [node for node in self._reached(old, Graph.successors) if self.begins[node] <= as_of]
+        flags: NDArray[np.bool_] = np.zeros(len(self.keys), np.bool_)
+        flags[found] = True
+        mask = np.zeros(len(gone), np.bool_)
+        mask[self.rows[flags[self.nodes]]] = True
+        return mask
 
     def node(self, row: int) -> int | None:
         """Return the node of a row's key; None if the key is in no link."""
@@ -317,13 +327,6 @@ class Succession:
             later = way(self.second.graph, [node - count for node in given if node >= count])
             reached |= {node + count for node in later}
         return reached
-
-    def _mask(self, nodes: Iterable[int]) -> Mask:
-        flags: NDArray[np.bool_] = np.zeros(len(self.keys), np.bool_)
-        flags[list(nodes)] = True
-        mask = np.zeros(len(self.until), np.bool_)
-        mask[self.rows[flags[self.nodes]]] = True
-        return mask
 
 
 def _places(keys: Ints, asked: Ints) -> tuple[Rows, Mask]:
