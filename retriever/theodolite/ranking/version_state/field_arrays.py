@@ -194,7 +194,7 @@ def _instants(segment: Segment) -> Ints:
 def _is_own_rank(dictionary: Dictionary) -> bool:
     """Whether all numbers are integers below `_LARGE`."""
     ints = dictionary.ints  # sorted
-    small = not len(ints) or (-_LARGE < ints[0] and ints[-1] < _LARGE)
+    small = not len(ints) or (ints[0] > -_LARGE and ints[-1] < _LARGE)
     return bool(small) and not len(dictionary.floats) and not any(isinstance(one, int) for one in dictionary.rest)
 
 
