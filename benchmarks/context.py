@@ -3,39 +3,71 @@
     python benchmarks/context.py shared/data
 
 On the passages of PEPs in a folder, numbered by position; tokens are estimated by characters, which costs next to
-nothing. For each question the best of some repetitions counts; the table has the medians.
+nothing. `warm`: both calls in turns, the best of some repetitions of each question. `first`: each question once, in a
+collection that was just opened, for each of the calls. The table has medians over the questions.
 """
 
 import argparse
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from statistics import median
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import judged  # noqa: E402
-from theodolite import Document, Retriever, Window  # noqa: E402
+from theodolite import Context, Document, Hits, Retriever, Window  # noqa: E402
 from theodolite.citing.window import Expand  # noqa: E402
 
-T = TypeVar("T")
-
-QUESTIONS, REPEATS, ROOM = 150, 7, 10**6
+QUESTIONS, REPEATS, ROOM = 150, 9, 10**6
 EXPAND: dict[str, Expand] = {"none": None, "Window(1)": Window(1, group="pep", order="position"), "section": "section"}
+KS = (5, 10)
 
 
-def best(call: Callable[[], T]) -> tuple[T, float]:
-    """Return the result of a call, and its shortest time."""
-    times = []
-    for _ in range(REPEATS):
-        started = time.perf_counter()
-        result = call()
-        times.append(time.perf_counter() - started)
-    return result, min(times)
+def seconds(call: Callable[[], object]) -> float:
+    """Return the time that a call takes."""
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def context_of(hits: Hits, expand: Expand) -> Context:
+    """Return the whole context of hits."""
+    return hits.context(ROOM, expand=expand, count=lambda text: len(text) // 4)
+
+
+def ids_of(context: Context) -> list[str]:
+    """Return the ids of the passages in a context."""
+    return [document.id for source in context.sources for document in source.documents]
+
+
+def warm(kb: Retriever, asked: Any, expand: Expand, k: int) -> list[tuple[int, float, float]]:
+    """Return the number of passages and both times, for each question."""
+    rows = []
+    for hits in kb.search_many(vectors=asked, k=k):
+        ids = ids_of(context_of(hits, expand))
+        turns = [
+            (seconds(lambda: context_of(hits, expand)), seconds(lambda: kb.get(ids)))  # noqa: B023
+            for _ in range(REPEATS)
+        ]
+        rows.append((len(ids), *map(min, zip(*turns, strict=True))))
+    return rows
+
+
+def first(folder: Path, asked: Any, expand: Expand, k: int) -> list[tuple[float, float]]:
+    """Return both times for each question, each in a collection that has just been opened."""
+    made: list[Context] = []
+    with Retriever.open(folder, embedder=None) as kb:
+        lists = kb.search_many(vectors=asked, k=k)
+        own = [seconds(lambda: made.append(context_of(hits, expand))) for hits in lists]  # noqa: B023
+    with Retriever.open(folder, embedder=None) as kb:
+        kb.search_many(vectors=asked, k=k)
+        other = [seconds(lambda: kb.get(names)) for names in map(ids_of, made)]  # noqa: B023
+    return list(zip(own, other, strict=True))
 
 
 def main() -> None:
@@ -48,21 +80,22 @@ def main() -> None:
         path, _, position = document.id.partition("#")
         metadata = {**document.metadata, "path": path, "position": int(position)}
         documents.append(Document(document.text, metadata, document.id))
-    print("| expand | k | passages | context, ms | get, ms | ratio |\n|---|--:|--:|--:|--:|--:|")
-    with tempfile.TemporaryDirectory() as folder, Retriever.open(Path(folder) / "kb", embedder=None) as kb:
-        kb.add(documents, vectors=data.vectors)
+    asked = data.asked[:QUESTIONS]
+    print("| expand | k | passages | context, ms | get, ms | ratio | first context, ms | first get, ms | ratio |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "kb"
+        with Retriever.open(folder, embedder=None) as kb:
+            kb.add(documents, vectors=data.vectors)
         for name, expand in EXPAND.items():
-            for k in (5, 10):
-                rows = []
-                for hits in kb.search_many(vectors=data.asked[:QUESTIONS], k=k):
-                    context, own = best(
-                        lambda: hits.context(ROOM, expand=expand, count=lambda text: len(text) // 4)  # noqa: B023
-                    )
-                    ids = [document.id for source in context.sources for document in source.documents]
-                    _, other = best(lambda: kb.get(ids))  # noqa: B023
-                    rows.append((len(ids), own * 1e3, other * 1e3))
-                passages, own, other = (statistics.median(column) for column in zip(*rows, strict=True))
-                print(f"| {name} | {k} | {passages:.0f} | {own:.2f} | {other:.2f} | {own / other:.2f} |", flush=True)
+            for k in KS:
+                with Retriever.open(folder, embedder=None) as kb:
+                    found = warm(kb, asked, expand, k)
+                cells = [name, str(k), f"{median(row[0] for row in found):.0f}"]
+                for pairs in ([row[1:] for row in found], first(folder, asked, expand, k)):
+                    cells += [f"{median(column) * 1e3:.2f}" for column in zip(*pairs, strict=True)]
+                    cells.append(f"{median(one / other for one, other in pairs):.2f}")
+                print(f"| {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

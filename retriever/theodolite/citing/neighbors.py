@@ -50,41 +50,43 @@ class _Text:
     Attributes:
         passages: hits and passages read, by position.
         missing: positions without a passage.
-        numbered: whether ids number the passages, because some were found by them.
+        prefixes: those of the ids of its hits.
+        numbered: whether ids number the passages: two hits have one prefix, or a neighbor was found by its id.
     """
 
-    __slots__ = ("group", "missing", "numbered", "passages")
+    __slots__ = ("group", "missing", "numbered", "passages", "prefixes")
 
     def __init__(self, group: Group) -> None:
         self.group = group
+        self.prefixes: set[str] = set()
         self.passages: dict[float, Passage] = {}
         self.missing: set[float] = set()
         self.numbered = False
 
 
 class _Numbered:
-    """A hit whose id ends with its position.
+    """A hit whose id ends with its position, or may be that of a first passage, which has no number.
 
     Attributes:
         prefix: the id of another passage is this, and its position.
         first: the id of the first passage if it has no number; else empty.
-        lowest: the lowest position that a passage can have.
     """
 
-    __slots__ = ("first", "hit", "lowest", "prefix", "text")
+    __slots__ = ("first", "hit", "prefix", "text")
 
-    def __init__(self, hit: Passage, text: _Text, prefix: str, first: str, lowest: int) -> None:
+    def __init__(self, hit: Passage, text: _Text, prefix: str, first: str) -> None:
         self.hit = hit
         self.text = text
         self.prefix = prefix
         self.first = first
-        self.lowest = lowest
+        text.numbered = text.numbered or prefix in text.prefixes
+        text.prefixes.add(prefix)
 
     def in_window(self, size: int) -> list[int]:
         """Return the positions of the window around the hit that are not known."""
         at: Any = self.hit.position
         known = self.text.passages
-        return [each for each in range(max(at - size, self.lowest), at + size + 1) if each not in known]
+        return [each for each in range(max(at - size, 0), at + size + 1) if each not in known]
 
     def in_section(self, reach: int, most: int) -> list[int]:
         """Return positions on both sides of the part of the section that is known; none if it ends there."""
@@ -96,7 +98,7 @@ class _Numbered:
                 passage = passages.get(at)
                 if passage is None:
                     if at not in self.text.missing:
-                        found += range(at, at + reach) if step > 0 else range(at, max(at - reach, self.lowest - 1), -1)
+                        found += range(at, at + reach) if step > 0 else range(at, max(at - reach, -1), -1)
                     break
                 if passage.label != label:
                     break
@@ -109,11 +111,11 @@ def _numbered(hit: Passage, text: _Text) -> _Numbered | None:
     if not isinstance(at, int):
         return None
     if not name.endswith(own := str(at)):
-        return _Numbered(hit, text, f"{name}#", "", 1) if at == 1 else None
+        return _Numbered(hit, text, f"{name}#", "") if at == 1 else None
     prefix = name[: -len(own)]
     if prefix[-1:].isdigit():
         return None
-    return _Numbered(hit, text, prefix, prefix[:-1] if prefix.endswith("#") else "", 0)
+    return _Numbered(hit, text, prefix, prefix[:-1] if prefix.endswith("#") else "")
 
 
 def _read_by_id(
