@@ -28,7 +28,8 @@ _SHARE = 0.01  # of the time that checks may take while others write
 _CHANGED = 0.2  # share of changed documents that withdraws a calibration
 _LISTED = 20  # calibrations that `info()` shows
 _HELD = 1000  # kinds of searches remembered
-_DRIFT = ("similarity", "norms", "recall")  # causes of alerts that withdraw a calibration
+_DRIFT = ("similarity", "norms")  # causes of alerts that withdraw a calibration
+_INDEX = ("recall",)  # those after which lists that an index has found have no verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class State:
     Attributes:
         calibration: None if it cannot be read.
         reason: why it does not hold; empty if it does.
+        index: why it does not hold for what an approximate index finds; empty if it does.
         commit: of the last search that was looked at.
         due: the time from which another commit is reason to check again.
         until: the time from which it is read again.
@@ -45,6 +47,7 @@ class State:
 
     calibration: "Calibration | None"
     reason: str
+    index: str
     commit: int
     due: float
     until: float
@@ -197,6 +200,7 @@ class Verdicts:
 
         started = time.monotonic()
         calibration: Calibration | None = None
+        index = ""
         try:
             text = self._engine.read_note(name)
             found = None if text is None else read(text)
@@ -205,11 +209,11 @@ class Verdicts:
             if isinstance(found, str):
                 reason = f"{found}. Call kb.calibrate() again"
             else:
-                calibration, reason = found, self._reason(found)
+                calibration, reason, index = found, self._reason(found), self._drift(found.at, _INDEX)
         except TheodoliteError as error:
             reason = f"the calibration cannot be checked: {error}"
         ended = time.monotonic()
-        return State(calibration, reason, commit, ended + (ended - started) / _SHARE, ended + _LOOK_AGAIN)
+        return State(calibration, reason, index, commit, ended + (ended - started) / _SHARE, ended + _LOOK_AGAIN)
 
     def _reason(self, calibration: "Calibration") -> str:
         """Return why a calibration no longer holds; empty if it does."""
@@ -231,14 +235,14 @@ class Verdicts:
                 f"about {changed:.0%} of the {calibration.sample.documents:,} documents have changed since the "
                 f"calibration, more than {_CHANGED:.0%}. Call kb.calibrate() again"
             )
-        return self._drift(calibration.at)
+        return self._drift(calibration.at, _DRIFT)
 
-    def _drift(self, since: float) -> str:
-        """Return why the monitor withdraws a calibration: an alert about questions, scores or the index."""
+    def _drift(self, since: float, causes: Sequence[str]) -> str:
+        """Return the first alert of the monitor since a time that has one of these causes; empty without one."""
         from theodolite.monitoring.journal import alerts_of
 
         for alert in alerts_of(self._engine) if self._monitor is None else self._monitor.alerts():
-            if alert.cause in _DRIFT and alert.at.timestamp() > since:
+            if alert.cause in causes and alert.at.timestamp() > since:
                 return f"the monitor found a drift after the calibration: {alert.message}"
         return ""
 
@@ -259,6 +263,8 @@ def _cut(hits: Hits, promised: Promised) -> Hits:
 def _verdict(hits: Hits, state: State) -> Verdict:
     if state.calibration is None or state.reason:
         return Verdict("unknown", None, state.reason)
+    if state.index and not hits.trace.complete:
+        return Verdict("unknown", None, state.index)
     if hits.trace.rerank not in ("", "ok"):
         return Verdict("unknown", None, f"the reranker did not score these hits ({hits.trace.rerank})")
     return state.calibration.verdict(hits)
@@ -272,5 +278,7 @@ def _note_of(settings: Mapping[str, Any]) -> str:
     return _NOTE + sha256(as_text(dict(settings)).encode()).hexdigest()[:16]
 
 
-_NONE = State(None, "no calibration is for this kind of search: call kb.calibrate() with the same options", 0, 0.0, 0.0)
+_NONE = State(
+    None, "no calibration is for this kind of search: call kb.calibrate() with the same options", "", 0, 0.0, 0.0
+)
 """Where nothing is calibrated for a kind of search."""

@@ -1,15 +1,18 @@
 """Calibrations and searches with `coverage=` are exact: an approximate index built before or after changes nothing."""
 
+import time
 import warnings
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from theodolite import Document, Retriever
+from theodolite import Document, Monitor, Retriever
 from theodolite.engines.local.engine import LocalEngine
+from theodolite.monitoring.alert_rules import Alert
 from theodolite.protocols import Answer, Request
 
 COUNT, DIMENSION = 150, 16
@@ -93,3 +96,26 @@ def test_an_index_built_after_calibrating_is_bypassed_without_a_word(tmp_path: P
         assert after.trace.notes == before.trace.notes  # nothing about an index that was not used
         (found,) = kb.info()["calibrations"]
         assert found["withdrawn"] is None
+
+
+def test_an_alert_about_recall_leaves_coverage_and_takes_the_verdict_of_what_the_index_finds(tmp_path: Path) -> None:
+    now = [time.time() + 60]
+    monitor = Monitor(interval=None, shadow=1.0, clock=lambda: now[0])
+    engine = Index.open(tmp_path / "kb")
+    assert isinstance(engine, Index)
+    engine.built = False
+    with Retriever(engine, monitor=monitor) as kb:
+        kb.add(DOCUMENTS, vectors=VECTORS)
+        kb.calibrate(QUESTIONS, JUDGMENTS)
+        alert = Alert("recall", "the index finds less", datetime.fromtimestamp(now[0], UTC), 0.5, 0.9)
+        before = kb.search(vector=QUESTIONS["q0"], coverage=0.8)
+        monitor.alerts = lambda: [alert]  # type: ignore[method-assign]  # as if it had measured for weeks
+        (found,) = kb.info()["calibrations"]  # which looks again
+        assert found["withdrawn"] is None
+        assert kb.search(vector=QUESTIONS["q0"], coverage=0.8).items == before.items
+        assert kb.search(vector=QUESTIONS["q0"]).verdict == before.verdict
+        engine.built = True
+        verdict = kb.search(vector=QUESTIONS["q0"]).verdict
+        assert verdict is not None
+        assert (verdict.label, verdict.probability) == ("unknown", None)
+        assert "the index finds less" in verdict.reason
