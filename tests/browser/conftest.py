@@ -14,6 +14,7 @@ import pytest
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+    from tests.serving import Server
 
 REQUIRED = os.environ.get("THEODOLITE_BROWSER") == "required"
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -84,3 +85,18 @@ def axe() -> str:
     if path is None:
         missing("THEODOLITE_AXE does not name axe-core's axe.min.js")
     return Path(path or "").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def server() -> "Iterator[Server]":
+    """A server with the explorer, for tests of its page."""
+    from tests.browser.explorer_page import collections
+    from tests.serving import READER, serving
+
+    from theodolite.serving.access import Access, Grant
+    from theodolite.serving.explorer.routes import explorer
+    from theodolite.serving.limits import Limits
+
+    access = Access({READER: Grant()})
+    with serving(*collections(), access=access, extend=lambda served: explorer(served, Limits())) as running:
+        yield running

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ import numpy as np
 from theodolite.errors import EngineError, InputError
 from theodolite.filters import Filter
 from theodolite.indexes.ann.calibration import mean_and_stderr, synthetic_queries
-from theodolite.protocols import Answer, Engine, Request
+from theodolite.protocols import Answer, Efforts, Engine, Request
 from theodolite.types import Space, Vectors
 
 Kind = Literal["given", "noise"]
@@ -68,6 +68,22 @@ class Latency:
         return cls(float(np.mean(seconds)), *(float(value) for value in np.quantile(seconds, (0.5, 0.95, 0.99))))
 
 
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """The recall and the latency of an index with another effort than the one it is tuned for.
+
+    Attributes:
+        effort: for an index of a folder, the number of proposals for each query.
+        recall, interval: of lists as long as those that targets apply to, as in `Recall`.
+        latency: of one search.
+    """
+
+    effort: int
+    recall: float
+    interval: tuple[float, float]
+    latency: Latency
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Recall:
     """The recall of an index against the exact answers, with latencies.
@@ -80,6 +96,7 @@ class Recall:
         approximate: the share of queries answered by the approximate index; the others got the exact answer.
         index, exact: the latencies.
         unsettled: queries left out because concurrent writes kept their two answers from seeing the same commit.
+        efforts: the same with other efforts, ascending; empty unless they were asked for.
     """
 
     queries: int
@@ -90,6 +107,7 @@ class Recall:
     index: Latency
     exact: Latency
     unsettled: int = field(default=0)
+    efforts: tuple[Effort, ...] = field(default=())
 
     @property
     def k(self) -> int:
@@ -113,6 +131,7 @@ class Recall:
             "approximate": self.approximate,
             "recall": {str(k): {"mean": mean, "interval": list(self.interval[k])} for k, mean in self.recall.items()},
             "latency": {"index": _seconds(self.index), "exact": _seconds(self.exact)},
+            **({"efforts": [_effort_as_json(each) for each in self.efforts]} if self.efforts else {}),
             "targets": {
                 name: {
                     "recall": list(aim.recall),
@@ -169,6 +188,8 @@ def measure(
     k: Sequence[int],
     where: Filter | None = None,
     progress: Callable[[int], object] | None = None,
+    *,
+    efforts: bool = False,
 ) -> Recall:
     """Search each query twice, with the index and exactly, one at a time and in alternating order.
 
@@ -176,6 +197,7 @@ def measure(
         queries: (n, d), prepared; None makes up to about 500 queries from stored rows.
         k: the values of k to measure, each at least 1.
         progress: called with 1 after each query; an exception it raises ends the measurement.
+        efforts: also search with other efforts of the index, for a curve.
 
     Raises:
         InputError: there are no queries, or no document is eligible.
@@ -189,6 +211,7 @@ def measure(
     found: dict[int, list[float]] = {length: [] for length in k}
     seconds: tuple[list[float], list[float]] = ([], [])
     unsettled = approximate = 0
+    truth: list[tuple[int, Answer]] = []
     _both(engine, Vectors(vectors[:1]), longest, where, 0)  # warm up: the first search loads data
     for number in range(len(vectors)):
         pair = _both(engine, Vectors(vectors[number : number + 1]), longest, where, number)
@@ -198,6 +221,7 @@ def measure(
         (given, true), times = pair
         if not true.similarities:
             raise InputError("no document is eligible: there is nothing to find")
+        truth.append((number, true))
         for length, values in found.items():
             values.append(share(given.similarities, true.similarities, length))
         for kept, value in zip(seconds, times, strict=True):
@@ -208,7 +232,7 @@ def measure(
     measured = len(vectors) - unsettled
     if not measured:
         raise EngineError("concurrent writes kept changing the collection, so no query could be compared. Try again")
-    return Recall(
+    made = Recall(
         queries=measured,
         kind=kind,
         recall={length: float(np.mean(values)) for length, values in found.items()},
@@ -218,6 +242,30 @@ def measure(
         exact=Latency.of(seconds[1]),
         unsettled=unsettled,
     )
+    return replace(made, efforts=tuple(_efforts(engine, vectors, made.k, where, truth))) if efforts else made
+
+
+def _efforts(
+    engine: Engine, vectors: Vectors, k: int, where: Filter | None, truth: Sequence[tuple[int, Answer]]
+) -> Iterator[Effort]:
+    """Search with each effort that is worth it, until exact search is faster or nothing is missed any more."""
+    if not isinstance(engine, Efforts):
+        return
+    for effort in engine.efforts(k):
+        recalls, seconds = [], []
+        for number, true in truth:
+            request = Request(Vectors(vectors[number : number + 1]), k, where, probe=True)
+            started = time.perf_counter()
+            (given,) = engine.search_with_effort(request, effort)
+            taken = time.perf_counter() - started
+            if not given.trace.complete and given.trace.commit == true.trace.commit:
+                recalls.append(share(given.similarities, true.similarities, k))
+                seconds.append(taken)
+        if len(recalls) <= len(truth) / 2:
+            return
+        yield Effort(effort, float(np.mean(recalls)), interval(recalls), Latency.of(seconds))
+        if min(recalls) == 1:
+            return
 
 
 def share(given: Sequence[float], true: Sequence[float], k: int) -> float:
@@ -272,6 +320,14 @@ def _both(
         if answers[False].trace.commit == answers[True].trace.commit:
             return (answers[False], answers[True]), (times[False], times[True])
     return None
+
+
+def _effort_as_json(effort: Effort) -> dict[str, Any]:
+    return {
+        "effort": effort.effort,
+        "recall": {"mean": effort.recall, "interval": list(effort.interval)},
+        "latency": _seconds(effort.latency),
+    }
 
 
 def _seconds(latency: Latency) -> dict[str, float]:

@@ -14,7 +14,8 @@ SIDE = 65_535
 
 MAX_CLUSTERS = 8
 
-_FITTED = 10_000  # rows that the components and clusters are computed from
+_FITTED = 10_000  # rows that the components are computed from
+_CLUSTERED = 5_000  # rows that the clusters are computed from
 _BLOCK = 4096  # rows projected at a time
 
 
@@ -44,7 +45,7 @@ class Map:
         names: the clusters, the largest first.
         variance: (m,) the share of the variance that each principal component explains, the largest first.
         dimension: the dimension of the vectors.
-        fitted: how many documents components and clusters were computed from.
+        fitted: how many documents the components were computed from.
     """
 
     x: NDArray[np.uint16]
@@ -64,7 +65,7 @@ class Map:
 def project(vectors: NDArray[np.float32], metric: str, *, clusters: int | None = None, seed: int = 0) -> Map:
     """Return the map of vectors, (n, d).
 
-    Principal components and clusters (k-means) are fitted on at most 10,000 evenly spaced rows. By cosine and dot
+    Principal components are fitted on at most 10,000 evenly spaced rows, clusters (k-means) on 5,000. By cosine and dot
     product, vectors are compared by their directions.
 
     Args:
@@ -83,8 +84,9 @@ def project(vectors: NDArray[np.float32], metric: str, *, clusters: int | None =
     by_direction = not get_metric(metric).by_distance
     fitted = _read(vectors, rows, by_direction)
     wanted = clusters or min(MAX_CLUSTERS, round((count / 2) ** 0.5))
-    most = max(1, min(wanted, len(np.unique(fitted, axis=0))))
-    grouped = KMeans(most, n_init=3, random_state=seed).fit(fitted)
+    clustered = _read(vectors, evenly(count, _CLUSTERED), by_direction).astype(np.float32)
+    most = max(1, min(wanted, len(np.unique(clustered, axis=0))))
+    grouped = KMeans(most, n_init=3, random_state=seed).fit(clustered)
     middle, components, variance = _components(fitted)
     places, labels = np.zeros((count, 2)), np.zeros(count, np.int32)
     nearest, central = np.full(most, np.inf), np.zeros(most, np.int64)
@@ -92,7 +94,7 @@ def project(vectors: NDArray[np.float32], metric: str, *, clusters: int | None =
         here = np.arange(start, min(start + _BLOCK, count))
         part = _read(vectors, here, by_direction)
         places[here] = (part - middle) @ components.T
-        distances = grouped.transform(part)
+        distances = grouped.transform(part.astype(np.float32))
         labels[here] = distances.argmin(axis=1)
         least = distances.argmin(axis=0)
         closer = distances[least, np.arange(most)] < nearest

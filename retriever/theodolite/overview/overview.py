@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,12 +18,13 @@ from theodolite.evaluation.lists import Collection
 from theodolite.evaluation.questions import Questions
 from theodolite.evaluation.recall import Recall, measure
 from theodolite.evaluation.result import Evaluation
-from theodolite.filters import MISSING, Filter, lookup
+from theodolite.filters import Filter
 from theodolite.indexes.ann.calibration import synthetic_queries
 from theodolite.overview import health
+from theodolite.overview.groups import Group, groups, has_value
 from theodolite.overview.map import Map, project
 from theodolite.overview.questions import HeatMap, heat_map
-from theodolite.overview.sample import MAX_DOCUMENTS, Sample, draw, evenly
+from theodolite.overview.sample import MAX_DOCUMENTS, Progress, Sample, draw, evenly
 from theodolite.overview.similarity import NEAR, Histogram, Similarities, compare
 from theodolite.protocols import Duplicates, Engine
 from theodolite.ranking.options import SearchOptions
@@ -34,11 +35,12 @@ if TYPE_CHECKING:  # a layer above; it is passed in
 
 _PAIRED = 20_000  # documents up to which all pairs are compared
 _PAIRS = 20  # near-duplicates that are listed
-_QUERIES = 200  # queries that the index is measured with
+_QUERIES, _EXACT_QUERIES = 200, 50  # queries that an index is measured with, and exact search
 _FEW = 20  # questions below which they are made of documents
 _VALUES = 20  # values of a field that are listed
 _OLD = 1000  # hits among which old versions are looked for, to name some
 _BINS = 60
+_STEPS = 6  # of a measurement, after the documents are read
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,10 @@ class Overview:
         """Whether the map shows some of the documents only."""
         return len(self.documents) < self.total
 
+    def groups(self) -> list[Group]:
+        """Return the documents of the map by color."""
+        return groups(self.map, self.documents, self.color)
+
 
 def examine(
     kb: "Retriever",
@@ -99,15 +105,22 @@ def examine(
     where: Filter | None = None,
     count: int = MAX_DOCUMENTS,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> Overview:
-    """Measure everything that a page shows. See `Retriever.report`."""
+    """Measure everything that a page shows. See `Retriever.report`.
+
+    Args:
+        progress: called before each step; an exception it raises ends the measurement.
+    """
+    steps = _Steps(progress)
     collection = Collection(kb._searcher, kb._engine, kb._scope)
     engine, scope = collection.engine, collection.scope
     missing = isinstance(engine, MissingCollection)
     info = kb.info()
     fields = {} if missing else engine.fields(where, values=_VALUES, scope=scope)
     notes: list[str] = []
-    with draw(engine, where, scope, count=count) as sample:
+    with draw(engine, where, scope, count=count, progress=progress) as sample:
+        steps.begin("Drawing the map")
         base = Overview(
             name=str(info.get("location") or kb.location or "in memory"),
             created=datetime.now(UTC).replace(microsecond=0),
@@ -121,7 +134,7 @@ def examine(
         if not sample.documents:
             absent = "The collection does not exist yet: the first document that is added creates it."
             return replace(base, notes=(absent if missing else "There are no documents, so there is nothing to draw.",))
-        if color is not None and not any(value_at(each, color) for each in sample.documents):
+        if color is not None and not any(has_value(each, color) for each in sample.documents):
             known = f"Known: {', '.join(fields) or 'none'}"
             raise InputError(f"no document has the field {color!r}.{did_you_mean(color, fields)} {known}")
         if not sample.complete:
@@ -135,12 +148,17 @@ def examine(
             heat, asked = heat_map(collection, questions, options, judgments, by)
         if questions is not None and judgments is not None:
             evaluation = evaluate(collection, questions, judgments, options, [options.k], by=by, index=False)
+        steps.begin("Comparing documents")
         similar = compare(sample.vectors, asked, seed=seed)
         ids = [document.id for document in sample.documents]
+        steps.begin("Auditing the vectors")
         audited = audit(sample.vectors, metric=engine.space.metric, ids=ids, seed=seed)
         norms = _norms(sample.vectors)
+        steps.begin("Looking for near-duplicates")
         duplicates = _duplicates(kb, sample, similar, where, notes)
-        recall = None if scope is not None else _recall(engine, sample, asked, where, notes)
+        steps.begin("Measuring the index")
+        recall = None if scope is not None else _recall(engine, info, sample, asked, where, notes)
+    steps.begin("Verifying stored data")
     monitor = None if scope is not None else health.monitored(kb)
     found = [*audited.findings, *_health(kb, collection, info, fields, notes), *health.alerts(monitor)]
     found.sort(key=lambda finding: -SEVERITIES.index(finding.severity))
@@ -158,14 +176,17 @@ def examine(
     )
 
 
-def value_at(document: Document, name: str) -> str:
-    """Return the value of a field as a text, of a list its first value; empty if there is none."""
-    value = lookup(document.metadata, name)
-    if isinstance(value, (list, tuple)):
-        value = value[0] if value else None
-    if value is MISSING or value is None or isinstance(value, Mapping):
-        return ""
-    return value.isoformat() if isinstance(value, date) else str(value)
+class _Steps:
+    """Numbers the steps of a measurement."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self._begun = 0
+
+    def begin(self, name: str) -> None:
+        self._begun += 1
+        if self._progress is not None:
+            self._progress(name, self._begun, _STEPS)
 
 
 def _health(
@@ -232,16 +253,22 @@ def _duplicates(
 
 
 def _recall(
-    engine: Engine, sample: Sample, asked: NDArray[np.float32] | None, where: Filter | None, notes: list[str]
+    engine: Engine,
+    info: Mapping[str, Any],
+    sample: Sample,
+    asked: NDArray[np.float32] | None,
+    where: Filter | None,
+    notes: list[str],
 ) -> Recall | None:
     """Measure the index with the questions, if there are at least 20, else with sampled documents and noise."""
     if asked is not None and len(asked) >= _FEW:
         queries = Vectors(asked)
     else:
-        rows = np.array(sample.vectors[evenly(len(sample.documents), _QUERIES)])
+        count = _QUERIES if info.get("approximate") else _EXACT_QUERIES
+        rows = np.array(sample.vectors[evenly(len(sample.documents), count)])
         queries = synthetic_queries(rows, Space(engine.space.metric, engine.space.dimension, "any"))
     try:
-        measured = measure(engine, queries, (1, 5, 10), where)
+        measured = measure(engine, queries, (1, 5, 10), where, efforts=True)
     except EngineError as error:
         notes.append(f"The recall of the index was not measured: {error}")
         return None

@@ -57,14 +57,17 @@ class Similarities:
 def compare(
     vectors: NDArray[np.float32], questions: NDArray[np.float32] | None = None, *, seed: int = 0
 ) -> Similarities | None:
-    """Compare 1,000 random documents with all of `vectors`, (n, d). None if fewer than two have a direction."""
+    """Compare 1,000 random documents with all of `vectors`, (n, d). None if fewer than two have a direction.
+
+    Cosines are computed in float32: they are off by some 1e-7.
+    """
     count, dimension = vectors.shape
     rows = np.sort(np.random.default_rng(seed).choice(count, min(count, _PROBES), replace=False))
     probes = _directions(vectors[rows])
     rows, probes = rows[probes.any(axis=1)], probes[probes.any(axis=1)]
     if len(rows) < 2:
         return None
-    asked = np.empty((0, dimension)) if questions is None else _directions(questions)
+    asked = np.empty((0, dimension), np.float32) if questions is None else _directions(questions)
     asked = asked[asked.any(axis=1)]
     nearest, best = np.full(len(rows), -1.0), np.full(len(asked), -1.0)
     for start in range(0, count, _BLOCK):
@@ -93,11 +96,11 @@ def compare(
     )
 
 
-def _directions(rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return rows as float64 of unit length; rows without a direction become zero."""
+def _directions(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return rows of unit length; rows without a direction become zero."""
     wide = np.array(rows, np.float64)
     norms = lengths(wide)
     usable = within(norms)
-    out = np.zeros_like(wide)
+    out = np.zeros_like(rows, np.float32)
     out[usable] = directions(wide[usable], norms[usable])
     return out

@@ -1,4 +1,4 @@
-"""Optional features of an engine: notes, maintenance, indexing, duplicates, and some parts of a search.
+"""Optional features of an engine: notes, maintenance, indexing, duplicates, samples, efforts, and parts of a search.
 
 An engine offers a capability by having its methods. Code that needs one calls `require`, the only place that raises
 UnsupportedError for a missing capability. Code that can do without one checks `isinstance(engine, Notes)`. An engine
@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from theodolite.errors import UnsupportedError
 from theodolite.filters import Filter
 from theodolite.maintenance_reports import Compaction, Verification
-from theodolite.protocols.engine import Engine, Request, Scope
+from theodolite.protocols.engine import Answer, Engine, Request, Scope
 from theodolite.types import Document, Duplicate, Vectors
 
 C = TypeVar("C")
@@ -173,6 +176,37 @@ class Duplicates(Protocol):
             threshold: above 0, at most 1.
             progress: called with the number of pairs compared since the last call: n·(n − 1)/2 in all for n documents.
         """
+        ...
+
+
+@runtime_checkable
+class Sampling(Protocol):
+    """Samples of documents. Without it, all documents are read and most of them are skipped."""
+
+    def sample(
+        self, count: int, where: Filter | None = None, *, scope: Scope | None = None
+    ) -> Iterator[tuple[Document, NDArray[np.float32]]]:
+        """Iterate over documents with their vectors, (d,), evenly spaced: every second, third and so on.
+
+        The documents are those of the commit at which the first one is read; those that are deleted or rewritten
+        meanwhile are left out. The order is arbitrary, and the same while nothing is written.
+
+        Args:
+            count: the maximum number of documents, at least 1.
+        """
+        ...
+
+
+@runtime_checkable
+class Efforts(Protocol):
+    """Searches with more or less effort than an approximate index is tuned for, to measure what that changes."""
+
+    def efforts(self, k: int) -> list[int]:
+        """Return efforts that are worth measuring for lists of length k, ascending; none without an index."""
+        ...
+
+    def search_with_effort(self, request: Request, effort: int) -> list[Answer]:
+        """Search as `search` does, with this effort of the index. Exact answers say so in their traces."""
         ...
 
 

@@ -121,9 +121,9 @@ class Engine(Protocol):
     """A store for documents with their vectors that answers requests: the core that every engine implements.
 
     `theodolite.testing.EngineContract` checks an engine, and `theodolite.testing.DictEngine` is a complete example.
-    Further features are optional, with one protocol each: `Notes`, `Maintenance`, `Indexing` and `Duplicates` (see
-    `capabilities`). An engine has a capability if it has its methods. Calls that need a missing one raise
-    UnsupportedError.
+    Further features are optional, with one protocol each: `Notes`, `Maintenance`, `Indexing`, `Duplicates`, `Sampling`
+    and `Efforts` (see `capabilities`). An engine has a capability if it has its methods. Calls that need a missing one
+    raise UnsupportedError.
 
     **Opening.** A package registers the class of its engine under a URL scheme, as an entry point in the group
     `theodolite.engines`. `Retriever.open("scheme://...", ...)` then calls its class method

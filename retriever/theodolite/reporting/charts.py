@@ -13,6 +13,7 @@ import numpy as np
 from theodolite.display import Markup, shortened
 from theodolite.evaluation.recall import Recall
 from theodolite.evaluation.result import Evaluation
+from theodolite.overview.lines import similarity_lines, variance_line
 from theodolite.overview.questions import HeatMap
 from theodolite.overview.similarity import Histogram, Similarities
 from theodolite.plugins import optional
@@ -47,24 +48,16 @@ _CONFIG: dict[str, Any] = {
 
 def similarities(found: Similarities) -> Markup:
     """Draw the distributions of cosines: pairs, nearest neighbors, questions, and random directions."""
-    series = {"two random documents": found.pairs, "a document and its nearest": found.nearest}
-    if found.questions is not None:
-        series["a question and its nearest"] = found.questions
-    edges = found.pairs.edges
-    middles = [(low + high) / 2 for low, high in pairwise(edges)]
+    lines = similarity_lines(found)
     values = [
-        {"similarity": middle, "share": share, "of": name}
-        for name, histogram in series.items()
-        for middle, share in zip(middles, histogram.shares, strict=True)
+        {"similarity": similarity, "share": share, "of": name}
+        for name, line in lines.items()
+        for similarity, share in line
     ]
-    heights = np.exp(-0.5 * (np.array(middles) / found.noise) ** 2)
-    values += [
-        {"similarity": middle, "share": share, "of": "random directions"}
-        for middle, share in zip(middles, (heights / heights.sum()).tolist(), strict=True)
-    ]
-    names = [*series, "random directions"]
-    scale = {"domain": names, "range": [*(f"var(--c{number + 1})" for number in range(len(series))), "var(--muted)"]}
-    dashes = {"domain": names, "range": [*[[1, 0], [7, 3], [2, 2]][: len(series)], [1, 4]]}
+    names = list(lines)
+    own = len(names) - 1  # the last one is for comparison
+    scale = {"domain": names, "range": [*(f"var(--c{number + 1})" for number in range(own)), "var(--muted)"]}
+    dashes = {"domain": names, "range": [*[[1, 0], [7, 3], [2, 2]][:own], [1, 4]]}
     legend = {"title": None, "orient": "top", "symbolType": "stroke", "columns": 2}
     return _svg(
         {
@@ -82,8 +75,7 @@ def similarities(found: Similarities) -> Markup:
 
 def spectrum(variance: Sequence[float]) -> Markup:
     """Draw the share of the variance that the first components explain together."""
-    explained = np.cumsum(variance).tolist()
-    values = [{"components": number, "share": min(share, 1.0)} for number, share in enumerate(explained, start=1)]
+    values = [{"components": number, "share": share} for number, share in variance_line(variance)]
     return _svg(
         {
             "data": {"values": values},
@@ -128,12 +120,12 @@ def norms(found: Histogram) -> Markup:
 
 
 def recall(found: Recall) -> Markup:
-    """Draw recall against latency: a point for the index and one for exact search, with intervals and p95."""
+    """Draw recall against latency: exact search and the index, with intervals and p95; a line for other efforts."""
     low, high = found.interval[found.k]
-    points = (
-        ("with the index", found.index, found.recall[found.k], low, high),
-        ("exact", found.exact, 1.0, 1.0, 1.0),
-    )
+    points = [("exact", found.exact, 1.0, 1.0, 1.0, "var(--c2)", "square")]
+    if found.approximate:
+        points.insert(0, ("with the index", found.index, found.recall[found.k], low, high, "var(--c1)", "circle"))
+    names = [name for name, *_ in points]
     values = [
         {
             "path": name,
@@ -143,20 +135,32 @@ def recall(found: Recall) -> Markup:
             "low": lower,
             "high": upper,
         }
-        for name, latency, mean, lower, upper in points
+        for name, latency, mean, lower, upper, *_ in points
     ]
-    names = [name for name, *_ in points]
-    scale = {"domain": names, "range": ["var(--c1)", "var(--c2)"]}
-    least = min(0.9, float(np.floor(20 * low) / 20))
+    curve = [{"ms": 1e3 * each.latency.p50, "recall": each.recall, "effort": each.effort} for each in found.efforts]
+    lowest = min([low, *(each.recall for each in found.efforts)])
+    scale = {"domain": names, "range": [color for *_, color, _ in points]}
     color = {"field": "path", "type": "nominal", "scale": scale, "legend": {"title": None, "orient": "top"}}
     x: dict[str, Any] = {"field": "ms", "type": _QUANTITY, "title": "milliseconds: p50, with a line to p95"}
-    y = {"field": "recall", "type": _QUANTITY, "title": f"recall@{found.k}", "scale": {"domain": [least, 1.0]}}
-    shape = {"field": "path", "type": "nominal", "scale": {"domain": names, "range": ["circle", "square"]}}
+    y: dict[str, Any] = {"field": "recall", "type": _QUANTITY, "title": f"recall@{found.k}"}
+    y["scale"] = {"domain": [min(0.9, float(np.floor(20 * lowest) / 20)), 1.0]}
+    shape = {"field": "path", "type": "nominal", "scale": {"domain": names, "range": [each for *_, each in points]}}
+    line = {
+        "data": {"values": curve},
+        "mark": {"type": "line", "strokeWidth": 1.5, "point": {"size": 30, "color": "var(--c1)"}},
+        "encoding": {
+            "x": x,
+            "y": y,
+            "order": {"field": "effort", "type": _QUANTITY},
+            "color": {"value": "var(--c1)"},
+        },
+    }
     return _svg(
         {
             "data": {"values": values},
             "encoding": {"color": color},
             "layer": [
+                *([line] if curve else []),
                 {"mark": {"type": "rule", "strokeWidth": 2}, "encoding": {"x": x, "x2": {"field": "p95"}, "y": y}},
                 {
                     "mark": {"type": "rule", "strokeWidth": 2},

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.display import Markup, shortened
+from theodolite.overview.groups import Group
 from theodolite.overview.map import SIDE, Map
-from theodolite.reporting.groups import Group
 from theodolite.reporting.html import escaped
 from theodolite.types import Document
 

@@ -10,7 +10,6 @@ from theodolite.errors import InputError
 from theodolite.evaluation.text_files import PathOf, write_text
 from theodolite.inputs import as_path
 from theodolite.overview.overview import Overview
-from theodolite.reporting.groups import groups
 from theodolite.reporting.markdown import markdown
 from theodolite.reporting.page import page
 from theodolite.reporting.table import to_arrow, write_parquet
@@ -64,7 +63,7 @@ class Report:
                 "variance": list(found.map.variance),
                 "groups": [
                     {"name": group.name, "documents": len(group.rows), "example": group.example}
-                    for group in groups(found)
+                    for group in found.groups()
                 ],
             },
             "similarities": None if found.similarities is None else asdict(found.similarities),

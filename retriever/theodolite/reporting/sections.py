@@ -6,11 +6,11 @@ from typing import Any
 
 from theodolite.auditing.findings import Finding
 from theodolite.display import Markup, number, shortened
+from theodolite.overview.groups import Group
 from theodolite.overview.overview import Overview
 from theodolite.overview.sample import evenly
 from theodolite.overview.similarity import NEAR
 from theodolite.reporting import charts
-from theodolite.reporting.groups import Group, groups
 from theodolite.reporting.map_picture import draw_map
 
 _LISTED = 2000  # documents of the map whose texts are listed
@@ -91,7 +91,7 @@ def _findings(overview: Overview) -> Iterator[Section]:
 def _map(overview: Overview) -> Iterator[Section]:
     if not overview.documents:
         return
-    found, colored = overview.map, groups(overview)
+    found, colored = overview.map, overview.groups()
     what = "cluster" if overview.color is None else f"the field {shortened(overview.color, 40)!r}"
     shown = "all" if not overview.sampled else f"{len(overview.documents):,} of {overview.total:,}"
     explained = sum(found.variance[:2])
@@ -257,19 +257,29 @@ def _recall(overview: Overview) -> Iterator[Section]:
     low, high = found.interval[found.k]
     made = "the questions" if found.kind == "given" else "stored vectors with noise, harder than most real questions"
     answered = f"{found.approximate:.0%} were answered by the approximate index, the others exactly."
+    if found.efforts:
+        answered += " The line shows what the index finds with less and with more effort."
     if not overview.info.get("approximate"):
         answered = "There is no approximate index: all searches are exact."
     text = (
         f"Measured with {found.queries:,} queries: {made}. {answered} Latencies are of one search at a time, without "
         "embedding.",
     )
-    alt = (
-        f"Recall@{found.k} {found.recall[found.k]:.3f} at {1e3 * found.index.p50:.2f} ms with the index, 1.0 at "
-        f"{1e3 * found.exact.p50:.2f} ms exactly."
-    )
-    rows = [
-        ("with the index", f"{found.recall[found.k]:.4f}", f"{low:.4f} to {high:.4f}", *_milliseconds(found.index)),
-        ("exact", "1.0000", "", *_milliseconds(found.exact)),
+    alt = f"Recall@{found.k} 1.0 at {1e3 * found.exact.p50:.2f} ms exactly"
+    rows = [("exact", "1.0000", "", *_milliseconds(found.exact))]
+    if found.approximate:
+        alt += f", {found.recall[found.k]:.3f} at {1e3 * found.index.p50:.2f} ms with the index"
+        interval = f"{low:.4f} to {high:.4f}"
+        rows.insert(0, ("with the index", f"{found.recall[found.k]:.4f}", interval, *_milliseconds(found.index)))
+    alt += "."
+    efforts = [
+        (
+            f"{each.effort:,} proposals",
+            f"{each.recall:.4f}",
+            "{:.4f} to {:.4f}".format(*each.interval),
+            *_milliseconds(each.latency),
+        )
+        for each in found.efforts
     ]
     head = ("search", f"recall@{found.k}", "95 % interval", "p50, ms", "p95, ms", "p99, ms")
     yield Section(
@@ -277,7 +287,10 @@ def _recall(overview: Overview) -> Iterator[Section]:
         "Recall against latency",
         text,
         (Picture(alt, lambda: charts.recall(found)),),
-        (Table("Recall and latency", head, rows),),
+        (
+            Table("Recall and latency", head, rows),
+            *([Table("With other efforts", head, efforts, details=True)] if efforts else []),
+        ),
     )
 
 

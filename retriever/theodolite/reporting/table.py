@@ -6,7 +6,6 @@ from typing import Any
 
 from theodolite.errors import EngineError
 from theodolite.overview.overview import Overview
-from theodolite.reporting.groups import groups
 from theodolite.tables import arrow_array, needs_package
 
 
@@ -20,7 +19,7 @@ def to_arrow(overview: Overview) -> Any:
         import pyarrow
     documents, found = overview.documents, overview.map
     names = [""] * len(documents)
-    for group in groups(overview):
+    for group in overview.groups():
         for row in group.rows.tolist():
             names[row] = group.name
     arrays = {

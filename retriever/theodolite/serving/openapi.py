@@ -116,7 +116,7 @@ def _search(limits: Limits, where: Mapping[str, Any], count: Mapping[str, Any]) 
         },
         "dedupe": {**number, "exclusiveMinimum": 0, "maximum": 1},
         "coverage": {**number, "exclusiveMinimum": 0, "exclusiveMaximum": 1},
-        "highlight": {**_BOOLEAN, "description": "With the best sentence of each hit."},
+        "highlight": {**_BOOLEAN, "description": "With the best sentences of each hit, at most three."},
         "explain": _BOOLEAN,
     }
 

@@ -1,14 +1,18 @@
 """Hits, documents and fields as JSON values. Dates in metadata are tagged, as stored: `{"$date": "2025-03-01"}`."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from theodolite.errors import InputError
 from theodolite.metadata import as_json, decode, encode
 from theodolite.types import Document, Field, Hit, Hits, Trace
 
+if TYPE_CHECKING:
+    from theodolite.analysis.highlights import Highlight
+
+_HIGHLIGHTS = 3  # sentences of a hit
 _TRACE = tuple(each.name for each in fields(Trace))
 
 
@@ -23,7 +27,7 @@ def hit_as_json(hit: Hit, *, highlight: bool = True, explain: bool = False) -> d
     """Return a hit.
 
     Args:
-        highlight: with the sentence that has most words of the query, if there is one.
+        highlight: with the sentences that have most words of the query, at most three, best first.
         explain: with all of `hit.explain()`, as data and in words.
     """
     values: dict[str, Any] = {
@@ -35,7 +39,7 @@ def hit_as_json(hit: Hit, *, highlight: bool = True, explain: bool = False) -> d
         "metadata": json.loads(encode(hit.document.metadata)),
     }
     if highlight:
-        values["highlights"] = [asdict(each) for each in hit.highlights[:1]]
+        values["highlights"] = [asdict(each) for each in _best(hit.highlights)]
     if hit.version is not None:
         values["version"] = {name: as_json(value) for name, value in asdict(hit.version).items()}
     if hit.duplicates:
@@ -44,6 +48,11 @@ def hit_as_json(hit: Hit, *, highlight: bool = True, explain: bool = False) -> d
         explanation = hit.explain()
         values["explanation"] = {**explanation.to_dict(), "words": str(explanation)}
     return values
+
+
+def _best(highlights: "Sequence[Highlight]") -> "Sequence[Highlight]":
+    """Return the first three that are at least two thirds as good as the best one."""
+    return [each for each in highlights[:_HIGHLIGHTS] if 3 * each.score >= 2 * highlights[0].score]
 
 
 def _trace_as_json(trace: Trace) -> dict[str, Any]:

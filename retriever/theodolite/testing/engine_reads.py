@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from theodolite.filters import parse
-from theodolite.protocols import Answer, Request
+from theodolite.protocols import Answer, Request, Sampling
 from theodolite.testing.checks import check
 from theodolite.testing.reference import (
     DIMENSION,
@@ -62,6 +62,37 @@ class ReadsContract(EngineUnderTest):
             pair.delete([sorted(names)[10]])
             rest = [document.id for document, _ in pair.engine.documents(after=sorted(names)[10])]
             check(rest == sorted(names)[11:], "documents does not go on after an id that was deleted")
+
+    def test_samples_are_evenly_spaced(self) -> None:
+        with self.opened() as pair:
+            engine = pair.engine
+            if not isinstance(engine, Sampling):
+                return
+            names = numbered(90)
+            pair.add(passages(names), drawn(1, 90))
+            pair.update({name: {"odd": True} for name in names[1::2]})
+            pair.delete(names[10:40])
+            pair.add(passages(names[50:60], new=True), drawn(2, 10))
+            for where in (None, {"odd": True}, {"odd": 7}):
+                tree, eligible = parse(where), pair.eligible(where)
+                for count in (1, 7, len(eligible) or 1, 1000):
+                    sampled = list(engine.sample(count, tree))
+                    expected = -(-len(eligible) // max(1, -(-len(eligible) // count)))
+                    what = f"a sample of {count} of {len(eligible)} documents ({where})"
+                    check(len(sampled) == expected, f"{what} has {len(sampled)}, not {expected}")
+                    check({document.id for document, _ in sampled} <= set(eligible), f"{what} has others, too")
+                    check(len({document.id for document, _ in sampled}) == expected, f"{what} has a document twice")
+                    for document, vector in sampled:
+                        pair.check_document(document)
+                        same = vector.tobytes() == pair.stored[document.id][1].tobytes()
+                        check(same, f"{what} gives {document.id!r} another vector than was added")
+            begun = engine.sample(1000)
+            first, _ = next(begun)
+            pair.clear()
+            pair.add(passages(names), drawn(3, 90))
+            check(
+                first.id in names and len(list(begun)) < 90, "a sample goes on with documents of a cleared collection"
+            )
 
     def test_documents_may_be_written_while_they_are_listed(self) -> None:
         with self.opened() as pair:

@@ -30,6 +30,20 @@ class Misses(LocalEngine):
         ]
 
 
+class Tries(Misses):
+    """Finds more with more effort: effort n misses the best 4 - n; exact search is cheaper from 5 on."""
+
+    def efforts(self, k: int) -> list[int]:
+        return [1, 2, 3, 4, 5, 6]
+
+    def search_with_effort(self, request: Request, effort: int) -> list[Answer]:
+        missed = max(0, 4 - effort)
+        return [
+            Answer(answer.documents[missed:], answer.similarities[missed:], replace(answer.trace, complete=effort >= 5))
+            for answer in LocalEngine.search(self, replace(request, k=request.k + missed, exact=True))
+        ]
+
+
 class Busy(LocalEngine):
     """Somebody writes after each search."""
 
@@ -216,6 +230,39 @@ def test_targets_are_about_ten_or_the_nearest() -> None:
 
     picked: Sequence[int] = [measured(1, 5, 10, 100), measured(1, 5), measured(20, 100), measured(8, 12)]
     assert picked == [10, 5, 20, 8]
+
+
+def test_other_efforts_make_a_curve() -> None:
+    with filled(Tries.open(), drawn(1, 300)) as kb:
+        queries = prepare(drawn(2, 40), kb._engine.space)[0]
+        assert measure(kb._engine, queries, (5, 10)).efforts == ()
+        found = measure(kb._engine, queries, (5, 10), efforts=True)
+        assert [(each.effort, round(each.recall, 6)) for each in found.efforts] == [
+            (1, 0.7),
+            (2, 0.8),
+            (3, 0.9),
+            (4, 1),
+        ]
+        assert all(each.interval[0] <= each.recall <= each.interval[1] for each in found.efforts)
+        assert [each["effort"] for each in found.to_dict()["efforts"]] == [1, 2, 3, 4]
+
+
+def test_a_folder_searches_with_other_efforts() -> None:
+    pytest.importorskip("hnswlib")
+    with filled(LocalEngine.open(), drawn(1, 800)) as kb:
+        engine = kb._engine
+        assert isinstance(engine, LocalEngine)
+        assert engine.efforts(10) == []
+        kb.reindex("hnsw")
+        efforts = engine.efforts(10)
+        assert efforts == sorted(efforts)
+        assert 10 <= efforts[0] < efforts[-1] <= 400
+        index = engine._snapshots.read(lambda _, snapshot: snapshot.approximate)
+        assert index is not None
+        assert index.with_effort(10, 60).calibration.needed(10) == (60, 60)
+        request = Request(prepare(drawn(3, 1), engine.space)[0], 10, probe=True)
+        (answer,) = engine.search_with_effort(request, efforts[-1])
+        assert answer.similarities == engine.search(replace(request, exact=True))[0].similarities
 
 
 def test_measure_leaves_an_engine_as_it_is() -> None:

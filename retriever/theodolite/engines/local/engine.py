@@ -3,6 +3,7 @@
 import itertools
 import weakref
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -16,7 +17,16 @@ from theodolite.engines import refusals
 from theodolite.engines.local.derived.snapshot import Snapshot, SnapshotManager
 from theodolite.engines.local.maintenance.generations import remove_old_generations
 from theodolite.engines.local.maintenance.index_manager import IndexManager
-from theodolite.engines.local.search.documents import Page, Pair, Place, after_id, duplicates, read_page, read_pairs
+from theodolite.engines.local.search.documents import (
+    Page,
+    Pair,
+    Place,
+    after_id,
+    duplicates,
+    read_page,
+    read_pairs,
+    sample,
+)
 from theodolite.engines.local.search.executor import SearchExecutor
 from theodolite.engines.local.search.field_summary import FieldSummaries, Hints
 from theodolite.engines.local.storage.database import read_manifest, read_note, write_note
@@ -237,6 +247,9 @@ class LocalEngine:
             if remaining is not None:
                 remaining -= len(part)
 
+    def sample(self, count: int, where: Filter | None = None, *, scope: Scope | None = None) -> Iterator[Pair]:
+        return sample(self._snapshots, within(scope, self.partition, where), count)
+
     def count(self, where: Filter | None = None, *, scope: Scope | None = None) -> int:
         tree = within(scope, self.partition, where)
         if tree is None:
@@ -274,6 +287,19 @@ class LocalEngine:
 
     def search(self, request: Request) -> list[Answer]:
         return self._snapshots.read(lambda connection, snapshot: self._executor.answers(connection, snapshot, request))
+
+    def efforts(self, k: int) -> list[int]:
+        index = self._snapshots.read(lambda _, snapshot: snapshot.approximate)
+        return [] if index is None else index.efforts(k)
+
+    def search_with_effort(self, request: Request, effort: int) -> list[Answer]:
+        def search(connection: Connection, snapshot: Snapshot) -> list[Answer]:
+            snapshot = self._snapshots.searchable(snapshot)
+            if snapshot.approximate is not None:
+                snapshot = replace(snapshot, approximate=snapshot.approximate.with_effort(request.k, effort))
+            return self._executor.answers(connection, snapshot, request)
+
+        return self._snapshots.read(search)
 
     def duplicates(
         self,

@@ -2,12 +2,12 @@
 
 import math
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from theodolite.forking import register_at_fork
-from theodolite.indexes.ann.calibration import Calibration
+from theodolite.indexes.ann.calibration import LADDER, Calibration
 from theodolite.indexes.ann.costs import Costs
 from theodolite.indexes.flat.boosted import BoostedScore
 from theodolite.indexes.flat.index import FlatIndex, Found, top
@@ -83,6 +83,18 @@ class Approximate:
         self._tail: tuple[FlatIndex, FlatIndex] | None = None
         self._lock = threading.Lock()
         register_at_fork(self)
+
+    def efforts(self, k: int) -> list[int]:
+        """Return numbers of proposals for lists of length k, ascending, up to half of the rows."""
+        tried = {math.ceil(step * k) for step in LADDER} | {self.calibration.needed(k)[0]}
+        return sorted(n for n in tried if k <= n <= len(self.rows) // 2)
+
+    def with_effort(self, k: int, proposals: int) -> "Approximate":
+        """Return the same index with another number of proposals for lists of length k; all of them are scored."""
+        calibration = replace(self.calibration, k=k, n=proposals, rescored=proposals, longer=None)
+        made = Approximate(self.candidates, self.rows, calibration, self._costs)
+        made._tail = self._tail
+        return made
 
     def costs(self, flat: FlatIndex, source: VectorSource) -> Costs:
         """Return the costs on this machine, measured once."""

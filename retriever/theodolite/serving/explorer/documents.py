@@ -23,7 +23,7 @@ _OTHERS = 20  # documents of one group of versions that are shown
 
 
 def stages(served: Served, kb: Retriever) -> dict[str, Any]:
-    """Return what a collection's searches can have: modes, relevance, rules for versions, a reranker."""
+    """Return what a collection's searches can have: modes, relevance, rules for versions, a reranker, calibrations."""
     info = kb.info()
     has_model = served.problem is None and kb.embedder is not None
     return {
@@ -35,6 +35,7 @@ def stages(served: Served, kb: Retriever) -> dict[str, Any]:
         "relevance": kb.relevance is not None,
         "rules": to_json(kb._searcher.rules),
         "rerank": served.rerank is not None,
+        "calibrations": [each for each in info.get("calibrations", ()) if not each["withdrawn"]],
     }
 
 

@@ -12,7 +12,7 @@ from theodolite.serving.bodies import SEARCH, check_known, ids_of, search_option
 from theodolite.serving.collections import Collections, Served
 from theodolite.serving.errors import param_error
 from theodolite.serving.explorer import documents
-from theodolite.serving.explorer.overviews import Overviews, health_of, map_of
+from theodolite.serving.explorer.overviews import Overviews
 from theodolite.serving.explorer.pages import PREFIX, page_routes
 from theodolite.serving.json_response import json_body
 from theodolite.serving.limits import Limits
@@ -67,18 +67,18 @@ class _Api:
         return answer.to_dict()
 
     async def map(self, request: Request) -> Any:
-        """Return the places of documents in two dimensions, in groups by a field or by cluster."""
+        """Return the places of documents in two dimensions, in groups by a field or by cluster; or the progress."""
         body = await json_body(request)
-        check_known(body, ("color",))
-        color = text_of(body, "color")
+        check_known(body, ("color", "job"))
         _, kb = self._seen(request)
-        return await in_thread(lambda: map_of(self._overviews.of(kb), color))
+        return await self._overviews.map(kb, text_of(body, "color"), _job_of(body))
 
     async def health(self, request: Request) -> Any:
-        """Return what the checks say about a collection."""
-        check_known(await json_body(request), ())
+        """Return what the checks say about a collection; or the progress."""
+        body = await json_body(request)
+        check_known(body, ("job",))
         _, kb = self._seen(request)
-        return await in_thread(lambda: health_of(self._overviews.of(kb)))
+        return await self._overviews.health(kb, _job_of(body))
 
     def _seen(self, request: Request) -> tuple[Served, Any]:
         grant = grant_of(request)
@@ -91,3 +91,10 @@ def _id_of(body: Mapping[str, Any]) -> str:
     if not isinstance(name, str) or not name:
         raise param_error("id", "id is not the id of a document")
     return name
+
+
+def _job_of(body: Mapping[str, Any]) -> int | None:
+    number = body.get("job")
+    if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
+        raise param_error("job", "job is not the number of a job")
+    return number

@@ -28,6 +28,7 @@ BUDGET = 32 << 20
 
 _OVERHEAD = 300  # bytes of a record beside its strings
 _PAGE = 256  # documents of one page of a listing
+_SAMPLED = 2000  # documents of a sample that are read together
 _PAIRS = 512  # near-duplicates whose documents are read together
 _MAX_STEP = 8192  # ids to look at in one step
 _SORTED_BELOW = 4096  # eligible rows whose ids are read at once and sorted
@@ -99,6 +100,27 @@ def read_pairs(connection: sqlite3.Connection, snapshot: Snapshot, keys: list[in
         raise CorruptionError(f"document number {lost[0]} is listed but missing: the database is damaged. Run verify()")
     vectors = snapshot.vectors.take(rows)
     return [(records[key].document(), vector) for key, vector in zip(keys, vectors, strict=True)]
+
+
+def sample(snapshots: SnapshotManager, tree: Filter | None, count: int) -> Iterator[Pair]:
+    """Implement `protocols.Sampling.sample`, in the order of rows. Only the documents in the sample are read."""
+
+    def begin(connection: Connection, snapshot: Snapshot) -> tuple[int, Rows]:
+        mask = snapshots.mask(snapshot, tree, connection)
+        rows = np.arange(snapshot.rows) if mask is None else np.flatnonzero(mask)
+        return snapshot.era, snapshot.keys.of(rows[:: max(1, -(-len(rows) // count))])
+
+    def read(connection: Connection, snapshot: Snapshot, keys: Rows) -> list[Pair]:
+        if snapshot.era != era:  # the collection was cleared; new documents have the same keys
+            return []
+        rows = snapshot.keys.find(keys)
+        there = rows >= 0
+        there[there] = snapshot.live[rows[there]]
+        return read_pairs(connection, snapshot, keys[there].tolist())
+
+    era, keys = snapshots.read(begin)
+    for start in range(0, len(keys), _SAMPLED):
+        yield from snapshots.read(partial(read, keys=keys[start : start + _SAMPLED]))
 
 
 def duplicates(

@@ -43,6 +43,15 @@ const named = (prefix, name, what) => `${prefix}/${encodeURIComponent(name)}/${w
 export const listCollections = () => call("GET", "/api/v1/collections");
 /** Ask the native API about a collection: `search`, `fields`, `get`. */
 export const ask = (name, what, body, signal) => call("POST", named("/api/v1/collections", name, what), body, signal);
-/** Ask for what only this page shows: `document`, `why_not`. */
+/** Ask for what only this page shows: `document`, `why_not`; with `measure`, `map` and `health`. */
 export const explore = (name, what, body, signal) => call("POST", named("/api/explorer", name, what), body, signal);
+/** Ask for what takes longer than a request. `progress` hears how far it is, until the answer is there. */
+export async function measure(name, what, body, progress, signal) {
+  let answer = await explore(name, what, body, signal);
+  while (answer.progress) {
+    progress(answer.progress);
+    answer = await explore(name, what, { ...body, job: answer.job }, signal);
+  }
+  return answer;
+}
 export const stagesOf = (name) => call("GET", named("/api/explorer", name, "stages"));

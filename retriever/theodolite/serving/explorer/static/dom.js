@@ -43,6 +43,16 @@ export function shown(value) {
 /** Return a button with a text and what a click does. */
 export const button = (text, click, attributes = {}) => make("button", { type: "button", click, ...attributes }, text);
 
+/** Show how far a measurement is: `status` gets the words, `bar` is a progress element. Null: it has ended. */
+export function showProgress(status, bar, progress) {
+  bar.hidden = progress === null;
+  if (progress === null) return;
+  const { step, done, of } = progress;
+  if (of) Object.assign(bar, { max: of, value: done });
+  else bar.removeAttribute("value");
+  status.textContent = of > 100 ? `${step}: ${done.toLocaleString("en-US")} of ${of.toLocaleString("en-US")} …` : `${step} …`;
+}
+
 /** Return a checkbox with its label. */
 export function checkbox(text, checked, change, attributes = {}) {
   const input = make("input", { type: "checkbox", change: () => change(input.checked), ...attributes });

@@ -14,7 +14,7 @@ export class Facets {
   clear() {
     this.chosen = new Map(); // the values that a field may have
     this.ranges = new Map(); // [lowest, highest] as JSON values, or null
-    this.ids = null; // ids of documents chosen elsewhere, such as on a map
+    this.selection = null; // a filter chosen elsewhere, such as on a map
     this.text.value = "";
   }
 
@@ -26,7 +26,7 @@ export class Facets {
       if (low !== null) parts.push({ [field]: { $gte: low } });
       if (high !== null) parts.push({ [field]: { $lte: high } });
     }
-    if (this.ids !== null) parts.push({ $id: this.ids });
+    if (this.selection !== null) parts.push(this.selection);
     if (this.text.value.trim()) {
       let given;
       try {

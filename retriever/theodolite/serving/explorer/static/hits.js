@@ -16,6 +16,15 @@ export function listOf(answer, title, others, actions) {
   return make("ol", { class: "hits", "aria-label": title }, ...items);
 }
 
+/** Return the verdict on an answer; null where the collection has no calibration. */
+export function verdictOf({ verdict }) {
+  if (!verdict) return null;
+  const { label, probability, reason } = verdict;
+  if (label === "unknown") return make("p", { class: "verdict" }, make("strong", {}, "No verdict"), `: ${reason}.`);
+  const sure = make("strong", {}, label === "none" ? "Probably no answer" : `${label[0].toUpperCase()}${label.slice(1)}`);
+  return make("p", { class: `verdict ${label}` }, sure, `: the collection answers this question with a probability of ${Math.round(100 * probability)} %.`);
+}
+
 function card(hit, highest, others, actions) {
   const id = newId();
   const why = make("div", { id, hidden: true }, explanation(hit, highest));

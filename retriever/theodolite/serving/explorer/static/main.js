@@ -9,7 +9,6 @@ import { SearchPage } from "./search.js";
 const wanted = readAddress();
 let page = null;
 let pages = {};
-let ending = new AbortController();
 
 function report(error) {
   const alert = byId("alert");
@@ -38,20 +37,22 @@ async function start() {
 }
 
 async function open(name) {
-  const [stages, { fields }] = await Promise.all([stagesOf(name), ask(name, "fields", { values: 20 })]);
-  page?.end();
+  const counted = ask(name, "fields", { values: 20 });
+  counted.catch(() => {}); // it is awaited below
+  const stages = await stagesOf(name);
+  for (const each of [page, pages.map, pages.health]) each?.end();
   const count = stages.documents.toLocaleString("en-US");
   byId("about").textContent = `${count} ${stages.documents === 1 ? "document" : "documents"}, ${stages.metric}${stages.embedder ? `, ${stages.embedder}` : ""}`;
   document.title = `${name} · Explorer`;
-  ending.abort();
-  ending = new AbortController();
-  const map = new MapPage(name, report, (ids) => page.chooseIds(ids), (id) => page.actions.open(id));
-  map.listen(ending.signal);
-  page = new SearchPage(name, stages, fields, report, [(answer) => map.light(answer.hits.map((hit) => hit.id))]);
+  const map = new MapPage(name, report, (where) => page.select(where), (id) => page.actions.open(id));
+  page = new SearchPage(name, stages, report, [(answer) => map.light(answer.hits.map((hit) => hit.id))]);
   pages = { search: null, map, health: new HealthPage(name) };
   turnTo("search");
   if (stages.problem) report(new Error(`Only search by words is possible: ${stages.problem}`));
   byId("query").focus();
+  const shown = page;
+  const { fields } = await counted;
+  if (shown === page) shown.know(fields);
 }
 
 /** Show one of the pages. */

@@ -4,10 +4,11 @@ import { checkbox, make, newId } from "./dom.js";
 
 /** Return the controls of a collection's stages.
  *
- * `stages` and `fields` are the server's descriptions; `changed` is called after each change.
- * Of the result, `form` holds the controls, and `read()` returns the options of a search as the API takes them.
+ * `stages` is the server's description; `changed` is called after each change.
+ * Of the result, `form` holds the controls, `know(fields)` adds those that need the collection's fields, and `read()`
+ * returns the options of a search as the API takes them.
  */
-export function makeOptions(stages, fields, changed) {
+export function makeOptions(stages, changed) {
   const state = { mode: stages.modes[0], k: 10, lexical: 0.8, superseded: "hide", as_of: "" };
   const form = document.createDocumentFragment();
   const readers = [];
@@ -21,12 +22,24 @@ export function makeOptions(stages, fields, changed) {
   const lexical = slider("Weight of words", 0, 2, 0.1, state.lexical, (value) => { state.lexical = value; update(); });
   const k = slider("Number of hits (k)", 1, 100, 1, state.k, (value) => { state.k = value; update(); });
   form.append(group("Search", mode, lexical, k));
-  refreshers.push(() => { lexical.hidden = state.mode !== "hybrid"; });
-  readers.push(() => ({ k: state.k, mode: state.mode === "hybrid" ? { dense: 1, lexical: state.lexical } : state.mode }));
+  const coverage = coverageOf(stages.calibrations, update);
+  if (coverage) form.append(coverage.element);
+  const covered = () => coverage?.on() ?? false;
+  refreshers.push(() => {
+    lexical.hidden = state.mode !== "hybrid";
+    k.hidden = covered();
+  });
+  readers.push(() => ({ ...(covered() ? { coverage: coverage.value() } : { k: state.k }), mode: state.mode === "hybrid" ? { dense: 1, lexical: state.lexical } : state.mode }));
 
   const scaled = () => stages.relevance || state.mode === "lexical";
-  const boosts = [freshness(fields, update), authority(fields, update)].filter(Boolean);
-  form.append(...boosts.map((boost) => boost.element));
+  const boosts = [];
+  const preferences = make("div");
+  form.append(preferences);
+  const know = (fields) => {
+    boosts.push(...[freshness(fields, update), authority(fields, update)].filter(Boolean));
+    preferences.replaceChildren(...boosts.map((boost) => boost.element));
+    refreshers.forEach((refresh) => refresh());
+  };
   readers.push(() => {
     const chosen = scaled() ? boosts.map((boost) => boost.read()).filter(Boolean) : [];
     return chosen.length ? { boosts: chosen } : {};
@@ -58,16 +71,18 @@ export function makeOptions(stages, fields, changed) {
     readers.push(() => rerank.on() ? { rerank: true } : {});
   }
   if (stages.modes.length > 1 || stages.metric) {
-    single("Merge near-duplicates", "Cosine from which documents are duplicates", 0.8, 1, 0.005, 0.97, (value) => ({ dedupe: value }));
-    single("Diversity", "How much the hits should differ", 0, 1, 0.05, 0.3, (value) => ({ diversity: value }));
+    const free = () => !covered();
+    single("Merge near-duplicates", "Cosine from which documents are duplicates", 0.8, 1, 0.005, 0.97, (value) => ({ dedupe: value }), free);
+    single("Diversity", "How much the hits should differ", 0, 1, 0.05, 0.3, (value) => ({ diversity: value }), free);
   }
   refreshers.forEach((refresh) => refresh());
-  return { form, read: () => Object.assign({}, ...readers.map((read) => read())) };
+  return { form, know, read: () => Object.assign({}, ...readers.map((read) => read())) };
 }
 
 const MODES = { dense: "By meaning (dense)", hybrid: "By meaning and words (hybrid)", lexical: "By words (lexical)" };
 const UNITS = [["d", "days"], ["w", "weeks"], ["y", "years"], ["h", "hours"]];
 const MOST_LEVELS = 12;
+const LEAST_COVERAGE = 0.5;
 
 function freshness(fields, update) {
   const dated = Object.entries(fields).filter(([, field]) => field.dates).map(([name]) => name);
@@ -106,6 +121,18 @@ function authority(fields, update) {
     levels);
   const read = () => own.on() && state.weight ? { kind: "authority", field: state.field, levels: [...state.levels], weight: state.weight } : null;
   return { element: own.element, read };
+}
+
+/** Return the control of how long lists are by calibration, in place of k; null where nothing is calibrated. */
+function coverageOf(calibrations, update) {
+  const highest = Math.floor(100 * Math.max(0, ...calibrations.map((each) => each.highest_coverage))) / 100;
+  if (highest < LEAST_COVERAGE) return null;
+  const state = { value: Math.min(0.9, highest) };
+  const words = `As many hits as it takes that a relevant one is among them for this share of questions that have an answer. Calibrated: ${calibrations.map((each) => each.search).join("; ")}.`;
+  const own = stage("Coverage", false, update,
+    slider("Share of questions", LEAST_COVERAGE, highest, 0.01, state.value, (value) => { state.value = value; update(); }),
+    make("p", { class: "quiet" }, words));
+  return { ...own, value: () => state.value };
 }
 
 const group = (title, ...controls) => make("fieldset", {}, make("legend", {}, title), ...controls);

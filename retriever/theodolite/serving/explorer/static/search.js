@@ -3,7 +3,7 @@
 import { ask, explore } from "./api.js";
 import { byId, make } from "./dom.js";
 import { Facets } from "./facets.js";
-import { listOf } from "./hits.js";
+import { listOf, verdictOf } from "./hits.js";
 import { makeOptions } from "./options.js";
 import { openDocument, reasonsOf } from "./documents.js";
 
@@ -11,26 +11,34 @@ const VALUES = 20; // a field with more distinct values is no facet
 
 /** The search page of one collection. `report` shows an error, or clears it. */
 export class SearchPage {
-  constructor(collection, stages, fields, report, listeners) {
-    Object.assign(this, { collection, stages, fields, report, listeners });
+  constructor(collection, stages, report, listeners) {
+    Object.assign(this, { collection, stages, report, listeners });
+    this.fields = {}; // until they are known
     this.by = null; // the id of the document to search by, instead of a question
     this.kept = null; // the options to compare with
     this.request = null; // the last one, without its options
     this.facets = new Facets(byId("facets"), byId("where"), () => this.changed());
-    this.options = makeOptions(stages, fields, () => this.changed());
+    this.options = makeOptions(stages, () => this.changed());
     byId("options").replaceChildren(this.options.form);
     this.actions = {
       open: (id) => this.#guarded(() => openDocument(collection, id, this.actions)),
       similar: (id) => this.similar(id),
     };
     this.#listen();
-    this.facets.draw(fields, fields);
+    byId("facets").replaceChildren(make("p", { class: "quiet" }, "Reading the fields …"));
     byId("lists").replaceChildren();
     byId("why-not").replaceChildren();
     byId("notes").replaceChildren();
     this.#say(stages.documents ? "Ask a question, or choose filters." : "This collection is empty.");
     this.#showBy();
     this.#showKept();
+  }
+
+  /** Show the controls of the collection's fields, which take longer to count than the page to draw. */
+  know(fields) {
+    this.fields = fields;
+    this.options.know(fields);
+    this.facets.draw(fields, fields);
   }
 
   #listen() {
@@ -61,9 +69,9 @@ export class SearchPage {
     on("document-close", "click", () => byId("document").close());
   }
 
-  /** Find only these documents; null for all. */
-  chooseIds(ids) {
-    this.facets.ids = ids;
+  /** Find only documents that pass a filter; null for all. */
+  select(where) {
+    this.facets.selection = where;
     this.changed();
   }
 
@@ -139,9 +147,9 @@ export class SearchPage {
     const lists = byId("lists");
     lists.classList.toggle("two", other !== undefined);
     if (other === undefined) {
-      lists.replaceChildren(listOf(answer, "Hits", null, this.actions));
+      lists.replaceChildren(make("div", {}, verdictOf(answer), listOf(answer, "Hits", null, this.actions)));
     } else {
-      const column = (title, own, against) => make("div", {}, make("h4", {}, title), listOf(own, title, ranks(against), this.actions));
+      const column = (title, own, against) => make("div", {}, make("h4", {}, title), verdictOf(own), listOf(own, title, ranks(against), this.actions));
       lists.replaceChildren(column("Settings that were kept", other, answer), column("Present settings", answer, other));
     }
     const { trace } = answer;
