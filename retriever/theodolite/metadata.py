@@ -79,6 +79,11 @@ def encode(metadata: Mapping[str, Any], *, canonical: bool = False) -> str:
     return text
 
 
+def as_tagged(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return stored metadata as the JSON values that `encode` writes, with dates as `{"$date": ...}`."""
+    return _packed_mapping(metadata, "metadata", 1)
+
+
 def encode_to_store(metadata: Mapping[str, Any]) -> str:
     """Return new metadata as JSON. Raises DocumentError like `encode`, and for names that are too long."""
     text = encode(metadata)

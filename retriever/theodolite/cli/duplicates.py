@@ -1,6 +1,5 @@
 """The command `duplicates`."""
 
-import json
 import sys
 import textwrap
 from itertools import islice
@@ -11,7 +10,7 @@ import typer
 from theodolite.cli import output
 from theodolite.cli.opening import open_collection
 from theodolite.cli.options import Collection, Json, Where, parse_where
-from theodolite.metadata import encode
+from theodolite.metadata import as_tagged
 from theodolite.types import Document, Duplicate
 
 
@@ -74,4 +73,4 @@ def _as_json(pair: Duplicate) -> dict[str, Any]:
 
 
 def _document_as_json(document: Document) -> dict[str, Any]:
-    return {"id": document.id, "text": document.text, "metadata": json.loads(encode(document.metadata))}
+    return {"id": document.id, "text": document.text, "metadata": as_tagged(document.metadata)}

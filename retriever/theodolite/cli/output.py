@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 from theodolite.cli import hit_lines
 from theodolite.display import one_line as one_line  # for the commands
 from theodolite.display import printable
-from theodolite.metadata import encode
+from theodolite.metadata import as_tagged
 from theodolite.serving.results import hits_as_json as hits_as_json
 from theodolite.types import Document, Hits
 
@@ -178,4 +178,4 @@ def _is_due(quiet: bool, printed: float) -> bool:
 
 def place_of(document: Document) -> str:
     """Say where a passage is from; its path only if the id does not begin with it."""
-    return hit_lines.place(document.id, json.loads(encode(document.metadata)))
+    return hit_lines.place(document.id, as_tagged(document.metadata))

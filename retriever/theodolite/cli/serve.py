@@ -16,7 +16,7 @@ from theodolite.cli import output
 from theodolite.cli.opening import open_served
 from theodolite.cli.options import EmbedderName, Json, OnDrift, TrustIndex, parse_location
 from theodolite.cli.running_server import announced, private_file
-from theodolite.errors import ConfigError, InputError, MissingExtraError
+from theodolite.errors import ConfigError, InputError
 
 if TYPE_CHECKING:  # starlette is imported when the command runs
     from theodolite.serving.access import Access
@@ -124,14 +124,10 @@ def _hosts(host: str, allowed: Sequence[str]) -> list[str]:
 def _extensions(collections: "Collections", limits: "Limits", hosts: Sequence[str]) -> "list[Extension]":
     """Return what the server offers beside its own API: the explorer, and MCP if its extra is installed."""
     from theodolite.serving.explorer.routes import explorer
+    from theodolite.serving.mcp import endpoint
 
     pages = explorer(collections, limits)
-    try:
-        with plugins.optional("mcp"):
-            from theodolite.serving.mcp.server import extension
-    except MissingExtraError:
-        return [pages]
-    return [pages, extension(collections, limits, hosts)]
+    return [pages, endpoint.extension(collections, limits, hosts)] if endpoint.is_installed() else [pages]
 
 
 def _to_connect(host: str) -> str:

@@ -14,7 +14,7 @@ from theodolite.errors import TheodoliteError
 from theodolite.serving import engine_api, health, native, openai_shape
 from theodolite.serving.access import Access
 from theodolite.serving.collections import Collections
-from theodolite.serving.errors import HttpError, error_answer, on_http_error
+from theodolite.serving.errors import HttpError, error_answer, on_http_error, unexpected_answer
 from theodolite.serving.limits import Limits
 from theodolite.serving.metrics import Metrics
 from theodolite.serving.security import Security
@@ -70,10 +70,11 @@ def make_app(
 
     routes = [route for extension in extensions for route in extension.routes]
     app = Starlette(
-        routes=[*routes, *own],
+        routes=[*own, *routes],
         exception_handlers={
             HttpError: on_http_error,
             TheodoliteError: on_http_error,
+            Exception: _unexpected,
             404: _missing,
             405: _wrong_method,
         },
@@ -81,6 +82,10 @@ def make_app(
     )
     public = [health.PATH, *(path for extension in extensions for path in extension.public)]
     return Security(metrics.counting(app), access, hosts=hosts, limits=limits, public=public)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    return unexpected_answer(request.url.path)  # Starlette raises the error again, and `Security` logs it
 
 
 async def _missing(request: Request, error: Exception) -> Response:

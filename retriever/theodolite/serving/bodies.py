@@ -93,7 +93,7 @@ def vector_of(value: Any, name: str = "vector") -> list[float] | None:
     """Return a field that is a list of numbers, or None. Raises InputError."""
     if value is None:
         return None
-    if not isinstance(value, list) or not value or not all(type(each) in (int, float) for each in value):
+    if not isinstance(value, list) or not value or not {*map(type, value)} <= {int, float}:
         raise param_error(name, f"{name} is not a list of numbers")
     try:
         return [float(each) for each in value]

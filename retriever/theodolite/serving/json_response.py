@@ -1,19 +1,17 @@
 """JSON answers, and JSON bodies of requests."""
 
 import json
-import math
-import re
 from typing import Any
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from theodolite.errors import InputError
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-_HUGE = re.compile(r"[eE]\+?\d{3}|\d{300}")  # numbers that may be infinite
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _DEEPEST = 200  # levels of a body: filters and metadata have at most 64
+_LARGE = 2**63  # orjson reads larger integers as floats
 
 
 class JsonResponse(Response):
@@ -22,7 +20,10 @@ class JsonResponse(Response):
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
-        return _encode(content).encode("utf-8", "backslashreplace")
+        try:
+            return orjson.dumps(content)
+        except TypeError:  # integers of more than 64 bits, and text that is not Unicode
+            return _encode(content).encode("utf-8", "backslashreplace")
 
 
 async def json_body(request: Request, *, strict: bool = True) -> dict[str, Any]:
@@ -33,52 +34,44 @@ async def json_body(request: Request, *, strict: bool = True) -> dict[str, Any]:
     """
     body = await request.body()
     try:
-        text = body.decode("utf-8")
-        huge = strict and _HUGE.search(text) is not None
-        value = json.loads(text, parse_constant=_refuse if strict else None, parse_float=_finite if huge else None)
-    except UnicodeDecodeError as error:
-        raise InputError(f"the body is not UTF-8: byte {error.start} is {body[error.start]:#x}") from error
+        value = _strict(body) if strict else json.loads(body.decode("utf-8"))
     except RecursionError as error:
         raise InputError("the body is nested too deeply") from error
     except ValueError as error:
         raise InputError(f"the body is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise InputError("the body is not a JSON object")
-    # Most bodies need no look at each value, such as the numbers of a vector.
-    if strict and (_SURROGATE.search(text) is not None or text.count("[") + text.count("{") > _DEEPEST):
-        _check(value)
     return value
 
 
-def _check(value: Any) -> None:
-    """Raise InputError for a value that is nested too deeply, or has text that is not Unicode."""
+def _strict(body: bytes) -> Any:
+    value = orjson.loads(body)
+    if body.count(b"[") + body.count(b"{") > _DEEPEST:
+        _check_depth(value)
+    return json.loads(body) if _has_large_number(value) else value
+
+
+def _check_depth(value: Any) -> None:
+    """Raise RecursionError for a value that is nested too deeply."""
     layer = [value]
     for _ in range(_DEEPEST):
         inner: list[Any] = []
         for each in layer:
-            if isinstance(each, str):
-                if not each.isascii():
-                    try:
-                        each.encode()
-                    except UnicodeEncodeError:
-                        raise InputError("the body has a lone surrogate, which is not text") from None
-            elif isinstance(each, dict):
-                inner += each.keys()
-                inner += each.values()
-            elif isinstance(each, list):
-                inner += each
+            if isinstance(each, (dict, list)):
+                inner += each.values() if isinstance(each, dict) else each
         if not inner:
             return
         layer = inner
-    raise InputError("the body is nested too deeply")
+    raise RecursionError
 
 
-def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"the number {text[:20]} is too large")
-    return value
+def _has_large_number(value: Any) -> bool:
+    """Return whether a JSON value has a number that may have been an integer of more than 64 bits."""
+    if isinstance(value, dict):
+        return any(map(_has_large_number, value.values()))
+    if isinstance(value, list):
+        try:  # a vector, in one go
+            return bool(value) and (max(value) >= _LARGE or min(value) <= -_LARGE)
+        except TypeError:
+            return any(map(_has_large_number, value))
+    return isinstance(value, float) and abs(value) >= _LARGE

@@ -6,7 +6,7 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from theodolite.errors import InputError
-from theodolite.metadata import as_json, decode, encode
+from theodolite.metadata import as_json, as_tagged, decode
 from theodolite.types import Document, Field, Hit, Hits, Trace
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def hit_as_json(hit: Hit, *, highlight: bool = True, explain: bool = False) -> d
         "scores": dict(hit.scores),
         "id": hit.document.id,
         "text": hit.document.text,
-        "metadata": json.loads(encode(hit.document.metadata)),
+        "metadata": as_tagged(hit.document.metadata),
     }
     if highlight:
         values["highlights"] = [asdict(each) for each in _best(hit.highlights)]
@@ -63,7 +63,7 @@ def _trace_as_json(trace: Trace) -> dict[str, Any]:
 
 def document_as_json(document: Document) -> dict[str, Any]:
     """Return a document."""
-    return {"id": document.id, "text": document.text, "metadata": json.loads(encode(document.metadata))}
+    return {"id": document.id, "text": document.text, "metadata": as_tagged(document.metadata)}
 
 
 def metadata_from_json(value: Any) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """The checks that every request passes before its route: host, origin, content type, size, load and token."""
 
 import asyncio
-from collections.abc import Collection, Iterable
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -79,50 +78,38 @@ class Security:
             await answer(scope, receive, answering.send)
         except Exception:
             logger.exception("%s %s failed", scope["method"], scope["path"])
-            if answering.started:
-                raise
-            await unexpected_answer(scope["path"])(scope, receive, answering.send)
+            if not answering.started:  # else the server closes the connection if the answer is not whole
+                await unexpected_answer(scope["path"])(scope, receive, answering.send)
         finally:
             self._running -= 1
 
     def _check(self, scope: Scope, receive: Receive) -> Receive:
         """Check a request, put its grant into the scope, and return a `receive` that limits its body."""
-        headers = scope["headers"]
-        self._check_host(_all(headers, b"host"))
-        self._check_origin(headers, scope["scheme"])
-        length, chunked = _one(headers, b"content-length"), _one(headers, b"transfer-encoding")
-        if scope["method"] in _WITH_BODY or chunked or length not in (None, "0"):
-            _check_type(_one(headers, b"content-type"))
-        if length is not None and length.isascii() and length.isdigit() and int(length) > self._limits.body:
+        headers: dict[bytes, bytes] = dict(scope["headers"])  # of several with one name, the last
+        self._check_host([value for name, value in scope["headers"] if name == b"host"])
+        _check_origin(headers, [value for name, value in scope["headers"] if name == b"origin"])
+        length, chunked = headers.get(b"content-length", b"0"), b"transfer-encoding" in headers
+        has_body = chunked or length != b"0"
+        if has_body or scope["method"] in _WITH_BODY:
+            _check_type(headers.get(b"content-type", b""))
+        if length.isdigit() and int(length) > self._limits.body:
             raise self._too_large()
         if self._running >= self._limits.requests:
             raise HttpError(503, "Busy", "too many requests are in progress", {"retry-after": "1"})
-        grant = self._access.grant(_one(headers, b"authorization"))
+        grant = self._access.grant(headers.get(b"authorization", b"").decode("latin-1"))
         path = scope["path"]
         if grant is None and path not in self._public and not path.startswith(self._folders or ("//",)):
             raise unauthorized()
         scope["theodolite.grant"] = grant
-        return self._limited(receive) if length not in (None, "0") or chunked else receive
+        return self._limited(receive) if has_body else receive
 
-    def _check_host(self, hosts: list[str]) -> None:
-        if len(hosts) != 1 or _host_name(hosts[0]) not in self._hosts:
+    def _check_host(self, hosts: list[bytes]) -> None:
+        if len(hosts) != 1 or _host_name(hosts[0].decode("latin-1")) not in self._hosts:
             raise HttpError(
                 403,
                 "Forbidden",
                 "the Host header does not name this server. Start it with --allowed-host to serve another name",
             )
-
-    def _check_origin(self, headers: Iterable[tuple[bytes, bytes]], scheme: str) -> None:
-        if _one(headers, b"sec-fetch-site") in ("cross-site", "same-site"):
-            raise HttpError(403, "Forbidden", "requests from other sites are refused")
-        for origin in _all(headers, b"origin"):
-            try:
-                parts = urlsplit(origin)
-                same = parts.scheme in ("http", "https") and parts.netloc.lower() == _one(headers, b"host", "").lower()
-            except ValueError:
-                same = False
-            if not same:
-                raise HttpError(403, "Forbidden", "requests from other origins are refused")
 
     def _limited(self, receive: Receive) -> Receive:
         """Return a `receive` that refuses bodies that are too large or too slow."""
@@ -166,8 +153,23 @@ class _Answering:
         await self._send(message)
 
 
-def _check_type(content_type: str | None) -> None:
-    kind, _, parameters = (content_type or "").partition(";")
+def _check_origin(headers: Mapping[bytes, bytes], origins: Iterable[bytes]) -> None:
+    if headers.get(b"sec-fetch-site") in (b"cross-site", b"same-site"):
+        raise HttpError(403, "Forbidden", "requests from other sites are refused")
+    for origin in origins:
+        try:
+            parts = urlsplit(origin)
+            same = parts.scheme in (b"http", b"https") and parts.netloc.lower() == headers[b"host"].lower()
+        except ValueError:
+            same = False
+        if not same:
+            raise HttpError(403, "Forbidden", "requests from other origins are refused")
+
+
+def _check_type(content_type: bytes) -> None:
+    if content_type == b"application/json":
+        return
+    kind, _, parameters = content_type.decode("latin-1").partition(";")
     charset = parameters.strip().lower().replace('"', "").replace(" ", "")
     if kind.strip().lower() != "application/json" or charset not in ("", "charset=utf-8"):
         raise HttpError(415, "UnsupportedMediaType", "the body must be JSON: send Content-Type: application/json")
@@ -180,15 +182,3 @@ def _host_name(host: str) -> str:
         address, bracket, _ = host.partition("]")
         return address + bracket
     return host.partition(":")[0]
-
-
-def _all(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[str]:
-    return [value.decode("latin-1") for key, value in headers if key == name]
-
-
-def _one(headers: Iterable[tuple[bytes, bytes]], name: bytes, default: Any = None) -> Any:
-    """Return the value of a header; of several, the last one."""
-    for key, value in reversed(list(headers)):
-        if key == name:
-            return value.decode("latin-1")
-    return default

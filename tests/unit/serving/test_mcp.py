@@ -1,7 +1,10 @@
 """`/mcp` of the server, with the SDK's own client over real sockets."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +17,7 @@ from tests.serving import ACME, DOCUMENTS, OTHER, READER, WRITER, Server, handbo
 from theodolite.serving.access import Access, Grant
 from theodolite.serving.collections import Served
 from theodolite.serving.limits import Limits
-from theodolite.serving.mcp.server import extension
+from theodolite.serving.mcp.endpoint import extension
 
 pytestmark = pytest.mark.filterwarnings("ignore::theodolite.MetadataWarning")  # for filters that match nothing
 
@@ -139,6 +142,25 @@ def test_a_message_with_half_a_character_is_answered(server: Server) -> None:
         assert (
             "is_error" in str(json.loads(said)) or "error" in json.loads(said) or json.loads(said)["result"]["isError"]
         )
+
+
+def test_the_sdk_is_imported_by_the_first_request() -> None:
+    """It takes a second or more, which every start of a server would pay."""
+    code = "import sys, theodolite.serving.mcp.endpoint as e; assert e.is_installed() and 'mcp' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+async def test_an_sdk_that_cannot_be_imported_is_an_error_of_each_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "theodolite.serving.mcp.server", raising=False)
+    monkeypatch.setitem(sys.modules, "mcp.server.stdio", None)
+    with serving(handbook(tmp_path), limits=LIMITS, extend=mcp) as running:
+        for _ in range(2):
+            status, _, said = running.raw("POST", "/mcp", LISTING, {**HEADERS, "Authorization": f"Bearer {READER}"})
+            assert status == 500
+            assert json.loads(said)["error"]["message"] == "the server failed; its log says why"
+        assert running.post("search", {"query": "refunds", "k": 1})[0] == 200  # the rest is served
 
 
 async def test_no_hostile_call_leads_out_of_the_scope() -> None:

@@ -204,6 +204,33 @@ def test_slow_clients_are_cut_off(tmp_path: Path) -> None:
         assert server.call("GET", "/health")[0] == 200
 
 
+def test_headers_that_do_not_end_are_cut_off(tmp_path: Path) -> None:
+    with serving(handbook(tmp_path), limits=Limits(body_seconds=0.5)) as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"y" * 300_000)
+            assert connection.recv(100).split()[1] == b"400"
+        # Blank lines before a request are allowed, but not for ever.
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+            end = time.monotonic() + 10
+            with pytest.raises(ConnectionError):
+                while time.monotonic() < end:
+                    connection.sendall(b"\r\n")
+                    time.sleep(0.1)
+
+
+def test_an_offer_of_another_protocol_is_ignored(server: Server) -> None:
+    """Java's client offers HTTP/2 in each request. Its body is read, and the connection can be used again."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAARAAAAAAAIAAAAA"}
+    for _ in range(2):
+        connection.request("POST", SEARCH, BODY, {**SENT, **offer})
+        answer = connection.getresponse()
+        assert (answer.status, len(json.loads(answer.read())["hits"])) == (200, 1)
+    connection.request("POST", SEARCH, json.dumps({"query": "\r\nUpgrade: h2c", "k": 1}), SENT)
+    assert json.loads(connection.getresponse().read())["query"] == "\r\nUpgrade: h2c"
+    connection.close()
+
+
 def test_too_many_requests_are_answered_with_503(tmp_path: Path) -> None:
     with serving(handbook(tmp_path), limits=Limits(requests=3)) as server:
         held = []

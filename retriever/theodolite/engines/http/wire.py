@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from theodolite.errors import MALFORMED, InputError, UnsupportedError, VectorError
 from theodolite.filters import parse
 from theodolite.filters.tree import to_dict
-from theodolite.metadata import decode, encode
+from theodolite.metadata import as_tagged, decode, encode
 from theodolite.protocols import Answer, Fusion, Request, Scope
 from theodolite.ranking.boost_json import boosts_from_json, boosts_to_json
 from theodolite.ranking.relevance import Relevance
@@ -88,7 +88,7 @@ def scope_to_json(scope: Scope | None) -> dict[str, Any] | None:
 
 def document_to_json(document: Document) -> dict[str, Any]:
     """Return a document."""
-    return {"id": document.id, "text": document.text, "metadata": json.loads(encode(document.metadata))}
+    return {"id": document.id, "text": document.text, "metadata": as_tagged(document.metadata)}
 
 
 def document_from_json(value: Any) -> Document:

@@ -22,19 +22,16 @@ from mcp_types import (
     ToolAnnotations,
 )
 from mcp_types import Tool as ToolDescription
-from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from theodolite.errors import TheodoliteError, did_you_mean
 from theodolite.serving.access import Grant
-from theodolite.serving.app import Extension
 from theodolite.serving.collections import Collections
 from theodolite.serving.errors import HttpError, logger, status_of
 from theodolite.serving.limits import Limits
 from theodolite.serving.mcp.budget import DEFAULT, as_text
 from theodolite.serving.mcp.tools import Tool, Tools
 from theodolite.serving.security import grant_of
-
-PATH = "/mcp"
 
 _INSTRUCTIONS = (
     "Collections of documents. search finds passages for a question, read shows a passage with its neighbors, fields "
@@ -85,26 +82,30 @@ def make_server(tools: Tools, grant: Callable[[Any], Grant]) -> Server[Any]:
     )
 
 
-def extension(
-    collections: Collections, limits: Limits, hosts: Iterable[str], *, max_tokens: int = DEFAULT
-) -> Extension:
-    """Return `/mcp` for the HTTP server, which checks tokens before. Sessions are not needed: calls stand alone.
+class HttpSessions:
+    """The MCP server over HTTP. Sessions are not needed: calls stand alone.
 
-    Args:
-        hosts: as of `make_app`.
+    Attributes:
+        app: the ASGI application; it answers while `run` is entered.
     """
-    server = make_server(Tools(collections, limits, max_tokens), lambda context: grant_of(context.request))
-    names = [name for host in hosts for name in (host, f"{host}:*")]
-    origins = [f"{scheme}://{name}" for scheme in ("http", "https") for name in names]
-    manager = StreamableHTTPSessionManager(
-        server,
-        json_response=True,
-        stateless=True,
-        security_settings=TransportSecuritySettings(allowed_hosts=names, allowed_origins=origins),
-        max_request_body_size=limits.body,
-    )
-    # Without sessions there is nothing to listen to (GET) or to end (DELETE).
-    return Extension([Route(PATH, _Endpoint(manager), methods=["POST"])], lifespan=manager.run)
+
+    def __init__(self, collections: Collections, limits: Limits, hosts: Iterable[str], max_tokens: int) -> None:
+        """
+        Args:
+            hosts: as of `make_app`.
+        """
+        server = make_server(Tools(collections, limits, max_tokens), lambda context: grant_of(context.request))
+        names = [name for host in hosts for name in (host, f"{host}:*")]
+        origins = [f"{scheme}://{name}" for scheme in ("http", "https") for name in names]
+        manager = StreamableHTTPSessionManager(
+            server,
+            json_response=True,
+            stateless=True,
+            security_settings=TransportSecuritySettings(allowed_hosts=names, allowed_origins=origins),
+            max_request_body_size=limits.body,
+        )
+        self.app: ASGIApp = StreamableHTTPASGIApp(manager)
+        self.run = manager.run
 
 
 async def serve_stdio(collections: Collections, grant: Grant, limits: Limits, *, max_tokens: int = DEFAULT) -> None:
@@ -129,10 +130,6 @@ def stdout_for_protocol() -> Iterator[None]:
         sys.stdout.flush()
         os.dup2(protocol, 1)
         os.close(protocol)
-
-
-class _Endpoint(StreamableHTTPASGIApp):
-    __name__ = "mcp"  # for metrics
 
 
 def _description(tool: Tool) -> ToolDescription:
