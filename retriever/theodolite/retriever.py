@@ -726,6 +726,34 @@ class Retriever:
         """`get`, awaited."""
         return await in_thread(self.get, ids, vectors=vectors)
 
+    def neighbors(self, document_id: str, size: int = 1) -> list[Document]:
+        """Return a passage among those before and after it in its text, in their order; empty if it is not stored.
+
+        Passages of one text have the same `path`, and a number in `chunk` or `position`. Others are placed by their
+        ids: `guide.md`, `guide.md#2`, `guide.md#3`.
+
+        Args:
+            size: maximum passages on each side.
+
+        Raises:
+            InputError: a size below 0; or the collection is partitioned, so that an id may name several documents.
+        """
+        from theodolite.citing.around import read_around  # imported by the programs that read on
+
+        (name,) = as_ids(document_id)
+        if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+            raise InputError(f"size is {size!r}; expected a whole number of at least 0")
+        if self._engine.partition is not None and self.partition is None:
+            raise InputError(
+                f"the collection is partitioned by {self._engine.partition!r}, so an id may name several documents. "
+                f"Read one partition: kb.scoped({self._engine.partition}=...)"
+            )
+        return read_around(self._engine, name, size, self._scope)
+
+    async def aneighbors(self, document_id: str, size: int = 1) -> list[Document]:
+        """`neighbors`, awaited."""
+        return await in_thread(self.neighbors, document_id, size)
+
     @overload
     def documents(
         self,

@@ -109,6 +109,8 @@ READS: dict[str, list[Callable[[Retriever], Any]]] = {
     "asearch_with": [lambda kb: asyncio.run(kb.asearch_with(SearchOptions(), "refund"))],
     "search_many_with": [lambda kb: kb.search_many_with(SearchOptions(k=2), ["refund"])],
     "asearch_many_with": [lambda kb: asyncio.run(kb.asearch_many_with(SearchOptions(k=2), ["refund"]))],
+    "neighbors": [lambda kb: kb.neighbors("a"), lambda kb: kb.neighbors("b", 0)],
+    "aneighbors": [lambda kb: asyncio.run(kb.aneighbors("a"))],
     "get": [lambda kb: kb.get("a"), lambda kb: kb.get([]), lambda kb: kb.get(["a", "b"], vectors=True)],
     "aget": [lambda kb: asyncio.run(kb.aget("a"))],
     "documents": [lambda kb: list(kb.documents()), lambda kb: list(kb.documents({"n": 1}, after="x", vectors=True))],
@@ -185,7 +187,7 @@ WRITES: dict[str, list[Callable[[Retriever], Any]]] = {
 
 REFUSED = {"like", "audit", "recall", "update", "aupdate", "evaluate", "evaluate_with", "feedback", "afeedback"}
 REFUSED |= {"calibrate", "acalibrate", "calibrate_with", "export_judgments", "synthetic_questions"}
-STORED = {"verify", "repair", "why_not"}  # they look at what a missing collection has none of
+STORED = {"verify", "repair"}  # they look at what a missing collection has none of
 
 
 def in_words(call: Callable[[Retriever], Any], kb: Retriever, name: str) -> None:

@@ -15,7 +15,7 @@ from theodolite.async_pool import THREADS, in_thread
 from theodolite.testing import HashingEmbedder
 
 TWINS = [
-    *("add", "clear", "count", "delete", "get", "update"),
+    *("add", "clear", "count", "delete", "get", "neighbors", "update"),
     *("search", "search_many", "search_with", "search_many_with"),
 ]
 TENANT: ContextVar[str] = ContextVar("tenant", default="nobody")
@@ -76,6 +76,7 @@ async def test_twins_do_what_the_methods_do(kb: Retriever) -> None:
     assert found.items == expected.items
     assert [hits.items for hits in await kb.asearch_many(["number 3"], k=2)] == [kb.search("number 3", k=2).items]
     assert await kb.aadd([Document("a new one", id="new")]) == ["new"]
+    assert await kb.aneighbors("3") == kb.neighbors("3") == kb.get("3")
     assert [document.id for document in await kb.aget(["new", "nowhere", "3"])] == ["new", "3"]
     ((document, vector),) = await kb.aget("3", vectors=True)
     assert (document.id, vector.shape) == ("3", (64,))

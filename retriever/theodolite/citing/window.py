@@ -98,7 +98,7 @@ def place(document: Document, expand: Window | str, partition: str | None, rank:
     if isinstance(expand, Window):
         group, order = expand.group, expand.order
     else:
-        group, order = PATH, _POSITIONS[0] if _POSITIONS[0] in metadata else _POSITIONS[1]
+        group, order = PATH, position_field(metadata)
     text: Any = metadata.get(group)
     position: Any = metadata.get(order)
     if not _is_number(position) or not _is_single(text):
@@ -115,6 +115,11 @@ def place(document: Document, expand: Window | str, partition: str | None, rank:
     # Only a section needs the labels of neighbors.
     label = _label(metadata) if rank is not None or not isinstance(expand, Window) else None
     return Passage(document, rank, key, position, label)
+
+
+def position_field(metadata: Mapping[str, Any]) -> str:
+    """Return the field with the position of a passage in its text."""
+    return _POSITIONS[0] if _POSITIONS[0] in metadata else _POSITIONS[1]
 
 
 def neighbors_filter(passages: Sequence[Passage], expand: Window | str) -> Filter:

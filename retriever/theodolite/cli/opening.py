@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from theodolite.cli.output import note, spinner
 from theodolite.embedders.options import RECORDED, EmbedderOptions, OnDrift
-from theodolite.errors import ConfigError, EmbedderDriftError, ManifestError, MissingExtraError, Override
+from theodolite.errors import (
+    ConfigError,
+    EmbedderDriftError,
+    EngineError,
+    IntegrityError,
+    ManifestError,
+    MissingExtraError,
+    Override,
+)
 from theodolite.retriever import Retriever
 
 if TYPE_CHECKING:  # starlette is imported by the commands that serve
@@ -106,13 +114,18 @@ def open_served(
 
 
 def _embedder_problem(kb: Retriever, name: str, on_drift: str) -> str | None:
-    """Load and check the embedder. Return why it cannot be made; None if it can, or the collection has none."""
+    """Load and check the embedder. Return why it cannot be used; None if it can, or the collection has none."""
+    has_embedder = False
     try:
         with spinner(f"loading the embedder of {name}"):
-            result = None if kb.embedder is None else kb.check_embedder()
-    except ConfigError as error:
-        note(f"Warning: {name} is served without dense search for texts: {error.message}", style="yellow")
-        return error.message
+            has_embedder = kb.embedder is not None
+            result = kb.check_embedder() if has_embedder else None
+    except Exception as error:  # of the embedder, which may be anything
+        if isinstance(error, EngineError) or (has_embedder and isinstance(error, IntegrityError)):
+            raise  # the collection itself cannot be read
+        reason = error.message if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
+        note(f"Warning: {name} is served without dense search for texts: {reason}", style="yellow")
+        return reason
     if result is None or result.ok:
         return None
     if on_drift == "refuse":

@@ -7,7 +7,6 @@ only if it is this user's alone, and the process that wrote it still runs.
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -106,10 +105,13 @@ def _runtime_folder(*, create: bool) -> Path | None:
     given = os.environ.get("XDG_RUNTIME_DIR") or ""
     if os.path.isdir(given):
         folder = Path(given, "theodolite")
-    elif sys.platform == "win32":
-        folder = Path(os.environ.get("LOCALAPPDATA") or tempfile.gettempdir(), "theodolite", "run")
     else:
-        folder = Path(tempfile.gettempdir(), f"theodolite-{os.getuid()}")
+        import tempfile  # takes milliseconds, of which a search has few
+
+        if sys.platform == "win32":
+            folder = Path(os.environ.get("LOCALAPPDATA") or tempfile.gettempdir(), "theodolite", "run")
+        else:
+            folder = Path(tempfile.gettempdir(), f"theodolite-{os.getuid()}")
     if create:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder if folder.is_dir() and _is_private(folder) else None

@@ -12,7 +12,7 @@ from typing import Any
 from theodolite import plugins
 from theodolite.embedders import minilm
 from theodolite.embedders.resolve import check_embedder, model_embedder
-from theodolite.errors import ConfigError, MissingExtraError
+from theodolite.errors import ConfigError, IntegrityError, MissingExtraError
 from theodolite.protocols import Embedder
 from theodolite.types import EmbedderSpec
 
@@ -72,9 +72,9 @@ def make_recorded(spec: EmbedderSpec, *, download: bool) -> Embedder:
                 return model_embedder(argument, **settings)
             make = plugins.load("embedders", plug_in)
             return check_embedder(make(argument, **settings) if argument else make(**settings), spec.name)
-    except MissingExtraError:
+    except (MissingExtraError, IntegrityError):
         raise
-    except (ConfigError, TypeError) as error:
+    except Exception as error:  # a plug-in is anyone's code
         if download:
             advice = _ADVICE
         else:
@@ -82,8 +82,9 @@ def make_recorded(spec: EmbedderSpec, *, download: bool) -> Embedder:
                 "Another user may have written the collection, so nothing is downloaded for it unless you name the "
                 f"model: pass embedder={spec.name!r} to Retriever.open if you trust it"
             )
+        reason = f"{error}" if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
         raise ConfigError(
-            f"the embedder {spec.name!r}, which the collection records, cannot be made. {advice}. {error}",
+            f"the embedder {spec.name!r}, which the collection records, cannot be made. {advice}. {reason}",
             embedder=spec.name,
         ) from error
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from inspect import signature
 from typing import TYPE_CHECKING, Any, overload
 
+from theodolite.engines.missing import MissingCollection
 from theodolite.errors import InputError, closest, type_of
 from theodolite.evaluation.causes import Explainer
 from theodolite.evaluation.diff_result import CAUSES, Cause, Change, Diff
@@ -136,6 +137,9 @@ def diff_with(
         raise InputError("by= names the field that judgments use: pass judgments, or leave it out")
     asked = as_questions(questions, vectors)
     collections = _collection(a, "a"), _collection(b, "b")
+    for collection in collections:
+        if isinstance(collection.engine, MissingCollection):
+            collection.engine.refuse()
     sides = Side("A", collections[0], options), Side("B", collections[1], options_b)
     if questions_b is not None:
         if judgments is not None:

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.analysis.bm25 import BM25
-from theodolite.engines.missing import MissingCollection
 from theodolite.errors import InputError
 from theodolite.evaluation.lists import Collection
 from theodolite.evaluation.questions import Questions
@@ -39,12 +38,9 @@ class Side:
     def __init__(self, name: str, collection: Collection, options: SearchOptions) -> None:
         """
         Raises:
-            CollectionNotFoundError: there is no collection.
             InputError: its documents cannot be told apart by their ids.
         """
         engine, scope = collection.engine, collection.scope
-        if isinstance(engine, MissingCollection):
-            engine.refuse()
         if engine.partition is not None and (scope is None or scope.partition is None):
             raise InputError(
                 f"{name} is partitioned by {engine.partition!r}, so an id may name several documents. Compare one "

@@ -230,6 +230,30 @@ def test_without_its_embedder_a_collection_is_served_for_words(shell: Shell) -> 
         assert statuses["lexical"][0] == 200
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "raise RuntimeError('no such device')",
+        "class Plugin:\n    def __init__(self):\n        raise OSError('no such device')",
+        "class Plugin:\n    dimension = 64\n    encode_query = encode_document = lambda self, texts: 1 / 0",
+    ],
+    ids=["import", "make", "encode"],
+)
+def test_a_broken_embedder_leaves_search_by_words(shell: Shell, broken: str) -> None:
+    (shell.plugin / "words.py").write_text(broken)
+    with running(shell, "kb") as (said, _):
+        connection = HTTPConnection("127.0.0.1", port_of(said))
+        body = json.dumps({"query": "refunds", "mode": "lexical"})
+        connection.request("POST", "/api/v1/collections/kb/search", body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        assert (answer.status, len(json.loads(answer.read())["hits"])) == (200, 1)
+        connection.request("GET", "/health")
+        health = json.loads(connection.getresponse().read())
+        assert health["collections"]["kb"]["embedder"] == "missing"
+        assert "no such device" in str(health) or "division by zero" in str(health)
+        connection.close()
+
+
 def test_an_embedder_that_has_changed_is_refused_or_makes_health_fail(shell: Shell) -> None:
     module = shell.plugin / "words.py"
     module.write_text(module.read_text().replace("super().__init__(64)", "super().__init__(64, query_prefix='x y z ')"))

@@ -1,13 +1,14 @@
 """`kb.why_not` gives the true reason for each stage that can keep a document out of the hits."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from theodolite import Authority, Document, Latest, Retriever, SearchOptions, Superseded, Valid
-from theodolite.errors import ConfigError, InputError
+from theodolite.errors import CollectionNotFoundWarning, ConfigError, InputError
 from theodolite.evaluation.why_not import Reason, WhyNot
 from theodolite.testing import HashingEmbedder
 from theodolite.types import VectorLike
@@ -60,6 +61,14 @@ def test_a_document_that_is_not_stored() -> None:
         assert only(asked(kb, "b")).kind == "absent"
     with Retriever.open(embedder=HashingEmbedder(), create=True) as kb:
         assert only(kb.why_not("b", "a question")).kind == "absent"
+
+
+def test_a_collection_that_does_not_exist_yet_has_no_documents(tmp_path: Path) -> None:
+    """As in a search, which warns, too."""
+    with Retriever.open(tmp_path / "none", embedder=None) as kb:
+        with pytest.warns(CollectionNotFoundWarning):
+            assert only(kb.why_not("b", vector=NEAR)).kind == "absent"
+        assert not (tmp_path / "none").exists()
 
 
 def test_a_document_outside_the_scope_is_as_absent_as_one_that_does_not_exist() -> None:

@@ -1,13 +1,15 @@
 """The native API: what it answers, and what it refuses."""
 
 import http.client
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.serving import ACME, OTHER, READER, WRITER, Server, handbook, serving
 
-from theodolite import Retriever
+from theodolite import JudgmentWarning, Retriever
 
 
 @pytest.fixture(scope="module")
@@ -172,3 +174,25 @@ def test_health_and_metrics(server: Server) -> None:
     assert b'route="search"' in text
     assert server.raw("GET", "/metrics", headers={"Authorization": f"Bearer {ACME}"})[0] == 403
     assert server.raw("GET", "/metrics")[0] == 401
+
+
+def test_a_verdict_is_that_of_the_scope(tmp_path: Path) -> None:
+    """A calibration of the whole collection says nothing about a part of it."""
+    served = handbook(tmp_path)
+    asked = {f"q{i}": f"refunds take {i} working days" for i in range(20)}
+    judged = {f"q{i}": {f"d/{i}": 1} for i in range(20)}
+    within = served.kb.scoped(team="acme")
+    body = {"query": "refunds take 7 working days"}
+    with serving(served) as server, warnings.catch_warnings():
+        warnings.simplefilter("ignore", JudgmentWarning)  # few questions
+        served.kb.calibrate(asked, judged)
+        assert server.post("search", body)[1]["verdict"]["label"] != "unknown"
+        assert server.post("search", body, ACME)[1]["verdict"]["label"] == "unknown"
+        within.calibrate({name: asked[name] for name in list(asked)[1::2]}, judged)
+        answers = [server.post("search", body, ACME)[1]["verdict"] for _ in range(2)]
+        expected = within.search(body["query"]).verdict
+        assert expected is not None
+        assert answers == [expected.to_dict()] * 2
+        assert expected.label != "unknown"
+        with Retriever.open(f"{server.url}/handbook", token=ACME) as kb:  # notes hold texts of the whole collection
+            assert kb.search(body["query"]).verdict is None

@@ -15,7 +15,6 @@ from theodolite.serving.collections import Collections, Served
 from theodolite.serving.errors import logger
 from theodolite.serving.limits import Limits
 from theodolite.serving.mcp.budget import DEFAULT, LEAST, budget_of, longest_that_fits, tokens_of
-from theodolite.serving.mcp.neighbors import read
 from theodolite.serving.results import field_as_json
 from theodolite.types import Document, Hits
 
@@ -261,9 +260,10 @@ class Tools:
                 f"This collection is divided by {partition!r:.100}, and ids are unique only within a part: passages "
                 "are read in a scope of one part. Use the texts that search returns."
             )
-        passages, place = await in_thread(read, kb, name, 0 if start else count)
+        passages = await kb.aneighbors(name, 0 if start else count)
         if not passages:
             raise InputError(f"There is no passage {name!r:.200} in {served.name}. Ids are those that search returns.")
+        place = next(number for number, each in enumerate(passages) if each.id == name)
         return await in_thread(_reading, served.name, passages, place, start, budget)
 
     async def _fields(self, arguments: Mapping[str, Any], grant: Grant) -> Answer:
