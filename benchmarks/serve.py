@@ -3,8 +3,9 @@
     python benchmarks/serve.py --chroma /path/to/venv/bin/chroma --chroma-python /path/to/venv/bin/python
 
 The same vectors are searched through `kb.search` in this process, through the server with `http.client` and with our
-own client, and through `chroma run` with its client; by one client and by eight. `--load` runs 32 clients beside a
-writer for a minute, and checks errors, the 99th percentile and memory.
+own client, and through `chroma run` with its client; by one client and by eight. `theodolite search` is timed as a
+process, with the server's answer. `--load` runs 32 clients beside a writer for a minute, and checks errors, the 99th
+percentile and memory.
 """
 
 import argparse
@@ -123,6 +124,17 @@ def by_http(port: int, bodies: list[bytes]) -> Callable[[], Callable[[int], Any]
     return make
 
 
+def by_command(folder: Path) -> dict[str, float]:
+    """Return the milliseconds of `theodolite search` through the running server, from start to end."""
+    command = [sys.executable, "-m", "theodolite", "search", str(folder), "text of d7", "--mode", "lexical"]
+    times = []
+    for _ in range(20):
+        begun = time.perf_counter()
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+        times.append(1e3 * (time.perf_counter() - begun))
+    return {"p50": round(statistics.median(times), 1), "most": round(max(times), 1)}
+
+
 def resident(pid: int) -> float:
     """Return the resident memory of a process in MB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
@@ -225,6 +237,7 @@ def main() -> None:
             with Retriever.open("http://127.0.0.1:18417/kb", embedder=None) as kb:
                 for clients in (1, CLIENTS):
                     report[f"our client, {clients}"] = measured(by_library(kb, queries), clients, chosen.seconds)
+            report["theodolite search"] = by_command(folder / "kb")
             if chosen.load:
                 token = (runtime / "theodolite" / "write-token-18417").read_text()
                 alone = report["http.client, 1"]["p50"]

@@ -189,7 +189,10 @@ class EmbedderGuard:
         if unsteady:
             unsteady = f"{unsteady}. Nothing else has changed. Re-embed the documents after fixing it"
         now = describe(self._embedder, self._name)
-        return EmbedderCheck(tuple(drifts), None if canary is None else canary.about, now, wrong, noise, unsteady)
+        result = EmbedderCheck(tuple(drifts), None if canary is None else canary.about, now, wrong, noise, unsteady)
+        if result.ok and is_filled and canary is not None and not unsteady and self._expect is None:
+            self._checked = True  # nothing is left for `ensure_checked` to do
+        return result
 
     def _recorded_noise(self, canary: Canary | None) -> dict[str, Noise]:
         if canary is None:

@@ -113,6 +113,23 @@ def test_a_renamed_model_passes(tmp_path: Path) -> None:
     assert check.message() == "the embedder produces the vectors the collection was built with."
 
 
+def test_a_check_that_was_asked_for_is_not_made_again_by_the_first_search(tmp_path: Path) -> None:
+    class Counting(Plain):
+        texts = 0
+
+        def _encode(self, texts: Sequence[str]) -> Any:
+            self.texts += len(texts)
+            return super()._encode(texts)
+
+    embedder = Counting()
+    with Retriever.open(built(tmp_path), embedder=EmbedderOptions(embedder, canary="first_use")) as kb:
+        assert kb.check_embedder().ok
+        before = embedder.texts
+        assert before > len(TEXTS)
+        kb.search("refunds", k=1)
+        assert embedder.texts == before + 1
+
+
 def test_rounding_passes(tmp_path: Path) -> None:
     class Half(Plain):
         def _encode(self, texts: Sequence[str]) -> Any:
