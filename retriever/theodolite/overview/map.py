@@ -79,9 +79,18 @@ def project(vectors: NDArray[np.float32], metric: str, *, clusters: int | None =
         empty = np.zeros(count, np.uint16)
         return Map(empty, empty.copy(), np.zeros(count, np.int32), (), (), dimension, 0)
     with optional("report"):
-        from sklearn.cluster import KMeans
+        import sklearn  # noqa: F401 - the import says whether it is installed
+        from threadpoolctl import threadpool_limits
+    # More threads save little here, and where others keep the processors busy, they wait for one another.
+    with threadpool_limits(1):
+        return _project(vectors, not get_metric(metric).by_distance, clusters, seed)
+
+
+def _project(vectors: NDArray[np.float32], by_direction: bool, clusters: int | None, seed: int) -> Map:
+    from sklearn.cluster import KMeans
+
+    count, dimension = vectors.shape
     rows = evenly(count, _FITTED)
-    by_direction = not get_metric(metric).by_distance
     fitted = _read(vectors, rows, by_direction)
     wanted = clusters or min(MAX_CLUSTERS, round((count / 2) ** 0.5))
     clustered = _read(vectors, evenly(count, _CLUSTERED), by_direction).astype(np.float32)

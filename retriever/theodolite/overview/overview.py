@@ -235,10 +235,11 @@ def _duplicates(
 ) -> tuple[tuple[str, str, float], ...]:
     """Return near-duplicates; none if there are too many documents to compare all pairs."""
     if sample.total > _PAIRED:
-        share = 0.0 if similar is None else similar.near
+        probes, near = (0, 0.0) if similar is None else (similar.probes, similar.near)
+        found_some = f"about {near:.1%} have one, by a sample" if near else f"none of {probes:,} in a sample has one"
         notes.append(
-            f"Near-duplicates are not listed for more than {_PAIRED:,} documents: about {share:.1%} have one, by a "
-            "sample. `theodolite duplicates` lists all."
+            f"Near-duplicates are not listed for more than {_PAIRED:,} documents: {found_some}. "
+            "`theodolite duplicates` lists all."
         )
         return ()
     if not isinstance(kb._engine, Duplicates):

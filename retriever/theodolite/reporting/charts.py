@@ -142,6 +142,8 @@ def recall(found: Recall) -> Markup:
     scale = {"domain": names, "range": [color for *_, color, _ in points]}
     color = {"field": "path", "type": "nominal", "scale": scale, "legend": {"title": None, "orient": "top"}}
     x: dict[str, Any] = {"field": "ms", "type": _QUANTITY, "title": "milliseconds: p50, with a line to p95"}
+    if curve:
+        x |= {"scale": {"type": "log"}, "axis": {"format": "~g"}}
     y: dict[str, Any] = {"field": "recall", "type": _QUANTITY, "title": f"recall@{found.k}"}
     y["scale"] = {"domain": [min(0.9, float(np.floor(20 * lowest) / 20)), 1.0]}
     shape = {"field": "path", "type": "nominal", "scale": {"domain": names, "range": [each for *_, each in points]}}

@@ -257,6 +257,8 @@ def _recall(overview: Overview) -> Iterator[Section]:
     low, high = found.interval[found.k]
     made = "the questions" if found.kind == "given" else "stored vectors with noise, harder than most real questions"
     answered = f"{found.approximate:.0%} were answered by the approximate index, the others exactly."
+    if found.approximate == 1:
+        answered = "All were answered by the approximate index."
     if found.efforts:
         answered += " The line shows what the index finds with less and with more effort."
     if not overview.info.get("approximate"):
