@@ -36,6 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.errors import CorruptionError
+from theodolite.indexes.flat.mapped_file import mapped
 
 BLOCK = 16_384
 """Rows of a full block: large enough to hide the cost of a call, small enough to spread over threads."""
@@ -73,6 +74,7 @@ _TINY = np.float32(1e-36)  # below, a scale has no precision left: such rows get
 _LEVELS = np.float32(127)
 _SLICE = 256  # rows
 _WIDTH = 64  # columns that numkong takes at once
+_PACKED = 16  # one in so many blocks is packed with each search
 _MAGIC = {WIDE: b"theo-c8\x02", NARROW: b"theo-c4\x02"}  # the last byte is the version
 _HEADER = struct.Struct("<8s16sqqq?7xI")
 _scratch = threading.local()
@@ -250,14 +252,19 @@ def has_outliers(vectors: NDArray[np.floating[Any]], center: NDArray[np.floating
 class Block:
     """An immutable run of rows, packed for the kernel.
 
+    Packing codes of 4 bits takes as long as a few scans of them as they are, and such a scan a fifth longer than one of
+    packed codes. So they are packed later, some blocks with each search after the first.
+
     Attributes:
         start, stop: the rows it covers.
-        packed: the codes, in numkong's own layout.
+        packed: the codes, in numkong's own layout; None for codes of 4 bits that are not packed yet.
         offset: (n,) int32 128·Σu of the rows' 4-bit codes; (0,) with 8 bits.
         bits, center, rotated, scale, bounds, square: as in `Codes`.
     """
 
     __slots__ = (
+        "_scans_left",
+        "_unpacked",
         "bits",
         "bounds",
         "center",
@@ -278,19 +285,46 @@ class Block:
         self.stop = start + self.size
         self.bits = codes.bits
         self.offset = np.empty(0, np.int32)
+        self.packed: Any = None
+        self._unpacked: Any = None
+        self._scans_left = 1 + start // BLOCK % _PACKED
         if codes.bits == WIDE:
-            self.packed: Any = pack(padded(codes.codes.view(np.int8)))
+            self.packed = pack(padded(codes.codes.view(np.int8)))
         else:
-            self.packed = numkong.dots_pack(codes.codes, dtype="uint4")
+            self._unpacked = nibbles(codes.codes.view(np.uint8))
             ones = np.full((1, codes.codes.shape[1]), 0x11, np.uint8)
-            sums = np.asarray(products(nibbles(ones), self.packed)).view(np.int32)[0]
-            self.offset = sums * np.int32(_HALF)
+            self.offset = self._products(nibbles(ones))[0] * np.int32(_HALF)
         self.center = codes.center
         self.rotated = codes.rotated
         self.groups = group_count(self.size)
         self.scale = codes.scale
         self.bounds = codes.bounds
         self.square = codes.square
+
+    def narrow_products(self, halves: Any) -> NDArray[np.int32]:
+        """Return p·u = 16·h·u + l·u − 128·Σu for the 4-bit codes u of all rows, (1, n).
+
+        Args:
+            halves: h and l, the result of `query_halves` as a tensor.
+        """
+        if self._unpacked is not None:
+            if self._scans_left:
+                self._scans_left -= 1
+            else:
+                self.packed = numkong.dots_pack(self._unpacked, dtype="uint4")
+                self._unpacked = None
+        parts = self._products(halves)
+        counts = parts[:1]
+        counts <<= 4
+        counts += parts[1]
+        counts -= self.offset
+        return counts
+
+    def _products(self, halves: Any) -> NDArray[np.int32]:
+        rows = self._unpacked
+        if rows is None:  # `packed` was set before
+            return np.asarray(products(halves, self.packed)).view(np.int32)
+        return np.asarray(products(rows, numkong.dots_pack(halves, dtype="uint4"))).view(np.int32).T
 
 
 def save_codes(file: BinaryIO, codes: Codes, start: int, owner: bytes) -> None:
@@ -314,7 +348,7 @@ def save_codes(file: BinaryIO, codes: Codes, start: int, owner: bytes) -> None:
 
 
 def load_codes(file: BinaryIO, start: int, size: int, dimension: int, owner: bytes) -> Codes:
-    """Read codes that `save_codes` wrote. They are valid until this thread reads others.
+    """Read codes that `save_codes` wrote. Those of 8 bits are valid until this thread reads others.
 
     Raises:
         CorruptionError: the file is damaged or belongs to other vectors. Quantize the vectors again.
@@ -324,21 +358,20 @@ def load_codes(file: BinaryIO, start: int, size: int, dimension: int, owner: byt
     floats = d + 4 * g + n
     widths = {WIDE: d, NARROW: (d + -d % _WIDTH) // 2}
     found = os.fstat(file.fileno()).st_size
-    raw = _read(file, min(found, _HEADER.size + 4 * floats + n * max(widths.values())))
-    magic = raw[: len(_MAGIC[WIDE])].tobytes()
-    bits = NARROW if magic == _MAGIC[NARROW] else WIDE
-    expected = _HEADER.size + 4 * floats + n * widths[bits]
-    if found != expected:
-        raise CorruptionError(f"{which}: the file has {found} bytes; {n} rows take {expected}")
-    if len(raw) != expected:
-        raise CorruptionError(f"{which}: {len(raw)} of {expected} bytes could be read")
-    magic, whose, first, rows, dims, rotated, crc = _HEADER.unpack_from(raw.data)
-    body = raw[_HEADER.size :]
+    head = file.read(_HEADER.size)
+    bits = NARROW if head.startswith(_MAGIC[NARROW]) else WIDE
+    length = 4 * floats + n * widths[bits]
+    if found != _HEADER.size + length:
+        raise CorruptionError(f"{which}: the file has {found} bytes; {n} rows take {_HEADER.size + length}")
+    body = mapped(file, found)[_HEADER.size :] if bits == NARROW else _read(file, length)
+    if len(head) + len(body) != found:
+        raise CorruptionError(f"{which}: {len(head) + len(body)} of {found} bytes could be read")
+    magic, whose, first, rows, dims, rotated, crc = _HEADER.unpack(head)
     if (magic, whose, first, rows, dims) != (_MAGIC[bits], owner, start, n, d):
         raise CorruptionError(f"{which} belong to other data, or another version wrote them")
     if zlib.crc32(body.data, zlib.crc32(_fields(owner, start, n, d, rotated))) != crc:
         raise CorruptionError(f"{which} do not match their checksum")
-    # Copies: views would keep the whole file in memory beside its packed form.
+    # Copies: they are needed longer than the codes, which are packed.
     values = body[: 4 * floats].view(np.float32).copy()
     if not np.isfinite(values).all():
         raise CorruptionError(f"{which} have numbers that are not finite")

@@ -119,7 +119,8 @@ class Scan:
                     return
                 hidden = ~allowed if eligible < block.size else None
             if self.narrow[number]:
-                self._fill(tile, self._narrow_products(coded.halves[number % variants], number), coded, number)
+                products_of_rows = self.blocks[number].narrow_products(coded.halves[number % variants])
+                self._fill(tile, products_of_rows, coded, number)
             elif out is not None:
                 products(codes, packed, out=out)
             else:
@@ -144,16 +145,6 @@ class Scan:
             found <<= 31  # the sign of infinity
             found |= _INFINITY
         return found.view(self.dtype)
-
-    def _narrow_products(self, halves: Any, number: int) -> NDArray[np.int32]:
-        """Return the products of a block's 4-bit rows and a query, without `QueryCodes.shift`, (1, n)."""
-        block = self.blocks[number]
-        parts: NDArray[np.int32] = np.asarray(products(halves, block.packed)).view(np.int32)
-        counts = parts[:1]
-        counts <<= 4
-        counts += parts[1]
-        counts -= block.offset
-        return counts
 
     def _fill(self, tile: NDArray[Any], counts: NDArray[np.int32], queries: "QueryCodes", number: int) -> None:
         """Fill a tile that the kernel cannot write itself: distances, and blocks that do not fill their groups."""
