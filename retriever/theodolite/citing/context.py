@@ -163,8 +163,10 @@ def _merged(hits: Sequence[Passage], neighbors: Sequence[Passage], expand: Windo
         else:
             ranked.append((each.rank or 0, _Block((each,), 0)))
     for passages in texts.values():
-        if len(passages) > 1:
-            passages.sort(key=_by_position)
+        if len(passages) == 1:
+            ranked.append((passages[0].rank or 0, _Block(passages, 0)))
+            continue
+        passages.sort(key=_by_position)
         parts: list[list[int]] = []  # the first and the last passage, the best hit and its rank
         for number, hit in enumerate(passages):
             if hit.rank is None:

@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from theodolite.errors import InputError, did_you_mean, short_repr
 from theodolite.filters.tree import And, Compare, Filter, In, Not, Or
-from theodolite.frozen import frozen
 from theodolite.types import Document, Hit
 
 PATH = "path"
@@ -50,8 +49,7 @@ Expand = Window | Literal["section"] | None
 """The passages that a hit is read with: neighbors, the rest of its section, or none."""
 
 
-@frozen(eq=False, repr=False)
-class Passage:
+class Passage(NamedTuple):
     """A document with its place. Without one it stands alone: `group` is empty.
 
     Attributes:
@@ -101,8 +99,9 @@ def place(document: Document, expand: Window | str, partition: str | None, rank:
         group, order = PATH, position_field(metadata)
     text: Any = metadata.get(group)
     position: Any = metadata.get(order)
+    label = _label(metadata) if rank is not None or not isinstance(expand, Window) else None  # no neighbor shows it
     if not _is_number(position) or not _is_single(text):
-        return Passage(document, rank, (), 0, _label(metadata))
+        return Passage(document, rank, (), 0, label)
     key: Group = ((group, text),)
     if group == PATH:
         for name in _RECORDS:
@@ -112,8 +111,6 @@ def place(document: Document, expand: Window | str, partition: str | None, rank:
                 break
     if partition is not None and partition != group:
         key += ((partition, metadata[partition]),)
-    # Only a section needs the labels of neighbors.
-    label = _label(metadata) if rank is not None or not isinstance(expand, Window) else None
     return Passage(document, rank, key, position, label)
 
 
@@ -189,7 +186,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_single(value: Any) -> bool:
-    return isinstance(value, (str, int, float, date)) and value != ""
+    return (type(value) is str or isinstance(value, (str, int, float, date))) and value != ""
 
 
 def _no_place(expand: Window | str, metadata: Mapping[str, Any]) -> InputError:
