@@ -3,8 +3,8 @@
     python benchmarks/context.py shared/data
 
 On the passages of PEPs in a folder, numbered by position; tokens are estimated by characters, which costs next to
-nothing. `warm`: both calls in turns, the best of some repetitions of each question. `first`: each question once, in a
-collection that was just opened, for each of the calls. The table has medians over the questions.
+nothing. Both calls are made in turns, and the best of some repetitions of each question counts. `first`: each question
+once, in collections that were just opened, one for each of the calls. The table has medians over the questions.
 """
 
 import argparse
@@ -59,15 +59,16 @@ def warm(kb: Retriever, asked: Any, expand: Expand, k: int) -> list[tuple[int, f
 
 
 def first(folder: Path, asked: Any, expand: Expand, k: int) -> list[tuple[float, float]]:
-    """Return both times for each question, each in a collection that has just been opened."""
-    made: list[Context] = []
-    with Retriever.open(folder, embedder=None) as kb:
-        lists = kb.search_many(vectors=asked, k=k)
-        own = [seconds(lambda: made.append(context_of(hits, expand))) for hits in lists]  # noqa: B023
-    with Retriever.open(folder, embedder=None) as kb:
-        kb.search_many(vectors=asked, k=k)
-        other = [seconds(lambda: kb.get(names)) for names in map(ids_of, made)]  # noqa: B023
-    return list(zip(own, other, strict=True))
+    """Return both times for each question, each in a collection of its own that has read none of the passages."""
+    rows = []
+    with Retriever.open(folder, embedder=None) as kb, Retriever.open(folder, embedder=None) as other:
+        other.search_many(vectors=asked, k=k)
+        for hits in kb.search_many(vectors=asked, k=k):
+            made: list[Context] = []
+            own = seconds(lambda: made.append(context_of(hits, expand)))  # noqa: B023
+            ids = ids_of(made[0])
+            rows.append((own, seconds(lambda: other.get(ids))))  # noqa: B023
+    return rows
 
 
 def main() -> None:
