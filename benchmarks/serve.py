@@ -3,9 +3,10 @@
     python benchmarks/serve.py --chroma /path/to/venv/bin/chroma --chroma-python /path/to/venv/bin/python
 
 The same vectors are searched through `kb.search` in this process, through the server with `http.client` and with our
-own client, and through `chroma run` with its client; by one client and by eight. `theodolite search` is timed as a
-process, with the server's answer. `--load` runs 32 clients beside a writer for a minute, and checks errors, the 99th
-percentile and memory.
+own client, and through `chroma run` with its client; by one client and by eight. All run in turn, in several rounds,
+and the medians and the best of the rounds are shown: other work on the machine then slows all of them. `theodolite
+search` is timed as a process, with the server's answer. `--load` runs 32 clients beside a writer for a minute, and
+checks errors, the 99th percentile and memory.
 """
 
 import argparse
@@ -21,7 +22,9 @@ import tempfile
 import textwrap
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +35,15 @@ from theodolite import Document, Retriever
 CLIENTS = 8
 K = 10
 
+Way = Callable[[int, float], dict[str, float]]
+"""Measures some clients for some seconds."""
+
 # Runs in the environment that has chromadb, so that this one does not need it.
 CHROMA = """
     from __future__ import annotations
     import json, sys, threading, time, statistics
     import chromadb, numpy as np
-    port, folder, seconds = int(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+    port, folder = int(sys.argv[1]), sys.argv[2]
     rows, queries = np.load(folder + "/rows.npy"), np.load(folder + "/queries.npy")
     made = chromadb.HttpClient(host="127.0.0.1", port=port)
     kb = made.create_collection("served", metadata={"hnsw:space": "cosine"})
@@ -51,21 +57,39 @@ CHROMA = """
 """
 
 
-def server_of(arguments: list[str], port: int) -> subprocess.Popen[bytes]:
-    """Start a server, and wait until it listens."""
+ASKED = """
+    for line in sys.stdin:
+        clients, seconds = line.split()
+        print(json.dumps(measured(client, int(clients), float(seconds))), flush=True)
+"""
+
+
+@contextmanager
+def server_of(arguments: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a server, wait until it listens, and stop it at the end of the block."""
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        connection = http.client.HTTPConnection("127.0.0.1", port)
-        try:
-            connection.connect()
-            return process
-        except OSError:
+    try:
+        deadline = time.monotonic() + 60
+        while not listens(port):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{arguments[0]} does not listen")
             time.sleep(0.1)
-        finally:
-            connection.close()
-    process.kill()
-    raise RuntimeError(f"{arguments[0]} does not listen")
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+def listens(port: int) -> bool:
+    """Return whether a server listens on a port."""
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    try:
+        connection.connect()
+    except OSError:
+        return False
+    finally:
+        connection.close()
+    return True
 
 
 def measured(make: Callable[[], Callable[[int], Any]], clients: int, seconds: float) -> dict[str, float]:
@@ -202,7 +226,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--dimension", type=int, default=384)
-    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--seconds", type=float, default=1.5, help="of each way in each round")
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--chroma", help="the program chroma")
     parser.add_argument("--chroma-python", help="a python that has chromadb")
     parser.add_argument("--load", action="store_true", help="32 clients beside a writer for a minute")
@@ -222,47 +247,70 @@ def main() -> None:
         names = [f"d{number}" for number in range(chosen.rows)]
         with Retriever.open(folder / "kb", embedder=None) as kb:
             kb.add([Document(f"The text of {name}. " * 20, {}, name) for name in names], vectors=rows)
-        report: dict[str, Any] = {}
-        with Retriever.open(folder / "kb", embedder=None, read_only=True) as kb:
-            for clients in (1, CLIENTS):
-                report[f"in process, {clients}"] = measured(by_library(kb, queries), clients, chosen.seconds)
-        command = [sys.executable, "-m", "theodolite", "serve", str(folder / "kb"), "--port", "18417", "--write"]
         runtime = folder / "runtime"
         runtime.mkdir(mode=0o700)
         os.environ["XDG_RUNTIME_DIR"] = str(runtime)
-        process = server_of(command, 18417)
-        try:
-            for clients in (1, CLIENTS):
-                report[f"http.client, {clients}"] = measured(by_http(18417, bodies), clients, chosen.seconds)
-            with Retriever.open("http://127.0.0.1:18417/kb", embedder=None) as kb:
-                for clients in (1, CLIENTS):
-                    report[f"our client, {clients}"] = measured(by_library(kb, queries), clients, chosen.seconds)
+        command = [sys.executable, "-m", "theodolite", "serve", str(folder / "kb"), "--port", "18417", "--write"]
+        with ExitStack() as stack:
+            process = stack.enter_context(server_of(command, 18417))
+            local = stack.enter_context(Retriever.open(folder / "kb", embedder=None, read_only=True))
+            remote = stack.enter_context(Retriever.open("http://127.0.0.1:18417/kb", embedder=None))
+            ways: dict[str, Way] = {
+                "in process": partial(measured, by_library(local, queries)),
+                "http.client": partial(measured, by_http(18417, bodies)),
+                "our client": partial(measured, by_library(remote, queries)),
+            }
+            if chosen.chroma:
+                ways["chroma"] = stack.enter_context(chroma(chosen, folder))
+            report = in_rounds(ways, chosen.rounds, chosen.seconds)
             report["theodolite search"] = by_command(folder / "kb")
             if chosen.load:
                 token = (runtime / "theodolite" / "write-token-18417").read_text()
                 alone = report["http.client, 1"]["p50"]
                 report["32 clients and a writer"] = load(18417, process.pid, token, bodies, 60.0, alone)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(30)
-        if chosen.chroma:
-            report |= chroma(chosen, folder)
     for name, figures in report.items():
         print(f"{name:<26}", ", ".join(f"{key} {value}" for key, value in figures.items()))
 
 
-def chroma(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Measure Chroma's server with its own client."""
-    ends = 'print(json.dumps({f"chroma, {n}": measured(client, n, seconds) for n in (1, 8)}))'
-    code = "\n".join([textwrap.dedent(CHROMA), inspect.getsource(measured), ends])
-    process = server_of([chosen.chroma, "run", "--path", str(folder / "chroma"), "--port", "18418"], 18418)
-    try:
-        arguments = [chosen.chroma_python, "-c", code, "18418", str(folder), str(chosen.seconds)]
-        found: dict[str, Any] = json.loads(subprocess.check_output(arguments, text=True).splitlines()[-1])
-        return found
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
+def in_rounds(ways: dict[str, Way], rounds: int, seconds: float) -> dict[str, dict[str, Any]]:
+    """Return the medians of several rounds, and how much the p50 of one client is above that in the process."""
+    found: dict[str, list[dict[str, float]]] = {}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            for clients in (1, CLIENTS):
+                found.setdefault(f"{name}, {clients}", []).append(way(clients, seconds))
+    report: dict[str, dict[str, Any]] = {
+        name: {key: round(statistics.median(each[key] for each in every), 3) for key in every[0]}
+        for name, every in found.items()
+    }
+    for name, every in found.items():
+        report[name]["lowest p50"] = min(each["p50"] for each in every)
+        report[name]["most per second"] = max(each["per second"] for each in every)
+    for name in ways:
+        above = [one["p50"] - own["p50"] for one, own in zip(found[f"{name}, 1"], found["in process, 1"], strict=True)]
+        report[f"{name}, 1"]["p50 above"] = round(statistics.median(above), 3)
+    return report
+
+
+@contextmanager
+def chroma(chosen: argparse.Namespace, folder: Path) -> Iterator[Way]:
+    """Start Chroma's server, and a process with its own client."""
+    code = "\n".join([textwrap.dedent(CHROMA), inspect.getsource(measured), textwrap.dedent(ASKED)])
+    arguments = [chosen.chroma_python, "-c", code, "18418", str(folder)]
+    with (
+        server_of([chosen.chroma, "run", "--path", str(folder / "chroma"), "--port", "18418"], 18418),
+        subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client,
+    ):
+
+        def ask(clients: int, seconds: float) -> dict[str, float]:
+            assert client.stdin is not None
+            assert client.stdout is not None
+            client.stdin.write(f"{clients} {seconds}\n")
+            client.stdin.flush()
+            found: dict[str, float] = json.loads(client.stdout.readline())
+            return found
+
+        yield ask
 
 
 if __name__ == "__main__":
