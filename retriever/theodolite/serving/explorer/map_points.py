@@ -7,18 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.engines.missing import MissingCollection
 from theodolite.errors import did_you_mean
+from theodolite.filters.summary import PARTS
 from theodolite.overview.groups import groups
 from theodolite.overview.map import SIDE, Map, project
 from theodolite.overview.sample import Progress, draw
 from theodolite.retriever import Retriever
 from theodolite.serving.errors import param_error
-from theodolite.types import Document, Field
+from theodolite.types import Document
 
 _GRID = 4095  # the largest coordinate on the page
 _CHARACTERS = 300  # kept of a text while names are looked for
-_VALUES = 20  # values of a field that are listed
 _MAX_FIELDS = 20  # fields that can color the map
 _MIN_SHARE = 0.05  # of the documents in groups of their own
 
@@ -84,32 +83,42 @@ class MapPoints:
 def measure_map(kb: Retriever, progress: Progress) -> MapPoints:
     """Read at most 100,000 documents, and place them by the principal components of their vectors."""
     engine, scope = kb._engine, kb._scope
-    known = {} if isinstance(engine, MissingCollection) else engine.fields(values=_VALUES, scope=scope)
     with draw(engine, None, scope, characters=_CHARACTERS, progress=progress) as sample:
         progress("Placing documents", 0, 0)
         drawn = project(sample.vectors, engine.space.metric)
         progress("Grouping documents", 0, 0)
-        colorings = dict(_colorings(drawn, sample.documents, known))
+        colorings = dict(_colorings(drawn, sample.documents))
         x, y = (np.rint(places.astype(np.float64) * _GRID / SIDE).astype(np.int64) for places in (drawn.x, drawn.y))
         ids = [document.id for document in sample.documents]
         return MapPoints(sample.total, ids, x, _GRID - y, colorings, sum(drawn.variance[:2]))
 
 
-def _colorings(
-    drawn: Map, documents: Sequence[Document], fields: Mapping[str, Field]
-) -> Iterator[tuple[str | None, Coloring]]:
+def _colorings(drawn: Map, documents: Sequence[Document]) -> Iterator[tuple[str | None, Coloring]]:
     yield None, _coloring(drawn, documents, None)
+    fields: dict[str, bool] = {}
+    for document in documents:
+        _note_fields(document.metadata, fields)
     taken = 0
-    for name, field in fields.items():
+    for name in sorted(fields):
         # A filter also finds lists with the value in another place than the first, which the color goes by.
-        filters = not name.startswith("$") and "list" not in field.kinds
-        coloring = _coloring(drawn, documents, name, filters=filters)
+        coloring = _coloring(drawn, documents, name, filters=not (fields[name] or name.startswith("$")))
         colored = sum(group["count"] for group in coloring.groups if group["color"])
         if colored > _MIN_SHARE * len(documents):
             yield name, coloring
             taken += 1
             if taken == _MAX_FIELDS:
                 return
+
+
+def _note_fields(metadata: Mapping[str, Any], fields: dict[str, bool], prefix: str = "", depth: int = PARTS) -> None:
+    """Add the names of fields, dotted as in filters, and whether one of their values is a list."""
+    for name, value in metadata.items():
+        kind = type(value)
+        if kind is dict:
+            if depth > 1:
+                _note_fields(value, fields, f"{prefix}{name}.", depth - 1)
+        else:
+            fields[prefix + name] = fields.get(prefix + name, False) or kind is list
 
 
 def _coloring(drawn: Map, documents: Sequence[Document], color: str | None, *, filters: bool = False) -> Coloring:

@@ -23,6 +23,7 @@ export class MapPage {
     this.ending = new AbortController();
     byId("map").replaceChildren();
     byId("map-groups").replaceChildren();
+    byId("map-hits").textContent = "";
     byId("map-tip").hidden = true;
     byId("map-list").open = false;
     this.#listen();
@@ -89,6 +90,8 @@ export class MapPage {
       const lit = this.lit.map((id) => this.places.get(id)).filter((row) => row !== undefined);
       this.canvas.draw(this.#box(), (this.data.side + 2 * MARGIN) / this.view.size, lit, this.selected);
     });
+    const absent = this.lit.filter((id) => !this.places.has(id)).length;
+    byId("map-hits").textContent = absent ? `Of the ${this.lit.length} hits of the last search, ${absent} are not on the map.` : "";
     clearTimeout(this.listing);
     this.listing = setTimeout(() => this.#fillList(), REST);
   }
