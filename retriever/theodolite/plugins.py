@@ -65,7 +65,7 @@ _PACKAGES: dict[str, tuple[str, ...]] = {
     "evaluate": ("ir_measures",),
     "faiss": ("faiss",),
     "hnsw": ("hnswlib",),
-    "mcp": ("mcp", "httptools", "orjson", "prometheus_client", "starlette", "uvicorn"),
+    "mcp": ("mcp", "orjson", "prometheus_client", "starlette", "uvicorn"),
     "milvus": ("pymilvus",),
     "office": ("docx", "pptx"),
     "pdf": ("pypdf",),
@@ -74,7 +74,7 @@ _PACKAGES: dict[str, tuple[str, ...]] = {
     "minilm": ("sentence_transformers",),
     "onnx": ("huggingface_hub", "onnx", "onnxruntime", "sentence_transformers", "tokenizers"),
     "sentence-transformers": ("sentence_transformers",),
-    "serve": ("httptools", "orjson", "prometheus_client", "starlette", "uvicorn"),
+    "serve": ("orjson", "prometheus_client", "starlette", "uvicorn"),
     "symqg": ("rabitqlib",),
 }
 

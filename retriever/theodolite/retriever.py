@@ -733,16 +733,16 @@ class Retriever:
         ids: `guide.md`, `guide.md#2`, `guide.md#3`.
 
         Args:
-            size: maximum passages on each side.
+            size: maximum passages on each side, up to 10,000.
 
         Raises:
-            InputError: a size below 0; or the collection is partitioned, so that an id may name several documents.
+            InputError: another size; or the collection is partitioned, so that an id may name several documents.
         """
         from theodolite.citing.around import read_around  # imported by the programs that read on
 
         (name,) = as_ids(document_id)
-        if isinstance(size, bool) or not isinstance(size, int) or size < 0:
-            raise InputError(f"size is {size!r}; expected a whole number of at least 0")
+        if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= 10_000:
+            raise InputError(f"size is {size!r}; expected a whole number from 0 to 10,000")
         if self._engine.partition is not None and self.partition is None:
             raise InputError(
                 f"the collection is partitioned by {self._engine.partition!r}, so an id may name several documents. "

@@ -164,7 +164,8 @@ def _merged(hits: Sequence[Passage], neighbors: Sequence[Passage], expand: Windo
             ranked.append((each.rank or 0, _Block((each,), 0)))
     for passages in texts.values():
         if len(passages) == 1:
-            ranked.append((passages[0].rank or 0, _Block(passages, 0)))
+            if (rank := passages[0].rank) is not None:  # not what the filter found beside neighbors
+                ranked.append((rank, _Block(passages, 0)))
             continue
         passages.sort(key=_by_position)
         parts: list[list[int]] = []  # the first and the last passage, the best hit and its rank

@@ -61,7 +61,7 @@ class _Text:
         self.prefixes: set[str] = set()
         self.passages: dict[float, Passage] = {}
         self.missing: set[float] = set()
-        self.numbered = False
+        self.numbered = set[str]()
 
 
 class _Numbered:
@@ -79,7 +79,8 @@ class _Numbered:
         self.text = text
         self.prefix = prefix
         self.first = first
-        text.numbered = text.numbered or prefix in text.prefixes
+        if prefix in text.prefixes:
+            text.numbered.add(prefix)
         text.prefixes.add(prefix)
 
     def in_window(self, size: int) -> list[int]:
@@ -137,7 +138,7 @@ def _read_by_id(
     size = expand.size if isinstance(expand, Window) else 1
     windows = isinstance(expand, Window)
     while pending:
-        wanted: dict[str, tuple[_Text, int]] = {}
+        wanted: dict[str, tuple[_Text, int, str]] = {}
         read: list[tuple[_Numbered, list[int]]] = []
         for each in pending:
             in_section = not windows and is_in_section(each.hit, expand)
@@ -146,19 +147,19 @@ def _read_by_id(
                 read.append((each, positions))
                 text, prefix = each.text, each.prefix
                 for at in positions:
-                    wanted[f"{prefix}{at}"] = text, at
+                    wanted[f"{prefix}{at}"] = text, at, prefix
                 if each.first and 1 in positions:
-                    wanted[each.first] = text, 1
+                    wanted[each.first] = text, 1, each.prefix
         for document, _ in engine.get(list(wanted), scope=origin.scope) if wanted else ():
             passage = place(document, expand, partition)
-            text, at = wanted[document.id]
+            text, at, prefix = wanted[document.id]
             if passage.position == at and at not in text.passages and passage.group == text.group:
                 text.passages[at] = passage
-                text.numbered = True
+                text.numbered.add(prefix)
                 found.append(passage)
         pending = []
         for each, positions in read:
-            if not each.text.numbered:
+            if each.prefix not in each.text.numbered:
                 rest.append(each.hit)
             elif not windows and is_in_section(each.hit, expand):
                 each.text.missing.update(at for at in positions if at not in each.text.passages)

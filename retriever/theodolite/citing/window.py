@@ -106,7 +106,8 @@ def place(document: Document, expand: Window | str, partition: str | None, rank:
     if group == PATH:
         for name in _RECORDS:
             if name in metadata and _is_number(metadata[name]):
-                if document.id not in (text, f"{text}#{position}"):
+                # A record of a table is `table.csv#1`, and the first passage of a plain file has no number.
+                if document.id != text and (position == 1 or document.id != f"{text}#{position}"):
                     key = (key[0], (name, metadata[name]))
                 break
     if partition is not None and partition != group:

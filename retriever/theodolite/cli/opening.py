@@ -125,7 +125,8 @@ def _embedder_problem(kb: Retriever, name: str, on_drift: str) -> str | None:
             raise  # the collection itself cannot be read
         reason = error.message if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
         note(f"Warning: {name} is served without dense search for texts: {reason}", style="yellow")
-        return reason
+        # Clients hear the type alone: texts of other libraries may have paths and addresses.
+        return reason if isinstance(error, ConfigError) else type(error).__name__
     if result is None or result.ok:
         return None
     if on_drift == "refuse":

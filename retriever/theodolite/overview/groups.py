@@ -118,8 +118,9 @@ def _is_date(value: Any) -> bool:
 
 def _name(values: Sequence[Any]) -> str:
     """Return the name of a value, or of a range of values; dates are named by their days."""
-    first, last = _text(values[0]), _text(values[-1])
-    return first if len(values) == 1 else f"{first[:10]} to {last[:10]}"
+    if len(values) == 1:
+        return _text(values[0])
+    return " to ".join(each[:10] if isinstance(each, str) else _text(each) for each in (values[0], values[-1]))
 
 
 def _filter(field: str, values: Sequence[Any]) -> dict[str, Any]:

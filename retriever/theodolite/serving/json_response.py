@@ -15,7 +15,7 @@ _LARGE = 2**63  # orjson reads larger integers as floats
 
 
 class JsonResponse(Response):
-    """An answer in JSON."""
+    """An answer in JSON. It has no number that is not finite: no score, vector or metadata is."""
 
     media_type = "application/json"
 

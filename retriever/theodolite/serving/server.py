@@ -1,16 +1,16 @@
 """Run the application: sockets, time limits for connections, and a graceful stop."""
 
 import asyncio
-import re
 import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import h11
 from starlette.types import ASGIApp
 from uvicorn import Config, Server
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from theodolite.errors import MetadataWarning, TruncationWarning
 from theodolite.serving.limits import Limits
@@ -21,7 +21,6 @@ GRACE = 10
 _KEEP_ALIVE = 75  # seconds that an idle connection stays open
 _CONNECTIONS = 1000
 _HEADERS = 32 * 1024  # bytes of a request's headers
-_UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
 @contextmanager
@@ -80,6 +79,7 @@ def make_server(app: ASGIApp, limits: Limits) -> Server:
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=GRACE,
         limit_concurrency=_CONNECTIONS,
+        h11_max_incomplete_event_size=_HEADERS,
     )
     return _Server(config)
 
@@ -93,11 +93,10 @@ class _Server(Server):
             self._captured_signals.clear()
 
 
-class _TimedProtocol(HttpToolsProtocol):
-    """Closes connections whose next request does not arrive whole in time, or has headers that are too long.
+class _TimedProtocol(H11Protocol):
+    """Closes connections whose next request does not arrive whole in time.
 
-    uvicorn has a limit for idle connections only, so a client could hold one by sending a header a minute. It also
-    drops the body of a request that offers another protocol, as clients in Java do with HTTP/2.
+    uvicorn has a limit for idle connections only, so a client could hold one by sending a header a minute.
     """
 
     seconds = 15.0
@@ -105,42 +104,27 @@ class _TimedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
         self._arriving: asyncio.TimerHandle | None = None
-        self._size = 0  # bytes of headers that have arrived in part
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
         self._wait()
 
     def data_received(self, data: bytes) -> None:
-        if not self._is_answering() and (b"pgrade:" in data or b"PGRADE:" in data):
-            head, end, body = data.partition(b"\r\n\r\n")
-            data = _UPGRADE.sub(b"\r\nx-upgrade:", head) + end + body
-        super().data_received(data)
-        if self.transport.is_closing():
-            return
-        # Most requests arrive whole, so the limit is set only where one does not.
-        if self._is_answering():  # the application limits the time of the body
-            self._stop_waiting()
-            return
-        self._size += len(data)
-        if self._size > _HEADERS:
-            self.send_400_response("The headers are too long.")
-        elif self._arriving is None:
+        if self._arriving is None:
             self._wait()
+        super().data_received(data)
+        # The request's headers are there, or the connection has ended. The application limits the time of the body.
+        if self.conn.their_state is not h11.IDLE:
+            self._stop_waiting()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
         super().connection_lost(exc)
 
-    def _is_answering(self) -> bool:
-        """Return whether the headers of a request have arrived, and the answer to it has not ended."""
-        return self.cycle is not None and not self.cycle.response_complete
-
     def _wait(self) -> None:
         self._arriving = self.loop.call_later(self.seconds, self._too_slow)
 
     def _stop_waiting(self) -> None:
-        self._size = 0
         if self._arriving is not None:
             self._arriving.cancel()
             self._arriving = None

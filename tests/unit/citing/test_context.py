@@ -224,6 +224,39 @@ def test_records_of_one_file_are_texts_of_their_own(kb: Retriever) -> None:
         assert str(context).endswith("record 1 part 1\n\nrecord 1 part 2")
 
 
+@pytest.mark.parametrize("expand", [Window(1), "section"])
+def test_the_first_record_has_its_own_pieces_and_no_other_record_beside_it(expand: Any) -> None:
+    """The first passage of a record of a table has the id `table.csv#1`, like one of a plain file that is numbered."""
+    documents = [
+        Document(f"row {row} part {part}", {"path": "faq.csv", "record": row, "chunk": part}, name)
+        for row in range(1, 6)
+        for part, name in ((1, f"faq.csv#{row}"), (2, f"faq.csv#{row}#2"))
+    ]
+    with Retriever.open() as kb:
+        kb.add(documents, vectors=np.eye(10, dtype=np.float32))
+        (source,) = kb.search(vector=np.eye(10)[0], k=1).context(10_000, expand=expand, count=len).sources
+        assert [document.id for document in source.documents] == ["faq.csv#1", "faq.csv#1#2"]
+        assert [each.id for each in kb.neighbors("faq.csv#1")] == ["faq.csv#1", "faq.csv#1#2"]
+        assert [each.id for each in kb.neighbors("faq.csv#1#2")] == ["faq.csv#1", "faq.csv#1#2"]
+
+
+@pytest.mark.parametrize("first", ["ls.1", "docs/1", "ls.md"])
+def test_a_first_passage_whose_id_ends_with_its_number_has_its_neighbors(first: str) -> None:
+    documents = [
+        Document(f"passage {at}", {"path": first, "chunk": at}, first if at == 1 else f"{first}#{at}")
+        for at in range(1, 8)
+    ]
+    with Retriever.open() as kb:
+        kb.add(documents, vectors=np.eye(7, dtype=np.float32))
+        hits = kb.search(vector=np.eye(7)[0] + np.eye(7)[5], k=2)
+        found = [
+            document.id
+            for source in hits.context(10_000, expand=Window(1), count=len).sources
+            for document in source.documents
+        ]
+        assert sorted(found) == sorted([first, *(f"{first}#{at}" for at in (2, 5, 6, 7))])
+
+
 def test_hits_without_a_place_stand_alone_and_are_counted(kb: Retriever) -> None:
     kb.add([Document("a note", {}, "note")], vectors=np.ones((1, len(IDS))))
     context = make(hits_of(kb, "note", "guide.md#3"), Window(1))

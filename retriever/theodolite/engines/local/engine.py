@@ -296,6 +296,7 @@ class LocalEngine:
         def search(connection: Connection, snapshot: Snapshot) -> list[Answer]:
             snapshot = self._snapshots.searchable(snapshot)
             if snapshot.approximate is not None:
+                snapshot.approximate.costs(snapshot.flat, snapshot.vectors)  # measured once, not in each search
                 snapshot = replace(snapshot, approximate=snapshot.approximate.with_effort(request.k, effort))
             return self._executor.answers(connection, snapshot, request)
 

@@ -307,11 +307,12 @@ class Block:
         Args:
             halves: h and l, the result of `query_halves` as a tensor.
         """
-        if self._unpacked is not None:
-            if self._scans_left:
+        rows = self._unpacked
+        if rows is not None:
+            if self._scans_left > 0:
                 self._scans_left -= 1
             else:
-                self.packed = numkong.dots_pack(self._unpacked, dtype="uint4")
+                self.packed = numkong.dots_pack(rows, dtype="uint4")
                 self._unpacked = None
         parts = self._products(halves)
         counts = parts[:1]

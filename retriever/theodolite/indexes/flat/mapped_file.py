@@ -23,6 +23,9 @@ def mapped(file: BinaryIO, size: int) -> NDArray[np.uint8]:
     """
     if not size:
         return np.empty(0, np.uint8)
+    if os.name == "nt":  # where an open mapping would keep the file from being replaced
+        file.seek(0)
+        return np.frombuffer(file.read(size), np.uint8)
     map_pages, unmap_pages = _calls()
     address = map_pages(None, size, mmap.PROT_READ, mmap.MAP_PRIVATE | _POPULATE, file.fileno(), 0)
     if address in (None, _FAILED):

@@ -25,11 +25,11 @@ class Job:
         state: the state of the collection when it began.
     """
 
-    def __init__(self, number: int, state: Any, work: Work) -> None:
+    def __init__(self, number: int, state: Any, work: Work, turn: asyncio.Lock) -> None:
         self.number = number
         self.state = state
         self._progress: tuple[str, int, int] = ("Starting", 0, 0)
-        self._task = asyncio.ensure_future(in_thread(work, self._report))
+        self._task = asyncio.ensure_future(self._run(work, turn))
         self._task.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody may ask again
 
     @property
@@ -54,6 +54,10 @@ class Job:
         """Return the result, or raise the error that ended the job."""
         return self._task.result()
 
+    async def _run(self, work: Work, turn: asyncio.Lock) -> Any:
+        async with turn:
+            return await in_thread(work, self._report)
+
     def _report(self, step: str, done: int, of: int) -> None:
         if self._task.cancelled():
             raise _Stopped
@@ -61,11 +65,15 @@ class Job:
 
 
 class Jobs:
-    """The last job of each kind. A result is kept until the collection changes. Used from one event loop."""
+    """The last job of each kind. A result is kept until the collection changes. Used from one event loop.
+
+    One job runs at a time: each holds a sample of vectors, and sets the threads that numpy may use.
+    """
 
     def __init__(self) -> None:
         self._jobs: dict[Any, Job] = {}
         self._numbers = count(1)
+        self._turn = asyncio.Lock()
 
     def get(self, key: Any, state: Any, work: Work, number: int | None) -> Job:
         """Return a job, which is started if there is none for this state.
@@ -78,5 +86,5 @@ class Jobs:
             known.running or known.number == number or (known.state == state and not known.failed)
         ):
             return known
-        job = self._jobs[key] = Job(next(self._numbers), state, work)
+        job = self._jobs[key] = Job(next(self._numbers), state, work, self._turn)
         return job

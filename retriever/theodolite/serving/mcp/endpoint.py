@@ -30,7 +30,7 @@ class Sessions(Protocol):
 
 def is_installed() -> bool:
     """Return whether the SDK is installed, without importing it."""
-    return find_spec("mcp") is not None
+    return all(find_spec(name) is not None for name in ("mcp", "mcp_types"))  # older versions have one package
 
 
 def extension(
