@@ -250,7 +250,8 @@ def test_a_broken_embedder_leaves_search_by_words(shell: Shell, broken: str) -> 
         connection.request("GET", "/health")
         health = json.loads(connection.getresponse().read())
         assert health["collections"]["kb"]["embedder"] == "missing"
-        assert "no such device" in str(health) or "division by zero" in str(health)
+        assert "no such device" in str(health) or "ZeroDivisionError" in str(health)
+        assert "division by zero" not in str(health)  # another library's text may have paths
         connection.close()
 
 
