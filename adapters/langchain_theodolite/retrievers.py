@@ -156,7 +156,7 @@ class TheodoliteRetriever(BaseRetriever):
         check_names(given, OPTIONS | {"coverage", "with_scores"}, "the retriever", HINTS)
         options = {name: getattr(self, name) for name in OPTIONS if name != "scope"} | given
         scored = options.pop("with_scores", self.with_scores)
-        # What a call says counts more than the fields.
+        # Arguments of a call take precedence over the fields.
         own = None if "k" in given else self.coverage
         coverage = options.pop("coverage", own)
         view, asked = prepare(scoped(self.kb, self.scope), **options)

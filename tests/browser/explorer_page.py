@@ -125,3 +125,14 @@ def turn_to(page: "Page", name: str) -> None:
     page.get_by_role("navigation").get_by_role("button", name=name).click()
     ready = {"Map": "#map canvas", "Health": "#health section"}[name]
     page.wait_for_selector(ready, state="attached")
+
+
+def faults(page: "Page") -> list[str]:
+    """Return the serious faults of accessibility that axe-core finds. Its script must be in the page."""
+    found = page.evaluate("() => axe.run()")["violations"]
+    return [
+        f"{fault['id']}: {node['html'][:200]}"
+        for fault in found
+        if fault["impact"] in ("serious", "critical")
+        for node in fault["nodes"]
+    ]

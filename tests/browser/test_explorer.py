@@ -12,6 +12,7 @@ from tests.browser.explorer_page import (
     QUESTION,
     Visiting,
     address,
+    faults,
     ids,
     kb,
     ready,
@@ -372,26 +373,17 @@ def test_axe_finds_no_serious_fault(name: str, scheme: str, server: Server, visi
     search(page, QUESTION)
     page.add_script_tag(content=axe)
 
-    def faults() -> list[str]:
-        found = page.evaluate("() => axe.run()")["violations"]
-        return [
-            f"{fault['id']}: {node['html'][:200]}"
-            for fault in found
-            if fault["impact"] in ("serious", "critical")
-            for node in fault["nodes"]
-        ]
-
-    assert faults() == []
+    assert faults(page) == []
     if name != "empty":
         page.get_by_role("button", name="Why this hit").first.click()
         page.get_by_role("button", name="Compare with these settings").click()
         page.wait_for_function("() => document.querySelectorAll('ol.hits').length === 2")
         why_not(page, "nothing")
-        assert faults() == []
+        assert faults(page) == []
         page.locator("article h4 button").first.click()
         page.wait_for_selector("dialog[open]")
-        assert faults() == []
+        assert faults(page) == []
         page.keyboard.press("Escape")
     for other in ("Map", "Health"):
         turn_to(page, other)
-        assert faults() == []
+        assert faults(page) == []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.browser.explorer_page import Visiting, address, ids, ready, settled, shown, turn_to, why_not
+from tests.browser.explorer_page import Visiting, address, faults, ids, ready, settled, shown, turn_to, why_not
 from tests.serving import READER, Server, serving
 
 from theodolite import Document, Retriever, Superseded
@@ -50,15 +50,6 @@ def test_every_page_shows_peps(peps: Server, visit: Visiting, axe: str, scheme: 
     page.add_script_tag(content=axe)
     (served,) = peps.collections
 
-    def faults() -> list[str]:
-        found = page.evaluate("() => axe.run()")["violations"]
-        return [
-            f"{fault['id']}: {node['html'][:200]}"
-            for fault in found
-            if fault["impact"] in ("serious", "critical")
-            for node in fault["nodes"]
-        ]
-
     page.get_by_role("searchbox", name="Question").fill(QUESTION)
     page.keyboard.press("Enter")
     settled(page)
@@ -67,7 +58,7 @@ def test_every_page_shows_peps(peps: Server, visit: Visiting, axe: str, scheme: 
     assert found.trace.superseded > 0
     assert f"{found.trace.superseded:,} not current" in page.locator("#status").inner_text()
     assert set(why_not(page, "pep-0563#1")) == {"version"}
-    assert faults() == []
+    assert faults(page) == []
     turn_to(page, "Map")
     offered = page.locator("#map-color option").all_text_contents()
     assert {"Cluster", "created", "status", "type"} <= set(offered)
@@ -79,7 +70,7 @@ def test_every_page_shows_peps(peps: Server, visit: Visiting, axe: str, scheme: 
     page.locator("#map-list summary").click()
     full = "() => [...document.querySelectorAll('#map-listed td')].filter(e => e.textContent).length === 50"
     page.wait_for_function(full)
-    assert faults() == []
+    assert faults(page) == []
     turn_to(page, "Health")
     assert "old versions" in page.locator("#health").inner_text()
-    assert faults() == []
+    assert faults(page) == []

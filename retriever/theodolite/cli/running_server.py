@@ -106,7 +106,7 @@ def _runtime_folder(*, create: bool) -> Path | None:
     if os.path.isdir(given):
         folder = Path(given, "theodolite")
     else:
-        import tempfile  # takes milliseconds, of which a search has few
+        import tempfile  # slow to import, and a search rarely needs it
 
         if sys.platform == "win32":
             folder = Path(os.environ.get("LOCALAPPDATA") or tempfile.gettempdir(), "theodolite", "run")

@@ -1,4 +1,4 @@
-"""Jobs: measurements that take longer than a request. Requests hear how far they are, and ask again."""
+"""Jobs: measurements that take longer than a request. A request gets the progress, and asks again."""
 
 import asyncio
 from collections.abc import Callable

@@ -15,7 +15,7 @@ from theodolite.serving.explorer.map_points import measure_map
 
 
 class Overviews:
-    """What is measured about collections: their maps, and their health."""
+    """Measurements of collections: their maps and their health."""
 
     def __init__(self) -> None:
         self._jobs = Jobs()
